@@ -1,0 +1,1 @@
+"""The command ``mindwire``: one module per command, imported only when its command runs."""

@@ -1,0 +1,54 @@
+"""Errors of the service; they extend the one hierarchy that begins in :mod:`models.errors`."""
+
+from models.errors import (
+    ArgumentError,
+    BundleError,
+    ContractError,
+    ExportError,
+    MindwireError,
+    MissingExtraError,
+)
+
+__all__ = [
+    "ArgumentError",
+    "BundleError",
+    "ContractError",
+    "ExportError",
+    "MindwireError",
+    "MissingExtraError",
+    "RecordingError",
+    "ServiceError",
+    "SourceError",
+    "StreamChangedError",
+    "StreamLostError",
+    "StreamNotFoundError",
+    "UsageError",
+]
+
+
+class UsageError(MindwireError):
+    """The command line or the settings ask for something that does not exist (exit code 2)."""
+
+
+class SourceError(MindwireError):
+    """A source of samples cannot be used."""
+
+
+class StreamNotFoundError(SourceError):
+    """No stream, or more than one, answers the description the user gave."""
+
+
+class StreamLostError(SourceError):
+    """A stream that was live has gone; it may come back."""
+
+
+class StreamChangedError(SourceError):
+    """A stream came back with another rate, layout or identity."""
+
+
+class RecordingError(MindwireError):
+    """A recording cannot be read or written."""
+
+
+class ServiceError(MindwireError):
+    """The service cannot start or go on (port in use, liblsl missing, capacity reached)."""

@@ -1,0 +1,1 @@
+"""Decoders: from windows to logits, by ONNX Runtime or PyTorch."""

@@ -1,0 +1,1 @@
+"""What happens to samples before a window is due: montage, time, filters, quality, alignment."""

@@ -1,0 +1,1 @@
+"""Where predictions go: LSL outlets, websocket clients, files, recordings."""

@@ -1,0 +1,133 @@
+"""What a stream tells the outside: its state, its events, its status. Shared by worker, sinks and API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from service.types import Prediction
+
+
+class StreamState(StrEnum):
+    """Where a stream is on its way from nothing to live; ``failed`` after repeated failures."""
+
+    SEARCHING = "searching"
+    CONNECTING = "connecting"
+    SETTLING = "settling"
+    LIVE = "live"
+    STALE = "stale"
+    LOST = "lost"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a client should hear of: a transition, a gap, a model swap, dropped messages.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream.
+    kind : str
+        ``state``, ``gap``, ``clock_reset``, ``skipped``, ``model``, ``dropped``, ``error`` …
+    message : str
+        One sentence for a person.
+    unix_time : float
+        Seconds since the epoch.
+    data : mapping
+        Details, JSON-serialisable.
+    """
+
+    stream: str
+    kind: str
+    message: str
+    unix_time: float
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SourceStatus(BaseModel):
+    """The signal a stream is connected to."""
+
+    name: str
+    type: str
+    source_id: str
+    uid: str
+    hostname: str
+    sfreq: float
+    n_channels: int
+    labels: list[str] | None
+    unit: str | None
+
+
+class ModelStatus(BaseModel):
+    """The bundle a stream runs."""
+
+    name: str
+    sha256: str
+    engine: str
+    device: str
+    engine_reason: str
+
+
+class Counters(BaseModel):
+    """Counted since the stream started."""
+
+    samples: int = 0
+    predictions: int = 0
+    valid: int = 0
+    skipped: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+    restarts: int = 0
+
+
+class StreamStatus(BaseModel):
+    """Everything ``/v1/streams/{stream}`` says."""
+
+    name: str
+    state: StreamState
+    state_reason: str
+    state_since_unix: float
+    ready: bool
+    source: SourceStatus | None
+    model: ModelStatus
+    classes: list[str]
+    channels: list[str]
+    sfreq: float
+    window_samples: int
+    hop_samples: int
+    resampler_delay_ms: float
+    settling_ms: float
+    counters: Counters
+    clock_offset_s: float | None = None
+    drift_ppm: float | None = None
+    effective_rate: float | None = None
+    last_prediction_age_s: float | None = None
+    latency_ms: dict[str, float] = {}
+
+
+class Sink(Protocol):
+    """Takes what a stream publishes. Called from the stream's own thread; must neither block nor raise."""
+
+    def publish(self, prediction: Prediction) -> None:
+        """Take one prediction."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
+        """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...

@@ -1,0 +1,174 @@
+"""The words of the design as data: chunk, signal, window, prediction, reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Reason(IntFlag):
+    """Why a prediction should not be believed, or not fully; one bit each, kept per sample.
+
+    ``label`` spellings on the wire are the lower-case names.
+    """
+
+    NONE = 0
+    ALIGNING = 1
+    SETTLING = 2
+    GAP = 4
+    CLOCK_JUMP = 8
+    NON_FINITE = 16
+    FLAT = 32
+    SATURATED = 64
+    AMPLITUDE = 128
+    LINE_NOISE = 256
+    DRIFT = 512
+    MUSCLE = 1024
+    RATE = 2048
+    RECONNECT = 4096
+    INTERPOLATED = 8192
+    TIMING = 16384
+
+    @property
+    def labels(self) -> list[str]:
+        """The reasons as lower-case names, in the order of their bits."""
+        return [str(reason.name).lower() for reason in Reason if reason in self and reason.value]
+
+
+# These mark a window without making it invalid: the user is told, the prediction stands.
+SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.INTERPOLATED | Reason.TIMING
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive samples as they arrived.
+
+    Parameters
+    ----------
+    samples : ndarray of float, shape (n_samples, n_channels)
+        In the source's channels and units.
+    times : ndarray of float64, shape (n_samples,)
+        Time stamp of each sample in seconds, in the source's clock with its offset applied.
+    broken : Reason
+        Not NONE when the source knows that these samples do not continue the previous chunk
+        (reconnected, clock reset).
+    """
+
+    samples: NDArray[Any]
+    times: NDArray[np.float64]
+    broken: Reason = Reason.NONE
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalInfo:
+    """What a source says of its signal.
+
+    Parameters
+    ----------
+    name, type, source_id, uid, hostname : str
+        As LSL has them; empty where unknown.
+    sfreq : float
+        Nominal sampling rate in hertz.
+    labels : tuple of str or None
+        Channel labels in order; None when the source names no channels.
+    units : tuple of str or None
+        Unit of each channel as the source spells it (``""`` for a channel without one); None when no
+        channel has one.
+    n_channels : int
+    dtype : str
+        LSL's name of the sample format, ``float32`` for example.
+    """
+
+    name: str
+    type: str
+    sfreq: float
+    n_channels: int
+    labels: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+    source_id: str = ""
+    uid: str = ""
+    hostname: str = ""
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """An event in a recording or on a marker stream: its label and its time in seconds."""
+
+    time: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window due for decoding.
+
+    Parameters
+    ----------
+    seq : int
+        Sequence number; counts every window that fell due, skipped ones too.
+    time : float
+        Time of the window's last sample in seconds.
+    samples : ndarray of float32, shape (window_samples, n_channels)
+        Conditioned samples, time-major, not yet aligned; a view that stays valid until the pipeline
+        is advanced again.
+    alignment : ndarray of float32, shape (n_channels, n_channels)
+        The symmetric matrix to multiply each sample with; the identity when the contract asks for none.
+    alignment_version : int
+        Changes whenever ``alignment`` does.
+    segment : int
+        Changes whenever the conditioned samples are no longer contiguous with earlier ones.
+    end : int
+        Conditioned samples in this segment up to and including the window's last.
+    reasons : Reason
+    """
+
+    seq: int
+    time: float
+    samples: NDArray[np.float32]
+    alignment: NDArray[np.float32]
+    alignment_version: int
+    segment: int
+    end: int
+    reasons: Reason
+
+    @property
+    def valid(self) -> bool:
+        """Whether the prediction may be believed: no reason, or only ones that make it suspect."""
+        return not self.reasons & ~SUSPECT
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the decoder says of one window.
+
+    Parameters
+    ----------
+    seq : int
+    time : float
+        LSL time of the window's last sample in seconds.
+    probabilities : ndarray of float64, shape (n_classes,)
+        Sum to one.
+    reasons : Reason
+    latency_ms : mapping of str to float
+        Milliseconds spent per stage; filled by whoever owns a clock.
+    """
+
+    seq: int
+    time: float
+    probabilities: NDArray[np.float64]
+    reasons: Reason = Reason.NONE
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        """Whether it may be believed: no reason, or only ones that make it suspect."""
+        return not self.reasons & ~SUSPECT

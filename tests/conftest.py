@@ -1,0 +1,40 @@
+"""What every test shares: the isolation of LSL, and where the real recordings are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+_LSL_CONFIG = """[ports]
+IPv6 = disable
+PortRange = 256
+[multicast]
+ResolveScope = machine
+ListenAddress = 127.0.0.1
+Interfaces = 127.0.0.1
+[lab]
+KnownPeers = {{127.0.0.1}}
+SessionID = {session}
+[log]
+level = -2
+"""
+
+# Before any import of pylsl, and inherited by every process that a test starts.
+_session = f"mindwire-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{uuid.uuid4().hex[:8]}"
+_config = Path(tempfile.mkdtemp(prefix="mindwire-lsl-")) / "lsl_api.cfg"
+_config.write_text(_LSL_CONFIG.format(session=_session))
+os.environ["LSLAPICFG"] = str(_config)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real recordings and reference outputs; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("MINDWIRE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real recordings are not at {folder}; set MINDWIRE_TEST_DATA to run this test")
+    return folder
