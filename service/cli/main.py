@@ -15,6 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
+from service.cli import simulate
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -43,6 +44,9 @@ def common(
     del version  # handled by its callback before any command runs
     if debug:
         os.environ["MINDWIRE_DEBUG"] = "1"
+
+
+app.command("simulate")(simulate.simulate)
 
 
 def main() -> None:
