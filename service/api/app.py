@@ -1,0 +1,84 @@
+"""The application: REST, websockets, health, metrics and the page, over whatever streams are given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from service import __version__
+from service.api import routes, websockets
+from service.api.guard import Access, Guard
+from service.api.metrics import registry
+from service.api.page import PageHeaders
+from service.api.streams import Streams
+
+STATIC: Final = Path(__file__).parent / "static"
+
+
+def create_app(
+    streams: Streams,
+    *,
+    token: str | None = None,
+    allowed_hosts: Collection[str] = (),
+    allowed_origins: Collection[str] = (),
+) -> FastAPI:
+    """The web application.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamLike
+        The running streams by name; looked up at each request, so streams may come and go.
+    token : str or None
+        Demanded of every client when set.
+    allowed_hosts : collection of str
+        Names under which the service may be addressed without a token, beside the loopback ones.
+    allowed_origins : collection of str
+        Origins of web pages that may connect, beside the service's own and loopback ones; ``*`` for all.
+
+    Returns
+    -------
+    FastAPI
+        To be served with :data:`service.api.server.SERVER_SETTINGS` on a socket from
+        :func:`service.api.server.bind_socket`.
+    """
+    app = FastAPI(
+        title="Mindwire",
+        version=__version__,
+        description="Class probabilities of imagined movement, live. Predictions come over the websocket "
+        "`/v1/streams/{stream}/predictions`; see the protocol's documentation.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.streams = streams
+    app.include_router(routes.v1)
+    app.include_router(routes.health)
+    app.include_router(websockets.router)
+    own_registry = registry(streams)
+
+    @app.get("/metrics", tags=["health"], response_class=Response)
+    async def metrics() -> Response:
+        """Metrics in the Prometheus text format."""
+        return Response(generate_latest(own_registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    async def page(_: Request) -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(PageHeaders)
+    app.add_middleware(Guard, access=Access(token, tuple(allowed_hosts), tuple(allowed_origins)))
+    if allowed_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(allowed_origins), allow_headers=["Authorization"])
+    return app

@@ -1,0 +1,144 @@
+"""REST under ``/v1`` and the health of the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from pydantic import BaseModel
+
+from service.api.streams import StreamLike, Streams, streams_of, unknown_stream
+from service.status import ModelStatus, StreamState, StreamStatus
+
+
+class EventMessage(BaseModel):
+    """An event as the websocket tells it."""
+
+    kind: str
+    stream: str
+    message: str
+    unix_time: float
+    data: dict[str, Any]
+
+
+class ModelInUse(ModelStatus):
+    """A bundle, and which streams run it."""
+
+    classes: list[str]
+    streams: list[str]
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    alive: bool = True
+
+
+class StreamReadiness(BaseModel):
+    """Whether one stream's predictions are fresh, and if not, why."""
+
+    ready: bool
+    state: StreamState
+    reason: str
+
+
+class Readiness(BaseModel):
+    """Ready only while the predictions of every stream are fresh."""
+
+    ready: bool
+    reason: str
+    streams: dict[str, StreamReadiness]
+
+
+class Problem(BaseModel):
+    """What went wrong, in one sentence."""
+
+    detail: str
+
+
+def _streams(request: Request) -> Streams:
+    return streams_of(request)
+
+
+AllStreams = Annotated[Streams, Depends(_streams)]
+
+
+def _one_stream(streams: AllStreams, stream: Annotated[str, Path(description="Name of the stream.")]) -> StreamLike:
+    if stream not in streams:
+        raise HTTPException(404, unknown_stream(stream, streams))
+    return streams[stream]
+
+
+OneStream = Annotated[StreamLike, Depends(_one_stream)]
+
+v1 = APIRouter(prefix="/v1")
+health = APIRouter(prefix="/health", tags=["health"])
+
+
+@v1.get("/streams", tags=["streams"])
+async def list_streams(streams: AllStreams) -> list[StreamStatus]:
+    """All streams with state, source, model, counters and latency."""
+    return [stream.status() for stream in streams.values()]
+
+
+@v1.get("/streams/{stream}", tags=["streams"], responses={404: {"model": Problem}})
+async def show_stream(stream: OneStream) -> StreamStatus:
+    """One stream."""
+    return stream.status()
+
+
+@v1.get("/streams/{stream}/events", tags=["streams"], responses={404: {"model": Problem}})
+async def list_events(stream: OneStream) -> list[EventMessage]:
+    """The stream's last events, oldest first, at most 200."""
+    return [
+        EventMessage(
+            kind=event.kind,
+            stream=event.stream,
+            message=event.message,
+            unix_time=event.unix_time,
+            data=dict(event.data),
+        )
+        for event in stream.hub.recent_events()
+    ]
+
+
+@v1.get("/models", tags=["models"])
+async def list_models(streams: AllStreams) -> list[ModelInUse]:
+    """The models in use, each with its engine, device and streams."""
+    models: dict[tuple[str, str, str], ModelInUse] = {}
+    for stream in streams.values():
+        status = stream.status()
+        model = status.model
+        key = (model.sha256, model.engine, model.device)
+        if key not in models:
+            models[key] = ModelInUse(**model.model_dump(), classes=status.classes, streams=[])
+        models[key].streams.append(status.name)
+    return list(models.values())
+
+
+@health.get("/live")
+async def live() -> Liveness:
+    """Answers as long as the process does."""
+    return Liveness()
+
+
+@health.get("/ready", responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}})
+async def ready(streams: AllStreams, response: Response) -> Readiness:
+    """200 while the predictions of every stream are fresh, 503 with the reasons otherwise."""
+    each: dict[str, StreamReadiness] = {}
+    for name, stream in streams.items():
+        status = stream.status()
+        each[name] = StreamReadiness(ready=stream.ready, state=status.state, reason=status.state_reason)
+    waiting = [name for name, readiness in each.items() if not readiness.ready]
+    if not each:
+        reason = "No stream is configured."
+    elif waiting:
+        reason = "No fresh predictions from: " + "; ".join(
+            f"{name} ({each[name].state}: {each[name].reason})" for name in waiting
+        )
+    else:
+        reason = "All streams deliver fresh predictions."
+    fine = bool(each) and not waiting
+    if not fine:
+        response.status_code = 503
+    return Readiness(ready=fine, reason=reason, streams=each)

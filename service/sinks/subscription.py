@@ -1,0 +1,83 @@
+"""One websocket client's bounded queue, in which the newest wins and what is lost is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from service.sinks.messages import Encoding, Message, event_payload
+from service.status import Event
+
+
+class Subscription:
+    """One client's bounded queue; lives on the event loop.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream, for what the client is told.
+    encoding : Encoding
+    capacity : int
+        Most messages that wait for this client.
+    told : bool
+        Whether a client that missed messages gets an event that counts them.
+    """
+
+    def __init__(self, stream: str, encoding: Encoding, capacity: int, *, told: bool = True) -> None:
+        self.encoding = encoding
+        self.dropped = 0
+        self.sent = 0
+        self.closed = False
+        self._stream = stream
+        self._capacity = capacity
+        self._told = told
+        self._untold = 0
+        self._queue: deque[Message | bytes] = deque()
+        self._wakeup = asyncio.Event()
+
+    def offer(self, message: Message | bytes) -> None:
+        """Queue a message; when the queue is full the oldest expendable one makes room."""
+        if len(self._queue) >= self._capacity:
+            self._drop_one()
+        self._queue.append(message)
+        self._wakeup.set()
+
+    def close(self) -> None:
+        """Let the sender finish: :meth:`next` returns None from now on."""
+        self.closed = True
+        self._queue.clear()
+        self._wakeup.set()
+
+    async def next(self) -> str | bytes | None:
+        """The next message to send, encoded; None when the hub has closed."""
+        while not self._queue:
+            if self.closed:
+                return None
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        if self._untold:
+            return self._confess()
+        message = self._queue.popleft()
+        self.sent += 1
+        return message if isinstance(message, bytes) else message.encoded(self.encoding)
+
+    def _drop_one(self) -> None:
+        self.dropped += 1
+        self._untold += self._told
+        for index, message in enumerate(self._queue):
+            if isinstance(message, bytes) or message.expendable:
+                del self._queue[index]
+                return
+        self._queue.popleft()
+
+    def _confess(self) -> str | bytes:
+        count, self._untold = self._untold, 0
+        event = Event(
+            stream=self._stream,
+            kind="dropped",
+            message=f"{count} messages were dropped because this client reads too slowly.",
+            unix_time=time.time(),
+            data={"count": count, "total": self.dropped},
+        )
+        return Message(event_payload(event)).encoded(self.encoding)
