@@ -1,1 +1,285 @@
-"""The pipeline: everything between a source and the sinks, as one synchronous, deterministic object."""
+"""The pipeline: everything between a source and the sinks, as one synchronous, deterministic object.
+
+    chunk ──▶ conditioner ──▶ window buffer ──▶ windows due ──▶ decoder ──▶ predictions
+
+It owns no thread, socket, file or clock. Hops and alignment updates count conditioned samples, so the
+predictions do not depend, bit for bit, on how the samples were cut into chunks; a live stream and the
+replay of its recording give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import Alignment, Contract
+from service.errors import ContractError
+from service.inference.decoder import Decoder
+from service.signal.alignment import OnlineAlignment
+from service.signal.conditioner import Conditioned, Conditioner
+from service.signal.montage import resolve_montage
+from service.signal.window import WindowBuffer
+from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
+
+_HARD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """What a user may decide about a pipeline beyond the contract.
+
+    Parameters
+    ----------
+    channels : tuple of str or None
+        Labels of the source's channels by position, for a source that names none.
+    unit : str or None
+        Unit of the source's samples, where it states none or a wrong one.
+    hop_samples : int or None
+        Distance between windows in conditioned samples; None takes the contract's.
+    sfreq : float or None
+        Rate the source is taken to have, in hertz, when its nominal rate is known to be wrong.
+    bridge_seconds : float
+        Gaps up to this are bridged and flagged; longer ones start a new segment.
+    alignment : {"online", "off"}
+        ``off`` leaves the signal unaligned, to see what alignment is worth.
+    """
+
+    channels: tuple[str, ...] | None = None
+    unit: str | None = None
+    hop_samples: int | None = None
+    sfreq: float | None = None
+    bridge_seconds: float = 0.04
+    alignment: Literal["online", "off"] = "online"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineEvent:
+    """Something that happened to the signal: a kind, a sentence, details."""
+
+    kind: str
+    message: str
+    data: Mapping[str, Any]
+
+
+class Pipeline:
+    """One stream's way from chunks to predictions.
+
+    Parameters
+    ----------
+    contract : Contract
+    info : SignalInfo
+        What the source says of its signal.
+    decoder : Decoder
+    options : PipelineOptions
+
+    Raises
+    ------
+    ContractError
+        The signal cannot meet the contract.
+
+    Attributes
+    ----------
+    samples : int
+        Source samples taken so far.
+    gaps : int
+        Gaps seen so far, bridged ones too.
+    """
+
+    def __init__(
+        self, contract: Contract, info: SignalInfo, decoder: Decoder, options: PipelineOptions | None = None
+    ) -> None:
+        options = options or PipelineOptions()
+        sfreq = options.sfreq or info.sfreq
+        if not sfreq > 0:
+            msg = (
+                f"The model needs a regular signal, but {info.name!r} has no nominal rate; "
+                "give a rate it really has, or use another stream."
+            )
+            raise ContractError(msg)
+        self.contract = contract
+        self.info = info
+        self.decoder = decoder
+        self.session = decoder.session()
+        self.montage = resolve_montage(contract, info, options.channels, options.unit)
+        self.hop_samples = options.hop_samples or contract.hop_samples
+        self.samples = 0
+        self.gaps = 0
+        self._conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds)
+        spec = contract.normalisation
+        self.alignment: OnlineAlignment | None = None
+        self._update_samples = 0
+        if isinstance(spec, Alignment) and options.alignment == "online":
+            self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
+            self._update_samples = spec.update_samples
+        self._identity = np.eye(contract.n_channels, dtype=np.float32)
+        self._keep = max(contract.window_samples, self._update_samples)
+        self._buffer = WindowBuffer(self._keep, contract.n_channels)
+        self._segment = 0
+        self._seq = 0
+        self._events: list[PipelineEvent] = []
+        self._rate_was_off = False
+        self._fresh: list[Conditioned] = []
+
+    @property
+    def resampler_delay_seconds(self) -> float:
+        """How much later than it was taken a sample can be used, because of the resampler."""
+        return self._conditioner.resampler_delay_seconds
+
+    @property
+    def settling_seconds(self) -> float:
+        """How long the filters settle after a start or a gap."""
+        return self.contract.settling_samples / self.contract.sfreq
+
+    @property
+    def effective_rate(self) -> float | None:
+        """Measured rate of the source in hertz; None until about 15 s were seen."""
+        return self._conditioner.timebase.effective_rate
+
+    @property
+    def drift_ppm(self) -> float:
+        """How slow the source's sampling clock is against its time stamps, in parts per million."""
+        return self._conditioner.timebase.drift_ppm
+
+    def advance(self, chunk: Chunk) -> list[Window]:
+        """Take a chunk; return the windows that fell due.
+
+        Parameters
+        ----------
+        chunk : Chunk
+
+        Returns
+        -------
+        list of Window
+            In order. Whoever is in a hurry may decode only the last; conditioning is never skipped.
+        """
+        self.samples += len(chunk)
+        return self._take(self._conditioner.process(chunk))
+
+    def finish(self) -> list[Prediction]:
+        """Decode what is still held back, at the end of a recording."""
+        return [self._decode(window) for window in self._take(self._conditioner.flush())]
+
+    def complete(self, window: Window, logits: NDArray[np.floating[Any]]) -> Prediction:
+        """Turn a window's logits into a prediction.
+
+        Parameters
+        ----------
+        window : Window
+        logits : ndarray, shape (n_classes,)
+
+        Returns
+        -------
+        Prediction
+        """
+        scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
+        exponents = np.exp(scaled - scaled.max())
+        return Prediction(window.seq, window.time, exponents / exponents.sum(), window.reasons)
+
+    def process(self, chunk: Chunk) -> list[Prediction]:
+        """Take a chunk, decode every window that falls due."""
+        return [self._decode(window) for window in self.advance(chunk)]
+
+    def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Times and conditioned samples that the last advance added.
+
+        Returns
+        -------
+        times : ndarray of float64, shape (n_samples,)
+        samples : ndarray of float64, shape (n_samples, n_channels)
+            Filtered, in the contract's unit, not aligned.
+        """
+        if not self._fresh:
+            return np.empty(0), np.empty((0, self.contract.n_channels))
+        return (
+            np.concatenate([part.times for part in self._fresh]),
+            np.concatenate([part.samples for part in self._fresh]),
+        )
+
+    def drain_events(self) -> list[PipelineEvent]:
+        """What happened to the signal since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def _decode(self, window: Window) -> Prediction:
+        return self.complete(window, self.decoder.decode([self.session], [window])[0])
+
+    def _take(self, parts: list[Conditioned]) -> list[Window]:
+        self._fresh = parts
+        windows: list[Window] = []
+        for part in parts:
+            self._note(part)
+            if part.broken:
+                self._segment += 1
+                self._buffer = WindowBuffer(self._keep, self.contract.n_channels)
+            before = self._buffer.count
+            self._buffer.append(part.samples, part.times, part.flags)
+            windows += self._due(before, self._buffer.count)
+        self._note_rate()
+        return windows
+
+    def _due(self, before: int, now: int) -> list[Window]:
+        """Alignment updates and windows whose last sample is among the new ones, in the samples' order."""
+        window, hop, update = self.contract.window_samples, self.hop_samples, self._update_samples
+        first = max(window, window + -(-(before + 1 - window) // hop) * hop)
+        ends = range(first, now + 1, hop)
+        if not self.alignment:
+            return [self._window(end) for end in ends]
+        windows: list[Window] = []
+        updates = range((before // update + 1) * update, now + 1, update)
+        for at, is_window in sorted([(at, False) for at in updates] + [(end, True) for end in ends]):
+            if is_window:
+                windows.append(self._window(at))
+            else:
+                good = (self._buffer.flags(at - update, at) & _HARD) == 0
+                self.alignment.update(self._buffer.samples(at - update, at)[good])
+        return windows
+
+    def _window(self, end: int) -> Window:
+        start = end - self.contract.window_samples
+        reasons = Reason(int(np.bitwise_or.reduce(self._buffer.flags(start, end))))
+        matrix, version = self._identity, 0
+        if self.alignment:
+            matrix, version = self.alignment.matrix, self.alignment.version
+            if not self.alignment.ready:
+                reasons |= Reason.ALIGNING
+        self._seq += 1
+        return Window(
+            seq=self._seq - 1,
+            time=float(self._buffer.times(end - 1, end)[0]),
+            samples=self._buffer.samples(start, end),
+            alignment=matrix,
+            alignment_version=version,
+            segment=self._segment,
+            end=end,
+            reasons=reasons,
+        )
+
+    def _note(self, part: Conditioned) -> None:
+        if not part.gap_seconds and not part.broken:
+            return
+        first = not self._buffer.count and not self._segment
+        if part.broken and first:
+            return
+        self.gaps += 1
+        if part.broken:
+            kind = "clock_reset" if part.broken & Reason.CLOCK_JUMP else "gap"
+            message = f"The signal broke ({part.broken.labels[0]}, {part.gap_seconds:.3f} s); a new segment starts."
+        else:
+            kind = "gap"
+            message = f"A gap of {part.gap_seconds * 1e3:.0f} ms was bridged."
+        data = {"seconds": part.gap_seconds, "bridged": not part.broken, "reasons": part.broken.labels}
+        self._events.append(PipelineEvent(kind, message, data))
+
+    def _note_rate(self) -> None:
+        timebase = self._conditioner.timebase
+        if timebase.rate_is_off != self._rate_was_off:
+            self._rate_was_off = timebase.rate_is_off
+            rate = timebase.effective_rate
+            measured = "unknown" if rate is None else f"{rate:.2f} Hz"
+            state = "differs from" if timebase.rate_is_off else "is again within 1 % of"
+            message = f"The measured rate ({measured}) {state} the nominal {self.info.sfreq:g} Hz."
+            self._events.append(PipelineEvent("rate", message, {"effective_rate": rate}))

@@ -1,0 +1,340 @@
+"""Honest time stamps and contiguity, causally: which samples follow each other, and when each was taken.
+
+Stamps arrive jittered, in bursts and drifting. A second-order tracker (an alpha-beta filter, the
+steady state of a Kalman filter for constant drift; Benedict & Bordner 1962) follows them with samples
+of the past only. A stamp far off the tracker's expectation is not judged at once: the samples that
+follow tell whether it was late (they catch up) or whether samples are lost (they stay behind). Until
+then they are held back, at most two seconds. All decisions count samples, so chunking cannot matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy import signal
+
+from service.types import Reason
+
+_BANDWIDTH = 0.3  # rad/s of the tracker: jitter slower than a few seconds is followed as drift
+_DAMPING = math.sqrt(0.5)
+_JITTER_SECONDS = 2.0
+_DECIDE_SECONDS = 0.1
+_HOLD_SECONDS = 2.0
+_RATE_POINTS = 30  # one per second of samples
+_RATE_MIN_POINTS = 15
+_RATE_TOLERANCE = 0.01
+_LONG_GAP_SECONDS = 1.0
+_REANCHOR_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Contiguous samples with honest stamps.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (n_samples, n_channels)
+    times : ndarray of float64, shape (n_samples,)
+        Seconds.
+    flags : ndarray of uint32, shape (n_samples,)
+        Bits of :class:`service.types.Reason`.
+    broken : Reason
+        Not NONE: the block starts a new segment, and why.
+    gap_seconds : float
+        Length of the gap before the block, bridged or not; negative when stamps went back.
+    missing : int
+        Samples the caller bridges before this block; 0 when there is no gap or it is not bridged.
+    """
+
+    samples: NDArray[np.float64]
+    times: NDArray[np.float64]
+    flags: NDArray[np.uint32]
+    broken: Reason = Reason.NONE
+    gap_seconds: float = 0.0
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """``late``: the next ``count`` samples are contiguous; otherwise the stamps moved by ``shift`` seconds."""
+
+    late: bool
+    count: int = 0
+    shift: float = 0.0
+
+
+class TimeBase:
+    """Tracks the stamps of one stream.
+
+    Parameters
+    ----------
+    sfreq : float
+        Rate the stream is taken to have, in hertz.
+    bridge_seconds : float
+        Gaps up to this are bridged, longer ones break the signal.
+    """
+
+    def __init__(self, sfreq: float, bridge_seconds: float = 0.04) -> None:
+        self._period = 1.0 / sfreq
+        self._bridge = bridge_seconds
+        self._alpha = 2 * _DAMPING * _BANDWIDTH / sfreq
+        self._beta = (_BANDWIDTH / sfreq) ** 2
+        self._forget = 1.0 / (_JITTER_SECONDS * sfreq)
+        self._start_samples = math.ceil(1 / self._alpha)
+        self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
+        self._hold = max(self._decide, math.ceil(_HOLD_SECONDS * sfreq))
+        self._rate_block = max(1, round(sfreq))
+        self._sfreq = sfreq
+        self._held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._jitter = 0.0
+        self._drift = 0.0
+        self._rate_stamps: list[float] = []
+        self._rate_count = 0
+        self.effective_rate: float | None = None
+        self.rate_is_off = False
+        self._out: list[Block] = []
+        self._restart(Reason.NONE, 0.0)
+
+    @property
+    def drift_ppm(self) -> float:
+        """Tracked deviation of the sample period from nominal, in parts per million (positive: slow)."""
+        return self._drift / self._period * 1e6
+
+    def push(
+        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
+    ) -> list[Block]:
+        """Take a chunk; return what is known to be contiguous by now.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        stamps : ndarray of float64, shape (n_samples,)
+            Seconds, as they came.
+        broken : Reason
+            The source's own knowledge that this chunk does not continue the last.
+
+        Returns
+        -------
+        list of Block
+        """
+        self._out = []
+        if broken:
+            self._finish_held()
+            self._drift = 0.0
+            self._rate_stamps.clear()
+            self._restart(broken, 0.0)
+        if self._held is not None:
+            samples = np.concatenate([self._held[0], samples])
+            stamps = np.concatenate([self._held[1], stamps])
+            self._held = None
+        self._walk(samples, stamps, final=False)
+        return self._out
+
+    def flush(self) -> list[Block]:
+        """Give out the samples still held back, at the end of a recording."""
+        self._out = []
+        self._finish_held()
+        return self._out
+
+    def _finish_held(self) -> None:
+        if self._held is not None:
+            samples, stamps = self._held
+            self._held = None
+            self._walk(samples, stamps, final=True)
+
+    def _restart(self, broken: Reason, gap_seconds: float) -> None:
+        self._index = 0
+        self._origin: float | None = None
+        self._offset = 0.0
+        self._broken = broken
+        self._gap = gap_seconds
+        self._missing = 0
+
+    def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
+        position, n = 0, len(stamps)
+        while position < n:
+            if self._origin is None:
+                self._origin = stamps[position] if math.isfinite(stamps[position]) else 0.0
+            stop = (
+                self._start(samples, stamps, position)
+                if self._index < self._start_samples
+                else self._track(samples, stamps, position)
+            )
+            position = stop
+            if position == n or abs(self._residual(stamps[position])) <= self._tolerance:
+                continue  # the chunk or the start-up ended, nothing is suspicious
+            verdict = self._judge(stamps[position:], final=final)
+            if verdict is None:
+                self._held = (samples[position:].copy(), stamps[position:].copy())
+                return
+            if verdict.late:
+                stop = position + verdict.count
+                self._follow(samples, stamps, position, stop)
+                position = stop
+            else:
+                self._shift(verdict.shift)
+
+    @property
+    def _tolerance(self) -> float:
+        return max(0.5 * self._period, 4 * self._jitter)
+
+    def _residual(self, stamp: float) -> float:
+        assert self._origin is not None  # noqa: S101 - set by the walk before any sample is looked at
+        residual = stamp - self._origin - self._index * self._period - self._offset - self._drift
+        return residual if math.isfinite(residual) else 1e9
+
+    def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
+        """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp."""
+        stop = position
+        begin_index = self._index
+        offsets: list[float] = []
+        while stop < len(stamps) and self._index < self._start_samples:
+            residual = self._residual(stamps[stop])
+            if begin_index + len(offsets) > 0 and abs(residual) > self._tolerance:
+                break
+            offsets.append(self._step(residual, residual))
+            stop += 1
+        self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets))
+        return stop
+
+    def _follow(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int) -> None:
+        """Take samples whose stamps were late: contiguous, but their stamps hardly count."""
+        begin_index = self._index
+        offsets: list[float] = []
+        for stamp in stamps[start:stop]:
+            residual = self._residual(stamp)
+            tolerance = self._tolerance
+            offsets.append(self._step(min(max(residual, -tolerance), tolerance), residual))
+        self._emit(samples[start:stop], stamps[start:stop], begin_index, np.array(offsets))
+
+    def _step(self, residual: float, jitter: float) -> float:
+        gain = max(self._alpha, 1.0 / (self._index + 1))
+        self._offset += self._drift + gain * residual
+        if self._index >= self._start_samples:
+            self._drift += self._beta * residual
+        self._jitter += self._forget * (min(abs(jitter), _HOLD_SECONDS) - self._jitter) if self._index else 0.0
+        self._index += 1
+        return self._offset
+
+    def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
+        """All samples up to the first suspicious stamp, at once."""
+        assert self._origin is not None  # noqa: S101
+        stop = len(stamps)
+        while True:
+            part = stamps[position:stop]
+            index = self._index + np.arange(len(part))
+            deviation = part - self._origin - index * self._period
+            deviation[~np.isfinite(deviation)] = 1e9
+            a, b = self._alpha, self._beta
+            state = np.array([(1 - a) * (self._offset + self._drift), -(1 - a) * self._offset])
+            offsets, end_state = signal.lfilter([a, b - a], [1.0, a + b - 2, 1 - a], deviation, zi=state)
+            residuals = (deviation - offsets) / (1 - a)
+            f = self._forget
+            jitters, _ = signal.lfilter([f], [1.0, f - 1.0], np.abs(residuals), zi=[(1 - f) * self._jitter])
+            tolerances = np.maximum(0.5 * self._period, 4 * np.concatenate([[self._jitter], jitters[:-1]]))
+            suspicious = np.abs(residuals) > tolerances
+            if not suspicious.any():
+                break
+            # Filters are causal: what came before the first suspicious stamp is right as it stands.
+            stop = position + int(np.argmax(suspicious))
+            if stop == position:
+                return stop
+        if len(part):
+            begin_index = self._index
+            self._offset = float(offsets[-1])
+            self._drift = float(end_state[0]) / (1 - a) - self._offset
+            self._jitter = float(jitters[-1])
+            self._index += len(part)
+            self._emit(samples[position:stop], part, begin_index, offsets)
+        return stop
+
+    def _judge(self, stamps: NDArray[np.float64], *, final: bool) -> _Verdict | None:
+        """What a suspicious stamp means, from the samples after it; None while that is open."""
+        assert self._origin is not None  # noqa: S101
+        steps = np.arange(len(stamps))
+        expected = self._origin + (self._index + steps) * self._period + self._offset + self._drift * (steps + 1)
+        residuals = stamps - expected
+        residuals[~np.isfinite(residuals)] = 1e9
+        sign = 1.0 if residuals[0] > 0 else -1.0
+        ahead = residuals[: self._hold] * sign
+        tolerance = self._tolerance
+        back = np.flatnonzero(ahead <= tolerance)
+        returned = int(back[0]) if len(back) else None
+        settled = self._settled(ahead, tolerance)
+        if returned is not None and (settled is None or returned <= settled):
+            return _Verdict(late=True, count=returned)
+        if settled is not None:
+            shift = float(ahead[settled - self._decide + 1 : settled + 1].min())
+        elif len(ahead) == self._hold or final:
+            shift = float(ahead.min())
+        else:
+            return None
+        if round(shift / self._period) < 1:
+            return _Verdict(late=True, count=len(ahead) if settled is None else settled + 1)
+        return _Verdict(late=False, shift=sign * shift)
+
+    def _settled(self, ahead: NDArray[np.float64], tolerance: float) -> int | None:
+        """Index at which the last few stamps agree with each other on being off."""
+        if len(ahead) < self._decide:
+            return None
+        runs = sliding_window_view(ahead, self._decide)
+        agree = (np.ptp(runs, axis=1) <= 2 * tolerance) & (runs.min(axis=1) > tolerance)
+        return int(np.argmax(agree)) + self._decide - 1 if agree.any() else None
+
+    def _shift(self, shift: float) -> None:
+        missing = round(shift / self._period)
+        if 0 < shift <= self._bridge + 0.5 * self._period:
+            self._missing = missing
+            self._gap = missing * self._period
+            self._index += missing
+            self._offset += self._drift * missing
+        elif -_REANCHOR_SECONDS <= shift < 0:
+            self._offset += shift
+            self._gap = shift
+        else:
+            if shift > _LONG_GAP_SECONDS or shift < 0:
+                self._rate_stamps.clear()
+            self._restart(Reason.GAP if shift > 0 else Reason.CLOCK_JUMP, shift)
+
+    def _emit(
+        self,
+        samples: NDArray[np.float64],
+        stamps: NDArray[np.float64],
+        begin_index: int,
+        offsets: NDArray[np.float64],
+    ) -> None:
+        if not len(samples):
+            return
+        assert self._origin is not None  # noqa: S101
+        times = self._origin + (begin_index + np.arange(len(samples))) * self._period + offsets
+        flags = np.zeros(len(samples), dtype=np.uint32)
+        self._watch_rate(stamps, flags)
+        if self._gap < 0 and not self._broken:
+            flags[0] |= Reason.TIMING
+        self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
+        self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0
+
+    def _watch_rate(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+        """Once per second of samples: the slope of the recent stamps against the count of samples."""
+        first = -self._rate_count % self._rate_block
+        done = 0
+        for position in range(first, len(stamps), self._rate_block):
+            if self.rate_is_off:
+                flags[done:position] |= Reason.RATE
+            done = position
+            self._rate_stamps.append(float(stamps[position]))
+            del self._rate_stamps[:-_RATE_POINTS]
+            if len(self._rate_stamps) >= _RATE_MIN_POINTS and all(map(math.isfinite, self._rate_stamps)):
+                counts = np.arange(len(self._rate_stamps)) * self._rate_block
+                slope = np.polyfit(counts, np.array(self._rate_stamps) - self._rate_stamps[0], 1)[0]
+                self.effective_rate = float(1 / slope) if slope > 0 else None
+                self.rate_is_off = self.effective_rate is None or (
+                    abs(self.effective_rate / self._sfreq - 1) > _RATE_TOLERANCE
+                )
+        if self.rate_is_off:
+            flags[done:] |= Reason.RATE
+        self._rate_count += len(stamps)

@@ -1,0 +1,77 @@
+"""The window buffer: conditioned samples, their times and flags, with windows as views."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class WindowBuffer:
+    """Keeps the newest samples in one contiguous stretch of memory, time-major.
+
+    Samples are appended; when the memory is full the newest ones move to the beginning of a new one,
+    once per many windows. So a window is a view that nothing overwrites, and no hop copies one.
+
+    Parameters
+    ----------
+    keep : int
+        Samples that must stay reachable before the newest append.
+    n_channels : int
+    """
+
+    def __init__(self, keep: int, n_channels: int) -> None:
+        self._keep = keep
+        self._samples = np.empty((4 * keep, n_channels), dtype=np.float32)
+        self._times = np.empty(4 * keep)
+        self._flags = np.empty(4 * keep, dtype=np.uint32)
+        self._used = 0
+        self._first = 0  # number of the sample at the beginning of the memory
+
+    @property
+    def count(self) -> int:
+        """Samples appended so far."""
+        return self._first + self._used
+
+    def append(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+        """Add samples.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        times : ndarray of float64, shape (n_samples,)
+        flags : ndarray of uint32, shape (n_samples,)
+        """
+        n = len(times)
+        if self._used + n > len(self._times):
+            self._make_room(n)
+        part = slice(self._used, self._used + n)
+        self._samples[part] = samples
+        self._times[part] = times
+        self._flags[part] = flags
+        self._used += n
+
+    def samples(self, start: int, stop: int) -> NDArray[np.float32]:
+        """View of the samples numbered ``start`` to ``stop``, ``(n_samples, n_channels)``."""
+        return self._samples[start - self._first : stop - self._first]
+
+    def times(self, start: int, stop: int) -> NDArray[np.float64]:
+        """View of their times in seconds, ``(n_samples,)``."""
+        return self._times[start - self._first : stop - self._first]
+
+    def flags(self, start: int, stop: int) -> NDArray[np.uint32]:
+        """View of their flags, ``(n_samples,)``."""
+        return self._flags[start - self._first : stop - self._first]
+
+    def _make_room(self, n: int) -> None:
+        kept = min(self._keep, self._used)
+        size = max(len(self._times), self._keep + n)
+        old = slice(self._used - kept, self._used)
+        samples, times, flags = self._samples[old], self._times[old], self._flags[old]
+        self._first += self._used - kept
+        self._samples = np.empty((size, self._samples.shape[1]), dtype=np.float32)
+        self._times = np.empty(size)
+        self._flags = np.empty(size, dtype=np.uint32)
+        self._samples[:kept] = samples
+        self._times[:kept] = times
+        self._flags[:kept] = flags
+        self._used = kept
