@@ -1,0 +1,127 @@
+"""The report says what was measured, honestly, in a page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from models.presets import BCIC2A
+from service.errors import RecordingError
+from service.evaluation import AlignmentMode, EvaluatedRun, Trace, score_runs
+from service.report import EvaluatedModel, Report, headline, render_html, table, write_report
+from service.trials import Trial
+
+CLASSES = ("left_hand", "right_hand")
+
+
+def make_report(n_right: int = 18, n_late: int = 1, name: str = "a<b>.xdf") -> Report:
+    """Twenty decided trials, ``n_right`` of them right, and ``n_late`` after the recording's end."""
+    times = 10 + 0.04 * np.arange(4000)
+    labels = [CLASSES[i % 2] for i in range(20)]
+    trials = [Trial(12.0 + 6 * i, label) for i, label in enumerate(labels)]
+    probabilities = np.full((4000, 4), 0.1)
+    for i, (trial, label) in enumerate(zip(trials, labels, strict=True)):
+        told = label if i < n_right else CLASSES[1 - CLASSES.index(label)]
+        probabilities[(times >= trial.cue) & (times < trial.cue + 5.5), BCIC2A.classes.index(told)] = 0.7
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    trials += [Trial(1000.0 + i, "left_hand") for i in range(n_late)]
+    run = EvaluatedRun(name, "ab" * 32, Trace(times, probabilities, np.zeros(4000, np.int64)), tuple(trials), 160.0)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    return Report(
+        created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        mindwire="0.0",
+        model=EvaluatedModel(name="demo", sha256="cd" * 32, engine="onnxruntime", device="cpu"),
+        classes=list(CLASSES),
+        at_s=4.0,
+        alignment=AlignmentMode.ONLINE,
+        overall=overall,
+        runs=runs,
+        definitions={"accuracy": "right & decided"},
+    )
+
+
+def test_the_headline_tells_chance_and_undecided_trials() -> None:
+    text = headline(make_report())
+    assert "18 of 20 trials right (90%" in text
+    assert "better than guessing among 2 classes" in text
+    assert "1 of 21 trials were undecided" in text
+    assert "not distinguishable from guessing" in headline(make_report(n_right=12, n_late=0))
+
+
+def test_both_files_are_written_and_the_json_reads_back(tmp_path: Path) -> None:
+    report = make_report()
+    files = write_report(report, tmp_path / "new" / "out")
+    assert [file.name for file in files] == ["report.json", "report.html"]
+    data = json.loads(files[0].read_text())
+    assert data["overall"]["accuracy"] == 0.9
+    assert data["runs"][0]["file"] == "a<b>.xdf"
+    assert Report.model_validate_json(files[0].read_text()) == report
+    assert sorted(path.name for path in files[0].parent.iterdir()) == ["report.html", "report.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordingError, match="cannot be written"):
+        write_report(make_report(), tmp_path / "file" / "out")
+
+
+class _Strict(HTMLParser):
+    """Checks that elements nest and collects what the page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"meta", "br", "link", "img"}:
+            self.open.append(tag)
+        self.loads += [str(value) for key, value in attrs if key in {"src", "href"}]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_escaped_and_fetches_nothing() -> None:
+    page = render_html(make_report())
+    parser = _Strict()
+    parser.feed(page)
+    assert parser.open == []
+    assert parser.loads == []
+    assert "http" not in page
+    assert "url(" not in page
+    assert "a<b>" not in page
+    assert "a&lt;b&gt;.xdf" in page
+    assert page.count("<svg") == 4
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_a_report_without_any_decided_trial_still_renders() -> None:
+    report = make_report()
+    trace = Trace(np.empty(0), np.empty((0, 4)), np.empty(0, np.int64))
+    run = EvaluatedRun("empty.xdf", "00" * 32, trace, (Trial(1.0, "left_hand"),), 0.0)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    report = report.model_copy(update={"overall": overall, "runs": runs})
+    page = render_html(report)
+    assert "None of 1 trials" in page
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_the_terminal_table_has_a_row_per_recording_and_one_for_all() -> None:
+    console = Console(width=160, record=True, file=None, quiet=False, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table(make_report(name="folder/run.xdf")))
+    text = capture.get()
+    assert "run.xdf" in text
+    assert "folder" not in text
+    assert text.count("18/20") == 2
