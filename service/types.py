@@ -35,13 +35,18 @@ class Reason(IntFlag):
     TIMING = 16384
 
     @property
+    def bit(self) -> np.uint32:
+        """The reasons as numpy keeps them per sample."""
+        return np.uint32(int(self))
+
+    @property
     def labels(self) -> list[str]:
         """The reasons as lower-case names, in the order of their bits."""
         return [str(reason.name).lower() for reason in Reason if reason in self and reason.value]
 
 
 # These mark a window without making it invalid: the user is told, the prediction stands.
-SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.INTERPOLATED | Reason.TIMING
+SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.RATE | Reason.INTERPOLATED | Reason.TIMING
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,9 +115,9 @@ class Conditioner:
             samples, times, flags = self._resampler.process(samples, times, flags)
         samples = self._filter.process(samples)
         flags = flags.copy()
-        flags[(np.abs(samples) > self._limit).any(axis=1)] |= Reason.AMPLITUDE
+        flags[(np.abs(samples) > self._limit).any(axis=1)] |= Reason.AMPLITUDE.bit
         if self._settled < self._settling:
-            flags[: self._settling - self._settled] |= Reason.SETTLING
+            flags[: self._settling - self._settled] |= Reason.SETTLING.bit
             self._settled += len(flags)
         if self._shift is not None and self._gain is not None:
             samples = (samples - self._shift) * self._gain

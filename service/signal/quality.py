@@ -69,8 +69,8 @@ class SampleCheck:
         peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
         flat = run >= self._flat_run
         rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
-        flags[flat.any(axis=1)] |= Reason.FLAT
-        flags[rail.any(axis=1)] |= Reason.SATURATED
+        flags[flat.any(axis=1)] |= Reason.FLAT.bit
+        flags[rail.any(axis=1)] |= Reason.SATURATED.bit
         self.flat_channels = flat[-1]
         self._last, self._run, self._peak = samples[-1].copy(), run[-1], peak[-1]
         return samples
@@ -79,7 +79,7 @@ class SampleCheck:
         bad = ~np.isfinite(samples)
         if not bad.any():
             return samples
-        flags[bad.any(axis=1)] |= Reason.NON_FINITE
+        flags[bad.any(axis=1)] |= Reason.NON_FINITE.bit
         held = np.concatenate([np.nan_to_num(self._last)[None, :], samples])
         rows = np.arange(len(held))[:, None]
         source = np.maximum.accumulate(np.where(np.concatenate([np.zeros((1, bad.shape[1]), bool), bad]), 0, rows), 0)

@@ -19,7 +19,7 @@ from scipy import signal
 
 from service.types import Reason
 
-_BANDWIDTH = 0.3  # rad/s of the tracker: jitter slower than a few seconds is followed as drift
+_BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
 _DAMPING = math.sqrt(0.5)
 _JITTER_SECONDS = 2.0
 _DECIDE_SECONDS = 0.1
@@ -314,7 +314,7 @@ class TimeBase:
         flags = np.zeros(len(samples), dtype=np.uint32)
         self._watch_rate(stamps, flags)
         if self._gap < 0 and not self._broken:
-            flags[0] |= Reason.TIMING
+            flags[0] |= Reason.TIMING.bit
         self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
         self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0
 
@@ -324,7 +324,7 @@ class TimeBase:
         done = 0
         for position in range(first, len(stamps), self._rate_block):
             if self.rate_is_off:
-                flags[done:position] |= Reason.RATE
+                flags[done:position] |= Reason.RATE.bit
             done = position
             self._rate_stamps.append(float(stamps[position]))
             del self._rate_stamps[:-_RATE_POINTS]
@@ -336,5 +336,5 @@ class TimeBase:
                     abs(self.effective_rate / self._sfreq - 1) > _RATE_TOLERANCE
                 )
         if self.rate_is_off:
-            flags[done:] |= Reason.RATE
+            flags[done:] |= Reason.RATE.bit
         self._rate_count += len(stamps)
