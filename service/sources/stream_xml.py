@@ -1,0 +1,152 @@
+"""What a stream's XML description says: LSL and XDF share one layout, and both may be hostile.
+
+A description comes from the network or from a file of unknown origin, so document types and entities
+are refused outright and depth and length are bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from service.errors import SourceError
+from service.types import SignalInfo
+
+MAX_XML_BYTES = 1 << 24
+MAX_DEPTH = 64
+MAX_CHANNELS = 65_536
+MAX_SFREQ = 1e7
+
+FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
+
+
+def parse_xml(document: bytes | str) -> Element:
+    """Parse a description without entities, document types or unbounded nesting.
+
+    Parameters
+    ----------
+    document : bytes or str
+        XML; bytes are taken as UTF-8, undecodable ones replaced.
+
+    Returns
+    -------
+    xml.etree.ElementTree.Element
+
+    Raises
+    ------
+    SourceError
+        It is no well-formed XML, or uses what is refused.
+    """
+    if len(document) > MAX_XML_BYTES:
+        msg = f"Expected a stream description below {MAX_XML_BYTES >> 20} MiB, found {len(document)} bytes."
+        raise SourceError(msg)
+    text = document.decode("utf-8", "replace") if isinstance(document, bytes) else document
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    depth = 0
+
+    def refuse(*_: object) -> None:
+        msg = "The stream description declares a document type or an entity, which Mindwire refuses to read."
+        raise SourceError(msg)
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            msg = f"The stream description is nested more than {MAX_DEPTH} levels deep."
+            raise SourceError(msg)
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(text.strip("\x00 \t\r\n"), True)  # noqa: FBT003 - expat takes "is final" by position
+    except expat.ExpatError as error:
+        msg = f"The stream description is not well-formed XML ({error})."
+        raise SourceError(msg) from error
+    return builder.close()
+
+
+def child_text(element: Element, path: str) -> str:
+    """The stripped text of a child, empty when there is none."""
+    return (element.findtext(path) or "").strip()
+
+
+def number(element: Element, path: str, what: str) -> float:
+    """A finite number from a child's text.
+
+    Raises
+    ------
+    SourceError
+        It is absent, no number, or not finite.
+    """
+    text = child_text(element, path)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        msg = f"Expected a number as {what}, found {text[:40]!r}."
+        raise SourceError(msg)
+    return value
+
+
+def signal_info(info: Element) -> SignalInfo:
+    """What a stream's ``<info>`` element says of its signal.
+
+    Parameters
+    ----------
+    info : xml.etree.ElementTree.Element
+        As LSL's ``StreamInfo.as_xml`` or an XDF stream header has it.
+
+    Returns
+    -------
+    SignalInfo
+        ``labels`` and ``units`` are None unless the description has one channel entry per channel.
+
+    Raises
+    ------
+    SourceError
+        Channel count, nominal rate or sample format are missing or impossible.
+    """
+    count = number(info, "channel_count", "channel count")
+    if not 1 <= count <= MAX_CHANNELS or count != int(count):
+        msg = f"Expected a channel count of 1 to {MAX_CHANNELS}, found {count:g}."
+        raise SourceError(msg)
+    sfreq = number(info, "nominal_srate", "nominal sampling rate")
+    if not 0 <= sfreq <= MAX_SFREQ:
+        msg = f"Expected a nominal sampling rate of 0 to {MAX_SFREQ:g} Hz, found {sfreq:g} Hz."
+        raise SourceError(msg)
+    dtype = child_text(info, "channel_format")
+    if dtype not in FORMATS:
+        msg = f"Expected a sample format out of {', '.join(FORMATS)}, found {dtype[:40]!r}."
+        raise SourceError(msg)
+    channels = info.findall("desc/channels/channel")
+    labels = units = None
+    if len(channels) == count:
+        names = tuple(child_text(channel, "label") for channel in channels)
+        labels = names if any(names) else None
+        spelled = tuple(child_text(channel, "unit") for channel in channels)
+        units = spelled if any(spelled) else None
+    return SignalInfo(
+        name=child_text(info, "name"),
+        type=child_text(info, "type"),
+        sfreq=sfreq,
+        n_channels=int(count),
+        labels=labels,
+        units=units,
+        source_id=child_text(info, "source_id"),
+        uid=child_text(info, "uid"),
+        hostname=child_text(info, "hostname"),
+        dtype=dtype,
+    )

@@ -1,0 +1,208 @@
+"""Recordings in XDF, read as a stream of chunks: memory stays flat however long the file is.
+
+A first pass over the chunks' headers makes the index; each reading of a signal is a second pass that
+decodes only that signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import RecordingError, StreamNotFoundError
+from service.sources.recording import RecordedStream, Selector, choose_signal
+from service.sources.xdf_chunks import Tag, walk
+from service.sources.xdf_clock import ClockTracker
+from service.sources.xdf_index import IndexedStream, Indexer, Problems, open_file
+from service.sources.xdf_samples import DamagedChunkError, SampleDecoder, Samples
+from service.types import Chunk, Marker, Reason, SignalInfo
+
+# Jittered stamps step back a little within a stream; more than this is another order or another clock.
+_MAX_BACKWARD_SECONDS = 0.25
+
+
+class _File:
+    """What of a recording its parts share."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems = Problems()
+        index = Indexer(path, self.problems)
+        self.size = index.size
+        self.streams = index.streams
+
+    def decode(self, decoders: Mapping[int, SampleDecoder]) -> Iterator[tuple[int, Samples]]:
+        """All samples of some streams in the order of the file, with the sender's stamps."""
+        with open_file(self.path) as file:
+            for chunk in walk(file, self.size):
+                if chunk.tag is Tag.DAMAGE:
+                    # What was lost may have been anybody's.
+                    for decoder in decoders.values():
+                        decoder.lose_track()
+                elif chunk.tag is Tag.SAMPLES and chunk.stream_id in decoders:
+                    decoder = decoders[chunk.stream_id]
+                    file.seek(chunk.offset)
+                    try:
+                        for samples in decoder.decode(file, chunk.length):
+                            yield chunk.stream_id, samples
+                    except DamagedChunkError as error:
+                        self.problems.add(f"A chunk of samples at byte {chunk.offset} contradicts itself ({error})")
+                        decoder.lose_track()
+
+
+class XdfRecording:
+    """A recording in XDF.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    RecordingError
+        The file cannot be opened, is no XDF, or holds no readable stream.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file = _File(self.path)
+        if not self._file.streams:
+            msg = f"{path}: expected streams, found no readable stream header; the file is empty or damaged."
+            raise RecordingError(msg)
+
+    @property
+    def streams(self) -> tuple[RecordedStream, ...]:
+        """The streams in the order of the file."""
+        return tuple(stream.recorded for stream in self._file.streams.values())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was damaged and left out, one sentence each; complete once everything has been read."""
+        return self._file.problems.sentences()
+
+    def markers(self, stream: str | None = None) -> list[Marker]:
+        """Markers in the order of their times.
+
+        Parameters
+        ----------
+        stream : str or None
+            Name of the marker stream; None merges all.
+
+        Returns
+        -------
+        list of Marker
+            Strings as they are, numbers as their shortest text, several channels joined by commas.
+
+        Raises
+        ------
+        StreamNotFoundError
+            There is no marker stream of that name.
+        """
+        there = {n: s for n, s in self._file.streams.items() if s.recorded.is_markers}
+        chosen = {n: s for n, s in there.items() if stream is None or s.recorded.info.name == stream}
+        if stream is not None and not chosen:
+            names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
+            msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}."
+            raise StreamNotFoundError(msg)
+        trackers = {number: ClockTracker(s.clock) for number, s in chosen.items()}
+        found: list[Marker] = []
+        for number, samples in self._file.decode({number: s.decoder() for number, s in chosen.items()}):
+            for start, times in trackers[number].apply(samples.times):
+                rows = samples.values[start : start + len(times)].tolist()
+                labels = (",".join(str(value) for value in row) for row in rows)
+                found += map(Marker, times.tolist(), labels)
+        return sorted(found, key=lambda marker: marker.time)
+
+    def signal(self, selector: Selector | None = None) -> XdfSource:
+        """A signal as a source of chunks.
+
+        Parameters
+        ----------
+        selector : Selector or None
+            None means the only stream of type EEG.
+
+        Returns
+        -------
+        XdfSource
+
+        Raises
+        ------
+        StreamNotFoundError
+            None or several streams answer; the message lists what there is.
+        RecordingError
+            The stream is empty, or no signal.
+        """
+        return self.source(choose_signal(self.path, self.streams, selector).stream_id)
+
+    def source(self, stream_id: int) -> XdfSource:
+        """A stream by its number in the file, whatever it holds."""
+        return XdfSource(self._file, self._file.streams[stream_id])
+
+
+class XdfSource:
+    """One stream of a recording as a source of chunks; made by :meth:`XdfRecording.signal`."""
+
+    def __init__(self, file: _File, stream: IndexedStream) -> None:
+        self._file = file
+        self._stream = stream
+
+    @property
+    def info(self) -> SignalInfo:
+        """What the recording says of the signal."""
+        return self._stream.recorded.info
+
+    @property
+    def n_samples(self) -> int:
+        """Samples the recording is said to hold."""
+        return self._stream.recorded.n_samples
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The samples from the beginning, in the order of the file; may be called again.
+
+        Yields
+        ------
+        Chunk
+            Stamps are in the recording computer's clock, not dejittered. ``broken`` is ``GAP`` behind
+            damage and ``CLOCK_JUMP`` behind a clock reset or where stamps run backwards.
+
+        Raises
+        ------
+        RecordingError
+            The file cannot be read any more.
+        """
+        tracker = ClockTracker(self._stream.clock)
+        left = self._stream.limit if self._stream.limit is not None else self._file.size
+        last: float | None = None
+        number = self._stream.recorded.stream_id
+        for _, samples in self._file.decode({number: self._stream.decoder()}):
+            broken = Reason.GAP if samples.broken else Reason.NONE
+            for position, (start, times) in enumerate(tracker.apply(samples.times)):
+                if position:
+                    broken |= Reason.CLOCK_JUMP
+                values = samples.values[start : start + len(times)]
+                for piece_values, piece_times in _forward_pieces(values[:left], times[:left]):
+                    if last is None:
+                        broken = Reason.NONE  # nothing lies before that could go on
+                    elif piece_times[0] < last - _MAX_BACKWARD_SECONDS:
+                        broken |= Reason.CLOCK_JUMP
+                    yield Chunk(piece_values, piece_times, broken)
+                    left -= len(piece_times)
+                    last = float(piece_times[-1])
+                    broken = Reason.NONE
+
+
+def _forward_pieces(
+    values: NDArray[Any], times: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[Any], NDArray[np.float64]]]:
+    """Cut where stamps step back further than jitter does."""
+    if not len(times):
+        return
+    cuts = np.flatnonzero(np.diff(times) < -_MAX_BACKWARD_SECONDS) + 1
+    if not len(cuts):
+        yield values, times
+        return
+    yield from zip(np.split(values, cuts), np.split(times, cuts), strict=True)
