@@ -1,0 +1,84 @@
+"""Replaces a folder in one step, so that a crash or a full disk leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def replace_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Path], object]) -> None:
+    """Write files into a folder that takes its place only when it is complete.
+
+    Parameters
+    ----------
+    target : Path
+        The folder; replaced when it exists.
+    files : mapping of str to bytes
+        Content by file name.
+    verify : callable
+        Called with the finished folder before it takes its place; an exception keeps the old one.
+
+    Raises
+    ------
+    OSError
+        The files cannot be written; the target is unchanged.
+    """
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.parent / f".{target.name}.{secrets.token_hex(4)}.new"
+    fresh.mkdir()
+    try:
+        for name, data in files.items():
+            with (fresh / name).open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        _sync(fresh)
+        verify(fresh)
+        _swap(fresh, target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    if sys.platform == "win32":  # folders cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    if not target.exists() or not any(target.iterdir()):
+        if sys.platform == "win32" and target.exists():
+            target.rmdir()
+        fresh.rename(target)
+        return
+    if _exchange(fresh, target):
+        return
+    # Only where the system cannot exchange two folders: between the two lines the old bundle has the other name.
+    old = fresh.with_suffix(".old")
+    target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    result: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return result == 0

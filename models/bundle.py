@@ -1,0 +1,386 @@
+"""The bundle: a folder with everything a model needs to run, verified before anything in it is used.
+
+Loading needs neither torch nor a runtime and executes nothing: hashes first, then documents, then that
+weights, contract and graphs tell the same story. Writing is atomic: whoever looks sees the old bundle or
+the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from safetensors import SafetensorError, deserialize
+
+from models.atomic import replace_folder
+from models.contract import Contract
+from models.errors import BundleError, MissingExtraError
+from models.onnx_file import Dims, OnnxFacts, read_onnx_facts
+
+if TYPE_CHECKING:
+    from models.attentionbasenet import AttentionBaseNet
+
+BUNDLE_VERSION = 1
+MAX_OPSET = 18
+
+BUNDLE, CONFIG, CONTRACT, CARD = "bundle.json", "config.json", "contract.json", "README.md"
+WEIGHTS, GRAPH, STREAMING, SUMS = "model.safetensors", "model.onnx", "streaming.onnx", "SHA256SUMS"
+REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
+OPTIONAL = (STREAMING,)
+
+_MIB = 1 << 20
+_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB}
+_DOCUMENT_LIMIT = 16 * _MIB
+_SUM = re.compile(r"([0-9a-f]{64})  (.+)")
+
+GraphKind = Literal["plain", "folded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    name : str
+        The model's name for people.
+    contract : Contract
+    config : dict
+        The network's constructor arguments as braindecode stores them.
+    graph : {"plain", "folded"}
+        Kind of ``model.onnx``: ``plain`` maps ``x`` to ``logits``; ``folded`` also takes the alignment and
+        also gives probabilities.
+    digests : mapping of str to str
+        SHA-256 of each file.
+    sha256 : str
+        Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
+        depend on dates.
+    """
+
+    path: Path
+    name: str
+    contract: Contract
+    config: Mapping[str, Any]
+    graph: GraphKind
+    digests: Mapping[str, str]
+    sha256: str
+
+    @property
+    def onnx_path(self) -> Path:
+        """Where ``model.onnx`` lies."""
+        return self.path / GRAPH
+
+    @property
+    def weights_path(self) -> Path:
+        """Where ``model.safetensors`` lies."""
+        return self.path / WEIGHTS
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, verified again, so that what is used is what was checked.
+
+        Raises
+        ------
+        BundleError
+            The bundle has no such file, or it has changed since the bundle was loaded.
+        """
+        if name not in self.digests:
+            msg = f"{self.path}: the bundle has no {name}; export it again."
+            raise BundleError(msg)
+        return _read_verified(self.path, name, self.digests[name])
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Load a bundle and verify all of it.
+
+    Parameters
+    ----------
+    path : Path or str
+        The bundle's folder.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        The folder is no bundle, a file is missing, changed, too large or lies outside the folder, a version is
+        unknown, or weights, contract and graph contradict each other.
+    ContractError
+        The contract does not hold together.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        msg = f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'} there."
+        raise BundleError(msg)
+    digests = _read_sums(folder)
+    files = {name: _read_verified(folder, name, digest) for name, digest in digests.items()}
+    about = _read_json(files[BUNDLE], folder / BUNDLE)
+    if about.get("version") != BUNDLE_VERSION:
+        msg = (
+            f"{folder}: expected bundle version {BUNDLE_VERSION}, found {about.get('version')!r}; "
+            "export it again with this version of Mindwire, or update Mindwire."
+        )
+        raise BundleError(msg)
+    name, graph = about.get("name"), about.get("graph")
+    if not isinstance(name, str) or graph not in {"plain", "folded"}:
+        msg = (
+            f"{folder / BUNDLE}: expected a name and a graph that is 'plain' or 'folded', found {name!r} and {graph!r}."
+        )
+        raise BundleError(msg)
+    contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
+    config = _read_json(files[CONFIG], folder / CONFIG)
+    _check_config(config, contract, folder)
+    _check_weights(files[WEIGHTS], contract, folder / WEIGHTS)
+    facts = read_onnx_facts(files[GRAPH], str(folder / GRAPH))
+    _check_graph(facts, cast("GraphKind", graph), contract, folder / GRAPH)
+    if STREAMING in files:
+        _check_opset(read_onnx_facts(files[STREAMING], str(folder / STREAMING)), folder / STREAMING)
+    return Bundle(folder, name, contract, config, cast("GraphKind", graph), digests, identity(digests))
+
+
+def write_bundle(
+    out: Path | str,
+    *,
+    name: str,
+    contract: Contract,
+    config: Mapping[str, Any],
+    weights: bytes,
+    graph: GraphKind,
+    graphs: Mapping[str, bytes],
+    card: str,
+) -> Bundle:
+    """Write a bundle, whole or not at all, and verify it before it takes its place.
+
+    Parameters
+    ----------
+    out : Path or str
+        The folder; an existing bundle there is replaced, anything else is left alone.
+    name : str
+        The model's name for people.
+    contract : Contract
+    config : mapping
+        The network's constructor arguments, JSON-serialisable.
+    weights : bytes
+        The content of ``model.safetensors``.
+    graph : {"plain", "folded"}
+        Kind of ``model.onnx``.
+    graphs : mapping of str to bytes
+        ``model.onnx`` and, where the network allows it, ``streaming.onnx``.
+    card : str
+        The model card, ``README.md``.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        The folder holds something else, the disk is full, or the parts contradict each other; what was there
+        before is untouched.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / SUMS).is_file())):
+        msg = f"{out}: expected nothing, an empty folder or a bundle to replace, found something else; choose another place."
+        raise BundleError(msg)
+    files: dict[str, bytes] = {
+        BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph}),
+        CONFIG: _json(dict(config)),
+        CONTRACT: contract.to_json().encode(),
+        CARD: card.encode(),
+        WEIGHTS: weights,
+        **graphs,
+    }
+    sums = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
+    files[SUMS] = "".join(f"{digest}  {file}\n" for file, digest in sums.items()).encode()
+    try:
+        replace_folder(out, files, verify=load_bundle)
+    except OSError as error:
+        msg = f"{out}: the bundle could not be written ({error.strerror}); what was there before is unchanged."
+        raise BundleError(msg) from error
+    return load_bundle(out)
+
+
+def load_network(bundle: Bundle) -> AttentionBaseNet:
+    """The bundle's network in PyTorch, in evaluation mode.
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    AttentionBaseNet
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    BundleError
+        The weights do not fit the network.
+    """
+    try:
+        from safetensors.torch import load
+    except ModuleNotFoundError as error:
+        msg = "The network itself needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        raise MissingExtraError(msg) from error
+    from models.attentionbasenet import AttentionBaseNet
+
+    network = AttentionBaseNet.from_config(dict(bundle.config))
+    try:
+        network.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
+    except RuntimeError as error:
+        msg = f"{bundle.weights_path}: the weights do not fit the network of {CONFIG}; export the bundle again."
+        raise BundleError(msg) from error
+    return network.eval()
+
+
+def identity(digests: Mapping[str, str]) -> str:
+    """Hash over the hashes of all files but the model card, in the order of their names."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    text = _read_limited(folder, SUMS)
+    digests: dict[str, str] = {}
+    for line in text.decode(errors="replace").splitlines():
+        match = _SUM.fullmatch(line)
+        if match is None:
+            msg = f"{folder / SUMS}: expected lines of a hash, two spaces and a file name, found {line[:80]!r}."
+            raise BundleError(msg)
+        digest, name = match.groups()
+        if name not in REQUIRED + OPTIONAL:
+            msg = f"{folder / SUMS}: expected only {', '.join(REQUIRED + OPTIONAL)}, found {name[:80]!r}, which is refused."
+            raise BundleError(msg)
+        digests[name] = digest
+    missing = [name for name in REQUIRED if name not in digests]
+    if missing:
+        msg = f"{folder / SUMS}: no hash for {', '.join(missing)}; export the bundle again."
+        raise BundleError(msg)
+    return digests
+
+
+def _read_limited(folder: Path, name: str) -> bytes:
+    file = folder / name
+    limit = _LIMITS.get(name, _DOCUMENT_LIMIT)
+    try:
+        if not file.resolve(strict=True).is_relative_to(folder.resolve()):
+            msg = f"{file}: the file lies outside the bundle, which is refused; copy it into the folder."
+            raise BundleError(msg)
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        msg = (
+            f"{file}: expected a file of the bundle, but it cannot be read ({error.strerror}); export the bundle again."
+        )
+        raise BundleError(msg) from error
+    if len(data) > limit:
+        msg = f"{file}: expected at most {limit // _MIB} MiB, found more, which is refused."
+        raise BundleError(msg)
+    return data
+
+
+def _read_verified(folder: Path, name: str, digest: str) -> bytes:
+    data = _read_limited(folder, name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        msg = (
+            f"{folder / name}: expected SHA-256 {digest[:12]}…, found {found[:12]}…; the file was changed or damaged, "
+            "copy or export the bundle again."
+        )
+        raise BundleError(msg)
+    return data
+
+
+def _read_json(data: bytes, where: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        msg = f"{where}: expected JSON, found text that does not parse; export the bundle again."
+        raise BundleError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{where}: expected a JSON object, found {type(document).__name__}; export the bundle again."
+        raise BundleError(msg)
+    return document
+
+
+def _disagree(where: Path, what: str, expected: object, found: object) -> BundleError:
+    msg = f"{where}: the contract demands {expected} {what}, found {found}; network and contract must agree."
+    return BundleError(msg)
+
+
+def _check_config(config: Mapping[str, Any], contract: Contract, folder: Path) -> None:
+    demands = {
+        "n_chans": ("channels", contract.n_channels),
+        "n_times": ("samples per window", contract.window_samples),
+        "n_outputs": ("classes", len(contract.classes)),
+    }
+    for key, (what, expected) in demands.items():
+        if config.get(key) != expected:
+            raise _disagree(folder / CONFIG, what, expected, config.get(key))
+    if config.get("sfreq") not in {None, contract.sfreq}:
+        raise _disagree(folder / CONFIG, "Hz", f"{contract.sfreq:g}", config["sfreq"])
+
+
+def _check_weights(data: bytes, contract: Contract, where: Path) -> None:
+    try:
+        shapes = {name: tensor["shape"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
+    except (SafetensorError, ValueError) as error:
+        msg = f"{where}: expected weights in the safetensors format, found a damaged file; export the bundle again."
+        raise BundleError(msg) from error
+    spatial, head = shapes.get("input_block.spatial_conv.weight"), shapes.get("final_layer.1.weight")
+    if spatial is None or head is None or len(spatial) != 4 or len(head) != 2:
+        msg = f"{where}: expected the weights of an AttentionBaseNet, found others; export the bundle again."
+        raise BundleError(msg)
+    if spatial[2] != contract.n_channels:
+        raise _disagree(where, "channels", contract.n_channels, spatial[2])
+    if head[0] != len(contract.classes):
+        raise _disagree(where, "classes", len(contract.classes), head[0])
+
+
+def _check_opset(facts: OnnxFacts, where: Path) -> None:
+    if not 1 <= facts.opset <= MAX_OPSET:
+        msg = f"{where}: expected ONNX operator set 1 to {MAX_OPSET}, found {facts.opset}; export the bundle again."
+        raise BundleError(msg)
+
+
+def _check_graph(facts: OnnxFacts, kind: GraphKind, contract: Contract, where: Path) -> None:
+    _check_opset(facts, where)
+    n, classes = contract.n_channels, len(contract.classes)
+    inputs: dict[str, tuple[int, ...]] = {"x": (n, contract.window_samples)}
+    outputs: dict[str, tuple[int, ...]] = {"logits": (classes,)}
+    if kind == "folded":
+        inputs["alignment"] = (n, n)
+        outputs["probabilities"] = (classes,)
+    for what, expected, found in (("inputs", inputs, facts.inputs), ("outputs", outputs, facts.outputs)):
+        if set(found) != set(expected):
+            msg = f"{where}: expected the {what} {_names(expected)}, found {_names(found)}; export the bundle again."
+            raise BundleError(msg)
+        for name, dims in expected.items():
+            if len(found[name]) != len(dims) + 1 or isinstance(found[name][0], int) or found[name][1:] != dims:
+                msg = (
+                    f"{where}: the contract demands {name!r} of shape {_shape(('batch', *dims))}, found "
+                    f"{_shape(found[name])}; network and contract must agree."
+                )
+                raise BundleError(msg)
+
+
+def _names(named: Mapping[str, object]) -> str:
+    return ", ".join(named) or "none"
+
+
+def _shape(dims: Dims) -> str:
+    return "×".join(str(dim) for dim in dims)
