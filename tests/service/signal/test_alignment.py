@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.contract import Alignment
+from service.signal.alignment import OnlineAlignment, geodesic, matrix_power
+
+
+def spd(n, seed):
+    a = np.random.default_rng(seed).standard_normal((n, 3 * n))
+    return a @ a.T / (3 * n)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 22), st.integers(0, 1000))
+def test_the_matrix_whitens_the_mean(n, seed):
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((n, n))
+    online = OnlineAlignment(Alignment(kind="euclidean", scale="sample_mean", update_samples=200, ready_samples=400), n, 500, 100.0)
+    blocks = [(rng.standard_normal((200, n)) @ mixing).astype(np.float32) for _ in range(4)]
+    for block in blocks:
+        online.update(block)
+    x = np.concatenate(blocks).astype(float)
+    aligned = x @ online.matrix.astype(float)
+    assert online.ready
+    np.testing.assert_allclose(online.covariance, x.T @ x / len(x), rtol=1e-6, atol=1e-9)
+    if np.linalg.cond(mixing) < 100:
+        np.testing.assert_allclose(aligned.T @ aligned / len(x), np.eye(n), atol=0.02)
+
+
+def test_geodesic_has_its_ends_and_its_middle():
+    a, b = spd(5, 0), spd(5, 1)
+    np.testing.assert_allclose(geodesic(a, b, 0.0), a, atol=1e-9)
+    np.testing.assert_allclose(geodesic(a, b, 1.0), b, atol=1e-9)
+    middle = geodesic(a, b, 0.5)
+    np.testing.assert_allclose(middle @ np.linalg.inv(a) @ middle, b, atol=1e-8)
+
+
+def test_the_inductive_mean_agrees_with_pyriemann_where_it_must():
+    mean = pytest.importorskip("pyriemann.utils.mean")
+    online = OnlineAlignment(Alignment(kind="riemannian", scale="sample_mean", update_samples=100, ready_samples=100), 3, 100, 100.0)
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((100, 3)).astype(np.float32)
+    two = (rng.standard_normal((100, 3)) * [1, 5, 2]).astype(np.float32)
+    online.update(one)
+    online.update(two)
+    covs = np.array([x.astype(float).T @ x.astype(float) / 100 for x in (one, two)])
+    np.testing.assert_allclose(online.covariance, mean.mean_riemann(covs), rtol=1e-6)
+
+
+def test_forgetting_follows_a_change():
+    spec = Alignment(kind="euclidean", scale="sample_mean", forgetting_seconds=2.0, update_samples=100, ready_samples=100)
+    online = OnlineAlignment(spec, 2, 100, 100.0)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        online.update(rng.standard_normal((100, 2)).astype(np.float32))
+    for _ in range(20):
+        online.update((3 * rng.standard_normal((100, 2))).astype(np.float32))
+    np.testing.assert_allclose(np.diag(online.covariance), 9.0, rtol=0.25)
+
+
+def test_a_dead_direction_is_not_blown_up():
+    rng = np.random.default_rng(0)
+    block = rng.standard_normal((500, 3)).astype(np.float32)
+    block[:, 2] = block[:, 0]
+    online = OnlineAlignment(Alignment(kind="euclidean", scale="sample_mean", update_samples=500, ready_samples=1), 3, 500, 100.0)
+    online.update(block)
+    assert np.abs(block @ online.matrix).max() < 10
+
+
+def test_frozen_means_frozen_and_a_warm_start_is_ready():
+    spec = Alignment(
+        kind="euclidean", scale="sample_mean", update_samples=10, ready_samples=100,
+        warm_start=((4.0, 0.0), (0.0, 1.0)), warm_start_samples=100,
+    )  # fmt: skip
+    online = OnlineAlignment(spec, 2, 100, 100.0)
+    assert online.ready
+    np.testing.assert_allclose(online.matrix, [[0.5, 0], [0, 1]], atol=1e-6)
+    online.frozen = True
+    online.update(np.ones((50, 2), dtype=np.float32))
+    np.testing.assert_allclose(online.matrix, [[0.5, 0], [0, 1]], atol=1e-6)
+
+
+def test_powers_undo_each_other():
+    a = spd(6, 4)
+    np.testing.assert_allclose(matrix_power(matrix_power(a, 0.5), 2.0), a, atol=1e-9)
