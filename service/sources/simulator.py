@@ -28,7 +28,7 @@ from scipy.signal import lfilter
 
 from models.presets import BCIC2A_CHANNELS
 from service.errors import ArgumentError
-from service.sources.electrodes import on_sphere, positions, spread
+from models.electrodes import on_sphere, positions, spread
 from service.types import Chunk, Marker, SignalInfo
 
 Floats = NDArray[np.float64]

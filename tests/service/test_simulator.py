@@ -10,7 +10,7 @@ from scipy.signal import butter, sosfilt, welch
 
 from models.presets import BCIC2A_CHANNELS
 from service.errors import ArgumentError
-from service.sources.electrodes import position, positions, spread
+from models.electrodes import position, positions, spread
 from service.sources.simulator import CLASSES, Artefacts, Simulator
 
 SFREQ = 250

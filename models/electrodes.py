@@ -1,4 +1,4 @@
-"""Where the electrodes of the 10-10 system sit, so that simulated brain activity reaches them plausibly.
+"""Where the electrodes of the 10-10 system sit, for scalp maps, interpolation and simulation.
 
 The head is a unit sphere: x to the right ear, y to the nose, z to the vertex. Positions follow the
 system's own construction: the midline in steps of 10 % (18°), a circumference 72° below the vertex, and
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import ArgumentError
+from models.errors import ArgumentError
 
 # Row of the system: degrees from the vertex towards the nose on the midline, and degrees from the nose
 # along the circumference where the row ends.
