@@ -244,6 +244,7 @@ class SampleDecoder:
         if count * self.smallest_sample > left:
             msg = f"{count} samples cannot fit into {left} bytes"
             raise DamagedChunkError(msg)
+        pending: _Parsed | None = None
         block = head[start:]
         left -= len(block)
         while count:
@@ -257,10 +258,15 @@ class SampleDecoder:
                 raise DamagedChunkError(msg)
             block = block[parsed.used :]
             count -= len(parsed.times)
-            yield from self._believe(parsed)
+            # The last piece waits until the chunk has proved to end where it should.
+            if pending is not None:
+                yield from self._believe(pending)
+            pending = parsed
         if block or left:
             msg = f"{len(block) + left} bytes are left over behind the last sample"
             raise DamagedChunkError(msg)
+        if pending is not None:
+            yield from self._believe(pending)
 
     def _believe(self, parsed: _Parsed) -> Iterator[Samples]:
         """Fill in absent stamps and pass on what has a time that can be true."""
@@ -271,13 +277,7 @@ class SampleDecoder:
             start = int(explicit[0]) if len(explicit) else n
         if start >= n:
             return
-        # Index of the stamp each sample counts from; -1 for the last one of the chunk before.
-        anchor = np.full(n, -1, dtype=np.intp)
-        anchor[explicit] = explicit
-        np.maximum.accumulate(anchor, out=anchor)
-        carried = self._last if self._last is not None else 0.0
-        base = np.where(anchor >= 0, times[np.maximum(anchor, 0)], carried)
-        stamps = base + (np.arange(n) - anchor) * self._interval
+        stamps = times if len(explicit) == n else self._deduced(times, explicit)
         stop = n
         believable = plausible(stamps[start:])
         if not believable.all():
@@ -289,3 +289,15 @@ class SampleDecoder:
             self.lose_track()
         else:
             self._last = float(stamps[-1])
+
+    def _deduced(self, times: NDArray[np.float64], explicit: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Stamps, each absent one counted from the stamp before it."""
+        n = len(times)
+        # Index of the stamp each sample counts from; -1 for the last one of the chunk before.
+        anchor = np.full(n, -1, dtype=np.intp)
+        anchor[explicit] = explicit
+        np.maximum.accumulate(anchor, out=anchor)
+        carried = self._last if self._last is not None else 0.0
+        base = np.where(anchor >= 0, times[np.maximum(anchor, 0)], carried)
+        result: NDArray[np.float64] = base + (np.arange(n) - anchor) * self._interval
+        return result

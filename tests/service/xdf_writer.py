@@ -113,7 +113,14 @@ def eeg_file(
     dtype = {"f4": "float32", "f8": "double64", "i2": "int16", "i4": "int32"}[samples.dtype.str[1:]]
     writer = XdfWriter()
     writer.stream(
-        1, name=name, n_channels=samples.shape[1], sfreq=sfreq, dtype=dtype, labels=labels, unit=unit, source_id=source_id
+        1,
+        name=name,
+        n_channels=samples.shape[1],
+        sfreq=sfreq,
+        dtype=dtype,
+        labels=labels,
+        unit=unit,
+        source_id=source_id,
     )
     writer.stream(
         2, name=f"{name}-markers", type="Markers", n_channels=1, sfreq=0.0, dtype="string", source_id=f"{source_id}-m"
