@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import simulate
+from service.cli import evaluate, export, serve, simulate, streams
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -47,6 +47,10 @@ def common(
 
 
 app.command("simulate")(simulate.simulate)
+app.command("serve")(serve.serve)
+app.command("streams")(streams.streams)
+app.command("export")(export.export)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def main() -> None:

@@ -1,0 +1,82 @@
+"""``mindwire serve``: decode live streams and publish what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STREAM = (
+    "Which LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
+    "May be given several times; id=NAME names a stream, model=, hop= and unit= apply to it alone."
+)
+
+
+def serve(
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="The bundle.")] = None,
+    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help=_STREAM)] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 unless given.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 8000 unless given, 0 for any free one.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Demanded of every client; made and shown when listening elsewhere than on loopback."),
+    ] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="Host name that clients may use.")] = None,
+    allow_origin: Annotated[list[str] | None, typer.Option(help="Origin of web pages that may connect.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or torch.")] = None,
+    hop: Annotated[int | None, typer.Option(help="Samples between predictions; the model's unless given.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Labels by position, such as C3,C4, for a stream that names no channels.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the samples, for a stream that states none.")] = None,
+    wait: Annotated[
+        bool | None, typer.Option("--wait/--no-wait", help="Wait for a stream that is not there yet, or refuse.")
+    ] = None,
+    max_backlog: Annotated[
+        float | None, typer.Option(help="Seconds of overdue windows above which only the newest is decoded.")
+    ] = None,
+    stale_after: Annotated[float | None, typer.Option(help="Seconds of silence until a stream is stale.")] = None,
+    lsl_outlet: Annotated[
+        bool | None, typer.Option("--lsl-outlet/--no-lsl-outlet", help="Publish on LSL beside the websocket.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="MINDWIRE_CONFIG", help="Settings as TOML; flags and environment go first.")
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings in force and exit.")] = False,
+) -> None:
+    """Decode live LSL streams; publish predictions over websocket, REST and LSL."""
+    from service.config import load_settings
+
+    flags = {
+        "model": model,
+        "stream": stream or None,
+        "host": host,
+        "port": port,
+        "token": token,
+        "allow_host": allow_host or None,
+        "allow_origin": allow_origin or None,
+        "device": device,
+        "engine": engine,
+        "hop": hop,
+        "channels": channels,
+        "unit": unit,
+        "wait": wait,
+        "max_backlog": max_backlog,
+        "stale_after": stale_after,
+        "lsl_outlet": lsl_outlet,
+        "log_level": log_level,
+    }
+    settings = load_settings(flags, config)
+    if print_config:
+        typer.echo(settings.to_toml(), nl=False)
+        return
+
+    import logging
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    from service.serving import serve as run
+
+    run(settings, announce=typer.echo)

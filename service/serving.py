@@ -1,0 +1,234 @@
+"""The service as a whole: bundles, streams, supervisor and web server, from the settings to a clean end.
+
+On SIGTERM or Ctrl-C the streams stop first, so that every client hears it; then the server closes. Both
+together take less than two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from models.bundle import Bundle, load_bundle
+from service.api.app import create_app
+from service.api.server import SERVER_SETTINGS, bind_socket, is_loopback
+from service.config import Settings, StreamSpec
+from service.errors import MindwireError, UsageError
+from service.inference.load import load_decoder
+from service.pipeline import Pipeline, PipelineOptions
+from service.sinks.hub import PredictionHub
+from service.sinks.lsl import LslSink
+from service.sources.lsl_connector import LslConnector
+from service.sources.lsl_discovery import Selector, check_predicate, describe, survey
+from service.status import ModelStatus, Sink
+from service.stream import Stream, StreamLimits
+from service.supervisor import Supervisor
+from service.types import SignalInfo
+
+log = logging.getLogger(__name__)
+
+# A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
+SWITCH_INTERVAL_S = 0.0005
+STOP_STREAMS_S = 1.2
+CLOSE_CLIENTS_S = 0.5
+_SURVEY_S = 1.0
+
+
+def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run the service until it is told to stop.
+
+    Parameters
+    ----------
+    settings : Settings
+    announce : callable
+        Takes the lines that a person at the terminal should see.
+
+    Raises
+    ------
+    UsageError
+        No bundle or no stream is named.
+    MindwireError
+        The bundle cannot be loaded, the port is taken, or a stream is refused at the start.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _check(settings)
+    settings, notice = _with_token(settings)
+    sock = bind_socket(settings.host, settings.port)
+    try:
+        port = sock.getsockname()[1]
+        streams = build_streams(settings, instance=str(port))
+        app = create_app(
+            streams, token=settings.token, allowed_hosts=settings.allow_host, allowed_origins=settings.allow_origin
+        )
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        announce(f"Mindwire listens on http://{host}:{port}")
+        if notice:
+            announce(notice)
+        refused: list[MindwireError] = []
+        with _runner() as runner:
+            runner.run(_run(app, sock, list(streams.values()), refused))
+    finally:
+        sock.close()
+    if refused:
+        raise refused[0]
+
+
+def _runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _check(settings: Settings) -> None:
+    if not settings.stream:
+        there = "; ".join(describe(info) for info in survey(_SURVEY_S)) or "none"
+        msg = (
+            "Say which LSL stream to decode, for example --stream name=NAME (or type=, source_id=, predicate=). "
+            f"On the network: {there}."
+        )
+        raise UsageError(msg)
+    for spec in settings.stream:
+        check_predicate(_selector(spec).xpath)
+
+
+def _with_token(settings: Settings) -> tuple[Settings, str | None]:
+    if is_loopback(settings.host) or settings.token is not None:
+        return settings, None
+    token = secrets.token_urlsafe(24)
+    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
+
+
+def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream]:
+    """The streams that the settings ask for, not yet running.
+
+    Parameters
+    ----------
+    settings : Settings
+    instance : str
+        Tells this service's LSL outlets from those of another on the same host.
+
+    Raises
+    ------
+    MindwireError
+        A bundle or its engine cannot be loaded.
+    """
+    bundles: dict[Path, Bundle] = {}
+    streams: dict[str, Stream] = {}
+    for spec in settings.stream:
+        path = spec.model or settings.model
+        if path is None:
+            msg = f"Say which bundle decodes stream {spec.id!r} with --model BUNDLE."
+            raise UsageError(msg)
+        if path not in bundles:
+            bundles[path] = load_bundle(path)
+        streams[spec.id] = _build_stream(settings, spec, bundles[path], instance)
+    return streams
+
+
+def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance: str) -> Stream:
+    # A decoder's buffers belong to one thread, so each stream has its own.
+    decoder = load_decoder(bundle, settings.engine, settings.device)
+    model = ModelStatus(
+        name=bundle.name,
+        sha256=bundle.sha256,
+        engine=decoder.engine,
+        device=decoder.device,
+        engine_reason=decoder.reason,
+    )
+    log.info("%s: model %s runs on %s (%s): %s", spec.id, model.name, model.engine, model.device, model.engine_reason)
+    contract = bundle.contract
+    options = PipelineOptions(
+        channels=spec.channels or settings.channels,
+        unit=spec.unit or settings.unit,
+        hop_samples=spec.hop or settings.hop,
+    )
+    hop = options.hop_samples or contract.hop_samples
+
+    def make_pipeline(info: SignalInfo) -> Pipeline:
+        return Pipeline(contract, info, decoder, options)
+
+    sinks: list[Sink] = []
+    if settings.lsl_outlet:
+        sinks.append(LslSink(spec.id, contract, model, hop_samples=hop, instance=instance))
+    return Stream(
+        spec.id,
+        connector=LslConnector(_selector(spec)),
+        contract=contract,
+        model=model,
+        decoder=decoder,
+        make_pipeline=make_pipeline,
+        hop_samples=hop,
+        hub=PredictionHub(spec.id, contract),
+        sinks=sinks,
+        limits=replace(
+            StreamLimits(),
+            wait=settings.wait,
+            max_backlog_s=settings.max_backlog,
+            stale_after_s=settings.stale_after,
+        ),
+    )
+
+
+def _selector(spec: StreamSpec) -> Selector:
+    return Selector(spec.name, spec.type, spec.source_id, spec.hostname, spec.predicate)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the streams end before the server does."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused: list[MindwireError]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_refused(_: Stream, error: MindwireError) -> None:
+        refused.append(error)
+        loop.call_soon_threadsafe(stop.set)
+
+    supervisor = Supervisor(streams, on_refused=on_refused)
+    config = uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S})
+    server = _Server(config)
+    with _stop_on_signals(loop, stop):
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        # What lives now lives to the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        supervisor.start()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
+        server.should_exit = True
+        await serving
+
+
+@contextlib.contextmanager
+def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

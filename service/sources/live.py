@@ -1,0 +1,79 @@
+"""What a live source is to a stream: something that is found, opened, read, lost, and found again."""
+
+from __future__ import annotations
+
+import threading
+from enum import StrEnum
+from typing import Any, Protocol
+
+from service.types import Chunk, SignalInfo
+
+
+class Presence(StrEnum):
+    """What the network says of a source that has fallen silent."""
+
+    THERE = "there"
+    REPLACED = "replaced"
+    ABSENT = "absent"
+
+
+class Source(Protocol):
+    """Where samples come from, live."""
+
+    info: SignalInfo
+
+    def read(self, timeout: float) -> Chunk | None:
+        """What has arrived; waits up to ``timeout`` seconds for the first sample only.
+
+        Raises
+        ------
+        StreamLostError
+            The source has gone.
+        """
+        ...
+
+    def now(self) -> float:
+        """The clock that the chunks' times are in, in seconds."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class Connector(Protocol):
+    """Finds a source, and the same one again; see :class:`service.sources.lsl_connector.LslConnector`."""
+
+    def find(self, timeout: float) -> Any | None:
+        """Look for the source once; what is found has its ``info``.
+
+        Raises
+        ------
+        StreamNotFoundError
+            Several answer.
+        """
+        ...
+
+    def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
+        """Connect to what was found.
+
+        Raises
+        ------
+        StreamChangedError
+            It is not what it was.
+        SourceError
+            It does not answer or cannot be used.
+        """
+        ...
+
+    def accept(self, info: SignalInfo) -> None:
+        """Hold to this source's identity from now on."""
+        ...
+
+    def presence(self, uid: str, timeout: float) -> Presence:
+        """Whether a silent source is still there."""
+        ...
+
+    def explain(self, timeout: float) -> str:
+        """Why nothing is found, in a sentence."""
+        ...

@@ -1,0 +1,241 @@
+"""Samples from a Lab Streaming Layer outlet: an inlet of our own care.
+
+liblsl's silent recovery is off, because it goes on with another nominal rate without a word; a loss is
+an error here, and finding the stream again is
+:class:`service.sources.lsl_connector.LslConnector`'s work. Its time-stamp processing is
+off too, because it corrupts stamps after a gap; the clock offset is added here instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pylsl
+from numpy.typing import NDArray
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
+
+from service.errors import SourceError, StreamLostError
+from service.sources.lsl_discovery import FoundStream, ask, describe, patiently
+from service.types import Chunk, Reason, SignalInfo
+
+log = logging.getLogger(__name__)
+
+BUFFER_SECONDS = 60
+CONNECT_TIMEOUT_S = 3.0
+# The first estimate of the clock offset takes liblsl about 0.65 s; samples wait in the inlet meanwhile.
+FIRST_OFFSET_TIMEOUT_S = 3.0
+OFFSET_INTERVAL_S = 5.0
+OFFSET_WEIGHT = 0.2
+# Estimates over a wireless network wander by milliseconds; a clock that was set moves by far more.
+CLOCK_RESET_S = 0.1
+# After a pause this long, what arrives is a flood that comes in several pulls.
+PAUSE_S = 0.5
+FLOOD_LIMIT_S = 0.2
+
+
+@dataclass(slots=True)
+class ClockOffset:
+    """The smoothed offset that maps a sender's time stamps to this machine's LSL clock.
+
+    Attributes
+    ----------
+    seconds : float or None
+        To be added to a stamp; None until the first estimate.
+    drift_ppm : float or None
+        How fast the sender's clock runs away from ours, from the offsets' change; None below 60 s of them.
+    """
+
+    seconds: float | None = None
+    drift_ppm: float | None = None
+    _first: tuple[float, float] | None = None
+
+    def update(self, estimate: float, now: float) -> bool:
+        """Take a new estimate.
+
+        Parameters
+        ----------
+        estimate : float
+            Offset in seconds as LSL measured it.
+        now : float
+            Monotonic time in seconds.
+
+        Returns
+        -------
+        bool
+            Whether one of the clocks was set meanwhile, so that earlier stamps do not compare.
+        """
+        if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S:
+            reset = self.seconds is not None
+            self.seconds, self._first, self.drift_ppm = estimate, (now, estimate), None
+            return reset
+        self.seconds += OFFSET_WEIGHT * (estimate - self.seconds)
+        if self._first is not None and now - self._first[0] >= 60.0:
+            self.drift_ppm = (self._first[1] - self.seconds) / (now - self._first[0]) * 1e6
+        return False
+
+
+class LslSource:
+    """One outlet's samples, pulled with the least latency that does not poll.
+
+    Reading belongs to one thread. Nothing is lost between construction and the first read.
+
+    Parameters
+    ----------
+    found : FoundStream
+        As :func:`service.sources.lsl_discovery.resolve` gives it.
+    buffer_seconds : int
+        How much the inlet keeps while nobody reads.
+    cancelled : threading.Event, optional
+        Ends the waiting for an outlet that does not answer.
+
+    Attributes
+    ----------
+    info : SignalInfo
+        With labels and units.
+    clock : ClockOffset
+
+    Raises
+    ------
+    SourceError
+        The stream holds text or has no regular rate, or does not answer.
+    StreamLostError
+        It has gone.
+    """
+
+    def __init__(
+        self,
+        found: FoundStream,
+        *,
+        buffer_seconds: int = BUFFER_SECONDS,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        _refuse_unusable(found.info)
+        inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
+        self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
+        _refuse_unusable(self.info)
+        self.clock = ClockOffset()
+        self._found = found
+        self._inlet: pylsl.StreamInlet | None = inlet
+        self._buffer_seconds = buffer_seconds
+        rows = max(256, int(self.info.sfreq))
+        self._buffer = np.empty((rows, self.info.n_channels), dtype=inlet.np_dtype)
+        self._last_read = self._next_offset = time.monotonic()
+        try:
+            patiently(inlet.open_stream, CONNECT_TIMEOUT_S, cancelled)
+            self._measure_offset(inlet, FIRST_OFFSET_TIMEOUT_S, cancelled)
+        except LslTimeoutError as error:
+            msg = f"Stream {found} is on the network but sends nothing; is a firewall between, or its program hanging?"
+            raise SourceError(msg) from error
+        except LostError as error:
+            raise StreamLostError(self._gone) from error
+
+    @property
+    def _gone(self) -> str:
+        return f"Stream {self._found} has ended or its program or network has gone."
+
+    @staticmethod
+    def now() -> float:
+        """LSL clock of this machine in seconds, in which the chunks' times are."""
+        return float(pylsl.local_clock())
+
+    def read(self, timeout: float) -> Chunk | None:
+        """Everything that has arrived, waiting for the first sample only.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait when nothing is there.
+
+        Returns
+        -------
+        Chunk or None
+            Its samples stay valid until the next read. None when nothing arrived.
+
+        Raises
+        ------
+        StreamLostError
+            The outlet has gone.
+        SourceError
+            The source was closed.
+        """
+        if self._inlet is None:
+            msg = f"The source {describe(self.info)} is closed."
+            raise SourceError(msg)
+        try:
+            samples, stamps = self._pull(self._inlet, timeout)
+            now = time.monotonic()
+            broken = self._measure_offset(self._inlet, 0.0) if now >= self._next_offset else Reason.NONE
+            if not len(stamps):
+                return None
+            paused = now - self._last_read
+            if len(stamps) == len(self._buffer) or paused > PAUSE_S:
+                samples, stamps = self._drain(self._inlet, samples, stamps)
+        except LostError as error:
+            raise StreamLostError(self._gone) from error
+        capacity = 0.9 * self._buffer_seconds
+        if paused > capacity or len(stamps) > capacity * self.info.sfreq:
+            # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did
+            broken |= Reason.GAP
+        self._last_read = now
+        return Chunk(samples, stamps + (self.clock.seconds or 0.0), broken)
+
+    def _pull(self, inlet: pylsl.StreamInlet, timeout: float) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        samples, stamps = inlet.pull_chunk(
+            timeout, len(self._buffer), dest_obj=self._buffer, min_samples=1, as_numpy=True
+        )
+        return samples, stamps
+
+    def _drain(
+        self, inlet: pylsl.StreamInlet, samples: NDArray[np.generic], stamps: NDArray[np.float64]
+    ) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        """Go on pulling while samples come faster than the signal's rate: a flood after a pause, or a burst."""
+        parts = [(samples.copy(), stamps)]
+        begin = time.monotonic()
+        while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
+            samples, stamps = self._pull(inlet, 0.002)
+            if not len(stamps):
+                break
+            parts.append((samples.copy(), stamps))
+            if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self.info.sfreq:
+                break
+        return np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
+
+    def _measure_offset(
+        self, inlet: pylsl.StreamInlet, timeout: float, cancelled: threading.Event | None = None
+    ) -> Reason:
+        """Ask for the clock offset; after the first answer liblsl measures by itself and this costs nothing."""
+        now = time.monotonic()
+        self._next_offset = now + OFFSET_INTERVAL_S
+        try:
+            estimate = float(patiently(inlet.time_correction, timeout, cancelled))
+        except LslTimeoutError:
+            if timeout:
+                log.warning(
+                    "The clock offset to %s cannot be measured; its time stamps are used as they are. "
+                    "Is UDP blocked by a firewall?",
+                    describe(self.info),
+                )
+            return Reason.NONE
+        reset = self.clock.update(estimate, now)
+        return Reason.CLOCK_JUMP if inlet.was_clock_reset() or reset else Reason.NONE
+
+    def close(self) -> None:
+        """Disconnect; reading afterwards is an error."""
+        self._inlet = None  # the inlet disconnects when it is destroyed
+
+
+def _refuse_unusable(info: SignalInfo) -> None:
+    if info.dtype == "string":
+        msg = f"Stream {describe(info)} carries text, not samples; choose a stream with numbers."
+        raise SourceError(msg)
+    if not info.sfreq > 0:
+        msg = (
+            f"Stream {describe(info)} has no regular sampling rate, and a model needs one; "
+            "choose a stream with a nominal rate."
+        )
+        raise SourceError(msg)

@@ -1,0 +1,292 @@
+"""Finding LSL streams by what the user says of them, and describing those that are there.
+
+Mindwire never takes the first EEG stream by chance: a description that fits several streams is refused
+with the list of what is there, and one that fits none is waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+from service.errors import ServiceError, SourceError, StreamLostError, UsageError
+from service.sources.stream_xml import parse_xml
+from service.sources.stream_xml import signal_info as info_from_xml
+from service.types import SignalInfo
+
+try:
+    import pylsl
+    from pylsl.lib import lib as _liblsl
+    from pylsl.util import LostError
+    from pylsl.util import TimeoutError as LslTimeoutError
+except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeError when liblsl is missing
+    msg = (
+        f"The Lab Streaming Layer library cannot be loaded ({str(error).strip().splitlines()[0]}); "
+        "install it with `pip install pylsl`, or set PYLSL_LIB to the path of liblsl."
+    )
+    raise ServiceError(msg) from error
+
+T = TypeVar("T")
+
+_MAX_STREAMS = 1024
+_SLICE_S = 0.25
+_FORMATS = {
+    pylsl.cf_float32: "float32",
+    pylsl.cf_double64: "double64",
+    pylsl.cf_string: "string",
+    pylsl.cf_int32: "int32",
+    pylsl.cf_int16: "int16",
+    pylsl.cf_int8: "int8",
+    pylsl.cf_int64: "int64",
+}
+
+
+def quote(text: str) -> str:
+    """Text as an XPath 1.0 string literal; the language has no escapes, so quotes are chosen or joined."""
+    if "'" not in text:
+        return f"'{text}'"
+    if '"' not in text:
+        return f'"{text}"'
+    parts = ', "\'", '.join(f"'{part}'" for part in text.split("'"))
+    return f"concat({parts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What the user says of the stream they mean; all that is given must hold.
+
+    Parameters
+    ----------
+    name, type, source_id, hostname : str or None
+        Exact values.
+    predicate : str or None
+        Any XPath 1.0 predicate on the stream's description, such as ``starts-with(name,'X')``.
+    """
+
+    name: str | None = None
+    type: str | None = None
+    source_id: str | None = None
+    hostname: str | None = None
+    predicate: str | None = None
+
+    @property
+    def xpath(self) -> str:
+        """The predicate to resolve with."""
+        exact = ((field.name, getattr(self, field.name)) for field in fields(self)[:4])
+        parts = [f"{key}={quote(value)}" for key, value in exact if value is not None]
+        if self.predicate is not None:
+            parts.append(f"({self.predicate})" if parts else self.predicate)
+        return " and ".join(parts)
+
+    def __str__(self) -> str:
+        given = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ",".join(f"{key}={value}" for key, value in given if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStream:
+    """A stream that answered, without its channels' labels: those travel only with the full description.
+
+    Parameters
+    ----------
+    info : SignalInfo
+    handle : pylsl.StreamInfo
+        What an inlet is made of.
+    """
+
+    info: SignalInfo
+    handle: pylsl.StreamInfo
+
+    def __str__(self) -> str:
+        return describe(self.info)
+
+
+def describe(info: SignalInfo) -> str:
+    """One stream in a few words, for a list in a message."""
+    rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
+    source = f"source_id={info.source_id}" if info.source_id else "no source_id"
+    return f"{info.name!r} (type={info.type}, {source}, {info.n_channels} channels, {rate}, on {info.hostname})"
+
+
+def listing(found: Iterable[FoundStream]) -> str:
+    """Streams as a list for a message, in a stable order."""
+    lines = sorted(str(stream) for stream in found)
+    return "; ".join(lines) if lines else "none"
+
+
+def check_predicate(xpath: str) -> None:
+    """Refuse an XPath predicate that LSL cannot parse.
+
+    Raises
+    ------
+    UsageError
+        It is not XPath 1.0.
+    """
+    # pylsl turns liblsl's complaint into an empty list, which would read as "nothing there".
+    buffer = (ctypes.c_void_p * 1)()
+    if _liblsl.lsl_resolve_bypred(ctypes.byref(buffer), 0, xpath.encode(), 0, ctypes.c_double(0.0)) < 0:
+        msg = (
+            f"The stream predicate {xpath!r} is not valid XPath 1.0; "
+            "an example that works is \"starts-with(name,'Bio') and type='EEG'\"."
+        )
+        raise UsageError(msg)
+
+
+def resolve(xpath: str, *, timeout: float, minimum: int = _MAX_STREAMS) -> list[FoundStream]:
+    """Streams on the network that fit a predicate.
+
+    Parameters
+    ----------
+    xpath : str
+        XPath 1.0 predicate; empty for every stream.
+    timeout : float
+        Seconds to wait for answers; LSL advises at least 0.5.
+    minimum : int
+        Return as soon as so many have answered.
+
+    Returns
+    -------
+    list of FoundStream
+    """
+    handles = pylsl.resolve_bypred(xpath, minimum, timeout) if xpath else pylsl.resolve_streams(timeout)
+    unique = {handle.uid(): handle for handle in handles}
+    return [FoundStream(_short_info(handle), handle) for handle in unique.values()]
+
+
+def _short_info(handle: pylsl.StreamInfo) -> SignalInfo:
+    return SignalInfo(
+        name=handle.name(),
+        type=handle.type(),
+        sfreq=handle.nominal_srate(),
+        n_channels=handle.channel_count(),
+        source_id=handle.source_id(),
+        uid=handle.uid(),
+        hostname=handle.hostname(),
+        dtype=_FORMATS.get(handle.channel_format(), "unknown"),
+    )
+
+
+def ask(
+    inlet: pylsl.StreamInlet, found: FoundStream, timeout: float, cancelled: threading.Event | None = None
+) -> SignalInfo:
+    """Everything a stream says of itself, labels and units included, asked through an inlet.
+
+    Parameters
+    ----------
+    inlet : pylsl.StreamInlet
+    found : FoundStream
+        What the inlet was made of.
+    timeout : float
+        Seconds to wait for the answer.
+    cancelled : threading.Event, optional
+        Ends the waiting.
+
+    Raises
+    ------
+    SourceError
+        It did not answer in time, or its description is malformed.
+    StreamLostError
+        It has gone.
+    """
+    try:
+        return info_from_xml(parse_xml(patiently(inlet.info, timeout, cancelled).as_xml()))
+    except LostError as error:
+        msg = f"Stream {found} has gone."
+        raise StreamLostError(msg) from error
+    except LslTimeoutError as error:
+        msg = f"Stream {found} is on the network but did not answer within {timeout:g} s; is its program hanging?"
+        raise SourceError(msg) from error
+
+
+def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.Event | None) -> T:
+    """Call something of an inlet that waits, in slices short enough for a stop to come through.
+
+    Parameters
+    ----------
+    call : callable
+        Takes seconds to wait; asked again, it goes on waiting for the same answer.
+    timeout : float
+        Seconds to wait altogether.
+    cancelled : threading.Event or None
+        Ends the waiting.
+
+    Raises
+    ------
+    LslTimeoutError
+        Time is up, or the waiting was cancelled.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return call(max(0.0, min(_SLICE_S, left)))
+        except LslTimeoutError:
+            if left <= _SLICE_S or (cancelled is not None and cancelled.is_set()):
+                raise
+
+
+def survey(timeout: float) -> list[SignalInfo]:
+    """Every stream on the network, with labels and units where the stream answers in time.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds to collect answers; asking for the full descriptions takes up to as long again.
+    """
+    found = resolve("", timeout=timeout)
+    if not found:
+        return []
+    with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
+        infos = list(pool.map(lambda stream: _info_or_short(stream, timeout), found))
+    return sorted(infos, key=lambda info: (info.name, info.source_id, info.uid))
+
+
+def _info_or_short(found: FoundStream, timeout: float) -> SignalInfo:
+    try:
+        inlet = pylsl.StreamInlet(found.handle, max_buflen=1, recover=False)
+        return ask(inlet, found, max(timeout, 0.5))
+    except SourceError:
+        return found.info  # it is there, but says no more: the table shows what is known
+
+
+def library_version() -> str:
+    """The version of liblsl in use, such as ``1.18``."""
+    version = pylsl.library_version()
+    return f"{version // 100}.{version % 100}"
+
+
+def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
+    """What makes a stream another one than it was, as phrases for a message; empty when it is the same.
+
+    The uid differs after every restart of an outlet and is not compared.
+    """
+    changes = []
+    for key, what in (
+        ("source_id", "source_id"),
+        ("sfreq", "nominal rate"),
+        ("n_channels", "number of channels"),
+        ("dtype", "sample format"),
+    ):
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            changes.append(f"{what} {old or 'none'} became {new or 'none'}")
+    if before.n_channels == now.n_channels:
+        changes.extend(_channel_changes("label", before.labels, now.labels))
+        changes.extend(_channel_changes("unit", before.units, now.units))
+    return changes
+
+
+def _channel_changes(what: str, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> list[str]:
+    if old == new:
+        return []
+    if old is None or new is None:
+        return [f"{what}s {'disappeared' if new is None else 'appeared'}"]
+    if sorted(old) == sorted(new):
+        return [f"the order of the {what}s changed"]
+    index = next(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    return [f"{what} of channel {index + 1} changed from {old[index] or 'none'} to {new[index] or 'none'}"]

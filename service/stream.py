@@ -1,0 +1,440 @@
+"""One running stream: it finds its source, decodes what comes, and says at every moment where it stands.
+
+    searching ──▶ connecting ──▶ settling ──▶ live ──▶ stale ──▶ lost ──▶ searching …
+
+The work is one loop in one thread: pull, condition, decode, publish. Every change of state goes to the
+sinks and the log with its reason. Faults of the source are part of the loop; anything else ends it and is
+the supervisor's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from models.contract import Contract
+from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
+from service.inference.decoder import Decoder
+from service.pipeline import Pipeline
+from service.sinks.hub import PredictionHub
+from service.sources.live import Connector, Presence, Source
+from service.status import Counters, Event, ModelStatus, Sink, SourceStatus, StreamState, StreamStatus
+from service.types import Chunk, Prediction, Reason, SignalInfo
+from service.worker import Worker
+
+log = logging.getLogger(__name__)
+
+# While a prediction carries one of these, the stream is settling; the other reasons judge the signal.
+_UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
+_READ_S = 0.25
+_FIND_S = 0.5
+_RETRY_S = 1.0
+_EXPLAIN_EVERY_S = 5.0
+_LATENCIES_KEPT = 250
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How patient a stream is.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether a source that is absent at the start is waited for; otherwise it is refused.
+    max_backlog_s : float
+        When more than this is due at once, only the newest window is decoded.
+    stale_after_s : float
+        Silence after which a connected stream is stale.
+    give_up_after_s : float
+        Silence after which a source that no longer answers on the network either is lost.
+    fresh_s : float
+        Age up to which the last prediction counts as fresh.
+    """
+
+    wait: bool = True
+    max_backlog_s: float = 1.0
+    stale_after_s: float = 2.0
+    give_up_after_s: float = 10.0
+    fresh_s: float = 2.0
+
+
+class Stream:
+    """One source, one bundle, its sinks.
+
+    Parameters
+    ----------
+    name : str
+    connector : Connector
+    contract : Contract
+    model : ModelStatus
+    decoder : Decoder
+    make_pipeline : callable
+        Makes the pipeline for a signal; raises ContractError when the signal cannot meet the contract.
+    hop_samples : int
+        Distance between windows in conditioned samples.
+    hub : PredictionHub
+        The first of the sinks, where websocket clients subscribe.
+    sinks : sequence of Sink
+        Further sinks.
+    limits : StreamLimits
+
+    Attributes
+    ----------
+    heartbeat : float
+        Monotonic time of the loop's last turn.
+    counters : Counters
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connector: Connector,
+        contract: Contract,
+        model: ModelStatus,
+        decoder: Decoder,
+        make_pipeline: Callable[[SignalInfo], Pipeline],
+        hop_samples: int,
+        hub: PredictionHub,
+        sinks: Sequence[Sink] = (),
+        limits: StreamLimits | None = None,
+    ) -> None:
+        self.name = name
+        self.hub = hub
+        self.contract = contract
+        self.model = model
+        self.counters = Counters()
+        self.heartbeat = time.monotonic()
+        self._connector = connector
+        self._decoder = decoder
+        self._make_pipeline = make_pipeline
+        self._hop_samples = hop_samples
+        self._limits = limits or StreamLimits()
+        self._sinks: tuple[Sink, ...] = (hub, *sinks)
+        self._stop = threading.Event()
+        self._state = (StreamState.SEARCHING, "not started", time.time())
+        self._pipeline: Pipeline | None = None
+        self._source: Source | None = None
+        self._ever_searched = False
+        self._refused_uid = ""
+        self._explain_at = 0.0
+        self._broken = Reason.NONE
+        self._published_at: float | None = None
+        self._valid: bool | None = None
+        self._sink_failures: Counter[str] = Counter()
+        self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
+
+    # ── seen from other threads ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream is."""
+        return self._state[0]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the stream was told to stop."""
+        return self._stop.is_set()
+
+    @property
+    def connected_once(self) -> bool:
+        """Whether a source has ever been accepted."""
+        return self._pipeline is not None or self.counters.restarts > 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions are fresh."""
+        age = self._prediction_age()
+        return self.state is StreamState.LIVE and age is not None and age <= self._limits.fresh_s
+
+    def _prediction_age(self) -> float | None:
+        return None if self._published_at is None else time.monotonic() - self._published_at
+
+    def hello(self) -> dict[str, Any]:
+        """The first message of the websocket."""
+        return {
+            "type": "hello",
+            "version": 1,
+            "stream": self.name,
+            "classes": list(self.contract.classes),
+            "sfreq": self.contract.sfreq,
+            "window_samples": self.contract.window_samples,
+            "hop_samples": self._hop_samples,
+            "channels": list(self.contract.channels),
+            "model": {"name": self.model.name, "sha256": self.model.sha256},
+        }
+
+    def status(self) -> StreamStatus:
+        """Everything that ``/v1/streams/{stream}`` says."""
+        state, reason, since = self._state
+        source, pipeline = self._source, self._pipeline
+        clock = getattr(source, "clock", None)
+        latencies = list(self._latencies)
+        stages = {stage for latency in latencies for stage in latency}
+        return StreamStatus(
+            name=self.name,
+            state=state,
+            state_reason=reason,
+            state_since_unix=since,
+            ready=self.ready,
+            source=_source_status(source.info) if source else None,
+            model=self.model,
+            classes=list(self.contract.classes),
+            channels=list(self.contract.channels),
+            sfreq=self.contract.sfreq,
+            window_samples=self.contract.window_samples,
+            hop_samples=self._hop_samples,
+            resampler_delay_ms=pipeline.resampler_delay_seconds * 1e3 if pipeline else 0.0,
+            settling_ms=self.contract.settling_samples / self.contract.sfreq * 1e3,
+            counters=self.counters.model_copy(),
+            clock_offset_s=clock.seconds if clock else None,
+            drift_ppm=pipeline.drift_ppm if pipeline else None,
+            effective_rate=pipeline.effective_rate if pipeline else None,
+            last_prediction_age_s=self._prediction_age(),
+            latency_ms={s: median(latency[s] for latency in latencies if s in latency) for s in sorted(stages)},
+        )
+
+    def stop(self) -> None:
+        """Let the loop end at its next turn."""
+        self._stop.set()
+
+    def add_sink(self, sink: Sink) -> None:
+        """Give a sink everything from now on."""
+        self._sinks = (*self._sinks, sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Give a sink nothing more; it is not closed."""
+        self._sinks = tuple(other for other in self._sinks if other is not sink)
+
+    def close(self) -> None:
+        """Close every sink, once the loop has ended."""
+        self._tell(lambda sink: sink.close())
+
+    # ── the loop, in the stream's own thread ─────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Search, connect and decode until stopped.
+
+        Raises
+        ------
+        SourceError, ContractError
+            The very first search is refused: several streams match, none does and none is to be waited
+            for, or what is found cannot be used. Later refusals leave the stream searching.
+        """
+        while not self._stop.is_set():
+            connected = self._connect()
+            if connected is None:
+                continue
+            source, pipeline = connected
+            self._source = source
+            worker = Worker(pipeline, self._decoder, max_backlog_s=self._limits.max_backlog_s)
+            try:
+                self._decode_until_lost(source, worker)
+            except StreamLostError as error:
+                self.to_state(StreamState.LOST, str(error))
+            finally:
+                self._source = None
+                source.close()
+        self.to_state(StreamState.STOPPED, "The service is stopping.")
+
+    def forget_signal(self) -> None:
+        """Begin with a fresh pipeline at the next connection, after a failure of unknown extent."""
+        self._pipeline = None
+        self._valid = None
+
+    def to_state(self, state: StreamState, reason: str) -> None:
+        """Enter a state, and tell everybody if it or its reason is new."""
+        before, why, _ = self._state
+        if (before, why) == (state, reason):
+            return
+        self._state = (state, reason, time.time())
+        self.emit("state", reason, {"state": str(state), "previous": str(before)})
+
+    def emit(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Tell every sink and the log that something happened."""
+        level = logging.WARNING if kind in ("error", "refused") else logging.INFO
+        log.log(level, "%s: %s%s", self.name, f"{self.state}: " if kind == "state" else "", message)
+        event = Event(self.name, kind, message, time.time(), data or {})
+        self._tell(lambda sink: sink.event(event))
+
+    def _tell(self, give: Callable[[Sink], None]) -> None:
+        """Give something to every sink; one that raises, although none may, harms no other."""
+        for sink in self._sinks:
+            try:
+                give(sink)
+            except Exception as error:
+                what = type(sink).__name__
+                self._sink_failures[what] += 1
+                if self._sink_failures[what] == 1:  # a sink that fails at every prediction is told once
+                    log.exception("%s: the sink %s failed", self.name, what)
+                    self.emit("error", f"The sink {what} failed and misses messages: {error}", {"sink": what})
+
+    def _connect(self) -> tuple[Source, Pipeline] | None:
+        """One attempt to find and open the source; None when there will have to be another."""
+        self.heartbeat = time.monotonic()
+        if self.state is not StreamState.SEARCHING or not self._ever_searched:
+            self.to_state(StreamState.SEARCHING, f"Looking for {self._connector}.")
+        first, self._ever_searched = not self._ever_searched, True
+        uid = ""
+        try:
+            found = self._connector.find(_FIND_S)
+            if found is None:
+                self._absent(first=first)
+                return None
+            uid = found.info.uid
+            if uid == self._refused_uid:
+                self._stop.wait(_RETRY_S)
+                return None
+            self.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
+            source = self._connector.open(found, self._stop)
+            return self._accept(source)
+        except (StreamNotFoundError, StreamChangedError, ContractError) as error:
+            if first:
+                raise
+            self._refuse(str(error), uid)
+        except SourceError as error:
+            if first and not isinstance(error, StreamLostError):
+                raise
+            self.to_state(StreamState.SEARCHING, str(error))
+            self._stop.wait(_RETRY_S)
+        return None
+
+    def _accept(self, source: Source) -> tuple[Source, Pipeline]:
+        pipeline = self._pipeline
+        if pipeline is None:
+            try:
+                pipeline = self._pipeline = self._make_pipeline(source.info)
+            except ContractError:
+                source.close()
+                raise
+        else:
+            self._broken = Reason.RECONNECT
+            self.counters.reconnects += 1
+        self._connector.accept(source.info)
+        self._refused_uid = ""
+        self.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
+        return source, pipeline
+
+    def _absent(self, *, first: bool) -> None:
+        """Nothing answered: say why now and then, and refuse if nobody wants to wait."""
+        self._refused_uid = ""
+        now = time.monotonic()
+        if first or now >= self._explain_at:
+            self._explain_at = now + _EXPLAIN_EVERY_S
+            reason = self._connector.explain(_FIND_S)
+            if first and not self._limits.wait:
+                raise StreamNotFoundError(reason)
+            self.to_state(StreamState.SEARCHING, reason)
+
+    def _refuse(self, reason: str, uid: str) -> None:
+        self._refused_uid = uid
+        if self._state[1] != reason:
+            self.emit("refused", reason)
+        self.to_state(StreamState.SEARCHING, reason)
+        self._stop.wait(_RETRY_S)
+
+    def _decode_until_lost(self, source: Source, worker: Worker) -> None:
+        heard = looked = time.monotonic()
+        while not self._stop.is_set():
+            chunk = source.read(_READ_S)
+            now = self.heartbeat = time.monotonic()
+            if chunk is not None:
+                heard = looked = now
+                self._take(source, worker, chunk)
+                continue
+            silent = now - heard
+            if silent < self._limits.stale_after_s:
+                continue
+            self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but has sent no samples.")
+            if now - looked >= self._limits.stale_after_s:
+                self._look_after(source, silent)
+                looked = time.monotonic()
+
+    def _look_after(self, source: Source, silent: float) -> None:
+        """A silent source may have been replaced, or have vanished without a word."""
+        presence = self._connector.presence(source.info.uid, _FIND_S)
+        if presence is Presence.REPLACED:
+            msg = f"{source.info.name!r} is silent, and another outlet has its identity."
+            raise StreamLostError(msg)
+        if presence is Presence.ABSENT and silent > self._limits.give_up_after_s:
+            msg = f"{source.info.name!r} has been silent for {silent:.0f} s and no longer answers on the network."
+            raise StreamLostError(msg)
+
+    def _take(self, source: Source, worker: Worker, chunk: Chunk) -> None:
+        pulled_at = source.now()
+        if self._broken:
+            chunk = replace(chunk, broken=chunk.broken | self._broken)
+            self._broken = Reason.NONE
+        before = self.counters.predictions
+        for prediction in worker.take(chunk, pulled_at):
+            self._publish(prediction)
+        self.counters.samples += len(chunk)
+        backlog = worker.drain_backlog()
+        if backlog:
+            self.counters.skipped += backlog.windows
+            message = (
+                f"{backlog.windows} windows of a backlog of {backlog.seconds:.1f} s were skipped to be up to date."
+            )
+            self.emit("skipped", message, {"windows": backlog.windows, "seconds": backlog.seconds})
+        for happened in worker.pipeline.drain_events():
+            self.counters.gaps += happened.kind in ("gap", "clock_reset")
+            self.emit(happened.kind, happened.message, happened.data)
+        if self.counters.predictions == before:
+            self._fill()
+        times, samples = worker.pipeline.conditioned()
+        if len(times):
+            shown = samples.astype(np.float32)
+            self._tell(lambda sink: sink.signal(times, shown))
+
+    def _publish(self, prediction: Prediction) -> None:
+        begin = time.perf_counter()
+        self._tell(lambda sink: sink.publish(prediction))
+        self._published_at = time.monotonic()
+        publish_ms = (time.perf_counter() - begin) * 1e3
+        self._latencies.append({**prediction.latency_ms, "publish": publish_ms})
+        self.counters.predictions += 1
+        self.counters.valid += prediction.valid
+        if prediction.valid is not self._valid:
+            self._valid = prediction.valid
+            reasons = prediction.reasons.labels
+            message = (
+                "Predictions are valid." if prediction.valid else f"Predictions are invalid: {', '.join(reasons)}."
+            )
+            self.emit("validity", message, {"valid": prediction.valid, "reasons": reasons, "seq": prediction.seq})
+        if prediction.reasons & _UNSETTLED:
+            names = ", ".join((prediction.reasons & _UNSETTLED).labels)
+            self.to_state(StreamState.SETTLING, f"Predictions cannot be believed yet: {names}.")
+        else:
+            self.to_state(StreamState.LIVE, "Predictions are fresh.")
+
+    def _fill(self) -> None:
+        """Samples arrive without a prediction for long: the window is filling after a gap or a pause."""
+        age = self._prediction_age()
+        fresh = age is not None and age <= self._limits.fresh_s
+        if self.state is StreamState.STALE or (self.state is StreamState.LIVE and not fresh):
+            needed = self.contract.window_samples / self.contract.sfreq
+            reason = f"Samples arrive; {needed:g} s of unbroken signal are needed for the next prediction."
+            self.to_state(StreamState.SETTLING, reason)
+
+
+def _source_status(info: SignalInfo) -> SourceStatus:
+    units = set(info.units or ())
+    return SourceStatus(
+        name=info.name,
+        type=info.type,
+        source_id=info.source_id,
+        uid=info.uid,
+        hostname=info.hostname,
+        sfreq=info.sfreq,
+        n_channels=info.n_channels,
+        labels=list(info.labels) if info.labels is not None else None,
+        unit=units.pop() if len(units) == 1 else None,
+    )
