@@ -1,0 +1,41 @@
+"""Prove that the default installation replays a recording; run in its environment by ``.ci/default-install``."""
+
+import csv
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import service
+from service.sources.simulator import Simulator
+
+SECONDS = 20
+
+
+def main(root: Path) -> None:
+    """Write a recording with the writer of the tests, replay it with the installed command, check the rows."""
+    for name in ("torch", "onnx", "mne", "sklearn", "matplotlib"):
+        assert importlib.util.find_spec(name) is None, f"the default installation should not bring {name}"
+    assert Path(sys.prefix) in Path(service.__file__).parents, f"{service.__file__} is not what was installed"
+
+    spec = importlib.util.spec_from_file_location("xdf_writer", root / "tests" / "service" / "xdf_writer.py")
+    assert spec is not None
+    assert spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    sys.modules["xdf_writer"] = writer
+    spec.loader.exec_module(writer)
+    simulator = Simulator(7)
+    samples = simulator.read(SECONDS * 250).samples
+    writer.eeg_file(Path("recording.xdf"), samples, 250.0, simulator.info.labels)
+
+    mindwire = Path(sys.executable).with_name("mindwire")
+    subprocess.run([mindwire, "replay", "recording.xdf", "--out", "predictions.csv"], check=True, timeout=120)
+    with Path("predictions.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue"], rows[0]
+    assert len(rows) - 1 == 1 + (SECONDS * 250 - 1000) // 10, f"{len(rows) - 1} predictions"
+    print(f"default installation: {len(rows) - 1} predictions of {SECONDS} s replayed without torch")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
