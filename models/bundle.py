@@ -233,13 +233,10 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
         msg = "The network itself needs PyTorch; install it with: pip install 'mindwire[torch]'."
         raise MissingExtraError(msg) from error
     from models.attentionbasenet import AttentionBaseNet
+    from models.checkpoints import load_strictly
 
-    network = AttentionBaseNet.from_config(dict(bundle.config))
-    try:
-        network.load_state_dict(load(bundle.read(WEIGHTS)), strict=True)
-    except RuntimeError as error:
-        msg = f"{bundle.weights_path}: the weights do not fit the network of {CONFIG}; export the bundle again."
-        raise BundleError(msg) from error
+    network = AttentionBaseNet.from_config(bundle.config)
+    load_strictly(network, load(bundle.read(WEIGHTS)), bundle.weights_path)
     return network.eval()
 
 

@@ -69,7 +69,7 @@ def export_bundle(
     data = build_graph(network, contract, graph)
     check_graph(data, network, graph, contract.temperature)
     graphs = {GRAPH: data}
-    weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
+    weights = save({key: value.contiguous() for key, value in network.state_dict().items()}, {"format": "pt"})
     return write_bundle(
         out,
         name=name,

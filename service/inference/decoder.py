@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from service.types import Window
 
+# Batches above this lose speed per window: they leave the cache.
+MAX_BATCH = 8
 
-class Session(Protocol):
-    """A stream's own state inside a decoder (streaming sums, the alignment last used)."""
+
+class StatelessSession:
+    """The session of a decoder that keeps nothing between two windows of a stream."""
 
 
 class Decoder(Protocol):
@@ -50,3 +53,28 @@ class Decoder(Protocol):
         ndarray of float32, shape (n_windows, n_classes)
         """
         ...
+
+
+def batches(sessions: Sequence[Any]) -> Iterator[list[int]]:
+    """Split windows, in order, into batches in which each stream occurs once.
+
+    Parameters
+    ----------
+    sessions : sequence
+        One per window.
+
+    Yields
+    ------
+    list of int
+        Indices of the windows of one batch, at most :data:`MAX_BATCH`.
+    """
+    part: list[int] = []
+    seen: set[int] = set()
+    for index, session in enumerate(sessions):
+        if id(session) in seen or len(part) == MAX_BATCH:
+            yield part
+            part, seen = [], set()
+        part.append(index)
+        seen.add(id(session))
+    if part:
+        yield part
