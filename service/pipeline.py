@@ -20,12 +20,13 @@ from models.contract import Alignment, Contract
 from service.errors import ContractError
 from service.inference.decoder import Decoder
 from service.signal.alignment import OnlineAlignment
-from service.signal.conditioner import Conditioned, Conditioner
+from service.signal.conditioner import BadChannels, Conditioned, Conditioner
 from service.signal.montage import resolve_montage
+from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
 from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
 
-_HARD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+_BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class PipelineOptions:
         Rate the source is taken to have, in hertz, when its nominal rate is known to be wrong.
     bridge_seconds : float
         Gaps up to this are bridged and flagged; longer ones start a new segment.
+    bad_channels : {"auto", "interpolate", "invalidate"}
+        What becomes of channels that are flat, saturated, out of range or not finite: ``auto``
+        interpolates them when they are few, and else the windows are invalid.
     alignment : {"online", "off"}
         ``off`` leaves the signal unaligned, to see what alignment is worth.
     """
@@ -53,6 +57,7 @@ class PipelineOptions:
     hop_samples: int | None = None
     sfreq: float | None = None
     bridge_seconds: float = 0.04
+    bad_channels: BadChannels = "auto"
     alignment: Literal["online", "off"] = "online"
 
 
@@ -108,13 +113,17 @@ class Pipeline:
         self.hop_samples = options.hop_samples or contract.hop_samples
         self.samples = 0
         self.gaps = 0
-        self._conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds)
+        self._conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
         self._update_samples = 0
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
             self._update_samples = spec.update_samples
+        # An interpolated channel holds nothing of its own: its variance would be unlearned, and blown up on
+        # its return. Who asks for interpolation throughout knows that it does not return.
+        interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
+        self._unlearnable = _BAD | interpolated.bit
         self._identity = np.eye(contract.n_channels, dtype=np.float32)
         self._keep = max(contract.window_samples, self._update_samples)
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
@@ -199,6 +208,10 @@ class Pipeline:
             np.concatenate([part.samples for part in self._fresh]),
         )
 
+    def channel_quality(self) -> list[ChannelQuality]:
+        """How good each channel was over the last whole second."""
+        return self._conditioner.channel_quality()
+
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""
         events, self._events = self._events, []
@@ -234,7 +247,7 @@ class Pipeline:
             if is_window:
                 windows.append(self._window(at))
             else:
-                good = (self._buffer.flags(at - update, at) & _HARD) == 0
+                good = (self._buffer.flags(at - update, at) & self._unlearnable) == 0
                 self.alignment.update(self._buffer.samples(at - update, at)[good])
         return windows
 

@@ -6,20 +6,26 @@ What comes out is contiguous within a segment, at the contract's rate, in its un
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Contract, ZScore
+from service.errors import ArgumentError, ContractError
 from service.signal.filters import CausalFilter
+from service.signal.interpolation import Interpolator
 from service.signal.montage import Montage
-from service.signal.quality import SampleCheck
+from service.signal.quality import ChannelQuality, QualityMeter, SampleCheck
 from service.signal.resampler import Resampler
 from service.signal.timebase import Block, TimeBase
 from service.types import Chunk, Reason
 
+BadChannels = Literal["auto", "interpolate", "invalidate"]
+
 _MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
-AMPLITUDE_LIMIT_MICROVOLT = 1000.0
+_AMPLITUDE_LIMIT_MICROVOLT = 1000.0
+_SHARE = {"auto": 0.15, "interpolate": 0.5, "invalidate": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,78 @@ class Conditioned:
     gap_seconds: float
 
 
+class BadChannelPolicy:
+    """What becomes of channels that are bad: interpolated when few, else their windows are invalid.
+
+    A channel stays replaced until the filters have forgotten what it did.
+
+    Parameters
+    ----------
+    mode : {"auto", "interpolate", "invalidate"}
+        ``auto`` interpolates up to 15 % of the channels, ``interpolate`` up to half.
+    labels : tuple of str
+    hold_samples : int
+        Conditioned samples for which a channel that was bad stays replaced.
+
+    Raises
+    ------
+    ContractError
+        ``interpolate`` was asked for, and a label has no place on the head.
+    """
+
+    def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:
+        self._most = int(_SHARE[mode] * len(labels))
+        self._hold = max(1, hold_samples)
+        self._since = np.full(len(labels), self._hold, dtype=np.int64)
+        self._interpolator = None
+        if not self._most:
+            return
+        try:
+            self._interpolator = Interpolator(labels)
+        except ArgumentError as error:
+            self._most = 0
+            if mode == "interpolate":
+                msg = f"Bad channels cannot be interpolated: {error} Use --bad-channels invalidate."
+                raise ContractError(msg) from error
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._since[:] = self._hold
+
+    def process(self, samples: NDArray[np.float64], marks: NDArray[np.uint32], flags: NDArray[np.uint32]) -> None:
+        """Replace or condemn, in place.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        marks : ndarray of uint32, shape (n_samples, n_channels)
+            What is wrong with each channel.
+        flags : ndarray of uint32, shape (n_samples,)
+        """
+        if not marks.any() and (self._since >= self._hold).all():
+            return
+        position = np.arange(len(samples))[:, None]
+        last = np.maximum.accumulate(np.where(marks != 0, position, -1), axis=0)
+        since = np.where(last < 0, self._since + position + 1, position - last)
+        if len(since):
+            self._since = since[-1]
+        whole = np.bitwise_or.reduce(marks, axis=1)
+        if self._interpolator is None:
+            flags |= whole
+            return
+        bad = since < self._hold
+        count = bad.sum(axis=1)
+        flags[count > self._most] |= whole[count > self._most]
+        # Once too many channels were bad, their filters still ring: no interpolation hides that.
+        flags[(count > self._most) & (whole == 0)] |= Reason.AMPLITUDE.bit
+        few = (count > 0) & (count <= self._most)
+        flags[few] |= Reason.INTERPOLATED.bit
+        changes = np.flatnonzero((bad[1:] != bad[:-1]).any(axis=1)) + 1
+        for start, stop in zip([0, *changes], [*changes, len(bad)], strict=True):
+            if start < stop and few[start]:
+                self._interpolator.fill(samples[start:stop], bad[start])
+
+
 class Conditioner:
     """Conditions one stream.
 
@@ -55,14 +133,24 @@ class Conditioner:
         Rate the source is taken to have, in hertz.
     bridge_seconds : float
         Gaps up to this are bridged.
+    bad_channels : {"auto", "interpolate", "invalidate"}
     """
 
-    def __init__(self, contract: Contract, montage: Montage, sfreq: float, bridge_seconds: float) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        montage: Montage,
+        sfreq: float,
+        bridge_seconds: float,
+        bad_channels: BadChannels = "auto",
+    ) -> None:
         self._montage = montage
         microvolt = _MICROVOLTS[contract.unit]
-        self._limit = AMPLITUDE_LIMIT_MICROVOLT * microvolt
+        self._limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
         self.timebase = TimeBase(sfreq, bridge_seconds)
         self._check = SampleCheck(contract.n_channels, sfreq, microvolt)
+        self._meter = QualityMeter(contract.channels, sfreq, microvolt)
+        self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
         self._resampler = None
         if abs(sfreq / contract.sfreq - 1) > 1e-6:
             low = contract.filters.lowpass
@@ -84,6 +172,10 @@ class Conditioner:
         """Constant delay of the resampler; 0 without one."""
         return self._resampler.delay_seconds if self._resampler else 0.0
 
+    def channel_quality(self) -> list[ChannelQuality]:
+        """Each channel over the last whole second."""
+        return self._meter.channels()
+
     def process(self, chunk: Chunk) -> list[Conditioned]:
         """Condition the next chunk."""
         samples = self._montage.apply(chunk.samples)
@@ -96,40 +188,46 @@ class Conditioner:
 
     def _condition(self, block: Block) -> Conditioned:
         if block.broken:
-            self._check.reset()
-            self._filter.reset()
-            if self._resampler:
-                self._resampler.reset()
-            self._previous = None
-            self._settled = 0
-            self._broken = block.broken
+            self._restart(block.broken)
         if block.gap_seconds:
             self._gap = block.gap_seconds
-        flags = block.flags
-        samples = self._check.process(block.samples, flags)
+        samples, channel_flags = self._check.process(block.samples)
+        self._meter.process(samples, channel_flags, block.flags)
+        marks = np.concatenate([block.flags[:, None], channel_flags], axis=1)
         times = block.times
         if block.missing and self._previous is not None:
-            samples, times, flags = self._bridge(samples, times, flags, block.missing)
+            samples, times, marks = self._bridge(samples, times, marks, block.missing)
         self._previous = (samples[-1], float(times[-1]))
         if self._resampler:
-            samples, times, flags = self._resampler.process(samples, times, flags)
+            samples, times, marks = self._resampler.process(samples, times, marks)
         samples = self._filter.process(samples)
-        flags = flags.copy()
-        flags[(np.abs(samples) > self._limit).any(axis=1)] |= Reason.AMPLITUDE.bit
+        flags, marks = marks[:, 0].copy(), marks[:, 1:].copy()
+        marks[np.abs(samples) > self._limit] |= Reason.AMPLITUDE.bit
+        self._policy.process(samples, marks, flags)
         if self._settled < self._settling:
             flags[: self._settling - self._settled] |= Reason.SETTLING.bit
             self._settled += len(flags)
         if self._shift is not None and self._gain is not None:
             samples = (samples - self._shift) * self._gain
+        if not len(times):
+            return Conditioned(samples, times, flags, Reason.NONE, 0.0)
         broken, gap = self._broken, self._gap
-        if len(times):
-            self._broken, self._gap = Reason.NONE, 0.0
-        else:
-            broken, gap = Reason.NONE, 0.0
+        self._broken, self._gap = Reason.NONE, 0.0
         return Conditioned(samples, times, flags, broken, gap)
 
+    def _restart(self, broken: Reason) -> None:
+        self._check.reset()
+        self._meter.reset()
+        self._policy.reset()
+        self._filter.reset()
+        if self._resampler:
+            self._resampler.reset()
+        self._previous = None
+        self._settled = 0
+        self._broken = broken
+
     def _bridge(
-        self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32], missing: int
+        self, samples: NDArray[np.float64], times: NDArray[np.float64], marks: NDArray[np.uint32], missing: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]:
         """Fill a short gap by straight lines, flagged."""
         assert self._previous is not None  # noqa: S101 - checked by the caller
@@ -137,9 +235,10 @@ class Conditioner:
         part = (np.arange(1, missing + 1) / (missing + 1))[:, None]
         filler = before + part * (samples[0] - before)
         filler_times = time_before + part[:, 0] * (times[0] - time_before)
-        filler_flags = np.full(missing, Reason.GAP, dtype=np.uint32)
+        filler_marks = np.zeros((missing, marks.shape[1]), dtype=np.uint32)
+        filler_marks[:, 0] = Reason.GAP.bit
         return (
             np.concatenate([filler, samples]),
             np.concatenate([filler_times, times]),
-            np.concatenate([filler_flags, flags]),
+            np.concatenate([filler_marks, marks]),
         )

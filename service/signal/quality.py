@@ -1,11 +1,14 @@
-"""What can be said of a sample as it comes: not finite, flat, saturated.
+"""How good the signal is, channel by channel, online: what makes it bad, what makes it suspect.
 
-Everything here counts samples and looks only back, so flags do not depend on chunking.
+Bad shows in single samples: not finite, flat, at the rail. Suspect shows in a second of signal: line
+noise, drift, muscle. Everything counts samples and looks only back, so nothing depends on chunking;
+a second's verdict holds for the samples after it, until the next.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +20,16 @@ _RAIL_SECONDS = 0.02
 _RAIL_MIN_MICROVOLT = 100.0
 _RAIL_SHARE = 0.999
 
+# A band's power relative to that of 1-40 Hz, or microvolts, above which a channel is suspect. EEG at
+# rest falls with frequency, so as much power above 55 Hz as below 40 Hz is muscle (Goncharova et al. 2003).
+_LINE_LIMIT = 1.0
+_MUSCLE_LIMIT = 1.0
+_DRIFT_LIMIT_MICROVOLT = 150.0
+_SUSPECT_SHARE = 0.1  # of the channels
+
 
 class SampleCheck:
-    """Flags samples of one contiguous signal and replaces what is not finite.
+    """Finds the samples that are bad by themselves and replaces what is not finite.
 
     Parameters
     ----------
@@ -35,7 +45,6 @@ class SampleCheck:
         self._flat_run = max(2, math.ceil(_FLAT_SECONDS * sfreq))
         self._rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
-        self.flat_channels = np.zeros(n_channels, dtype=bool)
         self.reset()
 
     def reset(self) -> None:
@@ -44,43 +53,183 @@ class SampleCheck:
         self._run = np.zeros(self._n_channels, dtype=np.int64)
         self._peak = np.zeros(self._n_channels)
 
-    def process(self, samples: NDArray[np.float64], flags: NDArray[np.uint32]) -> NDArray[np.float64]:
+    def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
         """Check the next contiguous samples.
 
         Parameters
         ----------
         samples : ndarray of float64, shape (n_samples, n_channels)
-        flags : ndarray of uint32, shape (n_samples,)
-            Reasons are added in place.
 
         Returns
         -------
-        ndarray of float64, shape (n_samples, n_channels)
+        samples : ndarray of float64, shape (n_samples, n_channels)
             With values that are not finite replaced by the channel's last good one (0 before any).
+        flags : ndarray of uint32, shape (n_samples, n_channels)
+            Bits of :class:`service.types.Reason`.
         """
-        if not len(samples):
-            return samples
-        samples = self._replace_non_finite(samples, flags)
+        flags = np.zeros(samples.shape, dtype=np.uint32)
+        bad = ~np.isfinite(samples)
+        if bad.any():
+            flags[bad] = Reason.NON_FINITE.bit
+            samples = self._hold(samples, bad)
         equal = samples == np.concatenate([self._last[None, :], samples[:-1]])
         position = np.arange(len(samples))[:, None]
         last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=0)
         run = np.where(last_change < 0, self._run + position + 1, position - last_change)
         size = np.abs(samples)
         peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
-        flat = run >= self._flat_run
+        flags[run >= self._flat_run] |= Reason.FLAT.bit
         rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
-        flags[flat.any(axis=1)] |= Reason.FLAT.bit
-        flags[rail.any(axis=1)] |= Reason.SATURATED.bit
-        self.flat_channels = flat[-1]
+        flags[rail] |= Reason.SATURATED.bit
         self._last, self._run, self._peak = samples[-1].copy(), run[-1], peak[-1]
-        return samples
+        return samples, flags
 
-    def _replace_non_finite(self, samples: NDArray[np.float64], flags: NDArray[np.uint32]) -> NDArray[np.float64]:
-        bad = ~np.isfinite(samples)
-        if not bad.any():
-            return samples
-        flags[bad.any(axis=1)] |= Reason.NON_FINITE.bit
+    def _hold(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
         held = np.concatenate([np.nan_to_num(self._last)[None, :], samples])
         rows = np.arange(len(held))[:, None]
-        source = np.maximum.accumulate(np.where(np.concatenate([np.zeros((1, bad.shape[1]), bool), bad]), 0, rows), 0)
+        first = np.zeros((1, bad.shape[1]), dtype=bool)
+        source = np.maximum.accumulate(np.where(np.concatenate([first, bad]), 0, rows), axis=0)
         return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelQuality:
+    """One channel over the last second.
+
+    Parameters
+    ----------
+    label : str
+    score : float
+        1 is good, 0 is bad.
+    verdict : str
+        ``ok``, ``suspect`` or ``bad``.
+    reasons : list of str
+    amplitude : float
+        Standard deviation in microvolt, 1-40 Hz.
+    line_ratio, muscle_ratio : float
+        Power around 50 or 60 Hz, whichever is larger, and above 55 Hz, relative to 1-40 Hz.
+    drift : float
+        Change of the mean within the second, in microvolt.
+    """
+
+    label: str
+    score: float
+    verdict: str
+    reasons: list[str]
+    amplitude: float
+    line_ratio: float
+    muscle_ratio: float
+    drift: float
+
+
+class QualityMeter:
+    """Measures each second of source samples, before any filter.
+
+    Parameters
+    ----------
+    labels : tuple of str
+    sfreq : float
+        Hertz, of the source.
+    microvolt : float
+        One microvolt in the unit of the samples.
+    """
+
+    def __init__(self, labels: tuple[str, ...], sfreq: float, microvolt: float) -> None:
+        self._labels = labels
+        self._microvolt = microvolt
+        self._block = max(8, round(sfreq))
+        freqs = np.fft.rfftfreq(self._block, 1 / sfreq)
+        self._brain = (freqs >= 1) & (freqs <= 40)
+        self._lines = [np.abs(freqs - line) <= 1.01 for line in (50.0, 60.0)]
+        near_line = np.abs((freqs + 5) % 10 - 5) <= 1.01  # 50, 60 and their multiples
+        self._muscle = (freqs >= 55) & ~near_line
+        self._taper = np.hanning(self._block)[:, None]
+        self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
+        n = len(labels)
+        self._amplitude, self._line = np.zeros(n), np.zeros(n)
+        self._muscle_ratio, self._drift = np.zeros(n), np.zeros(n)
+        self._bad = np.zeros(n, dtype=np.uint32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past second; the next begins with the next sample."""
+        self._collected: list[NDArray[np.float64]] = []
+        self._count = 0
+        self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
+        self._standing = np.uint32(0)
+
+    def process(
+        self, samples: NDArray[np.float64], channel_flags: NDArray[np.uint32], flags: NDArray[np.uint32]
+    ) -> None:
+        """Measure the next contiguous samples and mark them with the standing verdict.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        channel_flags : ndarray of uint32, shape (n_samples, n_channels)
+        flags : ndarray of uint32, shape (n_samples,)
+            Reasons are added in place.
+        """
+        start = 0
+        while start < len(samples):
+            stop = min(len(samples), start + self._block - self._count)
+            flags[start:stop] |= self._standing
+            self._collected.append(samples[start:stop])
+            self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
+            self._count += stop - start
+            if self._count == self._block:
+                self._measure(np.concatenate(self._collected))
+            start = stop
+
+    def _measure(self, block: NDArray[np.float64]) -> None:
+        half = len(block) // 2
+        microvolts = block / self._microvolt
+        centred = microvolts - microvolts.mean(axis=0)
+        power = np.abs(np.fft.rfft(centred * self._taper, axis=0)) ** 2
+        brain = np.maximum(power[self._brain].sum(axis=0), 1e-12)
+        self._amplitude = np.sqrt(brain * 2 / (len(block) * (self._taper**2).sum()))
+        self._line = np.maximum(*(power[line].sum(axis=0) for line in self._lines)) / brain
+        self._muscle_ratio = power[self._muscle].sum(axis=0) / brain
+        self._drift = np.abs(microvolts[half:].mean(axis=0) - microvolts[:half].mean(axis=0))
+        self._bad = self._seen_bad
+        standing = Reason.NONE
+        for reason, exceeded in self._suspects():
+            if exceeded.sum() >= self._required:
+                standing |= reason
+        self._standing = standing.bit
+        self._collected, self._count = [], 0
+        self._seen_bad = np.zeros_like(self._seen_bad)
+
+    def _suspects(self) -> list[tuple[Reason, NDArray[np.bool_]]]:
+        return [
+            (Reason.LINE_NOISE, self._line > _LINE_LIMIT),
+            (Reason.MUSCLE, self._muscle_ratio > _MUSCLE_LIMIT),
+            (Reason.DRIFT, self._drift > _DRIFT_LIMIT_MICROVOLT),
+        ]
+
+    def channels(self) -> list[ChannelQuality]:
+        """Each channel over the last whole second."""
+        found = []
+        suspects = self._suspects()
+        for i, label in enumerate(self._labels):
+            reasons = Reason(int(self._bad[i]))
+            verdict = "bad" if reasons else "ok"
+            for reason, exceeded in suspects:
+                if exceeded[i]:
+                    reasons |= reason
+                    verdict = "suspect" if verdict == "ok" else verdict
+            excess = (self._line[i] / _LINE_LIMIT, self._muscle_ratio[i] / _MUSCLE_LIMIT)
+            worst = max(*excess, self._drift[i] / _DRIFT_LIMIT_MICROVOLT)
+            found.append(
+                ChannelQuality(
+                    label=label,
+                    score=0.0 if verdict == "bad" else round(float(1 / (1 + worst**2)), 3),
+                    verdict=verdict,
+                    reasons=reasons.labels,
+                    amplitude=round(float(self._amplitude[i]), 2),
+                    line_ratio=round(float(self._line[i]), 3),
+                    muscle_ratio=round(float(self._muscle_ratio[i]), 3),
+                    drift=round(float(self._drift[i]), 1),
+                )
+            )
+        return found

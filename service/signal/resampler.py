@@ -60,7 +60,7 @@ class Resampler:
         """Forget the past; the next sample is the first."""
         self._samples: NDArray[np.float64] | None = None
         self._times = np.empty(0)
-        self._flags = np.empty(0, dtype=np.uint32)
+        self._flags: NDArray[np.uint32] | None = None
         self._first = 0  # absolute index of the oldest sample kept
         self._next = math.ceil((self._half - 1) / self._step)  # the first output with all its taps
 
@@ -73,7 +73,7 @@ class Resampler:
         ----------
         samples : ndarray of float64, shape (n_samples, n_channels)
         times : ndarray of float64, shape (n_samples,)
-        flags : ndarray of uint32, shape (n_samples,)
+        flags : ndarray of uint32, shape (n_samples, n_flags)
 
         Returns
         -------
@@ -81,17 +81,18 @@ class Resampler:
             As many as are due by now; a flag covers every output whose taps touch it.
         """
         if self._samples is None:
-            self._samples = samples
+            self._samples, self._flags = samples, flags
         else:
+            assert self._flags is not None  # noqa: S101 - set together with the samples
             self._samples = np.concatenate([self._samples, samples])
+            self._flags = np.concatenate([self._flags, flags])
         self._times = np.concatenate([self._times, times])
-        self._flags = np.concatenate([self._flags, flags])
         end = self._first + len(self._times)
         last = math.ceil((end - self._half) / self._step) - 1
         while math.floor(last * self._step) + self._half > end - 1:  # only by rounding
             last -= 1
         out: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]] = [
-            (np.empty((0, samples.shape[1])), np.empty(0), np.empty(0, dtype=np.uint32)),
+            (np.empty((0, samples.shape[1])), np.empty(0), np.empty((0, flags.shape[1]), dtype=np.uint32)),
         ]
         while self._next <= last:
             stop = min(last + 1, self._next + _BLOCK)
@@ -110,6 +111,7 @@ class Resampler:
         self, numbers: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]:
         assert self._samples is not None  # noqa: S101 - only called from process
+        assert self._flags is not None  # noqa: S101
         positions = numbers * self._step
         whole = np.floor(positions)
         fraction = positions - whole

@@ -157,7 +157,7 @@ def test_what_is_wrong_with_the_signal_makes_its_windows_invalid_and_nothing_els
 
 def test_alignment_learns_from_good_samples_only():
     samples, times = noise(3000), np.arange(3000) / 100.0
-    clean, clean_pipeline = run([Chunk(samples, times)])
+    _, clean_pipeline = run([Chunk(samples, times)])
     samples[1000:1600, 1] = np.nan
     _, pipeline = run([Chunk(samples, times)])
     assert pipeline.alignment.good_samples < clean_pipeline.alignment.good_samples

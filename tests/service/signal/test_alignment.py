@@ -19,7 +19,9 @@ def spd(n, seed):
 def test_the_matrix_whitens_the_mean(n, seed):
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((n, n))
-    online = OnlineAlignment(Alignment(kind="euclidean", scale="sample_mean", update_samples=200, ready_samples=400), n, 500, 100.0)
+    online = OnlineAlignment(
+        Alignment(kind="euclidean", scale="sample_mean", update_samples=200, ready_samples=400), n, 500, 100.0
+    )
     blocks = [(rng.standard_normal((200, n)) @ mixing).astype(np.float32) for _ in range(4)]
     for block in blocks:
         online.update(block)
@@ -41,7 +43,9 @@ def test_geodesic_has_its_ends_and_its_middle():
 
 def test_the_inductive_mean_agrees_with_pyriemann_where_it_must():
     mean = pytest.importorskip("pyriemann.utils.mean")
-    online = OnlineAlignment(Alignment(kind="riemannian", scale="sample_mean", update_samples=100, ready_samples=100), 3, 100, 100.0)
+    online = OnlineAlignment(
+        Alignment(kind="riemannian", scale="sample_mean", update_samples=100, ready_samples=100), 3, 100, 100.0
+    )
     rng = np.random.default_rng(0)
     one = rng.standard_normal((100, 3)).astype(np.float32)
     two = (rng.standard_normal((100, 3)) * [1, 5, 2]).astype(np.float32)
@@ -52,7 +56,9 @@ def test_the_inductive_mean_agrees_with_pyriemann_where_it_must():
 
 
 def test_forgetting_follows_a_change():
-    spec = Alignment(kind="euclidean", scale="sample_mean", forgetting_seconds=2.0, update_samples=100, ready_samples=100)
+    spec = Alignment(
+        kind="euclidean", scale="sample_mean", forgetting_seconds=2.0, update_samples=100, ready_samples=100
+    )
     online = OnlineAlignment(spec, 2, 100, 100.0)
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -66,7 +72,9 @@ def test_a_dead_direction_is_not_blown_up():
     rng = np.random.default_rng(0)
     block = rng.standard_normal((500, 3)).astype(np.float32)
     block[:, 2] = block[:, 0]
-    online = OnlineAlignment(Alignment(kind="euclidean", scale="sample_mean", update_samples=500, ready_samples=1), 3, 500, 100.0)
+    online = OnlineAlignment(
+        Alignment(kind="euclidean", scale="sample_mean", update_samples=500, ready_samples=1), 3, 500, 100.0
+    )
     online.update(block)
     assert np.abs(block @ online.matrix).max() < 10
 

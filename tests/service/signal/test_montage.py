@@ -11,7 +11,15 @@ from tests.service.signals import signal_info, small_contract
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("T3", "T7"), ("T6", "P8"), ("FP1", "Fp1"), ("Cz..", "CZ"), ("EEG C3-REF", "c3"), ("EEG Fz-LE", "Fz"), (" C4 ", "C4")],
+    [
+        ("T3", "T7"),
+        ("T6", "P8"),
+        ("FP1", "Fp1"),
+        ("Cz..", "CZ"),
+        ("EEG C3-REF", "c3"),
+        ("EEG Fz-LE", "Fz"),
+        (" C4 ", "C4"),
+    ],
 )
 def test_spellings_of_one_electrode_are_one(one, other):
     assert normalise_label(one) == normalise_label(other)

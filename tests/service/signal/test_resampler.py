@@ -11,13 +11,17 @@ def resample(rate_in, rate_out, samples, band=40.0, chunk=16):
     resampler = Resampler(rate_in, rate_out, band)
     times = np.arange(len(samples)) / rate_in
     out = [
-        resampler.process(samples[i : i + chunk], times[i : i + chunk], np.zeros(len(samples[i : i + chunk]), np.uint32))
+        resampler.process(
+            samples[i : i + chunk], times[i : i + chunk], np.zeros((len(samples[i : i + chunk]), 1), np.uint32)
+        )
         for i in range(0, len(samples), chunk)
     ]
     return np.concatenate([o[0] for o in out]), np.concatenate([o[1] for o in out]), resampler
 
 
-@pytest.mark.parametrize(("rate_in", "rate_out"), [(160, 250), (256, 250), (500, 250), (2048, 250), (96.17, 125), (1000, 250)])
+@pytest.mark.parametrize(
+    ("rate_in", "rate_out"), [(160, 250), (256, 250), (500, 250), (2048, 250), (96.17, 125), (1000, 250)]
+)
 def test_sines_of_the_band_pass_at_their_time_and_others_do_not_fold(rate_in, rate_out):
     band = 30.0
     t = np.arange(int(rate_in * 8)) / rate_in
@@ -40,7 +44,7 @@ def test_the_delay_is_what_it_says():
     resampler = Resampler(160.0, 250.0, 40.0)
     newest = -1.0
     for i in range(400):
-        _, times, _ = resampler.process(np.zeros((1, 1)), np.array([i / 160]), np.zeros(1, np.uint32))
+        _, times, _ = resampler.process(np.zeros((1, 1)), np.array([i / 160]), np.zeros((1, 1), np.uint32))
         if len(times):
             newest = times[-1]
     assert 399 / 160 - newest == pytest.approx(resampler.delay_seconds, abs=1 / 160)
@@ -48,7 +52,7 @@ def test_the_delay_is_what_it_says():
 
 def test_a_flag_covers_every_output_it_touches():
     resampler = Resampler(160.0, 250.0, 40.0)
-    flags = np.zeros(400, np.uint32)
+    flags = np.zeros((400, 1), np.uint32)
     flags[200] = 4
     samples = np.zeros((400, 1))
     samples[200] = 1.0

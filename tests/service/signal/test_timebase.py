@@ -24,7 +24,9 @@ def joined(blocks):
 
 def test_no_sample_is_lost_or_moved_whatever_the_stamps():
     rng = np.random.default_rng(1)
-    stamps = np.cumsum(rng.choice([0.0, 0.004, 0.05, 1.0, -0.3, 1e5, np.nan], 3000, p=[0.2, 0.7, 0.04, 0.02, 0.02, 0.01, 0.01]))
+    stamps = np.cumsum(
+        rng.choice([0.0, 0.004, 0.05, 1.0, -0.3, 1e5, np.nan], 3000, p=[0.2, 0.7, 0.04, 0.02, 0.02, 0.01, 0.01])
+    )
     blocks, _ = walk(stamps)
     _, samples = joined(blocks)
     np.testing.assert_array_equal(samples, np.arange(3000.0))
@@ -102,7 +104,9 @@ def test_bursts_that_are_stamped_on_arrival_are_no_gaps():
 def test_what_is_held_back_is_bounded():
     base = TimeBase(100.0)
     given = taken = 0
-    stamps = np.concatenate([np.arange(300) / 100.0, 3.5 + np.cumsum(np.random.default_rng(0).choice([0.0, 0.03], 2000))])
+    stamps = np.concatenate(
+        [np.arange(300) / 100.0, 3.5 + np.cumsum(np.random.default_rng(0).choice([0.0, 0.03], 2000))]
+    )
     for stamp in stamps:
         given += 1
         taken += sum(len(b.times) for b in base.push(np.zeros((1, 1)), np.array([stamp])))
