@@ -43,7 +43,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bind_socket(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> socket.socket:
     """Open the socket that the service listens on.
 
     Parameters
@@ -52,6 +52,8 @@ def bind_socket(host: str, port: int) -> socket.socket:
         Name or address.
     port : int
         0 for any free one.
+    stall_limit_s : float
+        Seconds after which the kernel ends a connection whose data nobody takes (on Linux).
 
     Returns
     -------
@@ -61,11 +63,14 @@ def bind_socket(host: str, port: int) -> socket.socket:
     Raises
     ------
     ServiceError
-        The port is taken or not permitted, or the host is not one of this machine's.
+        The port is taken, impossible or not permitted, or the host is not one of this machine's.
     """
+    if not 0 <= port <= 65535:
+        msg = f"There is no port {port}; give one from 1 to 65535 with --port, or 0 for any free one."
+        raise ServiceError(msg)
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (socket.gaierror, OverflowError, UnicodeError) as error:
+    except (socket.gaierror, UnicodeError) as error:
         msg = f"Cannot listen on {host}:{port} because the address is not known ({error}); give another with --host."
         raise ServiceError(msg) from error
     sock = socket.socket(family, kind, proto)
@@ -74,7 +79,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         if sys.platform == "linux":  # the kernel itself ends connections whose data nobody takes
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_LIMIT_S * 1000))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_limit_s * 1000))
         sock.bind(address)
         sock.listen(2048)
     except OSError as error:

@@ -44,13 +44,12 @@ class Subscription:
         self._wakeup.set()
 
     def close(self) -> None:
-        """Let the sender finish: :meth:`next` returns None from now on."""
+        """Let the sender finish: :meth:`next` returns None once what waits has been taken."""
         self.closed = True
-        self._queue.clear()
         self._wakeup.set()
 
     async def next(self) -> str | bytes | None:
-        """The next message to send, encoded; None when the hub has closed."""
+        """The next message to send, encoded; None after the last."""
         while not self._queue:
             if self.closed:
                 return None

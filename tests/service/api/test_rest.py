@@ -1,0 +1,129 @@
+"""REST, health, metrics and what the page is made of, over real HTTP."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.api.app import STATIC
+from service.status import StreamState
+from tests.service.api.standin import StandIn, served
+
+
+@pytest.fixture(scope="module")
+def streams():
+    return StandIn("left"), StandIn("right")
+
+
+@pytest.fixture(scope="module")
+def http(streams):
+    with served(*streams) as address, httpx.Client(base_url=f"http://{address}") as client:
+        yield client
+
+
+def test_streams(http, streams):
+    answer = http.get("/v1/streams")
+    assert answer.status_code == 200
+    assert [stream["name"] for stream in answer.json()] == ["left", "right"]
+    one = http.get("/v1/streams/right").json()
+    assert one["name"] == "right"
+    assert one["classes"] == ["feet", "left_hand", "right_hand", "tongue"]
+    assert one["source"]["source_id"] == "cap-1"
+    assert one["model"]["engine"] == "onnxruntime"
+
+
+@pytest.mark.parametrize("path", ["/v1/streams/nope", "/v1/streams/nope/events"])
+def test_unknown_stream_is_one_sentence(http, path):
+    answer = http.get(path)
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "There is no stream 'nope'; there are: left, right."}
+
+
+def test_models_name_their_streams(http):
+    (model,) = http.get("/v1/models").json()
+    assert model["streams"] == ["left", "right"]
+    assert model["engine_reason"] == "for tests"
+
+
+def test_events_are_remembered(http, streams):
+    streams[0].become(StreamState.LOST, "The outlet has gone.")
+    events = http.get("/v1/streams/left/events").json()
+    assert events[-1]["message"] == "The outlet has gone."
+    assert events[-1]["data"] == {"state": "lost"}
+
+
+def test_ready_only_while_every_stream_is(http, streams):
+    assert http.get("/health/live").json() == {"alive": True}
+    for stream in streams:
+        stream.become(StreamState.LIVE, "Predictions are fresh.")
+    assert http.get("/health/ready").status_code == 200
+    streams[1].become(StreamState.STALE, "No sample for 2.1 s.")
+    answer = http.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    assert answer.json()["reason"] == "No fresh predictions from: right (stale: No sample for 2.1 s.)"
+    assert answer.json()["streams"]["left"]["ready"] is True
+
+
+def test_not_ready_without_streams():
+    with served() as address:
+        answer = httpx.get(f"http://{address}/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["reason"] == "No stream is configured."
+
+
+def test_metrics_parse_and_count(http, streams):
+    for _ in range(3):
+        streams[0].publish_one()
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+    def value(name, **labels):
+        family = families[name.removesuffix("_total")]
+        return {s.name: s.value for s in family.samples if labels.items() <= s.labels.items()}[name]
+
+    assert value("mindwire_predictions_total", stream="left") == streams[0].seq
+    assert value("mindwire_state", stream="left", state=streams[0].state.value) == 1.0
+    assert value("mindwire_drift_ppm", stream="right") == 3.5
+    assert value("mindwire_websocket_clients", stream="left", feed="predictions") == 0
+    histogram = families["mindwire_latency_seconds"]
+    counts = {
+        s.labels["le"]: s.value for s in histogram.samples if s.labels.get("stage") == "decode" and "le" in s.labels
+    }
+    assert counts["+Inf"] == streams[0].seq
+    assert list(counts.values()) == sorted(counts.values())
+    assert "process_resident_memory_bytes" in families
+
+
+def test_openapi_describes_every_route(http):
+    document = http.get("/openapi.json").json()
+    assert {"/v1/streams", "/v1/streams/{stream}", "/v1/models", "/health/live", "/health/ready", "/metrics"} <= set(
+        document["paths"]
+    )
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_page_fetches_nothing_from_elsewhere(http):
+    for path in ("/", "/docs"):
+        answer = http.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for file in STATIC.rglob("*"):
+        if file.suffix in (".html", ".css", ".js"):
+            for address in re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", file.read_text()):
+                assert address.startswith("http://www.w3.org/"), f"{file.name} names {address}"
+            for reference in re.findall(r"""(?:src|href)="(/static/[^"]+)""", file.read_text()):
+                assert http.get(reference).status_code == 200, reference
+
+
+def test_static_files_stay_inside(http):
+    assert http.get("/static/%2e%2e/app.py").status_code == 404
+    assert not Path(STATIC, "app.py").exists()
