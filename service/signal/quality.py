@@ -21,9 +21,9 @@ _RAIL_MIN_MICROVOLT = 100.0
 _RAIL_SHARE = 0.999
 
 # A band's power relative to that of 1-40 Hz, or microvolts, above which a channel is suspect. EEG at
-# rest falls with frequency, so as much power above 55 Hz as below 40 Hz is muscle (Goncharova et al. 2003).
+# rest falls with frequency, so power above 55 Hz near that below 40 Hz is muscle (Goncharova et al. 2003).
 _LINE_LIMIT = 1.0
-_MUSCLE_LIMIT = 1.0
+_MUSCLE_LIMIT = 0.6
 _DRIFT_LIMIT_MICROVOLT = 150.0
 _SUSPECT_SHARE = 0.1  # of the channels
 

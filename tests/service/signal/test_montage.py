@@ -27,8 +27,18 @@ def test_spellings_of_one_electrode_are_one(one, other):
 
 @pytest.mark.parametrize(
     ("text", "unit"),
-    [("microvolts", "uV"), ("µV", "uV"), ("μV", "uV"), ("uV", "uV"), ("mV", "mV"), ("Volts", "V"), ("nV", "nV")]
-    + [("counts", None), ("", None), ("MV ", "mV")],
+    [
+        ("microvolts", "uV"),
+        ("µV", "uV"),
+        ("μV", "uV"),
+        ("uV", "uV"),
+        ("mV", "mV"),
+        ("Volts", "V"),
+        ("nV", "nV"),
+        ("counts", None),
+        ("", None),
+        ("MV ", "mV"),
+    ],
 )
 def test_units_as_users_write_them(text, unit):
     assert parse_unit(text) == unit

@@ -103,11 +103,10 @@ def test_bursts_that_are_stamped_on_arrival_are_no_gaps():
 
 def test_what_is_held_back_is_bounded():
     base = TimeBase(100.0)
-    given = taken = 0
+    taken = 0
     stamps = np.concatenate(
         [np.arange(300) / 100.0, 3.5 + np.cumsum(np.random.default_rng(0).choice([0.0, 0.03], 2000))]
     )
-    for stamp in stamps:
-        given += 1
+    for given, stamp in enumerate(stamps, 1):
         taken += sum(len(b.times) for b in base.push(np.zeros((1, 1)), np.array([stamp])))
         assert given - taken <= 200
