@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import evaluate, export, serve, simulate, streams
+from service.cli import evaluate, export, replay, serve, simulate, streams
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command("serve")(serve.serve)
 app.command("streams")(streams.streams)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
+app.command("replay")(replay.replay)
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from service.errors import MissingExtraError, RecordingError, StreamNotFoundError
-from service.sources.recording import RecordedStream, Selector, choose_signal
+from service.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal
 from service.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0
@@ -104,7 +105,7 @@ class MneRecording:
         ]
         return sorted(found, key=lambda marker: marker.time)
 
-    def signal(self, selector: Selector | None = None) -> MneSource:
+    def signal(self, selector: Selector | None = None) -> RecordedSignal:
         """The EEG channels as a source of chunks.
 
         Raises
@@ -114,8 +115,13 @@ class MneRecording:
         RecordingError
             There are no EEG channels.
         """
-        choose_signal(self.path, self.streams, selector)
-        return MneSource(self._raw, self._picks, self._info)
+        return self.source(choose_signal(self.path, self.streams, selector).stream_id)
+
+    def source(self, stream_id: int) -> RecordedSignal:
+        """The EEG channels (1) or the annotations (2)."""
+        if stream_id == 1:
+            return MneSource(self._raw, self._picks, self._info)
+        return _MarkerSource(self.streams[1].info, tuple(self.markers()))
 
 
 class MneSource:
@@ -171,3 +177,20 @@ class MneSource:
                 first = self._raw.time_as_index(max(onset - self._raw.first_time, 0.0), use_rounding=True)[0]
                 keep[first : first + round(duration * self._info.sfreq)] = False
         return keep
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkerSource:
+    """Annotations as chunks of strings."""
+
+    info: SignalInfo
+    markers: tuple[Marker, ...]
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.markers)
+
+    def chunks(self) -> Iterator[Chunk]:
+        if self.markers:
+            labels = np.array([[marker.label] for marker in self.markers], dtype=object)
+            yield Chunk(labels, np.array([marker.time for marker in self.markers]))

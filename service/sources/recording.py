@@ -156,6 +156,10 @@ class Recording(Protocol):
         """The EEG signal, or the one selected."""
         ...
 
+    def source(self, stream_id: int) -> RecordedSignal:
+        """A stream by its number in the file, markers too: their chunks hold strings in an object array."""
+        ...
+
 
 def choose_signal(path: Path, streams: Sequence[RecordedStream], selector: Selector | None) -> RecordedStream:
     """The one stream that is meant.

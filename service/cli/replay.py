@@ -1,0 +1,193 @@
+"""``mindwire replay``: a recording through a model, or through LSL outlets as a stand-in for a cap."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from service.errors import RecordingError, UsageError
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from service.pipeline import PipelineOptions
+    from service.sources.recording import Recording, Selector
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording: XDF, or what MNE-Python reads.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Bundle; the demonstration bundle without it.")
+    ] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="max, or a multiple of real time such as 1 or 20; max without it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the predictions here as CSV; - for standard output.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", "-s", help="The signal: name=…,type=…,source_id=…,id=…")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Labels by position, comma-separated, for a recording that names no channels.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the samples where the recording states none.")] = None,
+    hop: Annotated[
+        int | None, typer.Option(min=1, help="Samples between predictions; the model's unless given.")
+    ] = None,
+    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    lsl: Annotated[
+        bool, typer.Option("--lsl", help="Play EEG and markers through LSL outlets in real time instead of decoding.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="With --lsl: name of the EEG outlet, and prefix of the marker outlets'.")
+    ] = None,
+    source_id: Annotated[str | None, typer.Option(help="With --lsl: source id of the EEG outlet.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="With --lsl: samples per push; about 40 ms without it.")
+    ] = None,
+    wait_consumer: Annotated[
+        bool,
+        typer.Option(
+            "--wait-consumer/--no-wait-consumer", help="With --lsl: hold the first sample until somebody listens."
+        ),
+    ] = True,
+) -> None:
+    """Replay a recording: predictions as the live service would have made them, or its streams on the network."""
+    from service.sources.recording import Selector, open_recording
+
+    selector = Selector.parse(stream) if stream else None
+    if lsl:
+        unused = {"--model": model, "--out": out, "--channels": channels, "--unit": unit, "--hop": hop}
+        _check_lsl(speed, [flag for flag, value in unused.items() if value is not None])
+        _play(
+            open_recording(file), selector, name=name, source_id=source_id, chunk=chunk, wait_for_consumer=wait_consumer
+        )
+        return
+    pace = _parse_speed(speed)
+
+    from models.bundle import load_bundle
+    from models.zoo import zoo_bundle_path
+    from service.pipeline import PipelineOptions
+
+    labels = tuple(label.strip() for label in channels.split(",")) if channels else None
+    options = PipelineOptions(channels=labels, unit=unit, hop_samples=hop)
+    recording = open_recording(file)
+    bundle = load_bundle(model or zoo_bundle_path())
+    _decode(recording, selector, bundle, options, pace=pace, out=out, engine=engine, device=device)
+
+
+def _parse_speed(text: str | None) -> float | None:
+    if text is None or text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        msg = f"--speed: expected max or a number above 0, found {text!r}."
+        raise UsageError(msg)
+    return speed
+
+
+def _check_lsl(speed: str | None, unused: list[str]) -> None:
+    if speed is not None and _parse_speed(speed) != 1.0:
+        msg = f"--lsl plays in real time, found --speed {speed}; leave it out, or replay without --lsl, which needs no network."
+        raise UsageError(msg)
+    if unused:
+        msg = f"--lsl plays the recording's streams as they are and decodes nothing, found {', '.join(unused)}; leave it out."
+        raise UsageError(msg)
+
+
+def _decode(
+    recording: Recording,
+    selector: Selector | None,
+    bundle: Bundle,
+    options: PipelineOptions,
+    *,
+    pace: float | None,
+    out: Path | None,
+    engine: Literal["auto", "onnxruntime", "torch"],
+    device: Literal["auto", "cpu", "cuda"],
+) -> None:
+    """Run the recording through the model and report."""
+    from collections import deque
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from service.inference.load import load_decoder
+    from service.replay import Replay, write_csv
+
+    to_stdout = out is not None and str(out) == "-"
+    signal = recording.signal(selector)
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
+        task = bar.add_task("Replaying", total=signal.n_samples)
+        replay = Replay(
+            signal,
+            bundle.contract,
+            load_decoder(bundle, engine=engine, device=device),
+            options,
+            speed=pace,
+            on_samples=lambda done: bar.update(task, completed=done),
+        )
+        try:
+            if to_stdout:
+                write_csv(replay.predictions(), bundle.contract.classes, sys.stdout)
+            elif out is not None:
+                file = stack.enter_context(out.open("w", newline="", encoding="utf-8"))
+                write_csv(replay.predictions(), bundle.contract.classes, file)
+            else:
+                deque(replay.predictions(), maxlen=0)
+        except OSError as error:
+            msg = f"{out}: the predictions cannot be written ({error.strerror}); choose another place with --out."
+            raise RecordingError(msg) from error
+    for problem in recording.problems:
+        typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
+    if not replay.summary.windows:
+        needed = bundle.contract.window_samples / bundle.contract.sfreq
+        typer.echo(f"mindwire: no stretch of the recording holds the {needed:g} s that a window takes.", err=True)
+    typer.echo(f"{bundle.name}: {replay.summary.describe()}", err=to_stdout)
+    if out is not None and not to_stdout:
+        typer.echo(f"Wrote {out}.")
+
+
+def _play(
+    recording: Recording,
+    selector: Selector | None,
+    *,
+    name: str | None,
+    source_id: str | None,
+    chunk: int | None,
+    wait_for_consumer: bool,
+) -> None:
+    """Play the recording on the network until it ends or somebody stops it."""
+    import signal
+    import threading
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from service.playback import LONGEST_SILENCE_SECONDS, Playback, PlaybackOptions
+
+    options = PlaybackOptions(name, source_id, chunk, wait_for_consumer)
+    playback = Playback(recording, selector, options)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    waiting = " Waiting for somebody to listen." if wait_for_consumer else ""
+    typer.echo(f"Playing {', '.join(playback.names)} for {playback.duration:.1f} s.{waiting} Stop with Ctrl-C.")
+    if playback.shortened_silences:
+        typer.echo(f"{playback.shortened_silences} silences are shortened to {LONGEST_SILENCE_SECONDS:g} s.")
+    for problem in recording.problems:
+        typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Playing", total=playback.duration)
+        playback.run(stop, lambda seconds: bar.update(task, completed=seconds))

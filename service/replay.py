@@ -1,0 +1,194 @@
+"""A recording through the live pipeline, as fast as the machine allows or at a chosen speed.
+
+Offline nothing is skipped: every window is decoded. What comes out is what the live run gave, because it
+is the same pipeline and nothing in it depends on how samples arrive.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from models.contract import Contract
+from service.inference.decoder import Decoder
+from service.pipeline import Pipeline, PipelineOptions
+from service.sources.recording import RecordedSignal
+from service.types import Chunk, Prediction
+
+_PACED_SECONDS = 0.04
+# A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
+_LONGEST_WAIT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class ReplaySummary:
+    """What a replay went through; complete when it has ended.
+
+    Parameters
+    ----------
+    samples : int
+        Source samples taken.
+    signal_seconds : float
+        Samples divided by the nominal rate.
+    wall_seconds : float
+        Time the replay took.
+    windows, valid : int
+        Predictions in all, and those that may be believed.
+    reasons : Counter of str
+        How many predictions carry each reason.
+    events : Counter of str
+        Gaps, clock resets and the like.
+    """
+
+    samples: int = 0
+    signal_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    windows: int = 0
+    valid: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+
+    def describe(self) -> str:
+        """One line for a person."""
+        text = f"{self.windows} windows, {self.valid} valid, 0 skipped"
+        if self.reasons:
+            text += f" (reasons: {', '.join(f'{name} {count}' for name, count in self.reasons.most_common())})"
+        if self.events:
+            text += f"; {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"
+        speed = self.signal_seconds / self.wall_seconds if self.wall_seconds > 0 else float("inf")
+        return f"{text}; {self.signal_seconds:.1f} s in {self.wall_seconds:.2f} s, {speed:.0f} x real time."
+
+
+class Replay:
+    """One pass of a signal through a pipeline of its own.
+
+    Parameters
+    ----------
+    signal : RecordedSignal
+    contract : Contract
+    decoder : Decoder
+    options : PipelineOptions or None
+    speed : float or None
+        Multiple of real time; None for as fast as possible.
+    on_samples : callable or None
+        Told the samples taken so far, after each chunk.
+
+    Raises
+    ------
+    ContractError
+        The signal cannot meet the contract.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    summary : ReplaySummary
+    """
+
+    def __init__(
+        self,
+        signal: RecordedSignal,
+        contract: Contract,
+        decoder: Decoder,
+        options: PipelineOptions | None = None,
+        *,
+        speed: float | None = None,
+        on_samples: Callable[[int], None] | None = None,
+    ) -> None:
+        self._signal = signal
+        self._speed = speed
+        self._on_samples = on_samples
+        self.pipeline = Pipeline(contract, signal.info, decoder, options)
+        self.summary = ReplaySummary()
+
+    def predictions(self) -> Iterator[Prediction]:
+        """All predictions in order; call once.
+
+        Yields
+        ------
+        Prediction
+            Times are the recording's own.
+
+        Raises
+        ------
+        RecordingError
+            The recording cannot be read any more.
+        """
+        summary = self.summary
+        begin = time.perf_counter()
+        chunks = self._signal.chunks()
+        for chunk in chunks if self._speed is None else paced(chunks, self._signal.info.sfreq, self._speed):
+            found = self.pipeline.process(chunk)
+            summary.samples += len(chunk)
+            self._count(found)
+            if self._on_samples is not None:
+                self._on_samples(summary.samples)
+            yield from found
+        found = self.pipeline.finish()
+        self._count(found)
+        yield from found
+        summary.signal_seconds = summary.samples / self._signal.info.sfreq
+        summary.wall_seconds = time.perf_counter() - begin
+
+    def _count(self, predictions: list[Prediction]) -> None:
+        summary = self.summary
+        summary.windows += len(predictions)
+        for prediction in predictions:
+            summary.valid += prediction.valid
+            if prediction.reasons:
+                summary.reasons.update(prediction.reasons.labels)
+        for event in self.pipeline.drain_events():
+            summary.events[event.kind] += 1
+
+
+def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk]:
+    """Chunks in small pieces, each when its last sample is due.
+
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+    sfreq : float
+        Nominal rate in hertz.
+    speed : float
+        Multiple of real time.
+
+    Yields
+    ------
+    Chunk
+        Pauses in the recording are kept up to ten seconds each; steps back take no time.
+    """
+    size = max(1, round(sfreq * _PACED_SECONDS))
+    begin = time.monotonic()
+    elapsed = 0.0
+    last: float | None = None
+    for chunk in chunks:
+        for start in range(0, len(chunk), size):
+            piece = slice(start, start + size)
+            times = chunk.times[piece]
+            step = float(times[-1]) - (last if last is not None else float(times[0]))
+            elapsed += min(max(step, 0.0), _LONGEST_WAIT_SECONDS)
+            last = float(times[-1])
+            wait = begin + elapsed / speed - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            yield Chunk(chunk.samples[piece], times, chunk.broken if start == 0 else type(chunk.broken)(0))
+
+
+def write_csv(predictions: Iterable[Prediction], classes: Iterable[str], file: IO[str]) -> None:
+    """Predictions as a table: ``seq,time,valid,<class>,<class>…``, one row per hop.
+
+    Parameters
+    ----------
+    predictions : iterable of Prediction
+    classes : iterable of str
+    file : text file
+        Opened with ``newline=""``. Numbers are written so that they read back exactly.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["seq", "time", "valid", *classes])
+    for prediction in predictions:
+        valid = "true" if prediction.valid else "false"
+        writer.writerow([prediction.seq, repr(prediction.time), valid, *prediction.probabilities.tolist()])
