@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,25 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
+from models.bundle import Bundle
+from service import __version__
 from service.errors import RecordingError
 from service.evaluation import AlignmentMode, Curve, RunScore, Score
+from service.evaluation_metrics import ITR_FORMULA
+from service.inference.decoder import Decoder
 from service.svg import Axis, Band, Figure, Line, heatmap, interval_bars
+
+DEFINITIONS = {
+    "decision": "the newest valid prediction whose time is at most the cue plus the seconds stated, at most one hop "
+    "and a half old; probabilities of classes left out are dropped and the rest renormalised",
+    "undecided": "trials whose newest prediction was withheld or flagged invalid at that time; neither right nor wrong",
+    "accuracy": "right decisions divided by decided trials; interval after Wilson, 95 %",
+    "chance": "guessing with equal probability among the classes; 95 % interval of the binomial distribution",
+    "Cohen's κ": "(p_o − p_e) / (1 − p_e), agreement beyond what the margins of the confusion matrix give",
+    "normalised MCC": "(R_K + 1) / 2 with R_K the multi-class Matthews correlation (Gorodkin 2004)",
+    "information transfer rate": ITR_FORMULA,
+    "calibration error": "mean distance between confidence and accuracy over ten bins, weighted by trials",
+}
 
 
 class EvaluatedModel(BaseModel):
@@ -48,6 +64,30 @@ class Report(BaseModel):
     overall: Score
     runs: list[RunScore]
     definitions: dict[str, str]
+
+
+def describe_run(
+    overall: Score,
+    runs: Sequence[RunScore],
+    *,
+    bundle: Bundle,
+    decoder: Decoder,
+    classes: Sequence[str],
+    at_s: float,
+    alignment: AlignmentMode,
+) -> Report:
+    """Put scores into a report with what was run and what the figures mean."""
+    return Report(
+        created=datetime.now(UTC),
+        mindwire=__version__,
+        model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
+        classes=list(classes),
+        at_s=at_s,
+        alignment=alignment,
+        overall=overall,
+        runs=list(runs),
+        definitions=dict(DEFINITIONS),
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -89,8 +129,8 @@ def headline(report: Report) -> str:
 def table(report: Report) -> Table:
     """The report as a table for the terminal."""
     made = Table(title=f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:g} s after the cue")
-    made.add_column("recording", overflow="fold")
-    for name in ("right", "accuracy", "95 % interval", "chance ≤", "κ", "bits/min", "undecided"):
+    made.add_column("recording", overflow="fold", min_width=24)
+    for name in ("right", "accuracy", "95 %", "κ", "bits/min", "undecided"):
         made.add_column(name, justify="right")
     rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in report.runs]
     for name, score in [*rows, ("all", report.overall)]:
@@ -98,8 +138,7 @@ def table(report: Report) -> Table:
             name,
             f"{score.n_correct}/{score.n_trials}",
             _percent(score.accuracy),
-            _interval(score.accuracy_interval),
-            _percent(score.chance_interval[1]),
+            f"{100 * score.accuracy_interval[0]:.0f}–{100 * score.accuracy_interval[1]:.0f}",
             _number(score.kappa),
             _number(score.itr_bits_per_minute, 1),
             _undecided(score),
@@ -177,9 +216,8 @@ def _reliability(score: Score) -> str:
         y=Axis(0, 1, (0, 0.25, 0.5, 0.75, 1), "share that was right"),
         lines=(
             Line([0, 1], [0, 1], css="diagonal"),
-            Line([b.confidence for b in score.reliability], [b.accuracy for b in score.reliability]),
+            Line([b.confidence for b in score.reliability], [b.accuracy for b in score.reliability], points=True),
         ),
-        points=True,
     )
     return figure.svg()
 

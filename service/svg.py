@@ -6,7 +6,7 @@ Colours are CSS variables of the page around the plot; a plot therefore follows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 640, 300
@@ -25,12 +25,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line through points; a ``None`` value leaves a hole."""
+    """A line through points, marked if wanted; a ``None`` value leaves a hole."""
 
     x: Sequence[float]
     y: Sequence[float | None]
     css: str = "line"
     name: str = ""
+    points: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,6 @@ class Figure:
     lines: Sequence[Line] = ()
     bands: Sequence[Band] = ()
     rules: Sequence[tuple[float, str]] = ()
-    points: bool = field(default=False)
 
     def _px(self, value: float) -> float:
         share = (value - self.x.low) / (self.x.high - self.x.low)
@@ -111,7 +111,7 @@ class Figure:
         for line in self.lines:
             name = f"<title>{escape(line.name)}</title>" if line.name else ""
             out.append(f'<path class="{line.css}" d="{self._path(line)}">{name}</path>')
-            if self.points:
+            if line.points:
                 out += [
                     f'<circle class="point" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" r="4"/>'
                     for x, y in zip(line.x, line.y, strict=True)

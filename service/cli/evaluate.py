@@ -1,0 +1,138 @@
+"""``mindwire evaluate``: how good a model would have been, live, on recordings with cues."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from service.pseudo_online import Progress
+
+_ASSIGNMENT = re.compile(r"[^=]+=[A-Za-z_][\w.-]*")
+
+
+def evaluate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers, XDF.")],
+    model: Annotated[Path, typer.Option(help="Bundle to evaluate.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes to decide between, comma-separated; fewer than the model's are renormalised."),
+    ] = None,
+    markers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=CLASS", help="Which marker means which class, 2=left_hand; markers named so need none."
+        ),
+    ] = None,
+    at: Annotated[float, typer.Option(help="Seconds after the cue at which a trial is decided.")] = 4.0,
+    stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
+    marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Labels by position, comma-separated, for a recording that names no channels.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the samples where the recording states none.")] = None,
+    alignment: Annotated[
+        Literal["online", "frozen", "off"],
+        typer.Option(help="online as live, frozen at the bundle's warm start, or off."),
+    ] = "online",
+    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+) -> None:
+    """Play recordings through the live pipeline and report how many trials it decides right.
+
+    Each trial is decided by the newest prediction that existed so many seconds after its cue. The report
+    gives accuracy with its interval, chance, κ, confusion, accuracy over time and transfer rate.
+    """
+    from rich.console import Console
+
+    from models.bundle import load_bundle
+    from service.evaluation import AlignmentMode, score_runs
+    from service.inference.load import load_decoder
+    from service.pipeline import PipelineOptions
+    from service.pseudo_online import RunSettings, choose_classes, run_recordings
+    from service.report import describe_run, headline, table, write_report
+    from service.sources.recording import Selector
+    from service.trials import parse_marker_map
+
+    if not at > 0:
+        msg = f"--at must be above 0 seconds, found {at:g}."
+        raise UsageError(msg)
+    paths, assignments = split_files(files, expect_assignments=bool(markers))
+    bundle = load_bundle(model)
+    chosen = choose_classes(split_list(classes), bundle.contract)
+    labels = split_list(channels)
+    settings = RunSettings(
+        markers=parse_marker_map([*(markers or []), *assignments]),
+        marker_stream=marker_stream,
+        stream=Selector.parse(stream) if stream else None,
+        alignment=AlignmentMode(alignment),
+        pipeline=PipelineOptions(channels=tuple(labels) if labels else None, unit=unit),
+    )
+    decoder = load_decoder(bundle, engine=engine, device=device)
+    with progress_bar("Evaluating") as progress:
+        runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress)
+    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
+    overall, scores = score_runs(runs, bundle.contract, chosen, at, hop_s=hop_s)
+    report = describe_run(
+        overall, scores, bundle=bundle, decoder=decoder, classes=chosen, at_s=at, alignment=settings.alignment
+    )
+    written = write_report(report, out)
+    console = Console()
+    console.print(table(report))
+    console.print(headline(report), highlight=False)
+    console.print(f"Wrote {' and '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
+
+
+def split_list(text: str | None) -> list[str] | None:
+    """Names from a comma-separated option; None when it was not given."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list[Path], list[str]]:
+    """Tell recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files.
+
+    Returns
+    -------
+    files : list of Path
+    assignments : list of str
+
+    Raises
+    ------
+    UsageError
+        No file is left, or one does not exist.
+    """
+    assignments = [
+        text for text in arguments if expect_assignments and _ASSIGNMENT.fullmatch(text) and not Path(text).exists()
+    ]
+    paths = [Path(text) for text in arguments if text not in assignments]
+    if not paths:
+        msg = "Expected at least one recording to read, found none; name a file."
+        raise UsageError(msg)
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        msg = f"{missing[0]}: there is no such recording; check the path."
+        raise UsageError(msg)
+    return paths, assignments
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress | None]:
+    """A progress bar with the time left when on a terminal; nothing otherwise."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task(title)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,169 @@
+"""Recordings through the live pipeline, as fast as the machine allows: the part of an evaluation that reads files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.contract import Contract
+from service.errors import RecordingError, UsageError
+from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
+from service.inference.decoder import Decoder
+from service.pipeline import Pipeline, PipelineOptions
+from service.sources.recording import Recording, Selector, open_recording
+from service.trials import check_marker_map, trials_from_markers
+from service.types import Marker, Prediction
+
+_HASH_BLOCK = 1 << 20
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How recordings are read and run.
+
+    Parameters
+    ----------
+    markers : mapping of str to str
+        Marker label to class name; classes without an entry are found by their own name.
+    marker_stream : str or None
+        Name of the marker stream; None merges all.
+    stream : Selector or None
+        Which signal of a recording; None takes the only one of type EEG.
+    alignment : AlignmentMode
+    pipeline : PipelineOptions
+    """
+
+    markers: Mapping[str, str] = field(default_factory=dict)
+    marker_stream: str | None = None
+    stream: Selector | None = None
+    alignment: AlignmentMode = AlignmentMode.ONLINE
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes; of a folder, as some formats are, its files' names and hashes in order."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for part in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file_sha256(part)}  {part.relative_to(path).as_posix()}\n".encode())
+        return digest.hexdigest()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        msg = f"{path}: the recording cannot be read ({error.strerror}); check the path."
+        raise RecordingError(msg) from error
+    return digest.hexdigest()
+
+
+def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[str, ...]:
+    """The classes to decide between, in the model's order.
+
+    Raises
+    ------
+    UsageError
+        A class is not the model's, or fewer than two are left.
+    """
+    if wanted is None:
+        return contract.classes
+    unknown = [name for name in wanted if name not in contract.classes]
+    if unknown:
+        msg = f"--classes {','.join(wanted)}: the model has no class {unknown[0]!r}; its classes are {', '.join(contract.classes)}."
+        raise UsageError(msg)
+    chosen = tuple(name for name in contract.classes if name in wanted)
+    if len(chosen) < 2:
+        msg = f"--classes needs at least two of {', '.join(contract.classes)}, found {', '.join(wanted) or 'none'}."
+        raise UsageError(msg)
+    return chosen
+
+
+def _run(
+    recording: Recording,
+    markers: Sequence[Marker],
+    *,
+    contract: Contract,
+    decoder: Decoder,
+    classes: Sequence[str],
+    settings: RunSettings,
+    taken: Callable[[int], None],
+) -> EvaluatedRun:
+    where = str(recording.path)
+    trials = trials_from_markers(markers, classes, settings.markers, where=where)
+    signal = recording.signal(settings.stream)
+    pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
+    predictions: list[Prediction] = []
+    first = last = None
+    for chunk in signal.chunks():
+        if not len(chunk):
+            continue
+        predictions += pipeline.process(chunk)
+        first = float(chunk.times[0]) if first is None else first
+        last = float(chunk.times[-1])
+        taken(len(chunk))
+    predictions += pipeline.finish()
+    return EvaluatedRun(
+        file=where,
+        sha256=file_sha256(recording.path),
+        trace=Trace.collect(predictions, len(contract.classes)),
+        trials=tuple(trials),
+        duration_s=0.0 if first is None or last is None else last - first,
+    )
+
+
+def run_recordings(
+    paths: Sequence[Path],
+    contract: Contract,
+    decoder: Decoder,
+    *,
+    classes: Sequence[str],
+    settings: RunSettings,
+    progress: Progress | None = None,
+) -> list[EvaluatedRun]:
+    """Run whole recordings, each through a pipeline of its own as if it were live.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    contract : Contract
+    decoder : Decoder
+    classes : sequence of str
+        The classes whose trials count.
+    settings : RunSettings
+    progress : callable, optional
+        Told the samples done and the samples in all.
+
+    Returns
+    -------
+    list of EvaluatedRun
+
+    Raises
+    ------
+    UsageError
+        The marker map names an unknown class or label.
+    RecordingError
+        A recording cannot be read or has no trial of the classes.
+    ContractError
+        A recording's signal cannot meet the contract.
+    """
+    recordings = [open_recording(path) for path in paths]
+    markers = [recording.markers(settings.marker_stream) for recording in recordings]
+    where = "the recording" if len(paths) == 1 else "the set of recordings"
+    check_marker_map(settings.markers, contract.classes, [m for some in markers for m in some], where)
+    total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
+    done = 0
+
+    def taken(n_samples: int) -> None:
+        nonlocal done
+        done += n_samples
+        if progress is not None:
+            progress(done, total)
+
+    return [
+        _run(recording, some, contract=contract, decoder=decoder, classes=classes, settings=settings, taken=taken)
+        for recording, some in zip(recordings, markers, strict=True)
+    ]

@@ -1,0 +1,103 @@
+"""``mindwire evaluate`` on real recordings, and what it says when asked for what is not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.evaluate import split_files
+from service.cli.main import app
+from service.errors import ContractError, MindwireError, RecordingError, UsageError
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def bundle(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first published checkpoint, exported for four classes."""
+    checkpoint = data_dir / "checkpoints" / "bcic2a-loso-riemann-1.ckpt"
+    out = tmp_path_factory.mktemp("evaluate") / "bundle"
+    result = CliRunner().invoke(app, ["export", str(checkpoint), "--preset", "bcic2a", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    if isinstance(result.exception, MindwireError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(("kind", "at_least"), [("22ch-250hz", 25), ("64ch-160hz", 24)])
+def test_the_published_checkpoint_decides_another_laboratory_s_recordings(
+    kind: str, at_least: int, bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    files = [data_dir / "s1" / f"s1-run{run_}-{kind}.xdf" for run_ in ("04", "08")]
+    output = run(*files, "--model", bundle, "--classes", "left_hand,right_hand", "--out", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    overall = report["overall"]
+    assert overall["n_trials"] == 30
+    assert overall["n_undecided"] == 0
+    assert overall["n_correct"] >= at_least
+    assert overall["accuracy"] == overall["n_correct"] / 30
+    assert [Path(r["file"]).name for r in report["runs"]] == [file.name for file in files]
+    assert sum(r["n_correct"] for r in report["runs"]) == overall["n_correct"]
+    assert report["classes"] == ["left_hand", "right_hand"]
+    assert f"{overall['n_correct']} of 30 trials right" in output
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
+    bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    file = data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
+    output = run(file, "--model", bundle, "--classes", "left_hand,right_hand", "--alignment", "off", "--out", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    low, high = report["overall"]["chance_interval"]
+    assert low <= report["overall"]["accuracy"] <= high
+    assert report["alignment"] == "off"
+    assert "not distinguishable from guessing" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--classes", "left_hand,tail"], UsageError, "no class 'tail'; its classes are feet, left_hand"),
+        (["--classes", "left_hand"], UsageError, "at least two of feet"),
+        (["--markers", "7=left_hand"], UsageError, "no marker '7'; its markers are 'rest'"),
+        (["--markers", "rest=tail"], UsageError, "'tail' does not exist; the classes are feet"),
+        (["--markers", "left_hand"], UsageError, "LABEL=CLASS"),
+        (["--classes", "feet,tongue"], RecordingError, "expected markers for feet, tongue, but its markers are 'rest'"),
+        (["--at", "0"], UsageError, "--at must be above 0"),
+        (["--alignment", "frozen"], UsageError, "no warm start"),
+        (["--stream", "name=nobody"], MindwireError, "EEG-S1"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(
+    arguments: list[str], error: type[MindwireError], message: str, bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    file = data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
+    with pytest.raises(error, match=message):
+        run(file, "--model", bundle, "--out", tmp_path, *arguments)
+
+
+def test_a_signal_that_cannot_meet_the_contract_is_refused(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
+    file = data_dir / "a" / "a-day1-run2.xdf"
+    with pytest.raises(ContractError):
+        run(file, "--model", bundle, "--out", tmp_path, "--markers", "2=left_hand", "3=right_hand")
+
+
+def test_further_assignments_after_markers_are_told_from_files(tmp_path: Path) -> None:
+    odd = tmp_path / "a=b"
+    odd.write_text("")
+    arguments = [str(odd), "2=left_hand", "3=right_hand"]
+    assert split_files(arguments, expect_assignments=True) == ([odd], ["2=left_hand", "3=right_hand"])
+    with pytest.raises(UsageError, match="2=left_hand: there is no such recording"):
+        split_files(arguments, expect_assignments=False)
+    with pytest.raises(UsageError, match="at least one recording"):
+        split_files(["2=left_hand"], expect_assignments=True)
