@@ -8,6 +8,7 @@ refused with a :class:`BundleError` in one sentence.
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,7 @@ _NEEDED = ("n_outputs", "n_chans", "n_times")
 _READ_ERRORS = (
     pickle.UnpicklingError,
     BadZipFile,
+    struct.error,
     RuntimeError,
     EOFError,
     OSError,

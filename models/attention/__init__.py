@@ -99,7 +99,7 @@ def build_attention(mode: str, options: AttentionOptions) -> nn.Module:
     ArgumentError
         The mode is unknown, or the options leave it without channels, taps or a frequency.
     """
-    if mode not in _BUILDERS:
+    if not isinstance(mode, str) or mode not in _BUILDERS:
         msg = f"attention_mode must be None or one of {', '.join(ATTENTION_MODES)}; found {mode!r}."
         raise ArgumentError(msg)
     narrows = mode in _REDUCING or (mode in {"ge", "srm"} and options.use_mlp)
