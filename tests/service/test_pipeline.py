@@ -160,7 +160,7 @@ def test_alignment_learns_from_good_samples_only():
     _, clean_pipeline = run([Chunk(samples, times)])
     samples[1000:1600, 1] = np.nan
     _, pipeline = run([Chunk(samples, times)])
-    assert pipeline.alignment.good_samples < clean_pipeline.alignment.good_samples
+    assert pipeline.alignment.state.good_samples < clean_pipeline.alignment.state.good_samples
     np.testing.assert_allclose(pipeline.alignment.matrix, clean_pipeline.alignment.matrix, rtol=0.05, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Alignment
-from service.signal.alignment import OnlineAlignment, geodesic, matrix_power
+from service.signal.alignment import OnlineAlignment, distance, geodesic, matrix_power
 
 
 def spd(n, seed):
@@ -28,7 +28,7 @@ def test_the_matrix_whitens_the_mean(n, seed):
     x = np.concatenate(blocks).astype(float)
     aligned = x @ online.matrix.astype(float)
     assert online.ready
-    np.testing.assert_allclose(online.covariance, x.T @ x / len(x), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(online.state.covariance, x.T @ x / len(x), rtol=1e-6, atol=1e-9)
     if np.linalg.cond(mixing) < 100:
         np.testing.assert_allclose(aligned.T @ aligned / len(x), np.eye(n), atol=0.02)
 
@@ -44,7 +44,7 @@ def test_geodesic_has_its_ends_and_its_middle():
 def test_the_inductive_mean_agrees_with_pyriemann_where_it_must():
     mean = pytest.importorskip("pyriemann.utils.mean")
     online = OnlineAlignment(
-        Alignment(kind="riemannian", scale="sample_mean", update_samples=100, ready_samples=100), 3, 100, 100.0
+        Alignment(kind="riemannian", scale="sample_mean", update_samples=100, ready_samples=10_000), 3, 100, 100.0
     )
     rng = np.random.default_rng(0)
     one = rng.standard_normal((100, 3)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_the_inductive_mean_agrees_with_pyriemann_where_it_must():
     online.update(one)
     online.update(two)
     covs = np.array([x.astype(float).T @ x.astype(float) / 100 for x in (one, two)])
-    np.testing.assert_allclose(online.covariance, mean.mean_riemann(covs), rtol=1e-6)
+    np.testing.assert_allclose(online.state.covariance, mean.mean_riemann(covs), rtol=1e-6)
 
 
 def test_forgetting_follows_a_change():
@@ -65,7 +65,7 @@ def test_forgetting_follows_a_change():
         online.update(rng.standard_normal((100, 2)).astype(np.float32))
     for _ in range(20):
         online.update((3 * rng.standard_normal((100, 2))).astype(np.float32))
-    np.testing.assert_allclose(np.diag(online.covariance), 9.0, rtol=0.25)
+    np.testing.assert_allclose(np.diag(online.state.covariance), 9.0, rtol=0.25)
 
 
 def test_a_dead_direction_is_not_blown_up():
@@ -95,3 +95,41 @@ def test_frozen_means_frozen_and_a_warm_start_is_ready():
 def test_powers_undo_each_other():
     a = spd(6, 4)
     np.testing.assert_allclose(matrix_power(matrix_power(a, 0.5), 2.0), a, atol=1e-9)
+
+
+def test_rolling_back_and_restoring_give_the_same_matrix_again():
+    spec = Alignment(kind="euclidean", scale="sample_mean", update_samples=50, ready_samples=100)
+    rng = np.random.default_rng(0)
+    online = OnlineAlignment(spec, 3, 100, 100.0)
+    matrices = []
+    for _ in range(6):
+        online.update(rng.standard_normal((50, 3)).astype(np.float32))
+        matrices.append(online.matrix)
+    saved = online.state
+    assert online.rollback(2) == 2
+    np.testing.assert_array_equal(online.matrix, matrices[3])
+    online.restore(saved)
+    np.testing.assert_array_equal(online.matrix, matrices[5])
+    assert online.rollback(100) < 100
+    versions = online.version
+    assert online.rollback(0) == 0
+    assert online.version == versions
+
+
+def test_one_block_cannot_move_a_ready_mean_far_and_drift_tells():
+    spec = Alignment(kind="euclidean", scale="sample_mean", update_samples=50, ready_samples=100)
+    rng = np.random.default_rng(0)
+    online = OnlineAlignment(spec, 3, 100, 100.0)
+    for _ in range(10):
+        online.update(rng.standard_normal((50, 3)).astype(np.float32))
+    before, drift = online.state.covariance, online.drift
+    online.update((1000 * rng.standard_normal((50, 3))).astype(np.float32))
+    moved = np.linalg.norm(online.state.covariance - before) / np.linalg.norm(before)
+    assert moved <= 0.2501
+    assert online.drift > drift
+
+
+def test_distance_is_affine_invariant():
+    a, b, w = spd(4, 0), spd(4, 1), np.random.default_rng(2).standard_normal((4, 4))
+    assert distance(a, b) == pytest.approx(distance(w @ a @ w.T, w @ b @ w.T), rel=1e-9)
+    assert distance(a, a) == pytest.approx(0, abs=1e-7)

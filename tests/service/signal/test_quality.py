@@ -77,7 +77,7 @@ def test_few_bad_channels_are_interpolated_and_told():
     assert all(p.valid and Reason.INTERPOLATED in p.reasons for p in touched)
     late = [(p, q) for p, q in zip(predictions, clean, strict=True) if p.time > 5000 / 250]
     assert not any(p.reasons for p, _ in late)
-    assert pipeline.alignment.good_samples < 6000 - 518
+    assert pipeline.alignment.state.good_samples < 6000 - 518
 
 
 def test_many_bad_channels_make_the_window_invalid():
