@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 # While a prediction carries one of these, the stream is settling; the other reasons judge the signal.
 _UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
 _READ_S = 0.25
-_FIND_S = 0.5
+_FIRST_FIND_S = 1.5
+_FIND_S = 5.0
 _RETRY_S = 1.0
-_EXPLAIN_EVERY_S = 5.0
 _LATENCIES_KEPT = 250
 
 
@@ -125,7 +125,6 @@ class Stream:
         self._source: Source | None = None
         self._ever_searched = False
         self._refused_uid = ""
-        self._explain_at = 0.0
         self._broken = Reason.NONE
         self._published_at: float | None = None
         self._valid: bool | None = None
@@ -285,9 +284,8 @@ class Stream:
         first, self._ever_searched = not self._ever_searched, True
         uid = ""
         try:
-            found = self._connector.find(_FIND_S)
+            found = self._find(first=first)
             if found is None:
-                self._absent(first=first)
                 return None
             uid = found.info.uid
             if uid == self._refused_uid:
@@ -307,6 +305,16 @@ class Stream:
             self._stop.wait(_RETRY_S)
         return None
 
+    def _find(self, *, first: bool) -> Any | None:
+        found = self._connector.find(_FIRST_FIND_S if first else _FIND_S, self._stop)
+        if found is None and not self._stop.is_set():
+            self._refused_uid = ""
+            reason = self._connector.explain()
+            if first and not self._limits.wait:
+                raise StreamNotFoundError(reason)
+            self.to_state(StreamState.SEARCHING, reason)
+        return found
+
     def _accept(self, source: Source) -> tuple[Source, Pipeline]:
         pipeline = self._pipeline
         if pipeline is None:
@@ -323,17 +331,6 @@ class Stream:
         self.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
         return source, pipeline
 
-    def _absent(self, *, first: bool) -> None:
-        """Nothing answered: say why now and then, and refuse if nobody wants to wait."""
-        self._refused_uid = ""
-        now = time.monotonic()
-        if first or now >= self._explain_at:
-            self._explain_at = now + _EXPLAIN_EVERY_S
-            reason = self._connector.explain(_FIND_S)
-            if first and not self._limits.wait:
-                raise StreamNotFoundError(reason)
-            self.to_state(StreamState.SEARCHING, reason)
-
     def _refuse(self, reason: str, uid: str) -> None:
         self._refused_uid = uid
         if self._state[1] != reason:
@@ -342,25 +339,20 @@ class Stream:
         self._stop.wait(_RETRY_S)
 
     def _decode_until_lost(self, source: Source, worker: Worker) -> None:
-        heard = looked = time.monotonic()
+        heard = time.monotonic()
         while not self._stop.is_set():
             chunk = source.read(_READ_S)
             now = self.heartbeat = time.monotonic()
             if chunk is not None:
-                heard = looked = now
+                heard = now
                 self._take(source, worker, chunk)
-                continue
-            silent = now - heard
-            if silent < self._limits.stale_after_s:
-                continue
-            self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but has sent no samples.")
-            if now - looked >= self._limits.stale_after_s:
-                self._look_after(source, silent)
-                looked = time.monotonic()
+            elif now - heard >= self._limits.stale_after_s:
+                self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but sends no samples.")
+                self._look_after(source, now - heard)
 
     def _look_after(self, source: Source, silent: float) -> None:
         """A silent source may have been replaced, or have vanished without a word."""
-        presence = self._connector.presence(source.info.uid, _FIND_S)
+        presence = self._connector.presence(source.info.uid)
         if presence is Presence.REPLACED:
             msg = f"{source.info.name!r} is silent, and another outlet has its identity."
             raise StreamLostError(msg)

@@ -13,11 +13,10 @@ import socket
 import pylsl
 
 from models.contract import Contract
+from service.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
 from service.status import Event, ModelStatus
 from service.types import Prediction
 
-PREDICTIONS_TYPE = "Probabilities"
-EVENTS_TYPE = "Events"
 _INVALID = "A row of NaN is a prediction that is not to be believed; the outlet Mindwire-{stream}-events tells why."
 # Seconds of backlog that liblsl keeps for a consumer that does not read; for irregular streams the unit
 # is 100 samples.

@@ -44,8 +44,8 @@ class Source(Protocol):
 class Connector(Protocol):
     """Finds a source, and the same one again; see :class:`service.sources.lsl_connector.LslConnector`."""
 
-    def find(self, timeout: float) -> Any | None:
-        """Look for the source once; what is found has its ``info``.
+    def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
+        """Look for the source; what is found has its ``info``.
 
         Raises
         ------
@@ -70,10 +70,10 @@ class Connector(Protocol):
         """Hold to this source's identity from now on."""
         ...
 
-    def presence(self, uid: str, timeout: float) -> Presence:
-        """Whether a silent source is still there."""
+    def presence(self, uid: str) -> Presence | None:
+        """Whether a silent source is still there; None while that is being found out."""
         ...
 
-    def explain(self, timeout: float) -> str:
-        """Why nothing is found, in a sentence."""
+    def explain(self) -> str:
+        """Why the last search found nothing, in a sentence."""
         ...

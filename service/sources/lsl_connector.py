@@ -7,17 +7,30 @@ that identity must have the rate, channels, labels and units it had.
 
 from __future__ import annotations
 
+import math
 import threading
+from contextlib import ExitStack
 
 from service.errors import StreamChangedError, StreamNotFoundError
 from service.sources.live import Presence
 from service.sources.lsl import LslSource
-from service.sources.lsl_discovery import FoundStream, Selector, describe, differences, listing, resolve
+from service.sources.lsl_discovery import (
+    OWN_TYPES,
+    RENEW_S,
+    FoundStream,
+    Selector,
+    StreamSearch,
+    describe,
+    differences,
+    listing,
+)
 from service.types import SignalInfo
 
-# How long a second stream of the same description may take to answer, once the first has.
-_FIRST_TWIN_S = 0.5
-_TWIN_S = 0.25
+# Every outlet is asked anew this often, so a twin has answered by then.
+_TWIN_S = RENEW_S + 0.1
+# Both kinds of question were asked and there was time to answer: who has not, is not there.
+_ROUND_S = 2 * RENEW_S + 0.2
+_POLL_S = 0.05
 
 
 class LslConnector:
@@ -32,6 +45,8 @@ class LslConnector:
     def __init__(self, selector: Selector) -> None:
         self.selector = selector
         self._known: SignalInfo | None = None
+        self._others: list[FoundStream] = []
+        self._watch: StreamSearch | None = None
 
     def __str__(self) -> str:
         return describe(self._known) if self._known else str(self.selector)
@@ -45,33 +60,45 @@ class LslConnector:
             return Selector(name=known.name, type=known.type, source_id=known.source_id)
         return Selector(name=known.name, type=known.type, hostname=known.hostname)
 
-    def find(self, timeout: float) -> FoundStream | None:
-        """Look for the stream once.
+    def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
+        """Look for the stream.
 
         Parameters
         ----------
         timeout : float
-            Seconds to wait for an answer.
+            Seconds to look.
+        cancelled : threading.Event, optional
+            Ends the looking.
 
         Returns
         -------
         FoundStream or None
-            None when nothing answered.
+            None when nothing answered; :meth:`explain` then says what did.
 
         Raises
         ------
         StreamNotFoundError
             Several streams answer the description, or the identity.
         """
-        xpath = self._identity.xpath
-        found = {stream.info.uid: stream for stream in resolve(xpath, timeout=timeout, minimum=1)}
-        if not found:
-            return None
-        twin_s = _TWIN_S if self._known else _FIRST_TWIN_S
-        found.update({stream.info.uid: stream for stream in resolve(xpath, timeout=twin_s, minimum=len(found) + 1)})
-        if len(found) > 1:
-            raise StreamNotFoundError(self._several(list(found.values())))
-        return next(iter(found.values()))
+        cancelled = cancelled or threading.Event()
+        self._others = []
+        with ExitStack() as searches:
+            search = searches.enter_context(StreamSearch(self._identity.xpath))
+            everything: StreamSearch | None = None
+            seen_at = math.inf
+            while not cancelled.wait(_POLL_S):
+                found = search.results()
+                seen_at = min(seen_at, search.age) if found else math.inf
+                if len(found) > 1:
+                    raise StreamNotFoundError(self._several(found))
+                if found and search.age >= seen_at + _TWIN_S:
+                    return found[0]
+                if everything is None and search.age >= timeout - _ROUND_S:
+                    everything = searches.enter_context(StreamSearch(""))
+                if search.age >= timeout and not found:
+                    self._others = everything.results() if everything else []
+                    break
+        return None
 
     def _several(self, found: list[FoundStream]) -> str:
         if self._known:
@@ -109,30 +136,35 @@ class LslConnector:
         """Hold to this stream's identity from now on."""
         self._known = info
 
-    def presence(self, uid: str, timeout: float) -> Presence:
+    def presence(self, uid: str) -> Presence | None:
         """Whether a silent outlet still answers, or another one has taken its identity.
+
+        Does not wait: to be asked a few times a second until it answers.
 
         Parameters
         ----------
         uid : str
             Of the outlet that is connected.
-        timeout : float
-            Seconds to wait for answers.
+
+        Returns
+        -------
+        Presence or None
+            None while the answers are still coming in.
         """
-        uids = {stream.info.uid for stream in resolve(self._identity.xpath, timeout=timeout)}
+        if self._watch is None:
+            self._watch = StreamSearch(self._identity.xpath)
+        uids = {stream.info.uid for stream in self._watch.results()}
+        if uid not in uids and self._watch.age < _ROUND_S:
+            return None
+        self._watch.close()
+        self._watch = None
         if uid in uids:
             return Presence.THERE
         return Presence.REPLACED if uids else Presence.ABSENT
 
-    def explain(self, timeout: float) -> str:
-        """Why nothing is found, with what is there instead.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to look around.
-        """
-        there = [stream for stream in resolve("", timeout=timeout) if not stream.info.name.startswith("Mindwire-")]
+    def explain(self) -> str:
+        """Why the last :meth:`find` found nothing, with what was there instead."""
+        there = [stream for stream in self._others if stream.info.type not in OWN_TYPES]
         if self._known:
             namesakes = [s for s in there if (s.info.name, s.info.type) == (self._known.name, self._known.type)]
             if namesakes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from service.errors import ServiceError, SourceError, StreamLostError, UsageError
 from service.sources.stream_xml import parse_xml
@@ -33,8 +34,14 @@ except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeErr
 
 T = TypeVar("T")
 
-_MAX_STREAMS = 1024
+# LSL types of the outlets that Mindwire itself opens.
+PREDICTIONS_TYPE = "Probabilities"
+EVENTS_TYPE = "Events"
+OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE)
 _SLICE_S = 0.25
+# Both kinds of question are asked this often; see StreamSearch.
+RENEW_S = 0.5
+_RESOLVERS = 4
 _FORMATS = {
     pylsl.cf_float32: "float32",
     pylsl.cf_double64: "double64",
@@ -137,25 +144,50 @@ def check_predicate(xpath: str) -> None:
         raise UsageError(msg)
 
 
-def resolve(xpath: str, *, timeout: float, minimum: int = _MAX_STREAMS) -> list[FoundStream]:
-    """Streams on the network that fit a predicate.
+class StreamSearch:
+    """A search that goes on until closed, quick to find and patient with slow answers.
+
+    liblsl asks in waves: at once by multicast, half a second later the known peers one by one, and in a
+    continuous search the next time only after another 1.25 s. A fresh resolver every half second asks
+    both ways that often; each is kept for some seconds, because an answer may take that long.
 
     Parameters
     ----------
     xpath : str
         XPath 1.0 predicate; empty for every stream.
-    timeout : float
-        Seconds to wait for answers; LSL advises at least 0.5.
-    minimum : int
-        Return as soon as so many have answered.
-
-    Returns
-    -------
-    list of FoundStream
     """
-    handles = pylsl.resolve_bypred(xpath, minimum, timeout) if xpath else pylsl.resolve_streams(timeout)
-    unique = {handle.uid(): handle for handle in handles}
-    return [FoundStream(_short_info(handle), handle) for handle in unique.values()]
+
+    def __init__(self, xpath: str) -> None:
+        self._xpath = xpath
+        self._resolvers: deque[pylsl.ContinuousResolver] = deque(maxlen=_RESOLVERS)
+        self._begun = self._renewed = time.monotonic()
+        self._renew()
+
+    def _renew(self) -> None:
+        self._renewed = time.monotonic()
+        self._resolvers.append(pylsl.ContinuousResolver(pred=self._xpath or None))
+
+    @property
+    def age(self) -> float:
+        """Seconds since the search began."""
+        return time.monotonic() - self._begun
+
+    def results(self) -> list[FoundStream]:
+        """Streams that answered within the last two seconds; to be called a few times a second."""
+        if time.monotonic() - self._renewed >= RENEW_S:
+            self._renew()
+        handles = {handle.uid(): handle for resolver in self._resolvers for handle in resolver.results()}
+        return [FoundStream(_short_info(handle), handle) for handle in handles.values()]
+
+    def close(self) -> None:
+        """End the search."""
+        self._resolvers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _short_info(handle: pylsl.StreamInfo) -> SignalInfo:
@@ -236,14 +268,22 @@ def survey(timeout: float) -> list[SignalInfo]:
     Parameters
     ----------
     timeout : float
-        Seconds to collect answers; asking for the full descriptions takes up to as long again.
+        Seconds to collect answers, one at least on a network without multicast; asking for the full
+        descriptions takes up to as long again.
     """
-    found = resolve("", timeout=timeout)
+    found = _all_streams(timeout)
     if not found:
         return []
     with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
         infos = list(pool.map(lambda stream: _info_or_short(stream, timeout), found))
     return sorted(infos, key=lambda info: (info.name, info.source_id, info.uid))
+
+
+def _all_streams(timeout: float) -> list[FoundStream]:
+    with StreamSearch("") as search:
+        while (left := timeout - search.age) > 0:
+            time.sleep(min(0.1, left))
+        return search.results()
 
 
 def _info_or_short(found: FoundStream, timeout: float) -> SignalInfo:
