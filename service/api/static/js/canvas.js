@@ -1,0 +1,72 @@
+// Canvas plots that follow the size of their box, the density of the screen and the colours of the theme.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const style = getComputedStyle(document.documentElement);
+const plots = new Set();
+let colours = new Map();
+
+dark.addEventListener("change", () => {
+  colours = new Map();
+  for (const plot of plots) plot.touch();
+});
+
+/** A colour of the style sheet by the name of its variable. */
+export function colour(name) {
+  if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`).trim());
+  return colours.get(name);
+}
+
+export const classColour = (index) => colour(`class-${index % 6}`);
+
+/** Draws at most once per frame, and only when something has changed. */
+export class Plot {
+  #canvas;
+  #draw;
+  #dirty = true;
+
+  constructor(canvas, draw) {
+    this.#canvas = canvas;
+    this.#draw = draw;
+    plots.add(this);
+    new ResizeObserver(() => this.touch()).observe(canvas.parentElement);
+  }
+
+  touch() {
+    this.#dirty = true;
+  }
+
+  frame(now) {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    if (width === 0 || height === 0) return;
+    const density = Math.min(window.devicePixelRatio || 1, 2);
+    const pixels = [Math.round(width * density), Math.round(height * density)];
+    if (this.#canvas.width !== pixels[0] || this.#canvas.height !== pixels[1]) [this.#canvas.width, this.#canvas.height] = pixels;
+    const context = this.#canvas.getContext("2d");
+    context.setTransform(density, 0, 0, density, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.font = "12px system-ui, sans-serif";
+    this.#draw(context, width, height, now);
+  }
+}
+
+export function frames(now) {
+  for (const plot of plots) plot.frame(now);
+}
+
+/** Follows a remote clock from the times in its messages, so that plots glide instead of jumping. */
+export class RemoteClock {
+  #offset = null;
+
+  hear(remoteSeconds, localMs) {
+    const offset = remoteSeconds - localMs / 1000;
+    // the largest offset belongs to the message that was delayed least; leak slowly to follow drift
+    if (this.#offset === null || Math.abs(offset - this.#offset) > 2) this.#offset = offset;
+    else this.#offset = Math.max(offset, this.#offset - 0.0005);
+  }
+
+  now(localMs) {
+    return this.#offset === null ? null : this.#offset + localMs / 1000;
+  }
+}

@@ -1,0 +1,112 @@
+// The API's own description, drawn from openapi.json; each operation can be tried in place.
+
+import { Unauthorised, adoptTokenFromAddress, get, setToken } from "./service.js";
+
+const problem = document.getElementById("problem");
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+/** The type of a schema in a few words: ``array of StreamStatus``, ``number or null``. */
+function typeText(schema) {
+  if (!schema) return "";
+  if (schema.$ref) return schema.$ref.split("/").at(-1);
+  if (schema.anyOf) return schema.anyOf.map(typeText).join(" or ");
+  if (schema.type === "array") return `array of ${typeText(schema.items) || "anything"}`;
+  if (schema.enum) return schema.enum.join(", ");
+  return schema.type ?? "anything";
+}
+
+function table(name, schema) {
+  const made = element("table");
+  const head = made.createTHead().insertRow();
+  for (const text of [name, "type"]) head.append(element("th", text));
+  const body = made.createTBody();
+  for (const [field, type] of Object.entries(schema.properties ?? {})) {
+    const row = body.insertRow();
+    row.insertCell().append(element("code", field));
+    row.insertCell().textContent = typeText(type);
+  }
+  return made;
+}
+
+function tryForm(path, operation) {
+  const form = element("form");
+  const inputs = (operation.parameters ?? []).filter((parameter) => parameter.in === "path").map(({ name }) => {
+    const label = element("label", `${name} `);
+    const input = element("input");
+    input.name = name;
+    input.required = true;
+    label.append(input);
+    form.append(label);
+    return input;
+  });
+  form.append(element("button", "Try it"));
+  const output = element("pre");
+  output.hidden = true;
+  form.addEventListener("submit", async (submission) => {
+    submission.preventDefault();
+    const address = inputs.reduce((text, { name, value }) => text.replace(`{${name}}`, encodeURIComponent(value)), path);
+    output.hidden = false;
+    try {
+      output.textContent = await answerText(address);
+    } catch (error) {
+      output.textContent = String(error.message ?? error);
+    }
+  });
+  return [form, output];
+}
+
+async function answerText(address) {
+  const token = sessionStorage.getItem("mindwire-token");
+  const answer = await fetch(address, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  const text = await answer.text();
+  const json = answer.headers.get("content-type")?.includes("json");
+  return `${answer.status}\n${json ? JSON.stringify(JSON.parse(text), null, 2) : text}`;
+}
+
+function describe(path, verb, operation, schemas) {
+  const details = element("details");
+  const summary = element("summary");
+  summary.append(element("span", verb.toUpperCase(), "verb"), element("code", path), element("span", operation.summary, "about"));
+  details.append(summary, element("p", operation.description));
+  const answer = operation.responses["200"]?.content?.["application/json"]?.schema;
+  if (answer) {
+    details.append(element("p", `Answers with ${typeText(answer)}.`));
+    const name = typeText(answer).replace("array of ", "");
+    if (schemas[name]) details.append(table(name, schemas[name]));
+  }
+  details.append(...tryForm(path, operation));
+  return details;
+}
+
+async function show() {
+  const { paths, components } = await get("/openapi.json");
+  const operations = Object.entries(paths).flatMap(([path, verbs]) =>
+    Object.entries(verbs).map(([verb, operation]) => describe(path, verb, operation, components.schemas)));
+  document.getElementById("operations").replaceChildren(...operations);
+}
+
+adoptTokenFromAddress();
+show().catch((error) => {
+  if (!(error instanceof Unauthorised)) {
+    problem.textContent = `The description could not be loaded: ${error.message}`;
+    return;
+  }
+  problem.textContent = "This service asks for its token: ";
+  const form = element("form");
+  const input = element("input");
+  input.type = "password";
+  input.setAttribute("aria-label", "Token");
+  form.append(input, element("button", "Show"));
+  form.addEventListener("submit", (submission) => {
+    submission.preventDefault();
+    setToken(input.value);
+    location.reload();
+  });
+  problem.append(form);
+});

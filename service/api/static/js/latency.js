@@ -1,0 +1,107 @@
+// Where the time goes: the median of each stage, and how the sum is distributed.
+
+import { Plot, colour } from "./canvas.js";
+import { ms, quantile, words } from "./words.js";
+
+const KEPT = 500;
+const REFRESH_MS = 500;
+const LOW_MS = 0.1, HIGH_MS = 1000, BINS = 48;
+
+export class Latency {
+  #stack = document.getElementById("stack");
+  #stages = document.getElementById("stages");
+  #median = document.getElementById("latency-p50");
+  #note = document.getElementById("latency-note");
+  #kept = [];
+  #ages = [];
+  #sorted = [];
+  #refreshAt = 0;
+  #plot = new Plot(document.getElementById("distribution"), (...args) => this.#draw(...args));
+
+  clear() {
+    this.#kept = [];
+    this.#ages = [];
+    this.#sorted = [];
+    this.#refreshAt = 0;
+  }
+
+  add(prediction) {
+    this.#kept.push(prediction.latency_ms);
+    if (this.#kept.length > KEPT) this.#kept.shift();
+    this.#ages.push(Date.now() - prediction.unix_time * 1000);
+    if (this.#ages.length > KEPT) this.#ages.shift();
+  }
+
+  frame(now) {
+    if (now < this.#refreshAt || !this.#kept.length) return;
+    this.#refreshAt = now + REFRESH_MS;
+    const names = [...new Set(this.#kept.flatMap(Object.keys))];
+    const order = ["receive", "condition", "decode", "publish"];
+    names.sort((a, b) => (order.indexOf(a) + 9) % 9 - (order.indexOf(b) + 9) % 9);
+    const medians = names.map((name) => quantile(this.#kept.map((one) => one[name] ?? 0).sort((a, b) => a - b), 0.5));
+    this.#sorted = this.#kept.map((one) => Object.values(one).reduce((sum, value) => sum + value, 0)).sort((a, b) => a - b);
+    const total = quantile(this.#sorted, 0.5);
+    this.#median.textContent = ms(total);
+    this.#stack.replaceChildren(...names.map((name, index) => {
+      const part = document.createElement("span");
+      part.className = `s${index % 5}`;
+      part.style.flexGrow = (1000 * Math.max(medians[index], 0)) / (total || 1);
+      return part;
+    }));
+    this.#stack.setAttribute("aria-label", `Median per stage: ${names.map((name, i) => `${words(name)} ${ms(medians[i])} ms`).join(", ")}`);
+    this.#stages.replaceChildren(...names.map((name, index) => {
+      const item = document.createElement("li");
+      item.innerHTML = `<span class="mark s${index % 5}"></span><span class="text"></span><span class="ms"></span>`;
+      item.querySelector(".text").textContent = words(name);
+      item.querySelector(".ms").textContent = `${ms(medians[index])} ms`;
+      return item;
+    }));
+    const ages = [...this.#ages].sort((a, b) => a - b);
+    const age = quantile(ages, 0.5);
+    // only when both clocks are one, or close: otherwise the age says nothing
+    this.#note.textContent = age > -5 && age < 10000 ? `A window's last sample is ${age.toFixed(0)} ms old when this page has its prediction.` : "";
+    this.#plot.touch();
+  }
+
+  #draw(context, width, height) {
+    const left = 4, right = width - 4, top = 18, bottom = height - 20;
+    const x = (value) => left + (Math.log(value / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * (right - left);
+    const bins = new Array(BINS).fill(0);
+    for (const value of this.#sorted) {
+      const bin = Math.floor((Math.log(Math.max(value, LOW_MS) / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * BINS);
+      bins[Math.min(bin, BINS - 1)] += 1;
+    }
+    const most = Math.max(...bins, 1);
+    context.strokeStyle = colour("line");
+    context.fillStyle = colour("soft");
+    context.textBaseline = "top";
+    for (const tick of [0.1, 1, 10, 100, 1000]) {
+      context.beginPath();
+      context.moveTo(x(tick), top);
+      context.lineTo(x(tick), bottom + 3);
+      context.stroke();
+      context.textAlign = tick === LOW_MS ? "left" : tick === HIGH_MS ? "right" : "center";
+      context.fillText(tick === HIGH_MS ? "1 s" : `${tick} ms`, x(tick), bottom + 6);
+    }
+    context.fillStyle = colour("accent");
+    const step = (right - left) / BINS;
+    bins.forEach((n, bin) => {
+      const size = (n / most) * (bottom - top);
+      if (n) context.fillRect(left + bin * step + 0.5, bottom - Math.max(size, 1.5), step - 1, Math.max(size, 1.5));
+    });
+    if (!this.#sorted.length) return;
+    context.textBaseline = "alphabetic";
+    const at50 = x(Math.max(quantile(this.#sorted, 0.5), LOW_MS)), at99 = x(Math.min(Math.max(quantile(this.#sorted, 0.99), LOW_MS), HIGH_MS));
+    context.fillStyle = context.strokeStyle = colour("text");
+    for (const [at, label, align] of [[at50, "p50", "right"], [at99, `p99 ${ms(quantile(this.#sorted, 0.99))} ms`, "left"]]) {
+      context.setLineDash([3, 3]);
+      context.beginPath();
+      context.moveTo(at, 4);
+      context.lineTo(at, bottom);
+      context.stroke();
+      context.setLineDash([]);
+      context.textAlign = align;
+      context.fillText(label, at + (align === "left" ? 4 : -4), 13);
+    }
+  }
+}

@@ -1,0 +1,87 @@
+// Talking to the service: REST with the token, and a websocket that comes back by itself.
+
+const FIRST_RETRY_MS = 500;
+const LAST_RETRY_MS = 5000;
+const UNAUTHORISED = 4401;
+
+let token = sessionStorage.getItem("mindwire-token") ?? "";
+
+/** Take the token from the address, once, so that it does not stay there to be seen or copied. */
+export function adoptTokenFromAddress() {
+  const address = new URL(location.href);
+  const given = address.searchParams.get("token");
+  if (given === null) return;
+  setToken(given);
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
+}
+
+export function setToken(value) {
+  token = value;
+  sessionStorage.setItem("mindwire-token", value);
+}
+
+export class Unauthorised extends Error {}
+
+/** GET a JSON document; throws Unauthorised when the token is missing or wrong. */
+export async function get(path) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+/** A websocket that reconnects until closed; handlers: open, text(object), binary(ArrayBuffer), lost, unauthorised. */
+export class Feed {
+  #path;
+  #handlers;
+  #socket = null;
+  #retry = FIRST_RETRY_MS;
+  #timer = 0;
+  #closed = false;
+
+  constructor(path, handlers) {
+    this.#path = path;
+    this.#handlers = handlers;
+    this.#connect();
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+  }
+
+  #connect() {
+    const address = new URL(this.#path, location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    if (token) address.searchParams.set("token", token);
+    const socket = new WebSocket(address);
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => {
+      if (this.#closed) return;
+      if (typeof data !== "string") {
+        this.#handlers.binary?.(data);
+        return;
+      }
+      const message = JSON.parse(data);
+      if (message.type === "hello") {
+        this.#retry = FIRST_RETRY_MS;
+        this.#handlers.open?.();
+      }
+      this.#handlers.text?.(message);
+    };
+    socket.onclose = ({ code }) => {
+      if (this.#closed) return;
+      if (code === UNAUTHORISED) {
+        this.#handlers.unauthorised?.();
+        return;
+      }
+      this.#handlers.lost?.();
+      this.#timer = setTimeout(() => this.#connect(), this.#retry);
+      this.#retry = Math.min(this.#retry * 1.6, LAST_RETRY_MS);
+    };
+  }
+}
