@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import evaluate, export, replay, serve, simulate, streams
+from service.cli import demo, evaluate, export, replay, serve, simulate, streams
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def common(
         os.environ["MINDWIRE_DEBUG"] = "1"
 
 
+app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("serve")(serve.serve)
 app.command("streams")(streams.streams)
