@@ -1,0 +1,89 @@
+"""A real Chromium that may reach nothing but loopback, and remembers whether a page tried."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+
+CHROMIUM = os.environ.get("MINDWIRE_TEST_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed; set MINDWIRE_TEST_CHROMIUM to its path to run this test")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page asked for, and what it complained about."""
+
+    def __init__(self) -> None:
+        self.hosts: set[str] = set()
+        self.complaints: list[str] = []
+
+    def request(self, route) -> None:
+        host = urlsplit(route.request.url).hostname
+        self.hosts.add(host)
+        if host == "127.0.0.1":
+            route.continue_()
+        else:
+            route.abort()
+
+    def websocket(self, websocket) -> None:
+        self.hosts.add(urlsplit(websocket.url).hostname)
+
+    def console(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a page; at the end it must have stayed on loopback and not have raised an error."""
+    opened = []
+
+    def start(url, *, may_lose_connection=False, **options):
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 1300}, **options})
+        watch = Watch()
+        context.route("**/*", watch.request)
+        page = context.new_page()
+        page.on("websocket", watch.websocket)
+        page.on("console", watch.console)
+        page.on("pageerror", lambda error: watch.complaints.append(str(error)))
+        page.set_default_timeout(15_000)
+        page.goto(url)
+        opened.append((context, watch, may_lose_connection))
+        return page
+
+    yield start
+    for context, watch, may_lose_connection in opened:
+        context.close()
+        assert watch.hosts == {"127.0.0.1"}
+        complaints = watch.complaints
+        if may_lose_connection:  # the browser itself reports each attempt that finds nobody
+            complaints = [text for text in complaints if "ERR_CONNECTION" not in text and "Failed to load" not in text]
+        assert complaints == []
