@@ -175,7 +175,6 @@ class Stream:
         """Everything that ``/v1/streams/{stream}`` says."""
         state, reason, since = self._state
         source, pipeline = self._source, self._pipeline
-        clock = getattr(source, "clock", None)
         latencies = list(self._latencies)
         stages = {stage for latency in latencies for stage in latency}
         return StreamStatus(
@@ -194,7 +193,7 @@ class Stream:
             resampler_delay_ms=pipeline.resampler_delay_seconds * 1e3 if pipeline else 0.0,
             settling_ms=self.contract.settling_samples / self.contract.sfreq * 1e3,
             counters=self.counters.model_copy(),
-            clock_offset_s=clock.seconds if clock else None,
+            clock_offset_s=source.clock_offset_s if source else None,
             drift_ppm=pipeline.drift_ppm if pipeline else None,
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),

@@ -22,6 +22,11 @@ class Source(Protocol):
 
     info: SignalInfo
 
+    @property
+    def clock_offset_s(self) -> float | None:
+        """What is added to the sender's time stamps; None when the clocks cannot be compared."""
+        ...
+
     def read(self, timeout: float) -> Chunk | None:
         """What has arrived; waits up to ``timeout`` seconds for the first sample only.
 

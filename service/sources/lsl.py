@@ -138,6 +138,11 @@ class LslSource:
     def _gone(self) -> str:
         return f"Stream {self._found} has ended or its program or network has gone."
 
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Seconds that are added to the outlet's stamps; None when it could not be measured."""
+        return self.clock.seconds
+
     @staticmethod
     def now() -> float:
         """LSL clock of this machine in seconds, in which the chunks' times are."""

@@ -1,0 +1,101 @@
+"""Settings: what goes before what, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.config import StreamSpec, load_settings, parse_stream
+from service.errors import UsageError
+
+
+def test_flags_go_before_environment_before_file(tmp_path, monkeypatch):
+    file = tmp_path / "mindwire.toml"
+    file.write_text('port = 1\nhost = "127.0.0.3"\nhop = 3\nchannels = ["C3", "C4"]\n')
+    monkeypatch.setenv("MINDWIRE_PORT", "2")
+    monkeypatch.setenv("MINDWIRE_HOST", "127.0.0.2")
+    settings = load_settings({"port": 9, "host": None}, file)
+    assert (settings.port, settings.host, settings.hop) == (9, "127.0.0.2", 3)
+    assert settings.channels == ("C3", "C4")
+
+
+def test_lists_in_flags_and_environment(monkeypatch):
+    monkeypatch.setenv("MINDWIRE_STREAM", "name=A;id=b,type=EEG")
+    monkeypatch.setenv("MINDWIRE_CHANNELS", "C3, C4")
+    settings = load_settings({})
+    assert [spec.id for spec in settings.stream] == ["A", "b"]
+    assert settings.channels == ("C3", "C4")
+
+
+def test_tables_of_streams_in_the_file(tmp_path):
+    file = tmp_path / "mindwire.toml"
+    file.write_text('[[stream]]\nname = "A"\nmodel = "m"\nhop = 5\n[[stream]]\nid = "z"\npredicate = "true()"\n')
+    first, second = load_settings({}, file).stream
+    assert (first.id, first.hop, str(first.model)) == ("A", 5, "m")
+    assert second.predicate == "true()"
+
+
+def test_print_config_reads_back_and_hides_the_token(tmp_path):
+    flags = {"stream": ["name=A, B,type=EEG", "id=x,predicate=contains(name,'X') and type='EEG'"], "port": 4}
+    settings = load_settings({**flags, "token": "correct horse"})
+    text = settings.to_toml()
+    assert "correct horse" not in text
+    tomllib.loads(text)
+    file = tmp_path / "again.toml"
+    file.write_text(text, encoding="utf-8")
+    again = load_settings({}, file)
+    assert again.model_copy(update={"token": settings.token}).model_dump() == settings.model_dump()
+
+
+def test_stream_text_may_hold_commas_in_values_and_predicates():
+    assert parse_stream("name=A, B,type=EEG") == {"name": "A, B", "type": "EEG"}
+    assert parse_stream("id=x,predicate=starts-with(name,'X'), and more") == {
+        "id": "x",
+        "predicate": "starts-with(name,'X'), and more",
+    }
+
+
+@given(st.text(max_size=40))
+def test_any_stream_text_is_read_or_refused(text):
+    try:
+        spec = StreamSpec.model_validate(text)
+    except ValueError:
+        return
+    assert spec.id
+    assert any((spec.name, spec.type, spec.source_id, spec.hostname, spec.predicate))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"port": 70000}, "port"),
+        ({"hop": 0}, "hop"),
+        ({"device": "tpu"}, "device"),
+        ({"stream": ["oops"]}, "found 'oops'"),
+        ({"stream": ["id=only"]}, "say which LSL stream"),
+        ({"stream": ["name=A", "name=A"]}, "two streams would be called 'A'"),
+        ({"stream": ["id=a/b,name=A"]}, "may hold only letters"),
+        ({"stream": ["name=A,name=B"]}, "given twice"),
+        ({"token": "short"}, "token"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(flags, says):
+    with pytest.raises(UsageError, match=says) as error:
+        load_settings(flags)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_used(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_settings({}, tmp_path / "none.toml")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("port = = 3")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load_settings({}, bad)
+    unknown = tmp_path / "unknown.toml"
+    unknown.write_text("prot = 3")
+    with pytest.raises(UsageError, match="prot"):
+        load_settings({}, unknown)

@@ -1,0 +1,116 @@
+"""Threads that die are reported, restarted with back-off, and given up; the others go on."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+from service.errors import StreamNotFoundError
+from service.status import StreamState
+from service.supervisor import RestartPolicy, Supervisor
+from tests.service.linear_decoder import LinearDecoder
+from tests.service.test_stream import Scripted
+from tests.streaming import eventually, make_stream
+
+QUICK = RestartPolicy(delays_s=(0.01, 0.01, 0.01))
+
+
+class Failing(LinearDecoder):
+    """Fails so many times, then decodes."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(2)
+        self.failures = failures
+
+    def decode(self, sessions, windows):
+        if self.failures:
+            self.failures -= 1
+            msg = "the decoder is broken"
+            raise ZeroDivisionError(msg)
+        return super().decode(sessions, windows)
+
+
+@contextmanager
+def supervised(*streams, policy=QUICK):
+    refused = []
+    supervisor = Supervisor(streams, on_refused=lambda stream, error: refused.append((stream, error)), policy=policy)
+    supervisor.start()
+    try:
+        yield refused
+    finally:
+        assert supervisor.stop(5.0)
+
+
+def test_a_stream_that_dies_is_reported_and_restarted():
+    source = Scripted()
+    source.feed(600)
+    stream, memory = make_stream(connector=source, decoder=Failing(1))
+    with supervised(stream):
+        eventually(lambda: stream.state is StreamState.LIVE)
+    (error,) = memory.of("error")
+    assert "ZeroDivisionError" in error.message
+    assert stream.counters.restarts == 1
+    assert stream.state is StreamState.STOPPED
+    assert memory.closed
+
+
+def test_after_repeated_failure_it_has_failed_and_the_others_go_on():
+    bad_source, good_source = Scripted(), Scripted()
+    bad_source.feed(2000)
+    good_source.feed(300)
+    bad, bad_memory = make_stream(connector=bad_source, decoder=Failing(10**6), name="bad")
+    good, good_memory = make_stream(connector=good_source, name="good")
+    with supervised(bad, good):
+        eventually(lambda: bad.state is StreamState.FAILED)
+        before = len(good_memory.predictions)
+        good_source.feed(200)
+        eventually(lambda: len(good_memory.predictions) >= max(before, 21) + 1)
+        assert good.ready
+    assert len(bad_memory.of("error")) == 3
+    assert "4 failures" in bad_memory.events[-1].message
+    assert not bad.ready
+
+
+def test_a_refusal_at_the_start_is_handed_up_and_not_tried_again():
+    source = Scripted()
+    source.there = StreamNotFoundError("2 streams match.")
+    stream, _ = make_stream(connector=source)
+    with supervised(stream) as refused:
+        eventually(lambda: refused)
+        assert refused[0][0] is stream
+        assert stream.state is StreamState.FAILED
+
+
+def test_stopping_gives_up_on_a_thread_that_hangs():
+    release = threading.Event()
+
+    class Hanging(LinearDecoder):
+        def decode(self, sessions, windows):
+            release.wait(30)
+            return super().decode(sessions, windows)
+
+    source = Scripted()
+    source.feed(200)
+    stream, memory = make_stream(connector=source, decoder=Hanging(2))
+    supervisor = Supervisor([stream], on_refused=lambda *_: None, policy=QUICK)
+    supervisor.start()
+    eventually(lambda: source.fed.qsize() == 10)
+    assert not supervisor.stop(0.2)
+    assert not memory.closed
+    release.set()
+
+
+def test_a_stream_that_hangs_is_reported(caplog):
+    release = threading.Event()
+
+    class Hanging(LinearDecoder):
+        def decode(self, sessions, windows):
+            release.wait(30)
+            return super().decode(sessions, windows)
+
+    source = Scripted()
+    source.feed(200)
+    stream, _ = make_stream(connector=source, decoder=Hanging(2))
+    with supervised(stream, policy=RestartPolicy(hung_after_s=0.2)):
+        eventually(lambda: "has not moved" in caplog.text)
+        release.set()
