@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
-from service.errors import ContractError
+from service.errors import ArgumentError, ContractError
 from service.inference.decoder import Decoder
 from service.signal.alignment import OnlineAlignment
 from service.signal.conditioner import BadChannels, Conditioned, Conditioner
@@ -27,6 +27,25 @@ from service.signal.window import WindowBuffer
 from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
 
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationCommand:
+    """What a person asks of the online adaptation.
+
+    Parameters
+    ----------
+    action : {"freeze", "resume", "rollback"}
+    updates : int
+        How many updates of the alignment a rollback takes back.
+    segment, at : int or None
+        The conditioned sample after which it takes effect, so that a replay can repeat it; None is now.
+    """
+
+    action: Literal["freeze", "resume", "rollback"]
+    updates: int = 0
+    segment: int | None = None
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +69,8 @@ class PipelineOptions:
         interpolates them when they are few, and else the windows are invalid.
     alignment : {"online", "off"}
         ``off`` leaves the signal unaligned, to see what alignment is worth.
+    commands : tuple of AdaptationCommand
+        Commands of a recorded session, each with the sample after which it took effect.
     """
 
     channels: tuple[str, ...] | None = None
@@ -59,6 +80,7 @@ class PipelineOptions:
     bridge_seconds: float = 0.04
     bad_channels: BadChannels = "auto"
     alignment: Literal["online", "off"] = "online"
+    commands: tuple[AdaptationCommand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,7 @@ class Pipeline:
         self._segment = 0
         self._seq = 0
         self._events: list[PipelineEvent] = []
+        self._commands = list(options.commands)
         self._rate_was_off = False
         self._fresh: list[Conditioned] = []
 
@@ -212,6 +235,29 @@ class Pipeline:
         """How good each channel was over the last whole second."""
         return self._conditioner.channel_quality()
 
+    def adapt(self, command: AdaptationCommand) -> None:
+        """Carry out a command now, after the samples taken so far.
+
+        Parameters
+        ----------
+        command : AdaptationCommand
+
+        Raises
+        ------
+        ArgumentError
+            The contract asks for no online alignment, so there is nothing to command.
+        """
+        if not self.alignment:
+            msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
+            raise ArgumentError(msg)
+        data: dict[str, Any] = {"action": command.action, "segment": self._segment, "at": self._buffer.count}
+        if command.action == "rollback":
+            data["updates"] = self.alignment.rollback(command.updates)
+        else:
+            self.alignment.frozen = command.action == "freeze"
+        data["drift"] = self.alignment.drift
+        self._events.append(PipelineEvent("adaptation", f"Adaptation: {command.action}.", data))
+
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""
         events, self._events = self._events, []
@@ -228,11 +274,30 @@ class Pipeline:
             if part.broken:
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels)
-            before = self._buffer.count
-            self._buffer.append(part.samples, part.times, part.flags)
-            windows += self._due(before, self._buffer.count)
+            if not self._buffer.count:
+                self._recall()
+            before = 0
+            for stop in self._stops(self._buffer.count, len(part.times)):
+                piece = slice(before, stop)
+                count = self._buffer.count
+                self._buffer.append(part.samples[piece], part.times[piece], part.flags[piece])
+                windows += self._due(count, self._buffer.count)
+                self._recall()
+                before = stop
         self._note_rate()
         return windows
+
+    def _stops(self, count: int, n: int) -> list[int]:
+        """Where to pause among ``n`` new samples because a recorded command took effect there."""
+        at = {c.at - count for c in self._commands if c.segment == self._segment and c.at is not None}
+        return [*sorted(stop for stop in at if 0 < stop < n), n]
+
+    def _recall(self) -> None:
+        """Carry out the recorded commands that took effect after the newest sample."""
+        for command in list(self._commands):
+            if (command.segment, command.at) == (self._segment, self._buffer.count):
+                self._commands.remove(command)
+                self.adapt(command)
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Alignment updates and windows whose last sample is among the new ones, in the samples' order."""

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Alignment, NoNormalisation, ZScore
-from service.errors import ContractError
-from service.pipeline import Pipeline, PipelineOptions
+from service.errors import ArgumentError, ContractError
+from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions
 from service.types import Chunk, Reason
 from tests.service.linear_decoder import LinearDecoder
 from tests.service.signals import cut, noise, signal_info, small_contract
@@ -52,7 +52,7 @@ def damaged_signals(draw):
     return samples, times
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     signal=damaged_signals(),
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 10, 32, 100, 500]), min_size=1, max_size=6),
@@ -217,3 +217,40 @@ def test_alignment_off_leaves_the_signal_as_it_is():
     windows = pipeline.advance(Chunk(noise(400), np.arange(400) / 100.0))
     np.testing.assert_array_equal(windows[-1].alignment, np.eye(3))
     assert isinstance(pipeline.contract.normalisation, Alignment)
+
+
+def test_a_replay_repeats_the_commands_of_the_session():
+    samples, times = noise(3000), np.arange(3000) / 100.0
+    samples[1500:] *= [3, 1, 1]
+    live = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
+    predictions, events = [], []
+    script = {30: AdaptationCommand("freeze"), 160: AdaptationCommand("rollback", 5), 200: AdaptationCommand("resume")}
+    for number, chunk in enumerate(cut(samples, times, [11])):
+        predictions += live.process(chunk)
+        if number in script:
+            live.adapt(script[number])
+        events += [event.data for event in live.drain_events() if event.kind == "adaptation"]
+    assert [event["action"] for event in events] == ["freeze", "rollback", "resume"]
+    recorded = tuple(
+        AdaptationCommand(e["action"], e.get("updates", 0), segment=e["segment"], at=e["at"]) for e in events
+    )
+    replayed, _ = run(cut(samples, times, [64]), options=PipelineOptions(commands=recorded))
+    assert as_bits(replayed) == as_bits(predictions)
+    undisturbed, _ = run([Chunk(samples, times)])
+    assert as_bits(undisturbed) != as_bits(predictions)
+
+
+def test_a_frozen_alignment_stays():
+    samples, times = noise(3000), np.arange(3000) / 100.0
+    pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
+    pipeline.advance(Chunk(samples[:1000], times[:1000]))
+    before = pipeline.alignment.matrix
+    pipeline.adapt(AdaptationCommand("freeze"))
+    pipeline.advance(Chunk(samples[1000:], times[1000:]))
+    np.testing.assert_array_equal(pipeline.alignment.matrix, before)
+
+
+def test_there_is_nothing_to_command_without_alignment():
+    pipeline = Pipeline(small_contract(normalisation=NoNormalisation()), signal_info(), LinearDecoder(2))
+    with pytest.raises(ArgumentError, match="no adaptation to freeze"):
+        pipeline.adapt(AdaptationCommand("freeze"))
