@@ -7,17 +7,15 @@ as it would without them.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -153,8 +151,7 @@ def test_demo_becomes_ready(hide, hidden: tuple[str, ...], engine: str, tmp_path
         process = subprocess.Popen(command, env=hide(*hidden), stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready", log)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/streams", timeout=5) as response:
-            (stream,) = json.load(response)
+        (stream,) = httpx.get(f"http://127.0.0.1:{port}/v1/streams", timeout=5).json()
         assert stream["model"]["engine"] == engine
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
@@ -170,9 +167,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError) as error:
+            answer = httpx.get(url, timeout=5)
+        except httpx.TransportError as error:
             answer = error
+        else:
+            if answer.status_code == 200:
+                return
         time.sleep(0.1)
     pytest.fail(f"not ready within 90 s: {answer}; {log.read_text()}")
