@@ -22,7 +22,7 @@ def export_bundle(
     *,
     name: str,
     provenance: str,
-    graph: GraphKind = "plain",
+    graph: GraphKind = "folded",
 ) -> Bundle:
     """Write a network as a bundle, after checking that its graph computes what the network computes.
 

@@ -80,7 +80,7 @@ def export(
         out,
         name=name or Path(source).stem,
         provenance=provenance or opened.provenance,
-        graph="plain",
+        graph="plain" if plain else "folded",
     )
     typer.echo(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}")
 
