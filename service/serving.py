@@ -14,7 +14,8 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from models import zoo
 from models.bundle import Bundle, load_bundle
 from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, bind_socket, is_loopback
@@ -47,7 +49,12 @@ CLOSE_CLIENTS_S = 0.5
 _SURVEY_S = 1.0
 
 
-def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    alongside: Callable[[Mapping[str, Stream]], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Run the service until it is told to stop.
 
     Parameters
@@ -55,6 +62,8 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     settings : Settings
     announce : callable
         Takes the lines that a person at the terminal should see.
+    alongside : callable
+        Given the streams, returns a context that is entered before they run and left when they have ended.
 
     Raises
     ------
@@ -78,7 +87,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         if notice:
             announce(notice)
         refused: list[MindwireError] = []
-        with _runner() as runner:
+        with alongside(streams), _runner() as runner:
             runner.run(_run(app, sock, list(streams.values()), refused))
     finally:
         sock.close()
@@ -149,6 +158,7 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
         engine=decoder.engine,
         device=decoder.device,
         engine_reason=decoder.reason,
+        notice=zoo.notice(bundle),
     )
     log.info("%s: model %s runs on %s (%s): %s", spec.id, model.name, model.engine, model.device, model.engine_reason)
     contract = bundle.contract

@@ -67,13 +67,14 @@ class SourceStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """The bundle a stream runs."""
+    """The bundle a stream runs; ``notice`` is what its users must be told, in one sentence."""
 
     name: str
     sha256: str
     engine: str
     device: str
     engine_reason: str
+    notice: str = ""
 
 
 class Counters(BaseModel):

@@ -168,7 +168,7 @@ class Stream:
             "window_samples": self.contract.window_samples,
             "hop_samples": self._hop_samples,
             "channels": list(self.contract.channels),
-            "model": {"name": self.model.name, "sha256": self.model.sha256},
+            "model": {"name": self.model.name, "sha256": self.model.sha256, "notice": self.model.notice},
         }
 
     def status(self) -> StreamStatus:

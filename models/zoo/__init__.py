@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.bundle import CARD, Bundle
 from models.errors import BundleError
 
 DEFAULT = "simulated-4class"
+
+
+def notice(bundle: Bundle) -> str:
+    """What users of a bundle must be told: one sentence for a bundle made for demonstration, else nothing.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        From the zoo or anywhere; a copy of a zoo bundle keeps its card, and with it this.
+    """
+    card = bundle.path / CARD
+    if card.is_file() and "For demonstration only" in card.read_text(encoding="utf-8"):
+        return "This model was trained on simulated EEG and knows nothing of real brains; never use it on a person."
+    return ""
 
 
 def zoo_bundle_path(name: str = DEFAULT) -> Path:
