@@ -36,6 +36,7 @@ OPTIONAL = (STREAMING,)
 _MIB = 1 << 20
 _LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB}
 _DOCUMENT_LIMIT = 16 * _MIB
+_REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 GraphKind = Literal["plain", "folded"]
@@ -120,6 +121,18 @@ def load_bundle(path: Path | str) -> Bundle:
     if not folder.is_dir():
         msg = f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'} there."
         raise BundleError(msg)
+    for _ in range(_REPLACED_MEANWHILE):
+        before = folder.stat().st_ino
+        try:
+            return _load(folder)
+        except BundleError:
+            # Files of two bundles, because another one took this one's place while it was read?
+            if not folder.is_dir() or folder.stat().st_ino == before:
+                raise
+    return _load(folder)
+
+
+def _load(folder: Path) -> Bundle:
     digests = _read_sums(folder)
     files = {name: _read_verified(folder, name, digest) for name, digest in digests.items()}
     about = _read_json(files[BUNDLE], folder / BUNDLE)

@@ -190,10 +190,13 @@ def keeps_zero(activation: nn.Module, channels: int) -> bool:
 
 
 def emit_activation(g: GraphBuilder, activation: nn.Module, x: str, channels: int) -> str:
-    """An activation on ``(batch, channels, 1, n)``; all but ELU as PyTorch exports them."""
+    """An activation on ``(batch, channels, 1, n)``; all but a few as PyTorch exports them."""
     if is_elu(activation):
         return g.add("Elu", x)
     import torch
+
+    if type(activation) is torch.nn.LogSigmoid:  # PyTorch exports the logarithm of a sigmoid that underflows
+        return g.add("Neg", g.add("Softplus", g.add("Neg", x)))
 
     from models.plain_graph import trace
 
