@@ -158,6 +158,8 @@ class Settings(BaseSettings):
         Seconds of silence after which a stream is stale.
     lsl_outlet : bool
         Whether predictions go out over LSL too.
+    record : Path or None
+        Folder for recordings of everything the streams see and say.
     log_level
         What is logged on standard error.
     """
@@ -180,6 +182,7 @@ class Settings(BaseSettings):
     max_backlog: Annotated[float, Field(gt=0)] = 1.0
     stale_after: Annotated[float, Field(gt=0)] = 2.0
     lsl_outlet: bool = True
+    record: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("stream")

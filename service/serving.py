@@ -33,12 +33,16 @@ from service.inference.load import load_decoder
 from service.pipeline import Pipeline, PipelineOptions
 from service.sinks.hub import PredictionHub
 from service.sinks.lsl import LslSink
+from service.sinks.recorder import Recorder
+from service.sources.live import Connector
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector, check_predicate, describe, survey
+from service.sources.recorded_live import RecordedConnector
 from service.status import ModelStatus, Sink
 from service.stream import Stream, StreamLimits
 from service.supervisor import Supervisor
 from service.types import SignalInfo
+from service.verify import run_details
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +115,9 @@ def _check(settings: Settings) -> None:
             f"On the network: {there}."
         )
         raise UsageError(msg)
+    if settings.record is not None and not settings.lsl_outlet:
+        msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
+        raise UsageError(msg)
     for spec in settings.stream:
         check_predicate(_selector(spec).xpath)
 
@@ -173,11 +180,18 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
         return Pipeline(contract, info, decoder, options)
 
     sinks: list[Sink] = []
+    connector: Connector = LslConnector(_selector(spec))
+    recorder: Recorder | None = None
     if settings.lsl_outlet:
-        sinks.append(LslSink(spec.id, contract, model, hop_samples=hop, instance=instance))
-    return Stream(
+        outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
+        sinks.append(outlets)
+        if settings.record is not None:
+            recorder = Recorder(spec.id, settings.record, outlets.source_id)
+            sinks.append(recorder)
+            connector = RecordedConnector(connector, recorder, run_details(bundle, options))
+    stream = Stream(
         spec.id,
-        connector=LslConnector(_selector(spec)),
+        connector=connector,
         contract=contract,
         model=model,
         decoder=decoder,
@@ -192,6 +206,9 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
             stale_after_s=settings.stale_after,
         ),
     )
+    if recorder is not None:
+        recorder.attach(stream.emit)
+    return stream
 
 
 def _selector(spec: StreamSpec) -> Selector:

@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import demo, evaluate, export, replay, serve, simulate, streams
+from service.cli import demo, evaluate, export, replay, serve, simulate, streams, verify
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ app.command("streams")(streams.streams)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(replay.replay)
+app.command("verify")(verify.verify)
 
 
 def main() -> None:

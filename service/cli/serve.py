@@ -41,6 +41,9 @@ def serve(
     lsl_outlet: Annotated[
         bool | None, typer.Option("--lsl-outlet/--no-lsl-outlet", help="Publish on LSL beside the websocket.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder for recordings of signal, markers, predictions and events, as XDF.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="MINDWIRE_CONFIG", help="Settings as TOML; flags and environment go first.")
@@ -67,6 +70,7 @@ def serve(
         "max_backlog": max_backlog,
         "stale_after": stale_after,
         "lsl_outlet": lsl_outlet,
+        "record": record,
         "log_level": log_level,
     }
     settings = load_settings(flags, config)

@@ -39,6 +39,11 @@ class LslSink:
     hop_samples : int
     instance : str
         Tells services on one host apart, in the ``source_id``; the port, for example.
+
+    Attributes
+    ----------
+    source_id : str
+        What the ``source_id`` of both outlets begins with.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class LslSink:
     ) -> None:
         n_classes = len(contract.classes)
         source_id = "-".join(part for part in ("mindwire", stream, socket.gethostname(), instance) if part)
+        self.source_id = source_id
         info = pylsl.StreamInfo(
             f"Mindwire-{stream}", PREDICTIONS_TYPE, n_classes, pylsl.IRREGULAR_RATE, pylsl.cf_float32, source_id
         )

@@ -45,7 +45,12 @@ class RecordedStream:
 
     @property
     def is_markers(self) -> bool:
-        """Whether it holds events: strings, or numbers at no rate in a stream of markers."""
+        """Whether it holds a person's or a paradigm's events: strings, or numbers in a stream of markers at no rate.
+
+        What Mindwire itself told during the recording is none of these.
+        """
+        if self.info.name.startswith("Mindwire-") and self.info.type == "Events":
+            return False
         return self.info.dtype == "string" or (self.info.sfreq == 0 and "marker" in self.info.type.casefold())
 
     def describe(self) -> str:

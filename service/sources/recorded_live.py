@@ -1,0 +1,89 @@
+"""A live source whose signal is recorded: the recorder listens before the first sample is decoded.
+
+So a recording holds all that the predictions in it depend on, and can be verified to the last digit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from service.sinks.recorder import Recorder
+from service.sources.live import Connector, Presence, Source
+from service.types import Chunk, SignalInfo
+
+
+class RecordedConnector:
+    """A connector that starts the recorder before it opens a source.
+
+    Parameters
+    ----------
+    connector : Connector
+        Finds and opens.
+    recorder : Recorder
+    details : mapping
+        What it takes to repeat the run; goes into the recording.
+    """
+
+    def __init__(self, connector: Connector, recorder: Recorder, details: Mapping[str, Any]) -> None:
+        self._connector = connector
+        self._recorder = recorder
+        self._details = details
+        self._times_opened = 0
+
+    def __str__(self) -> str:
+        return str(self._connector)
+
+    def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
+        """Look for the source; see :meth:`service.sources.live.Connector.find`."""
+        return self._connector.find(timeout, cancelled)
+
+    def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
+        """Record what was found, then connect to it."""
+        self._recorder.start(found.info, cancelled)
+        source = self._connector.open(found, cancelled)
+        self._times_opened += 1
+        return _RecordedSource(source, self._recorder, {**self._details, "reconnect": self._times_opened > 1})
+
+    def accept(self, info: SignalInfo) -> None:
+        """Hold to this source's identity from now on."""
+        self._connector.accept(info)
+
+    def presence(self, uid: str) -> Presence | None:
+        """Whether a silent source is still there."""
+        return self._connector.presence(uid)
+
+    def explain(self) -> str:
+        """Why nothing is found, in a sentence."""
+        return self._connector.explain()
+
+
+class _RecordedSource:
+    """A source that tells the recorder of its first sample, and has the recording looked after."""
+
+    def __init__(self, source: Source, recorder: Recorder, details: Mapping[str, Any]) -> None:
+        self.info = source.info
+        self._source = source
+        self._recorder = recorder
+        self._details = details
+        self._begun = False
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        return self._source.clock_offset_s
+
+    def read(self, timeout: float) -> Chunk | None:
+        chunk = self._source.read(timeout)
+        arrived = chunk is not None and len(chunk) > 0
+        if chunk is not None and arrived and not self._begun:
+            self._begun = True
+            self._recorder.note_signal(float(chunk.times[0]), self.info, self._details)
+        self._recorder.check(samples=arrived)
+        return chunk
+
+    def now(self) -> float:
+        return self._source.now()
+
+    def close(self) -> None:
+        self._source.close()
