@@ -8,6 +8,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# First examples pay for imports, and the machine may be busy: a deadline would test the machine.
+settings.register_profile("mindwire", deadline=None)
+settings.load_profile("mindwire")
 
 _LSL_CONFIG = """[ports]
 IPv6 = disable
