@@ -1,17 +1,28 @@
-"""The demonstration: a simulated person and the service that decodes it, in one process, on loopback only."""
+"""The demonstration: a simulated person in a process of its own, and the service that decodes it, on loopback only."""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
-from collections.abc import Callable
-
-import pylsl
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from service.config import Settings
-from service.serving import serve
-from service.sources.simulator import Simulator
-from service.sources.simulator_outlets import SimulatorOutlets, running
+from service.errors import ServiceError
+from service.status import Event, Sink
+from service.stream import Stream
 
+STREAM = "demo"
+_START_S = 30.0
+_FIND_S = 1.0
+_PULL_S = 0.2
 # LSL would otherwise multicast off this machine, and find, or be found by, another person's demonstration.
 _LSL_ON_LOOPBACK = """[ports]
 IPv6 = disable
@@ -28,10 +39,20 @@ level = -2
 """
 
 
-def keep_lsl_on_loopback() -> None:
-    """Confine LSL to this machine and this process; before the first LSL call, unless the user configured LSL."""
-    if "LSLAPICFG" not in os.environ:
-        pylsl.set_config_content(_LSL_ON_LOOPBACK.format(process=os.getpid()))
+@contextmanager
+def lsl_on_loopback() -> Iterator[None]:
+    """Confine LSL to this machine and this demonstration; before the first LSL call, unless the user configured LSL."""
+    if "LSLAPICFG" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="mindwire-demo-") as folder:
+        config = Path(folder) / "lsl_api.cfg"
+        config.write_text(_LSL_ON_LOOPBACK.format(process=os.getpid()))
+        os.environ["LSLAPICFG"] = str(config)  # the simulated person's process inherits it
+        try:
+            yield
+        finally:
+            del os.environ["LSLAPICFG"]
 
 
 def source_id() -> str:
@@ -39,7 +60,13 @@ def source_id() -> str:
     return f"mindwire-demo-{os.getpid()}"
 
 
-def run_demo(settings: Settings, seed: int, announce: Callable[[str], None]) -> None:
+def run_demo(
+    settings: Settings,
+    seed: int,
+    *,
+    announce: Callable[[str], None],
+    view: Callable[[Mapping[str, Stream]], AbstractContextManager[Sink]],
+) -> None:
     """Simulate a person and serve predictions of it, until told to stop.
 
     Parameters
@@ -50,13 +77,119 @@ def run_demo(settings: Settings, seed: int, announce: Callable[[str], None]) -> 
         Makes the person.
     announce : callable
         Takes the lines that a person at the terminal should see.
+    view : callable
+        Given the streams, returns a context that shows what a sink is told.
 
     Raises
     ------
     MindwireError
-        As :func:`service.serving.serve`.
+        As :func:`service.serving.serve`, or the simulated person did not appear.
     """
-    keep_lsl_on_loopback()
-    person = SimulatorOutlets(Simulator(seed, name="Mindwire-Demo"), source_id=source_id())
-    with running([person]):
-        serve(settings, announce=announce)
+
+    @contextmanager
+    def alongside(streams: Mapping[str, Stream]) -> Iterator[None]:
+        stream = streams[STREAM]
+        with view(streams) as sink, _telling_cues(stream, sink):
+            stream.add_sink(sink)
+            yield
+
+    with lsl_on_loopback(), simulated_person(seed, source_id()):
+        from service.serving import serve
+
+        serve(settings, announce=announce, alongside=alongside)
+
+
+@contextmanager
+def simulated_person(seed: int, identity: str) -> Iterator[int]:
+    """A process with the simulator's outlets while the context lasts; yields its process id.
+
+    Parameters
+    ----------
+    seed : int
+        Makes the person.
+    identity : str
+        ``source_id`` of the EEG outlet; the cues' is that with ``-markers``.
+
+    Raises
+    ------
+    ServiceError
+        The process did not start.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_simulate, args=(seed, identity, theirs), name="simulated-person", daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not (ours.poll(_START_S) and _received(ours)):
+            msg = "The simulated person's process ended before it began; run 'mindwire simulate' to see why."
+            raise ServiceError(msg)
+        yield process.pid or 0
+    finally:
+        ours.close()
+        process.join(2.0)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _received(pipe: Connection) -> bool:
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        return False
+    return True
+
+
+def _simulate(seed: int, identity: str, pipe: Connection) -> None:
+    """The simulated person's process: ends when the other end of the pipe is closed, however that came about."""
+    from service.sources.simulator import Simulator
+    from service.sources.simulator_outlets import SimulatorOutlets, drive
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the service ends us
+    stop = threading.Event()
+
+    def wait_for_the_end() -> None:
+        while _received(pipe):
+            pass
+        stop.set()
+
+    person = SimulatorOutlets(Simulator(seed, name="Mindwire-Demo"), source_id=identity)
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    pipe.send("ready")
+    drive([person], stop)
+
+
+@contextmanager
+def _telling_cues(stream: Stream, view: Sink) -> Iterator[None]:
+    """Forward the simulated person's cues as events, so that everybody sees how right the decoder is."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_tell_cues, args=(stream, view, stop), name="cues", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(2.0)
+
+
+def _tell_cues(stream: Stream, view: Sink, stop: threading.Event) -> None:
+    import pylsl
+    from pylsl.util import LostError
+
+    found: list[pylsl.StreamInfo] = []
+    while not found:
+        if stop.is_set():
+            return
+        found = pylsl.resolve_byprop("source_id", f"{source_id()}-markers", 1, _FIND_S)
+    inlet = pylsl.StreamInlet(found[0], max_buflen=60, recover=False)
+    with contextlib.suppress(LostError):  # the demonstration ends
+        while not stop.is_set():
+            cue, at = inlet.pull_sample(_PULL_S)
+            if cue is None:
+                continue
+            message = f"The simulated person begins to imagine {cue[0].replace('_', ' ')}."
+            event = Event(stream.name, "cue", message, time.time(), {"label": cue[0], "time": at})
+            stream.hub.event(event)
+            view.event(event)
+    inlet.close_stream()

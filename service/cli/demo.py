@@ -18,27 +18,39 @@ def demo(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or torch.")] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-browser", help="Open the page in the browser, or only say where it is.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
-    """Simulate a person imagining movements, decode it live and show it on a page."""
+    """Simulate a person imagining movements, decode it live, and show it here and on a page."""
     import logging
+    import webbrowser
 
     from models.zoo import zoo_bundle_path
     from service.config import load_settings
-    from service.demo import run_demo, source_id
+    from service.demo import STREAM, run_demo, source_id
+    from service.terminal import choose_view
 
     settings = load_settings(
         {
             "model": model or zoo_bundle_path(),
-            "stream": [f"id=demo,source_id={source_id()}"],
+            "stream": [f"id={STREAM},source_id={source_id()}"],
             "port": port,
             "device": device,
             "engine": engine,
             "log_level": log_level,
         }
     )
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    view, handler = choose_view()
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+
+    def announce(line: str) -> None:
+        typer.echo(f"{line} – Ctrl-C ends the demonstration.")
+        if open_page and "http://" in line:
+            webbrowser.open(line.rsplit(maxsplit=1)[-1])
+
     try:
-        run_demo(settings, seed, announce=lambda line: typer.echo(f"{line} – Ctrl-C ends the demonstration."))
+        run_demo(settings, seed, announce=announce, view=view)
     except ArgumentError as error:
         raise UsageError(str(error)) from error

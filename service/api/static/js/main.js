@@ -83,7 +83,8 @@ function take(message) {
     probabilities.add(message, now);
     latency.add(message);
   } else if (message.type === "event") {
-    events.add(message);
+    if (message.kind === "cue") probabilities.cue(message.data);
+    else events.add(message);
     if (message.kind === "state") status.state(message.data.state, message.message);
   } else if (message.type === "hello") {
     forgetPredictions();
@@ -102,7 +103,7 @@ function showNotice(text) {
 async function recall(name) {
   try {
     const past = await get(`/v1/streams/${encodeURIComponent(name)}/events`);
-    if (name === selected) past.forEach((event) => events.add(event));
+    if (name === selected) past.filter(({ kind }) => kind !== "cue").forEach((event) => events.add(event));
   } catch {
     // the feed is what matters; it says itself when it is lost
   }

@@ -7,12 +7,14 @@ const SPAN_S = 20;
 const SPOKEN_EVERY_MS = 1000;
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [1, 2], [5, 2]];
 const GAP_S = 0.6;
+const CUE_SHOWN_S = 4.5;
 
 export class Probabilities {
   #bars = document.getElementById("bars");
   #rows = [];
   #classes = [];
   #past = [];
+  #cues = [];
   #clock = new RemoteClock();
   #newest = null;
   #shown = null;
@@ -30,13 +32,12 @@ export class Probabilities {
       row.className = `bar c${index % 6}`;
       row.innerHTML =
         '<span class="name"><span class="mark"></span><span class="text"></span></span>' +
-        '<span class="track" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><span class="fill"></span></span>' +
+        '<span class="track" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><span class="fill"></span>' +
+        '<span class="cue">imagined now</span></span>' +
         '<span class="value" aria-hidden="true">–</span>';
       const [text, track, fill, value] = [".text", ".track", ".fill", ".value"].map((part) => row.querySelector(part));
       text.textContent = words(name);
       track.setAttribute("aria-label", words(name));
-      fill.style.display = "block";
-      track.style.display = "block";
       return { row, track, fill, value };
     });
     this.#bars.replaceChildren(...this.#rows.map(({ row }) => row));
@@ -45,6 +46,7 @@ export class Probabilities {
 
   clear() {
     this.#past = [];
+    this.#cues = [];
     this.#plot.touch();
   }
 
@@ -57,6 +59,12 @@ export class Probabilities {
     this.#clock.hear(prediction.time, localMs);
   }
 
+  /** A person was told what to imagine: known in demonstrations and in recordings with cues. */
+  cue({ label, time }) {
+    this.#cues.push({ label, time });
+    if (this.#cues.length > 50) this.#cues.shift();
+  }
+
   /** Hatch the bars while what they show should not be believed. */
   set unsure(value) {
     this.#unsure = value;
@@ -65,6 +73,7 @@ export class Probabilities {
   frame(now) {
     this.#bars.classList.toggle("unsure", this.#unsure);
     if (this.#past.length) this.#plot.touch();
+    this.#showCue(now);
     const prediction = this.#newest;
     if (prediction === null || prediction === this.#shown) return;
     this.#shown = prediction;
@@ -80,8 +89,15 @@ export class Probabilities {
     });
   }
 
+  #showCue(now) {
+    const last = this.#cues.at(-1);
+    const time = this.#clock.now(now);
+    const current = last && time !== null && time - last.time < CUE_SHOWN_S ? last.label : null;
+    this.#rows.forEach(({ row }, index) => row.classList.toggle("cued", this.#classes[index] === current));
+  }
+
   #draw(context, width, height, now) {
-    const left = 34, right = width - 96, top = 8, bottom = height - 22;
+    const left = 50, right = width - 96, top = 8, bottom = height - 22;
     const end = this.#clock.now(now) ?? 0;
     const x = (time) => right - ((end - time) / SPAN_S) * (right - left);
     const y = (probability) => bottom - probability * (bottom - top);
@@ -97,6 +113,7 @@ export class Probabilities {
     context.rect(left, top - 4, right - left, bottom - top + 8);
     context.clip();
     this.#drawInvalid(context, x, top, bottom);
+    this.#drawCues(context, x, top, bottom);
     context.lineWidth = 2;
     context.lineJoin = "round";
     this.#classes.forEach((_, index) => {
@@ -138,8 +155,8 @@ export class Probabilities {
       context.lineTo(right, y(chance));
       context.stroke();
       context.setLineDash([]);
-      context.textAlign = "left";
-      context.fillText("chance", left + 4, y(chance) - 9);
+      context.textAlign = "right";
+      context.fillText("chance", left - 7, y(chance));
     }
     context.textBaseline = "top";
     context.textAlign = "center";
@@ -163,6 +180,20 @@ export class Probabilities {
       before = time;
     }
     if (begin !== null) paint(begin, before);
+  }
+
+  #drawCues(context, x, top, bottom) {
+    context.textAlign = "left";
+    context.lineWidth = 1.5;
+    for (const { label, time } of this.#cues) {
+      const index = this.#classes.indexOf(label);
+      context.strokeStyle = context.fillStyle = index < 0 ? colour("faint") : classColour(index);
+      context.beginPath();
+      context.moveTo(x(time), top);
+      context.lineTo(x(time), bottom);
+      context.stroke();
+      context.fillText(`▸ ${words(label)}`, x(time) + 4, top + 8);
+    }
   }
 
   #drawNames(context, right, top, bottom, y) {
