@@ -59,6 +59,9 @@ def check_graph(graph: bytes, network: AttentionBaseNet, kind: GraphKind, temper
         feeds = {"x": x, "alignment": alignment} if kind == "folded" else {"x": x}
         found = run(feeds)
         sane = np.isfinite(np.stack([exact, single, shaken])).all(axis=(0, 2))
+        if label.startswith("random") and not sane.all():
+            msg = f"The network's own logits are not finite on {label}; its weights are damaged, nothing was written."
+            raise ExportError(msg)
         if not sane.any():
             continue
         exact, logits = exact[sane], found["logits"][sane]
