@@ -211,7 +211,7 @@ class Recorder:
             self._size = size
         if self._stalled > _STALLED_SECONDS:
             process.recorder.kill()
-            self._fail(f"{process.path} has not grown for {_STALLED_SECONDS:g} s; is the disk full?")
+            self._fail(f"{process.path} has not grown for {_STALLED_SECONDS:g} s, perhaps because the disk is full")
 
     def publish(self, prediction: object) -> None:
         """Predictions are taken from the network; nothing to do."""

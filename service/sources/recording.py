@@ -232,6 +232,9 @@ def open_recording(path: Path | str) -> Recording:
     path = Path(path)
     from service.sources.xdf import XdfRecording
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        msg = f"{path}: expected a recording, found neither a file nor a folder."  # a pipe would be waited for
+        raise RecordingError(msg)
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))

@@ -397,6 +397,12 @@ def test_what_is_no_recording_is_refused_in_a_sentence(tmp_path, content, match)
         open_recording(tmp_path / "missing.xdf")
 
 
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "f.xdf")
+    with pytest.raises(RecordingError, match="neither a file nor a folder"):
+        open_recording(tmp_path / "f.xdf")
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_bytes_crash_the_reader(tmp_path_factory, data):
