@@ -176,6 +176,16 @@ class Pipeline:
         """How slow the source's sampling clock is against its time stamps, in parts per million."""
         return self._conditioner.timebase.drift_ppm
 
+    @property
+    def samples_until_due(self) -> int:
+        """How many more source samples it takes, as far as is known, until the next window falls due; at least 1.
+
+        Until then taking samples one by one is wasted work. A bridged gap may make a window due sooner.
+        """
+        count, window, hop = self._buffer.count, self.contract.window_samples, self.hop_samples
+        end = max(window, window + -(-(count + 1 - window) // hop) * hop)
+        return max(1, self._conditioner.source_samples(end - count))
+
     def advance(self, chunk: Chunk) -> list[Window]:
         """Take a chunk; return the windows that fell due.
 

@@ -13,12 +13,13 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.contract import Contract
 from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
@@ -237,6 +238,7 @@ class Stream:
             try:
                 self._decode_until_lost(source, worker)
             except StreamLostError as error:
+                self._publish_all(worker, worker.flush(source.now()))
                 self.to_state(StreamState.LOST, str(error))
             finally:
                 self._source = None
@@ -345,7 +347,9 @@ class Stream:
             if chunk is not None:
                 heard = now
                 self._take(source, worker, chunk)
-            elif now - heard >= self._limits.stale_after_s:
+                continue
+            self._publish_all(worker, worker.flush(source.now()))
+            if now - heard >= self._limits.stale_after_s:
                 self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but sends no samples.")
                 self._look_after(source, now - heard)
 
@@ -364,10 +368,13 @@ class Stream:
         if self._broken:
             chunk = replace(chunk, broken=chunk.broken | self._broken)
             self._broken = Reason.NONE
-        before = self.counters.predictions
-        for prediction in worker.take(chunk, pulled_at):
-            self._publish(prediction)
         self.counters.samples += len(chunk)
+        self._publish_all(worker, worker.take(chunk, pulled_at))
+
+    def _publish_all(self, worker: Worker, predictions: Iterator[Prediction]) -> None:
+        before = self.counters.predictions
+        for prediction in predictions:
+            self._publish(prediction)
         backlog = worker.drain_backlog()
         if backlog:
             self.counters.skipped += backlog.windows
@@ -380,10 +387,12 @@ class Stream:
             self.emit(happened.kind, happened.message, happened.data)
         if self.counters.predictions == before:
             self._fill()
-        times, samples = worker.pipeline.conditioned()
-        if len(times):
-            shown = samples.astype(np.float32)
-            self._tell(lambda sink: sink.signal(times, shown))
+        for times, samples in worker.drain_conditioned():
+            self._show(times, samples)
+
+    def _show(self, times: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
+        shown = samples.astype(np.float32)
+        self._tell(lambda sink: sink.signal(times, shown))
 
     def _publish(self, prediction: Prediction) -> None:
         begin = time.perf_counter()

@@ -5,6 +5,7 @@ What comes out is contiguous within a segment, at the contract's rate, in its un
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,7 +153,8 @@ class Conditioner:
         self._meter = QualityMeter(contract.channels, sfreq, microvolt)
         self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
         self._resampler = None
-        if abs(sfreq / contract.sfreq - 1) > 1e-6:
+        self._ratio = sfreq / contract.sfreq
+        if abs(self._ratio - 1) > 1e-6:
             low = contract.filters.lowpass
             band = low.freq if low else 0.4 * min(sfreq, contract.sfreq)
             self._resampler = Resampler(sfreq, contract.sfreq, band)
@@ -175,6 +177,11 @@ class Conditioner:
     def channel_quality(self) -> list[ChannelQuality]:
         """Each channel over the last whole second."""
         return self._meter.channels()
+
+    def source_samples(self, conditioned: int) -> int:
+        """At least how many source samples it takes until so many more conditioned ones are out."""
+        needed = math.floor(conditioned * self._ratio) - 1 if self._resampler else conditioned
+        return needed - self.timebase.n_held
 
     def process(self, chunk: Chunk) -> list[Conditioned]:
         """Condition the next chunk."""

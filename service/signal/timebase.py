@@ -104,6 +104,11 @@ class TimeBase:
         """Tracked deviation of the sample period from nominal, in parts per million (positive: slow)."""
         return self._drift / self._period * 1e6
 
+    @property
+    def n_held(self) -> int:
+        """Samples held back until it is known whether they follow on."""
+        return 0 if self._held is None else len(self._held[1])
+
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
     ) -> list[Block]:
