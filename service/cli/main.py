@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import demo, evaluate, export, replay, serve, simulate, streams, verify
+from service.cli import demo, doctor, evaluate, export, replay, serve, simulate, streams, verify
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("serve")(serve.serve)
 app.command("streams")(streams.streams)
+app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(replay.replay)

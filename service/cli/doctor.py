@@ -1,0 +1,39 @@
+"""``mindwire doctor``: whether this machine is ready for a session."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+def doctor(
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each stream is listened to.")] = 3.0,
+    record: Annotated[Path, typer.Option(help="Folder that recordings would go to.")] = Path("recordings"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Check LSL, network, timers, streams, inference and disk; each line says what to do."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from service.doctor import Verdict, examine
+
+    console = Console(highlight=False)
+    findings = []
+    for finding in examine(seconds, record):
+        findings.append(finding)
+        if not as_json:
+            console.print(Text(f"{finding.verdict:<8}", _STYLES[finding.verdict]), end="")
+            console.print(Text(f"{finding.what}: {finding.found}."))
+            if finding.advice:
+                console.print(Text(f"        {finding.advice}", "dim"))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    if any(finding.verdict is Verdict.FAILURE for finding in findings):
+        raise typer.Exit(1)
