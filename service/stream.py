@@ -369,10 +369,12 @@ class Stream:
             chunk = replace(chunk, broken=chunk.broken | self._broken)
             self._broken = Reason.NONE
         self.counters.samples += len(chunk)
+        before = self.counters.predictions
         self._publish_all(worker, worker.take(chunk, pulled_at))
+        if self.counters.predictions == before:
+            self._fill()
 
     def _publish_all(self, worker: Worker, predictions: Iterator[Prediction]) -> None:
-        before = self.counters.predictions
         for prediction in predictions:
             self._publish(prediction)
         backlog = worker.drain_backlog()
@@ -385,8 +387,6 @@ class Stream:
         for happened in worker.pipeline.drain_events():
             self.counters.gaps += happened.kind in ("gap", "clock_reset")
             self.emit(happened.kind, happened.message, happened.data)
-        if self.counters.predictions == before:
-            self._fill()
         for times, samples in worker.drain_conditioned():
             self._show(times, samples)
 

@@ -230,10 +230,11 @@ def test_a_silent_source_that_is_gone_is_lost(answer, why):
 def test_a_source_that_is_only_silent_is_kept():
     source = Scripted()
     source.feed(200)
-    stream, _ = make_stream(connector=source, stale_after_s=0.05, give_up_after_s=0.1)
+    stream, memory = make_stream(connector=source, stale_after_s=0.05, give_up_after_s=0.1)
     with running(stream):
         eventually(lambda: source.asked >= 10)
         assert stream.state is StreamState.STALE
+    assert memory.states().count("stale") == 1
 
 
 def test_a_changed_device_is_refused_visibly_and_once():
