@@ -24,6 +24,8 @@ from models.onnx_file import Dims, OnnxFacts, read_onnx_facts
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
+    from models.ensemble import Ensemble
+    from models.riemann_network import TangentSpaceNetwork
 
 BUNDLE_VERSION = 1
 MAX_OPSET = 18
@@ -40,6 +42,18 @@ _REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 GraphKind = Literal["plain", "folded"]
+DecoderKind = Literal["attentionbasenet", "ensemble", "tangent_space"]
+_KINDS: dict[DecoderKind, str] = {
+    "attentionbasenet": "an AttentionBaseNet",
+    "ensemble": "an ensemble",
+    "tangent_space": "a tangent-space classifier",
+}
+# One weight each by which the channels and the classes can be told: name and axis.
+_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
+    "attentionbasenet": (("input_block.spatial_conv.weight", 2), ("final_layer.1.weight", 0)),
+    "ensemble": (("members.0.input_block.spatial_conv.weight", 2), ("members.0.final_layer.1.weight", 0)),
+    "tangent_space": (("whitening", 0), ("intercept", 0)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +165,7 @@ def _load(folder: Path) -> Bundle:
     contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
     config = _read_json(files[CONFIG], folder / CONFIG)
     _check_config(config, contract, folder)
-    _check_weights(files[WEIGHTS], contract, folder / WEIGHTS)
+    _check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
     facts = read_onnx_facts(files[GRAPH], str(folder / GRAPH))
     _check_graph(facts, cast("GraphKind", graph), contract, folder / GRAPH)
     if STREAMING in files:
@@ -238,6 +252,34 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
     MissingExtraError
         PyTorch is not installed.
     BundleError
+        The weights do not fit the network, or the bundle decodes with something else.
+    """
+    network = load_module(bundle)
+    from models.attentionbasenet import AttentionBaseNet
+
+    if not isinstance(network, AttentionBaseNet):
+        kind = _KINDS[decoder_of(bundle.config, bundle.path)]
+        msg = f"{bundle.path}: expected an AttentionBaseNet, found {kind}; choose another bundle."
+        raise BundleError(msg)
+    return network
+
+
+def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
+    """Whatever the bundle decodes with, in PyTorch and in evaluation mode.
+
+    Parameters
+    ----------
+    bundle : Bundle
+
+    Returns
+    -------
+    AttentionBaseNet, Ensemble or TangentSpaceNetwork
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    BundleError
         The weights do not fit the network.
     """
     try:
@@ -247,8 +289,17 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
         raise MissingExtraError(msg) from error
     from models.attentionbasenet import AttentionBaseNet
     from models.checkpoints import load_strictly
+    from models.ensemble import Ensemble
+    from models.riemann_network import TangentSpaceNetwork
 
-    network = AttentionBaseNet.from_config(bundle.config)
+    kind = decoder_of(bundle.config, bundle.path)
+    network: AttentionBaseNet | Ensemble | TangentSpaceNetwork
+    if kind == "ensemble":
+        network = Ensemble.from_config(bundle.config)
+    elif kind == "tangent_space":
+        network = TangentSpaceNetwork.from_config(bundle.config)
+    else:
+        network = AttentionBaseNet.from_config(bundle.config)
     load_strictly(network, load(bundle.read(WEIGHTS)), bundle.weights_path)
     return network.eval()
 
@@ -327,6 +378,23 @@ def _read_json(data: bytes, where: Path) -> dict[str, Any]:
     return document
 
 
+def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
+    """What a bundle decodes with, as its ``config.json`` says; an AttentionBaseNet unless it says otherwise.
+
+    Raises
+    ------
+    BundleError
+        Something unknown.
+    """
+    kind = config.get("decoder", "attentionbasenet")
+    if kind not in _SIZED_BY:
+        msg = (
+            f"{folder / CONFIG}: expected one of the decoders {', '.join(_SIZED_BY)}, found {kind!r}; update Mindwire."
+        )
+        raise BundleError(msg)
+    return cast("DecoderKind", kind)
+
+
 def _disagree(where: Path, what: str, expected: object, found: object) -> BundleError:
     msg = f"{where}: the contract demands {expected} {what}, found {found}; network and contract must agree."
     return BundleError(msg)
@@ -345,20 +413,20 @@ def _check_config(config: Mapping[str, Any], contract: Contract, folder: Path) -
         raise _disagree(folder / CONFIG, "Hz", f"{contract.sfreq:g}", config["sfreq"])
 
 
-def _check_weights(data: bytes, contract: Contract, where: Path) -> None:
+def _check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Path) -> None:
     try:
         shapes = {name: tensor["shape"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         msg = f"{where}: expected weights in the safetensors format, found a damaged file; export the bundle again."
         raise BundleError(msg) from error
-    spatial, head = shapes.get("input_block.spatial_conv.weight"), shapes.get("final_layer.1.weight")
-    if spatial is None or head is None or len(spatial) != 4 or len(head) != 2:
-        msg = f"{where}: expected the weights of an AttentionBaseNet, found others; export the bundle again."
-        raise BundleError(msg)
-    if spatial[2] != contract.n_channels:
-        raise _disagree(where, "channels", contract.n_channels, spatial[2])
-    if head[0] != len(contract.classes):
-        raise _disagree(where, "classes", len(contract.classes), head[0])
+    demands = (("channels", contract.n_channels), ("classes", len(contract.classes)))
+    for (name, axis), (what, expected) in zip(_SIZED_BY[kind], demands, strict=True):
+        shape = shapes.get(name)
+        if shape is None or len(shape) <= axis:
+            msg = f"{where}: expected the weights of {_KINDS[kind]}, found others; export the bundle again."
+            raise BundleError(msg)
+        if shape[axis] != expected:
+            raise _disagree(where, what, expected, shape[axis])
 
 
 def _check_opset(facts: OnnxFacts, where: Path) -> None:

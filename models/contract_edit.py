@@ -19,7 +19,7 @@ _UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
 
 def edit_contract(
     base: Contract | None,
-    network: AttentionBaseNet,
+    network: AttentionBaseNet | None = None,
     *,
     channels: Sequence[str] | None = None,
     sfreq: float | None = None,
@@ -42,7 +42,8 @@ def edit_contract(
     ----------
     base : Contract or None
         None starts from the network's sizes; channels, sampling rate and classes must then be given.
-    network : AttentionBaseNet
+    network : AttentionBaseNet or None
+        Only needed where there is no base.
     channels, classes : sequence of str or None
     sfreq : float or None
         Hertz.
@@ -94,8 +95,14 @@ def edit_contract(
 
 
 def _start(
-    network: AttentionBaseNet, channels: Sequence[str] | None, sfreq: float | None, classes: Sequence[str] | None
+    network: AttentionBaseNet | None,
+    channels: Sequence[str] | None,
+    sfreq: float | None,
+    classes: Sequence[str] | None,
 ) -> dict[str, Any]:
+    if network is None:
+        msg = "A contract is made from another one or from a network's sizes, and neither was given."
+        raise ContractError(msg)
     given = {"channels": channels, "sfreq": sfreq or network.sfreq, "classes": classes}
     missing = [name for name, value in given.items() if value is None]
     if missing:

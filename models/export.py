@@ -13,10 +13,14 @@ from models.errors import ExportError, MissingExtraError
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
+    from models.ensemble import Ensemble
+    from models.riemann_network import TangentSpaceNetwork
+
+    Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
 
 
 def export_bundle(
-    network: AttentionBaseNet,
+    network: Network,
     contract: Contract,
     out: Path | str,
     *,
@@ -28,7 +32,7 @@ def export_bundle(
 
     Parameters
     ----------
-    network : AttentionBaseNet
+    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
         Left as it is; exported in evaluation mode.
     contract : Contract
         What the network demands of the signal.
@@ -82,13 +86,13 @@ def export_bundle(
     )
 
 
-def build_graph(network: AttentionBaseNet, contract: Contract, graph: GraphKind) -> bytes:
+def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes:
     """The ONNX graph of a network, unchecked.
 
     Parameters
     ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
+    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
+        On the CPU, in evaluation mode. Only a single network has a plain graph.
     contract : Contract
         Gives the softmax temperature of the folded graph.
     graph : {"folded", "plain"}
@@ -97,7 +101,23 @@ def build_graph(network: AttentionBaseNet, contract: Contract, graph: GraphKind)
     -------
     bytes
         The content of ``model.onnx``; the same for the same weights, whenever it is made.
+
+    Raises
+    ------
+    ExportError
+        A plain graph of several networks or of a tangent space was asked for.
     """
+    from models.ensemble import Ensemble, ensemble_graph
+    from models.riemann_graph import tangent_space_graph
+    from models.riemann_network import TangentSpaceNetwork
+
+    if isinstance(network, Ensemble | TangentSpaceNetwork):
+        if graph == "plain":
+            msg = "Only a single AttentionBaseNet has a plain graph; leave out --plain."
+            raise ExportError(msg)
+        if isinstance(network, Ensemble):
+            return ensemble_graph(network, contract.temperature)
+        return tangent_space_graph(network.to_model(), contract.temperature)
     if graph == "plain":
         from models.plain_graph import plain_graph
 
@@ -153,7 +173,7 @@ tags:
 
 # {name}
 
-AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{config.get("attention_mode")}`,
+{_what(config)},
 as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
 
 | demands | |
@@ -173,3 +193,11 @@ as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
 
 Exported {today}.
 """
+
+
+def _what(config: dict[str, object]) -> str:
+    if config.get("decoder") == "tangent_space":
+        return "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
+    members = f", mean of {config['members']} networks" if config.get("decoder") == "ensemble" else ""
+    mode = config.get("attention_mode")
+    return f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{mode}`{members}"

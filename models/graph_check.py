@@ -12,6 +12,10 @@ from models.errors import ExportError, MissingExtraError
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
+    from models.ensemble import Ensemble
+    from models.riemann_network import TangentSpaceNetwork
+
+    Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
 
 # Absolute difference of logits of order one. The entropies of cat and catlite are divided by their range,
 # which costs a digit.
@@ -20,7 +24,7 @@ TOLERANCE_ENTROPY = 1e-4
 _SEED = 20231011
 
 
-def check_graph(graph: bytes, network: AttentionBaseNet, kind: GraphKind, temperature: float = 1.0) -> float:
+def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: float = 1.0) -> float:
     """Compare a graph with its network on random and on edge inputs.
 
     The reference is the network in double precision; a graph may be off by the tolerance, relative to
@@ -31,7 +35,7 @@ def check_graph(graph: bytes, network: AttentionBaseNet, kind: GraphKind, temper
     ----------
     graph : bytes
         The ONNX graph.
-    network : AttentionBaseNet
+    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
         On the CPU, in evaluation mode.
     kind : {"folded", "plain"}
     temperature : float
@@ -127,7 +131,7 @@ def _shake(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return (size * np.random.default_rng(_SEED).standard_normal(x.shape)).astype(np.float32)
 
 
-def _reference(network: AttentionBaseNet, x: NDArray[np.float32], *, double: bool) -> NDArray[np.float64]:
+def _reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDArray[np.float64]:
     import torch
 
     kind = torch.float64 if double else torch.float32

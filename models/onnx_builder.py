@@ -89,11 +89,36 @@ class GraphBuilder:
         str
         """
         graph = self._onnx.load_model_from_string(model).graph
-        names = {graph.input[0].name: x, "": ""}
+        return self.embed(model, {graph.input[0].name: x}, graph.output[0].name)
+
+    def embed(self, model: bytes, inputs: Mapping[str, str], output: str) -> str:
+        """The nodes of another model that one of its outputs needs.
+
+        Parameters
+        ----------
+        model : bytes
+            Of the same operator set.
+        inputs : mapping of str to str
+            What stands for each of its inputs.
+        output : str
+            Which of its outputs.
+
+        Returns
+        -------
+        str
+        """
+        graph = self._onnx.load_model_from_string(model).graph
+        needed, nodes = {output}, []
+        for source in reversed(graph.node):
+            if needed.intersection(source.output):
+                needed.update(source.input)
+                nodes.append(source)
+        names = {**inputs, "": ""}
         for tensor in graph.initializer:
-            array = self._onnx.numpy_helper.to_array(tensor)
-            names[tensor.name] = self.constant(array, array.dtype)
-        for index, source in enumerate(graph.node):
+            if tensor.name in needed:
+                array = self._onnx.numpy_helper.to_array(tensor)
+                names[tensor.name] = self.constant(array, array.dtype)
+        for index, source in enumerate(reversed(nodes)):
             node = self._onnx.NodeProto()
             node.CopyFrom(source)
             del node.input[:], node.output[:]
@@ -103,7 +128,7 @@ class GraphBuilder:
                 node.output.append(names[name])
             node.name = f"{source.op_type}_{len(self._nodes)}_{index}"
             self._nodes.append(node)
-        return names[graph.output[0].name]
+        return names[output]
 
     def build(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> bytes:
         """The finished model.

@@ -22,7 +22,7 @@ from models.errors import ArgumentError, MissingExtraError
 # the spread of eigenvalues within what the ONNX graph's matrix logarithm resolves.
 RIDGE = 1e-3
 FLOOR = 1e-10
-TENSORS = ("tangent_space.whitening", "tangent_space.coefficients", "tangent_space.intercept")
+TENSORS = ("whitening", "coefficients", "intercept")
 
 Matrices = NDArray[np.float64]
 
@@ -150,4 +150,9 @@ def fit_tangent_space(
         intercept[label] = offset
     values, vectors = np.linalg.eigh(reference)
     whitening = (vectors / np.sqrt(values)) @ vectors.T
-    return TangentSpaceModel(whitening, coefficients, intercept, windows.shape[2])
+    # A bundle keeps single precision: what is scored is what is kept.
+    return TangentSpaceModel(_single(whitening), _single(coefficients), _single(intercept), windows.shape[2])
+
+
+def _single(array: Matrices) -> Matrices:
+    return array.astype(np.float32).astype(np.float64)

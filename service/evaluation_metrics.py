@@ -91,8 +91,8 @@ def chance_interval(n_classes: int, n_trials: int, confidence: float = CONFIDENC
     if n_trials == 0:
         return Interval(0.0, 1.0)
     tail = (1 - confidence) / 2
-    low, high = stats.binom.ppf([tail, 1 - tail], n_trials, 1 / n_classes) / n_trials
-    return Interval(float(low), float(high))
+    low, high = (float(stats.binom.ppf(q, n_trials, 1 / n_classes)) / n_trials for q in (tail, 1 - tail))
+    return Interval(low, high)
 
 
 def chance_p_value(n_correct: int, n_trials: int, n_classes: int) -> float:
@@ -253,5 +253,6 @@ def restrict(probabilities: NDArray[np.float64], columns: Sequence[int]) -> NDAr
     """
     kept = probabilities[:, list(columns)]
     total = kept.sum(axis=1, keepdims=True)
-    uniform = np.full_like(kept, 1 / len(columns))
-    return np.divide(kept, total, out=uniform, where=total > 0)
+    uniform: NDArray[np.float64] = np.full_like(kept, 1 / len(columns))
+    np.divide(kept, total, out=uniform, where=total > 0)
+    return uniform

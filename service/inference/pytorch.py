@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, load_network
+from models.bundle import Bundle, load_module
 from service.inference.decoder import StatelessSession, batches
 from service.types import Window
 
@@ -37,7 +37,7 @@ class TorchDecoder:
         self.reason = reason
         self._n_classes = len(bundle.contract.classes)
         self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
-        self._network = load_network(bundle).to(device)
+        self._network = load_module(bundle).to(device)
 
     def session(self) -> StatelessSession:
         """A marker of one stream; whole windows need no state."""
