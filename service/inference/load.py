@@ -65,6 +65,8 @@ def _onnx(bundle: Bundle, device: Device, why: str) -> Decoder:
         msg = "This ONNX Runtime has no CUDA; install onnxruntime-gpu, or choose --device cpu."
         raise UsageError(msg)
     chosen = "cuda" if present and device != "cpu" else "cpu"
+    if chosen == "cuda":
+        onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     return OnnxDecoder(bundle, chosen, f"{why}; {_device_reason(device, present=present)}")
 
 
