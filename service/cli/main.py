@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import demo, doctor, evaluate, export, replay, serve, simulate, streams, verify
+from service.cli import demo, doctor, evaluate, export, inspect, replay, serve, simulate, streams, verify
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.command("serve")(serve.serve)
 app.command("streams")(streams.streams)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
+app.command("inspect")(inspect.inspect)
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(replay.replay)
 app.command("verify")(verify.verify)

@@ -1,0 +1,110 @@
+"""``mindwire inspect``: a bundle, told to a person, in words and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.contract import Contract
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for pictures of the filters and the table of layers.")
+    ] = None,
+) -> None:
+    """Verify a bundle and print it: what it demands, what it holds, where it comes from."""
+    from models.bundle import load_bundle
+
+    loaded = load_bundle(bundle)
+    typer.echo(_summary(loaded))
+    typer.echo(_layers(loaded, out))
+
+
+def _summary(bundle: Bundle) -> str:
+    from models.bundle import CARD
+
+    contract = bundle.contract
+    rows = [
+        ("model", bundle.name),
+        ("identity", bundle.sha256),
+        ("graph", bundle.graph),
+        ("attention", str(bundle.config.get("attention_mode") or "none")),
+        ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
+        ("sampling rate", f"{contract.sfreq:g} Hz"),
+        ("unit", contract.unit),
+        ("reference", contract.reference or "not stated"),
+        ("filters", _filters(contract)),
+        ("normalisation", _normalisation(contract)),
+        ("window", f"{contract.window_samples} samples ({contract.window_samples / contract.sfreq:g} s)"),
+        ("hop", f"{contract.hop_samples} samples ({contract.hop_samples / contract.sfreq * 1e3:g} ms)"),
+        ("classes", ", ".join(contract.classes)),
+        ("temperature", f"{contract.temperature:g}"),
+    ]
+    lines = [f"{name:15}{value}" for name, value in rows]
+    card = bundle.read(CARD).decode(errors="replace")
+    _, _, provenance = card.partition("## Where it comes from")
+    lines += ["", "Where it comes from:", *(f"  {line}" for line in provenance.strip().splitlines() if line)]
+    lines += ["", "SHA-256:", *(f"  {digest}  {name}" for name, digest in sorted(bundle.digests.items()))]
+    return "\n".join(lines)
+
+
+def _filters(contract: Contract) -> str:
+    filters = contract.filters
+    parts = [
+        f"{what} {f.freq:g} Hz order {f.order}"
+        for what, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
+        if f is not None
+    ]
+    parts += [f"notch {notch.freq:g} Hz Q {notch.q:g}" for notch in filters.notch]
+    settled = contract.settling_samples / contract.sfreq
+    return ", ".join(parts) + f"; settled after {settled:.2f} s" if parts else "none"
+
+
+def _normalisation(contract: Contract) -> str:
+    from models.contract import Alignment
+
+    norm = contract.normalisation
+    if not isinstance(norm, Alignment):
+        return norm.kind
+    forgetting = "all the past" if norm.forgetting_seconds is None else f"the last {norm.forgetting_seconds:g} s or so"
+    return (
+        f"{norm.kind} alignment, {norm.scale}, of {forgetting}, every {norm.update_samples} samples, "
+        f"trusted after {norm.ready_samples}"
+    )
+
+
+def _layers(bundle: Bundle, out: Path | None) -> str:
+    from models.bundle import load_network
+    from models.errors import ContractError, MissingExtraError
+
+    try:
+        network = load_network(bundle)
+    except MissingExtraError as error:
+        if out is not None:
+            raise
+        return f"\nNo table of layers: {error}"
+    from models.folded_weights import fold
+    from models.layers import folded_layers, layer_table, network_layers
+    from models.pictures import draw_spatial_filters, draw_temporal_filters
+
+    before, after = network_layers(network), folded_layers(network)
+    tables = layer_table("The network", before) + "\n" + layer_table("The folded graph", after)
+    text = "\n" + tables
+    if out is None:
+        return text
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "layers.md").write_text(tables, encoding="utf-8")
+    weights = fold(network)
+    draw_temporal_filters(weights, bundle.contract, out / "temporal-filters.png")
+    text += f"\nWritten to {out}: layers.md, temporal-filters.png"
+    try:
+        draw_spatial_filters(weights, bundle.contract, out / "spatial-filters.png")
+    except ContractError as error:
+        return f"{text}; no scalp maps: {error}"
+    return f"{text}, spatial-filters.png"
