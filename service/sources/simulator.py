@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from models.electrodes import on_sphere, positions, spread
 from models.presets import BCIC2A_CHANNELS
 from service.errors import ArgumentError
-from models.electrodes import on_sphere, positions, spread
 from service.types import Chunk, Marker, SignalInfo
 
 Floats = NDArray[np.float64]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, welch
 
+from models.electrodes import position, positions, spread
 from models.presets import BCIC2A_CHANNELS
 from service.errors import ArgumentError
-from models.electrodes import position, positions, spread
 from service.sources.simulator import CLASSES, Artefacts, Simulator
 
 SFREQ = 250
