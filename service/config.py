@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         Labels by position, for a source that names none.
     unit : str or None
         Unit of the samples, for a source that states none or a wrong one.
+    rate : float or None
+        Rate the sources are taken to have, in hertz, where their nominal rate is known to be wrong.
+    bad_channels
+        What becomes of flat, saturated or otherwise bad channels.
+    bridge_ms : float
+        Gaps up to this are bridged and flagged; longer ones start afresh.
     wait : bool
         Whether a stream that is absent at the start is waited for.
     max_backlog : float
@@ -178,6 +184,9 @@ class Settings(BaseSettings):
     hop: Annotated[int, Field(ge=1)] | None = None
     channels: Words | None = None
     unit: str | None = None
+    rate: Annotated[float, Field(gt=0)] | None = None
+    bad_channels: Literal["auto", "interpolate", "invalidate"] = "auto"
+    bridge_ms: Annotated[float, Field(ge=0, le=1000)] = 40.0
     wait: bool = True
     max_backlog: Annotated[float, Field(gt=0)] = 1.0
     stale_after: Annotated[float, Field(gt=0)] = 2.0

@@ -173,6 +173,9 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
         channels=spec.channels or settings.channels,
         unit=spec.unit or settings.unit,
         hop_samples=spec.hop or settings.hop,
+        sfreq=settings.rate,
+        bad_channels=settings.bad_channels,
+        bridge_seconds=settings.bridge_ms / 1e3,
     )
     hop = options.hop_samples or contract.hop_samples
 

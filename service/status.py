@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,29 @@ class Counters(BaseModel):
     restarts: int = 0
 
 
+class ChannelStatus(BaseModel):
+    """How good one channel was over the last second; amplitudes in microvolt."""
+
+    label: str
+    score: float
+    verdict: Literal["ok", "suspect", "bad"]
+    reasons: list[str]
+    amplitude: float
+    line_ratio: float
+    muscle_ratio: float
+    drift: float
+
+
+class AdaptationStatus(BaseModel):
+    """Where the online alignment stands; ``drift`` is its Riemannian distance from where it first was ready."""
+
+    kind: str
+    ready: bool
+    frozen: bool
+    good_seconds: float
+    drift: float
+
+
 class StreamStatus(BaseModel):
     """Everything ``/v1/streams/{stream}`` says."""
 
@@ -112,6 +135,8 @@ class StreamStatus(BaseModel):
     effective_rate: float | None = None
     last_prediction_age_s: float | None = None
     latency_ms: dict[str, float] = {}
+    adaptation: AdaptationStatus | None = None
+    quality: list[ChannelStatus] = []
 
 
 class Sink(Protocol):

@@ -14,20 +14,31 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import Contract
+from models.contract import Alignment, Contract
 from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
 from service.inference.decoder import Decoder
-from service.pipeline import Pipeline
+from service.pipeline import AdaptationCommand, Pipeline
 from service.sinks.hub import PredictionHub
 from service.sources.live import Connector, Presence, Source
-from service.status import Counters, Event, ModelStatus, Sink, SourceStatus, StreamState, StreamStatus
+from service.status import (
+    AdaptationStatus,
+    ChannelStatus,
+    Counters,
+    Event,
+    ModelStatus,
+    Sink,
+    SourceStatus,
+    StreamState,
+    StreamStatus,
+)
 from service.types import Chunk, Prediction, Reason, SignalInfo
 from service.worker import Worker
 
@@ -121,6 +132,7 @@ class Stream:
         self._limits = limits or StreamLimits()
         self._sinks: tuple[Sink, ...] = (hub, *sinks)
         self._stop = threading.Event()
+        self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
         self._pipeline: Pipeline | None = None
         self._source: Source | None = None
@@ -198,8 +210,28 @@ class Stream:
             drift_ppm=pipeline.drift_ppm if pipeline else None,
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),
+            adaptation=_adaptation_status(pipeline) if pipeline else None,
+            quality=[ChannelStatus(**asdict(c)) for c in pipeline.channel_quality()] if source and pipeline else [],
             latency_ms={s: median(latency[s] for latency in latencies if s in latency) for s in sorted(stages)},
         )
+
+    def command(self, command: AdaptationCommand) -> None:
+        """Have an adaptation command carried out between two chunks.
+
+        Raises
+        ------
+        ContractError
+            The model aligns nothing online, or no signal is there yet.
+        """
+        if not isinstance(self.contract.normalisation, Alignment):
+            msg = (
+                f"The model of stream {self.name!r} aligns nothing online; there is no adaptation to {command.action}."
+            )
+            raise ContractError(msg)
+        if self._pipeline is None:
+            msg = f"Stream {self.name!r} has seen no signal yet; there is no adaptation to {command.action}."
+            raise ContractError(msg)
+        self._commands.put(command)
 
     def stop(self) -> None:
         """Let the loop end at its next turn."""
@@ -365,6 +397,8 @@ class Stream:
 
     def _take(self, source: Source, worker: Worker, chunk: Chunk) -> None:
         pulled_at = source.now()
+        while not self._commands.empty():
+            worker.pipeline.adapt(self._commands.get())
         if self._broken:
             chunk = replace(chunk, broken=chunk.broken | self._broken)
             self._broken = Reason.NONE
@@ -437,4 +471,17 @@ def _source_status(info: SignalInfo) -> SourceStatus:
         n_channels=info.n_channels,
         labels=list(info.labels) if info.labels is not None else None,
         unit=units.pop() if len(units) == 1 else None,
+    )
+
+
+def _adaptation_status(pipeline: Pipeline) -> AdaptationStatus | None:
+    alignment = pipeline.alignment
+    if alignment is None:
+        return None
+    return AdaptationStatus(
+        kind=alignment.kind,
+        ready=alignment.ready,
+        frozen=alignment.frozen,
+        good_seconds=alignment.state.good_samples / pipeline.contract.sfreq,
+        drift=alignment.drift,
     )

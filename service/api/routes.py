@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api.streams import StreamLike, Streams, streams_of, unknown_stream
+from service.errors import ContractError
+from service.pipeline import AdaptationCommand
 from service.status import ModelStatus, StreamState, StreamStatus
 
 
@@ -100,6 +102,28 @@ async def list_events(stream: OneStream) -> list[EventMessage]:
         )
         for event in stream.hub.recent_events()
     ]
+
+
+class AdaptationRequest(BaseModel):
+    """What to do with a stream's online adaptation; ``updates`` says how many a rollback takes back."""
+
+    action: Literal["freeze", "resume", "rollback"]
+    updates: Annotated[int, Field(ge=0, le=600)] = 0
+
+
+@v1.post(
+    "/streams/{stream}/adaptation",
+    status_code=202,
+    tags=["streams"],
+    responses={404: {"model": Problem}, 409: {"model": Problem}},
+)
+async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
+    """Freeze, resume or roll back the adaptation; carried out between two chunks and told as an event."""
+    try:
+        stream.command(AdaptationCommand(request.action, request.updates))
+    except ContractError as error:
+        raise HTTPException(409, str(error)) from error
+    return request
 
 
 @v1.get("/models", tags=["models"])

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 
+from service.pipeline import AdaptationCommand
 from service.sinks.hub import PredictionHub
 from service.status import StreamStatus
 
@@ -31,6 +32,10 @@ class StreamLike(Protocol):
 
     def status(self) -> StreamStatus:
         """Everything ``/v1/streams/{stream}`` says."""
+        ...
+
+    def command(self, command: AdaptationCommand) -> None:
+        """Have an adaptation command carried out soon; raises ContractError when there is nothing to command."""
         ...
 
     def hello(self) -> dict[str, Any]:

@@ -43,6 +43,16 @@ def evaluate(
         Literal["online", "frozen", "off"],
         typer.Option(help="online as live, frozen at the bundle's warm start, or off."),
     ] = "online",
+    rate: Annotated[
+        float | None, typer.Option(min=1.0, help="Rate in hertz to accept where the nominal rate is wrong.")
+    ] = None,
+    bad_channels: Annotated[
+        Literal["auto", "interpolate", "invalidate"],
+        typer.Option(help="What becomes of bad channels: auto interpolates when they are few."),
+    ] = "auto",
+    bridge_ms: Annotated[
+        float, typer.Option(min=0.0, help="Gaps up to this many milliseconds are bridged and flagged.")
+    ] = 40.0,
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
 ) -> None:
@@ -74,7 +84,13 @@ def evaluate(
         marker_stream=marker_stream,
         stream=Selector.parse(stream) if stream else None,
         alignment=AlignmentMode(alignment),
-        pipeline=PipelineOptions(channels=tuple(labels) if labels else None, unit=unit),
+        pipeline=PipelineOptions(
+            channels=tuple(labels) if labels else None,
+            unit=unit,
+            sfreq=rate,
+            bad_channels=bad_channels,
+            bridge_seconds=bridge_ms / 1e3,
+        ),
     )
     decoder = load_decoder(bundle, engine=engine, device=device)
     with progress_bar("Evaluating") as progress:

@@ -38,6 +38,16 @@ def replay(
     hop: Annotated[
         int | None, typer.Option(min=1, help="Samples between predictions; the model's unless given.")
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1.0, help="Rate in hertz to accept where the nominal rate is wrong.")
+    ] = None,
+    bad_channels: Annotated[
+        Literal["auto", "interpolate", "invalidate"],
+        typer.Option(help="What becomes of bad channels: auto interpolates when they are few."),
+    ] = "auto",
+    bridge_ms: Annotated[
+        float, typer.Option(min=0.0, help="Gaps up to this many milliseconds are bridged and flagged.")
+    ] = 40.0,
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
     lsl: Annotated[
@@ -75,7 +85,14 @@ def replay(
     from service.pipeline import PipelineOptions
 
     labels = tuple(label.strip() for label in channels.split(",")) if channels else None
-    options = PipelineOptions(channels=labels, unit=unit, hop_samples=hop)
+    options = PipelineOptions(
+        channels=labels,
+        unit=unit,
+        hop_samples=hop,
+        sfreq=rate,
+        bad_channels=bad_channels,
+        bridge_seconds=bridge_ms / 1e3,
+    )
     recording = open_recording(file)
     bundle = load_bundle(model or zoo_bundle_path())
     _decode(recording, selector, bundle, options, pace=pace, out=out, engine=engine, device=device)

@@ -31,6 +31,15 @@ def serve(
         str | None, typer.Option(help="Labels by position, such as C3,C4, for a stream that names no channels.")
     ] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the samples, for a stream that states none.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Rate in hertz to accept where a source's nominal rate is wrong.")
+    ] = None,
+    bad_channels: Annotated[
+        str | None, typer.Option(help="auto (interpolate when few), interpolate or invalidate.")
+    ] = None,
+    bridge_ms: Annotated[
+        float | None, typer.Option(help="Gaps up to this many milliseconds are bridged and flagged; 40 unless given.")
+    ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a stream that is not there yet, or refuse.")
     ] = None,
@@ -66,6 +75,9 @@ def serve(
         "hop": hop,
         "channels": channels,
         "unit": unit,
+        "rate": rate,
+        "bad_channels": bad_channels,
+        "bridge_ms": bridge_ms,
         "wait": wait,
         "max_backlog": max_backlog,
         "stale_after": stale_after,

@@ -99,6 +99,11 @@ class OnlineAlignment:
             self._adopt(AlignmentState(np.array(spec.warm_start), float(weight), weight))
 
     @property
+    def kind(self) -> str:
+        """``euclidean`` or ``riemannian``."""
+        return self._spec.kind
+
+    @property
     def ready(self) -> bool:
         """Whether enough good samples were seen."""
         return self._state.good_samples >= self._spec.ready_samples

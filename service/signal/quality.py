@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +102,7 @@ class ChannelQuality:
     label : str
     score : float
         1 is good, 0 is bad.
-    verdict : str
-        ``ok``, ``suspect`` or ``bad``.
+    verdict : {"ok", "suspect", "bad"}
     reasons : list of str
     amplitude : float
         Standard deviation in microvolt, 1-40 Hz.
@@ -114,7 +114,7 @@ class ChannelQuality:
 
     label: str
     score: float
-    verdict: str
+    verdict: Literal["ok", "suspect", "bad"]
     reasons: list[str]
     amplitude: float
     line_ratio: float
@@ -213,7 +213,7 @@ class QualityMeter:
         suspects = self._suspects()
         for i, label in enumerate(self._labels):
             reasons = Reason(int(self._bad[i]))
-            verdict = "bad" if reasons else "ok"
+            verdict: Literal["ok", "suspect", "bad"] = "bad" if reasons else "ok"
             for reason, exceeded in suspects:
                 if exceeded[i]:
                     reasons |= reason

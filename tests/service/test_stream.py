@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.errors import SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
-from service.pipeline import Pipeline
+from models.contract import NoNormalisation
+from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
+from service.pipeline import AdaptationCommand, Pipeline
 from service.sources.live import Presence
 from service.status import StreamState
 from service.types import Chunk, Reason, SignalInfo
@@ -351,3 +352,30 @@ def test_a_clock_reset_of_the_source_is_told():
         times = 1000.0 + (300 + np.arange(200)) / 100.0
         source.fed.put(Chunk(samples_of(300, 200), times, Reason.CLOCK_JUMP))
         eventually(lambda: memory.of("clock_reset"))
+
+
+def test_adaptation_is_commanded_between_chunks_and_told():
+    source = Scripted()
+    stream, memory = make_stream(connector=source)
+    with pytest.raises(ContractError, match="seen no signal yet"):
+        stream.command(AdaptationCommand("freeze"))
+    with running(stream):
+        source.feed(400)
+        eventually(lambda: memory.samples == 400)
+        stream.command(AdaptationCommand("freeze"))
+        source.feed(400)
+        eventually(lambda: memory.samples == 800)
+        status = stream.status().adaptation
+        assert status is not None
+        assert status.frozen
+        assert status.good_seconds < 4.5
+        told = [event for event in memory.events if event.kind == "adaptation"]
+        assert [event.data["action"] for event in told] == ["freeze"]
+        assert [channel.label for channel in stream.status().quality] == list(contract().channels)
+
+
+def test_there_is_nothing_to_command_where_nothing_adapts():
+    bare = contract().model_copy(update={"normalisation": NoNormalisation()})
+    stream, _ = make_stream(connector=Scripted(), contract_=bare)
+    with pytest.raises(ContractError, match="aligns nothing online"):
+        stream.command(AdaptationCommand("freeze"))

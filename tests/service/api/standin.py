@@ -18,6 +18,8 @@ import uvicorn
 from models.presets import BCIC2A
 from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
+from service.errors import ContractError
+from service.pipeline import AdaptationCommand
 from service.sinks.hub import PredictionHub
 from service.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
 from service.types import Prediction, Reason
@@ -43,6 +45,7 @@ class StandIn:
         self.reasons = Reason.NONE
         self.seq = 0
         self.slowest_publish_s = 0.0
+        self.commands: list[AdaptationCommand] = []
         self._notice = notice
         self._since = time.time()
         self._rate = rate
@@ -90,6 +93,12 @@ class StandIn:
         begin = time.monotonic()
         while not self._stop.wait(max(0.0, begin + self.seq / self._rate - time.monotonic())):
             self.publish_one()
+
+    def command(self, command) -> None:
+        if command.action == "rollback":
+            msg = "There is nothing to roll back here."
+            raise ContractError(msg)
+        self.commands.append(command)
 
     def hello(self) -> dict:
         model = {"name": "stand-in", "sha256": "0" * 64}

@@ -127,3 +127,13 @@ def test_page_fetches_nothing_from_elsewhere(http):
 def test_static_files_stay_inside(http):
     assert http.get("/static/%2e%2e/app.py").status_code == 404
     assert not Path(STATIC, "app.py").exists()
+
+
+def test_adaptation_is_commanded_over_rest(http, streams):
+    answer = http.post("/v1/streams/left/adaptation", json={"action": "freeze"})
+    assert answer.status_code == 202
+    assert [command.action for command in streams[0].commands] == ["freeze"]
+    assert http.post("/v1/streams/left/adaptation", json={"action": "melt"}).status_code == 422
+    refused = http.post("/v1/streams/left/adaptation", json={"action": "rollback", "updates": 3})
+    assert refused.status_code == 409
+    assert refused.json() == {"detail": "There is nothing to roll back here."}
