@@ -12,6 +12,7 @@ import socket
 import sys
 from typing import Any
 
+from service.api.protocol import FrameProtocol
 from service.errors import ServiceError
 
 SEND_BUFFER_BYTES = 16 * 1024
@@ -20,7 +21,7 @@ MAX_INPUT_BYTES = 4096
 
 # For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query.
 SERVER_SETTINGS: dict[str, Any] = {
-    "ws": "websockets-sansio",
+    "ws": FrameProtocol,
     "ws_max_size": MAX_INPUT_BYTES,
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20.0,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from service.api.protocol import FRAMES
 from service.api.server import MAX_INPUT_BYTES, STALL_LIMIT_S
 from service.api.streams import StreamLike, streams_of, unknown_stream
-from service.sinks.messages import Encoding
+from service.sinks.messages import Encoding, Message
 from service.sinks.subscription import Subscription
 
 CLOSE_GOING_AWAY = 1001
@@ -42,6 +44,8 @@ class _Connection:
         self._websocket = websocket
         self._subscription = subscription
         self._sending_since: float | None = None
+        # where the server offers it, a client that keeps up is written to without waking its task
+        subscription.write = websocket.scope.get("extensions", {}).get(FRAMES, {}).get("write")
 
     async def serve(self) -> None:
         """Send and listen until either side has had enough."""
@@ -67,12 +71,10 @@ class _Connection:
         return 0.0 if self._sending_since is None else time.monotonic() - self._sending_since
 
     async def _send(self) -> None:
+        encoding = self._subscription.encoding
         while (message := await self._subscription.next()) is not None:
             self._sending_since = time.monotonic()
-            if isinstance(message, str):
-                await self._websocket.send({"type": "websocket.send", "text": message})
-            else:
-                await self._websocket.send({"type": "websocket.send", "bytes": message})
+            await self._websocket.send(_event(message, encoding))
             self._sending_since = None
         raise _Goodbye(CLOSE_GOING_AWAY, "The stream has stopped.")
 
@@ -93,6 +95,11 @@ class _Connection:
             last = now
             if allowance < 0.0:
                 raise _Goodbye(CLOSE_POLICY, f"Clients may send at most {INPUT_PER_SECOND:g} messages per second.")
+
+
+def _event(message: Message, encoding: Encoding) -> dict[str, Any]:
+    encoded = message.encoded(encoding)
+    return {"type": "websocket.send", "text" if isinstance(encoded, str) else "bytes": encoded}
 
 
 def _wanted_encoding(websocket: WebSocket) -> Encoding | None:

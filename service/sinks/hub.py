@@ -305,8 +305,9 @@ class PredictionHub:
     def _deliver(self, items: Iterable[Prediction | Event | bytes]) -> None:
         for item in items:
             if isinstance(item, bytes):
+                block = Message(item, expendable=True)
                 for viewer in self._viewers:
-                    viewer.offer(item)
+                    viewer.offer(block)
                 continue
             try:
                 message = self._message(item)
@@ -324,7 +325,7 @@ class PredictionHub:
         else:
             message = Message(prediction_payload(item, item.time + self._to_unix()), expendable=True)
         for encoding in {client.encoding for client in self._clients}:
-            message.encoded(encoding)
+            message.frame(encoding)
         return message
 
     def _close_all(self) -> None:

@@ -80,29 +80,49 @@ class Message:
 
     Parameters
     ----------
-    payload : mapping
-        What the message says.
+    payload : mapping or bytes
+        What the message says; bytes are sent as they are, in whatever encoding.
     expendable : bool
         Whether it may be dropped for a slow client before any other (predictions are, events are not).
     """
 
-    __slots__ = ("_json", "_msgpack", "expendable", "payload")
+    __slots__ = ("_encoded", "_frames", "expendable", "payload")
 
-    def __init__(self, payload: Mapping[str, Any], *, expendable: bool = False) -> None:
+    def __init__(self, payload: Mapping[str, Any] | bytes, *, expendable: bool = False) -> None:
         self.payload = payload
         self.expendable = expendable
-        self._json: str | None = None
-        self._msgpack: bytes | None = None
+        self._encoded: dict[Encoding, str | bytes] = {}
+        self._frames: dict[Encoding, bytes] = {}
 
     def encoded(self, encoding: Encoding) -> str | bytes:
         """The message in a client's encoding: text for JSON, bytes for MessagePack."""
-        if encoding is Encoding.MSGPACK:
-            if self._msgpack is None:
-                self._msgpack = encode_msgpack(self.payload)
-            return self._msgpack
-        if self._json is None:
-            self._json = encode_json(self.payload)
-        return self._json
+        if isinstance(self.payload, bytes):
+            return self.payload
+        encoded = self._encoded.get(encoding)
+        if encoded is None:
+            encode = encode_msgpack if encoding is Encoding.MSGPACK else encode_json
+            encoded = self._encoded[encoding] = encode(self.payload)
+        return encoded
+
+    def frame(self, encoding: Encoding) -> bytes:
+        """The message as a whole websocket frame; what a server sends is the same for all clients."""
+        frame = self._frames.get(encoding)
+        if frame is None:
+            frame = self._frames[encoding] = websocket_frame(self.encoded(encoding))
+        return frame
+
+
+def websocket_frame(payload: str | bytes) -> bytes:
+    """An unmasked, unfragmented data frame as RFC 6455, section 5.2, lays it out."""
+    opcode, data = (0x1, payload.encode()) if isinstance(payload, str) else (0x2, payload)
+    size = len(data)
+    if size < 126:
+        head = bytes((0x80 | opcode, size))
+    elif size < 1 << 16:
+        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
+    return head + data
 
 
 def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 from service.sinks.messages import Encoding, Message, event_payload
 from service.status import Event
@@ -22,6 +23,13 @@ class Subscription:
         Most messages that wait for this client.
     told : bool
         Whether a client that missed messages gets an event that counts them.
+
+    Attributes
+    ----------
+    dropped, sent : int
+        Messages that the client missed, and that it was given.
+    write : callable or None
+        Writes a whole frame without waiting, or returns False when the connection would have to wait.
     """
 
     def __init__(self, stream: str, encoding: Encoding, capacity: int, *, told: bool = True) -> None:
@@ -29,15 +37,23 @@ class Subscription:
         self.dropped = 0
         self.sent = 0
         self.closed = False
+        self.write: Callable[[bytes], bool] | None = None
         self._stream = stream
         self._capacity = capacity
         self._told = told
         self._untold = 0
-        self._queue: deque[Message | bytes] = deque()
+        self._queue: deque[Message] = deque()
         self._wakeup = asyncio.Event()
+        self._idle = False
 
-    def offer(self, message: Message | bytes) -> None:
-        """Queue a message; when the queue is full the oldest expendable one makes room."""
+    def offer(self, message: Message) -> None:
+        """Send a message at once if nothing waits and the connection takes it, else queue it.
+
+        When the queue is full the oldest expendable message makes room.
+        """
+        if self._idle and not self._queue and self.write is not None and self.write(message.frame(self.encoding)):
+            self.sent += 1
+            return
         if len(self._queue) >= self._capacity:
             self._drop_one()
         self._queue.append(message)
@@ -48,29 +64,31 @@ class Subscription:
         self.closed = True
         self._wakeup.set()
 
-    async def next(self) -> str | bytes | None:
-        """The next message to send, encoded; None after the last."""
+    async def next(self) -> Message | None:
+        """The next message to send; None after the last."""
         while not self._queue:
             if self.closed:
                 return None
             self._wakeup.clear()
+            self._idle = True
             await self._wakeup.wait()
+            self._idle = False
         if self._untold:
             return self._confess()
         message = self._queue.popleft()
         self.sent += 1
-        return message if isinstance(message, bytes) else message.encoded(self.encoding)
+        return message
 
     def _drop_one(self) -> None:
         self.dropped += 1
         self._untold += self._told
         for index, message in enumerate(self._queue):
-            if isinstance(message, bytes) or message.expendable:
+            if message.expendable:
                 del self._queue[index]
                 return
         self._queue.popleft()
 
-    def _confess(self) -> str | bytes:
+    def _confess(self) -> Message:
         count, self._untold = self._untold, 0
         event = Event(
             stream=self._stream,
@@ -79,4 +97,4 @@ class Subscription:
             unix_time=time.time(),
             data={"count": count, "total": self.dropped},
         )
-        return Message(event_payload(event)).encoded(self.encoding)
+        return Message(event_payload(event))

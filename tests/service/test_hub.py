@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from models.presets import BCIC2A
 from service.sinks.hub import LATENCY_BUCKETS_MS, PredictionHub
-from service.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block
+from service.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block, websocket_frame
 from service.sinks.subscription import Subscription
 from service.status import Event
 from service.types import Prediction, Reason
@@ -34,7 +38,7 @@ def state(word):
 
 async def read(subscription, n):
     async with asyncio.timeout(5):
-        return [json.loads(await subscription.next()) for _ in range(n)]
+        return [json.loads((await subscription.next()).encoded(Encoding.JSON)) for _ in range(n)]
 
 
 def in_thread(function):
@@ -68,7 +72,7 @@ def test_prediction_on_the_wire():
         in_thread(lambda: hub.publish(prediction(7, [1 / 3, 2 / 3, 0.0, 0.0], Reason.GAP | Reason.MUSCLE)))
         await read(text, 1)
         await packed.next()
-        return (await read(text, 1))[0], msgspec.msgpack.decode(await packed.next())
+        return (await read(text, 1))[0], msgspec.msgpack.decode((await packed.next()).encoded(Encoding.MSGPACK))
 
     text, packed = asyncio.run(main())
     assert text == packed
@@ -193,7 +197,7 @@ def test_signal_is_halved_in_rate_and_keeps_time(chunk):
         hub = PredictionHub("eeg", BCIC2A, capacity=1000)
         hub.signal(times, samples)  # nobody watches
         viewer = hub.subscribe_signal()
-        hello = json.loads(await viewer.next())
+        (hello,) = await read(viewer, 1)
         assert hello["sfreq"] == 125.0
         assert hello["channels"] == list(BCIC2A.channels)
         for start in range(0, n, chunk):
@@ -201,7 +205,7 @@ def test_signal_is_halved_in_rate_and_keeps_time(chunk):
         await asyncio.sleep(0)
         blocks = []
         while viewer._queue:
-            blocks.append(await viewer.next())
+            blocks.append((await viewer.next()).payload)
         return blocks
 
     shown, at = [], []
@@ -222,7 +226,7 @@ def test_signal_does_not_average_across_a_gap():
         await viewer.next()
         hub.signal(np.array([1.0]), np.full((1, 22), 1e6, np.float32))
         hub.signal(5.0 + np.arange(10) / 250.0, np.zeros((10, 22), np.float32))
-        return await viewer.next()
+        return (await viewer.next()).payload
 
     block = asyncio.run(main())
     assert np.frombuffer(block, "<f8", 1)[0] == 5.0
@@ -245,6 +249,70 @@ def test_latency_histogram():
     assert histogram.counts[LATENCY_BUCKETS_MS.index(4.0)] == 1
     assert histogram.counts[-1] == 1
     assert histogram.total_ms == pytest.approx(5003.35)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 200_000])
+@pytest.mark.parametrize("text", [True, False])
+def test_frames_are_what_a_client_reads(size, text):
+    payload = "é" * (size // 2) + "x" * (size % 2) if text else bytes(size)
+    client = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
+    client.receive_data(websocket_frame(payload))
+    (frame,) = client.events_received()
+    assert frame.fin
+    assert frame.opcode is (Opcode.TEXT if text else Opcode.BINARY)
+    assert bytes(frame.data) == (payload.encode() if text else payload)
+
+
+def test_client_that_keeps_up_is_written_to_directly_and_in_order():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=4)
+        client = hub.subscribe(HELLO)
+        written, open_ = [], True
+
+        def write(frame):
+            if open_:
+                written.append(frame)
+            return open_
+
+        async def sender():
+            while (message := await client.next()) is not None:
+                await opened.wait()  # as a connection whose buffer is full
+                written.append(message.frame(Encoding.JSON))
+
+        client.write = write
+        opened = asyncio.Event()
+        opened.set()
+        task = asyncio.create_task(sender())
+        seq = 0
+
+        async def publish(n):
+            nonlocal seq
+            for _ in range(n):
+                hub.publish(prediction(seq))
+                seq += 1
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        await publish(3)
+        open_ = False
+        opened.clear()
+        await publish(10)
+        open_ = True
+        opened.set()
+        await publish(5)
+        hub.close()
+        await task
+        return client, written
+
+    client, written = asyncio.run(main())
+    messages = [json.loads(frame[frame.index(b"{") :]) for frame in written]
+    seqs = [message["seq"] for message in messages if message["type"] == "prediction"]
+    told = [message["data"]["count"] for message in messages if message.get("kind") == "dropped"]
+    assert seqs == sorted(seqs)
+    assert seqs[:3] == [0, 1, 2]
+    assert seqs[-5:] == [13, 14, 15, 16, 17]
+    assert sum(told) == client.dropped == 18 - len(seqs) > 0
+    assert client.sent == len(seqs) + 1
 
 
 scalars = st.one_of(
@@ -283,7 +351,7 @@ def test_queue_is_bounded_ordered_and_counts_what_it_loses(actions, capacity):
 
         async def take():
             nonlocal told
-            message = json.loads(await subscription.next())
+            (message,) = await read(subscription, 1)
             if message.get("kind") == "dropped":
                 told += message["data"]["count"]
             else:

@@ -59,6 +59,16 @@ class Process:
 @pytest.fixture
 def spawn():
     """Start ``standin.py`` or ``client.py`` with arguments."""
+    yield from _spawn()
+
+
+@pytest.fixture(scope="module")
+def spawn_for_module():
+    """The same for processes that several tests share."""
+    yield from _spawn()
+
+
+def _spawn():
     started = []
 
     def start(script: str, *arguments: str) -> Process:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import sys
@@ -9,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -89,12 +92,11 @@ def test_client_that_stalls_beyond_the_limit_is_cut_off(spawn):
     wait_until(lambda: all(c.status != psutil.CONN_ESTABLISHED for c in connections()), 40)
 
 
-@pytest.fixture
-def other(spawn):
+@pytest.fixture(scope="module")
+def other(spawn_for_module):
     """A server's address, and a bystander who must not notice what others do."""
-    server = spawn("standin.py", "--rate", "50")
-    address = server.line()
-    client = spawn("client.py", f"ws://{address}/ws")
+    address = spawn_for_module("standin.py", "--rate", "50").line()
+    client = spawn_for_module("client.py", f"ws://{address}/ws")
     assert client.line() == "connected"
     yield address
     report = client.finish()
@@ -127,6 +129,20 @@ def test_a_few_messages_are_ignored(other):
             websocket.send(text)
         for _ in range(20):
             websocket.recv(timeout=5)
+
+
+def test_five_hundred_clients_at_once(other):
+    async def client():
+        async with connect_async(f"ws://{other}/ws", compression=None, open_timeout=60) as websocket:
+            return [json.loads(await asyncio.wait_for(websocket.recv(), 60)) for _ in range(5)]
+
+    async def all_of_them():
+        return await asyncio.gather(*(client() for _ in range(500)))
+
+    for hello, state, *predictions in asyncio.run(all_of_them()):
+        assert hello["type"] == "hello"
+        assert state["kind"] == "state"
+        assert all(message["type"] == "prediction" or message["kind"] == "dropped" for message in predictions)
 
 
 def test_oversize_message_is_closed(other):
