@@ -16,6 +16,7 @@ from service.sinks.messages import Encoding, Message
 from service.sinks.subscription import Subscription
 
 CLOSE_GOING_AWAY = 1001
+CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 CLOSE_TOO_BIG = 1009
@@ -74,7 +75,10 @@ class _Connection:
         encoding = self._subscription.encoding
         while (message := await self._subscription.next()) is not None:
             self._sending_since = time.monotonic()
-            await self._websocket.send(_event(message, encoding))
+            try:
+                await self._websocket.send(_event(message, encoding))
+            except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
+                raise WebSocketDisconnect(CLOSE_PROTOCOL_ERROR) from error
             self._sending_since = None
         raise _Goodbye(CLOSE_GOING_AWAY, "The stream has stopped.")
 
