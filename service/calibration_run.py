@@ -1,0 +1,269 @@
+"""A calibration from recordings to bundle, as ``mindwire train`` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from models.bundle import Bundle
+from models.contract import Contract
+from models.errors import MissingExtraError
+from service import calibration
+from service.calibration import Candidate, Fold, Validation
+from service.calibration_card import comparison_rows, provenance, verdict
+from service.calibration_contract import ContractChoices, make_contract
+from service.calibration_data import RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
+from service.pseudo_online import Progress, RunSettings
+
+if TYPE_CHECKING:
+    from models.attentionbasenet import AttentionBaseNet
+    from models.ensemble import Ensemble
+    from models.riemann_network import TangentSpaceNetwork
+    from models.training_pool import Trained
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to train on and for.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    classes : tuple of str
+    settings : RunSettings
+    base : Contract or None
+        To begin with; None begins with the first recording.
+    choices : ContractChoices
+    offset : float
+        Seconds after the cue at which a trial begins to count.
+    length, decided_at : float or None
+        Seconds; None takes them from the markers.
+    n_folds : int or None
+        None holds each recording out once; 0 leaves validation out.
+    workers : int or None
+    """
+
+    paths: Sequence[Path]
+    classes: tuple[str, ...]
+    settings: RunSettings
+    base: Contract | None = None
+    choices: ContractChoices = field(default_factory=ContractChoices)
+    offset: float = 0.0
+    length: float | None = None
+    decided_at: float | None = None
+    n_folds: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Trials, ready to train on."""
+
+    contract: Contract
+    span: TrialSpan
+    data: RecordedTrials
+    sources: list[RecordingSource]
+    folds: list[Fold]
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a training gave; ``candidate`` and ``network`` are None where the baseline is the model."""
+
+    prepared: Prepared
+    module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
+    candidate: Candidate | None
+    network: Validation | None
+    baseline: Validation | None
+
+
+def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
+    """Condition all recordings and cut out their windows.
+
+    Raises
+    ------
+    MindwireError
+        A recording, a marker or a choice does not fit; the message says which.
+    """
+    recordings, trials, usual_length = open_trials(plan.paths, plan.classes, plan.settings)
+    info = recordings[0].signal(plan.settings.stream).info
+    channels = plan.settings.pipeline.channels
+    contract = make_contract(plan.base, info, plan.classes, plan.choices, channels=channels)
+    length = plan.length if plan.length is not None else max(usual_length - plan.offset, 1 / contract.sfreq)
+    decided_at = plan.decided_at if plan.decided_at is not None else plan.offset + length
+    span = TrialSpan(plan.offset, length, decided_at)
+    data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
+    folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
+    return Prepared(contract, span, data, sources, folds, plan.workers)
+
+
+def describe(prepared: Prepared) -> str:
+    """One sentence on what will be trained on."""
+    data, contract, span = prepared.data, prepared.contract, prepared.span
+    counts = np.bincount(data.labels[data.usable], minlength=len(contract.classes))
+    classes = ", ".join(f"{name} {count}" for name, count in zip(contract.classes, counts, strict=True))
+    return (
+        f"{len(data.usable)} of {len(data.labels)} trials ({classes}), {len(data.windows)} windows of "
+        f"{contract.window_samples / contract.sfreq:g} s between {span.offset:g} and {span.offset + span.length:g} s "
+        f"after the cue, {contract.n_channels} channels at {contract.sfreq:g} Hz; decided at {span.decided_at:g} s."
+    )
+
+
+def _baseline(prepared: Prepared) -> Validation | None:
+    if not prepared.folds:
+        return None
+    n_classes = len(prepared.contract.classes)
+    held_out = calibration.validate_baseline(prepared.data, n_classes, prepared.folds)
+    return calibration.validate(prepared.data, held_out, n_classes, prepared.span.decided_at)
+
+
+def train_riemann(prepared: Prepared) -> Result:
+    """Fit and validate the tangent-space baseline as the model itself."""
+    from models.riemann_network import TangentSpaceNetwork
+
+    validation = _baseline(prepared)
+    model = calibration.fit_baseline(prepared.data, len(prepared.contract.classes))
+    return Result(prepared, TangentSpaceNetwork.from_model(model), None, None, validation)
+
+
+def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:
+    """Train and validate the network, with the baseline beside it on the same folds."""
+    n_classes = len(prepared.contract.classes)
+    fitted = calibration.train_candidates(
+        prepared.data, n_classes, [candidate], prepared.folds, workers=prepared.workers, progress=progress
+    )[0]
+    validation = None
+    if fitted.held_out is not None:
+        validation = calibration.validate(prepared.data, fitted.held_out, n_classes, prepared.span.decided_at)
+    try:
+        baseline = _baseline(prepared)
+    except MissingExtraError:
+        # The network needs neither pyRiemann nor scikit-learn; the card then shows it alone.
+        baseline = None
+    return Result(prepared, _module(fitted.networks), candidate, validation, baseline)
+
+
+def _module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
+    import torch
+
+    from models.attentionbasenet import AttentionBaseNet
+    from models.ensemble import Ensemble
+
+    networks = []
+    for one in trained:
+        network = AttentionBaseNet.from_config(one.config)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in one.state.items()})
+        networks.append(network.eval())
+    return networks[0] if len(networks) == 1 else Ensemble(networks).eval()
+
+
+def write(result: Result, out: Path, name: str) -> Bundle:
+    """Write the bundle, its probabilities at the temperature that held-out trials ask for.
+
+    Raises
+    ------
+    ExportError
+        The graph differs from the network.
+    BundleError
+        The bundle could not be written.
+    """
+    from models.export import export_bundle
+
+    prepared = result.prepared
+    scored = result.baseline if result.candidate is None else result.network
+    temperature = 1.0 if scored is None else scored.temperature
+    text = provenance(
+        data=prepared.data,
+        sources=prepared.sources,
+        span=prepared.span,
+        candidate=result.candidate,
+        network=result.network,
+        baseline=result.baseline,
+        n_folds=len(prepared.folds),
+    )
+    contract = prepared.contract.model_copy(update={"temperature": temperature})
+    return export_bundle(result.module, contract, out, name=name, provenance=text)
+
+
+def summary(result: Result) -> Group:
+    """What a terminal shows of a training: the verdict first, then a row per recording."""
+    prepared = result.prepared
+    table = Table()
+    head, rows = comparison_rows(prepared.sources, result.network, result.baseline)
+    for column in head:
+        table.add_column(column, justify="left" if column == "recording" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row, style="bold" if row is rows[-1] else None)
+    line = verdict(result.network, result.baseline)
+    return Group(line, table) if len(head) > 2 else Group(line)
+
+
+def sweep(
+    prepared: Prepared,
+    candidate: Candidate,
+    combinations: Sequence[Mapping[str, Any]],
+    n_seeds: int,
+    progress: Progress | None = None,
+) -> Table:
+    """Validate several networks, several seeds each, side by side; the baseline is the last row.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    candidate : Candidate
+        What the combinations vary.
+    combinations : sequence of mapping
+        Arguments of the network.
+    n_seeds : int
+    progress : callable, optional
+
+    Returns
+    -------
+    Table
+        Mean accuracy over the seeds, their spread, and each seed's.
+    """
+    n_classes, at_s = len(prepared.contract.classes), prepared.span.decided_at
+    folds = prepared.folds or calibration.make_folds(prepared.data)
+    candidates = [
+        replace(
+            candidate,
+            recipe=replace(candidate.recipe, seed=candidate.recipe.seed + 1000 * index),
+            network_arguments={**candidate.network_arguments, **combination},
+        )
+        for combination in combinations
+        for index in range(n_seeds)
+    ]
+    fitted = calibration.train_candidates(
+        prepared.data, n_classes, candidates, folds, final=False, workers=prepared.workers, progress=progress
+    )
+    scores = [
+        calibration.validate(prepared.data, one.held_out, n_classes, at_s).overall
+        for one in fitted
+        if one.held_out is not None
+    ]
+    table = Table(title=f"{len(folds)} folds, {n_seeds} seeds, decided {at_s:g} s after the cue")
+    for column in ("network", "accuracy", "± spread", "κ", "seeds"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for row, combination in enumerate(combinations):
+        part = scores[row * n_seeds : (row + 1) * n_seeds]
+        accuracies = np.array([one.accuracy if one.accuracy is not None else np.nan for one in part])
+        kappas = [one.kappa for one in part if one.kappa is not None]
+        table.add_row(
+            ", ".join(f"{key}={value}" for key, value in combination.items()) or "default",
+            f"{accuracies.mean():.3f}",
+            f"{accuracies.std():.3f}",
+            f"{np.mean(kappas):.2f}" if kappas else "–",
+            " ".join(f"{accuracy:.3f}" for accuracy in accuracies),
+        )
+    baseline = _baseline(replace(prepared, folds=folds))
+    if baseline is not None and baseline.overall.accuracy is not None:
+        kappa = "–" if baseline.overall.kappa is None else f"{baseline.overall.kappa:.2f}"
+        table.add_row("tangent-space baseline", f"{baseline.overall.accuracy:.3f}", "", kappa, "")
+    return table

@@ -1,0 +1,169 @@
+"""``mindwire train``: recordings with cues become a model for this person and this cap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from service.cli.evaluate import progress_bar, split_files, split_list
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.contract import Contract
+
+
+def train(
+    files: Annotated[
+        list[str], typer.Argument(metavar="RECORDING...", help="XDF, or any file that MNE-Python reads, with cues.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; a bundle there is replaced.")],
+    markers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=CLASS", help="Which marker means which class: --markers 1=idle 2=left_hand."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Classes in the model's order, comma-separated; else those of --markers.")
+    ] = None,
+    decoder: Annotated[
+        Literal["network", "riemann"], typer.Option(help="AttentionBaseNet, or the tangent-space baseline itself.")
+    ] = "network",
+    offset: Annotated[float, typer.Option(help="Seconds after the cue at which a trial begins to count.")] = 0.0,
+    length: Annotated[
+        float | None, typer.Option(help="Seconds that a trial counts; else until the next marker, at most 5.")
+    ] = None,
+    at: Annotated[
+        float | None, typer.Option(help="Seconds after the cue at which trials are decided; else their end.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Contract that comes with Mindwire, for example bcic2a.")] = None,
+    contract: Annotated[Path | None, typer.Option(help="Contract as a JSON file.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Labels by position, comma-separated, for recordings that name no channels.")
+    ] = None,
+    pick: Annotated[str | None, typer.Option(help="Channels of the model; else all electrodes.")] = None,
+    sfreq: Annotated[
+        float | None, typer.Option(help="The model's sampling rate in hertz; else the recording's.")
+    ] = None,
+    window: Annotated[float | None, typer.Option(help="Window in seconds.")] = None,
+    hop: Annotated[float | None, typer.Option(help="Seconds between two windows, live.")] = None,
+    highpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in hertz, or none.")] = None,
+    lowpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in hertz, or none.")] = None,
+    notch: Annotated[list[str] | None, typer.Option(help="FREQ or FREQ:Q in hertz; may be repeated.")] = None,
+    normalisation: Annotated[
+        Literal["riemannian", "euclidean", "none"] | None, typer.Option(help="How the signal is aligned online.")
+    ] = None,
+    forgetting: Annotated[
+        float | None, typer.Option(help="Seconds of exponential forgetting of the alignment.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the samples where the recording states none.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Reference and ground, for the contract.")] = None,
+    stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
+    marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the trials.")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Argument of the network: attention_mode=se; may be repeated."),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Part of the recipe: learning_rate=5e-4, mixup=0.2; may be repeated."),
+    ] = None,
+    members: Annotated[int, typer.Option(min=1, help="Networks that decide together, as one graph.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the first network.")] = 0,
+    folds: Annotated[
+        int | None, typer.Option(min=0, help="Folds of the validation; else one per recording. 0 leaves it out.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=V,V,…", help="Validate each value, attention_mode=none,se, and write no bundle."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per value of a sweep.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trainings side by side; else one per core.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; else that of the folder.")] = None,
+) -> None:
+    """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
+    from rich.console import Console
+
+    from service import calibration, calibration_run
+    from service.calibration_contract import ContractChoices
+    from service.cli.train_options import parse_network, parse_recipe, parse_sweep
+    from service.pipeline import PipelineOptions
+    from service.pseudo_online import RunSettings
+    from service.sources.recording import Selector
+    from service.trials import parse_marker_map
+
+    paths, assignments = split_files(files, expect_assignments=bool(markers))
+    mapping = parse_marker_map([*(markers or []), *assignments])
+    named = split_list(classes) or list(dict.fromkeys(mapping.values()))
+    if len(named) < 2:
+        msg = (
+            "Training needs at least two classes: name them with --classes, or with --markers 2=left_hand 3=right_hand."
+        )
+        raise UsageError(msg)
+    labels = split_list(channels)
+    plan = calibration_run.Plan(
+        paths=paths,
+        classes=tuple(named),
+        settings=RunSettings(
+            markers=mapping,
+            marker_stream=marker_stream,
+            stream=Selector.parse(stream) if stream else None,
+            pipeline=PipelineOptions(channels=tuple(labels) if labels else None, unit=unit),
+        ),
+        base=base_contract(preset, contract),
+        choices=ContractChoices(
+            pick=split_list(pick),
+            sfreq=sfreq,
+            window_s=window,
+            hop_s=hop,
+            highpass=highpass,
+            lowpass=lowpass,
+            notch=notch,
+            normalisation=normalisation,
+            forgetting=forgetting,
+            reference=reference,
+        ),
+        offset=offset,
+        length=length,
+        decided_at=at,
+        n_folds=folds,
+        workers=workers,
+    )
+    console = Console()
+    with progress_bar("Conditioning") as progress:
+        prepared = calibration_run.prepare(plan, progress)
+    console.print(calibration_run.describe(prepared), highlight=False)
+    chosen = parse_recipe(recipe or [], epochs=epochs, seed=seed)
+    candidate = calibration.Candidate(chosen, parse_network(network or []), members)
+    if sweep:
+        with progress_bar("Training") as progress:
+            console.print(calibration_run.sweep(prepared, candidate, parse_sweep(sweep), seeds, progress))
+        return
+    if decoder == "riemann":
+        result = calibration_run.train_riemann(prepared)
+    else:
+        with progress_bar("Training") as progress:
+            result = calibration_run.train_network(prepared, candidate, progress)
+    bundle = calibration_run.write(result, out, name or out.name)
+    console.print(calibration_run.summary(result))
+    console.print(f"Wrote {bundle.path}; run it with: mindwire serve --model {bundle.path}", highlight=False)
+
+
+def base_contract(preset: str | None, contract: Path | None) -> Contract | None:
+    """The contract to begin with, if any.
+
+    Raises
+    ------
+    UsageError
+        Both a preset and a file were named.
+    """
+    from models.contract import Contract as Document
+    from models.presets import preset as preset_contract
+
+    if preset is not None and contract is not None:
+        msg = "--preset and --contract both give a contract; choose one."
+        raise UsageError(msg)
+    if preset is not None:
+        return preset_contract(preset)
+    return None if contract is None else Document.read(contract)

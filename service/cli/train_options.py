@@ -1,0 +1,126 @@
+"""``KEY=VALUE`` options of ``mindwire train``, checked against what the network and the recipe know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from service.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from models.training import Recipe
+
+Value = bool | int | float | str | None
+
+_WORDS: dict[str, Value] = {"none": None, "true": True, "false": False}
+# What the contract decides is no choice of the network.
+_CONTRACTS = {"n_times", "n_chans", "n_outputs", "chs_info", "sfreq", "input_window_seconds", "activation"}
+
+
+def parse_value(text: str) -> Value:
+    """A number where it is one, ``none``, ``true`` and ``false`` as such, else the text."""
+    text = text.strip()
+    if text.casefold() in _WORDS:
+        return _WORDS[text.casefold()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for entry in entries:
+        key, separator, value = entry.partition("=")
+        if not (separator and key.strip() and value.strip()):
+            msg = f"{option} expects KEY=VALUE, found {entry!r}."
+            raise UsageError(msg)
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _known(keys: Sequence[str], known: Sequence[str], option: str) -> None:
+    for key in keys:
+        if key not in known:
+            msg = f"{option}: {key!r} is unknown; known are {', '.join(known)}."
+            raise UsageError(msg)
+
+
+def network_keys() -> list[str]:
+    """Arguments of the network that a person may choose."""
+    try:
+        from models.attentionbasenet import AttentionBaseNet
+    except ModuleNotFoundError as error:
+        msg = "Training needs PyTorch; install it with: pip install 'mindwire[train]'."
+        raise MissingExtraError(msg) from error
+    return [key for key in inspect.signature(AttentionBaseNet).parameters if key not in _CONTRACTS]
+
+
+def parse_network(entries: Sequence[str]) -> dict[str, Value]:
+    """Arguments of the network.
+
+    Raises
+    ------
+    UsageError
+        An entry is malformed or its key unknown.
+    """
+    pairs = _pairs(entries, "--network")
+    _known(list(pairs), network_keys(), "--network")
+    return {key: parse_value(text) for key, text in pairs.items()}
+
+
+def parse_recipe(entries: Sequence[str], *, epochs: int | None = None, seed: int = 0) -> Recipe:
+    """The recipe with some parts replaced, those of the augmentation among them.
+
+    Raises
+    ------
+    UsageError
+        An entry is malformed, its key unknown, or its value of another kind.
+    """
+    from models.augmentation import Augmentation
+    from models.training import Recipe
+
+    recipe = replace(Recipe(), seed=seed) if epochs is None else replace(Recipe(), seed=seed, epochs=epochs)
+    own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in {"augmentation", "seed"}}
+    of_augmentation = {f.name: f.default for f in fields(Augmentation) if not f.name.startswith("mirror")}
+    pairs = _pairs(entries, "--recipe")
+    _known(list(pairs), [*own, *of_augmentation], "--recipe")
+    values = {key: _like(key, text, own.get(key, of_augmentation.get(key))) for key, text in pairs.items()}
+    augmentation = replace(recipe.augmentation, **{k: v for k, v in values.items() if k in of_augmentation})
+    return replace(recipe, augmentation=augmentation, **{k: v for k, v in values.items() if k in own})
+
+
+def _like(key: str, text: str, example: Any) -> Any:
+    value = parse_value(text)
+    if isinstance(example, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(example, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if fits else value  # type: ignore[arg-type]
+    if not fits:
+        msg = f"--recipe: {key} expects a value like {example}, found {text!r}."
+        raise UsageError(msg)
+    return value
+
+
+def parse_sweep(entries: Sequence[str]) -> list[Mapping[str, Value]]:
+    """Every combination of the values, ``attention_mode=none,se`` and ``ch_dim=16,32``.
+
+    Raises
+    ------
+    UsageError
+        An entry is malformed or its key unknown.
+    """
+    pairs = _pairs(entries, "--sweep")
+    _known(list(pairs), network_keys(), "--sweep")
+    combinations: list[dict[str, Value]] = [{}]
+    for key, text in pairs.items():
+        values = [parse_value(part) for part in text.split(",")]
+        combinations = [{**combination, key: value} for combination in combinations for value in values]
+    return list(combinations)
