@@ -75,9 +75,11 @@ def test_probabilities_move_and_everything_is_drawn(address, open_page):
 
 def test_invalid_predictions_are_announced(stream, address, open_page):
     page = open_page(f"http://{address}/")
+    expect(page.locator("#valid")).to_be_visible()
     expect(page.locator("#invalid")).to_be_hidden()
     stream.reasons = Reason.ALIGNING | Reason.SETTLING
     expect(page.locator("#invalid")).to_be_visible()
+    expect(page.locator("#valid")).to_be_hidden()
     expect(page.locator("#invalid-title")).to_have_text("Not valid: aligning, settling")
     expect(page.locator("#bars")).to_have_class(re.compile("unsure"))
     stream.reasons = Reason.MUSCLE  # suspect, but it stands

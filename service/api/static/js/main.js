@@ -168,6 +168,7 @@ function showDoubt(now) {
   const why = doubt(now);
   probabilities.unsure = why !== null;
   $("invalid").hidden = why === null;
+  $("valid").hidden = why !== null || newest === null;
   if (why === null) return;
   const [title, text] = why;
   if ($("invalid-title").textContent !== title) $("invalid-title").textContent = title;
