@@ -93,7 +93,7 @@ export class Latency {
     context.textBaseline = "alphabetic";
     const at50 = x(Math.max(quantile(this.#sorted, 0.5), LOW_MS)), at99 = x(Math.min(Math.max(quantile(this.#sorted, 0.99), LOW_MS), HIGH_MS));
     context.fillStyle = context.strokeStyle = colour("text");
-    for (const [at, label, align] of [[at50, "p50", "right"], [at99, `p99 ${ms(quantile(this.#sorted, 0.99))} ms`, "left"]]) {
+    for (const [at, label, align] of [[at50, "p50", "right"], [at99, `p99 ${ms(quantile(this.#sorted, 0.99))} ms`, at99 > right - 90 ? "right" : "left"]]) {
       context.setLineDash([3, 3]);
       context.beginPath();
       context.moveTo(at, 4);
