@@ -105,10 +105,14 @@ async def list_events(stream: OneStream) -> list[EventMessage]:
 
 
 class AdaptationRequest(BaseModel):
-    """What to do with a stream's online adaptation; ``updates`` says how many a rollback takes back."""
+    """What to do with a stream's online adaptation.
+
+    A rollback takes back so many ``updates`` of the alignment and so many ``steps`` of the decoder's own adaptation.
+    """
 
     action: Literal["freeze", "resume", "rollback"]
     updates: Annotated[int, Field(ge=0, le=600)] = 0
+    steps: Annotated[int, Field(ge=0, le=600)] = 0
 
 
 @v1.post(
@@ -120,7 +124,7 @@ class AdaptationRequest(BaseModel):
 async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
     """Freeze, resume or roll back the adaptation; carried out between two chunks and told as an event."""
     try:
-        stream.command(AdaptationCommand(request.action, request.updates))
+        stream.command(AdaptationCommand(request.action, request.updates, steps=request.steps))
     except ContractError as error:
         raise HTTPException(409, str(error)) from error
     return request

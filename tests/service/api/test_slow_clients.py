@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -14,6 +15,9 @@ import pytest
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from service.api import websockets as websockets_module
+from tests.service.api.standin import StandIn, served
 
 RATE = 200
 STALL_S = float(os.environ.get("MINDWIRE_TEST_STALL_S", "8"))
@@ -170,3 +174,22 @@ def test_garbage_is_closed(other, garbage, code):
     with connect(f"ws://{other}/ws") as websocket:
         websocket.socket.sendall(garbage)
         assert read_to_the_end(websocket) == code
+
+
+def test_the_service_itself_lets_go_of_a_client_that_takes_nothing(monkeypatch):
+    """Where the kernel has no such limit; the connection's own buffers are the kernel's business."""
+    monkeypatch.setattr(websockets_module, "STALL_LIMIT_S", 0.5)
+    monkeypatch.setattr(websockets_module, "STALL_CHECK_S", 0.1)
+    stream = StandIn(rate=1000)
+    request = (
+        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with served(stream) as address, socket.create_connection(address.split(":")) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(request.encode())
+        wait_until(lambda: stream.hub.n_clients == 1)
+        stream.start()
+        wait_until(lambda: stream.hub.n_clients == 0, 30)
+        assert stream.hub.dropped > 0
+        stream.stop()
