@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,23 @@ class CapSpec:
     start_index: int = 0
     wait_for_consumer: bool = False
     clock_offset: float = 0.0
+    drift_ppm: float = 0.0
+    jitter: float = 0.0
     extra: dict = field(default_factory=dict)
 
 
 def samples_of(start: int, count: int, n_channels: int = 3, seed: int = 0) -> np.ndarray:
     """The cap's samples from an index on, (count, n_channels) in microvolts."""
-    table = np.random.default_rng(seed).standard_normal((TABLE, n_channels)) * 20
-    return table[np.arange(start, start + count) % TABLE].astype(np.float32)
+    return table_of(n_channels, seed)[np.arange(start, start + count) % TABLE]
+
+
+@cache
+def table_of(n_channels: int = 3, seed: int = 0) -> np.ndarray:
+    """One period of the cap's samples, (TABLE, n_channels): noise that falls with frequency, as EEG does."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal((TABLE, n_channels)), axis=0)
+    freqs = np.fft.rfftfreq(TABLE)[:, None]  # cycles per sample
+    table = np.fft.irfft(spectrum * (freqs > 0.005) / (1 + (freqs / 0.1) ** 4), axis=0)
+    return (table * (20 / table.std())).astype(np.float32)
 
 
 class Cap:
@@ -68,6 +79,13 @@ class Cap:
         line = self._process.stdout.readline()
         self.epoch = float(line.split()[1])
         return self
+
+    def index_at(self, stamp: float, shift: float = 0.0) -> float:
+        """Which sample has this stamp, by what the cap does; not rounded."""
+        spec = self.spec
+        begin = self.epoch + spec.start_index / spec.sfreq
+        since = (stamp - begin - spec.clock_offset - shift) / (1 + spec.drift_ppm * 1e-6)
+        return spec.start_index + since * spec.sfreq
 
     def tell(self, do: str, **how) -> None:
         self._process.stdin.write(json.dumps({"do": do, **how}) + "\n")
@@ -138,6 +156,7 @@ class _Run:
         self.hold_until = self.silent_until = 0.0
         self.shift = spec.clock_offset
         self.spoil: dict | None = None
+        self.rng = np.random.default_rng(spec.seed)
         if spec.wait_for_consumer:
             print("waiting 0", flush=True)
             self.outlet.wait_for_consumers(60)
@@ -159,6 +178,9 @@ class _Run:
                 self.shift += command["seconds"]
             case "spoil":
                 self.spoil = {**command, "left": command["n"]}
+            case "garbage":  # one sample of uninitialised memory
+                wild = np.frombuffer(np.random.default_rng(7).bytes(4 * self.spec.n_channels), np.float32)
+                self.outlet.push_sample(wild.tolist(), command["stamp"])
 
     def turn(self) -> None:
         spec = self.spec
@@ -169,10 +191,14 @@ class _Run:
         indices = self.index + np.arange(spec.chunk)
         samples = samples_of(self.index, spec.chunk, spec.n_channels, spec.seed)
         if self.spoil:
-            samples[:, self.spoil.get("channel", slice(None))] = self.spoil["value"]
+            where = (slice(None), self.spoil.get("channel", slice(None)))
+            samples[where] = samples[where] * self.spoil["factor"] if "factor" in self.spoil else self.spoil["value"]
             self.spoil["left"] -= spec.chunk
             self.spoil = self.spoil if self.spoil["left"] > 0 else None
-        stamps = self.epoch + indices / spec.sfreq + self.shift
+        since = (indices - spec.start_index) / spec.sfreq * (1 + spec.drift_ppm * 1e-6)
+        stamps = self.epoch + spec.start_index / spec.sfreq + since + self.shift
+        if spec.jitter:
+            stamps = np.sort(stamps + self.rng.uniform(-spec.jitter, spec.jitter, spec.chunk))
         self.index += spec.chunk
         now = self.clock()
         if now < self.silent_until:

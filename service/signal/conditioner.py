@@ -26,6 +26,7 @@ BadChannels = Literal["auto", "interpolate", "invalidate"]
 
 _MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
 _AMPLITUDE_LIMIT_MICROVOLT = 1000.0
+_LARGE = (Reason.AMPLITUDE | Reason.SATURATED).bit
 _SHARE = {"auto": 0.15, "interpolate": 0.5, "invalidate": 0.0}
 
 
@@ -62,7 +63,8 @@ class BadChannelPolicy:
         ``auto`` interpolates up to 15 % of the channels, ``interpolate`` up to half.
     labels : tuple of str
     hold_samples : int
-        Conditioned samples for which a channel that was bad stays replaced.
+        Conditioned samples for which a channel that was bad stays so: the filters' settling. A channel
+        that was out of range stays bad for twice as long, because one percent of it would still be much.
 
     Raises
     ------
@@ -73,7 +75,9 @@ class BadChannelPolicy:
     def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:
         self._most = int(_SHARE[mode] * len(labels))
         self._hold = max(1, hold_samples)
-        self._since = np.full(len(labels), self._hold, dtype=np.int64)
+        self._since = np.zeros(len(labels), dtype=np.int64)
+        self._since_large = np.zeros(len(labels), dtype=np.int64)
+        self.reset()
         self._interpolator = None
         if not self._most:
             return
@@ -88,39 +92,50 @@ class BadChannelPolicy:
     def reset(self) -> None:
         """Forget the past."""
         self._since[:] = self._hold
+        self._since_large[:] = 2 * self._hold
+        self._quiet = True
 
-    def process(self, samples: NDArray[np.float64], marks: NDArray[np.uint32], flags: NDArray[np.uint32]) -> None:
+    def process(
+        self, samples: NDArray[np.float64], marks: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
+    ) -> None:
         """Replace or condemn, in place.
 
         Parameters
         ----------
         samples : ndarray of float64, shape (n_samples, n_channels)
-        marks : ndarray of uint32, shape (n_samples, n_channels)
-            What is wrong with each channel.
+        marks : ndarray of uint32, shape (n_samples, n_channels), or None
+            What is wrong with each channel; None when nothing is.
         flags : ndarray of uint32, shape (n_samples,)
         """
-        if not marks.any() and (self._since >= self._hold).all():
+        if not len(samples) or (self._quiet and marks is None):
             return
-        position = np.arange(len(samples))[:, None]
-        last = np.maximum.accumulate(np.where(marks != 0, position, -1), axis=0)
-        since = np.where(last < 0, self._since + position + 1, position - last)
-        if len(since):
-            self._since = since[-1]
+        if marks is None:
+            marks = np.zeros(samples.shape, dtype=np.uint32)
+        since = _since(marks != 0, self._since)
+        since_large = _since(marks & _LARGE != 0, self._since_large)
+        self._since, self._since_large = since[-1], since_large[-1]
+        self._quiet = bool((self._since >= self._hold).all() and (self._since_large >= 2 * self._hold).all())
         whole = np.bitwise_or.reduce(marks, axis=1)
-        if self._interpolator is None:
-            flags |= whole
-            return
-        bad = since < self._hold
+        bad = (since < self._hold) | (since_large < 2 * self._hold)
         count = bad.sum(axis=1)
         flags[count > self._most] |= whole[count > self._most]
         # Once too many channels were bad, their filters still ring: no interpolation hides that.
         flags[(count > self._most) & (whole == 0)] |= Reason.AMPLITUDE.bit
+        if self._interpolator is None:
+            return
         few = (count > 0) & (count <= self._most)
         flags[few] |= Reason.INTERPOLATED.bit
         changes = np.flatnonzero((bad[1:] != bad[:-1]).any(axis=1)) + 1
         for start, stop in zip([0, *changes], [*changes, len(bad)], strict=True):
             if start < stop and few[start]:
                 self._interpolator.fill(samples[start:stop], bad[start])
+
+
+def _since(marked: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Samples since the last marked one, per channel, given how many it had been before these."""
+    position = np.arange(len(marked))[:, None]
+    last = np.maximum.accumulate(np.where(marked, position, -1), axis=0)
+    return np.asarray(np.where(last < 0, before + position + 1, position - last))
 
 
 class Conditioner:
@@ -198,18 +213,18 @@ class Conditioner:
             self._restart(block.broken)
         if block.gap_seconds:
             self._gap = block.gap_seconds
-        samples, channel_flags = self._check.process(block.samples)
-        self._meter.process(samples, channel_flags, block.flags)
-        marks = np.concatenate([block.flags[:, None], channel_flags], axis=1)
-        times = block.times
-        if block.missing and self._previous is not None:
-            samples, times, marks = self._bridge(samples, times, marks, block.missing)
-        self._previous = (samples[-1], float(times[-1]))
-        if self._resampler:
-            samples, times, marks = self._resampler.process(samples, times, marks)
+        flags, times = block.flags, block.times
+        samples, marks = self._check.process(block.samples)
+        self._meter.process(samples, marks, flags)
+        if self._resampler or (block.missing and self._previous is not None):
+            samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)
+        else:
+            self._previous = (samples[-1], float(times[-1]))
         samples = self._filter.process(samples)
-        flags, marks = marks[:, 0].copy(), marks[:, 1:].copy()
-        marks[np.abs(samples) > self._limit] |= Reason.AMPLITUDE.bit
+        size = np.abs(samples)
+        if len(size) and size.max() > self._limit:
+            marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
+            marks[size > self._limit] |= Reason.AMPLITUDE.bit
         self._policy.process(samples, marks, flags)
         if self._settled < self._settling:
             flags[: self._settling - self._settled] |= Reason.SETTLING.bit
@@ -221,6 +236,26 @@ class Conditioner:
         broken, gap = self._broken, self._gap
         self._broken, self._gap = Reason.NONE, 0.0
         return Conditioned(samples, times, flags, broken, gap)
+
+    def _retime(
+        self,
+        samples: NDArray[np.float64],
+        times: NDArray[np.float64],
+        flags: NDArray[np.uint32],
+        marks: NDArray[np.uint32] | None,
+        missing: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32], NDArray[np.uint32] | None]:
+        """Bridge a short gap and resample, with all flags along."""
+        if marks is None:
+            marks = np.zeros(samples.shape, dtype=np.uint32)
+        together = np.concatenate([flags[:, None], marks], axis=1)
+        if missing and self._previous is not None:
+            samples, times, together = self._bridge(samples, times, together, missing)
+        self._previous = (samples[-1], float(times[-1]))
+        if self._resampler:
+            samples, times, together = self._resampler.process(samples, times, together)
+        marks = together[:, 1:].copy()
+        return samples, times, together[:, 0].copy(), marks if marks.any() else None
 
     def _restart(self, broken: Reason) -> None:
         self._check.reset()

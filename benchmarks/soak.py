@@ -1,0 +1,547 @@
+"""An hour of everything that goes wrong, from a seed, against a running ``mindwire serve``.
+
+    python benchmarks/soak.py --minutes 60 --streams 4 --clients 20 --seed 1
+
+Software caps, each a process of its own, are killed, frozen, silenced, cut, delayed and spoilt at random, one
+fault at a time per cap; the service itself is stopped for seconds; websocket clients come, stall, send garbage
+and vanish. Every cap repeats a known signal, so what each window must give is computed beforehand by other
+means than the pipeline's. Ends with 0 if no unflagged prediction was wrong and nothing grew, else with 1.
+Needs the extras ``train`` and ``record`` and psutil.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+import websockets  # noqa: E402
+from scipy.signal import sosfilt  # noqa: E402
+
+from models.contract import Butterworth, Contract, Filters  # noqa: E402
+from tests.lsl_cap import TABLE, Cap, table_of  # noqa: E402
+
+SFREQ, LABELS = 250.0, ("Fz", "C3", "C1", "Cz", "C2", "C4", "CPz", "Pz")
+HOP, WINDOW = 25, 250
+# Settled means that one percent of a gap's transient is left; a window that mixes two signals differs by tenths.
+TOLERANCE = 0.05
+# Stamps with ± 5 ms of jitter place a sample to about one sample at 250 Hz.
+SLACK = 3
+# Valid predictions of what was interpolated are marked, and cannot be those of the true signal.
+MARKED = {"interpolated"}
+KEEP_S = 20.0
+# A channel is flat only after it has been so for 0.2 s; nobody can tell before. The cap itself may be late.
+FLAT_KNOWN_S = 0.7
+
+CONFIG = """[ports]
+IPv6 = disable
+PortRange = 256
+[multicast]
+ResolveScope = machine
+ListenAddress = 127.0.0.1
+Interfaces = 127.0.0.1
+[lab]
+KnownPeers = {{127.0.0.1}}
+SessionID = {session}
+[log]
+level = -2
+"""
+
+
+def contract(temperature: float = 1.0) -> Contract:
+    """No online alignment: what a window gives then depends on its samples alone."""
+    return Contract(
+        channels=LABELS,
+        sfreq=SFREQ,
+        filters=Filters(highpass=Butterworth(order=2, freq=1.0), lowpass=Butterworth(order=4, freq=40.0)),
+        window_samples=WINDOW,
+        hop_samples=HOP,
+        classes=("feet", "left_hand", "right_hand", "tongue"),
+        temperature=temperature,
+    )
+
+
+def true_windows(law: Contract, seed: int) -> np.ndarray:
+    """Windows of an undisturbed run by the table index of their last sample, (TABLE, window, channels)."""
+    periods = np.tile(table_of(len(LABELS), seed).astype(np.float64), (3, 1))
+    filtered = sosfilt(law.sos, periods, axis=0)[TABLE:].astype(np.float32)
+    return np.stack([filtered[TABLE + i - WINDOW + 1 : TABLE + i + 1] for i in range(TABLE)])
+
+
+def make_bundle(folder: Path, streams: int) -> tuple[Path, list[np.ndarray]]:
+    """A bundle with random weights, and each cap's true probabilities, (TABLE, n_classes)."""
+    import torch
+
+    from models import AttentionBaseNet
+    from models.export import export_bundle
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = AttentionBaseNet(n_times=WINDOW, n_chans=len(LABELS), n_outputs=4, n_temporal_filters=8).eval()
+
+    def logits(windows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            parts = torch.from_numpy(windows.transpose(0, 2, 1).copy()).split(64)
+            return np.concatenate([network(part).numpy() for part in parts]).astype(np.float64)
+
+    found = [logits(true_windows(contract(), seed)) for seed in range(streams)]
+    # As sensitive to the window as a trained network is, without favourites, so that a wrong window shows.
+    favour = np.mean([rows.mean(axis=0) for rows in found], axis=0)
+    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv1d)][-1]
+    with torch.no_grad():
+        last.bias -= torch.from_numpy(favour.astype(np.float32))
+    found = [rows - favour for rows in found]
+    temperature = round(float(np.mean([rows.std(axis=0).mean() for rows in found])), 4)
+    path = folder / "bundle"
+    export_bundle(network, contract(temperature), path, name="soak", provenance="random weights, for the soak")
+    exponents = [np.exp(rows / temperature - (rows / temperature).max(axis=1, keepdims=True)) for rows in found]
+    return path, [rows / rows.sum(axis=1, keepdims=True) for rows in exponents]
+
+
+@dataclass
+class Mapping:
+    """How stamps tell samples, from one moment on."""
+
+    cap: Cap
+    shift: float
+    until: float = float("inf")
+
+
+@dataclass
+class Truth:
+    """What each prediction of one stream must be, by its time."""
+
+    table: np.ndarray
+    mappings: list[Mapping] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    flat_since: float = float("-inf")
+
+    def becomes_flat(self) -> None:
+        import pylsl  # only once the configuration is in the environment
+
+        with self.lock:
+            self.flat_since = pylsl.local_clock() + self.mappings[-1].shift
+
+    def unknowable(self, stamp: float) -> bool:
+        """Whether the cap may just have become flat."""
+        return 0.0 <= stamp - self.flat_since + 0.1 <= FLAT_KNOWN_S
+
+    def follow(self, cap: Cap, shift: float = 0.0) -> None:
+        with self.lock:
+            now = time.monotonic()
+            for mapping in self.mappings:
+                mapping.until = min(mapping.until, now)
+            self.mappings = [m for m in self.mappings if m.until > now - KEEP_S]
+            self.mappings.append(Mapping(cap, shift))
+
+    def error(self, stamp: float, probabilities: list[float]) -> float:
+        """Largest difference to the nearest truth that this time allows; 9 when it allows none."""
+        with self.lock:
+            mappings = list(self.mappings)
+        near = np.arange(-SLACK, SLACK + 1)
+        at = [round(m.cap.index_at(stamp, m.shift)) for m in mappings if m.cap.epoch]
+        at = [index for index, m in zip(at, mappings, strict=False) if index >= m.cap.spec.start_index + WINDOW - 1]
+        if not at:
+            return 9.0
+        rows = self.table[(np.array(at)[:, None] + near) % TABLE].reshape(-1, self.table.shape[1])
+        return float(np.abs(rows - np.array(probabilities)).max(axis=1).min())
+
+
+class Faults(threading.Thread):
+    """One cap, and what happens to it."""
+
+    def __init__(self, k: int, name: str, seed: int, truth: Truth, end: float, log) -> None:
+        super().__init__(daemon=True)
+        self.k, self.label, self.truth, self.end, self.log = k, name, truth, end, log
+        self.random = random.Random(f"{seed}-{k}")
+        self.happened: Counter[str] = Counter()
+        self.cap = self.make()
+        self.failure: BaseException | None = None
+
+    def make(self, **changes) -> Cap:
+        values = {
+            "source_id": f"id-{self.label}",
+            "labels": LABELS,
+            "n_channels": len(LABELS),
+            "sfreq": SFREQ,
+            "chunk": self.random.choice([1, 5, 10, 25]),
+            "seed": self.k,
+            "start_index": self.random.randrange(TABLE),
+            "drift_ppm": self.random.choice([0.0, 0.0, 200.0, -100.0]),
+            "jitter": self.random.choice([0.0, 0.0, 0.005]),
+        }
+        return Cap(self.label, **{**values, **changes})
+
+    def begin(self) -> None:
+        self.cap.start()
+        self.truth.follow(self.cap)
+
+    def wait(self, low: float, high: float) -> None:
+        time.sleep(max(0.0, min(self.random.uniform(low, high), self.end - time.monotonic())))
+
+    def run(self) -> None:
+        faults = [
+            self.restart, self.restart, self.refuse, self.freeze, self.freeze, self.silent, self.burst, self.lose,
+            self.lose, self.jump, self.spoil, self.spoil, self.spoil, self.garbage, self.twin,
+        ]  # fmt: skip
+        try:
+            self.begin()
+            while time.monotonic() < self.end:
+                self.wait(8, 25)
+                fault = self.random.choice(faults)
+                self.happened[fault.__name__] += 1
+                self.log(f"{self.label}: {fault.__name__} {fault()}")
+        except BaseException as error:  # noqa: BLE001 - told at the end
+            self.failure = error
+        finally:
+            self.cap.kill()
+
+    def restart(self) -> str:
+        self.cap.kill()
+        self.wait(0.2, 5)
+        self.cap = self.make()
+        self.begin()
+        return f"with {self.cap.spec.chunk} per chunk, {self.cap.spec.drift_ppm} ppm, jitter {self.cap.spec.jitter}"
+
+    def refuse(self) -> str:
+        self.cap.kill()
+        change = self.random.choice(
+            [
+                {"sfreq": 500.0},
+                {"labels": LABELS[::-1]},
+                {"n_channels": 4, "labels": LABELS[:4]},
+                {"source_id": "other"},
+            ]
+        )
+        with self.make(**change):
+            self.wait(3, 8)
+        self.cap = self.make()
+        self.begin()
+        return str(change)
+
+    def freeze(self) -> str:
+        self.cap.freeze()
+        self.wait(0.2, 6)
+        self.cap.thaw()
+        return ""
+
+    def silent(self) -> str:
+        seconds = self.random.uniform(0.05, 4)
+        self.cap.tell("silent", seconds=seconds)
+        return f"{seconds:.2f} s"
+
+    def burst(self) -> str:
+        seconds = self.random.uniform(0.2, 3)
+        self.cap.tell("hold", seconds=seconds)
+        return f"{seconds:.2f} s"
+
+    def lose(self) -> str:
+        n = self.random.choice([1, 2, 5, 8, 50, 500])
+        self.cap.tell("lose", n=n)
+        return str(n)
+
+    def jump(self) -> str:
+        seconds = self.random.choice([-10.0, 10.0, 1000.0])
+        shift = self.truth.mappings[-1].shift + seconds
+        self.truth.follow(self.cap, shift)
+        self.cap.tell("jump", seconds=seconds)
+        return f"{seconds} s"
+
+    def spoil(self) -> str:
+        what = self.random.choice(
+            [{"value": "NaN"}, {"value": "Infinity"}, {"value": 0.0}, {"value": 3000.0}, {"factor": 1000.0}]
+        )
+        what = {key: float(value) for key, value in what.items()}
+        if self.random.random() < 0.5:
+            what["channel"] = self.random.randrange(len(LABELS))
+        flat = what.get("value") == 0.0
+        n = self.random.choice([100, 1000] if flat else [1, 100, 1000])
+        if flat:
+            self.truth.becomes_flat()
+        self.cap.tell("spoil", n=n, **what)
+        return f"{what} for {n}"
+
+    def garbage(self) -> str:
+        stamp = self.random.choice([0.0, 3.6e304, -1e9, float("nan")])
+        self.cap.tell("garbage", stamp=stamp)
+        return str(stamp)
+
+    def twin(self) -> str:
+        with self.make():
+            self.wait(2, 8)
+        return ""
+
+
+class Clients:
+    """Websocket clients: one that stays per stream and checks everything, and others that come and go."""
+
+    def __init__(self, address: str, truths: dict[str, Truth], seed: int, end: float, log) -> None:
+        self.address, self.truths, self.end, self.log = address, truths, end, log
+        self.random = random.Random(f"{seed}-clients")
+        self.seen: Counter[str] = Counter()
+        self.errors: list[float] = []
+        self.wrong: list[str] = []
+        self.reasons: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
+        self.ways: Counter[str] = Counter()
+        self.last_seq: dict[str, int] = {}
+
+    def check(self, name: str, message: dict) -> None:
+        if message["type"] == "event":
+            self.events[message["kind"]] += 1
+        if message["type"] != "prediction":
+            return
+        if message["seq"] <= self.last_seq.get(name, -1):
+            self.wrong.append(f"{name} seq {message['seq']} came after {self.last_seq[name]}")
+        self.last_seq[name] = message["seq"]
+        self.seen["all"] += 1
+        self.reasons.update(message["reasons"])
+        if not message["valid"]:
+            self.seen["flagged"] += 1
+            return
+        self.seen["valid"] += 1
+        if MARKED & set(message["reasons"]):
+            self.seen["marked"] += 1
+            return
+        if self.truths[name].unknowable(message["time"]):
+            self.seen["about to be flat"] += 1
+            return
+        error = self.truths[name].error(message["time"], message["probabilities"])
+        self.errors.append(error)
+        if error > TOLERANCE:
+            self.wrong.append(f"{name} seq {message['seq']} at {message['time']:.3f}: off by {error:.3f}")
+            self.log("WRONG " + self.wrong[-1] + f" {message['reasons']}")
+
+    def url(self, name: str) -> str:
+        return f"ws://{self.address}/v1/streams/{name}/predictions"
+
+    async def stay(self, name: str) -> None:
+        while time.monotonic() < self.end:
+            with contextlib.suppress(websockets.ConnectionClosed, OSError):
+                async with websockets.connect(self.url(name), ping_timeout=60) as connection:
+                    while time.monotonic() < self.end:
+                        with contextlib.suppress(TimeoutError):
+                            self.check(name, json.loads(await asyncio.wait_for(connection.recv(), 1.0)))
+            if time.monotonic() < self.end:
+                self.ways["checker cut off"] += 1
+
+    async def come_and_go(self) -> None:
+        while time.monotonic() < self.end:
+            name = self.random.choice(list(self.truths))
+            way = self.random.choice(["listen", "listen", "listen", "stall", "vanish", "garbage", "flood"])
+            self.ways[way] += 1
+            with contextlib.suppress(websockets.ConnectionClosed, OSError, TimeoutError):
+                async with websockets.connect(self.url(name), max_queue=4) as connection:
+                    leave = min(self.end, time.monotonic() + self.random.uniform(1, 60))
+                    if way == "garbage":
+                        connection.transport.write(b"\x8f\x80\x00\x00\x00\x00")
+                    if way == "flood":
+                        for _ in range(10_000):
+                            await connection.send("hello?")
+                    while way != "stall" and time.monotonic() < leave:
+                        await asyncio.wait_for(connection.recv(), 30)
+                    if way == "stall":
+                        await asyncio.sleep(max(0.0, leave - time.monotonic()))
+                    if way in ("vanish", "stall"):
+                        connection.transport.abort()
+            await asyncio.sleep(self.random.uniform(0, 2))
+
+    async def run(self, n: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for name in self.truths:
+                group.create_task(self.stay(name))
+            for _ in range(n):
+                group.create_task(self.come_and_go())
+
+
+@dataclass
+class Sample:
+    minute: float
+    rss: int
+    threads: int
+    fds: int
+
+
+class Watch(threading.Thread):
+    """What the service's process uses, every two seconds; and it stops the process for seconds now and then."""
+
+    def __init__(self, pid: int, seed: int, begin: float, end: float, log) -> None:
+        super().__init__(daemon=True)
+        self.process = psutil.Process(pid)
+        self.random = random.Random(f"{seed}-watch")
+        self.begin, self.end, self.log = begin, end, log
+        self.samples: list[Sample] = []
+        self.stopped = 0
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            stop_at = self.begin + self.random.uniform(60, 120)
+            report_at = self.begin + 60
+            while (now := time.monotonic()) < self.end:
+                if now >= stop_at and now < self.end - 20:
+                    self.stopped += 1
+                    self.log("service: stopped for 5 s")
+                    self.process.suspend()
+                    time.sleep(5)
+                    self.process.resume()
+                    stop_at = now + self.random.uniform(180, 600)
+                minute = (now - self.begin) / 60
+                rss = self.process.memory_info().rss
+                sample = Sample(minute, rss, self.process.num_threads(), self.process.num_fds())
+                self.samples.append(sample)
+                if now >= report_at:
+                    self.log(f"minute {minute:.1f}: {rss / 2**20:.1f} MiB, {sample.threads} threads, {sample.fds} fds")
+                    report_at += 60
+                time.sleep(2)
+        except BaseException as error:  # noqa: BLE001 - told at the end
+            self.failure = error
+
+    def around(self, minute: float, what: str, reduce) -> float:
+        """A figure over the two minutes before one."""
+        found = [getattr(s, what) for s in self.samples if minute - 2 <= s.minute <= minute and s.minute > 0.5]
+        return float(reduce(found)) if found else float("nan")
+
+
+def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool) -> tuple[subprocess.Popen, str]:
+    streams = [part for name in names for part in ("--stream", f"id={name},name={name}")]
+    recording = ["--record", str(folder / "recordings")] if record else []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--model", str(bundle), "--port", "0", *streams, *recording],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=(folder / "serve.log").open("w"),
+        text=True,
+    )
+    for line in process.stdout:
+        if match := re.search(r"http://(\S+:\d+)", line):
+            return process, match[1]
+    raise SystemExit((folder / "serve.log").read_text())
+
+
+def check_recordings(folder: Path, bundle: Path) -> tuple[int, list[str]]:
+    """Whether the recordings load and give their predictions."""
+    from models.bundle import load_bundle
+    from service.errors import MindwireError
+    from service.inference.load import load_decoder
+    from service.sources.recording import open_recording
+    from service.verify import recorded_run, verify
+
+    loaded, lines = load_bundle(bundle), []
+    paths = sorted((folder / "recordings").glob("*.xdf"))
+    for path in paths:
+        try:
+            recording = open_recording(path)
+            run = recorded_run(recording)
+            lines.append(f"{path.name}: {verify(recording, run, loaded, load_decoder(loaded, device='cpu'))}")
+        except MindwireError as error:
+            lines.append(f"{path.name}: {error}")
+    return len(paths), lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-record", action="store_true", help="Record nothing.")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="mindwire-soak-"))
+    config = folder / "lsl_api.cfg"
+    config.write_text(CONFIG.format(session=f"soak-{uuid.uuid4().hex[:8]}"))
+    os.environ["LSLAPICFG"] = str(config)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    bundle, tables = make_bundle(folder, options.streams)
+    neighbours = float(np.mean([np.abs(t - np.roll(t, TABLE // 2, axis=0)).max(axis=1).mean() for t in tables]))
+    names = [f"soak{k}" for k in range(options.streams)]
+    begin = time.monotonic()
+    end = begin + options.minutes * 60
+
+    def log(text: str) -> None:
+        print(f"{(time.monotonic() - begin) / 60:7.2f}  {text}", flush=True)
+
+    log(f"files in {folder}; a wrong window differs by {neighbours:.2f} on average")
+    truths = {name: Truth(table) for name, table in zip(names, tables, strict=True)}
+    service, address = start_service(folder, bundle, names, record=not options.no_record)
+    faults = [Faults(k, name, options.seed, truths[name], end, log) for k, name in enumerate(names)]
+    watch = Watch(service.pid, options.seed, begin, end, log)
+    clients = Clients(address, truths, options.seed, end, log)
+    try:
+        for thread in (*faults, watch):
+            thread.start()
+        asyncio.run(clients.run(options.clients))
+        for thread in (*faults, watch):
+            thread.join(30)
+        alive = service.poll() is None
+    finally:
+        for fault in faults:
+            fault.cap.kill()
+        with contextlib.suppress(ProcessLookupError):
+            service.send_signal(signal.SIGTERM)
+        service.wait(20)
+    return report(options, folder, bundle, faults, watch, clients, alive=alive)
+
+
+def report(options, folder, bundle, faults, watch, clients, *, alive: bool) -> int:
+    failures = [thread.failure for thread in (*faults, watch) if thread.failure]
+    early, late = min(10.0, options.minutes / 2), options.minutes - 0.1
+    memory = [watch.around(minute, "rss", statistics.median) for minute in (early, late)]
+    threads = [watch.around(minute, "threads", min) for minute in (early, late)]
+    fds = [watch.around(minute, "fds", min) for minute in (early, late)]
+    growth = memory[1] / memory[0] - 1
+    errors = np.array(clients.errors or [np.nan])
+    happened = sum((fault.happened for fault in faults), Counter())
+    print(f"\n{options.minutes:g} minutes, {options.streams} streams, {options.clients} clients, seed {options.seed}")
+    print(f"faults: {sum(happened.values())} {dict(happened)}, service stopped {watch.stopped} times")
+    print(f"clients: {dict(clients.ways)}")
+    print(f"predictions: {dict(clients.seen)}")
+    print(f"reasons: {dict(clients.reasons)}")
+    print(f"events: {dict(clients.events)}")
+    print(f"unflagged wrong: {len(clients.wrong)}; error p50 {np.quantile(errors, 0.5):.1e}, p99.9 "
+          f"{np.quantile(errors, 0.999):.1e}, largest {errors.max():.1e}")  # fmt: skip
+    print(
+        f"memory: {memory[0] / 2**20:.1f} MiB at minute {early:g}, {memory[1] / 2**20:.1f} at the end ({growth:+.1%})"
+    )
+    print(f"threads: {threads[0]:.0f}, {threads[1]:.0f}; file descriptors: {fds[0]:.0f}, {fds[1]:.0f}")
+    tracebacks = (folder / "serve.log").read_text().count("Traceback")
+    print(f"service alive to the end: {alive}; tracebacks in its log: {tracebacks}")
+    if not options.no_record:
+        n, lines = check_recordings(folder, bundle)
+        print(f"recordings: {n}", *lines, sep="\n  ")
+    problems = [
+        *clients.wrong[:20],
+        *(["memory grew"] if growth > 0.05 else []),
+        *(["threads grew"] if threads[1] > threads[0] else []),
+        *(["file descriptors grew"] if fds[1] > fds[0] else []),
+        *([] if alive else ["the service died"]),
+        *(["something raised in the service"] if tracebacks else []),
+        *([] if clients.seen["valid"] else ["no valid prediction"]),
+        *(repr(failure) for failure in failures),
+    ]
+    print("failed:" if problems else "passed", *problems, sep="\n  ")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
