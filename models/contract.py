@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy import signal
 
 from models.errors import ContractError
+from models.filter_design import butterworth, notch
 
 CONTRACT_VERSION = 1
 
@@ -100,12 +100,10 @@ class Filters(_Strict):
             raise ContractError(msg)
         rows: list[NDArray[np.float64]] = []
         if self.highpass:
-            rows.append(signal.butter(self.highpass.order, self.highpass.freq, "highpass", fs=sfreq, output="sos"))
-        for notch in self.notch:
-            b, a = signal.iirnotch(notch.freq, notch.q, fs=sfreq)
-            rows.append(signal.tf2sos(b, a))
+            rows.append(butterworth(self.highpass.order, self.highpass.freq, "highpass", sfreq))
+        rows += [notch(line.freq, line.q, sfreq) for line in self.notch]
         if self.lowpass:
-            rows.append(signal.butter(self.lowpass.order, self.lowpass.freq, "lowpass", fs=sfreq, output="sos"))
+            rows.append(butterworth(self.lowpass.order, self.lowpass.freq, "lowpass", sfreq))
         if not rows:
             return ()
         return tuple(tuple(float(v) for v in row) for row in np.vstack(rows))  # type: ignore[misc]

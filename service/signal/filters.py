@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from models.contract import Sections
+from service.signal.recursion import resting_state, run_sections
 
 
 class CausalFilter:
@@ -23,7 +23,7 @@ class CausalFilter:
 
     def __init__(self, sections: Sections) -> None:
         self._sos = np.array(sections, dtype=np.float64) if sections else None
-        self._rest = signal.sosfilt_zi(self._sos) if self._sos is not None else None
+        self._rest = resting_state(self._sos) if self._sos is not None else None
         self._state: NDArray[np.float64] | None = None
 
     def reset(self) -> None:
@@ -35,6 +35,7 @@ class CausalFilter:
         if self._sos is None or self._rest is None or not len(samples):
             return samples
         if self._state is None:
-            self._state = self._rest[:, :, None] * samples[0]
-        filtered, self._state = signal.sosfilt(self._sos, samples, axis=0, zi=self._state)
-        return np.asarray(filtered)
+            self._state = self._rest * samples[0][:, None, None]
+        filtered = samples.T.copy()  # one row per channel, as the recursion wants it; changed in place
+        run_sections(self._sos, filtered, self._state)
+        return filtered.T

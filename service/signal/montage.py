@@ -73,8 +73,7 @@ class Montage:
         -------
         ndarray of float64, shape (n_samples, n_channels)
         """
-        selected: NDArray[np.float64] = np.take(samples, self.indices, axis=1).astype(np.float64)
-        selected *= self.scale
+        selected: NDArray[np.float64] = np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64)
         return selected
 
 

@@ -51,11 +51,11 @@ class SampleCheck:
     def reset(self) -> None:
         """Forget the past."""
         self._last = np.full(self._n_channels, np.nan)
-        self._run = np.zeros(self._n_channels, dtype=np.int64)
+        self._run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
         self._peak = np.zeros(self._n_channels)
 
-    def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
-        """Check the next contiguous samples.
+    def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32] | None]:
+        """Check the next contiguous samples, at least one.
 
         Parameters
         ----------
@@ -65,25 +65,33 @@ class SampleCheck:
         -------
         samples : ndarray of float64, shape (n_samples, n_channels)
             With values that are not finite replaced by the channel's last good one (0 before any).
-        flags : ndarray of uint32, shape (n_samples, n_channels)
-            Bits of :class:`service.types.Reason`.
+        flags : ndarray of uint32, shape (n_samples, n_channels), or None
+            Bits of :class:`service.types.Reason`; None when nothing is wrong.
         """
-        flags = np.zeros(samples.shape, dtype=np.uint32)
-        bad = ~np.isfinite(samples)
-        if bad.any():
-            flags[bad] = Reason.NON_FINITE.bit
-            samples = self._hold(samples, bad)
+        finite = np.isfinite(samples)
+        if finite.all():
+            size = np.abs(samples)
+            # The usual case needs no more than this: no value is the one before it, so no run can be long.
+            if not ((samples[0] == self._last).any() or (samples[1:] == samples[:-1]).any()):
+                self._last, self._run = samples[-1].copy(), self._no_run
+                self._peak = np.maximum(size.max(axis=0), self._peak)
+                return samples, None
+            flags = np.zeros(samples.shape, dtype=np.uint32)
+        else:
+            flags = np.zeros(samples.shape, dtype=np.uint32)
+            flags[~finite] = Reason.NON_FINITE.bit
+            samples = self._hold(samples, ~finite)
+            size = np.abs(samples)
         equal = samples == np.concatenate([self._last[None, :], samples[:-1]])
         position = np.arange(len(samples))[:, None]
         last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=0)
         run = np.where(last_change < 0, self._run + position + 1, position - last_change)
-        size = np.abs(samples)
         peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
         rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
         flags[rail] |= Reason.SATURATED.bit
         self._last, self._run, self._peak = samples[-1].copy(), run[-1], peak[-1]
-        return samples, flags
+        return samples, flags if flags.any() else None
 
     def _hold(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
         held = np.concatenate([np.nan_to_num(self._last)[None, :], samples])
@@ -159,23 +167,26 @@ class QualityMeter:
         self._standing = np.uint32(0)
 
     def process(
-        self, samples: NDArray[np.float64], channel_flags: NDArray[np.uint32], flags: NDArray[np.uint32]
+        self, samples: NDArray[np.float64], channel_flags: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
     ) -> None:
         """Measure the next contiguous samples and mark them with the standing verdict.
 
         Parameters
         ----------
         samples : ndarray of float64, shape (n_samples, n_channels)
-        channel_flags : ndarray of uint32, shape (n_samples, n_channels)
+        channel_flags : ndarray of uint32, shape (n_samples, n_channels), or None
+            None when nothing is wrong.
         flags : ndarray of uint32, shape (n_samples,)
             Reasons are added in place.
         """
         start = 0
         while start < len(samples):
             stop = min(len(samples), start + self._block - self._count)
-            flags[start:stop] |= self._standing
+            if self._standing:
+                flags[start:stop] |= self._standing
             self._collected.append(samples[start:stop])
-            self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
+            if channel_flags is not None:
+                self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
             self._count += stop - start
             if self._count == self._block:
                 self._measure(np.concatenate(self._collected))

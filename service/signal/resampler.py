@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from service.errors import ContractError
 
@@ -47,9 +46,9 @@ class Resampler:
             raise ContractError(msg)
         passed = min(max(1.5 * band, 0.25 * slower), 0.5 * (band + 0.5 * slower))
         width = (slower - 2 * passed) / rate_in
-        taps, beta = signal.kaiserord(_ATTENUATION_DB, 2 * width)
-        self._half = math.ceil(taps / 2)
-        self._beta = beta
+        # Kaiser's own formulas for the length and shape that reach the attenuation (Kaiser 1974)
+        self._half = math.ceil(math.ceil((_ATTENUATION_DB - 7.95) / 2.285 / (math.pi * 2 * width) + 1) / 2)
+        self._beta = 0.1102 * (_ATTENUATION_DB - 8.7)
         self._cutoff = slower / rate_in  # in units of the input's half rate
         self._step = rate_in / rate_out
         self.delay_seconds = self._half / rate_in

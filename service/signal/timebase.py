@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import signal
 
+from service.signal.recursion import run_sections
 from service.types import Reason
 
 _BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
@@ -84,6 +84,10 @@ class TimeBase:
         self._alpha = 2 * _DAMPING * _BANDWIDTH / sfreq
         self._beta = (_BANDWIDTH / sfreq) ** 2
         self._forget = 1.0 / (_JITTER_SECONDS * sfreq)
+        a, b, f = self._alpha, self._beta, self._forget
+        self._tracker = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
+        self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
+        self._steps = np.arange(256.0)
         self._start_samples = math.ceil(1 / self._alpha)
         self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
         self._hold = max(self._decide, math.ceil(_HOLD_SECONDS * sfreq))
@@ -231,17 +235,24 @@ class TimeBase:
         stop = len(stamps)
         while True:
             part = stamps[position:stop]
-            index = self._index + np.arange(len(part))
-            deviation = part - self._origin - index * self._period
-            deviation[~np.isfinite(deviation)] = 1e9
-            a, b = self._alpha, self._beta
-            state = np.array([(1 - a) * (self._offset + self._drift), -(1 - a) * self._offset])
-            offsets, end_state = signal.lfilter([a, b - a], [1.0, a + b - 2, 1 - a], deviation, zi=state)
-            residuals = (deviation - offsets) / (1 - a)
-            f = self._forget
-            jitters, _ = signal.lfilter([f], [1.0, f - 1.0], np.abs(residuals), zi=[(1 - f) * self._jitter])
+            deviation = part - self._origin
+            deviation -= (self._index + self._counted(len(part))) * self._period
+            finite = np.isfinite(deviation)
+            if not finite.all():
+                deviation[~finite] = 1e9
+            a, f = self._alpha, self._forget
+            offsets = deviation.copy()
+            state = np.array([[[(1 - a) * (self._offset + self._drift), -(1 - a) * self._offset]]])
+            run_sections(self._tracker, offsets[None], state)
+            deviation -= offsets
+            sizes = np.abs(deviation)
+            sizes /= 1 - a
+            jitters = sizes.copy()
+            run_sections(self._smoother, jitters[None], np.array([[[(1 - f) * self._jitter, 0.0]]]))
+            if not len(part) or sizes.max() <= 0.5 * self._period:
+                break
             tolerances = np.maximum(0.5 * self._period, 4 * np.concatenate([[self._jitter], jitters[:-1]]))
-            suspicious = np.abs(residuals) > tolerances
+            suspicious = sizes > tolerances
             if not suspicious.any():
                 break
             # Filters are causal: what came before the first suspicious stamp is right as it stands.
@@ -251,11 +262,15 @@ class TimeBase:
         if len(part):
             begin_index = self._index
             self._offset = float(offsets[-1])
-            self._drift = float(end_state[0]) / (1 - a) - self._offset
+            self._drift = float(state[0, 0, 0]) / (1 - a) - self._offset
             self._jitter = float(jitters[-1])
             self._index += len(part)
             self._emit(samples[position:stop], part, begin_index, offsets)
         return stop
+
+    def _counted(self, n: int) -> NDArray[np.float64]:
+        """0, 1, 2, …: a view of what is kept for chunks of the usual size."""
+        return self._steps[:n] if n <= len(self._steps) else np.arange(float(n))
 
     def _judge(self, stamps: NDArray[np.float64], *, final: bool) -> _Verdict | None:
         """What a suspicious stamp means, from the samples after it; None while that is open."""
@@ -315,7 +330,9 @@ class TimeBase:
         if not len(samples):
             return
         assert self._origin is not None  # noqa: S101
-        times = self._origin + (begin_index + np.arange(len(samples))) * self._period + offsets
+        times = (begin_index + self._counted(len(samples))) * self._period
+        times += self._origin
+        times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
         self._watch_rate(stamps, flags)
         if self._gap < 0 and not self._broken:
