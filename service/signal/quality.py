@@ -20,6 +20,8 @@ _FLAT_SECONDS = 0.2
 _RAIL_SECONDS = 0.02
 _RAIL_MIN_MICROVOLT = 100.0
 _RAIL_SHARE = 0.999
+# No electrode on a head gives a volt; one such sample, of uninitialised memory, would ring in the filters for long.
+_IMPOSSIBLE_MICROVOLT = 1e6
 
 # A band's power relative to that of 1-40 Hz, or microvolts, above which a channel is suspect. EEG at
 # rest falls with frequency, so power above 55 Hz near that below 40 Hz is muscle (Goncharova et al. 2003).
@@ -46,6 +48,7 @@ class SampleCheck:
         self._flat_run = max(2, math.ceil(_FLAT_SECONDS * sfreq))
         self._rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
+        self._impossible = _IMPOSSIBLE_MICROVOLT * microvolt
         self.reset()
 
     def reset(self) -> None:
@@ -64,7 +67,7 @@ class SampleCheck:
         Returns
         -------
         samples : ndarray of float64, shape (n_samples, n_channels)
-            With values that are not finite replaced by the channel's last good one (0 before any).
+            With values that are not finite, or impossible, replaced by the channel's last good one (0 before any).
         flags : ndarray of uint32, shape (n_samples, n_channels), or None
             Bits of :class:`service.types.Reason`; None when nothing is wrong.
         """

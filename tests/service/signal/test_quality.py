@@ -115,3 +115,11 @@ def test_a_wrong_unit_shows():
     predictions, _ = run(brain(4000) * 1000)
     assert not any(p.valid for p in predictions)
     assert all(Reason.AMPLITUDE in p.reasons for p in predictions)
+
+
+def test_an_impossible_value_does_not_ring_in_the_filters():
+    samples = brain(5000)
+    samples[2500, :3] = [3e37, -2e20, 5e9]
+    predictions, _ = run(samples, "invalidate")
+    assert all(p.reasons & Reason.AMPLITUDE and not p.valid for p in predictions if 10.01 < p.time < 14.0)
+    assert all(p.valid for p in predictions if p.time > 18.5)
