@@ -71,9 +71,9 @@ class SampleCheck:
         flags : ndarray of uint32, shape (n_samples, n_channels), or None
             Bits of :class:`service.types.Reason`; None when nothing is wrong.
         """
-        finite = np.isfinite(samples)
-        if finite.all():
-            size = np.abs(samples)
+        size = np.abs(samples)
+        possible = size < self._impossible  # no NaN is
+        if possible.all():
             # The usual case needs no more than this: no value is the one before it, so no run can be long.
             if not ((samples[0] == self._last).any() or (samples[1:] == samples[:-1]).any()):
                 self._last, self._run = samples[-1].copy(), self._no_run
@@ -82,8 +82,8 @@ class SampleCheck:
             flags = np.zeros(samples.shape, dtype=np.uint32)
         else:
             flags = np.zeros(samples.shape, dtype=np.uint32)
-            flags[~finite] = Reason.NON_FINITE.bit
-            samples = self._hold(samples, ~finite)
+            flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
+            samples = self._hold(samples, ~possible)
             size = np.abs(samples)
         equal = samples == np.concatenate([self._last[None, :], samples[:-1]])
         position = np.arange(len(samples))[:, None]
