@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -40,6 +41,7 @@ SessionID = {session}
 [log]
 level = -3
 """
+STAGES = ("receive", "condition", "decode")
 MESSAGE = json.dumps({"type": "prediction", "time": 0.0, "fill": "x" * 260})
 
 
@@ -105,7 +107,7 @@ def client(url: str, seconds: float, out: str) -> None:
     import websockets
 
     async def listen() -> None:
-        times, received, seqs = [], [], []
+        times, received, stages = [], [], []
         async with websockets.connect(url, compression=None) as connection:
             print("ready", flush=True)
             end = time.monotonic() + seconds + 6
@@ -118,9 +120,9 @@ def client(url: str, seconds: float, out: str) -> None:
                 message = json.loads(text)
                 if message["type"] == "prediction":
                     times.append(message["time"])
-                    seqs.append(message.get("seq", len(seqs)))
+                    stages.append([message.get("latency_ms", {}).get(stage, np.nan) for stage in STAGES])
                     received.append(now)
-        np.savez(out, times=times, received=received, seqs=seqs)
+        np.savez(out, times=times, received=received, stages=stages)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(listen())
@@ -132,42 +134,40 @@ def bare_server(period: float) -> None:
     import uvloop
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+
+    from service.api.server import SERVER_SETTINGS, bind_socket
 
     sys.setswitchinterval(0.0005)
     text = MESSAGE.replace("0.0", "{time:.9f}", 1)
 
-    async def socket(connection) -> None:
+    async def socket(connection: WebSocket) -> None:
         await connection.accept()
         loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+        gone = threading.Event()
 
         def produce() -> None:
             due = time.monotonic()
-            while not loop.is_closed():
+            while not gone.is_set():
                 due += period
                 time.sleep(max(0.0, due - time.monotonic()))
-                try:
+                with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
                     loop.call_soon_threadsafe(queue.put_nowait, time.monotonic())
-                except RuntimeError:
-                    return
 
         threading.Thread(target=produce, daemon=True).start()
-        while True:
-            sent = await queue.get()
-            await connection.send_text(text.replace("{time:.9f}", f"{sent:.9f}"))
+        try:
+            while True:
+                sent = await queue.get()
+                await connection.send_text(text.replace("{time:.9f}", f"{sent:.9f}"))
+        except WebSocketDisconnect:
+            gone.set()
 
     app = Starlette(routes=[WebSocketRoute("/ws", socket)])
-    config = uvicorn.Config(app, port=0, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
-    server = uvicorn.Server(config)
-
-    async def run() -> None:
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        print(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", flush=True)
-        await task
-
+    sock = bind_socket("127.0.0.1", 0)
+    print(f"http://127.0.0.1:{sock.getsockname()[1]}", flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, **SERVER_SETTINGS))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+        runner.run(server.serve(sockets=[sock]))
 
 
 def decode(model: str, period: float, seconds: float, out: str) -> None:
@@ -257,8 +257,15 @@ class Run:
         index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
         latency = (got["received"] - sent["pushed"][index]) * 1e3
         expected = (len(sent["pushed"]) - self.contract.window_samples) // self.hop + 1
-        settled = latency[int(2 / self.period) :]
-        summary = summarise(settled)
+        first = int(2 / self.period)
+        # what the service says of itself, beside the time before the pull and after the decoder
+        stages = got["stages"][first:]
+        inside = dict(zip(STAGES, stages.T, strict=True))
+        late = (sent["pushed"][index] - got["times"])[first:] * 1e3
+        inside["receive"] = inside["receive"] - late
+        inside["publish"] = latency[first:] - inside["receive"] - inside["condition"] - inside["decode"]
+        summary = summarise(latency[first:])
+        summary["stages"] = {stage: summarise(values) for stage, values in inside.items()}
         return {**summary, "received": len(latency), "expected": int(expected), "cpu_percent": cpu, "rss_mib": rss}
 
     def lsl_alone(self) -> dict:
@@ -346,7 +353,8 @@ def main() -> None:
     floor = {q: parts["LSL alone"][q] + parts["decoder alone"][q] + parts["websocket alone"][q] for q in ("p50", "p99")}
     raw = {q: parts["LSL alone"][q] + parts["websocket alone"][q] for q in ("p50", "p99")}
     print(f"{'ms':<18}{'p50':>8}{'p99':>8}{'p99.9':>8}{'max':>8}{'n':>8}")
-    for name, part in parts.items():
+    stages = {f"  {stage}": part for stage, part in parts["end to end"]["stages"].items()}
+    for name, part in {"end to end": parts["end to end"], **stages, **parts}.items():
         print(f"{name:<18}" + "".join(f"{part[q]:8.2f}" for q in ("p50", "p99", "p99.9", "max")) + f"{part['n']:8d}")
     for name, sums in (("LSL + websocket", raw), ("floor with decoder", floor)):
         print(f"{name:<18}{sums['p50']:8.2f}{sums['p99']:8.2f}")

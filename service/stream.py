@@ -27,7 +27,7 @@ from service.errors import ContractError, SourceError, StreamChangedError, Strea
 from service.inference.decoder import Decoder
 from service.pipeline import AdaptationCommand, Pipeline
 from service.sinks.hub import PredictionHub
-from service.sources.live import Connector, Presence, Source
+from service.sources.live import Connector, Presence, Source, Watch
 from service.status import (
     AdaptationStatus,
     ChannelStatus,
@@ -137,6 +137,8 @@ class Stream:
         self._pipeline: Pipeline | None = None
         self._source: Source | None = None
         self._ever_searched = False
+        self._watch: Watch | None = None
+        self._look_at = 0.0
         self._refused_uid = ""
         self._broken = Reason.NONE
         self._published_at: float | None = None
@@ -273,6 +275,7 @@ class Stream:
                 self._publish_all(worker, worker.flush(source.now()))
                 self.to_state(StreamState.LOST, str(error))
             finally:
+                self._stop_watching()
                 self._source = None
                 source.close()
         self.to_state(StreamState.STOPPED, "The service is stopping.")
@@ -378,6 +381,7 @@ class Stream:
             now = self.heartbeat = time.monotonic()
             if chunk is not None:
                 heard = now
+                self._stop_watching()
                 self._take(source, worker, chunk)
                 continue
             self._publish_all(worker, worker.flush(source.now()))
@@ -387,13 +391,26 @@ class Stream:
 
     def _look_after(self, source: Source, silent: float) -> None:
         """A silent source may have been replaced, or have vanished without a word."""
-        presence = self._connector.presence(source.info.uid)
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _READ_S
+        if self._watch is None:
+            self._watch = self._connector.watch(source.info.uid)
+        presence = self._watch.verdict()
+        if presence is not None:
+            self._stop_watching()
         if presence is Presence.REPLACED:
             msg = f"{source.info.name!r} is silent, and another outlet has its identity."
             raise StreamLostError(msg)
         if presence is Presence.ABSENT and silent > self._limits.give_up_after_s:
             msg = f"{source.info.name!r} has been silent for {silent:.0f} s and no longer answers on the network."
             raise StreamLostError(msg)
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def _take(self, source: Source, worker: Worker, chunk: Chunk) -> None:
         pulled_at = source.now()

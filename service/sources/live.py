@@ -46,6 +46,18 @@ class Source(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Finds out whether a silent source is still there, without waiting."""
+
+    def verdict(self) -> Presence | None:
+        """To be asked a few times a second; None while the answers are still coming in."""
+        ...
+
+    def close(self) -> None:
+        """Ask no more."""
+        ...
+
+
 class Connector(Protocol):
     """Finds a source, and the same one again; see :class:`service.sources.lsl_connector.LslConnector`."""
 
@@ -75,8 +87,8 @@ class Connector(Protocol):
         """Hold to this source's identity from now on."""
         ...
 
-    def presence(self, uid: str) -> Presence | None:
-        """Whether a silent source is still there; None while that is being found out."""
+    def watch(self, uid: str) -> Watch:
+        """Begin to find out whether the source with this uid is still there."""
         ...
 
     def explain(self) -> str:

@@ -33,6 +33,35 @@ _ROUND_S = 2 * RENEW_S + 0.2
 _POLL_S = 0.05
 
 
+class LslWatch:
+    """Whether an outlet is still on the network.
+
+    Parameters
+    ----------
+    xpath : str
+        The identity of the stream.
+    uid : str
+        Of the outlet that is connected.
+    """
+
+    def __init__(self, xpath: str, uid: str) -> None:
+        self._search = StreamSearch(xpath)
+        self._uid = uid
+
+    def verdict(self) -> Presence | None:
+        """What is known by now; None while the answers are still coming in."""
+        uids = {stream.info.uid for stream in self._search.results()}
+        if self._uid in uids:
+            return Presence.THERE
+        if self._search.age < _ROUND_S:
+            return None
+        return Presence.REPLACED if uids else Presence.ABSENT
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._search.close()
+
+
 class LslConnector:
     """Connects one stream of the service to its outlet, again and again.
 
@@ -46,7 +75,6 @@ class LslConnector:
         self.selector = selector
         self._known: SignalInfo | None = None
         self._others: list[FoundStream] = []
-        self._watch: StreamSearch | None = None
 
     def __str__(self) -> str:
         return describe(self._known) if self._known else str(self.selector)
@@ -136,31 +164,15 @@ class LslConnector:
         """Hold to this stream's identity from now on."""
         self._known = info
 
-    def presence(self, uid: str) -> Presence | None:
-        """Whether a silent outlet still answers, or another one has taken its identity.
-
-        Does not wait: to be asked a few times a second until it answers.
+    def watch(self, uid: str) -> LslWatch:
+        """Begin to find out whether a silent outlet still answers, or another one has taken its identity.
 
         Parameters
         ----------
         uid : str
             Of the outlet that is connected.
-
-        Returns
-        -------
-        Presence or None
-            None while the answers are still coming in.
         """
-        if self._watch is None:
-            self._watch = StreamSearch(self._identity.xpath)
-        uids = {stream.info.uid for stream in self._watch.results()}
-        if uid not in uids and self._watch.age < _ROUND_S:
-            return None
-        self._watch.close()
-        self._watch = None
-        if uid in uids:
-            return Presence.THERE
-        return Presence.REPLACED if uids else Presence.ABSENT
+        return LslWatch(self._identity.xpath, uid)
 
     def explain(self) -> str:
         """Why the last :meth:`find` found nothing, with what was there instead."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.sinks.recorder import Recorder
-from service.sources.live import Connector, Presence, Source
+from service.sources.live import Connector, Source, Watch
 from service.types import Chunk, SignalInfo
 
 
@@ -50,9 +50,9 @@ class RecordedConnector:
         """Hold to this source's identity from now on."""
         self._connector.accept(info)
 
-    def presence(self, uid: str) -> Presence | None:
-        """Whether a silent source is still there."""
-        return self._connector.presence(uid)
+    def watch(self, uid: str) -> Watch:
+        """Begin to find out whether a silent source is still there."""
+        return self._connector.watch(uid)
 
     def explain(self) -> str:
         """Why nothing is found, in a sentence."""

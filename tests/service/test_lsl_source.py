@@ -238,8 +238,9 @@ def test_presence_tells_a_silent_outlet_from_a_replaced_and_a_vanished_one():
     connector = LslConnector(Selector(name=name))
 
     def presence(uid: str) -> Presence:
-        answers = []
-        eventually(lambda: answers.append(connector.presence(uid)) or answers[-1] is not None)
+        watch, answers = connector.watch(uid), []
+        eventually(lambda: answers.append(watch.verdict()) or answers[-1] is not None)
+        watch.close()
         return answers[-1]
 
     with Cap(name, source_id=name):

@@ -26,6 +26,19 @@ class Found:
         self.info = info
 
 
+class ScriptedWatch:
+    def __init__(self, source) -> None:
+        self.source = source
+        source.watches += 1
+
+    def verdict(self):
+        self.source.asked += 1
+        return self.source.presence_answer
+
+    def close(self):
+        self.source.watches -= 1
+
+
 class Scripted:
     """A connector and its source: the test puts chunks or errors in, the stream takes them out."""
 
@@ -41,6 +54,7 @@ class Scripted:
         self.closed = 0
         self.finds = 0
         self.asked = 0
+        self.watches = 0
         self.clock_offset_s = 0.0
 
     def __str__(self) -> str:
@@ -64,9 +78,8 @@ class Scripted:
     def accept(self, info):
         self.accepted.append(info)
 
-    def presence(self, uid):
-        self.asked += 1
-        return self.presence_answer
+    def watch(self, uid):
+        return ScriptedWatch(self)
 
     def explain(self):
         return "There is nothing here."
@@ -126,7 +139,7 @@ def test_the_way_from_searching_to_live_and_stopped():
         eventually(lambda: stream.state is StreamState.SETTLING)
         assert not stream.ready
         source.feed(400)
-        eventually(lambda: stream.counters.samples == 400)
+        eventually(lambda: stream.counters.predictions == 31)
         assert stream.ready
         status = stream.status()
     assert memory.states() == ["searching", "connecting", "settling", "live", "stopped"]
@@ -206,12 +219,14 @@ def test_a_silent_source_is_stale_and_comes_back():
     source.feed(400)
     stream, memory = make_stream(connector=source, stale_after_s=0.2)
     with running(stream):
-        eventually(lambda: stream.state is StreamState.STALE)
+        source.presence_answer = None
+        eventually(lambda: stream.state is StreamState.STALE and source.watches == 1)
         assert not stream.ready
         source.feed(100)
         eventually(lambda: stream.state is StreamState.LIVE)
     assert memory.states().count("live") == 2
     assert "lost" not in memory.states()
+    assert source.watches == 0
 
 
 @pytest.mark.parametrize(
@@ -233,7 +248,7 @@ def test_a_source_that_is_only_silent_is_kept():
     source.feed(200)
     stream, memory = make_stream(connector=source, stale_after_s=0.05, give_up_after_s=0.1)
     with running(stream):
-        eventually(lambda: source.asked >= 10)
+        eventually(lambda: source.asked >= 4)
         assert stream.state is StreamState.STALE
     assert memory.states().count("stale") == 1
 
