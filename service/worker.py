@@ -10,7 +10,7 @@ instead until a window can fall due, which costs no latency and changes, bit for
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,14 @@ class Backlog:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A window to be decoded, and the milliseconds it has spent so far, per stage."""
+
+    window: Window
+    latency_ms: Mapping[str, float]
+
+
 class Worker:
     """Drives one pipeline with what a live source gives.
 
@@ -47,11 +55,12 @@ class Worker:
     Attributes
     ----------
     pipeline : Pipeline
+    decoder : Decoder
     """
 
     def __init__(self, pipeline: Pipeline, decoder: Decoder, *, max_backlog_s: float) -> None:
         self.pipeline = pipeline
-        self._decoder = decoder
+        self.decoder = decoder
         self._max_backlog_s = max_backlog_s
         self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
         self._backlog: Backlog | None = None
@@ -77,15 +86,7 @@ class Worker:
             With its stage times in milliseconds: ``receive``, the age of the window's last sample when
             its chunk was pulled, unless the clocks do not compare; ``condition``; ``decode``.
         """
-        if chunk.broken:
-            yield from self.flush(pulled_at)
-        if not self._kept and (chunk.broken or len(chunk) >= self._enough):
-            yield from self._decode(chunk, pulled_at)
-            return
-        self._kept.append(Chunk(np.array(chunk.samples), chunk.times))
-        self._n_kept += len(chunk)
-        if self._n_kept >= self._enough:
-            yield from self.flush(pulled_at)
+        yield from map(self._decode, self.gather(chunk, pulled_at))
 
     def flush(self, pulled_at: float) -> Iterator[Prediction]:
         """Condition and decode what was kept back, because nothing more comes.
@@ -99,29 +100,80 @@ class Worker:
         ------
         Prediction
         """
-        if self._kept:
-            samples = np.concatenate([part.samples for part in self._kept])
-            times = np.concatenate([part.times for part in self._kept])
-            self._kept.clear()
-            self._n_kept = 0
-            yield from self._decode(Chunk(samples, times), pulled_at)
+        yield from map(self._decode, self.gather_rest(pulled_at))
 
-    def _decode(self, chunk: Chunk, pulled_at: float) -> Iterator[Prediction]:
+    def gather(self, chunk: Chunk, pulled_at: float) -> list[Due]:
+        """Condition a chunk, once enough has come; whoever calls decodes what is due, and completes it.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            Copied when it is kept.
+        pulled_at : float
+            As in :meth:`take`.
+
+        Returns
+        -------
+        list of Due
+        """
+        due = self.gather_rest(pulled_at) if chunk.broken else []
+        if not self._kept and (chunk.broken or len(chunk) >= self._enough):
+            return due + self._condition(chunk, pulled_at)
+        self._kept.append(Chunk(np.array(chunk.samples), chunk.times))
+        self._n_kept += len(chunk)
+        if self._n_kept >= self._enough:
+            due += self.gather_rest(pulled_at)
+        return due
+
+    def gather_rest(self, pulled_at: float) -> list[Due]:
+        """Condition what was kept back; otherwise as :meth:`gather`."""
+        if not self._kept:
+            return []
+        samples = np.concatenate([part.samples for part in self._kept])
+        times = np.concatenate([part.times for part in self._kept])
+        self._kept.clear()
+        self._n_kept = 0
+        return self._condition(Chunk(samples, times), pulled_at)
+
+    def complete(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> Prediction:
+        """The prediction of a window whose logits took so long.
+
+        Parameters
+        ----------
+        due : Due
+        logits : ndarray of float32, shape (n_classes,)
+        decode_ms : float
+
+        Returns
+        -------
+        Prediction
+        """
+        return replace(self.pipeline.complete(due.window, logits), latency_ms={**due.latency_ms, "decode": decode_ms})
+
+    @property
+    def samples_awaited(self) -> int:
+        """How many more source samples it takes until a window can fall due; at least 1."""
+        return max(1, self._enough - self._n_kept)
+
+    def _decode(self, due: Due) -> Prediction:
+        begin = time.perf_counter()
+        logits = self.decoder.decode([self.pipeline.session], [due.window])[0]
+        return self.complete(due, logits, (time.perf_counter() - begin) * 1e3)
+
+    def _condition(self, chunk: Chunk, pulled_at: float) -> list[Due]:
         begin = time.perf_counter()
         windows = self._newest(self.pipeline.advance(chunk))
         self._enough = min(self.pipeline.samples_until_due, self._most_kept)
-        start = time.perf_counter()
-        condition_ms = (start - begin) * 1e3
+        self._conditioned.append(self.pipeline.conditioned())
+        condition_ms = (time.perf_counter() - begin) * 1e3
+        due = []
         for window in windows:
-            logits = self._decoder.decode([self.pipeline.session], [window])[0]
-            prediction = self.pipeline.complete(window, logits)
-            latency = {"condition": condition_ms, "decode": (time.perf_counter() - start) * 1e3}
+            latency = {"condition": condition_ms}
             age = pulled_at - window.time
             if _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]:
                 latency["receive"] = age * 1e3
-            yield replace(prediction, latency_ms=latency)
-            start = time.perf_counter()
-        self._conditioned.append(self.pipeline.conditioned())
+            due.append(Due(window, latency))
+        return due
 
     def drain_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Times and conditioned samples since the last call, as :meth:`Pipeline.conditioned` has them."""
