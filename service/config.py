@@ -156,6 +156,12 @@ class Settings(BaseSettings):
         What becomes of flat, saturated or otherwise bad channels.
     bridge_ms : float
         Gaps up to this are bridged and flagged; longer ones start afresh.
+    adapt
+        What of the decoder follows the person: the alignment alone, BatchNorm statistics too, or also weights.
+    adaptation_state : Path or None
+        Where what was learnt is kept: begun with where it exists, written at the end.
+    warm_start : Path or None
+        A recording at rest, or a kept state, to begin the alignment with.
     wait : bool
         Whether a stream that is absent at the start is waited for.
     max_backlog : float
@@ -187,6 +193,9 @@ class Settings(BaseSettings):
     rate: Annotated[float, Field(gt=0)] | None = None
     bad_channels: Literal["auto", "interpolate", "invalidate"] = "auto"
     bridge_ms: Annotated[float, Field(ge=0, le=1000)] = 40.0
+    adapt: Literal["alignment", "bn", "entropy"] = "alignment"
+    adaptation_state: Path | None = None
+    warm_start: Path | None = None
     wait: bool = True
     max_backlog: Annotated[float, Field(gt=0)] = 1.0
     stale_after: Annotated[float, Field(gt=0)] = 2.0

@@ -11,22 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
+from service.adaptation import SavedAdaptation
 from service.errors import ArgumentError, ContractError
-from service.inference.decoder import Decoder
+from service.inference.decoder import Adapt, Decoder, Learner
 from service.signal.alignment import OnlineAlignment
 from service.signal.conditioner import BadChannels, Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
-from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
+from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
 
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+
+
+class _Turn(IntEnum):
+    """What falls due at a sample, in this order."""
+
+    ALIGN = 0
+    LEARN = 1
+    DECODE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class AdaptationCommand:
     action : {"freeze", "resume", "rollback"}
     updates : int
         How many updates of the alignment a rollback takes back.
+    steps : int
+        How many steps of the decoder's own adaptation a rollback takes back.
     segment, at : int or None
         The conditioned sample after which it takes effect, so that a replay can repeat it; None is now.
     """
@@ -46,6 +58,7 @@ class AdaptationCommand:
     updates: int = 0
     segment: int | None = None
     at: int | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,10 @@ class PipelineOptions:
         ``off`` leaves the signal unaligned, to see what alignment is worth.
     commands : tuple of AdaptationCommand
         Commands of a recorded session, each with the sample after which it took effect.
+    adapt : {"alignment", "bn", "entropy"}
+        What of the decoder follows the person; must be what the decoder was made for.
+    state : str or None
+        What an earlier session learnt, :meth:`SavedAdaptation.to_text`; the pipeline begins with it.
     """
 
     channels: tuple[str, ...] | None = None
@@ -81,6 +98,8 @@ class PipelineOptions:
     bad_channels: BadChannels = "auto"
     alignment: Literal["online", "off"] = "online"
     commands: tuple[AdaptationCommand, ...] = ()
+    adapt: Adapt = "alignment"
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +125,14 @@ class Pipeline:
     Raises
     ------
     ContractError
-        The signal cannot meet the contract.
+        The signal cannot meet the contract, or the state to begin with is of another signal or model.
+    ArgumentError
+        The decoder does not adapt as the options say.
 
     Attributes
     ----------
+    learner : Learner or None
+        The decoder's session, where it learns.
     samples : int
         Source samples taken so far.
     gaps : int
@@ -131,6 +154,11 @@ class Pipeline:
         self.info = info
         self.decoder = decoder
         self.session = decoder.session()
+        self.learner: Learner | None = self.session if isinstance(self.session, Learner) else None
+        adapts = self.learner.kind if self.learner else "alignment"
+        if adapts != options.adapt:
+            msg = f"The options ask for adaptation {options.adapt!r}, but the decoder was made for {adapts!r}."
+            raise ArgumentError(msg)
         self.montage = resolve_montage(contract, info, options.channels, options.unit)
         self.hop_samples = options.hop_samples or contract.hop_samples
         self.samples = 0
@@ -155,6 +183,8 @@ class Pipeline:
         self._commands = list(options.commands)
         self._rate_was_off = False
         self._fresh: list[Conditioned] = []
+        if options.state is not None:
+            self._restore(SavedAdaptation.from_text(options.state))
 
     @property
     def resampler_delay_seconds(self) -> float:
@@ -255,18 +285,38 @@ class Pipeline:
         Raises
         ------
         ArgumentError
-            The contract asks for no online alignment, so there is nothing to command.
+            Neither the contract asks for online alignment nor does the decoder learn; there is nothing to command.
         """
-        if not self.alignment:
+        if not self.alignment and not self.learner:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)
         data: dict[str, Any] = {"action": command.action, "segment": self._segment, "at": self._buffer.count}
-        if command.action == "rollback":
-            data["updates"] = self.alignment.rollback(command.updates)
-        else:
-            self.alignment.frozen = command.action == "freeze"
-        data["drift"] = self.alignment.drift
+        freeze = command.action == "freeze"
+        if self.alignment:
+            if command.action == "rollback":
+                data["updates"] = self.alignment.rollback(command.updates)
+            else:
+                self.alignment.frozen = freeze
+            data["drift"] = self.alignment.drift
+        if self.learner:
+            if command.action == "rollback":
+                data["steps"] = self.learner.rollback(command.steps)
+            else:
+                self.learner.frozen = freeze
+            data["decoder_drift"] = self.learner.drift
         self._events.append(PipelineEvent("adaptation", f"Adaptation: {command.action}.", data))
+
+    def saved_adaptation(self) -> SavedAdaptation:
+        """What was learnt so far, to begin another session with."""
+        state = self.alignment.state if self.alignment and self.alignment.state.weight else None
+        return SavedAdaptation.of(self.contract, state, self.learner.save() if self.learner else {})
+
+    def _restore(self, saved: SavedAdaptation) -> None:
+        saved.check(self.contract)
+        if self.alignment and saved.alignment:
+            self.alignment.restore(saved.warm_start(self.contract))
+        if self.learner and saved.network:
+            self.learner.restore(saved.network)
 
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""
@@ -310,23 +360,34 @@ class Pipeline:
                 self.adapt(command)
 
     def _due(self, before: int, now: int) -> list[Window]:
-        """Alignment updates and windows whose last sample is among the new ones, in the samples' order."""
-        window, hop, update = self.contract.window_samples, self.hop_samples, self._update_samples
+        """Windows whose last sample is among the new ones; in the samples' order with what is learnt between them."""
+        window, hop = self.contract.window_samples, self.hop_samples
         first = max(window, window + -(-(before + 1 - window) // hop) * hop)
-        ends = range(first, now + 1, hop)
-        if not self.alignment:
-            return [self._window(end) for end in ends]
+        turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
+        if self.alignment:
+            update = self._update_samples
+            turns += [(at, _Turn.ALIGN) for at in range((before // update + 1) * update, now + 1, update)]
+        if self.learner:
+            step = self.learner.step_samples
+            turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
         windows: list[Window] = []
-        updates = range((before // update + 1) * update, now + 1, update)
-        for at, is_window in sorted([(at, False) for at in updates] + [(end, True) for end in ends]):
-            if is_window:
-                windows.append(self._window(at))
-            else:
-                good = (self._buffer.flags(at - update, at) & self._unlearnable) == 0
-                self.alignment.update(self._buffer.samples(at - update, at)[good])
+        for at, turn in sorted(turns):
+            if turn is _Turn.DECODE:
+                windows.append(self._window(at, self._seq))
+                self._seq += 1
+            elif turn is _Turn.LEARN:
+                self._learn(self._window(at, self._seq))
+            elif self.alignment:
+                good = (self._buffer.flags(at - self._update_samples, at) & self._unlearnable) == 0
+                self.alignment.update(self._buffer.samples(at - self._update_samples, at)[good])
         return windows
 
-    def _window(self, end: int) -> Window:
+    def _learn(self, window: Window) -> None:
+        """Let the decoder learn, from a window that nothing is wrong with."""
+        if self.learner and not window.reasons & ~HARMLESS:
+            self.learner.learn(window)
+
+    def _window(self, end: int, seq: int) -> Window:
         start = end - self.contract.window_samples
         reasons = Reason(int(np.bitwise_or.reduce(self._buffer.flags(start, end))))
         matrix, version = self._identity, 0
@@ -334,9 +395,8 @@ class Pipeline:
             matrix, version = self.alignment.matrix, self.alignment.version
             if not self.alignment.ready:
                 reasons |= Reason.ALIGNING
-        self._seq += 1
         return Window(
-            seq=self._seq - 1,
+            seq=seq,
             time=float(self._buffer.times(end - 1, end)[0]),
             samples=self._buffer.samples(start, end),
             alignment=matrix,
@@ -344,6 +404,7 @@ class Pipeline:
             segment=self._segment,
             end=end,
             reasons=reasons,
+            learnt=self.learner.learnt if self.learner else None,
         )
 
     def _note(self, part: Conditioned) -> None:

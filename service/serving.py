@@ -29,8 +29,11 @@ from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, bind_socket, is_loopback
 from service.config import Settings, StreamSpec
 from service.errors import MindwireError, UsageError
+from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
 from service.pipeline import Pipeline, PipelineOptions
+from service.runner import Runner, SharedDecoder
+from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
 from service.sinks.lsl import LslSink
 from service.sinks.recorder import Recorder
@@ -43,12 +46,15 @@ from service.stream import Stream, StreamLimits
 from service.supervisor import Supervisor
 from service.types import SignalInfo
 from service.verify import run_details
+from service.warm_start import beginning
 
 log = logging.getLogger(__name__)
 
 # A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
 SWITCH_INTERVAL_S = 0.0005
 STOP_STREAMS_S = 1.2
+# Up to so many streams each has a thread of its own, which answers fastest; more are driven together.
+OWN_THREADS = 4
 CLOSE_CLIENTS_S = 0.5
 _SURVEY_S = 1.0
 
@@ -145,6 +151,7 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
     """
     bundles: dict[Path, Bundle] = {}
     streams: dict[str, Stream] = {}
+    together = _Together(settings) if len(settings.stream) > OWN_THREADS else None
     for spec in settings.stream:
         path = spec.model or settings.model
         if path is None:
@@ -152,13 +159,35 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
             raise UsageError(msg)
         if path not in bundles:
             bundles[path] = load_bundle(path)
-        streams[spec.id] = _build_stream(settings, spec, bundles[path], instance)
+        streams[spec.id] = _build_stream(settings, spec, bundles[path], instance, together)
     return streams
 
 
-def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance: str) -> Stream:
-    # A decoder's buffers belong to one thread, so each stream has its own.
-    decoder = load_decoder(bundle, settings.engine, settings.device)
+class _Together:
+    """What many streams share: the thread that drives them, and one decoder per bundle."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.runner = Runner()
+        self._settings = settings
+        self._decoders: dict[Path, Decoder] = {}
+
+    def decoder(self, bundle: Bundle) -> Decoder:
+        if self._settings.adapt != "alignment":  # what one person's decoder learns is not for another's
+            return _load(self._settings, bundle)
+        if bundle.path not in self._decoders:
+            self._decoders[bundle.path] = SharedDecoder(_load(self._settings, bundle))
+        return self._decoders[bundle.path]
+
+
+def _load(settings: Settings, bundle: Bundle) -> Decoder:
+    return load_decoder(bundle, settings.engine, settings.device, adapt=settings.adapt)
+
+
+def _build_stream(
+    settings: Settings, spec: StreamSpec, bundle: Bundle, instance: str, together: _Together | None
+) -> Stream:
+    # A decoder's buffers belong to one thread, so each stream that has a thread has its own.
+    decoder = together.decoder(bundle) if together else _load(settings, bundle)
     model = ModelStatus(
         name=bundle.name,
         sha256=bundle.sha256,
@@ -176,7 +205,13 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
         sfreq=settings.rate,
         bad_channels=settings.bad_channels,
         bridge_seconds=settings.bridge_ms / 1e3,
+        adapt=settings.adapt,
     )
+    kept = _kept_state(settings, spec)
+    saved = beginning(bundle, decoder, options, kept, settings.warm_start)
+    if saved is not None:
+        options = replace(options, state=saved.to_text())
+        log.info("%s: begins with what was learnt before", spec.id)
     hop = options.hop_samples or contract.hop_samples
 
     def make_pipeline(info: SignalInfo) -> Pipeline:
@@ -208,10 +243,22 @@ def _build_stream(settings: Settings, spec: StreamSpec, bundle: Bundle, instance
             max_backlog_s=settings.max_backlog,
             stale_after_s=settings.stale_after,
         ),
+        adapts=settings.adapt != "alignment",
+        runner=together.runner if together else None,
     )
+    if kept is not None:
+        stream.add_sink(AdaptationKeeper(kept, stream.saved_adaptation))
     if recorder is not None:
         recorder.attach(stream.emit)
     return stream
+
+
+def _kept_state(settings: Settings, spec: StreamSpec) -> Path | None:
+    """Where a stream's state is kept: the file named, or one beside it for each of several streams."""
+    path = settings.adaptation_state
+    if path is None or len(settings.stream) == 1:
+        return path
+    return path.with_name(f"{path.stem}-{spec.id}{path.suffix}")
 
 
 def _selector(spec: StreamSpec) -> Selector:

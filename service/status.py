@@ -112,6 +112,19 @@ class AdaptationStatus(BaseModel):
     drift: float
 
 
+class DecoderAdaptationStatus(BaseModel):
+    """Where a decoder stands that learns from the signal.
+
+    ``drift`` is the symmetric Kullback-Leibler divergence of its BatchNorms' statistics from the bundle's, mean
+    over features.
+    """
+
+    kind: Literal["bn", "entropy"]
+    frozen: bool
+    steps: int
+    drift: float
+
+
 class StreamStatus(BaseModel):
     """Everything ``/v1/streams/{stream}`` says."""
 
@@ -136,6 +149,7 @@ class StreamStatus(BaseModel):
     last_prediction_age_s: float | None = None
     latency_ms: dict[str, float] = {}
     adaptation: AdaptationStatus | None = None
+    decoder_adaptation: DecoderAdaptationStatus | None = None
     quality: list[ChannelStatus] = []
 
 

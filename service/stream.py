@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from statistics import median
 from typing import Any
@@ -23,15 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
+from service.adaptation import SavedAdaptation
 from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
-from service.inference.decoder import Decoder
+from service.inference.decoder import Decoder, Learner
 from service.pipeline import AdaptationCommand, Pipeline
+from service.runner import Arrived, Runner
 from service.sinks.hub import PredictionHub
 from service.sources.live import Connector, Presence, Source, Watch
 from service.status import (
     AdaptationStatus,
     ChannelStatus,
     Counters,
+    DecoderAdaptationStatus,
     Event,
     ModelStatus,
     Sink,
@@ -40,7 +44,7 @@ from service.status import (
     StreamStatus,
 )
 from service.types import Chunk, Prediction, Reason, SignalInfo
-from service.worker import Worker
+from service.worker import Due, Worker
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,10 @@ class Stream:
     sinks : sequence of Sink
         Further sinks.
     limits : StreamLimits
+    adapts : bool
+        Whether the decoder itself learns from the signal.
+    runner : Runner or None
+        Drives the connected stream together with others; without one it drives itself.
 
     Attributes
     ----------
@@ -118,6 +126,8 @@ class Stream:
         hub: PredictionHub,
         sinks: Sequence[Sink] = (),
         limits: StreamLimits | None = None,
+        adapts: bool = False,
+        runner: Runner | None = None,
     ) -> None:
         self.name = name
         self.hub = hub
@@ -129,8 +139,11 @@ class Stream:
         self._decoder = decoder
         self._make_pipeline = make_pipeline
         self._hop_samples = hop_samples
+        self._adapts = adapts
         self._limits = limits or StreamLimits()
         self._sinks: tuple[Sink, ...] = (hub, *sinks)
+        self._runner = runner
+        self._heard = self.heartbeat
         self._stop = threading.Event()
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
@@ -213,6 +226,7 @@ class Stream:
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),
             adaptation=_adaptation_status(pipeline) if pipeline else None,
+            decoder_adaptation=_decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
             quality=[ChannelStatus(**asdict(c)) for c in pipeline.channel_quality()] if source and pipeline else [],
             latency_ms={s: median(latency[s] for latency in latencies if s in latency) for s in sorted(stages)},
         )
@@ -225,7 +239,7 @@ class Stream:
         ContractError
             The model aligns nothing online, or no signal is there yet.
         """
-        if not isinstance(self.contract.normalisation, Alignment):
+        if not isinstance(self.contract.normalisation, Alignment) and not self._adapts:
             msg = (
                 f"The model of stream {self.name!r} aligns nothing online; there is no adaptation to {command.action}."
             )
@@ -234,6 +248,10 @@ class Stream:
             msg = f"Stream {self.name!r} has seen no signal yet; there is no adaptation to {command.action}."
             raise ContractError(msg)
         self._commands.put(command)
+
+    def saved_adaptation(self) -> SavedAdaptation | None:
+        """What was learnt of the person; None before any signal. To be asked when the loop has ended."""
+        return self._pipeline.saved_adaptation() if self._pipeline else None
 
     def stop(self) -> None:
         """Let the loop end at its next turn."""
@@ -375,19 +393,40 @@ class Stream:
         self._stop.wait(_RETRY_S)
 
     def _decode_until_lost(self, source: Source, worker: Worker) -> None:
-        heard = time.monotonic()
+        self._heard = time.monotonic()
+        if self._runner is not None:
+            self._runner.drive(_Driven(self, worker, partial(self._look, source, worker), self._publish, self._settle))
+            return
         while not self._stop.is_set():
-            chunk = source.read(_READ_S)
-            now = self.heartbeat = time.monotonic()
-            if chunk is not None:
-                heard = now
-                self._stop_watching()
-                self._take(source, worker, chunk)
+            chunk = self._read(source, worker, _READ_S)
+            if chunk is None:
+                self._publish_all(worker, worker.flush(source.now()))
+                self._watch_silence(source)
                 continue
-            self._publish_all(worker, worker.flush(source.now()))
-            if now - heard >= self._limits.stale_after_s:
-                self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but sends no samples.")
-                self._look_after(source, now - heard)
+            before = self.counters.predictions
+            self._publish_all(worker, worker.take(chunk, source.now()))
+            if self.counters.predictions == before:
+                self._fill()
+
+    def _look(self, source: Source, worker: Worker) -> Arrived | None:
+        """What the loop does up to decoding, for a runner that decodes."""
+        chunk = self._read(source, worker, 0.0)
+        now = source.now()
+        if chunk is not None:
+            due = worker.gather(chunk, now)
+            if not due:
+                self._fill()
+            return Arrived(due, now - float(chunk.times[-1]), worker.samples_awaited / source.info.sfreq)
+        if self.heartbeat - self._heard < _READ_S:
+            return None
+        self._watch_silence(source)
+        return Arrived(worker.gather_rest(now), None, 0.0)
+
+    def _watch_silence(self, source: Source) -> None:
+        silent = self.heartbeat - self._heard
+        if silent >= self._limits.stale_after_s:
+            self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but sends no samples.")
+            self._look_after(source, silent)
 
     def _look_after(self, source: Source, silent: float) -> None:
         """A silent source may have been replaced, or have vanished without a word."""
@@ -412,22 +451,28 @@ class Stream:
             self._watch.close()
             self._watch = None
 
-    def _take(self, source: Source, worker: Worker, chunk: Chunk) -> None:
-        pulled_at = source.now()
+    def _read(self, source: Source, worker: Worker, timeout: float) -> Chunk | None:
+        chunk = source.read(timeout)
+        self.heartbeat = time.monotonic()
+        if chunk is None:
+            return None
+        self._heard = self.heartbeat
+        self._stop_watching()
         while not self._commands.empty():
             worker.pipeline.adapt(self._commands.get())
         if self._broken:
             chunk = replace(chunk, broken=chunk.broken | self._broken)
             self._broken = Reason.NONE
         self.counters.samples += len(chunk)
-        before = self.counters.predictions
-        self._publish_all(worker, worker.take(chunk, pulled_at))
-        if self.counters.predictions == before:
-            self._fill()
+        return chunk
 
     def _publish_all(self, worker: Worker, predictions: Iterator[Prediction]) -> None:
         for prediction in predictions:
             self._publish(prediction)
+        self._settle(worker)
+
+    def _settle(self, worker: Worker) -> None:
+        """Tell what happened beside predictions."""
         backlog = worker.drain_backlog()
         if backlog:
             self.counters.skipped += backlog.windows
@@ -476,6 +521,36 @@ class Stream:
             self.to_state(StreamState.SETTLING, reason)
 
 
+class _Driven:
+    """A connected stream for a runner; see :class:`service.runner.Member`."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        worker: Worker,
+        look: Callable[[], Arrived | None],
+        publish: Callable[[Prediction], None],
+        settle: Callable[[Worker], None],
+    ) -> None:
+        self.decoder = worker.decoder
+        self.session = worker.pipeline.session
+        self.look = look
+        self._stream = stream
+        self._worker = worker
+        self._publish = publish
+        self._settle = settle
+
+    @property
+    def stopping(self) -> bool:
+        return self._stream.stopping
+
+    def publish(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> None:
+        self._publish(self._worker.complete(due, logits, decode_ms))
+
+    def settle(self) -> None:
+        self._settle(self._worker)
+
+
 def _source_status(info: SignalInfo) -> SourceStatus:
     units = set(info.units or ())
     return SourceStatus(
@@ -488,6 +563,12 @@ def _source_status(info: SignalInfo) -> SourceStatus:
         n_channels=info.n_channels,
         labels=list(info.labels) if info.labels is not None else None,
         unit=units.pop() if len(units) == 1 else None,
+    )
+
+
+def _decoder_status(learner: Learner) -> DecoderAdaptationStatus:
+    return DecoderAdaptationStatus.model_validate(
+        {"kind": learner.kind, "frozen": learner.frozen, "steps": learner.steps, "drift": learner.drift}
     )
 
 

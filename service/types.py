@@ -47,6 +47,8 @@ class Reason(IntFlag):
 
 # These mark a window without making it invalid: the user is told, the prediction stands.
 SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.RATE | Reason.INTERPOLATED | Reason.TIMING
+# These say something of the time stamps and nothing of the signal, so a decoder may learn from it.
+HARMLESS = Reason.RATE | Reason.TIMING
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class Window:
     end : int
         Conditioned samples in this segment up to and including the window's last.
     reasons : Reason
+    learnt : object
+        What the decoder's session had learnt by this window; None for a decoder that learns nothing.
     """
 
     seq: int
@@ -144,6 +148,7 @@ class Window:
     segment: int
     end: int
     reasons: Reason
+    learnt: Any = None
 
     @property
     def valid(self) -> bool:

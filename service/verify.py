@@ -152,7 +152,11 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     first = begun[0]["data"]
     commands = tuple(
         AdaptationCommand(
-            event["data"]["action"], event["data"].get("updates", 0), event["data"]["segment"], event["data"]["at"]
+            event["data"]["action"],
+            event["data"].get("updates", 0),
+            event["data"]["segment"],
+            event["data"]["at"],
+            event["data"].get("steps", 0),
         )
         for event in events
         if event["kind"] == "adaptation"

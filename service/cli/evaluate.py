@@ -53,6 +53,10 @@ def evaluate(
     bridge_ms: Annotated[
         float, typer.Option(min=0.0, help="Gaps up to this many milliseconds are bridged and flagged.")
     ] = 40.0,
+    adapt: Annotated[
+        Literal["alignment", "bn", "entropy"],
+        typer.Option(help="What follows the person, as for serve: bn and entropy run the network in PyTorch."),
+    ] = "alignment",
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
 ) -> None:
@@ -90,9 +94,10 @@ def evaluate(
             sfreq=rate,
             bad_channels=bad_channels,
             bridge_seconds=bridge_ms / 1e3,
+            adapt=adapt,
         ),
     )
-    decoder = load_decoder(bundle, engine=engine, device=device)
+    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt)
     with progress_bar("Evaluating") as progress:
         runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress)
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,7 @@ from service.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
+    from service.inference.decoder import Decoder
     from service.pipeline import PipelineOptions
     from service.sources.recording import Recording, Selector
 
@@ -48,6 +50,16 @@ def replay(
     bridge_ms: Annotated[
         float, typer.Option(min=0.0, help="Gaps up to this many milliseconds are bridged and flagged.")
     ] = 40.0,
+    adapt: Annotated[
+        Literal["alignment", "bn", "entropy"],
+        typer.Option(help="What follows the person, as for serve: bn and entropy run the network in PyTorch."),
+    ] = "alignment",
+    adaptation_state: Annotated[
+        Path | None, typer.Option(help="What an earlier session learnt, to begin with; only read.")
+    ] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="Recording at rest, or kept state, to begin the alignment with.")
+    ] = None,
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
     lsl: Annotated[
@@ -82,7 +94,9 @@ def replay(
 
     from models.bundle import load_bundle
     from models.zoo import zoo_bundle_path
+    from service.inference.load import load_decoder
     from service.pipeline import PipelineOptions
+    from service.warm_start import beginning
 
     labels = tuple(label.strip() for label in channels.split(",")) if channels else None
     options = PipelineOptions(
@@ -92,10 +106,18 @@ def replay(
         sfreq=rate,
         bad_channels=bad_channels,
         bridge_seconds=bridge_ms / 1e3,
+        adapt=adapt,
     )
     recording = open_recording(file)
     bundle = load_bundle(model or zoo_bundle_path())
-    _decode(recording, selector, bundle, options, pace=pace, out=out, engine=engine, device=device)
+    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt)
+    if adaptation_state is not None and not adaptation_state.exists():
+        msg = f"{adaptation_state}: there is no such file; check the path after --adaptation-state."
+        raise UsageError(msg)
+    saved = beginning(bundle, decoder, options, adaptation_state, warm_start)
+    if saved is not None:
+        options = replace(options, state=saved.to_text())
+    _decode(recording, selector, bundle, decoder, options, pace=pace, out=out)
 
 
 def _parse_speed(text: str | None) -> float | None:
@@ -124,12 +146,11 @@ def _decode(
     recording: Recording,
     selector: Selector | None,
     bundle: Bundle,
+    decoder: Decoder,
     options: PipelineOptions,
     *,
     pace: float | None,
     out: Path | None,
-    engine: Literal["auto", "onnxruntime", "torch"],
-    device: Literal["auto", "cpu", "cuda"],
 ) -> None:
     """Run the recording through the model and report."""
     from collections import deque
@@ -137,7 +158,6 @@ def _decode(
     from rich.console import Console
     from rich.progress import Progress
 
-    from service.inference.load import load_decoder
     from service.replay import Replay, write_csv
 
     to_stdout = out is not None and str(out) == "-"
@@ -149,7 +169,7 @@ def _decode(
         replay = Replay(
             signal,
             bundle.contract,
-            load_decoder(bundle, engine=engine, device=device),
+            decoder,
             options,
             speed=pace,
             on_samples=lambda done: bar.update(task, completed=done),

@@ -40,6 +40,19 @@ def serve(
     bridge_ms: Annotated[
         float | None, typer.Option(help="Gaps up to this many milliseconds are bridged and flagged; 40 unless given.")
     ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            help="What follows the person: alignment (alone, unless given), bn (BatchNorm statistics too) or entropy "
+            "(its weights too). The last two run the network in PyTorch."
+        ),
+    ] = None,
+    adaptation_state: Annotated[
+        Path | None, typer.Option(help="File that keeps what was learnt: begun with if there, written at the end.")
+    ] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="Recording at rest, or kept state, to begin the alignment with.")
+    ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for a stream that is not there yet, or refuse.")
     ] = None,
@@ -78,6 +91,9 @@ def serve(
         "rate": rate,
         "bad_channels": bad_channels,
         "bridge_ms": bridge_ms,
+        "adapt": adapt,
+        "adaptation_state": adaptation_state,
+        "warm_start": warm_start,
         "wait": wait,
         "max_backlog": max_backlog,
         "stale_after": stale_after,

@@ -34,7 +34,7 @@ def verify(
     opened = open_recording(recording)
     run = recorded_run(opened, stream)
     bundle = load_bundle(model or zoo_bundle_path())
-    decoder = load_decoder(bundle, engine=engine, device=device)
+    decoder = load_decoder(bundle, engine=engine, device=device, adapt=run.options.adapt)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Verifying", total=opened.source(run.signal_id).n_samples)

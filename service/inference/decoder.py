@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,73 @@ from service.types import Window
 # Batches above this lose speed per window: they leave the cache.
 MAX_BATCH = 8
 
+# What of a running decoder follows the person: the alignment alone, where the contract asks for one; the
+# statistics of BatchNorm too; or also its weights, towards decisions of less entropy.
+Adapt = Literal["alignment", "bn", "entropy"]
+
 
 class StatelessSession:
     """The session of a decoder that keeps nothing between two windows of a stream."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A session that learns from the signal it decodes, without labels.
+
+    The pipeline gives it every good window whose ``end`` is a multiple of :attr:`step_samples`, whether or not
+    the windows between are decoded, and writes on each window what was learnt by then
+    (:attr:`service.types.Window.learnt`). So the predictions depend on the samples alone.
+
+    Attributes
+    ----------
+    kind : str
+        ``bn`` or ``entropy``.
+    step_samples : int
+        Conditioned samples from one window to learn from to the next.
+    frozen : bool
+        While true, nothing is learnt.
+    """
+
+    kind: Adapt
+    step_samples: int
+    frozen: bool
+
+    @property
+    def learnt(self) -> Any:
+        """What was learnt so far; immutable."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the start, less those taken back."""
+        ...
+
+    @property
+    def drift(self) -> float:
+        """How far the statistics are from the bundle's: symmetric Kullback-Leibler divergence, mean over features."""
+        ...
+
+    def learn(self, window: Window) -> None:
+        """Learn from a good window; does nothing while frozen."""
+        ...
+
+    def rollback(self, steps: int) -> int:
+        """Take back the last steps; returns how many were."""
+        ...
+
+    def save(self) -> Mapping[str, NDArray[Any]]:
+        """What was learnt, as named arrays that :meth:`restore` takes."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was saved.
+
+        Raises
+        ------
+        ContractError
+            It was saved of another network.
+        """
+        ...
 
 
 class Decoder(Protocol):

@@ -6,13 +6,15 @@ from typing import Literal
 
 from models.bundle import Bundle
 from service.errors import BundleError, MissingExtraError, UsageError
-from service.inference.decoder import Decoder
+from service.inference.decoder import Adapt, Decoder
 
 Engine = Literal["auto", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def load_decoder(bundle: Bundle, engine: Engine = "auto", device: Device = "auto") -> Decoder:
+def load_decoder(
+    bundle: Bundle, engine: Engine = "auto", device: Device = "auto", *, adapt: Adapt = "alignment"
+) -> Decoder:
     """A decoder for a bundle: ONNX Runtime where it can run the graph, else PyTorch.
 
     Parameters
@@ -20,7 +22,9 @@ def load_decoder(bundle: Bundle, engine: Engine = "auto", device: Device = "auto
     bundle : Bundle
     engine : {"auto", "onnxruntime", "torch"}
     device : {"auto", "cpu", "cuda"}
-        ``auto`` takes CUDA where the engine has it, else the CPU.
+        ``auto`` takes CUDA where the engine has it and the bundle cannot stream, else the CPU.
+    adapt : {"alignment", "bn", "entropy"}
+        ``bn`` and ``entropy`` let the network itself follow the person, which takes PyTorch on the CPU.
 
     Returns
     -------
@@ -30,7 +34,7 @@ def load_decoder(bundle: Bundle, engine: Engine = "auto", device: Device = "auto
     Raises
     ------
     UsageError
-        Engine or device are unknown, or the device is not there.
+        Engine or device are unknown, or the device is not there, or the decoder cannot adapt so.
     BundleError
         ONNX Runtime was demanded and does not accept the graph.
     MissingExtraError
@@ -42,6 +46,8 @@ def load_decoder(bundle: Bundle, engine: Engine = "auto", device: Device = "auto
     if device not in {"auto", "cpu", "cuda"}:
         msg = f"Device {device!r} is unknown; known are auto, cpu and cuda."
         raise UsageError(msg)
+    if adapt != "alignment":
+        return _adaptive(bundle, engine, device, adapt)
     if engine == "torch":
         return _torch(bundle, device, "asked for")
     try:
@@ -64,10 +70,19 @@ def _onnx(bundle: Bundle, device: Device, why: str) -> Decoder:
     if device == "cuda" and not present:
         msg = "This ONNX Runtime has no CUDA; install onnxruntime-gpu, or choose --device cpu."
         raise UsageError(msg)
-    chosen = "cuda" if present and device != "cpu" else "cpu"
+    streams = device != "cuda" and bundle.streaming is not None
+    chosen = "cuda" if present and device != "cpu" and not streams else "cpu"
     if chosen == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
-    return OnnxDecoder(bundle, chosen, f"{why}; {_device_reason(device, present=present)}")
+    where = _device_reason(device, present=present)
+    if not streams or bundle.streaming is None:
+        kind = "whole windows on CUDA" if bundle.streaming else "whole windows, the bundle has no streaming graphs"
+        return OnnxDecoder(bundle, chosen, f"{why}; {kind}; {where}")
+    from service.inference.streaming import StreamingDecoder
+
+    # A streaming step on the CPU takes less time than starting anything on a GPU.
+    whole = OnnxDecoder(bundle, "cpu", why)
+    return StreamingDecoder(bundle, bundle.streaming, whole, f"{why}; streaming, each sample computed once; {where}")
 
 
 def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:
@@ -84,6 +99,20 @@ def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:
         raise UsageError(msg)
     chosen = "cuda" if present and device != "cpu" else "cpu"
     return TorchDecoder(bundle, chosen, f"{why}; {_device_reason(device, present=present)}")
+
+
+def _adaptive(bundle: Bundle, engine: Engine, device: Device, adapt: Literal["bn", "entropy"]) -> Decoder:
+    if engine == "onnxruntime" or device == "cuda":
+        msg = f"--adapt {adapt} changes the network while it decodes, which takes --engine torch and --device cpu."
+        raise UsageError(msg)
+    try:
+        import torch  # noqa: F401 - to tell its absence from any other failure
+    except ImportError as error:
+        msg = f"--adapt {adapt} takes PyTorch, which is not installed; install it with: pip install 'mindwire[torch]'."
+        raise MissingExtraError(msg) from error
+    from service.inference.adaptive import AdaptiveDecoder
+
+    return AdaptiveDecoder(bundle, adapt, f"--adapt {adapt} takes PyTorch on the CPU")
 
 
 def _device_reason(device: Device, *, present: bool) -> str:

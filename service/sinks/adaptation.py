@@ -1,0 +1,53 @@
+"""Keeps what a stream has learnt of a person, for the next session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.adaptation import SavedAdaptation
+from service.status import Event
+from service.types import Prediction
+
+log = logging.getLogger(__name__)
+
+
+class AdaptationKeeper:
+    """Writes a stream's state when the stream has ended.
+
+    Parameters
+    ----------
+    path : Path
+    learnt : callable
+        Gives the state, or None before any signal.
+    """
+
+    def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
+        self._path = path
+        self._learnt = learnt
+
+    def publish(self, prediction: Prediction) -> None:
+        """Predictions are not kept."""
+
+    def event(self, event: Event) -> None:
+        """Events are not kept."""
+
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
+        """The signal is not kept."""
+
+    def close(self) -> None:
+        """Write the file, unless nothing was learnt; a failure is logged."""
+        saved = self._learnt()
+        if saved is None or (saved.alignment is None and not saved.network):
+            log.info("Nothing was learnt of the person; %s is left as it was.", self._path)
+            return
+        try:
+            saved.write(self._path)
+        except OSError as error:
+            log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400 - a full disk is no bug
+        else:
+            log.info("What was learnt of the person is kept in %s.", self._path)
