@@ -44,6 +44,8 @@ class Case:
     diary: Diary = field(default_factory=Diary)
     recovery: float | None = None
     failure: BaseException | None = None
+    notes: list = field(default_factory=list)
+    others: list[Cap] = field(default_factory=list)
     # what each prediction is judged by: the cap and the shift of its clock that hold from a prediction on
     eras: list[tuple[int, Cap, float]] = field(default_factory=list)
 
@@ -80,7 +82,8 @@ class Case:
             if thread.ident:
                 thread.join(20)
             self.stream.close()
-            self.cap.kill()
+            for cap in (self.cap, *self.others):
+                cap.kill()
 
     # --- waiting -------------------------------------------------------------------------------------------------
 

