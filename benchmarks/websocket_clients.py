@@ -154,7 +154,7 @@ class Usage:
         return {
             "cpu_percent": 100 * busy,
             "memory_mib": self._process.memory_info().rss / 2**20,
-            "dropped": self._source.hub.dropped + self._source.hub.inbox_dropped,
+            "dropped": self._source.hub.dropped,
             "publish_ms_p99": 1e3 * float(np.quantile(self._source.took, 0.99)),
             "thread_late_ms_p50": 1e3 * float(np.quantile(self._source.late, 0.5)),
             "thread_late_ms_p99": 1e3 * float(np.quantile(self._source.late, 0.99)),

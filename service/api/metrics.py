@@ -104,7 +104,7 @@ def _hubs(seen: _Seen) -> Iterator[Metric]:
         clients.add_metric([status.name, "predictions"], hub.n_clients)
         clients.add_metric([status.name, "signal"], hub.n_viewers)
         sent.add_metric([status.name], hub.sent)
-        dropped.add_metric([status.name], hub.dropped + hub.inbox_dropped)
+        dropped.add_metric([status.name], hub.dropped)
         for stage, histogram in hub.latency.items():
             total = 0
             buckets = []

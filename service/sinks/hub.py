@@ -95,12 +95,12 @@ class PredictionHub:
         self.stream = stream
         self.latency: dict[str, LatencyHistogram] = {}
         self.encoding_failures = 0
-        self.inbox_dropped = 0
         self._contract = contract
         self._capacity = capacity
         self._to_unix = to_unix
         self._lock = threading.Lock()
         self._inbox: deque[Prediction | Event | bytes] = deque()
+        self._missed = 0
         self._woken = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -183,20 +183,19 @@ class PredictionHub:
             if self._loop is None:
                 return
             if len(self._inbox) >= self._capacity:
-                self._forget_one()
+                self._jump()
             self._inbox.append(item)
             asleep, self._woken = not self._woken, True
         if asleep:
             self._wake(self._fan_out)
 
-    def _forget_one(self) -> None:
-        """Make room in the inbox; only a stalled event loop makes this necessary."""
-        self.inbox_dropped += 1
-        for index, item in enumerate(self._inbox):
-            if not isinstance(item, Event):
-                del self._inbox[index]
-                return
-        self._inbox.popleft()
+    def _jump(self) -> None:
+        """Make room in the inbox, for the present; only an event loop that stalls makes this necessary."""
+        kept = [item for item in self._inbox if isinstance(item, Event)]
+        if len(kept) == len(self._inbox):
+            del kept[0]
+        self._missed += sum(not isinstance(item, bytes) for item in self._inbox) - len(kept)
+        self._inbox = deque(kept)
 
     def _wake(self, callback: Callable[[], None]) -> None:
         loop = self._loop
@@ -291,18 +290,26 @@ class PredictionHub:
         """
         with self._lock:
             self._loop = asyncio.get_running_loop()
-            items, self._inbox = self._inbox, deque()
             state = self._state
-        self._deliver(items)
+            items, missed = self._empty_inbox()
+        self._deliver(items, missed)
         return state
 
     def _fan_out(self) -> None:
         with self._lock:
             self._woken = False
-            items, self._inbox = self._inbox, deque()
-        self._deliver(items)
+            items, missed = self._empty_inbox()
+        self._deliver(items, missed)
 
-    def _deliver(self, items: Iterable[Prediction | Event | bytes]) -> None:
+    def _empty_inbox(self) -> tuple[deque[Prediction | Event | bytes], int]:
+        items, self._inbox = self._inbox, deque()
+        missed, self._missed = self._missed, 0
+        return items, missed
+
+    def _deliver(self, items: Iterable[Prediction | Event | bytes], missed: int) -> None:
+        if missed:
+            for client in self._clients:
+                client.miss(missed)
         for item in items:
             if isinstance(item, bytes):
                 block = Message(item, expendable=True)

@@ -49,14 +49,22 @@ class Subscription:
     def offer(self, message: Message) -> None:
         """Send a message at once if nothing waits and the connection takes it, else queue it.
 
-        When the queue is full the oldest expendable message makes room.
+        When the queue is full every expendable message makes room: who is that far behind is better served
+        with the present than with a past that stays as old as the queue is long.
         """
         if self._idle and not self._queue and self.write is not None and self.write(message.frame(self.encoding)):
             self.sent += 1
             return
         if len(self._queue) >= self._capacity:
-            self._drop_one()
+            self._jump()
         self._queue.append(message)
+        self._wakeup.set()
+
+    def miss(self, n: int) -> None:
+        """Count ``n`` messages that never reached this queue, and let the client know."""
+        self.dropped += n
+        self._untold += n * self._told
+        self._idle = False  # what comes next must queue behind the event that tells
         self._wakeup.set()
 
     def close(self) -> None:
@@ -66,27 +74,27 @@ class Subscription:
 
     async def next(self) -> Message | None:
         """The next message to send; None after the last."""
-        while not self._queue:
+        while not self._queue and not self._untold:
             if self.closed:
                 return None
             self._wakeup.clear()
             self._idle = True
             await self._wakeup.wait()
             self._idle = False
-        if self._untold:
+        if self._untold and (not self._queue or self._queue[0].expendable):  # hello and events go first
             return self._confess()
         message = self._queue.popleft()
         self.sent += 1
         return message
 
-    def _drop_one(self) -> None:
-        self.dropped += 1
-        self._untold += self._told
-        for index, message in enumerate(self._queue):
-            if message.expendable:
-                del self._queue[index]
-                return
-        self._queue.popleft()
+    def _jump(self) -> None:
+        kept = [message for message in self._queue if not message.expendable]
+        if len(kept) == len(self._queue):
+            del kept[0]
+        lost = len(self._queue) - len(kept)
+        self.dropped += lost
+        self._untold += lost * self._told
+        self._queue = deque(kept)
 
     def _confess(self) -> Message:
         count, self._untold = self._untold, 0

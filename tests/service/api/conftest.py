@@ -41,9 +41,9 @@ class Process:
     def finish(self) -> dict:
         """Ask a client to end and return its report."""
         self.popen.send_signal(signal.SIGTERM)
-        report = json.loads(self.line())
+        report = next(line for line in iter(self.line, "") if line.startswith("{"))
         assert self.popen.wait(10) == 0
-        return report
+        return json.loads(report)
 
     def end(self) -> None:
         if self.popen.poll() is None:

@@ -37,9 +37,9 @@ def probabilities(seq: int) -> np.ndarray:
 class StandIn:
     """One stream; ``rate`` predictions a second while it runs."""
 
-    def __init__(self, name: str = "eeg", rate: float = 25.0, notice: str | None = None) -> None:
+    def __init__(self, name: str = "eeg", rate: float = 25.0, notice: str | None = None, *, capacity: int = 64) -> None:
         self.name = name
-        self.hub = PredictionHub(name, BCIC2A)
+        self.hub = PredictionHub(name, BCIC2A, capacity=capacity)
         self.state = StreamState.SEARCHING
         self.reason = "No stream answers name=cap yet."
         self.reasons = Reason.NONE
@@ -172,9 +172,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=25.0)
     parser.add_argument("--streams", default="eeg")
     parser.add_argument("--notice")
+    parser.add_argument("--capacity", type=int, default=64)
     parser.add_argument("--stall-limit", type=float, default=STALL_LIMIT_S)
     arguments = parser.parse_args()
-    streams = [StandIn(name, arguments.rate, arguments.notice) for name in arguments.streams.split(",")]
+    streams = [
+        StandIn(name, arguments.rate, arguments.notice, capacity=arguments.capacity)
+        for name in arguments.streams.split(",")
+    ]
     with served(*streams, port=arguments.port, stall_limit_s=arguments.stall_limit) as address:
         for stream in streams:
             stream.start()

@@ -32,7 +32,8 @@ def wait_until(condition, seconds=10.0):
 
 @pytest.mark.timeout(max(120, 3 * STALL_S))
 def test_client_that_stops_reading_changes_nothing_for_others(spawn):
-    server = spawn("standin.py", "--rate", str(RATE))
+    # the others may be late by 1.3 s without losing anything, however busy the machine that runs this
+    server = spawn("standin.py", "--rate", str(RATE), "--capacity", "256")
     url = f"ws://{server.line()}/ws"
     healthy = [spawn("client.py", url) for _ in range(3)]
     stalled = spawn("client.py", url, "--receive-buffer", "65536")
@@ -42,9 +43,9 @@ def test_client_that_stops_reading_changes_nothing_for_others(spawn):
     time.sleep(1.0)  # the buffers that any client needs have been made
 
     os.kill(stalled.pid, signal.SIGSTOP)
-    time.sleep(STALL_S / 4)
+    time.sleep(STALL_S / 2)  # its buffers and its queue are full by now
     early = memory().rss
-    time.sleep(STALL_S * 3 / 4)
+    time.sleep(STALL_S / 2)
     late = memory().rss
     os.kill(stalled.pid, signal.SIGCONT)
     assert stalled.line() == "fresh"
@@ -99,7 +100,7 @@ def test_client_that_stalls_beyond_the_limit_is_cut_off(spawn):
 @pytest.fixture(scope="module")
 def other(spawn_for_module):
     """A server's address, and a bystander who must not notice what others do."""
-    address = spawn_for_module("standin.py", "--rate", "50").line()
+    address = spawn_for_module("standin.py", "--rate", "10").line()
     client = spawn_for_module("client.py", f"ws://{address}/ws")
     assert client.line() == "connected"
     yield address
@@ -131,7 +132,7 @@ def test_a_few_messages_are_ignored(other):
     with connect(f"ws://{other}/ws") as websocket:
         for text in ("ping", "{}", "", "\0\0"):
             websocket.send(text)
-        for _ in range(20):
+        for _ in range(10):
             websocket.recv(timeout=5)
 
 
