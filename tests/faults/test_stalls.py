@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def wrong(bundle_path, cap: Cap, predictions: list[dict]) -> int:
     return sum(d > limit for d in apart)
 
 
-def stopped_for(seconds: float, bundle, **spec) -> tuple[Cap, list[dict], list[dict], int]:
+def stopped_for(seconds: float, bundle, recovery, **spec) -> tuple[Cap, list[dict], list[dict], int]:
     """The cap, what was predicted, the events, and how many predictions came before the stop."""
     name = unique("cap")
     with Cap(name, source_id=name, **spec) as cap, service("--model", bundle, "--stream", f"name={name}") as running:
@@ -94,13 +95,16 @@ def stopped_for(seconds: float, bundle, **spec) -> tuple[Cap, list[dict], list[d
             threading.Event().wait(seconds)  # the stop itself is the fault
             before = len(listener.predictions)
             os.kill(running.process.pid, signal.SIGCONT)
+            begin = time.monotonic()
+            eventually(lambda: any(p["valid"] for p in listener.predictions[before:]), 30)
+            recovery(time.monotonic() - begin)
             eventually(lambda: sum(p["valid"] for p in listener.predictions[before:]) > 30, 30)
             events = [message for message in listener.messages if message["type"] == "event"]
             return cap, listener.predictions, events, before
 
 
-def test_our_process_stopped_for_five_seconds_goes_on_with_the_newest(bundle):
-    cap, predictions, events, before = stopped_for(5, bundle, chunk=1)
+def test_our_process_stopped_for_five_seconds_goes_on_with_the_newest(bundle, recovery):
+    cap, predictions, events, before = stopped_for(5, bundle, recovery, chunk=1)
     assert wrong(bundle, cap, predictions) == 0
     assert {event["kind"] for event in events} >= {"skipped"}
     assert "gap" not in {event["kind"] for event in events}
@@ -109,10 +113,10 @@ def test_our_process_stopped_for_five_seconds_goes_on_with_the_newest(bundle):
     assert predictions[before]["time"] - predictions[before - 1]["time"] > 3  # at once up to date
 
 
-def test_a_stall_longer_than_the_outlets_buffer_loses_samples_and_says_so(bundle):
+def test_a_stall_longer_than_the_outlets_buffer_loses_samples_and_says_so(bundle, recovery):
     # so many channels that the kernel's own buffers do not hide the stall
     labels = ("C3", "Cz", "C4", *(f"X{n}" for n in range(61)))
     spec = {"n_channels": 64, "labels": labels, "sfreq": 4000.0, "chunk": 200, "dtype": "double64", "buffered": 1}
-    cap, predictions, events, _ = stopped_for(8, bundle, **spec)
+    cap, predictions, events, _ = stopped_for(8, bundle, recovery, **spec)
     assert wrong(bundle, cap, predictions) == 0
     assert "gap" in {event["kind"] for event in events}

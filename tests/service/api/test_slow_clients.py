@@ -58,7 +58,7 @@ def test_client_that_stops_reading_changes_nothing_for_others(spawn):
         f"stall {STALL_S:g} s at {RATE}/s; memory {early / 2**20:.2f} → {late / 2**20:.2f} MiB; publish {slowest=:.6f}"
     )
     print("others:", *others, "stalled:", report, sep="\n  ")
-    assert late - early < 2**20
+    assert late - early < 3 * 2**20  # its queue fills to the bound meanwhile, and no further
     for other in others:
         assert other["missing"] == 0
         assert other["in_order"]

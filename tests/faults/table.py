@@ -1,0 +1,266 @@
+"""Writes docs/faults.md: each fault, what the service does, its test and the recovery time that the test measured.
+
+python -m tests.faults.table            runs the tests, then writes the table
+python -m tests.faults.table FILE       takes what a run with MINDWIRE_FAULTS_JSON=FILE measured
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "faults.md"
+MEASURED = "MINDWIRE_FAULTS_JSON"
+
+SIGNAL = "tests/faults/test_matrix_signal.py"
+CONNECTION = "tests/faults/test_matrix_connection.py"
+SERVICE = "tests/faults/test_matrix_service.py"
+OTHERS = "tests/faults/test_connection.py"
+STALLS = "tests/faults/test_stalls.py"
+CLIENTS = "tests/service/api/test_slow_clients.py"
+RECORDER = "tests/service/test_recorder.py"
+BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
+CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
+REFUSED = "It is refused with what changed; the right one is taken again."
+
+
+@dataclass(frozen=True)
+class Row:
+    fault: str
+    does: str
+    test: str
+    note: str = ""
+
+
+ROWS = (
+    Row(
+        "Outlet killed, back with its identity after 3 s",
+        "`lost`; the stream is found again by its identity, checked, and goes on with fresh filters.",
+        f"{CONNECTION}::test_restarted_with_its_identity_after_three_seconds",
+    ),
+    Row(
+        "The same with the preset bcic2a (window 4 s, settling 2.1 s)",
+        "As above; no window holds samples of both sides.",
+        f"{CONNECTION}::test_restarted_with_the_preset_within_window_and_settling_and_one_and_a_half_seconds",
+        "at most window + settling + 1.5 s",
+    ),
+    Row("Back with another source_id", "Taken for another device and named; waits on.", f"{CHANGED}[source_id]"),
+    Row("Back with another rate", REFUSED, f"{CHANGED}[rate]"),
+    Row("Back with another number of channels", REFUSED, f"{CHANGED}[channel count]"),
+    Row("Back with its channels reordered", REFUSED, f"{CHANGED}[order]"),
+    Row(
+        "Silent for 3 s but alive",
+        "`stale`, not ready; when samples come, a gap: a new segment.",
+        f"{CONNECTION}::test_silent_but_alive_is_stale_and_then_goes_on",
+    ),
+    Row(
+        "Outlet stopped for 5 s and continued",
+        "`stale`; its backlog is conditioned whole, only the newest window decoded, the others counted.",
+        f"{CONNECTION}::test_stopped_for_five_seconds_and_continued_is_not_lost",
+    ),
+    Row(
+        "Outlet frozen and replaced",
+        "The frozen one is left for the living one of its identity.",
+        f"{OTHERS}::test_a_frozen_outlet_that_was_replaced_is_left",
+    ),
+    Row(
+        "Our process stopped for 5 s",
+        "Goes on with the newest window; those skipped are counted and told.",
+        f"{STALLS}::test_our_process_stopped_for_five_seconds_goes_on_with_the_newest",
+    ),
+    Row(
+        "Consumer stalled for 8 s, small buffer",
+        "What the outlet dropped is a gap: a new segment.",
+        f"{STALLS}::test_a_stall_longer_than_the_outlets_buffer_loses_samples_and_says_so",
+    ),
+    Row(
+        "1 sample lost",
+        "Bridged; windows that hold it are flagged `gap` and invalid.",
+        f"{SIGNAL}::test_one_lost_sample_is_bridged_and_flagged",
+    ),
+    *(
+        Row(
+            f"{n} samples lost",
+            "A gap: filters and window start anew, nothing is predicted until a whole window is contiguous.",
+            f"{SIGNAL}::test_more_lost_samples_start_a_new_segment[{n}]",
+        )
+        for n in (5, 50, 500)
+    ),
+    Row(
+        "Samples delivered in bursts of 1 s",
+        "Every window is decoded, late; no gap.",
+        f"{SIGNAL}::test_a_burst_of_a_second_is_decoded_in_full",
+    ),
+    Row(
+        "A backlog of 3 s",
+        "Only the newest window is decoded, the others are counted.",
+        f"{OTHERS}::test_a_long_backlog_is_skipped_but_what_follows_is_right",
+    ),
+    Row("Stamps jitter by ± 5 ms", "Smoothed.", f"{SIGNAL}::test_jitter_of_five_milliseconds_is_no_gap", "undisturbed"),
+    Row(
+        "Clock drifts by 200 ppm",
+        "Followed; the drift is in the status.",
+        f"{SIGNAL}::test_a_drift_of_200_ppm_is_followed_and_reported",
+        "undisturbed",
+    ),
+    *(
+        Row(
+            f"Clock jumps by {n:+d} s",
+            "Told; a new segment starts.",
+            f"{SIGNAL}::test_a_clock_that_jumps_breaks_the_signal_and_is_told[{n}]",
+        )
+        for n in (10, -10)
+    ),
+    Row(
+        "Clock 1000 s off",
+        "Times are in that clock; no latency is made up.",
+        f"{SIGNAL}::test_a_clock_a_thousand_seconds_off_changes_nothing",
+        "undisturbed",
+    ),
+    Row("NaN", "Held; its windows are flagged `non_finite` and invalid.", f"{BAD}[nan-non_finite]"),
+    Row("Inf", "Held; its windows are flagged `non_finite` and invalid.", f"{BAD}[inf-non_finite]"),
+    Row("A flat channel", "After 0.2 s flagged `flat`, invalid.", f"{BAD}[flat channel-flat]"),
+    Row("A saturated channel", "Flagged `saturated`, invalid.", f"{BAD}[saturated channel-saturated]"),
+    Row(
+        "One bad channel of eight",
+        "Interpolated and marked.",
+        f"{SIGNAL}::test_one_bad_channel_of_eight_is_interpolated_and_marked",
+    ),
+    Row("Detached cap: all flat", "After 0.2 s flagged `flat`, invalid.", f"{BAD}[detached cap-flat]"),
+    Row("Amplitudes × 1000: a wrong unit", "Flagged `amplitude`, invalid.", f"{BAD}[x1000-amplitude]"),
+    Row(
+        "Uninitialised last sample",
+        "Its stamp is never believed; no prediction comes of it, and the outlet is taken up again.",
+        f"{SIGNAL}::test_an_uninitialised_last_sample_gives_no_prediction",
+    ),
+    Row(
+        "Uninitialised sample within the signal",
+        "Impossible values are held and flagged `amplitude` or `non_finite`, invalid.",
+        f"{SIGNAL}::test_an_uninitialised_sample_within_is_flagged",
+    ),
+    Row(
+        "Two live twins with one identity",
+        "They change nothing while the known one lives; after it they are refused until one is left.",
+        f"{CONNECTION}::test_twins_change_nothing_and_are_refused_until_one_is_left",
+    ),
+    Row(
+        "Outlet without source_id, restarted",
+        "Found again by name, type and host.",
+        f"{CONNECTION}::test_an_outlet_without_source_id_is_taken_up_again",
+    ),
+    Row(
+        "Stream of text",
+        "Refused in a sentence; a signal that takes its place is decoded.",
+        f"{SERVICE}::test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decoded",
+    ),
+    Row(
+        "Websocket client stalled",
+        "It loses the oldest predictions and is told how many; others notice nothing; memory stays.",
+        f"{CLIENTS}::test_client_that_stops_reading_changes_nothing_for_others",
+        "others undisturbed",
+    ),
+    Row(
+        "Websocket client vanished",
+        "Forgotten.",
+        f"{CLIENTS}::test_vanished_clients_are_forgotten",
+        "others undisturbed",
+    ),
+    Row(
+        "Websocket client flooding",
+        "Closed with 1008.",
+        f"{CLIENTS}::test_flooding_client_is_closed",
+        "others undisturbed",
+    ),
+    Row(
+        "Websocket client sending garbage",
+        "Closed with the code of its offence.",
+        f"{CLIENTS}::test_garbage_is_closed",
+        "others undisturbed",
+    ),
+    Row(
+        "500 websocket clients at once",
+        "All are served, all are let go.",
+        f"{CLIENTS}::test_five_hundred_clients_at_once",
+        "others undisturbed",
+    ),
+    Row(
+        "Disk full while recording",
+        "An event tells that the recording has ended and where it is; predictions go on.",
+        f"{SERVICE}::test_a_disk_that_is_full_stops_the_recording_and_nothing_else",
+        "predictions undisturbed",
+    ),
+    Row(
+        "`kill -9` of the service while recording",
+        "The recorder, a process of its own, closes the file; at most a second is lost.",
+        f"{RECORDER}::test_a_recording_survives_the_service_and_gives_its_predictions",
+        "the file loads and verifies",
+    ),
+    Row(
+        "Bundle replaced on disk while loaded",
+        "The loaded one runs on, byte for byte; a half-replaced one is refused at the next start.",
+        f"{SERVICE}::test_the_bundle_is_replaced_on_disk_while_loaded",
+        "undisturbed",
+    ),
+)
+
+HEAD = """# Faults
+
+Each row is a test on real outlets of liblsl in processes of their own. In all of them every prediction that was published as
+valid is compared with what an undisturbed run gives for that window. Recovery is the time from the end of the
+fault – the outlet is back, the first good sample is taken – to the first valid prediction. Unless the row says otherwise it
+contains 1 s of window and 0.5 s for the filters to settle, for no window spans a fault; the rest is ours.
+
+This table is written by
+
+    python -m tests.faults.table
+
+which runs the tests that it names. An hour of random faults is `python benchmarks/soak.py`.
+
+| Fault | What the service does | Recovery | Test |
+|---|---|---|---|
+"""
+
+
+def measure(path: Path) -> int:
+    tests = sorted({row.test.split("[")[0] for row in ROWS})
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", *tests]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, MEASURED: str(path)}, check=False).returncode
+
+
+def measured(path: Path) -> dict[str, list[float]]:
+    """Seconds by test, with and without its parameters."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for line in path.read_text().splitlines() if path.exists() else ():
+        entry = json.loads(line)
+        for test in {entry["test"], entry["test"].split("[")[0]}:
+            found[test].append(entry["seconds"])
+    return found
+
+
+def line(row: Row, seconds: list[float]) -> str:
+    said = [f"{max(seconds):.1f} s"] if seconds else []
+    recovery = "; ".join([*said, *([row.note] if row.note else [])]) or "–"
+    path, name = row.test.split("::")
+    return f"| {row.fault} | {row.does} | {recovery} | [{name.split('[')[0]}](../{path}) |"
+
+
+def main() -> int:
+    if len(sys.argv) > 1:
+        path, code = Path(sys.argv[1]), 0
+    else:
+        path = Path(tempfile.mkdtemp()) / "measured.json"
+        code = measure(path)
+    found = measured(path)
+    DOCUMENT.write_text(HEAD + "\n".join(line(row, found.get(row.test, [])) for row in ROWS) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
