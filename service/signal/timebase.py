@@ -157,6 +157,8 @@ class TimeBase:
 
     def _restart(self, broken: Reason, gap_seconds: float) -> None:
         self._index = 0
+        # The tracker's own state: offset and drift give it only up to rounding, and chunks may end anywhere.
+        self._state: NDArray[np.float64] | None = None
         self._origin: float | None = None
         self._offset = 0.0
         self._broken = broken
@@ -222,6 +224,7 @@ class TimeBase:
 
     def _step(self, residual: float, jitter: float) -> float:
         gain = max(self._alpha, 1.0 / (self._index + 1))
+        self._state = None
         self._offset += self._drift + gain * residual
         if self._index >= self._start_samples:
             self._drift += self._beta * residual
@@ -233,6 +236,10 @@ class TimeBase:
         """All samples up to the first suspicious stamp, at once."""
         assert self._origin is not None  # noqa: S101
         stop = len(stamps)
+        before = self._state
+        if before is None:
+            rest = 1 - self._alpha
+            before = np.array([[[rest * (self._offset + self._drift), -rest * self._offset]]])
         while True:
             part = stamps[position:stop]
             deviation = part - self._origin
@@ -242,7 +249,7 @@ class TimeBase:
                 deviation[~finite] = 1e9
             a, f = self._alpha, self._forget
             offsets = deviation.copy()
-            state = np.array([[[(1 - a) * (self._offset + self._drift), -(1 - a) * self._offset]]])
+            state = before.copy()
             run_sections(self._tracker, offsets[None], state)
             deviation -= offsets
             sizes = np.abs(deviation)
@@ -263,6 +270,7 @@ class TimeBase:
             begin_index = self._index
             self._offset = float(offsets[-1])
             self._drift = float(state[0, 0, 0]) / (1 - a) - self._offset
+            self._state = state
             self._jitter = float(jitters[-1])
             self._index += len(part)
             self._emit(samples[position:stop], part, begin_index, offsets)
@@ -307,6 +315,7 @@ class TimeBase:
 
     def _shift(self, shift: float) -> None:
         missing = round(shift / self._period)
+        self._state = None
         if 0 < shift <= self._bridge + 0.5 * self._period:
             self._missing = missing
             self._gap = missing * self._period
