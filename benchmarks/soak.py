@@ -256,7 +256,8 @@ class Faults(threading.Thread):
         return f"{seconds:.2f} s"
 
     def lose(self) -> str:
-        n = self.random.choice([1, 2, 5, 8, 50, 500])
+        # a loss shorter than the stamps' jitter leaves no trace in them
+        n = self.random.choice([5, 8, 50, 500] if self.cap.spec.jitter else [1, 2, 5, 8, 50, 500])
         self.cap.tell("lose", n=n)
         return str(n)
 

@@ -228,6 +228,18 @@ which runs the tests that it names. An hour of random faults is `python benchmar
 """
 
 
+TAIL = """
+## What cannot be known
+
+- A constant is called flat after 0.2 s; a prediction within them is published as if it were a signal.
+- A loss shorter than the jitter of the stamps leaves no trace in them: with ± 5 ms, one or two samples at 250 Hz.
+  The windows that hold it differ little from the undisturbed run's, and are not flagged.
+- Settled means that one percent of the transient of a gap is left. In the tests a valid prediction may differ by 0.05
+  from the undisturbed run's; a window that mixes two signals differs by 0.4 on average.
+- Two outlets with one identity cannot be told apart while only one of them answers.
+"""
+
+
 def measure(path: Path) -> int:
     tests = sorted({row.test.split("[")[0] for row in ROWS})
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", *tests]
@@ -258,7 +270,7 @@ def main() -> int:
         path = Path(tempfile.mkdtemp()) / "measured.json"
         code = measure(path)
     found = measured(path)
-    DOCUMENT.write_text(HEAD + "\n".join(line(row, found.get(row.test, [])) for row in ROWS) + "\n")
+    DOCUMENT.write_text(HEAD + "\n".join(line(row, found.get(row.test, [])) for row in ROWS) + "\n" + TAIL)
     return code
 
 
