@@ -1,16 +1,21 @@
-"""Eager PyTorch, the plain and the folded graph side by side: one thread, interleaved rounds, medians of ratios.
+"""Eager PyTorch, plain graph, folded graph and streaming side by side: one thread, interleaved, medians of ratios.
 
     python benchmarks/folding.py [--modes none,se,…] [--batches 1,8] [--rounds 60] [--json FILE]
 
-In each round every design runs a few times in turn, so that whatever else the machine does hits all alike;
-a ratio is taken within a round, and the median over the rounds is printed.
+Everything runs in one thread, whose processor time is taken: what else the machine does is not counted. In each
+round every design runs a few times in turn, so that what it does to caches and clock hits all alike;
+a ratio is taken within a round, and the median over the rounds is printed. Eager, plain and folded run bare, on
+inputs that lie ready; streaming is the whole decoder of the service at a hop of 10 samples, with as many streams as the
+batch says, everything in Python included.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+HOP = 10
+SECONDS = 60
 MODES = ("none", "se", "gsop", "fca", "encnet", "eca", "ge", "gct", "srm", "cbam", "cat", "catlite")
 Run = Callable[[], object]
 
@@ -32,6 +39,35 @@ def bound(graph: bytes, feeds: dict[str, np.ndarray]) -> Run:
         binding.bind_cpu_input(name, array)
     binding.bind_output("logits", "cpu")
     return lambda: session.run_with_iobinding(binding)
+
+
+def streaming(network: object, batch: int) -> Run:
+    """The service's decoder on streams that go on for ever."""
+    from models.contract import Contract
+    from models.export import export_bundle
+    from service.inference.load import load_decoder
+    from service.types import Reason, Window
+
+    contract = Contract(
+        channels=tuple(f"C{index}" for index in range(22)),
+        sfreq=250.0,
+        window_samples=1000,
+        hop_samples=HOP,
+        classes=("a", "b", "c", "d"),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = export_bundle(network, contract, f"{folder}/bundle", name="benchmark", provenance="none")
+        decoder = load_decoder(bundle, "onnxruntime", "cpu")
+    signal = np.random.default_rng(0).standard_normal((1000 + 250 * SECONDS, 22)).astype(np.float32)
+    identity = np.eye(22, dtype=np.float32)
+    sessions = [decoder.session() for _ in range(batch)]
+    ends = range(1000, len(signal) + 1, HOP)
+    turns = [
+        [Window(0, 0.0, signal[end - 1000 : end], identity, 0, turn, end, Reason.NONE) for end in ends]
+        for turn in (0, 1)
+    ]
+    windows = itertools.cycle(window for turn in turns for window in turn)
+    return lambda: decoder.decode(sessions, [next(windows)] * batch)
 
 
 def designs(mode: str, batch: int) -> dict[str, Run]:
@@ -58,6 +94,7 @@ def designs(mode: str, batch: int) -> dict[str, Run]:
         "eager": eager,
         "plain": bound(plain_graph(network), {"x": x}),
         "folded": bound(folded_graph(network), {"x": x, "alignment": alignment}),
+        "streaming": streaming(network, batch),
     }
 
 
@@ -69,22 +106,16 @@ def interleave(runs: dict[str, Run], rounds: int, repeats: int) -> dict[str, lis
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.thread_time()
             for _ in range(repeats):
                 run()
-            times[name].append((time.perf_counter() - start) / repeats)
+            times[name].append((time.thread_time() - start) / repeats)
     return times
 
 
-def summarise(times: dict[str, list[float]], base: str, batch: int) -> dict[str, dict[str, float]]:
-    """Median microseconds per window, and how many times faster the base is, median and quartiles over rounds."""
-    summary = {}
-    for name, values in times.items():
-        ratios = [value / own for value, own in zip(values, times[base], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        us = statistics.median(values) * 1e6 / batch
-        summary[name] = {"us_per_window": us, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
-    return summary
+def quartiles(slow: list[float], fast: list[float]) -> list[float]:
+    """How many times faster, within each round: lower quartile, median, upper quartile."""
+    return statistics.quantiles([a / b for a, b in zip(slow, fast, strict=True)], n=4)
 
 
 def main() -> None:
@@ -97,20 +128,21 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     report = []
-    print(f"{'mode':8} {'batch':>5} {'eager':>8} {'plain':>8} {'folded':>8}  {'plain/folded':>20} {'eager/folded':>20}")
-    print(f"{'':8} {'':>5} {'us':>8} {'us':>8} {'us':>8}  {'median (quartiles)':>20} {'median (quartiles)':>20}")
+    pairs = (("plain", "folded"), ("eager", "folded"), ("plain", "streaming"), ("eager", "streaming"))
+    names = ("eager", "plain", "folded", "streaming")
+    print("us per window, medians; ratios: median (quartiles) over the rounds")
+    print(f"{'mode':8} {'batch':>5}", *(f"{name:>9}" for name in names), *(f"{f'{a}/{b}':>18}" for a, b in pairs))
     for mode in options.modes.split(","):
         for batch in map(int, options.batches.split(",")):
             times = interleave(designs(mode, batch), options.rounds, options.repeats)
-            found = summarise(times, "folded", batch)
-            report.append({"mode": mode, "batch": batch, **found})
-            us = [found[name]["us_per_window"] for name in ("eager", "plain", "folded")]
-            ratios = [
-                f"{found[name]['ratio']:5.1f} ({found[name]['ratio_q1']:.1f}-{found[name]['ratio_q3']:.1f})"
-                for name in ("plain", "eager")
-            ]
+            us = {name: statistics.median(values) * 1e6 / batch for name, values in times.items()}
+            ratios = {f"{a}/{b}": quartiles(times[a], times[b]) for a, b in pairs}
+            report.append({"mode": mode, "batch": batch, "us_per_window": us, "ratios": ratios})
+            shown = (f"{middle:.1f} ({low:.1f}-{high:.1f})" for low, middle, high in ratios.values())
             print(
-                f"{mode:8} {batch:5} {us[0]:8.0f} {us[1]:8.0f} {us[2]:8.0f}  {ratios[0]:>20} {ratios[1]:>20}",
+                f"{mode:8} {batch:5}",
+                *(f"{us[name]:9.0f}" for name in names),
+                *(f"{text:>18}" for text in shown),
                 flush=True,
             )
     if options.json:

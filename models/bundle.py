@@ -13,14 +13,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-from safetensors import SafetensorError, deserialize
+from typing import TYPE_CHECKING, Any, cast
 
 from models.atomic import replace_folder
+from models.bundle_checks import (
+    CONFIG,
+    KIND_NAMES,
+    STEM,
+    STREAMING,
+    GraphKind,
+    check_config,
+    check_model_graph,
+    check_streaming_graphs,
+    check_weights,
+    decoder_of,
+)
 from models.contract import Contract
 from models.errors import BundleError, MissingExtraError
-from models.onnx_file import Dims, OnnxFacts, read_onnx_facts
+from models.streaming_plan import StemGeometry
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -28,32 +38,18 @@ if TYPE_CHECKING:
     from models.riemann_network import TangentSpaceNetwork
 
 BUNDLE_VERSION = 1
-MAX_OPSET = 18
 
-BUNDLE, CONFIG, CONTRACT, CARD = "bundle.json", "config.json", "contract.json", "README.md"
-WEIGHTS, GRAPH, STREAMING, SUMS = "model.safetensors", "model.onnx", "streaming.onnx", "SHA256SUMS"
+BUNDLE, CONTRACT, CARD = "bundle.json", "contract.json", "README.md"
+WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
-OPTIONAL = (STREAMING,)
+# Both or none.
+OPTIONAL = (STREAMING, STEM)
 
 _MIB = 1 << 20
-_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB}
+_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB, STEM: 1024 * _MIB}
 _DOCUMENT_LIMIT = 16 * _MIB
 _REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
-
-GraphKind = Literal["plain", "folded"]
-DecoderKind = Literal["attentionbasenet", "ensemble", "tangent_space"]
-_KINDS: dict[DecoderKind, str] = {
-    "attentionbasenet": "an AttentionBaseNet",
-    "ensemble": "an ensemble",
-    "tangent_space": "a tangent-space classifier",
-}
-# One weight each by which the channels and the classes can be told: name and axis.
-_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
-    "attentionbasenet": (("input_block.spatial_conv.weight", 2), ("final_layer.1.weight", 0)),
-    "ensemble": (("members.0.input_block.spatial_conv.weight", 2), ("members.0.final_layer.1.weight", 0)),
-    "tangent_space": (("whitening", 0), ("intercept", 0)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +73,8 @@ class Bundle:
     sha256 : str
         Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
         depend on dates.
+    streaming : StemGeometry or None
+        Lengths of the streaming graphs, where the bundle has them.
     """
 
     path: Path
@@ -86,6 +84,7 @@ class Bundle:
     graph: GraphKind
     digests: Mapping[str, str]
     sha256: str
+    streaming: StemGeometry | None = None
 
     @property
     def onnx_path(self) -> Path:
@@ -164,13 +163,13 @@ def _load(folder: Path) -> Bundle:
         raise BundleError(msg)
     contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
     config = _read_json(files[CONFIG], folder / CONFIG)
-    _check_config(config, contract, folder)
-    _check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
-    facts = read_onnx_facts(files[GRAPH], str(folder / GRAPH))
-    _check_graph(facts, cast("GraphKind", graph), contract, folder / GRAPH)
+    check_config(config, contract, folder / CONFIG)
+    check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
+    check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
+    geometry = None
     if STREAMING in files:
-        _check_opset(read_onnx_facts(files[STREAMING], str(folder / STREAMING)), folder / STREAMING)
-    return Bundle(folder, name, contract, config, cast("GraphKind", graph), digests, identity(digests))
+        geometry = check_streaming_graphs(files[STEM], files[STREAMING], contract, folder)
+    return Bundle(folder, name, contract, config, cast("GraphKind", graph), digests, identity(digests), geometry)
 
 
 def write_bundle(
@@ -200,7 +199,7 @@ def write_bundle(
     graph : {"plain", "folded"}
         Kind of ``model.onnx``.
     graphs : mapping of str to bytes
-        ``model.onnx`` and, where the network allows it, ``streaming.onnx``.
+        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
     card : str
         The model card, ``README.md``.
 
@@ -258,7 +257,7 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
     from models.attentionbasenet import AttentionBaseNet
 
     if not isinstance(network, AttentionBaseNet):
-        kind = _KINDS[decoder_of(bundle.config, bundle.path)]
+        kind = KIND_NAMES[decoder_of(bundle.config, bundle.path)]
         msg = f"{bundle.path}: expected an AttentionBaseNet, found {kind}; choose another bundle."
         raise BundleError(msg)
     return network
@@ -327,7 +326,8 @@ def _read_sums(folder: Path) -> dict[str, str]:
             msg = f"{folder / SUMS}: expected only {', '.join(REQUIRED + OPTIONAL)}, found {name[:80]!r}, which is refused."
             raise BundleError(msg)
         digests[name] = digest
-    missing = [name for name in REQUIRED if name not in digests]
+    expected = REQUIRED + (OPTIONAL if set(OPTIONAL) & digests.keys() else ())
+    missing = [name for name in expected if name not in digests]
     if missing:
         msg = f"{folder / SUMS}: no hash for {', '.join(missing)}; export the bundle again."
         raise BundleError(msg)
@@ -376,89 +376,3 @@ def _read_json(data: bytes, where: Path) -> dict[str, Any]:
         msg = f"{where}: expected a JSON object, found {type(document).__name__}; export the bundle again."
         raise BundleError(msg)
     return document
-
-
-def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
-    """What a bundle decodes with, as its ``config.json`` says; an AttentionBaseNet unless it says otherwise.
-
-    Raises
-    ------
-    BundleError
-        Something unknown.
-    """
-    kind = config.get("decoder", "attentionbasenet")
-    if kind not in _SIZED_BY:
-        msg = (
-            f"{folder / CONFIG}: expected one of the decoders {', '.join(_SIZED_BY)}, found {kind!r}; update Mindwire."
-        )
-        raise BundleError(msg)
-    return cast("DecoderKind", kind)
-
-
-def _disagree(where: Path, what: str, expected: object, found: object) -> BundleError:
-    msg = f"{where}: the contract demands {expected} {what}, found {found}; network and contract must agree."
-    return BundleError(msg)
-
-
-def _check_config(config: Mapping[str, Any], contract: Contract, folder: Path) -> None:
-    demands = {
-        "n_chans": ("channels", contract.n_channels),
-        "n_times": ("samples per window", contract.window_samples),
-        "n_outputs": ("classes", len(contract.classes)),
-    }
-    for key, (what, expected) in demands.items():
-        if config.get(key) != expected:
-            raise _disagree(folder / CONFIG, what, expected, config.get(key))
-    if config.get("sfreq") not in {None, contract.sfreq}:
-        raise _disagree(folder / CONFIG, "Hz", f"{contract.sfreq:g}", config["sfreq"])
-
-
-def _check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Path) -> None:
-    try:
-        shapes = {name: tensor["shape"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
-    except (SafetensorError, ValueError) as error:
-        msg = f"{where}: expected weights in the safetensors format, found a damaged file; export the bundle again."
-        raise BundleError(msg) from error
-    demands = (("channels", contract.n_channels), ("classes", len(contract.classes)))
-    for (name, axis), (what, expected) in zip(_SIZED_BY[kind], demands, strict=True):
-        shape = shapes.get(name)
-        if shape is None or len(shape) <= axis:
-            msg = f"{where}: expected the weights of {_KINDS[kind]}, found others; export the bundle again."
-            raise BundleError(msg)
-        if shape[axis] != expected:
-            raise _disagree(where, what, expected, shape[axis])
-
-
-def _check_opset(facts: OnnxFacts, where: Path) -> None:
-    if not 1 <= facts.opset <= MAX_OPSET:
-        msg = f"{where}: expected ONNX operator set 1 to {MAX_OPSET}, found {facts.opset}; export the bundle again."
-        raise BundleError(msg)
-
-
-def _check_graph(facts: OnnxFacts, kind: GraphKind, contract: Contract, where: Path) -> None:
-    _check_opset(facts, where)
-    n, classes = contract.n_channels, len(contract.classes)
-    inputs: dict[str, tuple[int, ...]] = {"x": (n, contract.window_samples)}
-    outputs: dict[str, tuple[int, ...]] = {"logits": (classes,)}
-    if kind == "folded":
-        inputs["alignment"] = (n, n)
-        outputs["probabilities"] = (classes,)
-    for what, expected, found in (("inputs", inputs, facts.inputs), ("outputs", outputs, facts.outputs)):
-        if set(found) != set(expected):
-            msg = f"{where}: expected the {what} {_names(expected)}, found {_names(found)}; export the bundle again."
-            raise BundleError(msg)
-        for name, dims in expected.items():
-            if len(found[name]) != len(dims) + 1 or isinstance(found[name][0], int) or found[name][1:] != dims:
-                msg = (
-                    f"{where}: the contract demands {name!r} of shape {_shape(('batch', *dims))}, found "
-                    f"{_shape(found[name])}; network and contract must agree."
-                )
-                raise BundleError(msg)
-
-
-def _names(named: Mapping[str, object]) -> str:
-    return ", ".join(named) or "none"
-
-
-def _shape(dims: Dims) -> str:
-    return "×".join(str(dim) for dim in dims)

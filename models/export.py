@@ -7,7 +7,7 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.bundle import GRAPH, Bundle, GraphKind, write_bundle
+from models.bundle import GRAPH, STEM, STREAMING, Bundle, GraphKind, write_bundle
 from models.contract import Alignment, Contract
 from models.errors import ExportError, MissingExtraError
 
@@ -72,7 +72,7 @@ def export_bundle(
     _check_sizes(config, contract)
     data = build_graph(network, contract, graph)
     check_graph(data, network, graph, contract.temperature)
-    graphs = {GRAPH: data}
+    graphs = {GRAPH: data, **(_streaming_graphs(network, contract.hop_samples) if graph == "folded" else {})}
     weights = save({key: value.contiguous() for key, value in network.state_dict().items()}, {"format": "pt"})
     return write_bundle(
         out,
@@ -125,6 +125,26 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
     from models.folding import folded_graph
 
     return folded_graph(network, contract.temperature)
+
+
+def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
+    """The checked graphs that compute each sample once; none where the network does not allow it."""
+    from models.attentionbasenet import AttentionBaseNet
+
+    if not isinstance(network, AttentionBaseNet):
+        return {}
+    from models.graph_check import check_streaming
+    from models.streaming_graph import stem_graph, step_graph, streaming_geometry
+    from models.streaming_plan import plan_streaming
+
+    geometry = streaming_geometry(network)
+    usable = [samples for samples in (hop, 1) if plan_streaming(geometry, samples) is not None]
+    if not usable:
+        return {}
+    stem, step = stem_graph(network), step_graph(network)
+    for samples in usable:
+        check_streaming(stem, step, network, samples)
+    return {STEM: stem, STREAMING: step}
 
 
 def _check_sizes(config: dict[str, object], contract: Contract) -> None:

@@ -51,7 +51,9 @@ def folded_graph(network: AttentionBaseNet, temperature: float = 1.0) -> bytes:
     matrix = g.add("MatMul", g.constant(weights.spatial), "alignment")
     z = g.add("Unsqueeze", g.add("MatMul", matrix, "x"), g.integers(2))
     tokens = _tokens(g, weights, z)
-    emit_tail(g, weights, tokens, temperature)
+    emit_tail(g, weights, tokens, padded=token_padding(weights) > 0)
+    scaled = "logits" if temperature == 1 else g.add("Div", "logits", g.constant(temperature))
+    g.add("Softmax", scaled, axis=-1, out="probabilities")
     n = weights.n_chans
     classes = ("batch", weights.n_outputs)
     return g.build(
@@ -147,10 +149,10 @@ def emit_token_pool(g: GraphBuilder, weights: FoldedWeights, expanded: str, n_bl
     return emit_activation(g, weights.activations[1], expanded, weights.ch_dim)
 
 
-def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, temperature: float) -> None:
-    """From padded tokens to the outputs ``logits`` and ``probabilities``."""
+def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padded: bool) -> None:
+    """From activated tokens, padded for the attention block's filters or not, to the output ``logits``."""
     length = weights.attention_taps.shape[1]
-    pad = 0 if token_padding(weights) else length // 2
+    pad = 0 if padded else length // 2
     mixed = g.add(
         "Conv",
         g.add(
@@ -170,8 +172,6 @@ def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, temperature:
         features = attend(g, weights, g.add("Squeeze", features, g.integers(2)))
     head = weights.head.reshape(weights.n_outputs, -1).T
     g.add("Gemm", g.add("Flatten", features), g.constant(head), g.constant(weights.head_bias), out="logits")
-    scaled = "logits" if temperature == 1 else g.add("Div", "logits", g.constant(temperature))
-    g.add("Softmax", scaled, axis=-1, out="probabilities")
 
 
 def is_elu(activation: nn.Module) -> bool:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from models.bundle import GraphKind
 from models.errors import ExportError, MissingExtraError
+from models.onnx_file import read_onnx_facts
+from models.streaming_memory import StreamMemory, write_edges
+from models.streaming_plan import StemGeometry, plan_streaming
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 # which costs a digit.
 TOLERANCE = 1e-5
 TOLERANCE_ENTROPY = 1e-4
+_ENTROPIC = frozenset({"cat", "catlite"})
 _SEED = 20231011
+_HOPS = 12
 
 
 def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: float = 1.0) -> float:
@@ -52,8 +57,7 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
         The graph differs from the network.
     """
     run = _runner(graph)
-    entropic = network.attention_mode in {"cat", "catlite"}
-    tolerance = TOLERANCE_ENTROPY if entropic else TOLERANCE
+    tolerance = _tolerance(network)
     worst = 0.0
     for label, x, alignment in _inputs(network.n_chans, network.n_times, kind):
         aligned = np.matmul(alignment, x)
@@ -72,7 +76,7 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
         rounding = max(float(np.abs(other[sane] - exact).max()) for other in (single, shaken))
         allowed = tolerance * max(1.0, float(np.abs(exact).max())) + 4 * rounding
         difference = float(np.abs(logits - exact).max())
-        if entropic and label == "zeros" and np.isfinite(difference):
+        if network.attention_mode in _ENTROPIC and label == "zeros" and np.isfinite(difference):
             # The entropies of a flat signal are equal but for rounding, which the network then enlarges to 0 … 1.
             continue
         if not difference <= allowed:
@@ -86,6 +90,66 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
         if label.startswith("random"):
             worst = max(worst, difference)
     return worst
+
+
+def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: int) -> None:
+    """Compare the streaming graphs with their network over some hops of random signal.
+
+    Parameters
+    ----------
+    stem, step : bytes
+        The ONNX graphs.
+    network : AttentionBaseNet
+        On the CPU, in evaluation mode.
+    hop : int
+        Samples between two windows.
+
+    Raises
+    ------
+    ExportError
+        The graphs differ from the network, or do not stream with this hop.
+    """
+    geometry = StemGeometry.from_metadata(read_onnx_facts(step).metadata, "streaming.onnx")
+    plan = plan_streaming(geometry, hop)
+    if plan is None:
+        msg = f"The streaming graphs do not stream with a hop of {hop} samples; nothing was written."
+        raise ExportError(msg)
+    run_stem, run_step = _runner(stem), _runner(step)
+    rng = np.random.default_rng(_SEED)
+    signal = rng.standard_normal((network.n_times + _HOPS * hop, network.n_chans)).astype(np.float32)
+    noise = rng.standard_normal((network.n_chans, network.n_chans)) / network.n_chans
+    alignment = (np.eye(network.n_chans) + (noise + noise.T) / 2).astype(np.float32)[None]
+    ch_dim = network.channel_expansion[0].out_channels
+    memory = StreamMemory(plan, ch_dim)
+    filled = run_stem({"x": signal[None, memory.stem_span], "alignment": alignment, "box": memory.box})
+    memory.fill(filled["blocks"][0])
+    edges = np.zeros((1, plan.edge_samples, network.n_chans), np.float32)
+    state = np.zeros((1, plan.kept, ch_dim), np.float32)
+    matrices = {"pool": plan.pool, "combine": plan.combine, "extend": plan.extend}
+    for number in range(_HOPS):
+        window = signal[number * hop : number * hop + network.n_times]
+        write_edges(edges[0], window, plan)
+        memory.gather(state[0])
+        made = run_step({"spatial": filled["spatial"], "edges": edges, "state": state, **matrices})
+        memory.append(made["blocks"][0], made["tokens"][0])
+        aligned = np.matmul(alignment, window.T[None])
+        exact = _reference(network, aligned, double=True)
+        rounding = max(
+            float(np.abs(_reference(network, x, double=False) - exact).max())
+            for x in (aligned, aligned + _shake(aligned))
+        )
+        allowed = _tolerance(network) * max(1.0, float(np.abs(exact).max())) + 4 * rounding
+        difference = float(np.abs(made["logits"] - exact).max())
+        if not difference <= allowed:
+            msg = (
+                f"The streaming graph differs from the network by {difference:.2g} in logits after {number} hops "
+                f"(allowed {allowed:.2g}); nothing was written."
+            )
+            raise ExportError(msg)
+
+
+def _tolerance(network: Network) -> float:
+    return TOLERANCE_ENTROPY if network.attention_mode in _ENTROPIC else TOLERANCE
 
 
 def _check_probabilities(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -130,13 +131,20 @@ class GraphBuilder:
             self._nodes.append(node)
         return names[output]
 
-    def build(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> bytes:
+    def build(
+        self,
+        inputs: Mapping[str, Shape],
+        outputs: Mapping[str, Shape],
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
         """The finished model.
 
         Parameters
         ----------
         inputs, outputs : mapping of str to shape
             All float32; a string is a dynamic dimension.
+        metadata : mapping of str to str
+            What the graph says of itself.
 
         Returns
         -------
@@ -154,5 +162,6 @@ class GraphBuilder:
         model = helper.make_model(
             graph, producer_name="mindwire", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
         )
+        helper.set_model_props(model, dict(metadata))
         self._onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from models.errors import BundleError
 
 # Field numbers of onnx.proto.
-_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 7, 8, 25
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 8, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
 _NODE_ATTRIBUTE, _NODE_DOMAIN, _FUNCTION_NODE = 5, 7, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
@@ -37,11 +37,14 @@ class OnnxFacts:
         Dimensions by name; an int where the file fixes a dimension, else its symbol.
     opset : int
         Version of the standard operator set.
+    metadata : dict of str to str
+        What its maker wrote down beside.
     """
 
     inputs: dict[str, Dims]
     outputs: dict[str, Dims]
     opset: int
+    metadata: dict[str, str]
 
 
 def read_onnx_facts(data: bytes, where: str = "model.onnx") -> OnnxFacts:
@@ -94,7 +97,9 @@ def _facts(data: memoryview, where: str) -> OnnxFacts:
     initialised = {_name(tensor, 8) for tensor in _messages(graph, _GRAPH_INITIALIZER)}
     inputs = dict(_value(info, where) for info in _messages(graph, _GRAPH_INPUT))
     outputs = dict(_value(info, where) for info in _messages(graph, _GRAPH_OUTPUT))
-    return OnnxFacts({name: dims for name, dims in inputs.items() if name not in initialised}, outputs, opset)
+    inputs = {name: dims for name, dims in inputs.items() if name not in initialised}
+    metadata = {_name(entry, 1): _name(entry, 2) for entry in _messages(data, _MODEL_METADATA)}
+    return OnnxFacts(inputs, outputs, opset, metadata)
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

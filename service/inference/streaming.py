@@ -1,0 +1,216 @@
+"""Decodes contiguous streams with the stem computed once per sample instead of once per window.
+
+Exact, not approximate: what a window shares with the one a hop earlier is remembered, the rest is computed. Where the
+memory does not serve (a start, a gap, another hop, a new alignment) it is filled from one full
+window; where a window comes alone it is decoded whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import STEM, STREAMING, Bundle
+from models.streaming_memory import StreamMemory, write_edges
+from models.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
+from service.inference.decoder import batches
+from service.inference.onnx import OnnxDecoder, open_graph
+from service.types import Window
+
+Array = NDArray[np.float32]
+
+# Plans kept for hops that have been seen; a stream has one hop.
+_MAX_PLANS = 16
+
+
+class StreamingSession:
+    """What one stream remembers: its memory, the alignment it belongs to, and the last window's place."""
+
+    __slots__ = ("end", "memory", "paid", "ready", "segment", "shift", "spatial", "version")
+
+    def __init__(self) -> None:
+        self.memory: StreamMemory | None = None
+        self.spatial: Array | None = None
+        self.segment = self.version = -1
+        self.end = self.shift = 0
+        self.ready = False  # the memory continues the last window
+        self.paid = False  # the memory has saved a window since it was filled
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffers:
+    """Inputs and outputs of a step for one plan and batch size, bound once."""
+
+    spatial: Array
+    edges: Array
+    state: Array
+    logits: Array
+    blocks: Array
+    tokens: Array
+    owners: list[Array | None]  # whose spatial filters each row holds
+    run: Callable[[], None]
+
+
+class StreamingDecoder:
+    """Decodes streams with ``streaming.onnx`` and ``stem.onnx``, and single windows with ``model.onnx``.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        With streaming graphs.
+    geometry : StemGeometry
+        Their lengths.
+    whole : OnnxDecoder
+        Decodes windows that continue nothing.
+    reason : str
+        Why this engine and device were chosen.
+
+    Raises
+    ------
+    BundleError
+        ONNX Runtime does not accept a graph.
+    """
+
+    engine = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str) -> None:
+        self.reason = reason
+        self._geometry = geometry
+        self._whole = whole
+        self._hop = bundle.contract.hop_samples
+        self._n_classes = len(bundle.contract.classes)
+        self._stem = open_graph(bundle.read(STEM), "cpu", str(bundle.path / STEM))
+        self._step = open_graph(bundle.read(STREAMING), "cpu", str(bundle.path / STREAMING))
+        inputs = {value.name: value.shape for value in self._step.get_inputs()}
+        self._width, self._n_chans = inputs["spatial"][1:]
+        self._ch_dim = inputs["state"][2]
+        self._plans: dict[int, StreamingPlan | None] = {}
+        self._buffers: dict[tuple[int, int], _Buffers] = {}
+
+    def session(self) -> StreamingSession:
+        """A fresh state for one stream."""
+        return StreamingSession()
+
+    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> Array:
+        """Logits of windows, each of its own stream; a stream's windows come in their order.
+
+        Parameters
+        ----------
+        sessions : sequence of StreamingSession
+        windows : sequence of Window
+
+        Returns
+        -------
+        ndarray of float32, shape (n_windows, n_classes)
+        """
+        logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
+        for part in batches(sessions):
+            whole: list[int] = []
+            steps: dict[int, list[int]] = {}
+            for index in part:
+                plan = self._prepare(sessions[index], windows[index])
+                if plan is None:
+                    whole.append(index)
+                else:
+                    steps.setdefault(plan.hop, []).append(index)
+            for indices in steps.values():
+                self._run_step(indices, sessions, windows, logits)
+            if whole:
+                alone = [self._whole.session() for _ in whole]
+                logits[whole] = self._whole.decode(alone, [windows[index] for index in whole])
+        return logits
+
+    def _prepare(self, session: StreamingSession, window: Window) -> StreamingPlan | None:
+        """Bring a stream's memory to just before a window; None where the window is better decoded whole."""
+        shift = window.end - session.end if window.segment == session.segment else 0
+        same = window.alignment_version == session.version
+        again = shift == session.shift
+        session.segment, session.end, session.shift = window.segment, window.end, shift
+        session.version = window.alignment_version
+        memory = session.memory
+        if session.ready and same and memory is not None and shift == memory.plan.hop:
+            session.paid = True
+            return memory.plan
+        wasted = session.ready and not session.paid
+        session.ready = False
+        if shift <= 0:
+            return None
+        if memory is None or (shift != memory.plan.hop and again):
+            plan = self._plan(shift) if again or shift == self._hop else None
+            if plan is None:
+                return None
+            memory = session.memory = StreamMemory(plan, self._ch_dim)
+        elif wasted:  # filled and then not used: filling again would only cost
+            return None
+        samples = window.samples[None, memory.stem_span]
+        feeds = {"x": samples, "alignment": window.alignment[None], "box": memory.box}
+        session.spatial, blocks = self._stem.run(["spatial", "blocks"], feeds)
+        memory.fill(blocks[0])
+        session.ready, session.paid = True, False
+        return memory.plan
+
+    def _plan(self, hop: int) -> StreamingPlan | None:
+        if hop not in self._plans:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+                self._buffers.clear()
+            self._plans[hop] = plan_streaming(self._geometry, hop)
+        return self._plans[hop]
+
+    def _run_step(self, indices: list[int], sessions: Sequence[Any], windows: Sequence[Window], logits: Array) -> None:
+        buffers = self._buffers_for(sessions[indices[0]].memory.plan, len(indices))
+        for row, index in enumerate(indices):
+            session = sessions[index]
+            memory: StreamMemory = session.memory
+            if buffers.owners[row] is not session.spatial:
+                buffers.owners[row] = session.spatial
+                buffers.spatial[row] = session.spatial[0]
+            write_edges(buffers.edges[row], windows[index].samples, memory.plan)
+            memory.gather(buffers.state[row])
+        buffers.run()
+        for row, index in enumerate(indices):
+            logits[index] = buffers.logits[row]
+            sessions[index].memory.append(buffers.blocks[row], buffers.tokens[row])
+
+    def _buffers_for(self, plan: StreamingPlan, batch: int) -> _Buffers:
+        key = (plan.hop, batch)
+        if key not in self._buffers:
+            self._buffers[key] = self._make_buffers(plan, batch)
+        return self._buffers[key]
+
+    def _make_buffers(self, plan: StreamingPlan, batch: int) -> _Buffers:
+        def zeros(*shape: int) -> Array:
+            return np.zeros((batch, *shape), dtype=np.float32)
+
+        n_blocks = plan.pool.shape[1]
+        inputs = {
+            "spatial": zeros(self._width, self._n_chans),
+            "edges": zeros(plan.edge_samples, self._n_chans),
+            "pool": plan.pool,
+            "state": zeros(plan.kept, self._ch_dim),
+            "combine": plan.combine,
+            "extend": plan.extend,
+        }
+        outputs = {
+            "logits": zeros(self._n_classes),
+            "blocks": zeros(n_blocks, self._ch_dim),
+            "tokens": zeros(plan.new_tokens, self._ch_dim),
+        }
+        binding = self._step.io_binding()
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, array)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        return _Buffers(
+            spatial=inputs["spatial"],
+            edges=inputs["edges"],
+            state=inputs["state"],
+            owners=[None] * batch,
+            run=lambda: self._step.run_with_iobinding(binding),
+            **outputs,
+        )
