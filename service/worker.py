@@ -36,10 +36,11 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A window to be decoded, and the milliseconds it has spent so far, per stage."""
+    """A window to be decoded, the milliseconds it has spent so far, per stage, and since when it waits."""
 
     window: Window
     latency_ms: Mapping[str, float]
+    since: float
 
 
 class Worker:
@@ -84,7 +85,8 @@ class Worker:
         ------
         Prediction
             With its stage times in milliseconds: ``receive``, the age of the window's last sample when
-            its chunk was pulled, unless the clocks do not compare; ``condition``; ``decode``.
+            its chunk was pulled, unless the clocks do not compare; ``condition``; ``wait`` for other windows;
+            ``decode``.
         """
         yield from map(self._decode, self.gather(chunk, pulled_at))
 
@@ -148,7 +150,9 @@ class Worker:
         -------
         Prediction
         """
-        return replace(self.pipeline.complete(due.window, logits), latency_ms={**due.latency_ms, "decode": decode_ms})
+        waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
+        latency = {**due.latency_ms, "wait": waited_ms, "decode": decode_ms}
+        return replace(self.pipeline.complete(due.window, logits), latency_ms=latency)
 
     @property
     def samples_awaited(self) -> int:
@@ -165,14 +169,15 @@ class Worker:
         windows = self._newest(self.pipeline.advance(chunk))
         self._enough = min(self.pipeline.samples_until_due, self._most_kept)
         self._conditioned.append(self.pipeline.conditioned())
-        condition_ms = (time.perf_counter() - begin) * 1e3
+        since = time.perf_counter()
+        condition_ms = (since - begin) * 1e3
         due = []
         for window in windows:
             latency = {"condition": condition_ms}
             age = pulled_at - window.time
             if _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]:
                 latency["receive"] = age * 1e3
-            due.append(Due(window, latency))
+            due.append(Due(window, latency, since))
         return due
 
     def drain_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
