@@ -128,7 +128,8 @@ class Case:
         for k, prediction in enumerate(self.diary.predictions):
             if prediction.valid and "interpolated" not in prediction.reasons.labels:
                 # around a change of era, samples of before may still be on their way
-                eras = [era for era in self.eras if era[0] <= k + 1][-2:]
+                eras = [era for era in self.eras if era[0] <= k + 1]
+                eras = eras[-2:] if k < eras[-1][0] + 30 else eras[-1:]
                 found.append(min(error(self.rules, cap, prediction, shift) for _, cap, shift in eras))
         return found
 
