@@ -27,15 +27,15 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Give the application a way to write frames."""
-        cast("dict[str, Any]", self.scope["extensions"])[FRAMES] = {"write": self.write_frame}
+        cast("dict[str, Any]", self.scope["extensions"])[FRAMES] = {"write": self.write_frames}
         await super().run_asgi()
 
-    def write_frame(self, frame: bytes) -> bool:
-        """Write a whole frame unless that would have to wait.
+    def write_frames(self, frames: bytes) -> bool:
+        """Write whole frames unless that would have to wait.
 
         Parameters
         ----------
-        frame : bytes
+        frames : bytes
 
         Returns
         -------
@@ -44,5 +44,5 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """
         if self.disconnected or self.close_sent or not self.writable.is_set() or self.transport.is_closing():
             return False
-        self.transport.write(frame)
+        self.transport.write(frames)
         return True

@@ -12,7 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -306,25 +306,23 @@ class PredictionHub:
         missed, self._missed = self._missed, 0
         return items, missed
 
-    def _deliver(self, items: Iterable[Prediction | Event | bytes], missed: int) -> None:
+    def _deliver(self, items: Collection[Prediction | Event | bytes], missed: int) -> None:
         if missed:
             for client in self._clients:
                 client.miss(missed)
+        blocks = [Message(item, expendable=True) for item in items if isinstance(item, bytes)]
+        _offer(self._viewers, blocks)
+        messages = []
         for item in items:
             if isinstance(item, bytes):
-                block = Message(item, expendable=True)
-                for viewer in self._viewers:
-                    viewer.offer(block)
                 continue
             try:
-                message = self._message(item)
+                messages.append(self._message(item))
             except (TypeError, ValueError, ArithmeticError, RecursionError):
                 # one odd message is lost and counted; the stream and its clients go on
                 self.encoding_failures += 1
                 log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
-                continue
-            for client in self._clients:
-                client.offer(message)
+        _offer(self._clients, messages)
 
     def _message(self, item: Prediction | Event) -> Message:
         if isinstance(item, Event):
@@ -339,3 +337,17 @@ class PredictionHub:
         self._fan_out()
         for client in (*self._clients, *self._viewers):
             client.close()
+
+
+def _offer(clients: set[Subscription], messages: list[Message]) -> None:
+    """Give messages to clients; what has piled up while the loop was late goes out in one write each."""
+    if not messages:
+        return
+    frames = {
+        encoding: b"".join(message.frame(encoding) for message in messages)
+        for encoding in {client.encoding for client in clients}
+    }
+    for client in clients:
+        if not client.write_at_once(frames[client.encoding], len(messages)):
+            for message in messages:
+                client.offer(message)

@@ -29,7 +29,7 @@ class Subscription:
     dropped, sent : int
         Messages that the client missed, and that it was given.
     write : callable or None
-        Writes a whole frame without waiting, or returns False when the connection would have to wait.
+        Writes whole frames without waiting, or returns False when the connection would have to wait.
     """
 
     def __init__(self, stream: str, encoding: Encoding, capacity: int, *, told: bool = True) -> None:
@@ -46,15 +46,19 @@ class Subscription:
         self._wakeup = asyncio.Event()
         self._idle = False
 
+    def write_at_once(self, frames: bytes, n: int) -> bool:
+        """Send ``n`` messages, as frames, past the queue: possible while it is empty and the connection takes them."""
+        if not self._idle or self._queue or self.write is None or not self.write(frames):
+            return False
+        self.sent += n
+        return True
+
     def offer(self, message: Message) -> None:
-        """Send a message at once if nothing waits and the connection takes it, else queue it.
+        """Queue a message.
 
         When the queue is full every expendable message makes room: who is that far behind is better served
         with the present than with a past that stays as old as the queue is long.
         """
-        if self._idle and not self._queue and self.write is not None and self.write(message.frame(self.encoding)):
-            self.sent += 1
-            return
         if len(self._queue) >= self._capacity:
             self._jump()
         self._queue.append(message)
