@@ -14,6 +14,7 @@ import secrets
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -25,8 +26,10 @@ from fastapi import FastAPI
 
 from models import zoo
 from models.bundle import Bundle, load_bundle
+from models.contract import Contract
 from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, bind_socket, is_loopback
+from service.capacity import Load, check_capacity
 from service.config import Settings, StreamSpec
 from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
@@ -52,6 +55,8 @@ log = logging.getLogger(__name__)
 
 # A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
 SWITCH_INTERVAL_S = 0.0005
+# Little that the hot path makes refers to itself, so the collector need not look as often as it would.
+GC_THRESHOLDS = (10_000, 20, 50)
 STOP_STREAMS_S = 1.2
 # Up to so many streams each has a thread of its own, which answers fastest; more are driven together.
 OWN_THREADS = 4
@@ -160,6 +165,9 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
         if path not in bundles:
             bundles[path] = load_bundle(path)
         streams[spec.id] = _build_stream(settings, spec, bundles[path], instance, together)
+    if together and settings.adapt == "alignment":
+        share = check_capacity(together.loads())
+        log.info("%d streams take about %.0f %% of this process's time", len(streams), 100 * share)
     return streams
 
 
@@ -170,10 +178,18 @@ class _Together:
         self.runner = Runner()
         self._settings = settings
         self._decoders: dict[Path, Decoder] = {}
+        self._counts: Counter[tuple[Path, int]] = Counter()
+        self._contracts: dict[Path, Contract] = {}
 
-    def decoder(self, bundle: Bundle) -> Decoder:
+    def loads(self) -> list[Load]:
+        """What the streams that share a decoder ask for."""
+        return [Load(self._contracts[path], self._decoders[path], hop, n) for (path, hop), n in self._counts.items()]
+
+    def decoder(self, bundle: Bundle, hop: int) -> Decoder:
         if self._settings.adapt != "alignment":  # what one person's decoder learns is not for another's
             return _load(self._settings, bundle)
+        self._counts[bundle.path, hop] += 1
+        self._contracts[bundle.path] = bundle.contract
         if bundle.path not in self._decoders:
             self._decoders[bundle.path] = SharedDecoder(_load(self._settings, bundle))
         return self._decoders[bundle.path]
@@ -187,7 +203,8 @@ def _build_stream(
     settings: Settings, spec: StreamSpec, bundle: Bundle, instance: str, together: _Together | None
 ) -> Stream:
     # A decoder's buffers belong to one thread, so each stream that has a thread has its own.
-    decoder = together.decoder(bundle) if together else _load(settings, bundle)
+    every = spec.hop or settings.hop or bundle.contract.hop_samples
+    decoder = together.decoder(bundle, every) if together else _load(settings, bundle)
     model = ModelStatus(
         name=bundle.name,
         sha256=bundle.sha256,
@@ -289,6 +306,7 @@ async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused
         # What lives now lives to the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         supervisor.start()
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

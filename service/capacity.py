@@ -1,0 +1,105 @@
+"""How many streams one process carries, measured at its start, so that too many are refused and not slowed down.
+
+What limits it is the one thread at a time that the interpreter lets work: conditioning, decoding and publishing of
+all streams together must leave some of each second, or windows queue up and their age grows without bound.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.contract import Contract
+from service.errors import ServiceError
+from service.inference.decoder import MAX_BATCH, Decoder
+from service.pipeline import Pipeline, PipelineOptions
+from service.sinks.hub import PredictionHub
+from service.types import Chunk, SignalInfo
+from service.worker import Due, Worker
+
+# Of each second; the rest is for the web server, searches, and what comes in bursts.
+USABLE_SHARE = 0.8
+# A pull from an inlet and its place in the runner, per prediction; liblsl's own threads work beside the interpreter.
+_PULL_S = 30e-6
+_ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What streams of one kind ask for.
+
+    Parameters
+    ----------
+    contract : Contract
+    decoder : Decoder
+    hop : int
+        Samples between predictions.
+    streams : int
+    """
+
+    contract: Contract
+    decoder: Decoder
+    hop: int
+    streams: int
+
+
+def seconds_per_prediction(load: Load) -> float:
+    """Time that a prediction takes where nothing else disturbs, decoded in the batches that so many streams give."""
+    law, together = load.contract, min(load.streams, MAX_BATCH)
+    info = SignalInfo("", "EEG", law.sfreq, law.n_channels, law.channels, (law.unit,) * law.n_channels)
+    hub = PredictionHub("", law)
+    workers = [
+        Worker(
+            Pipeline(law, info, load.decoder, PipelineOptions(hop_samples=load.hop)), load.decoder, max_backlog_s=1e9
+        )
+        for _ in range(together)
+    ]
+    filled = math.ceil(law.window_samples / load.hop) * load.hop
+    samples = np.random.default_rng(0).standard_normal((filled + (_ROUNDS + 1) * load.hop, law.n_channels)) * 20
+    times = np.arange(len(samples)) / law.sfreq
+    best, begin = math.inf, 0
+    for end in range(filled, len(samples), load.hop):
+        started = time.perf_counter()
+        due: list[tuple[Worker, Due]] = []
+        for worker in workers:
+            due += [(worker, one) for one in worker.gather(Chunk(samples[begin:end], times[begin:end]), times[end - 1])]
+        logits = load.decoder.decode([worker.pipeline.session for worker, _ in due], [one.window for _, one in due])
+        for (worker, one), row in zip(due, logits, strict=True):
+            hub.publish(worker.complete(one, row, 0.0))
+        best = min(best, (time.perf_counter() - started) / len(due))
+        begin = end
+    return best + _PULL_S
+
+
+def check_capacity(loads: Sequence[Load]) -> float:
+    """Refuse more streams than one process carries.
+
+    Parameters
+    ----------
+    loads : sequence of Load
+
+    Returns
+    -------
+    float
+        Share of each second that the streams will take.
+
+    Raises
+    ------
+    ServiceError
+        They would take more than :data:`USABLE_SHARE`.
+    """
+    shares = [load.streams * load.contract.sfreq / load.hop * seconds_per_prediction(load) for load in loads]
+    total = sum(shares)
+    if total <= USABLE_SHARE:
+        return total
+    n = sum(load.streams for load in loads)
+    carried = math.floor(n * USABLE_SHARE / total)
+    msg = (
+        f"{n} streams at this rate are more than this process carries, which was measured to be about {carried}; "
+        "give fewer streams, a longer --hop, or share them among several services."
+    )
+    raise ServiceError(msg)

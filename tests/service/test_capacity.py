@@ -1,0 +1,35 @@
+"""Too many streams are refused with the figure; few are not."""
+
+import re
+import time
+
+import pytest
+
+from service.capacity import Load, check_capacity, seconds_per_prediction
+from service.errors import ServiceError
+from tests.service.linear_decoder import LinearDecoder
+from tests.streaming import contract
+
+
+class Slow(LinearDecoder):
+    def decode(self, sessions, windows):
+        time.sleep(0.004 * len(windows))
+        return super().decode(sessions, windows)
+
+
+def test_the_decoder_counts():
+    law = contract()
+    quick = seconds_per_prediction(Load(law, LinearDecoder(2), 10, 20))
+    assert 0 < quick < seconds_per_prediction(Load(law, Slow(2), 10, 20))
+
+
+def test_too_many_streams_are_refused_with_the_figure():
+    load = Load(contract(), Slow(2), 10, 1000)
+    with pytest.raises(ServiceError, match="1000 streams") as refused:
+        check_capacity([load])
+    carried = int(re.search(r"about (\d+)", str(refused.value))[1])
+    assert 0 < carried < 25  # at 4 ms and 10 predictions a second, a whole core carries at most 25
+
+
+def test_few_streams_are_not_refused():
+    assert 0 < check_capacity([Load(contract(), LinearDecoder(2), 100, 1)]) < 0.8
