@@ -20,8 +20,8 @@ _ASSIGNMENT = re.compile(r"[^=]+=[A-Za-z_][\w.-]*")
 
 def evaluate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers, XDF.")],
-    model: Annotated[Path, typer.Option(help="Bundle to evaluate.")],
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
+    model: Annotated[Path | None, typer.Option(help="Bundle to evaluate.")] = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Classes to decide between, comma-separated; fewer than the model's are renormalised."),
@@ -59,6 +59,18 @@ def evaluate(
     ] = "alignment",
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    protocol: Annotated[
+        Literal["wimpff2024"] | None,
+        typer.Option(
+            help="Instead of a bundle: train and score by a paper's protocol on BCI Competition IV 2a (A01T.gdf "
+            "A01E.gdf … or .mat), beside the live pipeline. The protocol itself does not run live."
+        ),
+    ] = None,
+    attention: Annotated[str, typer.Option(help="With --protocol: the network's attention.")] = "none",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="With --protocol: epochs, the paper's unless given.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --protocol: how many seeds.")] = 1,
 ) -> None:
     """Play recordings through the live pipeline and report how many trials it decides right.
 
@@ -76,6 +88,12 @@ def evaluate(
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
+    if protocol is not None:
+        _run_protocol(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
+        return
+    if model is None:
+        msg = "Say which bundle to evaluate with --model BUNDLE."
+        raise UsageError(msg)
     if not at > 0:
         msg = f"--at must be above 0 seconds, found {at:g}."
         raise UsageError(msg)
@@ -110,6 +128,48 @@ def evaluate(
     console.print(table(report))
     console.print(headline(report), highlight=False)
     console.print(f"Wrote {' and '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
+
+
+def _run_protocol(
+    files: list[str], out: Path, model: Path | None, *, attention: str, epochs: int | None, seeds: int
+) -> None:
+    """Train and score by the authors' protocol; write ``protocol.json``."""
+    from rich.console import Console
+
+    from service.errors import MissingExtraError, RecordingError
+    from service.protocols.bcic2a import read_sessions
+
+    if model is not None:
+        msg = "--protocol trains networks of its own; leave out --model."
+        raise UsageError(msg)
+    paths, _ = split_files(files, expect_assignments=False)
+    try:
+        from models.attention import ATTENTION_MODES
+        from service.protocols import wimpff2024
+    except ImportError as error:
+        msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install 'mindwire[train]'."
+        raise MissingExtraError(msg) from error
+    if attention not in {"none", *ATTENTION_MODES}:
+        msg = f"--attention {attention}: known are none, {', '.join(ATTENTION_MODES)}."
+        raise UsageError(msg)
+    chosen = {"epochs": epochs} if epochs is not None else {}
+    settings = wimpff2024.Settings(
+        seeds=tuple(range(seeds)),
+        network_arguments={"attention_mode": None if attention == "none" else attention},
+        **chosen,
+    )
+    people = read_sessions(paths)
+    with progress_bar("Training") as progress:
+        report = wimpff2024.run_protocol(people, settings, progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "protocol.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        msg = f"{out}: the report cannot be written ({error.strerror}); choose another place with --out."
+        raise RecordingError(msg) from error
+    console = Console()
+    console.print(wimpff2024.table(report))
+    console.print(f"Wrote {out / 'protocol.json'}.", highlight=False, soft_wrap=True)
 
 
 def split_list(text: str | None) -> list[str] | None:

@@ -1,0 +1,1 @@
+"""Protocols of publications, for comparison with them; nothing here runs live."""
