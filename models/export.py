@@ -7,7 +7,8 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.bundle import GRAPH, STEM, STREAMING, Bundle, GraphKind, write_bundle
+from models.bundle import GRAPH, Bundle, write_bundle
+from models.bundle_checks import STEM, STREAMING, GraphKind
 from models.contract import Alignment, Contract
 from models.errors import ExportError, MissingExtraError
 

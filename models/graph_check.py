@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import GraphKind
+from models.bundle_checks import GraphKind
 from models.errors import ExportError, MissingExtraError
 from models.onnx_file import read_onnx_facts
 from models.streaming_memory import StreamMemory, write_edges
@@ -119,7 +119,7 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     signal = rng.standard_normal((network.n_times + _HOPS * hop, network.n_chans)).astype(np.float32)
     noise = rng.standard_normal((network.n_chans, network.n_chans)) / network.n_chans
     alignment = (np.eye(network.n_chans) + (noise + noise.T) / 2).astype(np.float32)[None]
-    ch_dim = network.channel_expansion[0].out_channels
+    ch_dim = int(network.channel_expansion[0].out_channels)  # type: ignore[arg-type]
     memory = StreamMemory(plan, ch_dim)
     filled = run_stem({"x": signal[None, memory.stem_span], "alignment": alignment, "box": memory.box})
     memory.fill(filled["blocks"][0])

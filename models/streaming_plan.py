@@ -214,9 +214,10 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
         start = offset + index * block
         pool[start : start + block, len(left_blocks) + index] = 1 / block
 
-    row_of_block = {k: row for row, k in enumerate((*left_blocks, *right_blocks, *old_left, *old_right))}
-    first_cached = len(row_of_block)
-    n_rows = len(left_blocks) + len(right_blocks) + len(old_left) + len(old_right) + len(cached)
+    rows = (*left_blocks, *right_blocks, *old_left, *old_right)  # the two old spans may overlap
+    row_of_block = {k: row for row, k in enumerate(rows)}
+    first_cached = len(rows)
+    n_rows = len(rows) + len(cached)
     row_of_token = {start: first_cached + index for index, start in enumerate(cached)}
 
     def columns(tokens: range) -> Matrix:

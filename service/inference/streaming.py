@@ -7,6 +7,7 @@ window; where a window comes alone it is decoded whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import STEM, STREAMING, Bundle
+from models.bundle import Bundle
+from models.bundle_checks import STEM, STREAMING
 from models.streaming_memory import StreamMemory, write_edges
 from models.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
 from service.inference.decoder import batches
@@ -30,7 +32,7 @@ _MAX_PLANS = 16
 class StreamingSession:
     """What one stream remembers: its memory, the alignment it belongs to, and the last window's place."""
 
-    __slots__ = ("end", "memory", "paid", "ready", "segment", "shift", "spatial", "version")
+    __slots__ = ("end", "memory", "paid", "ready", "segment", "shift", "spatial", "spoilt", "version")
 
     def __init__(self) -> None:
         self.memory: StreamMemory | None = None
@@ -39,6 +41,7 @@ class StreamingSession:
         self.end = self.shift = 0
         self.ready = False  # the memory continues the last window
         self.paid = False  # the memory has saved a window since it was filled
+        self.spoilt = False  # the last window's logits were not finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class StreamingDecoder:
             if whole:
                 alone = [self._whole.session() for _ in whole]
                 logits[whole] = self._whole.decode(alone, [windows[index] for index in whole])
+                for index in whole:
+                    sessions[index].spoilt = not math.isfinite(logits[index, 0])
         return logits
 
     def _prepare(self, session: StreamingSession, window: Window) -> StreamingPlan | None:
@@ -138,7 +143,7 @@ class StreamingDecoder:
             return memory.plan
         wasted = session.ready and not session.paid
         session.ready = False
-        if shift <= 0:
+        if shift <= 0 or session.spoilt:
             return None
         if memory is None or (shift != memory.plan.hop and again):
             plan = self._plan(shift) if again or shift == self._hop else None
@@ -175,7 +180,11 @@ class StreamingDecoder:
         buffers.run()
         for row, index in enumerate(indices):
             logits[index] = buffers.logits[row]
-            sessions[index].memory.append(buffers.blocks[row], buffers.tokens[row])
+            session = sessions[index]
+            session.memory.append(buffers.blocks[row], buffers.tokens[row])
+            if not math.isfinite(logits[index, 0]):
+                # A product with zero is not finite either: one bad sample has spoilt all that was remembered.
+                session.ready, session.spoilt = False, True
 
     def _buffers_for(self, plan: StreamingPlan, batch: int) -> _Buffers:
         key = (plan.hop, batch)

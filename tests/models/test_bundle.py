@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from models.errors import BundleError, ContractError, MindwireError
 from models.export import export_bundle
 from tests.models.networks import make_contract, make_network
 from tests.models.rewriting import rewrite
+from tests.models.sealing import seal
 
 FILES = ("bundle.json", "config.json", "contract.json", "model.onnx", "model.safetensors", "README.md", "SHA256SUMS")
 
@@ -39,13 +39,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(exported: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
     return Path(shutil.copytree(exported, tmp_path / "bundle"))
-
-
-def seal(folder: Path) -> None:
-    """Make the hashes right again, as someone would who means harm."""
-    names = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
-    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(sums))
 
 
 def edit_json(path: Path, **changes: object) -> None:
