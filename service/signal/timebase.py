@@ -23,6 +23,10 @@ _BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten second
 _DAMPING = math.sqrt(0.5)
 _JITTER_SECONDS = 2.0
 _DECIDE_SECONDS = 0.1
+# Losses shorter than the jitter show as a lean of the residuals' short mean, far above its own usual swing.
+_LEAN_SAMPLES = 12
+_LEAN_PERIODS = 0.75
+_LEAN_SWINGS = 5.0
 _HOLD_SECONDS = 2.0
 _RATE_POINTS = 30  # one per second of samples
 _RATE_MIN_POINTS = 15
@@ -87,6 +91,10 @@ class TimeBase:
         a, b, f = self._alpha, self._beta, self._forget
         self._tracker = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
         self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
+        short = 1.0 / _LEAN_SAMPLES
+        self._short_mean = np.array([[short, 0.0, 0.0, 1.0, short - 1.0, 0.0]])
+        self._least_lean = _LEAN_PERIODS * self._period
+        self._swing = 0.0
         self._steps = np.arange(256.0)
         self._start_samples = math.ceil(1 / self._alpha)
         self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
@@ -161,6 +169,7 @@ class TimeBase:
         self._state: NDArray[np.float64] | None = None
         self._origin: float | None = None
         self._offset = 0.0
+        self._lean = 0.0
         self._broken = broken
         self._gap = gap_seconds
         self._missing = 0
@@ -203,13 +212,17 @@ class TimeBase:
         stop = position
         begin_index = self._index
         offsets: list[float] = []
+        leans: list[bool] = []
         while stop < len(stamps) and self._index < self._start_samples:
             residual = self._residual(stamps[stop])
             if begin_index + len(offsets) > 0 and abs(residual) > self._tolerance:
                 break
             offsets.append(self._step(residual, residual))
+            self._lean += (residual - self._lean) / _LEAN_SAMPLES
+            self._swing += self._forget * (abs(self._lean) - self._swing)
+            leans.append(abs(self._lean) > max(self._least_lean, _LEAN_SWINGS * self._swing))
             stop += 1
-        self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets))
+        self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets), np.array(leans))
         return stop
 
     def _follow(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int) -> None:
@@ -273,8 +286,20 @@ class TimeBase:
             self._state = state
             self._jitter = float(jitters[-1])
             self._index += len(part)
-            self._emit(samples[position:stop], part, begin_index, offsets)
+            deviation /= 1 - a
+            self._emit(samples[position:stop], part, begin_index, offsets, self._leaning(deviation))
         return stop
+
+    def _leaning(self, residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where stamps keep to one side of what is expected; ``residuals`` are overwritten."""
+        kept = 1 - 1 / _LEAN_SAMPLES
+        run_sections(self._short_mean, residuals[None], np.array([[[kept * self._lean, 0.0]]]))
+        self._lean = float(residuals[-1])
+        sizes = np.abs(residuals)
+        swings = sizes.copy()
+        run_sections(self._smoother, swings[None], np.array([[[(1 - self._forget) * self._swing, 0.0]]]))
+        self._swing = float(swings[-1])
+        return np.asarray(sizes > np.maximum(self._least_lean, _LEAN_SWINGS * swings))
 
     def _counted(self, n: int) -> NDArray[np.float64]:
         """0, 1, 2, …: a view of what is kept for chunks of the usual size."""
@@ -316,6 +341,7 @@ class TimeBase:
     def _shift(self, shift: float) -> None:
         missing = round(shift / self._period)
         self._state = None
+        self._lean = 0.0
         if 0 < shift <= self._bridge + 0.5 * self._period:
             self._missing = missing
             self._gap = missing * self._period
@@ -335,6 +361,7 @@ class TimeBase:
         stamps: NDArray[np.float64],
         begin_index: int,
         offsets: NDArray[np.float64],
+        leaning: NDArray[np.bool_] | None = None,
     ) -> None:
         if not len(samples):
             return
@@ -344,6 +371,8 @@ class TimeBase:
         times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
         self._watch_rate(stamps, flags)
+        if leaning is not None and leaning.any():
+            flags[leaning] |= Reason.TIMING.bit
         if self._gap < 0 and not self._broken:
             flags[0] |= Reason.TIMING.bit
         self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))

@@ -232,8 +232,8 @@ TAIL = """
 ## What cannot be known
 
 - A constant is called flat after 0.2 s; a prediction within them is published as if it were a signal.
-- A loss shorter than the jitter of the stamps leaves no trace in them: with ± 5 ms, one or two samples at 250 Hz.
-  The windows that hold it differ little from the undisturbed run's, and are not flagged.
+- A loss shorter than the jitter of the stamps shows in none of them, only in their mean: with ± 5 ms, one or two samples
+  at 250 Hz are noticed some twenty samples later. From then on the windows are marked `timing`; they stay valid.
 - Settled means that one percent of the transient of a gap is left. In the tests a valid prediction may differ by 0.05
   from the undisturbed run's; a window that mixes two signals differs by 0.4 on average.
 - Two outlets with one identity cannot be told apart while only one of them answers.

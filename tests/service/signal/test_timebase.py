@@ -110,3 +110,21 @@ def test_what_is_held_back_is_bounded():
     for given, stamp in enumerate(stamps, 1):
         taken += sum(len(b.times) for b in base.push(np.zeros((1, 1)), np.array([stamp])))
         assert given - taken <= 200
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("at", [1000, 4000])
+def test_a_loss_shorter_than_the_jitter_is_noticed_soon(lost, at):
+    index = np.arange(6000)
+    jitter = np.random.default_rng(0).uniform(-0.005, 0.005, 6000)
+    whole = np.sort((index / 250.0 + jitter).reshape(-1, 10), axis=1).ravel()
+    cut_short = np.sort(((index + (index >= at) * lost) / 250.0 + jitter).reshape(-1, 10), axis=1).ravel()
+
+    def timing(stamps):
+        blocks = TimeBase(250.0).push(np.zeros((6000, 1)), stamps)
+        return np.flatnonzero(np.concatenate([block.flags for block in blocks]) & Reason.TIMING.bit)
+
+    assert not len(timing(whole))
+    noticed = timing(cut_short)
+    assert at <= noticed[0] <= at + 60
+    assert noticed[-1] <= at + 500
