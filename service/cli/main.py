@@ -15,7 +15,7 @@ import typer
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import demo, doctor, evaluate, export, inspect, replay, serve, simulate, streams, train, verify
+from service.cli import bench, demo, doctor, evaluate, export, inspect, replay, serve, simulate, streams, train, verify
 from service.errors import UsageError
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ app.command("inspect")(inspect.inspect)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("replay")(replay.replay)
+app.command("bench")(bench.bench)
 app.command("verify")(verify.verify)
 
 

@@ -1,0 +1,172 @@
+"""Mindwire beside what users would take instead: the same samples through the same outlet, the same hop, one run.
+
+    python benchmarks/peers/compare.py --seconds 60 --out docs/latency.svg
+
+Peers, each in an environment of its own that this script makes (kept with --environments FOLDER), versions pinned:
+
+- braindecode, eager, in a loop on mne-lsl's StreamLSL
+- the same loop with the plain ONNX export in ONNX Runtime
+- ezmsg: ezmsg-lsl's inlet, ezmsg-sigproc's window, the plain ONNX export
+- timeflux: its LSL receiver, its window, the plain ONNX export
+
+For a peer the time ends when it has its prediction; for Mindwire when a websocket client in another process has it.
+The peers get the window as it comes; Mindwire also filters, checks and aligns it. A prediction is lost when a hop
+passed without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
+
+from service.bench.latency import Case, LatencyRun  # noqa: E402
+from service.bench.picture import distributions  # noqa: E402
+from service.bench.processes import Processes, cpu_seconds, said, summarise  # noqa: E402
+from service.bench.suite import machine  # noqa: E402
+
+ENVIRONMENTS = {
+    "mne-lsl": ("torch==2.13.0", "mne-lsl==1.14.0", "braindecode==1.8.1", "onnxruntime==1.32.0", "safetensors"),
+    "ezmsg": ("ezmsg==3.9.0", "ezmsg-lsl==1.17.1", "ezmsg-sigproc==3.11.1", "onnxruntime==1.32.0"),
+    "timeflux": ("timeflux==0.17.2", "timeflux-lsl", "onnxruntime==1.32.0"),
+}
+# what it is called, environment, script, whether it takes the plain ONNX export
+PEERS = {
+    "braindecode": ("mne-lsl + braindecode eager", "mne-lsl", "mne_lsl_loop.py", False),
+    "mne-lsl-onnx": ("mne-lsl + plain ONNX", "mne-lsl", "mne_lsl_loop.py", True),
+    "ezmsg": ("ezmsg + plain ONNX", "ezmsg", "ezmsg_graph.py", True),
+    "timeflux": ("timeflux + plain ONNX", "timeflux", "timeflux_graph.py", True),
+}
+
+
+def environment(folder: Path, name: str) -> Path | None:
+    """The interpreter of a peer's environment, made where it is not there; None where it cannot be made."""
+    python = folder / name / "bin" / "python"
+    ready = folder / name / "ready"
+    if not ready.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", *ENVIRONMENTS[name]]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            print(f"{name} cannot be installed: {last}", flush=True)
+            return None
+        ready.touch()
+    return python
+
+
+def plain_onnx(bundle: Path, out: Path) -> Path:
+    """The bundle's network as torch exports it, nothing folded."""
+    from models.bundle import load_bundle, load_module
+    from models.plain_graph import plain_graph
+
+    out.write_bytes(plain_graph(load_module(load_bundle(bundle)).eval()))
+    return out
+
+
+def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict, np.ndarray]:
+    """One peer from its start until the outlet has ended."""
+    run = LatencyRun(case)
+    title, _, script, takes_onnx = PEERS[name]
+    law = run.contract
+    seconds = case.seconds + law.window_samples / law.sfreq + 2
+    with Processes.temporary() as processes:
+        stream, got_at, sent_at = f"peer-{name}", processes.folder / "peer.npz", processes.folder / "sent.npz"
+        pusher = processes.role("push", stream, ",".join(law.channels), law.sfreq, case.chunk, seconds, sent_at)
+        said(pusher)
+        words = [python, HERE / script, "--name", stream, "--bundle", case.model, "--hop", case.hop, "--out", got_at]
+        peer = subprocess.Popen(
+            [*map(str, words), *(["--onnx", str(plain)] if takes_onnx else [])], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            versions = json.loads(said(peer))
+            time.sleep(seconds - case.seconds + 2)
+            used, begin = cpu_seconds(peer.pid), time.monotonic()
+            time.sleep(case.seconds * 0.7)
+            cpu = 100 * (cpu_seconds(peer.pid) - used) / (time.monotonic() - begin)
+            pusher.wait(seconds + 60)
+            peer.wait(60)
+        finally:
+            peer.kill()
+            peer.wait()
+            peer.stdout.close()
+        sent, got = np.load(sent_at), np.load(got_at)
+    index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
+    index = np.clip(index, 0, len(sent["pushed"]) - 1)
+    ages = (got["received"] - sent["pushed"][index])[round(2 / run.period) :] * 1e3
+    expected = (len(sent["pushed"]) - law.window_samples) // case.hop + 1
+    told = {**summarise(ages), "cpu_percent": round(cpu, 1), "received": len(got["times"]), "expected": int(expected)}
+    return {"title": title, "versions": versions, **told}, ages
+
+
+def main() -> None:
+    from models.zoo import zoo_bundle_path
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=zoo_bundle_path())
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--chunks", default="1,10")
+    parser.add_argument("--hop", type=int, default=10)
+    parser.add_argument("--only", default=",".join(PEERS))
+    parser.add_argument("--environments", type=Path, help="keep the peers' environments here")
+    parser.add_argument("--out", type=Path, default=Path("peers.svg"))
+    options = parser.parse_args()
+    report: dict = {"machine": machine(), "hop": options.hop, "cases": []}
+    curves: dict[str, np.ndarray] = {}
+    keep = nullcontext(str(options.environments)) if options.environments else tempfile.TemporaryDirectory()
+    with keep as folder, tempfile.TemporaryDirectory() as temporary:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        plain = plain_onnx(options.model, Path(temporary) / "plain.onnx")
+        pythons = {name: environment(Path(folder), PEERS[name][1]) for name in options.only.split(",")}
+        for chunk in map(int, options.chunks.split(",")):
+            case = Case(options.model, chunk, options.hop, options.seconds, max(12.0, options.seconds / 2))
+            ours = LatencyRun(case)
+            whole = ours.end_to_end_alone()
+            rows = [
+                {
+                    "title": "Mindwire",
+                    **whole["websocket"],
+                    "cpu_percent": whole["cpu_percent"]["one stream"],
+                    "received": whole["received"],
+                    "expected": whole["expected"],
+                }
+            ]
+            curves[f"Mindwire, chunk {chunk}"] = ours.samples["Mindwire"]
+            for name, python in pythons.items():
+                if python is None:
+                    continue
+                try:
+                    row, ages = measure_peer(name, python, case, plain)
+                except Exception as error:  # noqa: BLE001 - a peer that fails is told and left out
+                    print(f"{PEERS[name][0]} failed: {error}", flush=True)
+                    continue
+                rows.append(row)
+                curves[f"{row['title']}, chunk {chunk}"] = ages
+            report["cases"].append({"chunk": chunk, "rows": rows})
+            print(f"\noutlet pushes {chunk} samples together, hop {options.hop}; milliseconds")
+            print(f"{'':<30}{'p50':>8}{'p99':>8}{'p99.9':>8}{'max':>8}{'CPU %':>8}  received")
+            for row in rows:
+                cells = "".join(f"{row[q]:8.2f}" for q in ("p50", "p99", "p99.9", "max", "cpu_percent"))
+                print(f"{row['title']:<30}{cells}  {row['received']} of {row['expected']}  {row.get('versions', '')}")
+    note = f"{report['machine']['processor']}, {report['machine']['cores']} cores; benchmarks/peers/compare.py"
+    last = f", chunk {options.chunks.split(',')[-1]}"
+    shown = {name.removesuffix(last): ages for name, ages in curves.items() if name.endswith(last)}
+    title = f"Sample pushed to prediction received, hop {options.hop}{last}"
+    options.out.write_text(distributions(shown, title, note), encoding="utf-8")
+    options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"Saved {options.out} and {options.out.with_suffix('.json')}")
+
+
+if __name__ == "__main__":
+    main()

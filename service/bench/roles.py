@@ -1,0 +1,318 @@
+"""What each process of a latency measurement does; started as ``python -m service.bench.roles ROLE …``.
+
+All read one monotonic clock, which on Linux is LSL's too, and leave their times in a file of numpy's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+STAGES = ("receive", "condition", "wait", "decode")
+SWITCH_INTERVAL_S = 0.0005
+_FILL = "x" * 260
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: str) -> None:  # noqa: PLR0917
+    """One outlet in real time; notes when each sample was pushed."""
+    import pylsl
+
+    outlet = _outlet(name, labels.split(","), sfreq, chunk)
+    _say("ready")
+    samples = _noise(len(labels.split(",")))
+    outlet.wait_for_consumers(60)
+    count, epoch = int(seconds * sfreq) // chunk * chunk, pylsl.local_clock() + 0.01
+    pushed = np.empty(count)
+    for index in range(0, count, chunk):
+        wait = epoch + (index + chunk - 1) / sfreq - pylsl.local_clock()
+        if wait > 0:
+            time.sleep(wait)
+        stamps = epoch + (index + np.arange(chunk)) / sfreq
+        at = index % 4000
+        pushed[index : index + chunk] = pylsl.local_clock()
+        outlet.push_chunk(samples[at : at + chunk], stamps.tolist())
+    np.savez(out, pushed=pushed, epoch=epoch, sfreq=sfreq)
+    time.sleep(1.0)
+
+
+def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
+    """Many outlets in real time, their chunks spread evenly; begins when told, ends when told, and says its lag.
+
+    Reads lines: ``begin``, then ``end``; answers the second with the times it pushed late by, as JSON.
+    """
+    import pylsl
+
+    names = labels.split(",")
+    outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk) for i in range(n)]
+    samples = _noise(len(names))
+    _say("ready")
+    sys.stdin.readline()
+    stop = threading.Event()
+
+    def listen() -> None:
+        sys.stdin.readline()
+        stop.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    period = chunk / sfreq
+    epoch, turn, late = pylsl.local_clock() + 0.01, 0, []
+    steps = np.arange(-chunk + 1, 1) / sfreq
+    while not stop.is_set():
+        for index, outlet in enumerate(outlets):
+            due = epoch + (turn + index / n) * period
+            wait = due - pylsl.local_clock()
+            if wait > 0:
+                time.sleep(wait)
+            at = (turn * chunk + 17 * index) % 4000
+            outlet.push_chunk(samples[at : at + chunk], (due + steps).tolist())
+            late.append(pylsl.local_clock() - due)
+        turn += 1
+    quantiles = np.quantile(late[len(late) // 4 :], [0.5, 0.99, 1.0]) * 1e3
+    _say(json.dumps({"chunks": turn, "late_ms": dict(zip(("p50", "p99", "max"), quantiles.tolist(), strict=True))}))
+
+
+def _outlet(name: str, labels: list[str], sfreq: float, chunk: int) -> Any:
+    import pylsl
+
+    info = pylsl.StreamInfo(name, "EEG", len(labels), sfreq, "float32", name)
+    channels = info.desc().append_child("channels")
+    for label in labels:
+        channel = channels.append_child("channel")
+        channel.append_child_value("label", label)
+        channel.append_child_value("unit", "microvolts")
+    return pylsl.StreamOutlet(info, chunk, 60)
+
+
+def _noise(n_channels: int) -> Any:
+    return (np.random.default_rng(0).standard_normal((4096, n_channels)) * 20).astype(np.float32)
+
+
+def pull(name: str, seconds: float, hop: int, out: str) -> None:
+    """LSL alone: when each sample that would end a window was pulled; also of a prediction outlet, with hop 1.
+
+    Ends with the outlet, after so much signal, or when none comes for three seconds.
+    """
+    import pylsl
+    from pylsl.util import LostError
+
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, 1, 20)[0], recover=False)
+    buffer = np.empty((256, inlet.info(5).channel_count()), dtype=np.float32)
+    inlet.open_stream(5)
+    _say("ready")
+    times: list[float] = []
+    received: list[float] = []
+    count, heard = 0, time.monotonic()
+    while time.monotonic() - heard < (3.0 if count else 60.0) and (len(times) < 2 or times[-1] - times[0] < seconds):
+        try:
+            _, stamps = inlet.pull_chunk(0.25, 256, dest_obj=buffer, min_samples=1, as_numpy=True)
+        except LostError:
+            break
+        now = pylsl.local_clock()
+        heard = time.monotonic() if len(stamps) else heard
+        for stamp in stamps:
+            count += 1
+            if count % hop == 0:
+                times.append(stamp)
+                received.append(now)
+    np.savez(out, times=times, received=received)
+
+
+def client(url: str, seconds: float, out: str) -> None:
+    """A websocket client that notes when each prediction came, and what the service says of its stages.
+
+    Ends so long after the first one, or when none comes for three seconds.
+    """
+
+    async def listen() -> None:
+        import websockets
+
+        times: list[float] = []
+        received: list[float] = []
+        stages: list[list[float]] = []
+        async with websockets.connect(url, compression=None) as connection:
+            _say("ready")
+            while not received or received[-1] - received[0] < seconds:
+                try:
+                    text = await asyncio.wait_for(connection.recv(), 3.0 if times else 60.0)
+                except (TimeoutError, websockets.ConnectionClosed):
+                    break
+                now = time.monotonic()
+                message = json.loads(text)
+                if message["type"] == "prediction":
+                    told = message.get("latency_ms", {})
+                    times.append(message["time"])
+                    stages.append([told.get(stage, 0.0) for stage in STAGES])
+                    received.append(now)
+        np.savez(out, times=times, received=received, stages=stages)
+
+    _run(listen())
+
+
+class _Listener(asyncio.Protocol):
+    """A websocket client that costs next to nothing: it splits frames and looks for two numbers in each."""
+
+    def __init__(self, path: str, ages: list[float], lost: list[int]) -> None:
+        self.opened = asyncio.Event()
+        self._path = path
+        self._ages = ages
+        self._lost = lost
+        self._rest = b""
+        self._last: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        request = (
+            f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        cast("asyncio.Transport", transport).write(request.encode())
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        data = self._rest + data
+        if not self.opened.is_set():
+            _, end, data = data.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self.opened.set()
+        at = 0
+        while len(data) - at >= 4:
+            size, begin = data[at + 1], at + 2
+            if size == 126:
+                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            if len(data) < begin + size:
+                break
+            at = begin + size
+            self._take(data[begin:at], now)
+        self._rest = data[at:]
+
+    def _take(self, payload: bytes, now: float) -> None:
+        if b'"prediction"' not in payload:
+            return
+        seq = int(payload.split(b'"seq":', 1)[1].split(b",", 1)[0])
+        self._ages.append(now - float(payload.split(b'"time":', 1)[1].split(b",", 1)[0]))
+        self._lost[0] += 0 if self._last is None else seq - self._last - 1
+        self._last = seq
+
+
+def audience(port: int, path: str, n: int) -> None:
+    """Many websocket clients in one process; says when all are there, and at each line read what they saw since."""
+
+    async def listen() -> None:
+        ages: list[float] = []
+        lost = [0]
+        loop = asyncio.get_running_loop()
+        for _ in range(n):
+            _, listener = await loop.create_connection(lambda: _Listener(path, ages, lost), "127.0.0.1", port)
+            await listener.opened.wait()
+        _say("ready")
+        while await asyncio.to_thread(sys.stdin.readline):
+            seen, missed = np.array(ages) * 1e3, lost[0]
+            ages.clear()
+            lost[0] = 0
+            quantiles = np.quantile(seen, [0.5, 0.99, 0.999, 1.0]).tolist() if len(seen) else [0.0] * 4
+            told = dict(zip(("p50", "p99", "p99.9", "max"), quantiles, strict=True))
+            _say(json.dumps({"n": len(seen), "lost": missed, "age_ms": told}))
+
+    _run(listen())
+
+
+def bare(period: float) -> None:
+    """A websocket server without Mindwire: a thread hands a message of 300 bytes to the loop every period."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import WebSocketRoute
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    async def socket(connection: WebSocket) -> None:
+        await connection.accept()
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[float] = asyncio.Queue()
+
+        def produce() -> None:
+            due = time.monotonic()
+            while not loop.is_closed():
+                due += period
+                time.sleep(max(0.0, due - time.monotonic()))
+                try:
+                    loop.call_soon_threadsafe(queue.put_nowait, time.monotonic())
+                except RuntimeError:
+                    return
+
+        threading.Thread(target=produce, daemon=True).start()
+        with suppress(WebSocketDisconnect):
+            while True:
+                sent = await queue.get()
+                await connection.send_text(f'{{"type": "prediction", "time": {sent:.9f}, "fill": "{_FILL}"}}')
+
+    app = Starlette(routes=[WebSocketRoute("/ws", socket)])
+    config = uvicorn.Config(app, port=0, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
+    server = uvicorn.Server(config)
+
+    async def run() -> None:
+        task = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110 - uvicorn has nothing to wait for
+            await asyncio.sleep(0.01)
+        _say(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+        await task
+
+    _run(run())
+
+
+def decode(model: str, hop: int, period: float, seconds: float, out: str) -> None:
+    """The decoder alone, called at the cadence of the stream."""
+    from models.bundle import load_bundle
+    from service.inference.load import load_decoder
+
+    decoder = load_decoder(load_bundle(Path(model)))
+    law = load_bundle(Path(model)).contract
+    from service.bench.windows import windows_of
+
+    session, spent, due = decoder.session(), [], time.monotonic()
+    for window in windows_of(law, hop, int(seconds / period)):
+        due += period
+        time.sleep(max(0.0, due - time.monotonic()))
+        begin = time.perf_counter()
+        decoder.decode([session], [window])
+        spent.append(time.perf_counter() - begin)
+    np.savez(out, spent=spent)
+
+
+def _run(main: Any) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+_ROLES: dict[str, tuple[Any, tuple[type, ...]]] = {
+    "push": (push, (str, str, float, int, float, str)),
+    "crowd": (crowd, (str, str, float, int, int)),
+    "pull": (pull, (str, float, int, str)),
+    "audience": (audience, (int, str, int)),
+    "client": (client, (str, float, str)),
+    "bare": (bare, (float,)),
+    "decode": (decode, (str, int, float, float, str)),
+}
+
+if __name__ == "__main__":
+    role, kinds = _ROLES[sys.argv[1]]
+    role(*(kind(value) for kind, value in zip(kinds, sys.argv[2:], strict=True)))
