@@ -2,13 +2,16 @@
 
 Euclidean: the arithmetic mean (He & Wu 2020). Riemannian: the inductive mean on the manifold of
 positive definite matrices, ``M <- M #_w C`` (Ho et al. 2013; Zanini et al. 2018), one step per block.
-It can be frozen, rolled back and saved; once ready, no block moves the mean far.
+It can be frozen, rolled back and saved; once ready, no block moves the mean far. Blocks unlike their
+neighbours are left out (after the Riemannian potato, Barachant et al. 2013): what no flag tells, a cable
+that moves or a jaw that clenches, would stay in the mean for the rest of the session.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +23,10 @@ Matrix = NDArray[np.float64]
 _FLOOR = 1e-6  # of the mean eigenvalue: directions without signal are not blown up
 _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
 _HISTORY = 600  # states kept for rolling back, one per update
+_NEIGHBOURS = 20  # blocks that a block is compared with: a change that lasts longer than half of them is followed
+_FEWEST_NEIGHBOURS = 6
+_OUTLIER = 3.5  # standard deviations, nearly
+_LEAST_EXCESS = 0.7  # twice the usual power in a direction is nothing strange, however alike the blocks are
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,43 @@ def distance(one: Matrix, other: Matrix) -> float:
     return float(np.sqrt((np.log(np.maximum(values, np.finfo(np.float64).tiny)) ** 2).sum()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block's covariance, its logarithm, and its samples."""
+
+    covariance: Matrix
+    logarithm: Matrix
+    n: int
+
+
+def _logarithm(matrix: Matrix) -> Matrix:
+    values, vectors = np.linalg.eigh(matrix)
+    values = np.maximum(values, _FLOOR * max(float(values.mean()), np.finfo(np.float64).tiny))
+    return np.asarray((vectors * np.log(values)) @ vectors.T)
+
+
+def _excess(blocks: Sequence[_Block], judged: Sequence[_Block]) -> list[float]:
+    """How much stronger a block is, in the direction where it is most so, than is usual: the largest log-eigenvalue.
+
+    Usual is what lies in the middle of the blocks: the elementwise median of their logarithms.
+    """
+    values, vectors = np.linalg.eigh(np.median([block.logarithm for block in blocks], axis=0))
+    inverse = (vectors * np.exp(-values / 2)) @ vectors.T
+    whitened = inverse @ np.stack([block.covariance for block in judged]) @ inverse
+    largest = np.linalg.eigvalsh(whitened)[:, -1]
+    return [float(value) for value in np.log(np.maximum(largest, np.finfo(np.float64).tiny))]
+
+
+def _limit(excess: Sequence[float]) -> float:
+    """Excess above which a block is unlike the others.
+
+    Told from the weaker half alone: artefacts only add power, and one of a second spoils two blocks, so that
+    nearly half of all may be spoilt.
+    """
+    low, middle = (float(value) for value in np.quantile(excess, (0.1, 0.4)))
+    return middle + max(_OUTLIER * (middle - low), _LEAST_EXCESS)
+
+
 class OnlineAlignment:
     """The mean covariance of the good samples so far, and the matrix that whitens them.
 
@@ -91,12 +135,15 @@ class OnlineAlignment:
         self._state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
         self._reference: Matrix | None = None
         self._history: deque[AlignmentState] = deque(maxlen=_HISTORY)
+        self._blocks: deque[_Block] = deque(maxlen=_NEIGHBOURS)
+        self._excess: deque[float] = deque(maxlen=_NEIGHBOURS)
+        self._anew = True
         self.frozen = False
         self.version = 0
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
-            self._adopt(AlignmentState(np.array(spec.warm_start), float(weight), weight))
+            self.restore(AlignmentState(np.array(spec.warm_start), float(weight), weight))
 
     @property
     def kind(self) -> str:
@@ -124,25 +171,53 @@ class OnlineAlignment:
         Parameters
         ----------
         good : ndarray of float32, shape (n_samples, n_channels)
-            May be empty; ignored while frozen.
+            May be empty; ignored while frozen, and when too short or unlike its neighbours.
         """
         n = len(good)
         # A covariance of fewer samples than channels is singular and has no place on the manifold.
-        if self.frozen or n == 0 or (self._spec.kind == "riemannian" and n < 2 * good.shape[1]):
+        if self.frozen or n < 2 * good.shape[1]:
             return
-        old = self._state
-        block = good.astype(np.float64)
-        covariance = block.T @ block / n
+        precise = good.astype(np.float64)
+        covariance = precise.T @ precise / n
+        block = _Block(covariance, _logarithm(covariance), n)
+        self._blocks.append(block)
+        if self._anew:
+            self._begin_anew()
+            return
+        self._excess += _excess(self._blocks, [block])
+        if len(self._blocks) < _FEWEST_NEIGHBOURS or self._excess[-1] <= _limit(self._excess):
+            self._adopt(self._with(self._state, block))
+
+    def _begin_anew(self) -> None:
+        """Learn from all blocks so far: as long as they are remembered, what turns out to be unusual is taken back."""
+        self._anew = len(self._blocks) < _NEIGHBOURS
+        excess = _excess(self._blocks, self._blocks)
+        self._excess = deque(excess, maxlen=_NEIGHBOURS)
+        limit = _limit(excess) if len(excess) >= _FEWEST_NEIGHBOURS else math.inf
+        state = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0)
+        for block, apart in zip(self._blocks, excess, strict=True):
+            if apart <= limit:
+                state = self._with(state, block)
+        if self.ready:
+            here, there = self._state.covariance, state.covariance
+            far = float(np.linalg.norm(there - here))
+            step = min(1.0, _STEP_LIMIT * float(np.linalg.norm(here)) / max(far, 1e-300))
+            state = AlignmentState(here + step * (there - here), state.weight, state.good_samples)
+        self._adopt(state)
+
+    def _with(self, old: AlignmentState, block: _Block) -> AlignmentState:
+        """A state that has learnt from one block more."""
+        covariance, n = block.covariance, block.n
         kept = old.weight * (math.exp(-n / self._forgetting) if self._forgetting else 1.0)
         weight = n / (kept + n)
-        if self.ready:
+        if old.good_samples >= self._spec.ready_samples:
             far = float(np.linalg.norm(covariance - old.covariance))
             weight = min(weight, _STEP_LIMIT * float(np.linalg.norm(old.covariance)) / max(far, 1e-300))
         if self._spec.kind == "euclidean" or not old.weight:
             mean = (1 - weight) * old.covariance + weight * covariance
         else:
             mean = geodesic(old.covariance, covariance, weight)
-        self._adopt(AlignmentState(mean, kept + n, old.good_samples + n))
+        return AlignmentState(mean, kept + n, old.good_samples + n)
 
     def rollback(self, updates: int) -> int:
         """Take back the last updates.
@@ -158,6 +233,7 @@ class OnlineAlignment:
             How many were.
         """
         count = min(updates, len(self._history))
+        self._anew = False
         if count:
             state = self._history[-count]
             kept = list(self._history)[:-count]
@@ -167,6 +243,7 @@ class OnlineAlignment:
 
     def restore(self, state: AlignmentState) -> None:
         """Go on from a state that was saved, of this session or another."""
+        self._anew = False
         self._adopt(state)
 
     def _adopt(self, state: AlignmentState) -> None:
