@@ -25,7 +25,7 @@ from service.worker import Due, Worker
 USABLE_SHARE = 0.8
 # A pull from an inlet and its place in the runner, per prediction; liblsl's own threads work beside the interpreter.
 _PULL_S = 30e-6
-_ROUNDS = 12
+_ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)

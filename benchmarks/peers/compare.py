@@ -33,13 +33,13 @@ sys.path.insert(0, str(ROOT))
 
 from service.bench.latency import Case, LatencyRun  # noqa: E402
 from service.bench.picture import distributions  # noqa: E402
-from service.bench.processes import Processes, cpu_seconds, said, summarise  # noqa: E402
+from service.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
 from service.bench.suite import machine  # noqa: E402
 
 ENVIRONMENTS = {
     "mne-lsl": ("torch==2.13.0", "mne-lsl==1.14.0", "braindecode==1.8.1", "onnxruntime==1.32.0", "safetensors"),
-    "ezmsg": ("ezmsg==3.9.0", "ezmsg-lsl==1.17.1", "ezmsg-sigproc==3.11.1", "onnxruntime==1.32.0"),
-    "timeflux": ("timeflux==0.17.2", "timeflux-lsl", "onnxruntime==1.32.0"),
+    "ezmsg": ("ezmsg-lsl==1.17.1", "ezmsg-sigproc==3.11.1", "onnxruntime==1.32.0"),
+    "timeflux": ("timeflux==0.17.2", "pylsl==1.18.6", "onnxruntime==1.32.0"),
 }
 # what it is called, environment, script, whether it takes the plain ONNX export
 PEERS = {
@@ -92,9 +92,10 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
         try:
             versions = json.loads(said(peer))
             time.sleep(seconds - case.seconds + 2)
-            used, begin = cpu_seconds(peer.pid), time.monotonic()
+            pids = [peer.pid, *children(peer.pid)]
+            used, begin = sum(map(cpu_seconds, pids)), time.monotonic()
             time.sleep(case.seconds * 0.7)
-            cpu = 100 * (cpu_seconds(peer.pid) - used) / (time.monotonic() - begin)
+            cpu = 100 * (sum(map(cpu_seconds, pids)) - used) / (time.monotonic() - begin)
             pusher.wait(seconds + 60)
             peer.wait(60)
         finally:
