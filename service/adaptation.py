@@ -94,7 +94,8 @@ class SavedAdaptation:
             arrays[_ALIGNMENT + "covariance"] = np.ascontiguousarray(self.alignment.covariance)
             arrays[_ALIGNMENT + "weight"] = np.array([self.alignment.weight], dtype=np.float64)
             arrays[_ALIGNMENT + "good_samples"] = np.array([self.alignment.good_samples], dtype=np.int64)
-        return bytes(save(arrays, {"format": _FORMAT, "signal": self.signal}))
+        # One entry: the order of several would differ from one time to the next.
+        return bytes(save(arrays, {_FORMAT: self.signal}))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "adaptation") -> SavedAdaptation:
@@ -117,10 +118,10 @@ class SavedAdaptation:
             arrays = {name: _array(tensor) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
         except (SafetensorError, ValueError, AttributeError, KeyError, OverflowError) as error:
             raise refused from error
-        if about.get("format") != _FORMAT or not isinstance(about.get("signal"), str):
+        if not isinstance(about.get(_FORMAT), str):
             raise refused
         network = {name.removeprefix(_NETWORK): a for name, a in arrays.items() if name.startswith(_NETWORK)}
-        return cls(about["signal"], _alignment(arrays, refused), network)
+        return cls(about[_FORMAT], _alignment(arrays, refused), network)
 
     def to_text(self) -> str:
         """As text, for a recording's notes."""
