@@ -7,7 +7,8 @@ Peers, each in an environment of its own that this script makes (kept with --env
 - braindecode, eager, in a loop on mne-lsl's StreamLSL
 - the same loop with the plain ONNX export in ONNX Runtime
 - ezmsg: ezmsg-lsl's inlet, ezmsg-sigproc's window, the plain ONNX export
-- timeflux: its LSL receiver, its window, the plain ONNX export
+
+timeflux is not among them: 0.17.2 imports what pylsl has dropped, and the pylsl it was made for brings no liblsl.
 
 For a peer the time ends when it has its prediction; for Mindwire when a websocket client in another process has it.
 The peers get the window as it comes; Mindwire also filters, checks and aligns it. A prediction is lost when a hop
@@ -39,14 +40,12 @@ from service.bench.suite import machine  # noqa: E402
 ENVIRONMENTS = {
     "mne-lsl": ("torch==2.13.0", "mne-lsl==1.14.0", "braindecode==1.8.1", "onnxruntime==1.32.0", "safetensors"),
     "ezmsg": ("ezmsg-lsl==1.17.1", "ezmsg-sigproc==3.11.1", "onnxruntime==1.32.0"),
-    "timeflux": ("timeflux==0.17.2", "pylsl==1.18.6", "onnxruntime==1.32.0"),
 }
 # what it is called, environment, script, whether it takes the plain ONNX export
 PEERS = {
     "braindecode": ("mne-lsl + braindecode eager", "mne-lsl", "mne_lsl_loop.py", False),
     "mne-lsl-onnx": ("mne-lsl + plain ONNX", "mne-lsl", "mne_lsl_loop.py", True),
     "ezmsg": ("ezmsg + plain ONNX", "ezmsg", "ezmsg_graph.py", True),
-    "timeflux": ("timeflux + plain ONNX", "timeflux", "timeflux_graph.py", True),
 }
 
 
