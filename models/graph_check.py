@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.bundle_checks import GraphKind
 from models.errors import ExportError, MissingExtraError
 from models.onnx_file import read_onnx_facts
-from models.streaming_memory import StreamMemory, write_edges
+from models.streaming_memory import StreamMemory, step_rows
 from models.streaming_plan import StemGeometry, plan_streaming
 
 if TYPE_CHECKING:
@@ -125,13 +125,17 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     memory.fill(filled["blocks"][0])
     edges = np.zeros((1, plan.edge_samples, network.n_chans), np.float32)
     state = np.zeros((1, plan.kept, ch_dim), np.float32)
+    blocks = np.zeros((plan.pool.shape[1], ch_dim), np.float32)
+    tokens = np.zeros((plan.new_tokens, ch_dim), np.float32)
+    rows = step_rows(plan, edges[0], state[0], blocks, tokens)
     matrices = {"pool": plan.pool, "combine": plan.combine, "extend": plan.extend}
     for number in range(_HOPS):
         window = signal[number * hop : number * hop + network.n_times]
-        write_edges(edges[0], window, plan)
-        memory.gather(state[0])
+        rows.write_edges(window)
+        memory.gather(rows)
         made = run_step({"spatial": filled["spatial"], "edges": edges, "state": state, **matrices})
-        memory.append(made["blocks"][0], made["tokens"][0])
+        blocks[...], tokens[...] = made["blocks"][0], made["tokens"][0]
+        memory.append(rows)
         aligned = np.matmul(alignment, window.T[None])
         exact = _reference(network, aligned, double=True)
         rounding = max(

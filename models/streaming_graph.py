@@ -130,6 +130,6 @@ def _activated(g: GraphBuilder, weights: FoldedWeights, spatial: str, x: str) ->
     if not is_elu(weights.activations[0]):
         return emit_activation(g, weights.activations[0], y, weights.width), weights.expansion_bias
     zero = g.constant(0.0)
-    # Max and not Relu: ONNX Runtime would compute a Relu in its blocked layout, and rearrange the data once more.
-    activated = g.add("Add", g.add("Max", y, zero), g.add("Exp", g.add("Min", y, zero)))
+    # Clip and not Relu: ONNX Runtime would compute a Relu in its blocked layout, and rearrange the data once more.
+    activated = g.add("Add", g.add("Clip", y, zero), g.add("Exp", g.add("Clip", y, "", zero)))
     return activated, weights.expansion_bias - weights.expansion.sum(axis=1)

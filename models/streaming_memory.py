@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,12 @@ class StreamMemory:
         self._block_base = self._token_base = 0
         self._blocks = np.empty((plan.end_block + _STEPS * plan.new_blocks, ch_dim), dtype=np.float32)
         self._tokens = np.empty((plan.last_token + 1 + _STEPS * plan.new_tokens, ch_dim), dtype=np.float32)
+        # As plain numbers, because each step reads them.
+        self._left = (plan.old_left.start, plan.old_left.stop)
+        self._right = (plan.old_right.start, plan.old_right.stop)
+        self._cached = (plan.cached.start, plan.cached.stop, plan.cached.step)
+        self._new_blocks, self._new_tokens = plan.new_blocks, plan.new_tokens
+        self._block_end, self._token_end = plan.end_block, plan.last_token + 1
 
     @property
     def box(self) -> Array:
@@ -65,37 +73,23 @@ class StreamMemory:
         upper = sums[begin + per_token : begin + per_token + count * per_grid : per_grid]
         np.multiply(upper - lower, 1 / per_token, out=self._tokens[start:stop], casting="same_kind")
 
-    def gather(self, out: Array) -> None:
-        """Copy the rows of the memory that a step reads.
+    def gather(self, rows: StepRows) -> None:
+        """Copy what a step reads of the memory to its input."""
+        base = self._block_base
+        rows.old_left[...] = self._blocks[base + self._left[0] : base + self._left[1]]
+        rows.old_right[...] = self._blocks[base + self._right[0] : base + self._right[1]]
+        base = self._token_base
+        start, stop, step = self._cached
+        rows.cached[...] = self._tokens[base + start : base + stop : step]
 
-        Parameters
-        ----------
-        out : ndarray of float32, shape (kept, ch_dim)
-        """
-        plan, base = self.plan, self._block_base
-        left, right = len(plan.old_left), len(plan.old_left) + len(plan.old_right)
-        out[:left] = self._blocks[base + plan.old_left.start : base + plan.old_left.stop]
-        out[left:right] = self._blocks[base + plan.old_right.start : base + plan.old_right.stop]
-        cached, base = plan.cached, self._token_base
-        out[right:] = self._tokens[base + cached.start : base + cached.stop : cached.step]
-
-    def append(self, blocks: Array, tokens: Array) -> None:
-        """Take what a step has made, and move on to the next window.
-
-        Parameters
-        ----------
-        blocks : ndarray of float32, shape (n, ch_dim)
-            All blocks of the step; those of the hop are kept.
-        tokens : ndarray of float32, shape (new_tokens, ch_dim)
-        """
-        plan = self.plan
-        first = len(plan.left_blocks)
-        end, last = self._block_base + plan.end_block, self._token_base + plan.last_token + 1
-        self._blocks[end - plan.new_blocks : end] = blocks[first : first + plan.new_blocks]
-        self._tokens[last - plan.new_tokens : last] = tokens
-        self._block_base += plan.new_blocks
-        self._token_base += plan.new_tokens
-        if end + plan.new_blocks > len(self._blocks):
+    def append(self, rows: StepRows) -> None:
+        """Take what a step has made, and move on to the next window."""
+        end, last = self._block_base + self._block_end, self._token_base + self._token_end
+        self._blocks[end - self._new_blocks : end] = rows.blocks
+        self._tokens[last - self._new_tokens : last] = rows.tokens
+        self._block_base += self._new_blocks
+        self._token_base += self._new_tokens
+        if end + self._new_blocks > len(self._blocks):
             self._move_to_front()
 
     def _move_to_front(self) -> None:
@@ -107,18 +101,50 @@ class StreamMemory:
         self._block_base = self._token_base = 0
 
 
-def write_edges(out: Array, samples: Array, plan: StreamingPlan) -> None:
-    """Copy the samples at a window's two ends that a step filters; the zeros around them are left as they are.
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """One stream's parts of a step's inputs and outputs, as views that are made once.
 
     Parameters
     ----------
-    out : ndarray of float32, shape (edge_samples, n_chans)
-    samples : ndarray of float32, shape (n_times, n_chans)
-        The window, time-major, not aligned.
-    plan : StreamingPlan
+    left_edge, right_edge : ndarray of float32, shape (n_samples, n_chans)
+        Samples at a window's two ends; the zeros around them are never touched.
+    old_left, old_right, cached : ndarray of float32, shape (n, ch_dim)
+        Rows of the state.
+    blocks, tokens : ndarray of float32, shape (n, ch_dim)
+        Outputs that become part of the memory.
+    first_right : int
+        Number of the window's sample with which the right edge begins.
     """
+
+    left_edge: Array
+    right_edge: Array
+    old_left: Array
+    old_right: Array
+    cached: Array
+    blocks: Array
+    tokens: Array
+    first_right: int
+
+    def write_edges(self, samples: Array) -> None:
+        """Copy the samples at a window's two ends, ``(n_times, n_chans)``, time-major and not aligned."""
+        self.left_edge[...] = samples[: len(self.left_edge)]
+        self.right_edge[...] = samples[self.first_right : self.first_right + len(self.right_edge)]
+
+
+def step_rows(plan: StreamingPlan, edges: Array, state: Array, blocks: Array, tokens: Array) -> StepRows:
+    """The parts of one stream's inputs ``edges`` and ``state`` and outputs ``blocks`` and ``tokens``."""
     start = plan.geometry.left if plan.left_blocks else 0
     middle = start + plan.left_samples
-    out[start:middle] = samples[: plan.left_samples]
-    first = plan.right_blocks.start * plan.block - plan.geometry.left
-    out[middle : middle + plan.right_samples] = samples[first : first + plan.right_samples]
+    left, right = len(plan.old_left), len(plan.old_left) + len(plan.old_right)
+    first = len(plan.left_blocks)
+    return StepRows(
+        left_edge=edges[start:middle],
+        right_edge=edges[middle : middle + plan.right_samples],
+        old_left=state[:left],
+        old_right=state[left:right],
+        cached=state[right:],
+        blocks=blocks[first : first + plan.new_blocks],
+        tokens=tokens,
+        first_right=plan.right_blocks.start * plan.block - plan.geometry.left,
+    )

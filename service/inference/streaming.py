@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.bundle_checks import STEM, STREAMING
-from models.streaming_memory import StreamMemory, write_edges
+from models.streaming_memory import StepRows, StreamMemory, step_rows
 from models.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
 from service.inference.decoder import batches
 from service.inference.onnx import OnnxDecoder, open_graph
@@ -49,12 +50,9 @@ class _Buffers:
     """Inputs and outputs of a step for one plan and batch size, bound once."""
 
     spatial: Array
-    edges: Array
-    state: Array
-    logits: Array
-    blocks: Array
-    tokens: Array
     owners: list[Array | None]  # whose spatial filters each row holds
+    rows: list[StepRows]
+    logits: Array
     run: Callable[[], None]
 
 
@@ -169,20 +167,19 @@ class StreamingDecoder:
 
     def _run_step(self, indices: list[int], sessions: Sequence[Any], windows: Sequence[Window], logits: Array) -> None:
         buffers = self._buffers_for(sessions[indices[0]].memory.plan, len(indices))
-        for row, index in enumerate(indices):
+        for row, index, rows in zip(count(), indices, buffers.rows, strict=False):
             session = sessions[index]
-            memory: StreamMemory = session.memory
             if buffers.owners[row] is not session.spatial:
                 buffers.owners[row] = session.spatial
                 buffers.spatial[row] = session.spatial[0]
-            write_edges(buffers.edges[row], windows[index].samples, memory.plan)
-            memory.gather(buffers.state[row])
+            rows.write_edges(windows[index].samples)
+            session.memory.gather(rows)
         buffers.run()
-        for row, index in enumerate(indices):
-            logits[index] = buffers.logits[row]
+        logits[indices] = buffers.logits
+        for first, index, rows in zip(buffers.logits[:, 0].tolist(), indices, buffers.rows, strict=True):
             session = sessions[index]
-            session.memory.append(buffers.blocks[row], buffers.tokens[row])
-            if not math.isfinite(logits[index, 0]):
+            session.memory.append(rows)
+            if not math.isfinite(first):
                 # A product with zero is not finite either: one bad sample has spoilt all that was remembered.
                 session.ready, session.spoilt = False, True
 
@@ -210,6 +207,7 @@ class StreamingDecoder:
             "blocks": zeros(n_blocks, self._ch_dim),
             "tokens": zeros(plan.new_tokens, self._ch_dim),
         }
+        streams = zip(inputs["edges"], inputs["state"], outputs["blocks"], outputs["tokens"], strict=True)
         binding = self._step.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
@@ -217,9 +215,8 @@ class StreamingDecoder:
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         return _Buffers(
             spatial=inputs["spatial"],
-            edges=inputs["edges"],
-            state=inputs["state"],
             owners=[None] * batch,
+            rows=[step_rows(plan, *arrays) for arrays in streams],
+            logits=outputs["logits"],
             run=lambda: self._step.run_with_iobinding(binding),
-            **outputs,
         )

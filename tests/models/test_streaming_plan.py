@@ -11,7 +11,7 @@ from models.errors import BundleError, ExportError
 from models.export import export_bundle
 from models.graph_check import check_streaming
 from models.streaming_graph import stem_graph, step_graph, streaming_geometry
-from models.streaming_memory import StreamMemory, write_edges
+from models.streaming_memory import StreamMemory, step_rows
 from models.streaming_plan import StemGeometry, plan_streaming
 from tests.models.networks import make_contract, make_network
 
@@ -54,16 +54,20 @@ def test_tokens_are_those_of_the_whole_window(
     memory.fill(filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32))
     edges = np.zeros((plan.edge_samples, 1), np.float32)
     state = np.zeros((plan.kept, 1), np.float32)
+    blocks = np.zeros((plan.pool.shape[1], 1), np.float32)
+    tokens = np.zeros((plan.new_tokens, 1), np.float32)
+    rows = step_rows(plan, edges, state, blocks, tokens)
     for number in range(280):
         window = signal[number * hop : number * hop + n_times]
-        write_edges(edges, window, plan)
-        memory.gather(state)
-        blocks = (np.correlate(edges[:, 0], kernel, "valid") ** 2) @ plan.pool
-        rows = np.concatenate([blocks, state[:, 0]])
+        rows.write_edges(window)
+        memory.gather(rows)
+        blocks[:, 0] = (np.correlate(edges[:, 0], kernel, "valid") ** 2) @ plan.pool
+        remembered = np.concatenate([blocks[:, 0], state[:, 0]])
+        tokens[:, 0] = remembered @ plan.extend
         if number < 20 or number > 250:  # the memory moves to its front after 256 steps
             expected = tokens_of(geometry, window[:, 0], kernel)
-            np.testing.assert_allclose(rows @ plan.combine, expected, rtol=1e-4, atol=1e-5)
-        memory.append(blocks[:, None].astype(np.float32), (rows @ plan.extend)[:, None].astype(np.float32))
+            np.testing.assert_allclose(remembered @ plan.combine, expected, rtol=1e-4, atol=1e-5)
+        memory.append(rows)
 
 
 def test_the_default_step_needs_little() -> None:
