@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class AlignmentState:
     weight : float
         Samples it stands for, less those forgotten.
     good_samples : int
-        Samples it was learnt from.
+        Good samples seen, those too that were too few at a time, or unlike their neighbours, to be learnt from.
     """
 
     covariance: Matrix
@@ -153,7 +153,7 @@ class OnlineAlignment:
     @property
     def ready(self) -> bool:
         """Whether enough good samples were seen."""
-        return self._state.good_samples >= self._spec.ready_samples
+        return self._state.weight > 0 and self._state.good_samples >= self._spec.ready_samples
 
     @property
     def state(self) -> AlignmentState:
@@ -174,21 +174,27 @@ class OnlineAlignment:
             May be empty; ignored while frozen, and when too short or unlike its neighbours.
         """
         n = len(good)
+        if self.frozen:
+            return
+        seen = self._state.good_samples + n
         # A covariance of fewer samples than channels is singular and has no place on the manifold.
-        if self.frozen or n < 2 * good.shape[1]:
+        if n < 2 * good.shape[1]:
+            self._state = replace(self._state, good_samples=seen)
             return
         precise = good.astype(np.float64)
         covariance = precise.T @ precise / n
         block = _Block(covariance, _logarithm(covariance), n)
         self._blocks.append(block)
         if self._anew:
-            self._begin_anew()
+            self._begin_anew(seen)
             return
         self._excess += _excess(self._blocks, [block])
         if len(self._blocks) < _FEWEST_NEIGHBOURS or self._excess[-1] <= _limit(self._excess):
-            self._adopt(self._with(self._state, block))
+            self._adopt(replace(self._with(self._state, block), good_samples=seen))
+        else:
+            self._state = replace(self._state, good_samples=seen)
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, seen: int) -> None:
         """Learn from all blocks so far: as long as they are remembered, what turns out to be unusual is taken back."""
         self._anew = len(self._blocks) < _NEIGHBOURS
         excess = _excess(self._blocks, self._blocks)
@@ -202,8 +208,8 @@ class OnlineAlignment:
             here, there = self._state.covariance, state.covariance
             far = float(np.linalg.norm(there - here))
             step = min(1.0, _STEP_LIMIT * float(np.linalg.norm(here)) / max(far, 1e-300))
-            state = AlignmentState(here + step * (there - here), state.weight, state.good_samples)
-        self._adopt(state)
+            state = replace(state, covariance=here + step * (there - here))
+        self._adopt(replace(state, good_samples=seen))
 
     def _with(self, old: AlignmentState, block: _Block) -> AlignmentState:
         """A state that has learnt from one block more."""
