@@ -29,6 +29,7 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.001, 0.016
 _MARGIN_S = 0.0003
 _DELAYS_KEPT = 100
 _IDLE_S = 0.25
+_CONNECTING = 8
 
 
 class SharedDecoder:
@@ -142,11 +143,14 @@ class Runner:
     ----------
     batches, windows : int
         Decoded so far.
+    connecting : semaphore
+        To be held while a stream searches and connects: all at once, they would drown their own answers.
     """
 
     def __init__(self, batch_wait_s: float = BATCH_WAIT_S) -> None:
         self.batches = 0
         self.windows = 0
+        self.connecting = threading.BoundedSemaphore(_CONNECTING)
         self._batch_wait_s = batch_wait_s
         self._lock = threading.Lock()
         self._newcomers: list[_Place] = []

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from queue import SimpleQueue
@@ -281,7 +282,8 @@ class Stream:
             for, or what is found cannot be used. Later refusals leave the stream searching.
         """
         while not self._stop.is_set():
-            connected = self._connect()
+            with self._turn_to_connect() as mine:
+                connected = self._connect() if mine else None
             if connected is None:
                 continue
             source, pipeline = connected
@@ -297,6 +299,20 @@ class Stream:
                 self._source = None
                 source.close()
         self.to_state(StreamState.STOPPED, "The service is stopping.")
+
+    @contextmanager
+    def _turn_to_connect(self) -> Iterator[bool]:
+        """Wait until few enough others search and connect; whether it is this stream's turn before it has to stop."""
+        if self._runner is None:
+            yield True
+            return
+        while not (mine := self._runner.connecting.acquire(timeout=_READ_S)) and not self._stop.is_set():
+            self.heartbeat = time.monotonic()
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._runner.connecting.release()
 
     def forget_signal(self) -> None:
         """Begin with a fresh pipeline at the next connection, after a failure of unknown extent."""

@@ -69,7 +69,8 @@ class Worker:
         self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         self._n_kept = 0
         self._most_kept = max(1, round(_MOST_KEPT_S * pipeline.info.sfreq))
-        self._enough = 1
+        self._samples_wanted = 1
+        self._advanced = False
 
     def take(self, chunk: Chunk, pulled_at: float) -> Iterator[Prediction]:
         """Condition a chunk, once enough has come, then decode the windows due one by one.
@@ -119,11 +120,11 @@ class Worker:
         list of Due
         """
         due = self.gather_rest(pulled_at) if chunk.broken else []
-        if not self._kept and (chunk.broken or len(chunk) >= self._enough):
+        if not self._kept and (chunk.broken or len(chunk) >= self._enough()):
             return due + self._condition(chunk, pulled_at)
         self._kept.append(Chunk(np.array(chunk.samples), chunk.times))
         self._n_kept += len(chunk)
-        if self._n_kept >= self._enough:
+        if self._n_kept >= self._enough():
             due += self.gather_rest(pulled_at)
         return due
 
@@ -157,7 +158,7 @@ class Worker:
     @property
     def samples_awaited(self) -> int:
         """How many more source samples it takes until a window can fall due; at least 1."""
-        return max(1, self._enough - self._n_kept)
+        return max(1, self._enough() - self._n_kept)
 
     def _decode(self, due: Due) -> Prediction:
         begin = time.perf_counter()
@@ -165,10 +166,10 @@ class Worker:
         return self.complete(due, logits, (time.perf_counter() - begin) * 1e3)
 
     def _condition(self, chunk: Chunk, pulled_at: float) -> list[Due]:
+        self._catch_up()
         begin = time.perf_counter()
         windows = self._newest(self.pipeline.advance(chunk))
-        self._enough = min(self.pipeline.samples_until_due, self._most_kept)
-        self._conditioned.append(self.pipeline.conditioned())
+        self._advanced = True
         since = time.perf_counter()
         condition_ms = (since - begin) * 1e3
         due = []
@@ -180,8 +181,20 @@ class Worker:
             due.append(Due(window, latency, since))
         return due
 
+    def _catch_up(self) -> None:
+        """Do after a chunk what its predictions need not wait for."""
+        if self._advanced:
+            self._advanced = False
+            self._samples_wanted = min(self.pipeline.samples_until_due, self._most_kept)
+            self._conditioned.append(self.pipeline.conditioned())
+
+    def _enough(self) -> int:
+        self._catch_up()
+        return self._samples_wanted
+
     def drain_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Times and conditioned samples since the last call, as :meth:`Pipeline.conditioned` has them."""
+        self._catch_up()
         conditioned, self._conditioned = self._conditioned, []
         return [(times, samples) for times, samples in conditioned if len(times)]
 

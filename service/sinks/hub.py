@@ -120,6 +120,8 @@ class PredictionHub:
 
     def publish(self, prediction: Prediction) -> None:
         """Take one prediction."""
+        if self._clients:
+            self._post(prediction)
         for stage, milliseconds in prediction.latency_ms.items():
             histogram = self.latency.get(stage)
             if histogram is None:
@@ -127,8 +129,6 @@ class PredictionHub:
                 # replaced, not changed: whoever iterates over the old one is not disturbed
                 self.latency = {**self.latency, stage: histogram}
             histogram.observe(milliseconds)
-        if self._clients:
-            self._post(prediction)
 
     def event(self, event: Event) -> None:
         """Take one event; the latest of kind ``state`` is what new clients hear first."""
