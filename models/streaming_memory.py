@@ -61,24 +61,62 @@ class StreamMemory:
         """
         plan = self.plan
         self._block_base = self._token_base = 0
-        first, end = plan.first_block, plan.right_blocks.start
-        self._blocks[first:end] = blocks.T
-        sums = np.zeros((end - first + 1, len(blocks)))
-        np.cumsum(self._blocks[first:end], axis=0, out=sums[1:])
-        per_token, per_grid = plan.geometry.pool // plan.block, plan.grid // plan.block
-        start, stop = plan.cached.start, plan.last_token - plan.new_tokens + 1
-        begin = start * per_grid - first
-        count = stop - start
-        lower = sums[begin : begin + count * per_grid : per_grid]
-        upper = sums[begin + per_token : begin + per_token + count * per_grid : per_grid]
-        np.multiply(upper - lower, 1 / per_token, out=self._tokens[start:stop], casting="same_kind")
+        self._blocks[plan.first_block : plan.right_blocks.start] = blocks.T
+        self._make_tokens(plan.cached.start, self._token_end - self._new_tokens)
 
-    def gather(self, rows: StepRows) -> None:
-        """Copy what a step reads of the memory to its input."""
-        base = self._block_base
+    def look_ahead(self, blocks: Array, hops: int) -> None:
+        """Take the blocks of many hops at once, before the steps that would have made them.
+
+        Parameters
+        ----------
+        blocks : ndarray of float32, shape (ch_dim, hops * new_blocks)
+            What the stem makes of the samples of :meth:`ahead_span`.
+        hops : int
+            At most :attr:`most_ahead`.
+        """
+        if self._block_base + self._block_end + hops * self._new_blocks > len(self._blocks):
+            self._move_to_front()
+        first = self._block_base + self._block_end - self._new_blocks
+        self._blocks[first : first + blocks.shape[1]] = blocks.T
+        start = self._token_end - self._new_tokens
+        self._make_tokens(start, start + hops * self._new_tokens)
+
+    @property
+    def most_ahead(self) -> int:
+        """Hops whose samples lie in one window."""
+        plan = self.plan
+        return min(_STEPS - 1, (plan.end_block * plan.block - plan.geometry.left) // plan.hop)
+
+    def ahead_span(self, hops: int) -> slice:
+        """Samples of the last of some windows from which the stem makes the blocks of all their hops."""
+        plan, g = self.plan, self.plan.geometry
+        stop = plan.end_block * plan.block - g.left + g.taps - 1
+        return slice(stop - hops * plan.hop - g.taps + 1, stop)
+
+    def skip(self, hops: int) -> None:
+        """Move on by windows that were decoded from what was looked ahead."""
+        self._block_base += hops * self._new_blocks
+        self._token_base += hops * self._new_tokens
+
+    def _make_tokens(self, start: int, stop: int) -> None:
+        """Tokens numbered ``start`` to ``stop``, from the blocks."""
+        plan = self.plan
+        per_token, per_grid = plan.geometry.pool // plan.block, plan.grid // plan.block
+        first = self._block_base + start * per_grid
+        count = stop - start
+        blocks = self._blocks[first : first + (count - 1) * per_grid + per_token]
+        sums = np.zeros((len(blocks) + 1, blocks.shape[1]))
+        np.cumsum(blocks, axis=0, out=sums[1:])
+        means = sums[per_token::per_grid] - sums[: len(blocks) - per_token + 1 : per_grid]
+        tokens = self._tokens[self._token_base + start : self._token_base + stop]
+        np.multiply(means, 1 / per_token, out=tokens, casting="same_kind")
+
+    def gather(self, rows: StepRows, ahead: int = 0) -> None:
+        """Copy what a step reads of the memory to its input, for the window so many hops ahead."""
+        base = self._block_base + ahead * self._new_blocks
         rows.old_left[...] = self._blocks[base + self._left[0] : base + self._left[1]]
         rows.old_right[...] = self._blocks[base + self._right[0] : base + self._right[1]]
-        base = self._token_base
+        base = self._token_base + ahead * self._new_tokens
         start, stop, step = self._cached
         rows.cached[...] = self._tokens[base + start : base + stop : step]
 

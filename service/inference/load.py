@@ -10,10 +10,16 @@ from service.inference.decoder import Adapt, Decoder
 
 Engine = Literal["auto", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "cuda"]
+Purpose = Literal["live", "recording"]
 
 
 def load_decoder(
-    bundle: Bundle, engine: Engine = "auto", device: Device = "auto", *, adapt: Adapt = "alignment"
+    bundle: Bundle,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    *,
+    adapt: Adapt = "alignment",
+    purpose: Purpose = "live",
 ) -> Decoder:
     """A decoder for a bundle: ONNX Runtime where it can run the graph, else PyTorch.
 
@@ -25,6 +31,9 @@ def load_decoder(
         ``auto`` takes CUDA where the engine has it and the bundle cannot stream, else the CPU.
     adapt : {"alignment", "bn", "entropy"}
         ``bn`` and ``entropy`` let the network itself follow the person, which takes PyTorch on the CPU.
+    purpose : {"live", "recording"}
+        For a recording many windows are decoded together where the bundle can stream; the logits are those of live
+        decoding within float32 rounding.
 
     Returns
     -------
@@ -51,14 +60,14 @@ def load_decoder(
     if engine == "torch":
         return _torch(bundle, device, "asked for")
     try:
-        return _onnx(bundle, device, "asked for" if engine == "onnxruntime" else "the default engine")
+        return _onnx(bundle, device, "asked for" if engine == "onnxruntime" else "the default engine", purpose)
     except (MissingExtraError, BundleError) as error:
         if engine == "onnxruntime":
             raise
         return _torch(bundle, device, f"ONNX Runtime cannot be used: {error}")
 
 
-def _onnx(bundle: Bundle, device: Device, why: str) -> Decoder:
+def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder:
     try:
         import onnxruntime
     except ImportError as error:
@@ -78,11 +87,13 @@ def _onnx(bundle: Bundle, device: Device, why: str) -> Decoder:
     if not streams or bundle.streaming is None:
         kind = "whole windows on CUDA" if bundle.streaming else "whole windows, the bundle has no streaming graphs"
         return OnnxDecoder(bundle, chosen, f"{why}; {kind}; {where}")
+    from service.inference.offline import OfflineDecoder
     from service.inference.streaming import StreamingDecoder
 
     # A streaming step on the CPU takes less time than starting anything on a GPU.
     whole = OnnxDecoder(bundle, "cpu", why)
-    return StreamingDecoder(bundle, bundle.streaming, whole, f"{why}; streaming, each sample computed once; {where}")
+    decoder = OfflineDecoder if purpose == "recording" else StreamingDecoder
+    return decoder(bundle, bundle.streaming, whole, f"{why}; streaming, each sample computed once; {where}")
 
 
 def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:

@@ -55,6 +55,12 @@ class _Buffers:
     logits: Array
     run: Callable[[], None]
 
+    def own(self, row: int, spatial: Array) -> None:
+        """Make sure that a row holds these spatial filters; as a rule it does already."""
+        if self.owners[row] is not spatial:
+            self.owners[row] = spatial
+            self.spatial[row] = spatial
+
 
 class StreamingDecoder:
     """Decodes streams with ``streaming.onnx`` and ``stem.onnx``, and single windows with ``model.onnx``.
@@ -150,12 +156,16 @@ class StreamingDecoder:
             memory = session.memory = StreamMemory(plan, self._ch_dim)
         elif wasted:  # filled and then not used: filling again would only cost
             return None
-        samples = window.samples[None, memory.stem_span]
-        feeds = {"x": samples, "alignment": window.alignment[None], "box": memory.box}
-        session.spatial, blocks = self._stem.run(["spatial", "blocks"], feeds)
-        memory.fill(blocks[0])
+        session.spatial, blocks = self._filter(window, memory.stem_span, memory)
+        memory.fill(blocks)
         session.ready, session.paid = True, False
         return memory.plan
+
+    def _filter(self, window: Window, span: slice, memory: StreamMemory) -> tuple[Array, Array]:
+        """Aligned spatial filters, and the blocks of some samples of a window."""
+        feeds = {"x": window.samples[None, span], "alignment": window.alignment[None], "box": memory.box}
+        spatial, blocks = self._stem.run(["spatial", "blocks"], feeds)
+        return spatial[0], blocks[0]
 
     def _plan(self, hop: int) -> StreamingPlan | None:
         if hop not in self._plans:
@@ -169,9 +179,7 @@ class StreamingDecoder:
         buffers = self._buffers_for(sessions[indices[0]].memory.plan, len(indices))
         for row, index, rows in zip(count(), indices, buffers.rows, strict=False):
             session = sessions[index]
-            if buffers.owners[row] is not session.spatial:
-                buffers.owners[row] = session.spatial
-                buffers.spatial[row] = session.spatial[0]
+            buffers.own(row, session.spatial)
             rows.write_edges(windows[index].samples)
             session.memory.gather(rows)
         buffers.run()
