@@ -255,6 +255,29 @@ class Pipeline:
         """Take a chunk, decode every window that falls due."""
         return [self._decode(window) for window in self.advance(chunk)]
 
+    def process_together(self, chunk: Chunk) -> list[Prediction]:
+        """Take a chunk, decode all windows that fall due in one call: the same, but faster on recordings.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            The more samples, the better.
+
+        Returns
+        -------
+        list of Prediction
+            Those of :meth:`process`, within float32 rounding where the decoder computes windows together.
+        """
+        windows = self.advance(chunk)
+        logits = self.decoder.decode([self.session] * len(windows), windows)
+        scaled = logits.astype(np.float64) / self.contract.temperature
+        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        exponents /= exponents.sum(axis=1, keepdims=True)
+        return [
+            Prediction(window.seq, window.time, probabilities, window.reasons)
+            for window, probabilities in zip(windows, exponents, strict=True)
+        ]
+
     def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Times and conditioned samples that the last advance added.
 

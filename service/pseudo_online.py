@@ -12,6 +12,7 @@ from service.errors import RecordingError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
 from service.inference.decoder import Decoder
 from service.pipeline import Pipeline, PipelineOptions
+from service.replay import TOGETHER_SECONDS, coalesced
 from service.sources.recording import Recording, Selector, open_recording
 from service.trials import check_marker_map, trials_from_markers
 from service.types import Marker, Prediction
@@ -98,10 +99,9 @@ def _run(
     pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
     predictions: list[Prediction] = []
     first = last = None
-    for chunk in signal.chunks():
-        if not len(chunk):
-            continue
-        predictions += pipeline.process(chunk)
+    filled = (chunk for chunk in signal.chunks() if len(chunk))
+    for chunk in coalesced(filled, round(signal.info.sfreq * TOGETHER_SECONDS)):
+        predictions += pipeline.process_together(chunk)
         first = float(chunk.times[0]) if first is None else first
         last = float(chunk.times[-1])
         taken(len(chunk))

@@ -115,7 +115,7 @@ def evaluate(
             adapt=adapt,
         ),
     )
-    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt)
+    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt, purpose="recording")
     with progress_bar("Evaluating") as progress:
         runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress)
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq

@@ -110,7 +110,9 @@ def replay(
     )
     recording = open_recording(file)
     bundle = load_bundle(model or zoo_bundle_path())
-    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt)
+    decoder = load_decoder(
+        bundle, engine=engine, device=device, adapt=adapt, purpose="recording" if pace is None else "live"
+    )
     if adaptation_state is not None and not adaptation_state.exists():
         msg = f"{adaptation_state}: there is no such file; check the path after --adaptation-state."
         raise UsageError(msg)
