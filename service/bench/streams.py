@@ -17,7 +17,7 @@ _WARM_S = 3.0
 _LISTENED = 8
 
 
-def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, workers: int = 1) -> dict[str, Any]:
+def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -> dict[str, Any]:
     """Run streams for a while and look for lost predictions and their age.
 
     Parameters
@@ -32,8 +32,6 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
         Samples that an outlet pushes together.
     hop : int
         Samples between predictions.
-    workers : int
-        Processes of the service.
 
     Returns
     -------
@@ -48,8 +46,6 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
         said(outlets)
         settings = processes.folder / "settings.toml"
         lines = [f'model = "{model}"', f"hop = {hop}", "lsl_outlet = false"]
-        if workers > 1:
-            lines.append(f"workers = {workers}")
         for index in range(n):
             lines += ["[[stream]]", f'id = "s{index}"', f'name = "{name}-{index}"']
         settings.write_text("\n".join(lines))
@@ -91,7 +87,6 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
     expected = contract.sfreq / hop * elapsed
     return {
         "streams": n,
-        "workers": workers,
         "seconds": round(elapsed, 2),
         "predictions_per_second": float(made.sum() / elapsed),
         "expected_per_second": n * contract.sfreq / hop,

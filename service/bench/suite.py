@@ -69,7 +69,6 @@ class Plan:
     clients: tuple[int, ...] = (1, 100, 500)
     streams: tuple[int, ...] = (10, 50, 100, 200)
     deadline_ms: float = 40.0
-    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def _streams(plan: Plan, seconds: float, say: Say) -> dict[str, Any]:
     carried, limit = 0, "more than was tried"
     for n in plan.streams:
         try:
-            result = many_streams(plan.model, n, seconds=seconds, chunk=10, hop=plan.hop, workers=plan.workers)
+            result = many_streams(plan.model, n, seconds=seconds, chunk=10, hop=plan.hop)
         except ServiceError as error:
             limit = str(error)
             say(f"  {n}: {limit}")
