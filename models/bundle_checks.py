@@ -131,22 +131,21 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     if geometry.n_times != contract.window_samples:
         raise _disagree(where_step, "samples per window", contract.window_samples, geometry.n_times)
     # The network's own widths: any, but the same everywhere.
-    width, ch_dim = (facts.inputs.get(name, (0, 0, 0))[axis] for name, axis in (("spatial", -2), ("old_blocks", -1)))
+    width, ch_dim = (facts.inputs.get(name, (0, 0, 0))[axis] for name, axis in (("spatial", -2), ("state", -1)))
     _check_shapes(
         facts,
         {
             "spatial": ("batch", width, n),
             "edges": ("batch", 2, "edge_samples", n),
             "pool": ("filtered", "edge_blocks"),
-            "old_blocks": ("batch", "old", ch_dim),
-            "combine": ("memory", "fresh"),
-            "place": ("fresh", geometry.n_tokens),
-            "cached": ("batch", ch_dim, geometry.n_tokens),
+            "state": ("batch", "kept", ch_dim),
+            "combine": ("memory", geometry.n_tokens),
+            "extend": ("memory", "new_tokens"),
         },
         {
             "logits": ("batch", len(contract.classes)),
             "blocks": ("batch", "both_edges", ch_dim),
-            "tokens": ("batch", ch_dim, "fresh"),
+            "tokens": ("batch", "new_tokens", ch_dim),
         },
         where_step,
     )

@@ -124,17 +124,16 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     filled = run_stem({"x": signal[None, memory.stem_span], "alignment": alignment, "box": memory.box})
     memory.fill(filled["blocks"][0])
     edges = np.zeros((1, 2, plan.edge_samples, network.n_chans), np.float32)
-    old = np.zeros((1, plan.n_old, ch_dim), np.float32)
-    cached = np.zeros((1, ch_dim, geometry.n_tokens), np.float32)
+    state = np.zeros((1, plan.kept, ch_dim), np.float32)
     blocks = np.zeros((2 * plan.edge_blocks, ch_dim), np.float32)
-    tokens = np.zeros((ch_dim, plan.combine.shape[1]), np.float32)
-    rows = step_rows(plan, edges=edges[0], old=old[0], cached=cached[0], blocks=blocks, tokens=tokens)
-    fixed = {"pool": plan.pool, "combine": plan.combine, "place": plan.place, "spatial": filled["spatial"]}
+    tokens = np.zeros((plan.new_tokens, ch_dim), np.float32)
+    rows = step_rows(plan, edges[0], state[0], blocks, tokens)
+    matrices = {"pool": plan.pool, "combine": plan.combine, "extend": plan.extend}
     for number in range(_HOPS):
         window = signal[number * hop : number * hop + network.n_times]
         rows.write_edges(window)
         memory.gather(rows)
-        made = run_step({"edges": edges, "old_blocks": old, "cached": cached, **fixed})
+        made = run_step({"spatial": filled["spatial"], "edges": edges, "state": state, **matrices})
         blocks[...], tokens[...] = made["blocks"][0], made["tokens"][0]
         memory.append(rows)
         aligned = np.matmul(alignment, window.T[None])

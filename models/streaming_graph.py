@@ -72,11 +72,10 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     Inputs
         ``spatial`` (batch, width, n_chans); ``edges`` (batch, 2, edge_samples, n_chans), both ends of the window,
         time-major, with the zeros that pad it; ``pool`` (filtered, edge_blocks), averages over the blocks of an edge;
-        ``old_blocks`` (batch, old, ch_dim) of earlier steps; ``combine`` (2 edge_blocks + old, fresh), which makes
-        tokens of blocks; ``place`` (fresh, n_tokens), where they belong among the window's tokens; ``cached``
-        (batch, ch_dim, n_tokens), the tokens of earlier steps, zero where a fresh one belongs.
+        ``state`` (batch, kept, ch_dim), blocks and tokens of earlier steps; ``combine`` (2 edge_blocks + kept,
+        n_tokens) and ``extend`` (2 edge_blocks + kept, new_tokens), which make the window's tokens and the memory's new ones.
     Outputs
-        ``logits`` (batch, n_outputs); ``blocks`` (batch, 2 edge_blocks, ch_dim); ``tokens`` (batch, ch_dim, fresh).
+        ``logits`` (batch, n_outputs); ``blocks`` (batch, 2 edge_blocks, ch_dim); ``tokens`` (batch, new_tokens, ch_dim).
 
     Parameters
     ----------
@@ -98,9 +97,9 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     expanded = g.add("Add", g.add("MatMul", pooled, g.constant(weights.expansion.T)), g.constant(bias))
     both = g.add("Concat", g.add("Shape", "spatial", end=1), g.integers(-1, weights.ch_dim), axis=0)
     g.add("Reshape", expanded, both, out="blocks")
-    memory = g.add("Transpose", g.add("Concat", "blocks", "old_blocks", axis=1), perm=[0, 2, 1])
-    fresh = g.add("MatMul", memory, "combine", out="tokens")
-    tokens = g.add("Add", "cached", g.add("MatMul", fresh, "place"))
+    memory = g.add("Concat", "blocks", "state", axis=1)
+    tokens = g.add("MatMul", g.add("Transpose", memory, perm=[0, 2, 1]), "combine")
+    g.add("MatMul", g.add("Transpose", "extend", perm=[1, 0]), memory, out="tokens")
     tokens = emit_activation(g, weights.activations[1], g.add("Unsqueeze", tokens, g.integers(2)), weights.ch_dim)
     emit_tail(g, weights, tokens, padded=False)
     n, d = weights.n_chans, weights.ch_dim
@@ -109,15 +108,14 @@ def step_graph(network: AttentionBaseNet) -> bytes:
             "spatial": ("batch", weights.width, n),
             "edges": ("batch", 2, "edge_samples", n),
             "pool": ("filtered", "edge_blocks"),
-            "old_blocks": ("batch", "old", d),
-            "combine": ("memory", "fresh"),
-            "place": ("fresh", weights.n_tokens),
-            "cached": ("batch", d, weights.n_tokens),
+            "state": ("batch", "kept", d),
+            "combine": ("memory", weights.n_tokens),
+            "extend": ("memory", "new_tokens"),
         },
         {
             "logits": ("batch", weights.n_outputs),
             "blocks": ("batch", "both_edges", d),
-            "tokens": ("batch", d, "fresh"),
+            "tokens": ("batch", "new_tokens", d),
         },
         streaming_geometry(network).to_metadata(),
     )

@@ -118,13 +118,13 @@ class StreamMemory:
         rows.old_right[...] = self._blocks[base + self._right[0] : base + self._right[1]]
         base = self._token_base + ahead * self._new_tokens
         start, stop, step = self._cached
-        rows.cached[...] = self._tokens[base + start : base + stop : step].T
+        rows.cached[...] = self._tokens[base + start : base + stop : step]
 
     def append(self, rows: StepRows) -> None:
         """Take what a step has made, and move on to the next window."""
         end, last = self._block_base + self._block_end, self._token_base + self._token_end
         self._blocks[end - self._new_blocks : end] = rows.blocks
-        self._tokens[last - self._new_tokens : last] = rows.tokens.T
+        self._tokens[last - self._new_tokens : last] = rows.tokens
         self._block_base += self._new_blocks
         self._token_base += self._new_tokens
         if end + self._new_blocks > len(self._blocks):
@@ -147,12 +147,9 @@ class StepRows:
     ----------
     left_edge, right_edge : ndarray of float32, shape (n_samples, n_chans)
         Samples at a window's two ends; the zeros around them are never touched.
-    old_left, old_right : ndarray of float32, shape (n, ch_dim)
-        Blocks of earlier steps.
-    cached : ndarray of float32, shape (ch_dim, n)
-        Tokens of earlier steps.
-    blocks : ndarray of float32, shape (n, ch_dim)
-    tokens : ndarray of float32, shape (ch_dim, n)
+    old_left, old_right, cached : ndarray of float32, shape (n, ch_dim)
+        Rows of the state.
+    blocks, tokens : ndarray of float32, shape (n, ch_dim)
         Outputs that become part of the memory.
     first_right : int
         Number of the window's sample with which the right edge begins.
@@ -173,19 +170,18 @@ class StepRows:
         self.right_edge[...] = samples[self.first_right : self.first_right + len(self.right_edge)]
 
 
-def step_rows(
-    plan: StreamingPlan, *, edges: Array, old: Array, cached: Array, blocks: Array, tokens: Array
-) -> StepRows:
-    """The parts of one stream's inputs and outputs, each without the batch's dimension."""
+def step_rows(plan: StreamingPlan, edges: Array, state: Array, blocks: Array, tokens: Array) -> StepRows:
+    """The parts of one stream's inputs ``edges`` and ``state`` and outputs ``blocks`` and ``tokens``."""
     start = plan.geometry.left if plan.left_blocks else 0
-    left, first = len(plan.old_left), plan.edge_blocks
+    left, right = len(plan.old_left), len(plan.old_left) + len(plan.old_right)
+    first = plan.edge_blocks
     return StepRows(
         left_edge=edges[0, start : start + plan.left_samples],
         right_edge=edges[1, : plan.right_samples],
-        old_left=old[:left],
-        old_right=old[left:],
-        cached=cached[:, plan.cached_columns],
+        old_left=state[:left],
+        old_right=state[left:right],
+        cached=state[right:],
         blocks=blocks[first : first + plan.new_blocks],
-        tokens=tokens[:, tokens.shape[1] - plan.new_tokens :],
+        tokens=tokens,
         first_right=plan.right_blocks.start * plan.block - plan.geometry.left,
     )

@@ -108,12 +108,8 @@ class StreamingPlan:
     edge_samples, edge_blocks : int
         Samples and blocks of the longer edge; the other is filled up to it with what nobody reads.
     pool : ndarray of float32, shape (filtered, edge_blocks)
-    combine : ndarray of float32, shape (2 * edge_blocks + old, fresh)
-        Tokens that a step makes: the window's own, then those that become part of the memory.
-    place : ndarray of float32, shape (fresh, n_tokens)
-        One where a fresh token is one of the window's.
-    cached_columns : slice
-        The window's tokens that are not fresh.
+    combine : ndarray of float32, shape (2 * edge_blocks + kept, n_tokens)
+    extend : ndarray of float32, shape (2 * edge_blocks + kept, new_tokens)
     """
 
     geometry: StemGeometry
@@ -135,8 +131,7 @@ class StreamingPlan:
     edge_blocks: int
     pool: Matrix
     combine: Matrix
-    place: Matrix
-    cached_columns: slice
+    extend: Matrix
 
     @property
     def new_blocks(self) -> int:
@@ -149,9 +144,9 @@ class StreamingPlan:
         return self.hop // self.grid
 
     @property
-    def n_old(self) -> int:
-        """Blocks of earlier steps that a step reads."""
-        return len(self.old_left) + len(self.old_right)
+    def kept(self) -> int:
+        """Rows of the state that a step reads."""
+        return len(self.old_left) + len(self.old_right) + len(self.cached)
 
 
 def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
@@ -210,18 +205,23 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
     edge_blocks = max(len(left_blocks), len(right_blocks))
     pool = np.repeat(np.eye(edge_blocks), block, axis=0).astype(np.float32) / np.float32(block)
 
-    # The rows of a step's memory: blocks of the two edges, then old ones (whose two spans may overlap).
+    # The rows of a step's memory: blocks of the two edges, old blocks (the two spans may overlap), old tokens.
     rows = {k: row for row, k in enumerate(left_blocks)}
     rows |= {k: edge_blocks + row for row, k in enumerate(right_blocks)}
     rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
-    own = [*left_tokens, *right_tokens]
-    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(own) + len(fresh_tokens)), np.float32)
-    for column, start in enumerate((*own, *fresh_tokens)):
-        for k in range(start * per_grid, start * per_grid + per_token):
-            combine[rows[k], column] = 1 / per_token
-    place = np.zeros((combine.shape[1], g.n_tokens), np.float32)
-    for row, start in enumerate(own):
-        place[row, start // step] = 1
+    first_cached = 2 * edge_blocks + len(old_left) + len(old_right)
+    n_rows = first_cached + len(cached)
+    row_of_token = {start: first_cached + index for index, start in enumerate(cached)}
+
+    def columns(tokens: range) -> Matrix:
+        matrix = np.zeros((n_rows, len(tokens)), dtype=np.float32)
+        for column, start in enumerate(tokens):
+            if start in row_of_token and tokens is starts:
+                matrix[row_of_token[start], column] = 1
+                continue
+            for k in range(start * per_grid, start * per_grid + per_token):
+                matrix[rows[k], column] = 1 / per_token
+        return matrix
 
     return StreamingPlan(
         geometry=g,
@@ -242,9 +242,8 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
         edge_samples=edge_blocks * block + g.taps - 1,
         edge_blocks=edge_blocks,
         pool=pool,
-        combine=combine,
-        place=place,
-        cached_columns=slice(cached[0] // step, cached[-1] // step + 1),
+        combine=columns(starts),
+        extend=columns(fresh_tokens),
     )
 
 

@@ -95,7 +95,7 @@ class StreamingDecoder:
         self._step = open_graph(bundle.read(STREAMING), "cpu", str(bundle.path / STREAMING))
         inputs = {value.name: value.shape for value in self._step.get_inputs()}
         self._width, self._n_chans = inputs["spatial"][1:]
-        self._ch_dim = inputs["old_blocks"][2]
+        self._ch_dim = inputs["state"][2]
         self._plans: dict[int, StreamingPlan | None] = {}
         self._buffers: dict[tuple[int, int], _Buffers] = {}
 
@@ -116,7 +116,7 @@ class StreamingDecoder:
         ndarray of float32, shape (n_windows, n_classes)
         """
         logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
-        for part in batches(sessions) if len(windows) > 1 else [range(len(windows))]:
+        for part in batches(sessions):
             whole: list[int] = []
             steps: dict[int, list[int]] = {}
             for index in part:
@@ -183,11 +183,11 @@ class StreamingDecoder:
             rows.write_edges(windows[index].samples)
             session.memory.gather(rows)
         buffers.run()
-        for row, index, rows in zip(count(), indices, buffers.rows, strict=False):
+        logits[indices] = buffers.logits
+        for first, index, rows in zip(buffers.logits[:, 0].tolist(), indices, buffers.rows, strict=True):
             session = sessions[index]
-            logits[index] = buffers.logits[row]
             session.memory.append(rows)
-            if not math.isfinite(logits[index, 0]):
+            if not math.isfinite(first):
                 # A product with zero is not finite either: one bad sample has spoilt all that was remembered.
                 session.ready, session.spoilt = False, True
 
@@ -205,16 +205,16 @@ class StreamingDecoder:
             "spatial": zeros(self._width, self._n_chans),
             "edges": zeros(2, plan.edge_samples, self._n_chans),
             "pool": plan.pool,
-            "old_blocks": zeros(plan.n_old, self._ch_dim),
+            "state": zeros(plan.kept, self._ch_dim),
             "combine": plan.combine,
-            "place": plan.place,
-            "cached": zeros(self._ch_dim, plan.geometry.n_tokens),
+            "extend": plan.extend,
         }
         outputs = {
             "logits": zeros(self._n_classes),
             "blocks": zeros(2 * plan.edge_blocks, self._ch_dim),
-            "tokens": zeros(self._ch_dim, plan.combine.shape[1]),
+            "tokens": zeros(plan.new_tokens, self._ch_dim),
         }
+        streams = zip(inputs["edges"], inputs["state"], outputs["blocks"], outputs["tokens"], strict=True)
         binding = self._step.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
@@ -223,17 +223,7 @@ class StreamingDecoder:
         return _Buffers(
             spatial=inputs["spatial"],
             owners=[None] * batch,
-            rows=[
-                step_rows(
-                    plan,
-                    edges=inputs["edges"][row],
-                    old=inputs["old_blocks"][row],
-                    cached=inputs["cached"][row],
-                    blocks=outputs["blocks"][row],
-                    tokens=outputs["tokens"][row],
-                )
-                for row in range(batch)
-            ],
+            rows=[step_rows(plan, *arrays) for arrays in streams],
             logits=outputs["logits"],
             run=lambda: self._step.run_with_iobinding(binding),
         )
