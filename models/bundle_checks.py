@@ -136,15 +136,15 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
         facts,
         {
             "spatial": ("batch", width, n),
-            "edges": ("batch", 2, "edge_samples", n),
-            "pool": ("filtered", "edge_blocks"),
+            "edges": ("batch", "edge_samples", n),
+            "pool": ("filtered", "new_blocks"),
             "state": ("batch", "kept", ch_dim),
             "combine": ("memory", geometry.n_tokens),
             "extend": ("memory", "new_tokens"),
         },
         {
             "logits": ("batch", len(contract.classes)),
-            "blocks": ("batch", "both_edges", ch_dim),
+            "blocks": ("batch", "new_blocks", ch_dim),
             "tokens": ("batch", "new_tokens", ch_dim),
         },
         where_step,

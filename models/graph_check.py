@@ -123,9 +123,9 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     memory = StreamMemory(plan, ch_dim)
     filled = run_stem({"x": signal[None, memory.stem_span], "alignment": alignment, "box": memory.box})
     memory.fill(filled["blocks"][0])
-    edges = np.zeros((1, 2, plan.edge_samples, network.n_chans), np.float32)
+    edges = np.zeros((1, plan.edge_samples, network.n_chans), np.float32)
     state = np.zeros((1, plan.kept, ch_dim), np.float32)
-    blocks = np.zeros((2 * plan.edge_blocks, ch_dim), np.float32)
+    blocks = np.zeros((plan.pool.shape[1], ch_dim), np.float32)
     tokens = np.zeros((plan.new_tokens, ch_dim), np.float32)
     rows = step_rows(plan, edges[0], state[0], blocks, tokens)
     matrices = {"pool": plan.pool, "combine": plan.combine, "extend": plan.extend}

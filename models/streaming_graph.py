@@ -53,8 +53,7 @@ def stem_graph(network: AttentionBaseNet) -> bytes:
     weights = fold(network)
     g = GraphBuilder()
     g.add("MatMul", g.constant(weights.spatial), "alignment", out="spatial")
-    z = g.add("MatMul", "spatial", g.add("Transpose", "x", perm=[0, 2, 1]))
-    y, bias = _activated(g, weights, g.add("Unsqueeze", z, g.integers(2)))
+    y, bias = _activated(g, weights, "spatial", "x")
     y = g.add("Squeeze", y, g.integers(2))
     shape = g.add("Concat", g.add("Shape", y, start=0, end=2), g.integers(-1), g.add("Shape", "box", end=1), axis=0)
     means = g.add("Squeeze", g.add("MatMul", g.add("Reshape", y, shape), "box"), g.integers(3))
@@ -70,12 +69,12 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     """One step of the stream: from a hop's samples, the window's edges and the memory to logits and new memory.
 
     Inputs
-        ``spatial`` (batch, width, n_chans); ``edges`` (batch, 2, edge_samples, n_chans), both ends of the window,
-        time-major, with the zeros that pad it; ``pool`` (filtered, edge_blocks), averages over the blocks of an edge;
-        ``state`` (batch, kept, ch_dim), blocks and tokens of earlier steps; ``combine`` (2 edge_blocks + kept,
-        n_tokens) and ``extend`` (2 edge_blocks + kept, new_tokens), which make the window's tokens and the memory's new ones.
+        ``spatial`` (batch, width, n_chans); ``edges`` (batch, edge_samples, n_chans), time-major, with the zeros that
+        pad the window; ``pool`` (filtered, new_blocks), averages over the blocks of the edges; ``state`` (batch,
+        kept, ch_dim), blocks and tokens of earlier steps; ``combine`` (new_blocks + kept, n_tokens) and ``extend``
+        (new_blocks + kept, new_tokens), which make the window's tokens and the memory's new ones.
     Outputs
-        ``logits`` (batch, n_outputs); ``blocks`` (batch, 2 edge_blocks, ch_dim); ``tokens`` (batch, new_tokens, ch_dim).
+        ``logits`` (batch, n_outputs); ``blocks`` (batch, new_blocks, ch_dim); ``tokens`` (batch, new_tokens, ch_dim).
 
     Parameters
     ----------
@@ -88,15 +87,11 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     """
     weights = fold(network)
     g = GraphBuilder()
-    # Both edges as if they were two windows.
-    spatial = g.add("Unsqueeze", "spatial", g.integers(1))
-    z = g.add("MatMul", spatial, g.add("Transpose", "edges", perm=[0, 1, 3, 2]))
-    y, bias = _activated(g, weights, g.add("Reshape", z, g.integers(-1, weights.width, 1, 0)))
+    y, bias = _activated(g, weights, "spatial", "edges")
     y = g.add("Transpose", g.add("Squeeze", y, g.integers(2)), perm=[0, 2, 1])
     pooled = g.add("MatMul", g.add("Transpose", "pool", perm=[1, 0]), y)
-    expanded = g.add("Add", g.add("MatMul", pooled, g.constant(weights.expansion.T)), g.constant(bias))
-    both = g.add("Concat", g.add("Shape", "spatial", end=1), g.integers(-1, weights.ch_dim), axis=0)
-    g.add("Reshape", expanded, both, out="blocks")
+    expanded = g.add("MatMul", pooled, g.constant(weights.expansion.T))
+    g.add("Add", expanded, g.constant(bias), out="blocks")
     memory = g.add("Concat", "blocks", "state", axis=1)
     tokens = g.add("MatMul", g.add("Transpose", memory, perm=[0, 2, 1]), "combine")
     g.add("MatMul", g.add("Transpose", "extend", perm=[1, 0]), memory, out="tokens")
@@ -106,26 +101,27 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     return g.build(
         {
             "spatial": ("batch", weights.width, n),
-            "edges": ("batch", 2, "edge_samples", n),
-            "pool": ("filtered", "edge_blocks"),
+            "edges": ("batch", "edge_samples", n),
+            "pool": ("filtered", "new_blocks"),
             "state": ("batch", "kept", d),
             "combine": ("memory", weights.n_tokens),
             "extend": ("memory", "new_tokens"),
         },
         {
             "logits": ("batch", weights.n_outputs),
-            "blocks": ("batch", "both_edges", d),
+            "blocks": ("batch", "new_blocks", d),
             "tokens": ("batch", "new_tokens", d),
         },
         streaming_geometry(network).to_metadata(),
     )
 
 
-def _activated(g: GraphBuilder, weights: FoldedWeights, z: str) -> tuple[str, Matrix]:
+def _activated(g: GraphBuilder, weights: FoldedWeights, spatial: str, x: str) -> tuple[str, Matrix]:
     """Filtered and activated samples (batch, width, 1, filtered), and the bias of the expansion after them."""
+    z = g.add("MatMul", spatial, g.add("Transpose", x, perm=[0, 2, 1]))
     y = g.add(
         "Conv",
-        z,
+        g.add("Unsqueeze", z, g.integers(2)),
         g.constant(weights.taps[:, None, None, :]),
         g.constant(weights.bias),
         group=weights.width,

@@ -173,11 +173,12 @@ class StepRows:
 def step_rows(plan: StreamingPlan, edges: Array, state: Array, blocks: Array, tokens: Array) -> StepRows:
     """The parts of one stream's inputs ``edges`` and ``state`` and outputs ``blocks`` and ``tokens``."""
     start = plan.geometry.left if plan.left_blocks else 0
+    middle = start + plan.left_samples
     left, right = len(plan.old_left), len(plan.old_left) + len(plan.old_right)
-    first = plan.edge_blocks
+    first = len(plan.left_blocks)
     return StepRows(
-        left_edge=edges[0, start : start + plan.left_samples],
-        right_edge=edges[1, : plan.right_samples],
+        left_edge=edges[start:middle],
+        right_edge=edges[middle : middle + plan.right_samples],
         old_left=state[:left],
         old_right=state[left:right],
         cached=state[right:],

@@ -105,11 +105,9 @@ class StreamingPlan:
         Blocks that a step makes itself: at the left edge, and at the right one with the hop's new ones.
     old_left, old_right : range
         Blocks of earlier steps that a step reads.
-    edge_samples, edge_blocks : int
-        Samples and blocks of the longer edge; the other is filled up to it with what nobody reads.
-    pool : ndarray of float32, shape (filtered, edge_blocks)
-    combine : ndarray of float32, shape (2 * edge_blocks + kept, n_tokens)
-    extend : ndarray of float32, shape (2 * edge_blocks + kept, new_tokens)
+    pool : ndarray of float32, shape (filtered, new_blocks)
+    combine : ndarray of float32, shape (new_blocks + kept, n_tokens)
+    extend : ndarray of float32, shape (new_blocks + kept, new_tokens)
     """
 
     geometry: StemGeometry
@@ -127,11 +125,15 @@ class StreamingPlan:
     right_blocks: range
     old_left: range
     old_right: range
-    edge_samples: int
-    edge_blocks: int
     pool: Matrix
     combine: Matrix
     extend: Matrix
+
+    @property
+    def edge_samples(self) -> int:
+        """Length of a step's input, zeros included."""
+        zeros = (self.geometry.left if self.left_blocks else 0) + self.right_zeros
+        return zeros + self.left_samples + self.right_samples
 
     @property
     def new_blocks(self) -> int:
@@ -202,15 +204,20 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
     if left_samples > g.n_times or first_right < 0:
         return None
 
-    edge_blocks = max(len(left_blocks), len(right_blocks))
-    pool = np.repeat(np.eye(edge_blocks), block, axis=0).astype(np.float32) / np.float32(block)
+    left_zeros = g.left if left_blocks else 0
+    filtered = left_zeros + left_samples + right_samples + right_zeros - g.taps + 1
+    pool = np.zeros((filtered, len(left_blocks) + len(right_blocks)), dtype=np.float32)
+    for column in range(len(left_blocks)):
+        pool[column * block : (column + 1) * block, column] = 1 / block
+    offset = filtered - len(right_blocks) * block
+    for index in range(len(right_blocks)):
+        start = offset + index * block
+        pool[start : start + block, len(left_blocks) + index] = 1 / block
 
-    # The rows of a step's memory: blocks of the two edges, old blocks (the two spans may overlap), old tokens.
-    rows = {k: row for row, k in enumerate(left_blocks)}
-    rows |= {k: edge_blocks + row for row, k in enumerate(right_blocks)}
-    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
-    first_cached = 2 * edge_blocks + len(old_left) + len(old_right)
-    n_rows = first_cached + len(cached)
+    rows = (*left_blocks, *right_blocks, *old_left, *old_right)  # the two old spans may overlap
+    row_of_block = {k: row for row, k in enumerate(rows)}
+    first_cached = len(rows)
+    n_rows = len(rows) + len(cached)
     row_of_token = {start: first_cached + index for index, start in enumerate(cached)}
 
     def columns(tokens: range) -> Matrix:
@@ -220,7 +227,7 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
                 matrix[row_of_token[start], column] = 1
                 continue
             for k in range(start * per_grid, start * per_grid + per_token):
-                matrix[rows[k], column] = 1 / per_token
+                matrix[row_of_block[k], column] = 1 / per_token
         return matrix
 
     return StreamingPlan(
@@ -239,8 +246,6 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
         right_blocks=right_blocks,
         old_left=old_left,
         old_right=old_right,
-        edge_samples=edge_blocks * block + g.taps - 1,
-        edge_blocks=edge_blocks,
         pool=pool,
         combine=columns(starts),
         extend=columns(fresh_tokens),

@@ -201,9 +201,10 @@ class StreamingDecoder:
         def zeros(*shape: int) -> Array:
             return np.zeros((batch, *shape), dtype=np.float32)
 
+        n_blocks = plan.pool.shape[1]
         inputs = {
             "spatial": zeros(self._width, self._n_chans),
-            "edges": zeros(2, plan.edge_samples, self._n_chans),
+            "edges": zeros(plan.edge_samples, self._n_chans),
             "pool": plan.pool,
             "state": zeros(plan.kept, self._ch_dim),
             "combine": plan.combine,
@@ -211,7 +212,7 @@ class StreamingDecoder:
         }
         outputs = {
             "logits": zeros(self._n_classes),
-            "blocks": zeros(2 * plan.edge_blocks, self._ch_dim),
+            "blocks": zeros(n_blocks, self._ch_dim),
             "tokens": zeros(plan.new_tokens, self._ch_dim),
         }
         streams = zip(inputs["edges"], inputs["state"], outputs["blocks"], outputs["tokens"], strict=True)
