@@ -34,6 +34,7 @@ def _summary(bundle: Bundle) -> str:
         ("model", bundle.name),
         ("identity", bundle.sha256),
         ("graph", bundle.graph),
+        ("streaming", "yes, each sample is computed once" if bundle.streaming else "no, whole windows"),
         ("attention", str(bundle.config.get("attention_mode") or "none")),
         ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
         ("sampling rate", f"{contract.sfreq:g} Hz"),
