@@ -6,10 +6,11 @@ sees one window of each trial, drawn anew, so long trials neither dominate nor g
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ from models.attentionbasenet import AttentionBaseNet
 from models.augmentation import Augmentation, augment
 from models.errors import ArgumentError
 from models.fast_training import fast_forward
+from models.initialisation import (
+    initialise_at_random,
+    initialise_from_tangent_space,
+    settle_statistics,
+    spread_out,
+)
+from models.riemann import fit_tangent_space
 
 _SMALLEST_BATCH = 8
 _PREDICT_BATCH = 64
@@ -69,8 +77,8 @@ class TrialWindows:
 class Recipe:
     """How the network is trained.
 
-    The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64),
-    with fewer epochs.
+    The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64)
+    with fewer epochs; :data:`CALIBRATION` is what suits the trials of one person.
 
     Parameters
     ----------
@@ -81,6 +89,9 @@ class Recipe:
     balanced : bool
         Weigh classes so that each counts the same.
     augmentation : Augmentation
+    initialisation : {"tangent_space", "random"}
+    distillation : float
+        Share of the targets that comes from tangent-space classifiers of the window and of its halves.
     seed : int
     """
 
@@ -89,9 +100,11 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.0
     balanced: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
+    initialisation: Literal["tangent_space", "random"] = "random"
+    distillation: float = 0.0
     seed: int = 0
 
     def rate(self, epoch: int) -> float:
@@ -100,6 +113,10 @@ class Recipe:
             return (epoch + 1) / (self.warmup_epochs + 1)
         done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1)
         return 0.5 * (1 + math.cos(math.pi * done))
+
+
+# Begins at the tangent-space classifier, so that few and small steps are left to take.
+CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-4, initialisation="tangent_space", distillation=0.5)
 
 
 def train_network(
@@ -145,18 +162,33 @@ def train_network(
             n_outputs=n_outputs,
             **dict(network_arguments or {}),
         )
-        _initialise(network)
+        initialise_at_random(network)
+        if recipe.initialisation == "tangent_space":
+            initialise_from_tangent_space(network, data)
         _fit(network, data, n_outputs, recipe, progress)
+        # The running averages saw the network as it was, through dropout; these are of the network as it is.
+        settle_statistics(network, spread_out(data.windows))
     return network.eval()
 
 
-def _initialise(network: AttentionBaseNet) -> None:
-    """Glorot's uniform initialisation of every convolution and linear layer, as the authors' training does."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                torch.nn.init.zeros_(module.bias)
+def scaled_arguments(n_times: int) -> dict[str, Any]:
+    """Arguments of a network for little data: a channel per filter, one average over the whole window, less dropout.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples per window.
+
+    Returns
+    -------
+    dict
+        For windows too short for the published pools, only the channels and the dropout.
+    """
+    defaults = inspect.signature(AttentionBaseNet).parameters
+    length, stride = defaults["pool_length_inp"].default, defaults["pool_stride_inp"].default
+    steps = (n_times - length) // stride + 1
+    arguments = {"ch_dim": defaults["n_temporal_filters"].default, "drop_prob_inp": 0.25, "drop_prob_attn": 0.25}
+    return arguments | ({"pool_length": steps, "pool_stride": steps} if steps > 0 else {})
 
 
 def _fit(
@@ -168,6 +200,7 @@ def _fit(
     counts = torch.from_numpy(np.bincount(data.trial, minlength=len(labels)))
     starts = torch.cumsum(counts, 0) - counts
     by_trial = torch.from_numpy(order)
+    soft = torch.from_numpy(_targets(data, n_outputs, recipe.distillation))
     weights = class_weights(data.labels, n_outputs) if recipe.balanced else np.ones(n_outputs)
     weight = torch.from_numpy(weights.astype(np.float32))
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -176,7 +209,7 @@ def _fit(
     for epoch in range(recipe.epochs):
         drawn = by_trial[starts + (torch.rand(len(labels)) * counts).long()]
         for batch in _batches(len(labels), recipe.batch_size):
-            x, target = windows[drawn[batch]], functional.one_hot(labels[batch], n_outputs).float()
+            x, target = windows[drawn[batch]], soft[drawn[batch]]
             x, target = augment(x, target, recipe.augmentation)
             smooth = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / n_outputs
             loss = _loss(fast_forward(network, x), smooth, (target * weight).sum(dim=1))
@@ -186,6 +219,23 @@ def _fit(
         schedule.step()
         if progress is not None:
             progress(epoch + 1, recipe.epochs)
+
+
+def _targets(data: TrialWindows, n_outputs: int, distillation: float) -> NDArray[np.float32]:
+    """What each window should be called: its class, partly what the tangent-space classifier says of it."""
+    target = np.eye(n_outputs, dtype=np.float32)[data.labels[data.trial]]
+    if not distillation:
+        return target
+    from scipy.special import softmax
+
+    weights = 1 / np.bincount(data.trial)[data.trial]
+    n_times = data.windows.shape[2]
+    half = n_times // 2
+    said = np.zeros((len(data.windows), n_outputs))
+    for part in (slice(0, n_times), slice(0, half), slice(half, n_times)):
+        windows = data.windows[:, :, part]
+        said += fit_tangent_space(windows, data.labels[data.trial], n_outputs, weights=weights).logits(windows)
+    return ((1 - distillation) * target + distillation * softmax(said / 3, axis=1)).astype(np.float32)
 
 
 def _batches(n: int, size: int) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Group
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from models.ensemble import Ensemble
     from models.riemann_network import TangentSpaceNetwork
     from models.training_pool import Trained
+
+
+_RHYTHMS_FROM_HZ = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,34 @@ def describe(prepared: Prepared) -> str:
         f"{contract.window_samples / contract.sfreq:g} s between {span.offset:g} and {span.offset + span.length:g} s "
         f"after the cue, {contract.n_channels} channels at {contract.sfreq:g} Hz; decided at {span.decided_at:g} s."
     )
+
+
+def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> Candidate:
+    """The network and recipe to begin with.
+
+    Parameters
+    ----------
+    contract : Contract
+    start : {"tangent_space", "random"} or None
+        None begins at the tangent-space classifier where the contract's filters leave only rhythms, for which
+        that classifier is made, and else at random.
+
+    Returns
+    -------
+    Candidate
+        From the tangent space, a network scaled to little data; from random weights, the published one.
+    """
+    try:
+        from models.training import CALIBRATION, Recipe, scaled_arguments
+    except ModuleNotFoundError as error:
+        msg = "Training needs PyTorch; install it with: pip install 'mindwire[train]'."
+        raise MissingExtraError(msg) from error
+    highpass = contract.filters.highpass
+    if start is None:
+        start = "tangent_space" if highpass is not None and highpass.freq >= _RHYTHMS_FROM_HZ else "random"
+    if start == "random":
+        return Candidate(Recipe())
+    return Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
 
 
 def _baseline(prepared: Prepared) -> Validation | None:

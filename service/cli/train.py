@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -60,6 +61,12 @@ def train(
     reference: Annotated[str | None, typer.Option(help="Reference and ground, for the contract.")] = None,
     stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
     marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
+    start: Annotated[
+        Literal["tangent_space", "random"] | None,
+        typer.Option(
+            help="Begin at the tangent-space classifier or at random weights; else the first where 4 Hz and less are filtered out."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the trials.")] = None,
     network: Annotated[
         list[str] | None,
@@ -85,7 +92,7 @@ def train(
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
     from rich.console import Console
 
-    from service import calibration, calibration_run
+    from service import calibration_run
     from service.calibration_contract import ContractChoices
     from service.cli.train_options import parse_network, parse_recipe, parse_sweep
     from service.pipeline import PipelineOptions
@@ -134,8 +141,13 @@ def train(
     with progress_bar("Conditioning") as progress:
         prepared = calibration_run.prepare(plan, progress)
     console.print(calibration_run.describe(prepared), highlight=False)
-    chosen = parse_recipe(recipe or [], epochs=epochs, seed=seed)
-    candidate = calibration.Candidate(chosen, parse_network(network or []), members)
+    candidate = calibration_run.candidate(prepared.contract, start)
+    candidate = replace(
+        candidate,
+        recipe=parse_recipe(candidate.recipe, recipe or [], epochs=epochs, seed=seed),
+        network_arguments={**candidate.network_arguments, **parse_network(network or [])},
+        members=members,
+    )
     if sweep:
         with progress_bar("Training") as progress:
             console.print(calibration_run.sweep(prepared, candidate, parse_sweep(sweep), seeds, progress))

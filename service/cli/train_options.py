@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Value = bool | int | float | str | None
 
 _WORDS: dict[str, Value] = {"none": None, "true": True, "false": False}
+# Parts of a recipe that are options of their own.
+_SEPARATE = {"augmentation", "initialisation", "seed"}
 # What the contract decides is no choice of the network.
 _CONTRACTS = {"n_times", "n_chans", "n_outputs", "chs_info", "sfreq", "input_window_seconds", "activation"}
 
@@ -73,8 +75,8 @@ def parse_network(entries: Sequence[str]) -> dict[str, Value]:
     return {key: parse_value(text) for key, text in pairs.items()}
 
 
-def parse_recipe(entries: Sequence[str], *, epochs: int | None = None, seed: int = 0) -> Recipe:
-    """The recipe with some parts replaced, those of the augmentation among them.
+def parse_recipe(base: Recipe, entries: Sequence[str], *, epochs: int | None = None, seed: int = 0) -> Recipe:
+    """A recipe with some parts replaced, those of the augmentation among them.
 
     Raises
     ------
@@ -84,8 +86,8 @@ def parse_recipe(entries: Sequence[str], *, epochs: int | None = None, seed: int
     from models.augmentation import Augmentation
     from models.training import Recipe
 
-    recipe = replace(Recipe(), seed=seed) if epochs is None else replace(Recipe(), seed=seed, epochs=epochs)
-    own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in {"augmentation", "seed"}}
+    recipe = replace(base, seed=seed) if epochs is None else replace(base, seed=seed, epochs=epochs)
+    own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in _SEPARATE}
     of_augmentation = {f.name: f.default for f in fields(Augmentation) if not f.name.startswith("mirror")}
     pairs = _pairs(entries, "--recipe")
     _known(list(pairs), [*own, *of_augmentation], "--recipe")
