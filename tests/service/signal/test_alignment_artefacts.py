@@ -109,3 +109,26 @@ def test_a_recording_with_a_fifth_of_artefacts_does_not_corrupt_the_alignment(da
         matrices.append(pipeline.alignment.matrix.astype(float))
     clean, spoilt = matrices
     assert np.linalg.norm(spoilt - clean) / np.linalg.norm(clean) < at_most
+
+
+def test_which_blocks_are_left_out_is_as_defined():
+    alignment = online()
+    rng = np.random.default_rng(4)
+    logarithms, excess, learnt = [], [], 0
+    for number in range(80):
+        good = block(rng, [rng.choice([1, 1, 1, 2.5]), 1, 1, 1])
+        before = alignment.state.weight
+        alignment.update(good)
+        covariance = good.astype(float).T @ good.astype(float) / len(good)
+        values, vectors = np.linalg.eigh(covariance)
+        logarithms = [*logarithms, vectors @ np.diag(np.log(values)) @ vectors.T][-20:]
+        usual = np.median(logarithms, axis=0)
+        values, vectors = np.linalg.eigh(usual)
+        inverse = vectors @ np.diag(np.exp(-values / 2)) @ vectors.T
+        excess = [*excess, np.log(np.linalg.eigvalsh(inverse @ covariance @ inverse)[-1])][-20:]
+        if number >= 40:  # until the first twenty are forgotten, their excess was told by hindsight
+            low, middle = np.quantile(excess, (0.1, 0.4))
+            expected = excess[-1] <= middle + max(3.5 * (middle - low), 0.7)
+            assert (alignment.state.weight > before) == expected
+            learnt += expected
+    assert 0 < learnt < 40
