@@ -1,8 +1,7 @@
 """Honest time stamps and contiguity, causally: which samples follow each other, and when each was taken.
 
-Stamps arrive jittered, in bursts and drifting. A second-order tracker (an alpha-beta filter, the
-steady state of a Kalman filter for constant drift; Benedict & Bordner 1962) follows them with samples
-of the past only. A stamp far off the tracker's expectation is not judged at once: the samples that
+Stamps arrive jittered, in bursts and drifting; a tracker follows them with samples of the past only
+(:mod:`service.signal.tracking`). A stamp far off the tracker's expectation is not judged at once: the samples that
 follow tell whether it was late (they catch up) or whether samples are lost (they stay behind). Until
 then they are held back, at most two seconds. All decisions count samples, so chunking cannot matter.
 """
@@ -16,17 +15,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from service.signal.recursion import run_sections
+from service.signal.tracking import LEAN_SAMPLES, LEAN_SWINGS, Course, Tracker
 from service.types import Reason
 
-_BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
-_DAMPING = math.sqrt(0.5)
-_JITTER_SECONDS = 2.0
 _DECIDE_SECONDS = 0.1
-# Losses shorter than the jitter show as a lean of the residuals' short mean, far above its own usual swing.
-_LEAN_SAMPLES = 12
-_LEAN_PERIODS = 0.75
-_LEAN_SWINGS = 5.0
 _HOLD_SECONDS = 2.0
 _RATE_POINTS = 30  # one per second of samples
 _RATE_MIN_POINTS = 15
@@ -83,27 +75,15 @@ class TimeBase:
     """
 
     def __init__(self, sfreq: float, bridge_seconds: float = 0.04) -> None:
-        self._period = 1.0 / sfreq
+        self.tracker = Tracker(sfreq)
+        self._period = self.tracker.period
         self._bridge = bridge_seconds
-        self._alpha = 2 * _DAMPING * _BANDWIDTH / sfreq
-        self._beta = (_BANDWIDTH / sfreq) ** 2
-        self._forget = 1.0 / (_JITTER_SECONDS * sfreq)
-        a, b, f = self._alpha, self._beta, self._forget
-        self._tracker = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
-        self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
-        short = 1.0 / _LEAN_SAMPLES
-        self._short_mean = np.array([[short, 0.0, 0.0, 1.0, short - 1.0, 0.0]])
-        self._least_lean = _LEAN_PERIODS * self._period
-        self._swing = 0.0
-        self._steps = np.arange(256.0)
-        self._start_samples = math.ceil(1 / self._alpha)
         self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
         self._hold = max(self._decide, math.ceil(_HOLD_SECONDS * sfreq))
         self._rate_block = max(1, round(sfreq))
         self._sfreq = sfreq
         self._held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-        self._jitter = 0.0
-        self._drift = 0.0
+        self.course = Course()
         self._rate_stamps: list[float] = []
         self._rate_count = 0
         self.effective_rate: float | None = None
@@ -114,7 +94,7 @@ class TimeBase:
     @property
     def drift_ppm(self) -> float:
         """Tracked deviation of the sample period from nominal, in parts per million (positive: slow)."""
-        return self._drift / self._period * 1e6
+        return self.course.drift / self._period * 1e6
 
     @property
     def n_held(self) -> int:
@@ -141,7 +121,7 @@ class TimeBase:
         self._out = []
         if broken:
             self._finish_held()
-            self._drift = 0.0
+            self.course.drift = 0.0
             self._rate_stamps.clear()
             self._restart(broken, 0.0)
         if self._held is not None:
@@ -164,12 +144,8 @@ class TimeBase:
             self._walk(samples, stamps, final=True)
 
     def _restart(self, broken: Reason, gap_seconds: float) -> None:
-        self._index = 0
-        # The tracker's own state: offset and drift give it only up to rounding, and chunks may end anywhere.
-        self._state: NDArray[np.float64] | None = None
-        self._origin: float | None = None
-        self._offset = 0.0
-        self._lean = 0.0
+        # what is known of the sender's clock outlives a gap
+        self.course = Course(drift=self.course.drift, jitter=self.course.jitter, swing=self.course.swing)
         self._broken = broken
         self._gap = gap_seconds
         self._missing = 0
@@ -177,11 +153,11 @@ class TimeBase:
     def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
         position, n = 0, len(stamps)
         while position < n:
-            if self._origin is None:
-                self._origin = stamps[position] if math.isfinite(stamps[position]) else 0.0
+            if self.course.origin is None:
+                self.course.origin = stamps[position] if math.isfinite(stamps[position]) else 0.0
             stop = (
                 self._start(samples, stamps, position)
-                if self._index < self._start_samples
+                if self.course.index < self.tracker.start_samples
                 else self._track(samples, stamps, position)
             )
             position = stop
@@ -200,34 +176,36 @@ class TimeBase:
 
     @property
     def _tolerance(self) -> float:
-        return max(0.5 * self._period, 4 * self._jitter)
+        return max(0.5 * self._period, 4 * self.course.jitter)
 
     def _residual(self, stamp: float) -> float:
-        assert self._origin is not None  # noqa: S101 - set by the walk before any sample is looked at
-        residual = stamp - self._origin - self._index * self._period - self._offset - self._drift
+        assert self.course.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
+        residual = (
+            stamp - self.course.origin - self.course.index * self._period - self.course.offset - self.course.drift
+        )
         return residual if math.isfinite(residual) else 1e9
 
     def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
         """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp."""
         stop = position
-        begin_index = self._index
+        begin_index = self.course.index
         offsets: list[float] = []
         leans: list[bool] = []
-        while stop < len(stamps) and self._index < self._start_samples:
+        while stop < len(stamps) and self.course.index < self.tracker.start_samples:
             residual = self._residual(stamps[stop])
             if begin_index + len(offsets) > 0 and abs(residual) > self._tolerance:
                 break
             offsets.append(self._step(residual, residual))
-            self._lean += (residual - self._lean) / _LEAN_SAMPLES
-            self._swing += self._forget * (abs(self._lean) - self._swing)
-            leans.append(abs(self._lean) > max(self._least_lean, _LEAN_SWINGS * self._swing))
+            self.course.lean += (residual - self.course.lean) / LEAN_SAMPLES
+            self.course.swing += self.tracker.forget * (abs(self.course.lean) - self.course.swing)
+            leans.append(abs(self.course.lean) > max(self.tracker.least_lean, LEAN_SWINGS * self.course.swing))
             stop += 1
         self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets), np.array(leans))
         return stop
 
     def _follow(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int) -> None:
         """Take samples whose stamps were late: contiguous, but their stamps hardly count."""
-        begin_index = self._index
+        begin_index = self.course.index
         offsets: list[float] = []
         for stamp in stamps[start:stop]:
             residual = self._residual(stamp)
@@ -236,80 +214,63 @@ class TimeBase:
         self._emit(samples[start:stop], stamps[start:stop], begin_index, np.array(offsets))
 
     def _step(self, residual: float, jitter: float) -> float:
-        gain = max(self._alpha, 1.0 / (self._index + 1))
-        self._state = None
-        self._offset += self._drift + gain * residual
-        if self._index >= self._start_samples:
-            self._drift += self._beta * residual
-        self._jitter += self._forget * (min(abs(jitter), _HOLD_SECONDS) - self._jitter) if self._index else 0.0
-        self._index += 1
-        return self._offset
+        gain = max(self.tracker.alpha, 1.0 / (self.course.index + 1))
+        self.course.state = None
+        self.course.offset += self.course.drift + gain * residual
+        if self.course.index >= self.tracker.start_samples:
+            self.course.drift += self.tracker.beta * residual
+        self.course.jitter += (
+            self.tracker.forget * (min(abs(jitter), _HOLD_SECONDS) - self.course.jitter) if self.course.index else 0.0
+        )
+        self.course.index += 1
+        return self.course.offset
 
     def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
         """All samples up to the first suspicious stamp, at once."""
-        assert self._origin is not None  # noqa: S101
+        course = self.course
+        assert course.origin is not None  # noqa: S101
         stop = len(stamps)
-        before = self._state
-        if before is None:
-            rest = 1 - self._alpha
-            before = np.array([[[rest * (self._offset + self._drift), -rest * self._offset]]])
+        origin, index, jitter = (np.array([value]) for value in (course.origin, float(course.index), course.jitter))
         while True:
             part = stamps[position:stop]
-            deviation = part - self._origin
-            deviation -= (self._index + self._counted(len(part))) * self._period
-            finite = np.isfinite(deviation)
-            if not finite.all():
-                deviation[~finite] = 1e9
-            a, f = self._alpha, self._forget
-            offsets = deviation.copy()
-            state = before.copy()
-            run_sections(self._tracker, offsets[None], state)
-            deviation -= offsets
-            sizes = np.abs(deviation)
-            sizes /= 1 - a
-            jitters = sizes.copy()
-            run_sections(self._smoother, jitters[None], np.array([[[(1 - f) * self._jitter, 0.0]]]))
-            if not len(part) or sizes.max() <= 0.5 * self._period:
+            if not len(part):
+                return stop
+            state = np.array([[self.tracker.state_of(course)]])
+            elapsed = self.tracker.elapsed(index, len(part))
+            followed = self.tracker.follow(part[None], origin, elapsed, state, jitter)
+            sizes = followed.sizes[0]
+            if sizes.max() <= 0.5 * self._period:
                 break
-            tolerances = np.maximum(0.5 * self._period, 4 * np.concatenate([[self._jitter], jitters[:-1]]))
-            suspicious = sizes > tolerances
+            before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
+            suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
             if not suspicious.any():
                 break
             # Filters are causal: what came before the first suspicious stamp is right as it stands.
             stop = position + int(np.argmax(suspicious))
-            if stop == position:
-                return stop
-        if len(part):
-            begin_index = self._index
-            self._offset = float(offsets[-1])
-            self._drift = float(state[0, 0, 0]) / (1 - a) - self._offset
-            self._state = state
-            self._jitter = float(jitters[-1])
-            self._index += len(part)
-            deviation /= 1 - a
-            self._emit(samples[position:stop], part, begin_index, offsets, self._leaning(deviation))
+        begin_index = course.index
+        first, second = state[0, 0].tolist()
+        offsets = followed.offsets[0]
+        course.offset = float(offsets[-1])
+        course.drift = self.tracker.drift_after(first, course.offset)
+        course.state = first, second
+        course.jitter = float(followed.jitters[0, -1])
+        course.index += len(part)
+        lean, swing = np.array([course.lean]), np.array([course.swing])
+        leaning, lean, swing = self.tracker.leaning(followed.residuals, lean, swing)
+        course.lean, course.swing = float(lean[0]), float(swing[0])
+        self._emit(samples[position:stop], part, begin_index, offsets, leaning[0])
         return stop
-
-    def _leaning(self, residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Where stamps keep to one side of what is expected; ``residuals`` are overwritten."""
-        kept = 1 - 1 / _LEAN_SAMPLES
-        run_sections(self._short_mean, residuals[None], np.array([[[kept * self._lean, 0.0]]]))
-        self._lean = float(residuals[-1])
-        sizes = np.abs(residuals)
-        swings = sizes.copy()
-        run_sections(self._smoother, swings[None], np.array([[[(1 - self._forget) * self._swing, 0.0]]]))
-        self._swing = float(swings[-1])
-        return np.asarray(sizes > np.maximum(self._least_lean, _LEAN_SWINGS * swings))
-
-    def _counted(self, n: int) -> NDArray[np.float64]:
-        """0, 1, 2, …: a view of what is kept for chunks of the usual size."""
-        return self._steps[:n] if n <= len(self._steps) else np.arange(float(n))
 
     def _judge(self, stamps: NDArray[np.float64], *, final: bool) -> _Verdict | None:
         """What a suspicious stamp means, from the samples after it; None while that is open."""
-        assert self._origin is not None  # noqa: S101
+        assert self.course.origin is not None  # noqa: S101
         steps = np.arange(len(stamps))
-        expected = self._origin + (self._index + steps) * self._period + self._offset + self._drift * (steps + 1)
+        expected = (
+            self.course.origin
+            + (self.course.index + steps) * self._period
+            + self.course.offset
+            + self.course.drift * (steps + 1)
+        )
         residuals = stamps - expected
         residuals[~np.isfinite(residuals)] = 1e9
         sign = 1.0 if residuals[0] > 0 else -1.0
@@ -340,15 +301,15 @@ class TimeBase:
 
     def _shift(self, shift: float) -> None:
         missing = round(shift / self._period)
-        self._state = None
-        self._lean = 0.0
+        self.course.state = None
+        self.course.lean = 0.0
         if 0 < shift <= self._bridge + 0.5 * self._period:
             self._missing = missing
             self._gap = missing * self._period
-            self._index += missing
-            self._offset += self._drift * missing
+            self.course.index += missing
+            self.course.offset += self.course.drift * missing
         elif -_REANCHOR_SECONDS <= shift < 0:
-            self._offset += shift
+            self.course.offset += shift
             self._gap = shift
         else:
             if shift > _LONG_GAP_SECONDS or shift < 0:
@@ -365,9 +326,9 @@ class TimeBase:
     ) -> None:
         if not len(samples):
             return
-        assert self._origin is not None  # noqa: S101
-        times = (begin_index + self._counted(len(samples))) * self._period
-        times += self._origin
+        assert self.course.origin is not None  # noqa: S101
+        times = (begin_index + self.tracker.counted(len(samples))) * self._period
+        times += self.course.origin
         times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
         self._watch_rate(stamps, flags)
