@@ -8,15 +8,18 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.bundle import load_bundle
-from service.bench.processes import Processes, cpu_seconds, said
+from service.bench.processes import Processes, cpu_seconds, said, summarise
 
 
 def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, hop: int) -> list[dict[str, Any]]:
     """Ages of predictions for different numbers of clients of one stream.
 
-    One client is in a process of its own, as a person's program would be; the others share a process, and their
-    ages contain its congestion.
+    One client is in a process of its own, as a person's program would be; the others share a process, whose own
+    processor time is told beside the service's. An LSL inlet on the stream's outlet shows what the clients cost the
+    stream itself.
 
     Parameters
     ----------
@@ -31,8 +34,9 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
     Returns
     -------
     list of dict
-        Per count: ``apart`` and ``crowd`` with ``age_ms`` since the stamp of the window's last sample, ``lost``
-        predictions, and the service's ``cpu_percent``.
+        Per count: ``apart`` and ``crowd`` with ``age_ms`` since the stamp of the window's last sample and ``lost``
+        predictions, ``outlet`` with the age of the same predictions over LSL, and ``cpu_percent`` of the service and
+        of the crowd.
     """
     law = load_bundle(model).contract
     name = f"clients-{uuid.uuid4().hex[:6]}"
@@ -47,20 +51,29 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
         _write(outlet, "begin")
         time.sleep(law.window_samples / law.sfreq + 8)
         crowd: Any = None
-        there = 0
         for count in sorted(counts):
-            if count - 1 > there:
-                crowd = processes.role("audience", port, path, count - 1 - there)
+            if count > 1:
+                if crowd:
+                    crowd.communicate()  # the end of its input is the end of it
+                crowd = processes.role("audience", port, path, count - 1)
                 said(crowd)
-                there = count - 1
             time.sleep(1.0)
+            left = processes.folder / f"{count}.npz"
+            inlet = processes.role("pull", "Mindwire-one", seconds, 1, left)
+            said(inlet)
+            watched = {"service": service.pid, **({"crowd": crowd.pid} if crowd else {})}
             for process in filter(None, (apart, crowd)):
                 _ask(process)
-            used, begin = cpu_seconds(service.pid), time.monotonic()
+            before, begin = {who: cpu_seconds(pid) for who, pid in watched.items()}, time.monotonic()
             time.sleep(seconds)
-            cpu = 100 * (cpu_seconds(service.pid) - used) / (time.monotonic() - begin)
-            told = {"clients": count, "cpu_percent": round(cpu, 1), "apart": _ask(apart)}
-            found.append({**told, "crowd": _ask(crowd)} if crowd else told)
+            elapsed = time.monotonic() - begin
+            cpu = {who: round(100 * (cpu_seconds(pid) - before[who]) / elapsed, 1) for who, pid in watched.items()}
+            told = {"clients": count, "cpu_percent": cpu, "apart": _ask(apart)}
+            if crowd:
+                told["crowd"] = _ask(crowd)
+            inlet.wait(30)
+            pulled = np.load(left)
+            found.append({**told, "outlet": {"age_ms": summarise((pulled["received"] - pulled["times"]) * 1e3)}})
     return found
 
 

@@ -12,18 +12,15 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+
+from service.bench.audience import audience, say
 
 STAGES = ("receive", "condition", "wait", "decode")
 SWITCH_INTERVAL_S = 0.0005
 _FILL = "x" * 260
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: str) -> None:  # noqa: PLR0917
@@ -31,7 +28,7 @@ def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: 
     import pylsl
 
     outlet = _outlet(name, labels.split(","), sfreq, chunk)
-    _say("ready")
+    say("ready")
     samples = _noise(len(labels.split(",")))
     outlet.wait_for_consumers(60)
     count, epoch = int(seconds * sfreq) // chunk * chunk, pylsl.local_clock() + 0.01
@@ -58,7 +55,7 @@ def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     names = labels.split(",")
     outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk) for i in range(n)]
     samples = _noise(len(names))
-    _say("ready")
+    say("ready")
     sys.stdin.readline()
     stop = threading.Event()
 
@@ -81,7 +78,7 @@ def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
             late.append(pylsl.local_clock() - due)
         turn += 1
     quantiles = np.quantile(late[len(late) // 4 :], [0.5, 0.99, 1.0]) * 1e3
-    _say(json.dumps({"chunks": turn, "late_ms": dict(zip(("p50", "p99", "max"), quantiles.tolist(), strict=True))}))
+    say(json.dumps({"chunks": turn, "late_ms": dict(zip(("p50", "p99", "max"), quantiles.tolist(), strict=True))}))
 
 
 def _outlet(name: str, labels: list[str], sfreq: float, chunk: int) -> Any:
@@ -112,7 +109,7 @@ def pull(name: str, seconds: float, hop: int, out: str) -> None:
     inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, 1, 20)[0], recover=False)
     buffer = np.empty((256, inlet.info(5).channel_count()), dtype=np.float32)
     inlet.open_stream(5)
-    _say("ready")
+    say("ready")
     times: list[float] = []
     received: list[float] = []
     count, heard = 0, time.monotonic()
@@ -144,7 +141,7 @@ def client(url: str, seconds: float, out: str) -> None:
         received: list[float] = []
         stages: list[list[float]] = []
         async with websockets.connect(url, compression=None) as connection:
-            _say("ready")
+            say("ready")
             while not received or received[-1] - received[0] < seconds:
                 try:
                     text = await asyncio.wait_for(connection.recv(), 3.0 if times else 60.0)
@@ -158,74 +155,6 @@ def client(url: str, seconds: float, out: str) -> None:
                     stages.append([told.get(stage, 0.0) for stage in STAGES])
                     received.append(now)
         np.savez(out, times=times, received=received, stages=stages)
-
-    _run(listen())
-
-
-class _Listener(asyncio.Protocol):
-    """A websocket client that costs next to nothing: it splits frames and looks for two numbers in each."""
-
-    def __init__(self, path: str, ages: list[float], lost: list[int]) -> None:
-        self.opened = asyncio.Event()
-        self._path = path
-        self._ages = ages
-        self._lost = lost
-        self._rest = b""
-        self._last: int | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        request = (
-            f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        cast("asyncio.Transport", transport).write(request.encode())
-
-    def data_received(self, data: bytes) -> None:
-        now = time.monotonic()
-        data = self._rest + data
-        if not self.opened.is_set():
-            _, end, data = data.partition(b"\r\n\r\n")
-            if not end:
-                return
-            self.opened.set()
-        at = 0
-        while len(data) - at >= 4:
-            size, begin = data[at + 1], at + 2
-            if size == 126:
-                size, begin = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
-            if len(data) < begin + size:
-                break
-            at = begin + size
-            self._take(data[begin:at], now)
-        self._rest = data[at:]
-
-    def _take(self, payload: bytes, now: float) -> None:
-        if b'"prediction"' not in payload:
-            return
-        seq = int(payload.split(b'"seq":', 1)[1].split(b",", 1)[0])
-        self._ages.append(now - float(payload.split(b'"time":', 1)[1].split(b",", 1)[0]))
-        self._lost[0] += 0 if self._last is None else seq - self._last - 1
-        self._last = seq
-
-
-def audience(port: int, path: str, n: int) -> None:
-    """Many websocket clients in one process; says when all are there, and at each line read what they saw since."""
-
-    async def listen() -> None:
-        ages: list[float] = []
-        lost = [0]
-        loop = asyncio.get_running_loop()
-        for _ in range(n):
-            _, listener = await loop.create_connection(lambda: _Listener(path, ages, lost), "127.0.0.1", port)
-            await listener.opened.wait()
-        _say("ready")
-        while await asyncio.to_thread(sys.stdin.readline):
-            seen, missed = np.array(ages) * 1e3, lost[0]
-            ages.clear()
-            lost[0] = 0
-            quantiles = np.quantile(seen, [0.5, 0.99, 0.999, 1.0]).tolist() if len(seen) else [0.0] * 4
-            told = dict(zip(("p50", "p99", "p99.9", "max"), quantiles, strict=True))
-            _say(json.dumps({"n": len(seen), "lost": missed, "age_ms": told}))
 
     _run(listen())
 
@@ -268,7 +197,7 @@ def bare(period: float) -> None:
         task = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110 - uvicorn has nothing to wait for
             await asyncio.sleep(0.01)
-        _say(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+        say(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
         await task
 
     _run(run())

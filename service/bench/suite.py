@@ -212,11 +212,14 @@ def _client_lines(found: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for row in found:
         parts = [f"{row['clients']:>4} clients"]
-        for who in ("apart", "crowd"):
+        for who in ("apart", "crowd", "outlet"):
             if who in row:
-                age = row[who]["age_ms"]
-                parts.append(f"{who} p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, lost {row[who]['lost']}")
-        lines.append(f"{'; '.join(parts)}; CPU {row['cpu_percent']:g} %")
+                age, lost = row[who]["age_ms"], row[who].get("lost")
+                parts.append(
+                    f"{who} p50 {age['p50']:.2f}, p99 {age['p99']:.2f}{'' if lost is None else f', lost {lost}'}"
+                )
+        cpu = ", ".join(f"{who} {percent:g} %" for who, percent in row["cpu_percent"].items())
+        lines.append(f"{'; '.join(parts)}; CPU of {cpu}")
     return lines
 
 

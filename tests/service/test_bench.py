@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -14,8 +15,7 @@ from service.bench.decoders import decoder_latency
 from service.bench.latency import Case, LatencyRun
 from service.bench.others import replay_speed
 from service.bench.picture import distributions
-from service.bench.processes import Processes, summarise
-from service.bench.roles import _Listener
+from service.bench.processes import Processes, said, summarise
 from service.bench.streams import many_streams
 from service.cli.main import main
 from service.errors import UsageError
@@ -38,18 +38,27 @@ def test_a_summary_has_its_quantiles_in_order():
     assert found["n"] == 1000
 
 
-def test_a_listener_takes_frames_cut_anywhere():
-    ages: list[float] = []
-    lost = [0]
-    listener = _Listener("/", ages, lost)
+def test_an_audience_takes_frames_cut_anywhere():
     text = '{"type":"prediction","seq":%d,"time":0.5,' + '"fill":"%s"}' % ("x" * 200)
-    frames = b"".join(websocket_frame(text % seq) for seq in (0, 1, 4))
-    data = b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + websocket_frame('{"type":"hello"}') + frames
-    listener.data_received(data[:34] + data[34:40])
-    for at in range(40, len(data), 7):
-        listener.data_received(data[at : at + 7])
-    assert len(ages) == 3
-    assert lost == [2]
+    data = websocket_frame('{"type":"hello"}') + b"".join(websocket_frame(text % seq) for seq in (0, 1, 4))
+    with socket.create_server(("127.0.0.1", 0)) as server, Processes.temporary() as processes:
+        listener = processes.role("audience", server.getsockname()[1], "/", 1)
+        connection, _ = server.accept()
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not connection.recv(4096).endswith(b"\r\n\r\n"):
+                pass
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + data[:6])
+            assert said(listener) == "ready\n"
+            for at in range(6, len(data), 7):
+                connection.sendall(data[at : at + 7])
+            told = {"n": 0, "lost": 0}
+            while told["n"] < 3:
+                listener.stdin.write("tell\n")
+                listener.stdin.flush()
+                seen = json.loads(said(listener))
+                told = {key: told[key] + seen[key] for key in told}
+    assert told == {"n": 3, "lost": 2}
 
 
 def test_designs_of_a_decoder_are_compared():
