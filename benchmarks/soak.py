@@ -439,24 +439,29 @@ def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool)
     raise SystemExit((folder / "serve.log").read_text())
 
 
-def check_recordings(folder: Path, bundle: Path) -> tuple[int, list[str]]:
-    """Whether the recordings load and give their predictions."""
+def check_recordings(folder: Path, bundle: Path, streams: int) -> tuple[list[str], list[str]]:
+    """Whether the recordings, one of each stream, give the predictions they contain: what was found, and problems."""
     from models.bundle import load_bundle
     from service.errors import MindwireError
     from service.inference.load import load_decoder
+    from service.recorded_run import recorded_run
     from service.sources.recording import open_recording
-    from service.verify import recorded_run, verify
+    from service.verify import verify
 
-    loaded, lines = load_bundle(bundle), []
+    loaded, lines, problems = load_bundle(bundle), [], []
     paths = sorted((folder / "recordings").glob("*.xdf"))
     for path in paths:
         try:
-            recording = open_recording(path)
-            run = recorded_run(recording)
-            lines.append(f"{path.name}: {verify(recording, run, loaded, load_decoder(loaded, device='cpu'))}")
+            found = verify(recorded_run(open_recording(path)), loaded, load_decoder(loaded, device="cpu"))
         except MindwireError as error:
-            lines.append(f"{path.name}: {error}")
-    return len(paths), lines
+            problems.append(str(error))
+            continue
+        lines.append(f"{path.name}: {' '.join(found.lines())}")
+        if not found.agrees:
+            problems.append(f"{path.name} does not give the predictions it contains")
+    if len(paths) != streams:
+        problems.append(f"expected {streams} recordings, found {len(paths)}")
+    return lines, problems
 
 
 def main() -> int:
@@ -526,11 +531,11 @@ def report(options, folder, bundle, faults, watch, clients, *, alive: bool) -> i
     print(f"threads: {threads[0]:.0f}, {threads[1]:.0f}; file descriptors: {fds[0]:.0f}, {fds[1]:.0f}")
     tracebacks = (folder / "serve.log").read_text().count("Traceback")
     print(f"service alive to the end: {alive}; tracebacks in its log: {tracebacks}")
-    if not options.no_record:
-        n, lines = check_recordings(folder, bundle)
-        print(f"recordings: {n}", *lines, sep="\n  ")
+    lines, unverified = ([], []) if options.no_record else check_recordings(folder, bundle, options.streams)
+    print("recordings:", *lines, sep="\n  ")
     problems = [
         *clients.wrong[:20],
+        *unverified,
         *(["memory grew"] if growth > 0.05 else []),
         *(["threads grew"] if threads[1] > threads[0] else []),
         *(["file descriptors grew"] if fds[1] > fds[0] else []),

@@ -35,6 +35,7 @@ from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
 from service.pipeline import Pipeline, PipelineOptions
+from service.recorded_run import run_details
 from service.runner import Runner, SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
@@ -48,7 +49,6 @@ from service.status import ModelStatus, Sink
 from service.stream import Stream, StreamLimits
 from service.supervisor import Supervisor
 from service.types import SignalInfo
-from service.verify import run_details
 from service.warm_start import beginning
 
 log = logging.getLogger(__name__)
@@ -231,12 +231,15 @@ def _build_stream(
         log.info("%s: begins with what was learnt before", spec.id)
     hop = options.hop_samples or contract.hop_samples
 
-    def make_pipeline(info: SignalInfo) -> Pipeline:
-        return Pipeline(contract, info, decoder, options)
-
     sinks: list[Sink] = []
     connector: Connector = LslConnector(_selector(spec))
     recorder: Recorder | None = None
+
+    def make_pipeline(info: SignalInfo) -> Pipeline:
+        if recorder is not None:
+            recorder.begin()
+        return Pipeline(contract, info, decoder, options)
+
     if settings.lsl_outlet:
         outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
         sinks.append(outlets)

@@ -317,6 +317,7 @@ class Stream:
     def forget_signal(self) -> None:
         """Begin with a fresh pipeline at the next connection, after a failure of unknown extent."""
         self._pipeline = None
+        self._broken = Reason.NONE
         self._valid = None
 
     def to_state(self, state: StreamState, reason: str) -> None:

@@ -20,15 +20,19 @@ def verify(
     engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
 ) -> None:
-    """Replay a recorded run and compare with the predictions in it; exit code 1 when they differ."""
+    """Replay a recorded run and compare with the predictions in it; exit code 1 when they differ.
+
+    What is replayed is what the pipeline was given, which the recording holds beside the device's own stream; the
+    two are compared as well. Predictions whose samples the recording lacks are counted, and are no contradiction.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from models.bundle import load_bundle
     from models.zoo import zoo_bundle_path
     from service.inference.load import load_decoder
+    from service.recorded_run import recorded_run
     from service.sources.recording import open_recording
-    from service.verify import recorded_run
     from service.verify import verify as compare
 
     opened = open_recording(recording)
@@ -37,17 +41,14 @@ def verify(
     decoder = load_decoder(bundle, engine=engine, device=device, adapt=run.options.adapt)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Verifying", total=opened.source(run.signal_id).n_samples)
-        found = compare(opened, run, bundle, decoder, lambda done: bar.update(task, completed=done))
+        task = bar.add_task("Verifying", total=run.recording.source(run.input_id).n_samples)
+        found = compare(run, bundle, decoder, tolerance, on_samples=lambda done: bar.update(task, completed=done))
     for problem in opened.problems:
         typer.echo(f"mindwire: {recording}: {problem}", err=True)
-    where = f" (at {found.at_time:.3f} s)" if found.at_time is not None and found.largest_difference > 0 else ""
+    for line in found.lines():
+        typer.echo(f"{run.stream}: {line}")
     typer.echo(
-        f"{run.stream}: {found.compared} valid predictions compared, largest difference "
-        f"{found.largest_difference:.3g}{where}; {found.validity_differs} differ in validity, "
-        f"{found.missing} were not recorded, {found.unknown} are not in the replay."
+        "The recording gives the predictions it contains." if found.agrees else "The recording does NOT give them."
     )
-    agrees = found.agrees(tolerance)
-    typer.echo("The recording gives the predictions it contains." if agrees else "The recording does NOT give them.")
-    if not agrees:
+    if not found.agrees:
         raise typer.Exit(1)

@@ -3,6 +3,8 @@
 LabRecorder does it, in a process of its own that takes everything from the network, as any other
 receiver. Therefore nothing written is lost when the service dies, and the service never waits for a
 disk. A pipe ties the two: when it closes, for whatever reason, the recording is finished properly.
+
+The signal is in the file twice: as the device sent it, and as the pipeline took it.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from service.errors import MissingExtraError, RecordingError
+from service.sinks.input import InputMark, InputOutlet
 from service.sources.lsl_discovery import EVENTS_TYPE, quote
-from service.types import SignalInfo
+from service.types import Chunk, SignalInfo
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +126,9 @@ class Recorder:
         self._samples_arrive = False
         self._size = 0
         self._disk_is_low = False
+        self._input: InputOutlet | None = None
+        self._taken = False
+        self._begins = False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             probe = self._folder / f".{stream}-probe"
@@ -141,10 +147,15 @@ class Recorder:
         """Tell of recordings through ``emit`` from now on."""
         self._emit = emit
 
+    def begin(self) -> None:
+        """Take note that what is taken next is given to a new pipeline."""
+        self._begins = True
+
     def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
         """Record a signal from now on, unless that is so already; return once samples are taken.
 
-        Failure is told, and is no reason not to decode.
+        Failure is told, and is no reason not to decode. Once samples were taken the recording is of their
+        signal, whatever is found later.
 
         Parameters
         ----------
@@ -153,33 +164,52 @@ class Recorder:
         cancelled : threading.Event or None
             Ends the waiting.
         """
-        self._predicate = " or ".join(
-            (
-                f"({_identity(info)})",
-                f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-')))",
-                f"starts-with(source_id,{quote(self._prefix)})",
+        if not self._taken and (self._input is None or not self._input.fits(info)):
+            self._let_go()  # it is of a signal that was refused
+            self._input = InputOutlet(self._stream, f"{self._prefix}-input", info)
+            self._predicate = " or ".join(
+                (
+                    f"({_identity(info)})",
+                    f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-')))",
+                    f"starts-with(source_id,{quote(self._prefix)})",
+                )
             )
-        )
         if self._process is not None and self._process.recorder.poll() is None:
             return
         self._spawn()
         self._wait_for_samples(cancelled or threading.Event())
 
-    def note_signal(self, time_s: float, info: SignalInfo, details: Mapping[str, Any]) -> None:
-        """Take note, in the recording too, of the first sample that the pipeline is given.
+    def take_first(self, chunk: Chunk, info: SignalInfo, details: Mapping[str, Any]) -> None:
+        """Record the first samples that the pipeline is given after a connection.
 
         Parameters
         ----------
-        time_s : float
-            Its LSL time.
+        chunk : Chunk
+            Not empty.
         info : SignalInfo
         details : mapping
-            What it takes to repeat the run: bundle, options, whether this is a reconnection.
+            What it takes to repeat the run: bundle and options.
         """
+        begins, self._begins, self._taken = self._begins, False, True
+        self._push(chunk, InputMark.BEGIN if begins else InputMark.RECONNECT)
         if self._process is None:
             return
-        data = {"time": time_s, "source": {"name": info.name, "source_id": info.source_id, "uid": info.uid}, **details}
-        self._emit("recording", f"Recording to {self._process.path}.", data | {"file": str(self._process.path)})
+        data = {
+            "time": float(chunk.times[0]),
+            "begins": begins,
+            "source": asdict(info),
+            **details,
+            "file": str(self._process.path),
+        }
+        self._emit("recording", f"Recording to {self._process.path}.", data)
+
+    def take(self, chunk: Chunk) -> None:
+        """Record what the pipeline is given next; not empty."""
+        self._push(chunk, InputMark.NONE)
+
+    def _push(self, chunk: Chunk, mark: InputMark) -> None:
+        if self._input is not None:
+            self._input.push(chunk, mark | InputMark.of(chunk.broken))
 
     def check(self, *, samples: bool) -> None:
         """See once a second whether the recording goes on; tell and begin another file when it does not.
@@ -225,6 +255,7 @@ class Recorder:
     def close(self) -> None:
         """Let the recording finish, in its own process and time."""
         self._let_go()
+        self._input = None
 
     def wait(self, timeout: float) -> bool:
         """Wait until everything closed is finished; whether it is."""

@@ -37,7 +37,8 @@ T = TypeVar("T")
 # LSL types of the outlets that Mindwire itself opens.
 PREDICTIONS_TYPE = "Probabilities"
 EVENTS_TYPE = "Events"
-OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE)
+INPUT_TYPE = "Input"
+OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
 _SLICE_S = 0.25
 # Both kinds of question are asked this often; see StreamSearch.
 RENEW_S = 0.5

@@ -30,7 +30,6 @@ class RecordedConnector:
         self._connector = connector
         self._recorder = recorder
         self._details = details
-        self._times_opened = 0
 
     def __str__(self) -> str:
         return str(self._connector)
@@ -42,9 +41,7 @@ class RecordedConnector:
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
         """Record what was found, then connect to it."""
         self._recorder.start(found.info, cancelled)
-        source = self._connector.open(found, cancelled)
-        self._times_opened += 1
-        return _RecordedSource(source, self._recorder, {**self._details, "reconnect": self._times_opened > 1})
+        return _RecordedSource(self._connector.open(found, cancelled), self._recorder, self._details)
 
     def accept(self, info: SignalInfo) -> None:
         """Hold to this source's identity from now on."""
@@ -60,7 +57,7 @@ class RecordedConnector:
 
 
 class _RecordedSource:
-    """A source that tells the recorder of its first sample, and has the recording looked after."""
+    """A source that gives the recorder what it gives the pipeline, and has the recording looked after."""
 
     def __init__(self, source: Source, recorder: Recorder, details: Mapping[str, Any]) -> None:
         self.info = source.info
@@ -75,11 +72,16 @@ class _RecordedSource:
 
     def read(self, timeout: float) -> Chunk | None:
         chunk = self._source.read(timeout)
-        arrived = chunk is not None and len(chunk) > 0
-        if chunk is not None and arrived and not self._begun:
+        if chunk is None or not len(chunk):
+            self._recorder.check(samples=False)
+            return chunk
+        # Before it is decoded: a recording never holds a prediction without the samples it was made of.
+        if self._begun:
+            self._recorder.take(chunk)
+        else:
             self._begun = True
-            self._recorder.note_signal(float(chunk.times[0]), self.info, self._details)
-        self._recorder.check(samples=arrived)
+            self._recorder.take_first(chunk, self.info, self._details)
+        self._recorder.check(samples=True)
         return chunk
 
     def now(self) -> float:

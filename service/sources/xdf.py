@@ -138,6 +138,21 @@ class XdfRecording:
         """
         return self.source(choose_signal(self.path, self.streams, selector).stream_id)
 
+    def as_sent(self, stream_id: int) -> Iterator[Samples]:
+        """A stream's samples with its sender's own stamps, whatever they are: no clock is corrected, nothing judged.
+
+        Parameters
+        ----------
+        stream_id : int
+
+        Yields
+        ------
+        Samples
+        """
+        decoder = self._file.streams[stream_id].decoder(judge=False)
+        for _, samples in self._file.decode({stream_id: decoder}):
+            yield samples
+
     def source(self, stream_id: int) -> XdfSource:
         """A stream by its number in the file, whatever it holds."""
         return XdfSource(self._file, self._file.streams[stream_id])

@@ -56,9 +56,9 @@ class IndexedStream:
     clock: tuple[ClockSegment, ...]
     limit: int | None
 
-    def decoder(self) -> SampleDecoder:
+    def decoder(self, *, judge: bool = True) -> SampleDecoder:
         """A fresh decoder for the stream's sample chunks."""
-        return _decoder(self.recorded.info)
+        return _decoder(self.recorded.info, judge=judge)
 
 
 @dataclass(slots=True)
@@ -73,8 +73,8 @@ class _Gathered:
     footer_count: int | None = None
 
 
-def _decoder(info: SignalInfo) -> SampleDecoder:
-    return SampleDecoder(info.dtype, info.n_channels, info.sfreq)
+def _decoder(info: SignalInfo, *, judge: bool = True) -> SampleDecoder:
+    return SampleDecoder(info.dtype, info.n_channels, info.sfreq, judge=judge)
 
 
 def open_file(path: Path) -> BinaryIO:

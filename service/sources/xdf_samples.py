@@ -197,13 +197,16 @@ class SampleDecoder:
     n_channels : int
     sfreq : float
         Nominal rate in hertz, 0 when irregular.
+    judge : bool
+        Whether stamps that no clock can have end what is believed.
     """
 
-    def __init__(self, dtype: str, n_channels: int, sfreq: float) -> None:
+    def __init__(self, dtype: str, n_channels: int, sfreq: float, *, judge: bool = True) -> None:
         self._parser: _Strings | _Numbers = (
             _Strings(n_channels) if dtype == "string" else _Numbers(DTYPES[dtype], n_channels)
         )
         self._interval = 1.0 / sfreq if sfreq > 0 else 0.0
+        self._judge = judge
         # The time that an absent stamp follows on; None while it is unknown.
         self._last: float | None = 0.0
         self._broken = False
@@ -279,7 +282,7 @@ class SampleDecoder:
             return
         stamps = times if len(explicit) == n else self._deduced(times, explicit)
         stop = n
-        believable = plausible(stamps[start:])
+        believable = plausible(stamps[start:]) if self._judge else np.ones(n - start, dtype=bool)
         if not believable.all():
             stop = start + int(np.argmin(believable))
         if stop > start:

@@ -20,17 +20,19 @@ from models.contract import Alignment
 from models.presets import BCIC2A
 from service.errors import MissingExtraError, RecordingError
 from service.inference.load import load_decoder
+from service.recorded_run import recorded_run
 from service.sinks import recorder as module
 from service.sinks.recorder import Recorder
 from service.sources.recording import open_recording
 from service.sources.simulator import Simulator
-from service.types import SignalInfo
-from service.verify import recorded_run, verify
+from service.types import Chunk, SignalInfo
+from service.verify import verify
 from tests.service.bundles import random_bundle
 from tests.service.test_live_equals_replay import LISTENERS, Processes, line
 from tests.service.xdf_writer import eeg_file
 
 INFO = SignalInfo("cap", "EEG", 100.0, 3, source_id="c")
+CHUNK = Chunk(np.zeros((2, 3), np.float32), np.array([12.5, 12.51]))
 
 
 # --- the whole service --------------------------------------------------------------------------------------------
@@ -88,9 +90,11 @@ def test_a_recording_survives_the_service_and_gives_its_predictions(tmp_path, bu
     run = recorded_run(recording)
     assert ended - run.times[-1] < 1.0
     loaded = load_bundle(bundle)
-    found = verify(recording, run, loaded, load_decoder(loaded, device="cpu"))
-    assert found.agrees(1e-6)
+    found = verify(run, loaded, load_decoder(loaded, device="cpu"))
+    assert found.agrees
     assert found.compared >= 20
+    assert found.input.different == 0
+    assert found.input.same > 1000
     assert run.model_sha256 == loaded.sha256
 
 
@@ -180,7 +184,7 @@ def test_a_recorder_that_cannot_start_is_told_and_decoding_goes_on(tmp_path, imp
         made.start(INFO)
         assert made.path is None
         assert "matched no stream" in told.events[0][1]
-        made.note_signal(1.0, INFO, {})
+        made.take_first(CHUNK, INFO, {})
         assert len(told.events) == 1
 
 
@@ -197,7 +201,9 @@ def test_the_first_sample_is_noted(tmp_path):
     with recorder(tmp_path, RECORDING + "sys.stdin.read()") as (made, told):
         made.start(INFO)
         made.start(INFO)  # already recording: nothing new
-        made.note_signal(12.5, INFO, {"reconnect": False})
+        made.begin()
+        made.take_first(CHUNK, INFO, {})
+        made.take(CHUNK)
         assert [kind for kind, _ in told.events] == ["recording"]
         assert len(list((tmp_path / "out").glob("*.xdf"))) <= 1
 

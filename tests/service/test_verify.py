@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from service.cli.main import app
 from service.errors import BundleError, MindwireError, RecordingError, UsageError
 from service.inference.load import load_decoder
 from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions
+from service.recorded_input import InputComparison
+from service.recorded_run import recorded_run, run_details
+from service.sinks.input import InputMark
 from service.sources.recording import open_recording
 from service.types import Chunk, Reason
-from service.verify import recorded_run, run_details, verify
+from service.verify import verify
 from tests.service.bundles import random_bundle
 from tests.service.linear_decoder import LinearDecoder
 from tests.service.signals import LABELS, noise, signal_info, small_contract
@@ -34,6 +38,9 @@ def bundle(tmp_path_factory):
     return load_bundle(random_bundle(tmp_path_factory.mktemp("verify") / "bundle", small_contract(window_samples=200)))
 
 
+INFO = signal_info(name="EEG-Test", source_id="cap-1", uid="u-cap-1")
+
+
 class LiveRun:
     """What a service publishes of a run, as a recorder would write it."""
 
@@ -45,51 +52,58 @@ class LiveRun:
         self.events: list[tuple[float, str, dict]] = []
         self.rows: list[np.ndarray] = []
         self.times: list[float] = []
+        self.input: list[np.ndarray] = []
+        self.input_times: list[float] = []
 
-    def begin(self, time, *, reconnect=False):
-        source = {"name": "EEG-Test", "source_id": "cap-1", "uid": "u-cap-1"}
+    def begin(self, time, *, begins=True):
         details = run_details(self.bundle, self.options)
-        self.events.append((time, "recording", {"time": time, "source": source, **details, "reconnect": reconnect}))
+        self.events.append((time, "recording", {"time": time, "source": asdict(INFO), **details, "begins": begins}))
 
-    def play(self, commands=(), reconnects=(), skip=()):
+    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None):
         """Run the pipeline as a live service does, chunk by chunk."""
-        info = signal_info(name="EEG-Test", source_id="cap-1", uid="u-cap-1")
-        pipeline = Pipeline(self.bundle.contract, info, self.decoder, self.options)
-        self.begin(TIMES[START] + 2e-4)  # the live clock's offset was measured a little differently
+        pipeline = None
+        number = 0
         for at in range(START, N, 25):
-            broken = Reason.NONE
-            if at in reconnects:
-                self.begin(TIMES[at], reconnect=True)
-                broken = Reason.RECONNECT
-            for p in pipeline.process(Chunk(SAMPLES[at : at + 25], TIMES[at : at + 25] + 2e-4, broken)):
-                if p.seq not in skip:
+            # The live clock's offset was measured a little differently.
+            times = TIMES[at : at + 25] + 2e-4 + (-3.0 if jump is not None and at >= jump else 0.0)
+            chunk, mark = Chunk(SAMPLES[at : at + 25], times), InputMark.NONE
+            if pipeline is None or at in restarts:
+                pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, self.options)
+                self.begin(float(times[0]))
+                mark = InputMark.BEGIN
+            elif at in reconnects:
+                self.begin(float(times[0]), begins=False)
+                chunk, mark = replace(chunk, broken=Reason.RECONNECT), InputMark.RECONNECT
+            rows = np.zeros((25, 4), np.float32)
+            rows[:, :3], rows[0, 3] = chunk.samples, mark
+            self.input += list(rows)
+            self.input_times += times.tolist()
+            for p in pipeline.process(chunk):
+                if number not in skip:
                     self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
                     self.times.append(p.time)
+                number += 1
             if at in commands:
                 pipeline.adapt(AdaptationCommand(*commands[at]))
             self.events += [(TIMES[at], e.kind, dict(e.data)) for e in pipeline.drain_events()]
         return self
 
-    def write(self, path, *others):
+    def write(self, path, *others, device=SAMPLES, device_times=TIMES, lost=slice(0, 0)):
+        """The file; the recorder missed the device's samples in ``lost``."""
         writer = XdfWriter().stream(n_channels=3, labels=LABELS)
-        for at in range(0, N, 100):
-            writer.samples(SAMPLES[at : at + 100], TIMES[at : at + 100].tolist())
+        device, device_times = np.delete(device, lost, axis=0), np.delete(device_times, lost)
+        for at in range(0, len(device), 100):
+            writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
         for number, run in enumerate((self, *others)):
-            a, b = 10 + 2 * number, 11 + 2 * number
-            writer.stream(
-                a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, sfreq=0.0, source_id=f"p{a}"
-            )
-            writer.stream(
-                b,
-                name=f"Mindwire-{run.name}-events",
-                type="Events",
-                n_channels=1,
-                sfreq=0.0,
-                dtype="string",
-                source_id=f"e{b}",
-            )
+            a, b, c = (10 * k + number for k in (1, 2, 3))
+            own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
+            writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, **own)
+            writer.stream(b, name=f"Mindwire-{run.name}-events", type="Events", n_channels=1, dtype="string", **own)
+            writer.stream(c, name=f"Mindwire-{run.name}-input", type="Input", n_channels=4, **own)
             if run.rows:
                 writer.samples(run.rows, run.times, a)
+            for at in range(0, len(run.input), 70):
+                writer.samples(run.input[at : at + 70], run.input_times[at : at + 70], c)
             texts = [
                 [json.dumps({"kind": kind, "message": "", "unix_time": 0, "data": data})]
                 for _, kind, data in run.events
@@ -99,8 +113,7 @@ class LiveRun:
 
 
 def verified(path, bundle):
-    recording = open_recording(path)
-    return verify(recording, recorded_run(recording), bundle, LinearDecoder(2))
+    return verify(recorded_run(open_recording(path)), bundle, LinearDecoder(2))
 
 
 def test_a_run_is_given_by_its_recording(tmp_path, bundle):
@@ -108,26 +121,88 @@ def test_a_run_is_given_by_its_recording(tmp_path, bundle):
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.compared == sum(not np.isnan(row).any() for row in run.rows) > 50
     assert found.largest_difference < 1e-6
-    assert (found.validity_differs, found.missing, found.unknown) == (0, 0, 0)
-    assert found.agrees(1e-6)
+    assert found.confirmed == len(run.rows)
+    assert (found.validity_differs, found.skipped, found.unknown, found.unchecked) == (0, 0, 0, 0)
+    assert found.input == InputComparison(same=N - START, missed=0, different=0)
+    assert found.agrees
 
 
 def test_commands_and_reconnections_are_repeated(tmp_path, bundle):
     commands = {600: ("freeze",), 800: ("resume",), 1000: ("rollback", 2)}
     plain = LiveRun(bundle, name="plain").play()
-    run = LiveRun(bundle).play(commands, reconnects=(1100,))
+    run = LiveRun(bundle).play(commands, reconnects=(1100,), jump=1300)
     assert len(run.times) < len(plain.times)
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
-    assert found.agrees(1e-6)
+    assert found.agrees
     assert found.compared > 50
     run.events = [event for event in run.events if event[1] != "adaptation"]
-    assert not verified(run.write(tmp_path / "forgot.xdf"), bundle).agrees(1e-6)
+    assert not verified(run.write(tmp_path / "forgot.xdf"), bundle).agrees
+
+
+def test_a_stream_that_died_and_began_anew_is_repeated(tmp_path, bundle):
+    run = LiveRun(bundle).play({600: ("freeze",), 1200: ("freeze",)}, restarts=(900,))
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.agrees
+    assert found.confirmed == len(run.rows)
+
+
+def test_what_the_recorder_missed_of_the_device_is_told_and_no_contradiction(tmp_path, bundle):
+    run = LiveRun(bundle).play(reconnects=(1100,))
+    found = verified(run.write(tmp_path / "r.xdf", lost=slice(1100, 1130)), bundle)
+    assert found.agrees
+    assert found.confirmed == len(run.rows)
+    assert found.input == InputComparison(same=N - START - 30, missed=30, different=0)
+
+
+@pytest.mark.parametrize("where", [slice(700, 701), slice(1100, 1140), slice(START, N)])
+def test_a_changed_sample_of_the_device_is_found(tmp_path, bundle, where):
+    device = SAMPLES.copy()
+    device[where, 1] *= 1.001
+    found = verified(LiveRun(bundle).play(reconnects=(1100,)).write(tmp_path / "r.xdf", device=device), bundle)
+    assert found.input.different == len(device[where])
+    assert not found.agrees
+
+
+def test_a_changed_sample_of_the_input_is_found(tmp_path, bundle):
+    run = LiveRun(bundle).play()
+    run.input[500][2] += 1.0
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.input.different == 1
+    assert found.largest_difference > 1e-6
+    assert not found.agrees
+
+
+def test_a_recording_that_begins_amid_a_run_is_checked_from_where_a_pipeline_begins(tmp_path, bundle):
+    run = LiveRun(bundle).play(restarts=(900,))
+    first = next(k for k, time in enumerate(run.times) if time > TIMES[900])
+    run.input, run.input_times = run.input[200:], run.input_times[200:]
+    run.events = run.events[1:]
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.agrees
+    assert found.unchecked == first
+    assert found.confirmed == len(run.rows) - first
+    assert f"{first} predictions cannot be checked" in " ".join(found.lines())
+
+
+def test_samples_lost_from_the_file_leave_the_rest_unchecked(tmp_path, bundle):
+    run = LiveRun(bundle).play()
+    path = run.write(tmp_path / "r.xdf")
+    data = bytearray(path.read_bytes())
+    row = run.input[700].tobytes()
+    at = data.rindex(row)
+    data[at - 9] = 3  # the bytes of a stamp are 0 or 8
+    path.write_bytes(data)
+    found = verified(path, bundle)
+    assert found.largest_difference < 1e-6
+    assert found.unknown == 0
+    assert found.confirmed > 20
+    assert found.unchecked == len(run.rows) - found.confirmed > 20
 
 
 def test_windows_skipped_live_are_no_contradiction(tmp_path, bundle):
     found = verified(LiveRun(bundle).play(skip=range(40, 60)).write(tmp_path / "r.xdf"), bundle)
-    assert found.agrees(1e-6)
-    assert found.missing == 20
+    assert found.agrees
+    assert found.skipped == 20
 
 
 def test_a_changed_number_is_found(tmp_path, bundle):
@@ -137,7 +212,7 @@ def test_a_changed_number_is_found(tmp_path, bundle):
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.largest_difference == pytest.approx(1e-3, rel=1e-2)
     assert found.at_time == pytest.approx(run.times[at])
-    assert not found.agrees(1e-6)
+    assert not found.agrees
 
 
 def test_a_false_validity_is_found(tmp_path, bundle):
@@ -145,7 +220,7 @@ def test_a_false_validity_is_found(tmp_path, bundle):
     run.rows[-1] = np.full(2, np.nan)
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.validity_differs == 1
-    assert not found.agrees(1e-6)
+    assert not found.agrees
 
 
 def test_predictions_that_nothing_gives_are_found(tmp_path, bundle):
@@ -154,7 +229,7 @@ def test_predictions_that_nothing_gives_are_found(tmp_path, bundle):
     run.rows.append(np.array([0.5, 0.5]))
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.unknown == 1
-    assert not found.agrees(1e-6)
+    assert not found.agrees
 
 
 def test_another_bundle_is_refused(tmp_path, bundle):

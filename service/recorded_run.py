@@ -1,0 +1,212 @@
+"""A live run as its recording tells it: what it takes to repeat it, and what it predicted.
+
+The recorder's events say with which bundle, options and commands the pipeline ran; three outlets of the
+service's own say what it was given, what it predicted and what happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from service.errors import RecordingError, UsageError
+from service.pipeline import AdaptationCommand, PipelineOptions
+from service.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
+from service.sources.recording import RecordedStream, Recording
+from service.sources.xdf import XdfRecording
+from service.types import SignalInfo
+
+_OUTLET = "Mindwire-"
+
+
+def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
+    """What of a run a recording must know to repeat it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    options : PipelineOptions
+
+    Returns
+    -------
+    dict
+        JSON-serialisable.
+    """
+    return {"model": {"name": bundle.name, "sha256": bundle.sha256}, "options": asdict(options)}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A live run as its recording tells it.
+
+    Parameters
+    ----------
+    recording : XdfRecording
+    stream : str
+        Name of the stream in the service.
+    model_name, model_sha256 : str
+    options : PipelineOptions
+        Without commands.
+    info : SignalInfo
+        The signal.
+    commands : tuple of tuple of AdaptationCommand
+        The commands to each pipeline, the run's first and one more for each time the stream died.
+    input_id : int
+        The stream in the file that says what the pipeline was given.
+    signal_id : int or None
+        The device's own stream in the file.
+    times : ndarray of float64, shape (n_predictions,)
+        In the order of the file.
+    probabilities : ndarray of float32, shape (n_predictions, n_classes)
+        Rows of NaN are invalid predictions.
+    """
+
+    recording: XdfRecording
+    stream: str
+    model_name: str
+    model_sha256: str
+    options: PipelineOptions
+    info: SignalInfo
+    commands: tuple[tuple[AdaptationCommand, ...], ...]
+    input_id: int
+    signal_id: int | None
+    times: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+
+
+def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
+    """Find the run that a recording tells of.
+
+    Parameters
+    ----------
+    recording : Recording
+    stream : str or None
+        Name of the stream in the service, when the recording holds several.
+
+    Returns
+    -------
+    RecordedRun
+
+    Raises
+    ------
+    RecordingError
+        The recording holds no run, or not all it takes to repeat it.
+    UsageError
+        It holds several and none is named.
+    """
+    if not isinstance(recording, XdfRecording):
+        msg = f"{recording.path}: expected a recording in XDF; verify what mindwire serve --record wrote."
+        raise RecordingError(msg)
+    outlets = _own(recording, PREDICTIONS_TYPE, "")
+    if stream is None and len(outlets) > 1:
+        msg = f"{recording.path} holds the runs {', '.join(sorted(outlets))}; choose one with --stream NAME."
+        raise UsageError(msg)
+    name = stream or next(iter(outlets), "")
+    inputs = _own(recording, INPUT_TYPE, "-input")
+    if name not in outlets:
+        there = ", ".join(sorted(outlets)) or "none"
+        msg = (
+            f"{recording.path}: expected predictions of {name or 'a live run'}, found {there}; "
+            "verify what mindwire serve --record wrote."
+        )
+        raise RecordingError(msg)
+    first: Mapping[str, Any] | None = None
+    commands: list[list[AdaptationCommand]] = []
+    for event in _events(recording, name):
+        data = event["data"]
+        if event["kind"] == "recording" and data.get("begins"):
+            first = first or data
+            commands.append([])
+        elif event["kind"] == "adaptation" and commands:
+            commands[-1].append(
+                AdaptationCommand(
+                    data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)
+                )
+            )
+    if first is None or name not in inputs:
+        msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
+        raise RecordingError(msg)
+    info = _signal_info(first["source"])
+    times, probabilities = _predictions(recording, outlets[name])
+    return RecordedRun(
+        recording=recording,
+        stream=name,
+        model_name=first["model"]["name"],
+        model_sha256=first["model"]["sha256"],
+        options=_options(first["options"]),
+        info=info,
+        commands=tuple(map(tuple, commands)),
+        input_id=inputs[name].stream_id,
+        signal_id=_signal(recording, info),
+        times=times,
+        probabilities=probabilities,
+    )
+
+
+def _own(recording: Recording, kind: str, suffix: str) -> dict[str, RecordedStream]:
+    """The service's own outlets of one kind, by the name of the stream in the service."""
+    return {
+        stream.info.name.removeprefix(_OUTLET).removesuffix(suffix): stream
+        for stream in recording.streams
+        if stream.info.type == kind and stream.info.name.startswith(_OUTLET) and stream.info.name.endswith(suffix)
+    }
+
+
+def _events(recording: Recording, name: str) -> list[dict[str, Any]]:
+    """The run's events in their order; what is no event of ours is left out."""
+    found: list[dict[str, Any]] = []
+    for stream in recording.streams:
+        if stream.info.type == EVENTS_TYPE and stream.info.name == f"{_OUTLET}{name}-events":
+            for chunk in recording.source(stream.stream_id).chunks():
+                for text in chunk.samples[:, 0]:
+                    try:
+                        event = json.loads(text)
+                    except ValueError:
+                        continue
+                    if isinstance(event, dict) and isinstance(event.get("data"), dict) and "kind" in event:
+                        found.append(event)
+    return found
+
+
+def _predictions(recording: XdfRecording, stream: RecordedStream) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    parts = list(recording.as_sent(stream.stream_id))
+    if not parts:
+        msg = f"{recording.path} holds no prediction of {stream.info.name}; nothing can be verified."
+        raise RecordingError(msg)
+    return (
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.values for part in parts]).astype(np.float32),
+    )
+
+
+def _signal(recording: Recording, info: SignalInfo) -> int | None:
+    """The device's own stream in the file: the very outlet, or one of the same identity."""
+    signals = [stream for stream in recording.streams if stream.is_signal]
+    for key in ("uid", "source_id", "name"):
+        wanted = getattr(info, key)
+        same = [stream for stream in signals if wanted and getattr(stream.info, key) == wanted]
+        if len(same) == 1:
+            return same[0].stream_id
+    return None
+
+
+def _signal_info(source: Mapping[str, Any]) -> SignalInfo:
+    """A signal's description from JSON, which has lists where it has tuples."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
+    return SignalInfo(**values)
+
+
+def _options(document: Mapping[str, Any]) -> PipelineOptions:
+    """Options from JSON, which has lists where they have tuples."""
+    try:
+        options = PipelineOptions(**{**document, "commands": ()})
+    except TypeError as error:
+        msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
+        raise RecordingError(msg) from error
+    return replace(options, channels=tuple(options.channels) if options.channels else None)

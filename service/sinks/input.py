@@ -1,0 +1,108 @@
+"""What a pipeline was given, sample by sample, on an outlet of the service's own, for the recorder.
+
+A recorder that listens to the device itself is interrupted when the device is, and resumes at another
+moment than the service does; only the service knows what it took. This outlet lives as long as the
+recording, and says it: the samples, with the times they were given, and where the signal was broken.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntFlag
+
+import numpy as np
+import pylsl
+
+from service.sources.lsl_discovery import INPUT_TYPE
+from service.types import Chunk, Reason, SignalInfo
+
+# LSL counts the buffer of a stream without a rate in hundreds of samples.
+_BUFFER_SECONDS = 60
+
+
+class InputMark(IntFlag):
+    """What the last channel says of a sample; small enough for eight bits."""
+
+    NONE = 0
+    GAP = 1
+    CLOCK_JUMP = 2
+    RECONNECT = 4
+    # A pipeline that knows nothing yet begins with this sample.
+    BEGIN = 8
+
+    @property
+    def reason(self) -> Reason:
+        """How the pipeline was told that the signal is broken here."""
+        found = Reason.NONE
+        for mark, reason in _REASONS.items():
+            if mark in self:
+                found |= reason
+        return found
+
+    @classmethod
+    def of(cls, reason: Reason) -> InputMark:
+        """The mark of a chunk that is broken for this reason."""
+        found = cls.NONE
+        for mark, each in _REASONS.items():
+            if each in reason:
+                found |= mark
+        return found
+
+
+_REASONS = {
+    InputMark.GAP: Reason.GAP,
+    InputMark.CLOCK_JUMP: Reason.CLOCK_JUMP,
+    InputMark.RECONNECT: Reason.RECONNECT,
+}
+
+
+class InputOutlet:
+    """The outlet of one stream's input; one channel more than the signal has.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream; the outlet is ``Mindwire-{stream}-input``.
+    source_id : str
+        Its identity.
+    info : SignalInfo
+        The signal; numbers at a regular rate.
+    """
+
+    def __init__(self, stream: str, source_id: str, info: SignalInfo) -> None:
+        self._form = _form(info)
+        # Without a nominal rate every sample keeps the time it has, and nobody takes the outlet for a signal.
+        outlet = pylsl.StreamInfo(
+            f"Mindwire-{stream}-input",
+            INPUT_TYPE,
+            info.n_channels + 1,
+            pylsl.IRREGULAR_RATE,
+            getattr(pylsl, f"cf_{info.dtype}"),
+            source_id,
+        )
+        outlet.desc().append_child_value("manufacturer", "Mindwire")
+        outlet.desc().append_child_value("encoding", "what the pipeline was given; the last channel marks breaks")
+        self._outlet = pylsl.StreamOutlet(outlet, 0, max(1, math.ceil(_BUFFER_SECONDS * info.sfreq / 100)))
+
+    def fits(self, info: SignalInfo) -> bool:
+        """Whether the outlet is that of this signal."""
+        return self._form == _form(info)
+
+    def push(self, chunk: Chunk, mark: InputMark) -> None:
+        """Say what the pipeline is given next.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            Copied.
+        mark : InputMark
+            Of its first sample.
+        """
+        rows = np.zeros((len(chunk), chunk.samples.shape[1] + 1), dtype=chunk.samples.dtype)
+        rows[:, :-1] = chunk.samples
+        rows[0, -1] = mark
+        self._outlet.push_chunk(rows, chunk.times.tolist())
+
+
+def _form(info: SignalInfo) -> tuple[str, str, str, int, str]:
+    return info.name, info.type, info.source_id, info.n_channels, info.dtype
