@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.api.streams import StreamLike, Streams
-from service.sinks.hub import LATENCY_BUCKETS_MS
+from service.sinks.feed import LATENCY_BUCKETS_MS
 from service.status import StreamState, StreamStatus
 
 _COUNTERS = {

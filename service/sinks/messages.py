@@ -80,19 +80,27 @@ class Message:
 
     Parameters
     ----------
-    payload : mapping or bytes
-        What the message says; bytes are sent as they are, in whatever encoding.
+    payload : mapping, bytes or None
+        What the message says; bytes are sent as they are, in whatever encoding. None where only its encoded form
+        is known, see :meth:`ready`.
     expendable : bool
         Whether it may be dropped for a slow client before any other (predictions are, events are not).
     """
 
     __slots__ = ("_encoded", "_frames", "expendable", "payload")
 
-    def __init__(self, payload: Mapping[str, Any] | bytes, *, expendable: bool = False) -> None:
+    def __init__(self, payload: Mapping[str, Any] | bytes | None, *, expendable: bool = False) -> None:
         self.payload = payload
         self.expendable = expendable
         self._encoded: dict[Encoding, str | bytes] = {}
         self._frames: dict[Encoding, bytes] = {}
+
+    @classmethod
+    def ready(cls, encoding: Encoding, encoded: str | bytes, *, expendable: bool) -> Message:
+        """A message that another process has encoded, in the one encoding it will be asked for."""
+        message = cls(None, expendable=expendable)
+        message._encoded[encoding] = encoded
+        return message
 
     def encoded(self, encoding: Encoding) -> str | bytes:
         """The message in a client's encoding: text for JSON, bytes for MessagePack."""
@@ -100,6 +108,9 @@ class Message:
             return self.payload
         encoded = self._encoded.get(encoding)
         if encoded is None:
+            if self.payload is None:
+                msg = f"The message is not known in {encoding}; ask for the encoding it came in."
+                raise LookupError(msg)
             encode = encode_msgpack if encoding is Encoding.MSGPACK else encode_json
             encoded = self._encoded[encoding] = encode(self.payload)
         return encoded

@@ -19,7 +19,8 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from models.presets import BCIC2A
-from service.sinks.hub import LATENCY_BUCKETS_MS, PredictionHub
+from service.sinks.feed import LATENCY_BUCKETS_MS
+from service.sinks.hub import PredictionHub
 from service.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block, websocket_frame
 from service.sinks.subscription import Subscription
 from service.status import Event
