@@ -22,7 +22,8 @@ from service.adaptation import SavedAdaptation
 from service.errors import ArgumentError, ContractError
 from service.inference.decoder import Adapt, Decoder, Learner
 from service.signal.alignment import OnlineAlignment
-from service.signal.conditioner import BadChannels, Conditioned, Conditioner
+from service.signal.bad_channels import BadChannels
+from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
@@ -137,6 +138,8 @@ class Pipeline:
         Source samples taken so far.
     gaps : int
         Gaps seen so far, bridged ones too.
+    conditioner : Conditioner
+        The first half, up to the window buffer.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class Pipeline:
         self.hop_samples = options.hop_samples or contract.hop_samples
         self.samples = 0
         self.gaps = 0
-        self._conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
+        self.conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
         self._update_samples = 0
@@ -189,7 +192,7 @@ class Pipeline:
     @property
     def resampler_delay_seconds(self) -> float:
         """How much later than it was taken a sample can be used, because of the resampler."""
-        return self._conditioner.resampler_delay_seconds
+        return self.conditioner.resampler_delay_seconds
 
     @property
     def settling_seconds(self) -> float:
@@ -199,12 +202,12 @@ class Pipeline:
     @property
     def effective_rate(self) -> float | None:
         """Measured rate of the source in hertz; None until about 15 s were seen."""
-        return self._conditioner.timebase.effective_rate
+        return self.conditioner.timebase.effective_rate
 
     @property
     def drift_ppm(self) -> float:
         """How slow the source's sampling clock is against its time stamps, in parts per million."""
-        return self._conditioner.timebase.drift_ppm
+        return self.conditioner.timebase.drift_ppm
 
     @property
     def samples_until_due(self) -> int:
@@ -214,7 +217,7 @@ class Pipeline:
         """
         count, window, hop = self._buffer.count, self.contract.window_samples, self.hop_samples
         end = max(window, window + -(-(count + 1 - window) // hop) * hop)
-        return max(1, self._conditioner.source_samples(end - count))
+        return max(1, self.conditioner.source_samples(end - count))
 
     def advance(self, chunk: Chunk) -> list[Window]:
         """Take a chunk; return the windows that fell due.
@@ -229,11 +232,22 @@ class Pipeline:
             In order. Whoever is in a hurry may decode only the last; conditioning is never skipped.
         """
         self.samples += len(chunk)
-        return self._take(self._conditioner.process(chunk))
+        return self._take(self.conditioner.process(chunk))
+
+    def take(self, conditioned: Conditioned) -> list[Window]:
+        """Go on with a chunk that was conditioned together with other streams'; otherwise as :meth:`advance`.
+
+        Parameters
+        ----------
+        conditioned : Conditioned
+            Of the same rate as the source; see :func:`service.signal.together.condition_together`.
+        """
+        self.samples += len(conditioned.times)
+        return self._take([conditioned])
 
     def finish(self) -> list[Prediction]:
         """Decode what is still held back, at the end of a recording."""
-        return [self._decode(window) for window in self._take(self._conditioner.flush())]
+        return [self._decode(window) for window in self._take(self.conditioner.flush())]
 
     def complete(self, window: Window, logits: NDArray[np.floating[Any]]) -> Prediction:
         """Turn a window's logits into a prediction.
@@ -296,7 +310,7 @@ class Pipeline:
 
     def channel_quality(self) -> list[ChannelQuality]:
         """How good each channel was over the last whole second."""
-        return self._conditioner.channel_quality()
+        return self.conditioner.channel_quality()
 
     def adapt(self, command: AdaptationCommand) -> None:
         """Carry out a command now, after the samples taken so far.
@@ -447,7 +461,7 @@ class Pipeline:
         self._events.append(PipelineEvent(kind, message, data))
 
     def _note_rate(self) -> None:
-        timebase = self._conditioner.timebase
+        timebase = self.conditioner.timebase
         if timebase.rate_is_off != self._rate_was_off:
             self._rate_was_off = timebase.rate_is_off
             rate = timebase.effective_rate

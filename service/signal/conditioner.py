@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Contract, ZScore
-from service.errors import ArgumentError, ContractError
+from service.signal.bad_channels import BadChannelPolicy, BadChannels
 from service.signal.filters import CausalFilter
-from service.signal.interpolation import Interpolator
 from service.signal.montage import Montage
 from service.signal.quality import ChannelQuality, QualityMeter, SampleCheck
 from service.signal.resampler import Resampler
 from service.signal.timebase import Block, TimeBase
 from service.types import Chunk, Reason
 
-BadChannels = Literal["auto", "interpolate", "invalidate"]
-
 _MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
 _AMPLITUDE_LIMIT_MICROVOLT = 1000.0
-_LARGE = (Reason.AMPLITUDE | Reason.SATURATED).bit
-_SHARE = {"auto": 0.15, "interpolate": 0.5, "invalidate": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,90 +47,9 @@ class Conditioned:
     gap_seconds: float
 
 
-class BadChannelPolicy:
-    """What becomes of channels that are bad: interpolated when few, else their windows are invalid.
-
-    A channel stays replaced until the filters have forgotten what it did.
-
-    Parameters
-    ----------
-    mode : {"auto", "interpolate", "invalidate"}
-        ``auto`` interpolates up to 15 % of the channels, ``interpolate`` up to half.
-    labels : tuple of str
-    hold_samples : int
-        Conditioned samples for which a channel that was bad stays so: the filters' settling. A channel
-        that was out of range stays bad for twice as long, because one percent of it would still be much.
-
-    Raises
-    ------
-    ContractError
-        ``interpolate`` was asked for, and a label has no place on the head.
-    """
-
-    def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:
-        self._most = int(_SHARE[mode] * len(labels))
-        self._hold = max(1, hold_samples)
-        self._since = np.zeros(len(labels), dtype=np.int64)
-        self._since_large = np.zeros(len(labels), dtype=np.int64)
-        self.reset()
-        self._interpolator = None
-        if not self._most:
-            return
-        try:
-            self._interpolator = Interpolator(labels)
-        except ArgumentError as error:
-            self._most = 0
-            if mode == "interpolate":
-                msg = f"Bad channels cannot be interpolated: {error} Use --bad-channels invalidate."
-                raise ContractError(msg) from error
-
-    def reset(self) -> None:
-        """Forget the past."""
-        self._since[:] = self._hold
-        self._since_large[:] = 2 * self._hold
-        self._quiet = True
-
-    def process(
-        self, samples: NDArray[np.float64], marks: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
-    ) -> None:
-        """Replace or condemn, in place.
-
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
-        marks : ndarray of uint32, shape (n_samples, n_channels), or None
-            What is wrong with each channel; None when nothing is.
-        flags : ndarray of uint32, shape (n_samples,)
-        """
-        if not len(samples) or (self._quiet and marks is None):
-            return
-        if marks is None:
-            marks = np.zeros(samples.shape, dtype=np.uint32)
-        since = _since(marks != 0, self._since)
-        since_large = _since(marks & _LARGE != 0, self._since_large)
-        self._since, self._since_large = since[-1], since_large[-1]
-        self._quiet = bool((self._since >= self._hold).all() and (self._since_large >= 2 * self._hold).all())
-        whole = np.bitwise_or.reduce(marks, axis=1)
-        bad = (since < self._hold) | (since_large < 2 * self._hold)
-        count = bad.sum(axis=1)
-        flags[count > self._most] |= whole[count > self._most]
-        # Once too many channels were bad, their filters still ring: no interpolation hides that.
-        flags[(count > self._most) & (whole == 0)] |= Reason.AMPLITUDE.bit
-        if self._interpolator is None:
-            return
-        few = (count > 0) & (count <= self._most)
-        flags[few] |= Reason.INTERPOLATED.bit
-        changes = np.flatnonzero((bad[1:] != bad[:-1]).any(axis=1)) + 1
-        for start, stop in zip([0, *changes], [*changes, len(bad)], strict=True):
-            if start < stop and few[start]:
-                self._interpolator.fill(samples[start:stop], bad[start])
-
-
-def _since(marked: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Samples since the last marked one, per channel, given how many it had been before these."""
-    position = np.arange(len(marked))[:, None]
-    last = np.maximum.accumulate(np.where(marked, position, -1), axis=0)
-    return np.asarray(np.where(last < 0, before + position + 1, position - last))
+@lru_cache
+def _kind(contract: Contract, sfreq: float) -> object:  # noqa: ARG001 - what counts is that they are the same
+    return object()
 
 
 class Conditioner:
@@ -150,6 +64,15 @@ class Conditioner:
     bridge_seconds : float
         Gaps up to this are bridged.
     bad_channels : {"auto", "interpolate", "invalidate"}
+
+    Attributes
+    ----------
+    kind : object
+        The same for conditioners that do the same, each to its own stream.
+    limit : float
+        Amplitude above which a conditioned sample is bad, in the contract's unit.
+    montage, timebase, check, meter, filter, policy
+        The steps, each with what it knows of the stream.
     """
 
     def __init__(
@@ -160,20 +83,21 @@ class Conditioner:
         bridge_seconds: float,
         bad_channels: BadChannels = "auto",
     ) -> None:
-        self._montage = montage
+        self.kind = _kind(contract, sfreq)
+        self.montage = montage
         microvolt = _MICROVOLTS[contract.unit]
-        self._limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
+        self.limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
         self.timebase = TimeBase(sfreq, bridge_seconds)
-        self._check = SampleCheck(contract.n_channels, sfreq, microvolt)
-        self._meter = QualityMeter(contract.channels, sfreq, microvolt)
-        self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
+        self.check = SampleCheck(contract.n_channels, sfreq, microvolt)
+        self.meter = QualityMeter(contract.channels, sfreq, microvolt)
+        self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
         self._resampler = None
         self._ratio = sfreq / contract.sfreq
         if abs(self._ratio - 1) > 1e-6:
             low = contract.filters.lowpass
             band = low.freq if low else 0.4 * min(sfreq, contract.sfreq)
             self._resampler = Resampler(sfreq, contract.sfreq, band)
-        self._filter = CausalFilter(contract.sos)
+        self.filter = CausalFilter(contract.sos)
         norm = contract.normalisation
         self._shift = np.array(norm.mean) if isinstance(norm, ZScore) else None
         self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
@@ -191,7 +115,18 @@ class Conditioner:
 
     def channel_quality(self) -> list[ChannelQuality]:
         """Each channel over the last whole second."""
-        return self._meter.channels()
+        return self.meter.channels()
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing is under way that takes more than the usual steps: no start, gap, bad channel, resampler."""
+        return (
+            self._resampler is None
+            and self._previous is not None
+            and not self._broken
+            and self.policy.quiet
+            and self.timebase.steady
+        )
 
     def source_samples(self, conditioned: int) -> int:
         """At least how many source samples it takes until so many more conditioned ones are out."""
@@ -200,7 +135,7 @@ class Conditioner:
 
     def process(self, chunk: Chunk) -> list[Conditioned]:
         """Condition the next chunk."""
-        samples = self._montage.apply(chunk.samples)
+        samples = self.montage.apply(chunk.samples)
         blocks = self.timebase.push(samples, chunk.times, chunk.broken)
         return [self._condition(block) for block in blocks]
 
@@ -214,28 +149,58 @@ class Conditioner:
         if block.gap_seconds:
             self._gap = block.gap_seconds
         flags, times = block.flags, block.times
-        samples, marks = self._check.process(block.samples)
-        self._meter.process(samples, marks, flags)
+        samples, marks = self.check.process(block.samples)
+        self.meter.process(samples, marks, flags)
         if self._resampler or (block.missing and self._previous is not None):
             samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)
         else:
             self._previous = (samples[-1], float(times[-1]))
-        samples = self._filter.process(samples)
+        samples = self.filter.process(samples)
         size = np.abs(samples)
-        if len(size) and size.max() > self._limit:
+        if len(size) and size.max() > self.limit:
             marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
-            marks[size > self._limit] |= Reason.AMPLITUDE.bit
-        self._policy.process(samples, marks, flags)
-        if self._settled < self._settling:
-            flags[: self._settling - self._settled] |= Reason.SETTLING.bit
-            self._settled += len(flags)
-        if self._shift is not None and self._gain is not None:
-            samples = (samples - self._shift) * self._gain
+            marks[size > self.limit] |= Reason.AMPLITUDE.bit
+        self.policy.process(samples, marks, flags)
+        self._settle(flags)
+        samples = self.scaled(samples)
         if not len(times):
             return Conditioned(samples, times, flags, Reason.NONE, 0.0)
         broken, gap = self._broken, self._gap
         self._broken, self._gap = Reason.NONE, 0.0
         return Conditioned(samples, times, flags, broken, gap)
+
+    def scaled(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filtered samples as the contract normalises them, ``(…, n_channels)``; alignment is the decoder's."""
+        if self._shift is None or self._gain is None:
+            return samples
+        return np.asarray((samples - self._shift) * self._gain)
+
+    def took(
+        self,
+        before: NDArray[np.float64],
+        samples: NDArray[np.float64],
+        times: NDArray[np.float64],
+        flags: NDArray[np.uint32],
+    ) -> Conditioned:
+        """Go on after contiguous samples with nothing wrong, which were conditioned together with other streams'.
+
+        Parameters
+        ----------
+        before, samples : ndarray of float64, shape (n_samples, n_channels)
+            At the source, and conditioned.
+        times : ndarray of float64, shape (n_samples,)
+        flags : ndarray of uint32, shape (n_samples,)
+            Added to in place.
+        """
+        self.meter.process(before, None, flags)
+        self._previous = (before[-1], float(times[-1]))
+        self._settle(flags)
+        return Conditioned(samples, times, flags, Reason.NONE, 0.0)
+
+    def _settle(self, flags: NDArray[np.uint32]) -> None:
+        if self._settled < self._settling:
+            flags[: self._settling - self._settled] |= Reason.SETTLING.bit
+            self._settled += len(flags)
 
     def _retime(
         self,
@@ -258,10 +223,10 @@ class Conditioner:
         return samples, times, together[:, 0].copy(), marks if marks.any() else None
 
     def _restart(self, broken: Reason) -> None:
-        self._check.reset()
-        self._meter.reset()
-        self._policy.reset()
-        self._filter.reset()
+        self.check.reset()
+        self.meter.reset()
+        self.policy.reset()
+        self.filter.reset()
         if self._resampler:
             self._resampler.reset()
         self._previous = None

@@ -62,18 +62,22 @@ class Montage:
     scale: NDArray[np.float64]
     note: str = ""
 
-    def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
+    def apply(self, samples: NDArray[np.generic], out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Select, order and convert samples.
 
         Parameters
         ----------
         samples : ndarray, shape (n_samples, n_source_channels)
+        out : ndarray of float64, shape (n_samples, n_channels), or None
+            Where the result goes; a new array without it.
 
         Returns
         -------
         ndarray of float64, shape (n_samples, n_channels)
         """
-        selected: NDArray[np.float64] = np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64)
+        selected: NDArray[np.float64] = np.multiply(
+            samples.take(self.indices, axis=1), self.scale, out, dtype=np.float64
+        )
         return selected
 
 

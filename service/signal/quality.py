@@ -41,21 +41,32 @@ class SampleCheck:
         Hertz, of the source.
     microvolt : float
         One microvolt in the unit of the samples.
+
+    Attributes
+    ----------
+    impossible : float
+        No sample of a head is larger.
+    rail_run : int
+        No shorter run of equal samples says anything.
+    last, peak : ndarray of float64, shape (n_channels,)
+        The last sample, and the largest size so far.
+    run : ndarray of int64, shape (n_channels,)
+        How many samples before the last one are the same as it.
     """
 
     def __init__(self, n_channels: int, sfreq: float, microvolt: float) -> None:
         self._n_channels = n_channels
         self._flat_run = max(2, math.ceil(_FLAT_SECONDS * sfreq))
-        self._rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
+        self.rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
-        self._impossible = _IMPOSSIBLE_MICROVOLT * microvolt
+        self.impossible = _IMPOSSIBLE_MICROVOLT * microvolt
         self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self._last = np.full(self._n_channels, np.nan)
-        self._run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
-        self._peak = np.zeros(self._n_channels)
+        self.last = np.full(self._n_channels, np.nan)
+        self.run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
+        self.peak = np.zeros(self._n_channels)
 
     def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32] | None]:
         """Check the next contiguous samples, at least one.
@@ -72,12 +83,12 @@ class SampleCheck:
             Bits of :class:`service.types.Reason`; None when nothing is wrong.
         """
         size = np.abs(samples)
-        possible = size < self._impossible  # no NaN is
+        possible = size < self.impossible  # no NaN is
         if possible.all():
             # The usual case needs no more than this: no value is the one before it, so no run can be long.
-            if not ((samples[0] == self._last).any() or (samples[1:] == samples[:-1]).any()):
-                self._last, self._run = samples[-1].copy(), self._no_run
-                self._peak = np.maximum(size.max(axis=0), self._peak)
+            if not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
+                self.last, self.run = samples[-1].copy(), self._no_run
+                self.peak = np.maximum(size.max(axis=0), self.peak)
                 return samples, None
             flags = np.zeros(samples.shape, dtype=np.uint32)
         else:
@@ -85,23 +96,41 @@ class SampleCheck:
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
             samples = self._hold(samples, ~possible)
             size = np.abs(samples)
-        equal = samples == np.concatenate([self._last[None, :], samples[:-1]])
-        position = np.arange(len(samples))[:, None]
-        last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=0)
-        run = np.where(last_change < 0, self._run + position + 1, position - last_change)
-        peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
+        run = equal_runs(samples, self.last, self.run)
+        peak = np.maximum(np.maximum.accumulate(size, axis=0), self.peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
-        rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
+        rail = (run >= self.rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
         flags[rail] |= Reason.SATURATED.bit
-        self._last, self._run, self._peak = samples[-1].copy(), run[-1], peak[-1]
+        self.last, self.run, self.peak = samples[-1].copy(), run[-1], peak[-1]
         return samples, flags if flags.any() else None
 
     def _hold(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-        held = np.concatenate([np.nan_to_num(self._last)[None, :], samples])
+        held = np.concatenate([np.nan_to_num(self.last)[None, :], samples])
         rows = np.arange(len(held))[:, None]
         first = np.zeros((1, bad.shape[1]), dtype=bool)
         source = np.maximum.accumulate(np.where(np.concatenate([first, bad]), 0, rows), axis=0)
         return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
+
+
+def equal_runs(samples: NDArray[np.float64], last: NDArray[np.float64], run: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many samples before each are the same as it, without a break.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (..., n_samples, n_channels)
+    last : ndarray of float64, shape (..., n_channels)
+        The sample before these.
+    run : ndarray of int64, shape (..., n_channels)
+        Its own count.
+
+    Returns
+    -------
+    ndarray of int64, shape (..., n_samples, n_channels)
+    """
+    equal = samples == np.concatenate([last[..., None, :], samples[..., :-1, :]], axis=-2)
+    position = np.arange(samples.shape[-2])[:, None]
+    last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=-2)
+    return np.where(last_change < 0, run[..., None, :] + position + 1, position - last_change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,12 @@ class TimeBase:
         """Samples held back until it is known whether they follow on."""
         return 0 if self._held is None else len(self._held[1])
 
+    @property
+    def steady(self) -> bool:
+        """Whether the next samples can be followed as they come: the start is over and nothing is in doubt."""
+        course = self.course
+        return self._held is None and course.origin is not None and course.index >= self.tracker.start_samples
+
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
     ) -> list[Block]:
@@ -331,7 +337,7 @@ class TimeBase:
         times += self.course.origin
         times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
-        self._watch_rate(stamps, flags)
+        self.watch_rate(stamps, flags)
         if leaning is not None and leaning.any():
             flags[leaning] |= Reason.TIMING.bit
         if self._gap < 0 and not self._broken:
@@ -339,8 +345,16 @@ class TimeBase:
         self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
         self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0
 
-    def _watch_rate(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        """Once per second of samples: the slope of the recent stamps against the count of samples."""
+    def watch_rate(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+        """Once per second of samples: the slope of the recent stamps against the count of samples.
+
+        Parameters
+        ----------
+        stamps : ndarray of float64, shape (n_samples,)
+            As they came.
+        flags : ndarray of uint32, shape (n_samples,)
+            Marked in place where the rate is not the nominal one.
+        """
         first = -self._rate_count % self._rate_block
         done = 0
         for position in range(first, len(stamps), self._rate_block):

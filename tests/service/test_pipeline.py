@@ -26,14 +26,14 @@ def as_bits(predictions):
 
 
 @st.composite
-def damaged_signals(draw):
+def damaged_signals(draw, n=900):
     """A signal with jitter, lost samples, jumps, bursts, values that are not finite and dead channels."""
     seed = draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)
-    samples, times = noise(900, seed=seed), np.arange(900) / 100.0 + draw(st.sampled_from([0.0, 1e6]))
-    times += rng.uniform(0, draw(st.sampled_from([0.0, 1e-4, 0.004])), 900)
+    samples, times = noise(n, seed=seed), np.arange(n) / 100.0 + draw(st.sampled_from([0.0, 1e6]))
+    times += rng.uniform(0, draw(st.sampled_from([0.0, 1e-4, 0.004])), n)
     for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(1, 880))
+        at = draw(st.integers(1, n - 20))
         what = draw(st.sampled_from(["lost", "jump", "burst", "nan", "inf", "flat", "rail", "bad stamp"]))
         size = draw(st.sampled_from([1, 3, 5, 60, 300]))
         if what == "lost":

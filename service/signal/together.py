@@ -1,0 +1,149 @@
+"""Many streams through the usual steps of conditioning at once, at the price of a few.
+
+On a chunk of ten samples the arithmetic is little and its calls are many, so a call per step and stream costs
+several times what a call per step does. Streams of one kind whose chunks are equally long therefore go through
+the same operations as rows of one array: the same numbers, bit for bit. Wherever anything is unusual (a start, a
+late stamp, a gap, a bad sample) a stream is left alone, untouched, for its own conditioner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.signal.conditioner import Conditioned, Conditioner
+from service.signal.quality import equal_runs
+from service.signal.recursion import run_sections
+from service.types import Chunk, Reason
+
+Floats = NDArray[np.float64]
+# Below this many the rows cost more to put together than they save.
+_FEWEST = 3
+
+
+def condition_together(conditioners: Sequence[Conditioner], chunks: Sequence[Chunk]) -> list[Conditioned | None]:
+    """Condition a chunk of each of several streams.
+
+    Parameters
+    ----------
+    conditioners : sequence of Conditioner
+        All different.
+    chunks : sequence of Chunk
+
+    Returns
+    -------
+    list of Conditioned or None
+        None where the stream's own :meth:`Conditioner.process` must do it; nothing has happened to it then.
+    """
+    found: list[Conditioned | None] = [None] * len(chunks)
+    groups: dict[tuple[object, int], list[int]] = {}
+    for place, (conditioner, chunk) in enumerate(zip(conditioners, chunks, strict=True)):
+        if len(chunk) and not chunk.broken and conditioner.steady:
+            groups.setdefault((conditioner.kind, len(chunk)), []).append(place)
+    for places in groups.values():
+        if len(places) >= _FEWEST:
+            rows = _Rows([conditioners[place] for place in places], [chunks[place] for place in places])
+            for place, conditioned in zip(places, rows.run(), strict=True):
+                found[place] = conditioned
+    return found
+
+
+class _Rows:
+    """Chunks of streams of one kind, a row each."""
+
+    def __init__(self, conditioners: list[Conditioner], chunks: list[Chunk]) -> None:
+        self._all = conditioners
+        self._stamps = np.stack([chunk.times for chunk in chunks])
+        n_channels = len(conditioners[0].montage.indices)
+        self._samples = np.empty((*self._stamps.shape, n_channels))
+        for conditioner, chunk, row in zip(conditioners, chunks, self._samples, strict=True):
+            conditioner.montage.apply(chunk.samples, row)
+        self._usual = np.ones(len(chunks), dtype=np.bool_)
+
+    def run(self) -> list[Conditioned | None]:
+        """Condition the rows in which all is as usual, and let their conditioners go on from there."""
+        times, flags, courses = self._follow()
+        runs, peaks = self._check()
+        filtered, states = self._filter()
+        scaled = self._all[0].scaled(filtered)
+        found: list[Conditioned | None] = []
+        for row, conditioner in enumerate(self._all):
+            if not self._usual[row]:
+                found.append(None)
+                continue
+            _go_on(conditioner, courses[row], times.shape[1])
+            conditioner.timebase.watch_rate(self._stamps[row], flags[row])
+            check = conditioner.check
+            check.last, check.run, check.peak = self._samples[row, -1], runs[row], peaks[row]
+            if states is not None:
+                conditioner.filter.state = states[row]
+            found.append(conditioner.took(self._samples[row], scaled[row], times[row], flags[row]))
+        return found
+
+    def _follow(self) -> tuple[Floats, NDArray[np.uint32], list[list[float]]]:
+        """Honest times, flags, and where each tracker then stands."""
+        tracker = self._all[0].timebase.tracker
+        before = np.array([_course(conditioner) for conditioner in self._all])
+        origin, index, jitter, lean, swing = before[:, :5].T
+        state = before[:, 5:].reshape(-1, 1, 2).copy()
+        times = tracker.elapsed(index, self._stamps.shape[1])
+        followed = tracker.follow(self._stamps, origin, times, state, jitter)
+        self._usual &= followed.sizes.max(axis=1) <= 0.5 * tracker.period
+        leaning, lean, swing = tracker.leaning(followed.residuals, lean, swing)
+        times += origin[:, None]
+        times += followed.offsets
+        flags = np.zeros(times.shape, dtype=np.uint32)
+        if leaning.any():
+            flags[leaning] |= Reason.TIMING.bit
+        after = np.stack([followed.offsets[:, -1], followed.jitters[:, -1], lean, swing, *state[:, 0].T], axis=1)
+        return times, flags, after.tolist()
+
+    def _check(self) -> tuple[NDArray[np.int64], Floats]:
+        """Runs of equal samples and peaks after the rows; what is bad in them makes a row unusual."""
+        checks = [conditioner.check for conditioner in self._all]
+        samples, size = self._samples, np.abs(self._samples)
+        self._usual &= (size < checks[0].impossible).all(axis=(1, 2))
+        last = np.stack([check.last for check in checks])
+        runs = np.zeros(last.shape, dtype=np.int64)
+        if (samples[:, 0] == last).any() or (samples[:, 1:] == samples[:, :-1]).any():
+            all_runs = equal_runs(samples, last, np.stack([check.run for check in checks]))
+            self._usual &= (all_runs < checks[0].rail_run).all(axis=(1, 2))
+            runs = all_runs[:, -1]
+        return runs, np.maximum(size.max(axis=1), np.stack([check.peak for check in checks]))
+
+    def _filter(self) -> tuple[Floats, Floats | None]:
+        """Filtered rows and the filters' states after them; what is too large makes a row unusual."""
+        sections = self._all[0].filter.sections
+        states = None
+        # one row per channel, as the recursion wants it
+        columns = self._samples.transpose(0, 2, 1).copy()
+        if sections is not None:
+            kept = [conditioner.filter.state for conditioner in self._all]
+            states = np.stack([state for state in kept if state is not None])
+            n_rows, n_channels, n_samples = columns.shape
+            run_sections(
+                sections,
+                columns.reshape(n_rows * n_channels, n_samples),
+                states.reshape(n_rows * n_channels, *states.shape[2:]),
+            )
+        self._usual &= np.abs(columns).max(axis=(1, 2)) <= self._all[0].limit
+        return columns.transpose(0, 2, 1), states
+
+
+def _course(conditioner: Conditioner) -> tuple[float | None, ...]:
+    timebase = conditioner.timebase
+    course = timebase.course
+    state = timebase.tracker.state_of(course)
+    return course.origin, course.index, course.jitter, course.lean, course.swing, *state
+
+
+def _go_on(conditioner: Conditioner, after: list[float], n_samples: int) -> None:
+    """Let a tracker stand where following the row has brought it."""
+    timebase = conditioner.timebase
+    course = timebase.course
+    course.offset, course.jitter, course.lean, course.swing, first, second = after
+    course.state = first, second
+    course.drift = timebase.tracker.drift_after(first, course.offset)
+    course.index += n_samples
