@@ -301,6 +301,8 @@ class Pipeline:
         samples : ndarray of float64, shape (n_samples, n_channels)
             Filtered, in the contract's unit, not aligned.
         """
+        if len(self._fresh) == 1:
+            return self._fresh[0].times, self._fresh[0].samples
         if not self._fresh:
             return np.empty(0), np.empty((0, self.contract.n_channels))
         return (

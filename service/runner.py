@@ -1,8 +1,8 @@
-"""One thread for many streams: it pulls, conditions, decodes in batches and publishes for all of them in turn.
+"""One thread for many streams: it pulls, conditions, decodes and publishes for all that are due together.
 
 A thread per stream answers fastest, but its wake-ups cost more than the work they do, and a few dozen streams
-fill a core. Here a stream's inlet is asked when its next window can be due, and windows that fall together are
-decoded in one batch; none waits for others longer than it is told to. How a stream is found, and what becomes of
+fill a core. Here a stream's inlet is asked when its next window can be due; the streams that are due within so
+short a time that nobody notices go through the pipeline together. How a stream is found, and what becomes of
 it when it is lost, stays with the stream's own thread, which sleeps meanwhile.
 """
 
@@ -20,16 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.decoder import MAX_BATCH, Decoder
-from service.types import Window
-from service.worker import Due
+from service.signal.together import condition_together
+from service.types import Chunk, Window
+from service.worker import Due, Worker
 
 BATCH_WAIT_S = 0.002
 # A chunk that is late is asked for again after so long, then after twice as long, and so on up to the last.
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.001, 0.016
 _MARGIN_S = 0.0003
 _DELAYS_KEPT = 100
-_IDLE_S = 0.25
 _CONNECTING = 8
+# So many take part in a turn; with more, the first would wait long for the last.
+_MOST_AT_ONCE = 32
 
 
 class SharedDecoder:
@@ -58,36 +60,39 @@ class SharedDecoder:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class Look:
     """What a look at a stream's inlet brought.
 
     Parameters
     ----------
-    due : list of Due
+    chunks : list of Chunk
+        To be conditioned now; they stay valid until the next look.
+    pulled_at : float
+        When it was, in the clock of the chunks' times.
+    since : float
+        When it was, by ``time.perf_counter``.
     age_s : float or None
         Age of the newest sample when it was pulled, of which only the differences matter; None when nothing new
-        came and what is due had been kept back.
-    wanted_s : float
-        Seconds of signal after the newest sample until a window can be due.
+        came and the chunks had been kept back.
     """
 
-    due: list[Due]
+    chunks: list[Chunk]
+    pulled_at: float
+    since: float
     age_s: float | None
-    wanted_s: float
 
 
 class Member(Protocol):
-    """A connected stream as the runner sees it; all but ``stopping`` is called in the runner's thread."""
+    """A connected stream as the runner sees it; all but ``stopping`` is used in the runner's thread."""
 
-    decoder: Decoder
-    session: Any
+    worker: Worker
 
     @property
     def stopping(self) -> bool:
         """Whether the stream is to end."""
         ...
 
-    def look(self) -> Arrived | None:
+    def look(self) -> Look | None:
         """Take what has arrived, without waiting; None when nothing has. What it raises ends the stream."""
         ...
 
@@ -111,19 +116,20 @@ class _Place:
         self._looks = 0
         self._retry_s = _FIRST_RETRY_S
 
-    def pause_s(self, arrived: Arrived | None) -> float:
+    def pause_s(self, look: Look | None) -> float:
         """Seconds until the next look."""
-        if arrived is None or arrived.age_s is None:
+        if look is None or look.age_s is None:
             pause, self._retry_s = self._retry_s, min(2 * self._retry_s, _LAST_RETRY_S)
             return pause
         self._retry_s = _FIRST_RETRY_S
         # The least age of late is how long a sample takes to get here; a clock that jumped is soon forgotten.
         self._looks += 1
         if self._looks % _DELAYS_KEPT == 0:
-            self._delay_before, self._delay = self._delay, arrived.age_s
-        self._delay = min(self._delay, arrived.age_s)
+            self._delay_before, self._delay = self._delay, look.age_s
+        self._delay = min(self._delay, look.age_s)
         delay = min(self._delay, self._delay_before)
-        return max(0.0, arrived.wanted_s - arrived.age_s + delay + _MARGIN_S)
+        due = self.member.worker.seconds_awaited - look.age_s + delay + _MARGIN_S
+        return max(0.0, due - (time.perf_counter() - look.since))
 
     def end(self, error: Exception | None) -> None:
         """Give the member back to the thread that waits for it."""
@@ -159,8 +165,6 @@ class Runner:
         self._count = itertools.count()
         # when to look, a number that settles ties, whom to look at
         self._looks: list[tuple[float, int, _Place]] = []
-        self._pending: dict[int, list[tuple[_Place, Due]]] = {}
-        self._decode_at = float("inf")
 
     def drive(self, member: Member) -> None:
         """Drive a stream until it stops; blocks the calling thread, which is the stream's own.
@@ -187,18 +191,18 @@ class Runner:
 
     def _run(self) -> None:
         while self._welcome():
+            # The first that is due waits a little for others; one alone would wait for nobody.
+            turn_at = self._looks[0][0] + (self._batch_wait_s if len(self._looks) > 1 else 0.0)
+            pause = turn_at - time.monotonic()
+            if pause > 0:
+                if self._wake.wait(pause):
+                    self._wake.clear()
+                continue
             now = time.monotonic()
-            while self._looks and self._looks[0][0] <= now:
-                self._look(heapq.heappop(self._looks)[2])
-                now = time.monotonic()
-                if now >= self._decode_at:
-                    self._decode_all()
-            next_look = self._looks[0][0] if self._looks else now + _IDLE_S
-            if self._pending and next_look > self._decode_at:
-                self._decode_all()
-            pause = min(next_look, self._decode_at) - time.monotonic()
-            if pause > 0 and self._wake.wait(pause):
-                self._wake.clear()
+            places: list[_Place] = []
+            while self._looks and self._looks[0][0] <= now and len(places) < _MOST_AT_ONCE:
+                places.append(heapq.heappop(self._looks)[2])
+            self._turn(places)
 
     def _welcome(self) -> bool:
         """Take in newcomers; whether there is anybody to drive."""
@@ -212,64 +216,98 @@ class Runner:
             heapq.heappush(self._looks, (now, next(self._count), place))
         return True
 
-    def _look(self, place: _Place) -> None:
-        member = place.member
-        if member.stopping:
-            self._decode_all()  # what is due is still told
+    def _turn(self, places: list[_Place]) -> None:
+        """Take some streams from the pull to the publication."""
+        looks = {place: look for place in places if not place.ended.is_set() and (look := self._look(place))}
+        due = [*self._condition_together(looks), *self._condition_rest(looks)]
+        self._decode_all(due)
+        for place, look in looks.items():
+            self._settle(place, look)
+
+    def _look(self, place: _Place) -> Look | None:
+        if place.member.stopping:
             place.end(None)
-            return
+            return None
         try:
-            arrived = member.look()
-            if arrived is not None and not arrived.due:
-                member.settle()
+            look = place.member.look()
         except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
-            self._decode_all()
             place.end(error)
-            return
-        if arrived is not None and arrived.due:
-            waiting = self._pending.setdefault(id(member.decoder), [])
-            waiting += [(place, due) for due in arrived.due]
-            self._decode_at = min(self._decode_at, time.monotonic() + self._batch_wait_s)
-            if len(waiting) >= MAX_BATCH:
-                self._decode(self._pending.pop(id(member.decoder)))
-                if not self._pending:
-                    self._decode_at = float("inf")
-        next_look = time.monotonic() + place.pause_s(arrived)
-        heapq.heappush(self._looks, (next_look, next(self._count), place))
+            return None
+        if look is None:
+            self._look_again(place, None)
+        return look
 
-    def _decode_all(self) -> None:
-        pending, self._pending = self._pending, {}
-        self._decode_at = float("inf")
-        for waiting in pending.values():
-            self._decode(waiting)
-
-    def _decode(self, waiting: list[tuple[_Place, Due]]) -> None:
-        decoder = waiting[0][0].member.decoder
-        for start in range(0, len(waiting), MAX_BATCH):
-            part = waiting[start : start + MAX_BATCH]
+    def _condition_together(self, looks: dict[_Place, Look]) -> list[tuple[_Place, Due]]:
+        """Condition whoever is in the usual course; what is left to do stays in the looks' chunks."""
+        places = [place for place, look in looks.items() if len(look.chunks) == 1]
+        begin = time.perf_counter()
+        conditioners = [place.member.worker.pipeline.conditioner for place in places]
+        found = condition_together(conditioners, [looks[place].chunks[0] for place in places])
+        each_ms = (time.perf_counter() - begin) * 1e3
+        due: list[tuple[_Place, Due]] = []
+        for place, conditioned in zip(places, found, strict=True):
+            if conditioned is None:
+                continue
+            worker, look = place.member.worker, looks[place]
+            look.chunks.clear()
             begin = time.perf_counter()
             try:
-                logits = decoder.decode([place.member.session for place, _ in part], [due.window for _, due in part])
-            except Exception as error:  # noqa: BLE001 - handed to the threads of the streams it concerns
-                for place, _ in part:
-                    place.end(error)
-                self._forget_ended()
+                windows = worker.pipeline.take(conditioned)
+            except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
+                place.end(error)
                 continue
-            decode_ms = (time.perf_counter() - begin) * 1e3
-            self.batches += 1
-            self.windows += len(part)
-            for (place, due), row in zip(part, logits, strict=True):
-                if not place.ended.is_set():
-                    self._publish(place, due, row, decode_ms)
+            condition_ms = each_ms + (time.perf_counter() - begin) * 1e3
+            since = look.since + condition_ms / 1e3
+            due += [(place, one) for one in worker.due(windows, look.pulled_at, condition_ms, since)]
+        return due
 
-    def _publish(self, place: _Place, due: Due, logits: NDArray[np.float32], decode_ms: float) -> None:
+    @staticmethod
+    def _condition_rest(looks: dict[_Place, Look]) -> list[tuple[_Place, Due]]:
+        due: list[tuple[_Place, Due]] = []
+        for place, look in looks.items():
+            try:
+                for chunk in look.chunks:
+                    due += [(place, one) for one in place.member.worker.condition(chunk, look.pulled_at)]
+            except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
+                place.end(error)
+        return due
+
+    def _decode_all(self, due: list[tuple[_Place, Due]]) -> None:
+        waiting: dict[int, list[tuple[_Place, Due]]] = {}
+        for one in due:
+            waiting.setdefault(id(one[0].member.worker.decoder), []).append(one)
+        for of_one_decoder in waiting.values():
+            for start in range(0, len(of_one_decoder), MAX_BATCH):
+                self._decode(of_one_decoder[start : start + MAX_BATCH])
+
+    def _decode(self, part: list[tuple[_Place, Due]]) -> None:
+        begin = time.perf_counter()
         try:
-            place.member.publish(due, logits, decode_ms)
+            sessions = [place.member.worker.pipeline.session for place, _ in part]
+            logits = part[0][0].member.worker.decoder.decode(sessions, [due.window for _, due in part])
+        except Exception as error:  # noqa: BLE001 - handed to the threads of the streams it concerns
+            for place, _ in part:
+                place.end(error)
+            return
+        decode_ms = (time.perf_counter() - begin) * 1e3
+        self.batches += 1
+        self.windows += len(part)
+        for (place, due), row in zip(part, logits, strict=True):
+            try:
+                if not place.ended.is_set():
+                    place.member.publish(due, row, decode_ms)
+            except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
+                place.end(error)
+
+    def _settle(self, place: _Place, look: Look) -> None:
+        if place.ended.is_set():
+            return
+        try:
             place.member.settle()
         except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
             place.end(error)
-            self._forget_ended()
+            return
+        self._look_again(place, look)
 
-    def _forget_ended(self) -> None:
-        self._looks = [entry for entry in self._looks if not entry[2].ended.is_set()]
-        heapq.heapify(self._looks)
+    def _look_again(self, place: _Place, look: Look | None) -> None:
+        heapq.heappush(self._looks, (time.monotonic() + place.pause_s(look), next(self._count), place))

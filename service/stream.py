@@ -29,7 +29,7 @@ from service.adaptation import SavedAdaptation
 from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
 from service.inference.decoder import Decoder, Learner
 from service.pipeline import AdaptationCommand, Pipeline
-from service.runner import Arrived, Runner
+from service.runner import Look, Runner
 from service.sinks.hub import PredictionHub
 from service.sources.live import Connector, Presence, Source, Watch
 from service.status import (
@@ -412,7 +412,7 @@ class Stream:
     def _decode_until_lost(self, source: Source, worker: Worker) -> None:
         self._heard = time.monotonic()
         if self._runner is not None:
-            self._runner.drive(_Driven(self, worker, partial(self._look, source, worker), self._publish, self._settle))
+            self._runner.drive(_Driven(self, worker, partial(self._look, source, worker), self._publish, self._told))
             return
         while not self._stop.is_set():
             chunk = self._read(source, worker, _READ_S)
@@ -425,19 +425,16 @@ class Stream:
             if self.counters.predictions == before:
                 self._fill()
 
-    def _look(self, source: Source, worker: Worker) -> Arrived | None:
-        """What the loop does up to decoding, for a runner that decodes."""
+    def _look(self, source: Source, worker: Worker) -> Look | None:
+        """What the loop does before conditioning, for a runner that conditions and decodes."""
         chunk = self._read(source, worker, 0.0)
-        now = source.now()
+        now, since = source.now(), time.perf_counter()
         if chunk is not None:
-            due = worker.gather(chunk, now)
-            if not due:
-                self._fill()
-            return Arrived(due, now - float(chunk.times[-1]), worker.samples_awaited / source.info.sfreq)
+            return Look(worker.collect(chunk), now, since, now - float(chunk.times[-1]))
         if self.heartbeat - self._heard < _READ_S:
             return None
         self._watch_silence(source)
-        return Arrived(worker.gather_rest(now), None, 0.0)
+        return Look(worker.collect_rest(), now, since, None)
 
     def _watch_silence(self, source: Source) -> None:
         silent = self.heartbeat - self._heard
@@ -487,6 +484,12 @@ class Stream:
         for prediction in predictions:
             self._publish(prediction)
         self._settle(worker)
+
+    def _told(self, worker: Worker, *, predicted: bool) -> None:
+        """What the loop does after publishing."""
+        self._settle(worker)
+        if not predicted:
+            self._fill()
 
     def _settle(self, worker: Worker) -> None:
         """Tell what happened beside predictions."""
@@ -545,27 +548,28 @@ class _Driven:
         self,
         stream: Stream,
         worker: Worker,
-        look: Callable[[], Arrived | None],
+        look: Callable[[], Look | None],
         publish: Callable[[Prediction], None],
-        settle: Callable[[Worker], None],
+        told: Callable[..., None],
     ) -> None:
-        self.decoder = worker.decoder
-        self.session = worker.pipeline.session
+        self.worker = worker
         self.look = look
         self._stream = stream
-        self._worker = worker
         self._publish = publish
-        self._settle = settle
+        self._told = told
+        self._predicted = False
 
     @property
     def stopping(self) -> bool:
         return self._stream.stopping
 
     def publish(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> None:
-        self._publish(self._worker.complete(due, logits, decode_ms))
+        self._predicted = True
+        self._publish(self.worker.complete(due, logits, decode_ms))
 
     def settle(self) -> None:
-        self._settle(self._worker)
+        predicted, self._predicted = self._predicted, False
+        self._told(self.worker, predicted=predicted)
 
 
 def _source_status(info: SignalInfo) -> SourceStatus:

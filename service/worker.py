@@ -103,7 +103,7 @@ class Worker:
         ------
         Prediction
         """
-        yield from map(self._decode, self.gather_rest(pulled_at))
+        yield from map(self._decode, [due for part in self.collect_rest() for due in self.condition(part, pulled_at)])
 
     def gather(self, chunk: Chunk, pulled_at: float) -> list[Due]:
         """Condition a chunk, once enough has come; whoever calls decodes what is due, and completes it.
@@ -119,24 +119,65 @@ class Worker:
         -------
         list of Due
         """
-        due = self.gather_rest(pulled_at) if chunk.broken else []
+        return [due for part in self.collect(chunk) for due in self.condition(part, pulled_at)]
+
+    def collect(self, chunk: Chunk) -> list[Chunk]:
+        """What is to be conditioned now that a chunk has come: nothing, until a window can fall due.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            Copied when it is kept.
+
+        Returns
+        -------
+        list of Chunk
+            Whoever conditions them says so with :meth:`due`.
+        """
+        self._catch_up()
+        now = self.collect_rest() if chunk.broken else []
         if not self._kept and (chunk.broken or len(chunk) >= self._enough()):
-            return due + self._condition(chunk, pulled_at)
+            return [*now, chunk]
         self._kept.append(Chunk(np.array(chunk.samples), chunk.times))
         self._n_kept += len(chunk)
-        if self._n_kept >= self._enough():
-            due += self.gather_rest(pulled_at)
-        return due
+        return now + self.collect_rest() if self._n_kept >= self._enough() else now
 
-    def gather_rest(self, pulled_at: float) -> list[Due]:
-        """Condition what was kept back; otherwise as :meth:`gather`."""
+    def collect_rest(self) -> list[Chunk]:
+        """What was kept back, because nothing more comes; otherwise as :meth:`collect`."""
         if not self._kept:
             return []
         samples = np.concatenate([part.samples for part in self._kept])
         times = np.concatenate([part.times for part in self._kept])
         self._kept.clear()
         self._n_kept = 0
-        return self._condition(Chunk(samples, times), pulled_at)
+        return [Chunk(samples, times)]
+
+    def due(self, windows: list[Window], pulled_at: float, condition_ms: float, since: float) -> list[Due]:
+        """The windows that a conditioned chunk made due, of which a backlog leaves only the newest.
+
+        Parameters
+        ----------
+        windows : list of Window
+        pulled_at : float
+            As in :meth:`take`.
+        condition_ms : float
+            How long conditioning took.
+        since : float
+            From when on it counts as waiting, by ``time.perf_counter``.
+
+        Returns
+        -------
+        list of Due
+        """
+        self._advanced = True
+        due = []
+        for window in self._newest(windows):
+            latency = {"condition": condition_ms}
+            age = pulled_at - window.time
+            if _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]:
+                latency["receive"] = age * 1e3
+            due.append(Due(window, latency, since))
+        return due
 
     def complete(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> Prediction:
         """The prediction of a window whose logits took so long.
@@ -156,6 +197,11 @@ class Worker:
         return replace(self.pipeline.complete(due.window, logits), latency_ms=latency)
 
     @property
+    def seconds_awaited(self) -> float:
+        """Seconds of signal until a window can fall due."""
+        return self.samples_awaited / self.pipeline.info.sfreq
+
+    @property
     def samples_awaited(self) -> int:
         """How many more source samples it takes until a window can fall due; at least 1."""
         return max(1, self._enough() - self._n_kept)
@@ -165,21 +211,13 @@ class Worker:
         logits = self.decoder.decode([self.pipeline.session], [due.window])[0]
         return self.complete(due, logits, (time.perf_counter() - begin) * 1e3)
 
-    def _condition(self, chunk: Chunk, pulled_at: float) -> list[Due]:
+    def condition(self, chunk: Chunk, pulled_at: float) -> list[Due]:
+        """Condition a chunk that :meth:`collect` gave; otherwise as :meth:`gather`."""
         self._catch_up()
         begin = time.perf_counter()
-        windows = self._newest(self.pipeline.advance(chunk))
-        self._advanced = True
+        windows = self.pipeline.advance(chunk)
         since = time.perf_counter()
-        condition_ms = (since - begin) * 1e3
-        due = []
-        for window in windows:
-            latency = {"condition": condition_ms}
-            age = pulled_at - window.time
-            if _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]:
-                latency["receive"] = age * 1e3
-            due.append(Due(window, latency, since))
-        return due
+        return self.due(windows, pulled_at, (since - begin) * 1e3, since)
 
     def _catch_up(self) -> None:
         """Do after a chunk what its predictions need not wait for."""

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pylsl
@@ -20,7 +21,7 @@ from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import SourceError, StreamLostError
-from service.sources.lsl_discovery import FoundStream, ask, describe, patiently
+from service.sources.lsl_discovery import FoundStream, ask, describe, patiently, time_correction
 from service.types import Chunk, Reason, SignalInfo
 
 log = logging.getLogger(__name__)
@@ -30,17 +31,24 @@ CONNECT_TIMEOUT_S = 3.0
 # The first estimate of the clock offset takes liblsl about 0.65 s; samples wait in the inlet meanwhile.
 FIRST_OFFSET_TIMEOUT_S = 3.0
 OFFSET_INTERVAL_S = 5.0
-OFFSET_WEIGHT = 0.2
-# Estimates over a wireless network wander by milliseconds; a clock that was set moves by far more.
+# How far two clocks run apart between two estimates: 60 ppm.
+_OFFSET_DRIFT_S = 3e-4
+# No estimate is better, whatever its round trip.
+_OFFSET_ERROR_S = 5e-5
+# A clock that was set moves by more than this beyond what the round trip leaves open.
 CLOCK_RESET_S = 0.1
 # After a pause this long, what arrives is a flood that comes in several pulls.
 PAUSE_S = 0.5
 FLOOD_LIMIT_S = 0.2
+DRAIN_WAIT_S = 0.002
 
 
 @dataclass(slots=True)
 class ClockOffset:
-    """The smoothed offset that maps a sender's time stamps to this machine's LSL clock.
+    """The offset that maps a sender's time stamps to this machine's LSL clock, filtered by what estimates are worth.
+
+    An estimate is wrong by at most half its round trip, and by as much when one way took all of it: over a
+    busy network, or while the sender's program hung. A scalar Kalman filter weighs it accordingly.
 
     Attributes
     ----------
@@ -53,14 +61,17 @@ class ClockOffset:
     seconds: float | None = None
     drift_ppm: float | None = None
     _first: tuple[float, float] | None = None
+    _variance: float = 0.0
 
-    def update(self, estimate: float, now: float) -> bool:
+    def update(self, estimate: float, round_trip_s: float, now: float) -> bool:
         """Take a new estimate.
 
         Parameters
         ----------
         estimate : float
             Offset in seconds as LSL measured it.
+        round_trip_s : float
+            How long question and answer took.
         now : float
             Monotonic time in seconds.
 
@@ -69,11 +80,16 @@ class ClockOffset:
         bool
             Whether one of the clocks was set meanwhile, so that earlier stamps do not compare.
         """
-        if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S:
+        worst = max(round_trip_s / 2, _OFFSET_ERROR_S)
+        if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S + worst:
             reset = self.seconds is not None
             self.seconds, self._first, self.drift_ppm = estimate, (now, estimate), None
+            self._variance = worst**2
             return reset
-        self.seconds += OFFSET_WEIGHT * (estimate - self.seconds)
+        self._variance += _OFFSET_DRIFT_S**2
+        weight = self._variance / (self._variance + worst**2)
+        self._variance *= 1 - weight
+        self.seconds += weight * (estimate - self.seconds)
         if self._first is not None and now - self._first[0] >= 60.0:
             self.drift_ppm = (self._first[1] - self.seconds) / (now - self._first[0]) * 1e6
         return False
@@ -179,7 +195,7 @@ class LslSource:
                 return None
             paused = now - self._last_read
             if len(stamps) == len(self._buffer) or paused > PAUSE_S:
-                samples, stamps = self._drain(self._inlet, samples, stamps)
+                samples, stamps = self._drain(self._inlet, samples, stamps, min(timeout, DRAIN_WAIT_S))
         except LostError as error:
             raise StreamLostError(self._gone) from error
         capacity = 0.9 * self._buffer_seconds
@@ -196,13 +212,13 @@ class LslSource:
         return samples, stamps
 
     def _drain(
-        self, inlet: pylsl.StreamInlet, samples: NDArray[np.generic], stamps: NDArray[np.float64]
+        self, inlet: pylsl.StreamInlet, samples: NDArray[np.generic], stamps: NDArray[np.float64], wait: float
     ) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
         """Go on pulling while samples come faster than the signal's rate: a flood after a pause, or a burst."""
         parts = [(samples.copy(), stamps)]
         begin = time.monotonic()
         while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
-            samples, stamps = self._pull(inlet, 0.002)
+            samples, stamps = self._pull(inlet, wait)
             if not len(stamps):
                 break
             parts.append((samples.copy(), stamps))
@@ -217,7 +233,7 @@ class LslSource:
         now = time.monotonic()
         self._next_offset = now + OFFSET_INTERVAL_S
         try:
-            estimate = float(patiently(inlet.time_correction, timeout, cancelled))
+            estimate, round_trip = patiently(partial(time_correction, inlet), timeout, cancelled)
         except LslTimeoutError:
             if timeout:
                 log.warning(
@@ -226,7 +242,7 @@ class LslSource:
                     describe(self.info),
                 )
             return Reason.NONE
-        reset = self.clock.update(estimate, now)
+        reset = self.clock.update(estimate, round_trip, now)
         return Reason.CLOCK_JUMP if inlet.was_clock_reset() or reset else Reason.NONE
 
     def close(self) -> None:

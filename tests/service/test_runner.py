@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from service.errors import StreamLostError
 from service.inference.decoder import MAX_BATCH
 from service.pipeline import Pipeline
-from service.runner import Arrived, Runner, SharedDecoder
+from service.runner import Look, Runner, SharedDecoder
 from service.types import Chunk, SignalInfo
 from service.worker import Worker
 from tests.lsl_cap import samples_of
@@ -38,7 +39,6 @@ class Scripted:
     def __init__(self, decoder, seed: int, n: int = 400, step: int = 10) -> None:
         self.pipeline = Pipeline(contract(), INFO, decoder)
         self.worker = Worker(self.pipeline, decoder, max_backlog_s=1e9)
-        self.decoder, self.session = decoder, self.pipeline.session
         rows = samples_of(seed, n)
         times = np.arange(n) / 100.0
         self.chunks = [Chunk(rows[i : i + step], times[i : i + step]) for i in range(0, n, step)]
@@ -57,7 +57,9 @@ class Scripted:
         if self.given == self.fails_at:
             raise self.error
         self.given += 1
-        return Arrived(self.worker.gather(self.chunks[self.given - 1], 0.0), 0.0, 0.0)
+        chunk = self.chunks[self.given - 1]
+        # All but the first are late, so that the next is due at once.
+        return Look(self.worker.collect(chunk), 0.0, time.perf_counter(), 0.0 if self.given == 1 else 1e3)
 
     def publish(self, due, logits, decode_ms):
         self.predictions.append(self.worker.complete(due, logits, decode_ms))
