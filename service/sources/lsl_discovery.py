@@ -23,7 +23,7 @@ from service.types import SignalInfo
 try:
     import pylsl
     from pylsl.lib import lib as _liblsl
-    from pylsl.util import LostError
+    from pylsl.util import LostError, handle_error
     from pylsl.util import TimeoutError as LslTimeoutError
 except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeError when liblsl is missing
     msg = (
@@ -31,6 +31,8 @@ except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeErr
         "install it with `pip install pylsl`, or set PYLSL_LIB to the path of liblsl."
     )
     raise ServiceError(msg) from error
+
+_liblsl.lsl_time_correction_ex.restype = ctypes.c_double
 
 T = TypeVar("T")
 
@@ -261,6 +263,24 @@ def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.E
         except LslTimeoutError:
             if left <= _SLICE_S or (cancelled is not None and cancelled.is_set()):
                 raise
+
+
+def time_correction(inlet: pylsl.StreamInlet, timeout: float) -> tuple[float, float]:
+    """An inlet's clock offset and the round trip of the question for it, both in seconds; pylsl keeps the latter back.
+
+    Raises
+    ------
+    LslTimeoutError
+        There is no estimate yet.
+    LostError
+        The outlet has gone.
+    """
+    remote, round_trip, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
+    offset = _liblsl.lsl_time_correction_ex(
+        inlet.obj, ctypes.byref(remote), ctypes.byref(round_trip), ctypes.c_double(timeout), ctypes.byref(code)
+    )
+    handle_error(code)
+    return float(offset), float(round_trip.value)
 
 
 def survey(timeout: float) -> list[SignalInfo]:

@@ -276,15 +276,26 @@ def test_differences_name_what_changed():
 
 def test_the_clock_offset_is_smoothed_and_a_reset_is_noticed():
     clock = ClockOffset()
-    assert clock.update(10.0, 0.0) is False
-    assert clock.update(10.001, 5.0) is False
+    assert clock.update(10.0, 2e-3, 0.0) is False
+    assert clock.update(10.001, 2e-3, 5.0) is False
     assert 10.0 < clock.seconds < 10.001
-    assert clock.update(12.0, 10.0) is True
+    assert clock.update(12.0, 2e-3, 10.0) is True
     assert clock.seconds == 12.0
+
+
+@pytest.mark.parametrize("hung", [0.03, 0.15, 5.0])
+def test_what_was_asked_of_a_program_that_hung_moves_no_stamp(hung):
+    clock = ClockOffset()
+    for second in range(0, 30, 5):
+        clock.update(10.0, 2e-4, float(second))
+    assert clock.update(10.0 - hung / 2, hung + 2e-4, 30.0) is False  # the question waited, the answer did not
+    assert clock.seconds == pytest.approx(10.0, abs=1e-5 / hung)
+    assert clock.update(10.0, 2e-4, 35.0) is False
+    assert clock.seconds == pytest.approx(10.0, abs=1e-4)
 
 
 def test_the_drift_of_a_clock_is_told_after_a_minute():
     clock = ClockOffset()
     for second in range(0, 200, 5):
-        clock.update(-100e-6 * second, float(second))
+        clock.update(-100e-6 * second, 2e-4, float(second))
     assert clock.drift_ppm == pytest.approx(100, abs=15)
