@@ -60,14 +60,19 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -
         listened = [round(i * (n - 1) / max(1, _LISTENED - 1)) for i in range(min(n, _LISTENED))]
         listeners = [
             processes.role(
-                "client", f"ws://{address}/v1/streams/s{i}/predictions", seconds, processes.folder / f"{i}.npz"
+                "client",
+                f"ws://{address}/v1/streams/s{i}/predictions",
+                seconds + _WARM_S + 5,
+                processes.folder / f"{i}.npz",
             )
             for i in listened
         ]
         for listener in listeners:
             said(listener)
+        time.sleep(_WARM_S)  # starting processes takes the machine from the service
         pids = [service.pid, *children(service.pid)]
-        before, cpu, begin = _counters(address), sum(map(cpu_seconds, pids)), time.monotonic()
+        before, cpu = _counters(address), sum(map(cpu_seconds, pids))
+        begin = time.monotonic()
         pushing = cpu_seconds(outlets.pid)
         time.sleep(seconds)
         elapsed = time.monotonic() - begin
@@ -82,7 +87,7 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -
         ages = []
         for i in listened:
             got = np.load(processes.folder / f"{i}.npz")
-            ages.append((got["received"] - got["times"]) * 1e3)
+            ages.append(((got["received"] - got["times"]) * 1e3)[got["received"] >= begin])
     made = np.array([after[i]["predictions"] - before[i]["predictions"] for i in after])
     expected = contract.sfreq / hop * elapsed
     return {
