@@ -23,6 +23,8 @@ from service.types import Chunk, Reason
 
 _MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
 _AMPLITUDE_LIMIT_MICROVOLT = 1000.0
+# What of a bridge's error may be left when samples count as settled again.
+_RINGING_LEFT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Conditioner:
         self.meter = QualityMeter(contract.channels, sfreq, microvolt)
         self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
         self._resampler = None
+        self._sfreq = contract.sfreq
         self._ratio = sfreq / contract.sfreq
         if abs(self._ratio - 1) > 1e-6:
             low = contract.filters.lowpass
@@ -103,6 +106,7 @@ class Conditioner:
         self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
         self._settling = contract.settling_samples
         self._settled = 0
+        self._sos = contract.sos
         self._previous: tuple[NDArray[np.float64], float] | None = None
         # What broke and how long the gap was, until the segment's first conditioned sample is out.
         self._broken = Reason.NONE
@@ -216,6 +220,7 @@ class Conditioner:
         together = np.concatenate([flags[:, None], marks], axis=1)
         if missing and self._previous is not None:
             samples, times, together = self._bridge(samples, times, together, missing)
+            self._settled = min(self._settled, self._settling - self._ringing(missing))
         self._previous = (samples[-1], float(times[-1]))
         if self._resampler:
             samples, times, together = self._resampler.process(samples, times, together)
@@ -232,6 +237,15 @@ class Conditioner:
         self._previous = None
         self._settled = 0
         self._broken = broken
+
+    def _ringing(self, missing: int) -> int:
+        """Conditioned samples until the filters have forgotten a bridge that was wrong by as much as the signal."""
+        n = math.ceil(missing / self._ratio)
+        late = math.ceil(self.resampler_delay_seconds * self._sfreq)
+        pulse = np.zeros((1 + n + self._settling, 1))
+        pulse[1 : 1 + n] = 1.0  # behind a zero, for a filter takes what it begins with for the mean
+        loud = np.flatnonzero(np.abs(CausalFilter(self._sos).process(pulse)[:, 0]) > _RINGING_LEFT)
+        return late + (int(loud[-1]) if len(loud) else 0)
 
     def _bridge(
         self, samples: NDArray[np.float64], times: NDArray[np.float64], marks: NDArray[np.uint32], missing: int

@@ -82,7 +82,7 @@ ROWS = (
     ),
     Row(
         "1 sample lost",
-        "Bridged; windows that hold it are flagged `gap` and invalid.",
+        "Bridged; windows that hold it, or what it leaves in the filters, are flagged `gap` or `settling` and invalid.",
         f"{SIGNAL}::test_one_lost_sample_is_bridged_and_flagged",
     ),
     *(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from models.contract import Alignment, NoNormalisation, ZScore
 from service.errors import ArgumentError, ContractError
 from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions
 from service.types import Chunk, Reason
+from tests.lsl_cap import samples_of
 from tests.service.linear_decoder import LinearDecoder
 from tests.service.signals import cut, noise, signal_info, small_contract
 
@@ -102,6 +105,9 @@ def test_a_short_gap_is_bridged_flagged_and_forgotten():
     for p in bridged:
         touches = times[700] <= p.time + 1e-9 and p.time - 1.19 <= times[702] + 1e-9
         assert bool(p.reasons & Reason.GAP) == touches
+    # What the filters make of the three samples is settled like a start, only sooner.
+    rings = [p.time for p in bridged if p.time > times[702] and p.reasons & Reason.SETTLING]
+    assert times[702] + 1.19 < max(rings) < times[702] + 1.19 + small_contract().settling_samples / 100
     # Ten seconds later nothing of it is left but a trace in the mean covariance.
     np.testing.assert_allclose(bridged[-1].probabilities, undisturbed[-1].probabilities, atol=0.02)
 
@@ -254,3 +260,27 @@ def test_there_is_nothing_to_command_without_alignment():
     pipeline = Pipeline(small_contract(normalisation=NoNormalisation()), signal_info(), LinearDecoder(2))
     with pytest.raises(ArgumentError, match="no adaptation to freeze"):
         pipeline.adapt(AdaptationCommand("freeze"))
+
+
+def windows_of(contract, samples, times):
+    """Copies of all windows."""
+    pipeline = Pipeline(contract, signal_info(sfreq=contract.sfreq), LinearDecoder(2))
+    found = []
+    for chunk in cut(samples, times, [25]):
+        found += [replace(window, samples=window.samples.copy()) for window in pipeline.advance(chunk)]
+    return found
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8, 10])
+def test_a_bridge_leaves_no_valid_window_wrong(lost):
+    # EEG as a cap has it: power falls with frequency, so a bridge is wrong where it matters to a high-pass.
+    samples, times = samples_of(0, 3000, 3, seed=3).astype(np.float64), np.arange(3000) / 250.0
+    contract = small_contract(sfreq=250.0, normalisation=NoNormalisation(), window_samples=250, hop_samples=5)
+    undisturbed = windows_of(contract, samples, times)
+    for at in range(1500, 1600, 20):
+        kept = np.r_[0:at, at + lost : 3000]
+        bridged = windows_of(contract, samples[kept], times[kept])
+        assert any(window.reasons & Reason.GAP for window in bridged)
+        for window, truth in zip(bridged, undisturbed, strict=True):
+            if window.valid:
+                assert np.abs(window.samples - truth.samples).max() < 0.02 * truth.samples.std()
