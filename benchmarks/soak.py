@@ -5,7 +5,9 @@
 Software caps, each a process of its own, are killed, frozen, silenced, cut, delayed and spoilt at random, one
 fault at a time per cap; the service itself is stopped for seconds; websocket clients come, stall, send garbage
 and vanish. Every cap repeats a known signal, so what each window must give is computed beforehand by other
-means than the pipeline's. Ends with 0 if no unflagged prediction was wrong and nothing grew, else with 1.
+means than the pipeline's. Twice, at minute 10 and at the end, all of it pauses for a while: what the service uses
+is compared between two moments with the same streams and clients. At last every recording is verified. Ends with 0
+if no unflagged prediction was wrong, nothing grew and the recordings give what they contain, else with 1.
 Needs the extras ``train`` and ``record`` and psutil.
 """
 
@@ -19,7 +21,6 @@ import os
 import random
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ MARKED = {"interpolated", "timing"}
 KEEP_S = 20.0
 # A channel is flat only after it has been so for 0.2 s; nobody can tell before. The cap itself may be late.
 FLAT_KNOWN_S = 0.7
+# A pause: until everything has recovered, at most; and how long the service is then measured.
+CALM_S, MEASURE_S = 60.0, 10.0
 
 CONFIG = """[ports]
 IPv6 = disable
@@ -170,9 +173,9 @@ class Truth:
 class Faults(threading.Thread):
     """One cap, and what happens to it."""
 
-    def __init__(self, k: int, name: str, seed: int, truth: Truth, end: float, log) -> None:
+    def __init__(self, k: int, name: str, seed: int, truth: Truth, end: float, pause: threading.Event, log) -> None:
         super().__init__(daemon=True)
-        self.k, self.label, self.truth, self.end, self.log = k, name, truth, end, log
+        self.k, self.label, self.truth, self.end, self.pause, self.log = k, name, truth, end, pause, log
         self.random = random.Random(f"{seed}-{k}")
         self.happened: Counter[str] = Counter()
         self.cap = self.make()
@@ -208,6 +211,8 @@ class Faults(threading.Thread):
             self.begin()
             while time.monotonic() < self.end:
                 self.wait(8, 25)
+                if self.pause.is_set():
+                    continue
                 fault = self.random.choice(faults)
                 self.happened[fault.__name__] += 1
                 self.log(f"{self.label}: {fault.__name__} {fault()}")
@@ -295,8 +300,10 @@ class Faults(threading.Thread):
 class Clients:
     """Websocket clients: one that stays per stream and checks everything, and others that come and go."""
 
-    def __init__(self, address: str, truths: dict[str, Truth], seed: int, end: float, log) -> None:
-        self.address, self.truths, self.end, self.log = address, truths, end, log
+    def __init__(
+        self, address: str, truths: dict[str, Truth], seed: int, end: float, pause: threading.Event, log
+    ) -> None:
+        self.address, self.truths, self.end, self.pause, self.log = address, truths, end, pause, log
         self.random = random.Random(f"{seed}-clients")
         self.seen: Counter[str] = Counter()
         self.errors: list[float] = []
@@ -305,6 +312,13 @@ class Clients:
         self.events: Counter[str] = Counter()
         self.ways: Counter[str] = Counter()
         self.last_seq: dict[str, int] = {}
+        self.valid_at: dict[str, float] = {}
+        self.visiting = 0
+
+    def calm(self) -> bool:
+        """Whether every stream gives valid predictions and every visitor has gone."""
+        now = time.monotonic()
+        return not self.visiting and all(now - self.valid_at.get(name, 0.0) < 1.0 for name in self.truths)
 
     def check(self, name: str, message: dict) -> None:
         if message["type"] == "event":
@@ -320,6 +334,7 @@ class Clients:
             self.seen["flagged"] += 1
             return
         self.seen["valid"] += 1
+        self.valid_at[name] = time.monotonic()
         if MARKED & set(message["reasons"]):
             self.seen["marked"] += 1
             return
@@ -347,9 +362,13 @@ class Clients:
 
     async def come_and_go(self) -> None:
         while time.monotonic() < self.end:
+            if self.pause.is_set():
+                await asyncio.sleep(1.0)
+                continue
             name = self.random.choice(list(self.truths))
             way = self.random.choice(["listen", "listen", "listen", "stall", "vanish", "garbage", "flood"])
             self.ways[way] += 1
+            self.visiting += 1
             with contextlib.suppress(websockets.ConnectionClosed, OSError, TimeoutError):
                 async with websockets.connect(self.url(name), max_queue=4) as connection:
                     leave = min(self.end, time.monotonic() + self.random.uniform(1, 60))
@@ -358,12 +377,15 @@ class Clients:
                     if way == "flood":
                         for _ in range(10_000):
                             await connection.send("hello?")
-                    while way != "stall" and time.monotonic() < leave:
-                        await asyncio.wait_for(connection.recv(), 30)
-                    if way == "stall":
-                        await asyncio.sleep(max(0.0, leave - time.monotonic()))
+                    while time.monotonic() < leave and not self.pause.is_set():
+                        if way == "stall":
+                            await asyncio.sleep(0.5)
+                            continue
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(connection.recv(), 1.0)
                     if way in ("vanish", "stall"):
                         connection.transport.abort()
+            self.visiting -= 1
             await asyncio.sleep(self.random.uniform(0, 2))
 
     async def run(self, n: int) -> None:
@@ -375,22 +397,25 @@ class Clients:
 
 
 @dataclass
-class Sample:
+class Usage:
+    """What the service's process uses while everything pauses."""
+
     minute: float
-    rss: int
+    rss: float
     threads: int
     fds: int
+    calm: bool
 
 
 class Watch(threading.Thread):
-    """What the service's process uses, every two seconds; and it stops the process for seconds now and then."""
+    """Stops the service's process for seconds now and then, and measures what it uses while everything pauses."""
 
-    def __init__(self, pid: int, seed: int, begin: float, end: float, log) -> None:
+    def __init__(self, pid: int, seed: int, begin: float, end: float, clients: Clients, log) -> None:
         super().__init__(daemon=True)
         self.process = psutil.Process(pid)
         self.random = random.Random(f"{seed}-watch")
-        self.begin, self.end, self.log = begin, end, log
-        self.samples: list[Sample] = []
+        self.begin, self.end, self.clients, self.log = begin, end, clients, log
+        self.used: list[Usage] = []
         self.stopped = 0
         self.failure: BaseException | None = None
 
@@ -398,29 +423,43 @@ class Watch(threading.Thread):
         try:
             stop_at = self.begin + self.random.uniform(60, 120)
             report_at = self.begin + 60
+            last = self.end - CALM_S - MEASURE_S - 5
+            measure_at = [min(self.begin + 600, (self.begin + last) / 2), last]
             while (now := time.monotonic()) < self.end:
-                if now >= stop_at and now < self.end - 20:
+                if measure_at and now >= measure_at[0]:
+                    measure_at.pop(0)
+                    self.measure()
+                elif now >= stop_at and now < self.end - 20:
                     self.stopped += 1
                     self.log("service: stopped for 5 s")
                     self.process.suspend()
                     time.sleep(5)
                     self.process.resume()
                     stop_at = now + self.random.uniform(180, 600)
-                minute = (now - self.begin) / 60
-                rss = self.process.memory_info().rss
-                sample = Sample(minute, rss, self.process.num_threads(), self.process.num_fds())
-                self.samples.append(sample)
                 if now >= report_at:
-                    self.log(f"minute {minute:.1f}: {rss / 2**20:.1f} MiB, {sample.threads} threads, {sample.fds} fds")
+                    self.log(str(self.usage(calm=False)))
                     report_at += 60
-                time.sleep(2)
+                time.sleep(1)
         except BaseException as error:  # noqa: BLE001 - told at the end
             self.failure = error
 
-    def around(self, minute: float, what: str, reduce) -> float:
-        """A figure over the two minutes before one."""
-        found = [getattr(s, what) for s in self.samples if minute - 2 <= s.minute <= minute and s.minute > 0.5]
-        return float(reduce(found)) if found else float("nan")
+    def usage(self, *, calm: bool) -> Usage:
+        minute = (time.monotonic() - self.begin) / 60
+        rss = self.process.memory_info().rss / 2**20
+        return Usage(round(minute, 1), round(rss, 1), self.process.num_threads(), self.process.num_fds(), calm)
+
+    def measure(self) -> None:
+        """Have everything pause, wait until it has recovered, and measure."""
+        self.clients.pause.set()
+        give_up = time.monotonic() + CALM_S
+        since = time.monotonic()
+        while time.monotonic() < give_up and time.monotonic() - since < MEASURE_S:
+            if not self.clients.calm():
+                since = time.monotonic()
+            time.sleep(0.2)
+        self.used.append(self.usage(calm=self.clients.calm()))
+        self.log(f"pause: {self.used[-1]}")
+        self.clients.pause.clear()
 
 
 def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool) -> tuple[subprocess.Popen, str]:
@@ -474,12 +513,14 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mindwire-soak-"))
     config = folder / "lsl_api.cfg"
-    config.write_text(CONFIG.format(session=f"soak-{uuid.uuid4().hex[:8]}"))
+    session = uuid.uuid4().hex[:8]
+    config.write_text(CONFIG.format(session=f"soak-{session}"))
     os.environ["LSLAPICFG"] = str(config)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     bundle, tables = make_bundle(folder, options.streams)
     neighbours = float(np.mean([np.abs(t - np.roll(t, TABLE // 2, axis=0)).max(axis=1).mean() for t in tables]))
-    names = [f"soak{k}" for k in range(options.streams)]
+    # liblsl's recovery, which the recorder relies on, crosses sessions.
+    names = [f"soak{k}-{session}" for k in range(options.streams)]
     begin = time.monotonic()
     end = begin + options.minutes * 60
 
@@ -489,9 +530,10 @@ def main() -> int:
     log(f"files in {folder}; a wrong window differs by {neighbours:.2f} on average")
     truths = {name: Truth(table) for name, table in zip(names, tables, strict=True)}
     service, address = start_service(folder, bundle, names, record=not options.no_record)
-    faults = [Faults(k, name, options.seed, truths[name], end, log) for k, name in enumerate(names)]
-    watch = Watch(service.pid, options.seed, begin, end, log)
-    clients = Clients(address, truths, options.seed, end, log)
+    pause = threading.Event()
+    faults = [Faults(k, name, options.seed, truths[name], end, pause, log) for k, name in enumerate(names)]
+    clients = Clients(address, truths, options.seed, end, pause, log)
+    watch = Watch(service.pid, options.seed, begin, end, clients, log)
     try:
         for thread in (*faults, watch):
             thread.start()
@@ -508,13 +550,21 @@ def main() -> int:
     return report(options, folder, bundle, faults, watch, clients, alive=alive)
 
 
+def grown(early: Usage | None, late: Usage | None) -> list[str]:
+    """What the service uses more of at the end."""
+    if early is None or late is None:
+        return ["the service was not measured twice"]
+    return [
+        *(["not everything had recovered when the service was measured"] if not (early.calm and late.calm) else []),
+        *(["memory grew"] if late.rss > 1.05 * early.rss else []),
+        *(["threads grew"] if late.threads > early.threads else []),
+        *(["file descriptors grew"] if late.fds > early.fds else []),
+    ]
+
+
 def report(options, folder, bundle, faults, watch, clients, *, alive: bool) -> int:
     failures = [thread.failure for thread in (*faults, watch) if thread.failure]
-    early, late = min(10.0, options.minutes / 2), options.minutes - 0.1
-    memory = [watch.around(minute, "rss", statistics.median) for minute in (early, late)]
-    threads = [watch.around(minute, "threads", min) for minute in (early, late)]
-    fds = [watch.around(minute, "fds", min) for minute in (early, late)]
-    growth = memory[1] / memory[0] - 1
+    early, late = watch.used if len(watch.used) == 2 else (None, None)
     errors = np.array(clients.errors or [np.nan])
     happened = sum((fault.happened for fault in faults), Counter())
     print(f"\n{options.minutes:g} minutes, {options.streams} streams, {options.clients} clients, seed {options.seed}")
@@ -525,10 +575,11 @@ def report(options, folder, bundle, faults, watch, clients, *, alive: bool) -> i
     print(f"events: {dict(clients.events)}")
     print(f"unflagged wrong: {len(clients.wrong)}; error p50 {np.quantile(errors, 0.5):.1e}, p99.9 "
           f"{np.quantile(errors, 0.999):.1e}, largest {errors.max():.1e}")  # fmt: skip
-    print(
-        f"memory: {memory[0] / 2**20:.1f} MiB at minute {early:g}, {memory[1] / 2**20:.1f} at the end ({growth:+.1%})"
-    )
-    print(f"threads: {threads[0]:.0f}, {threads[1]:.0f}; file descriptors: {fds[0]:.0f}, {fds[1]:.0f}")
+    if early and late:
+        print(
+            f"memory: {early.rss} MiB at minute {early.minute}, {late.rss} at {late.minute} ({late.rss / early.rss - 1:+.1%})"
+        )
+        print(f"threads: {early.threads}, {late.threads}; file descriptors: {early.fds}, {late.fds}")
     tracebacks = (folder / "serve.log").read_text().count("Traceback")
     print(f"service alive to the end: {alive}; tracebacks in its log: {tracebacks}")
     lines, unverified = ([], []) if options.no_record else check_recordings(folder, bundle, options.streams)
@@ -536,9 +587,7 @@ def report(options, folder, bundle, faults, watch, clients, *, alive: bool) -> i
     problems = [
         *clients.wrong[:20],
         *unverified,
-        *(["memory grew"] if growth > 0.05 else []),
-        *(["threads grew"] if threads[1] > threads[0] else []),
-        *(["file descriptors grew"] if fds[1] > fds[0] else []),
+        *grown(early, late),
         *([] if alive else ["the service died"]),
         *(["something raised in the service"] if tracebacks else []),
         *([] if clients.seen["valid"] else ["no valid prediction"]),
