@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
 from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
 
+_NO_LATENCY: Mapping[str, float] = MappingProxyType({})
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
 
@@ -249,13 +251,17 @@ class Pipeline:
         """Decode what is still held back, at the end of a recording."""
         return [self._decode(window) for window in self._take(self.conditioner.flush())]
 
-    def complete(self, window: Window, logits: NDArray[np.floating[Any]]) -> Prediction:
+    def complete(
+        self, window: Window, logits: NDArray[np.floating[Any]], latency_ms: Mapping[str, float] = _NO_LATENCY
+    ) -> Prediction:
         """Turn a window's logits into a prediction.
 
         Parameters
         ----------
         window : Window
         logits : ndarray, shape (n_classes,)
+        latency_ms : mapping of str to float
+            Milliseconds spent per stage.
 
         Returns
         -------
@@ -263,7 +269,7 @@ class Pipeline:
         """
         scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
         exponents = np.exp(scaled - scaled.max())
-        return Prediction(window.seq, window.time, exponents / exponents.sum(), window.reasons)
+        return Prediction(window.seq, window.time, exponents / exponents.sum(), window.reasons, latency_ms)
 
     def process(self, chunk: Chunk) -> list[Prediction]:
         """Take a chunk, decode every window that falls due."""

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 # While a prediction carries one of these, the stream is settling; the other reasons judge the signal.
 _UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
+_UNSETTLED_BITS = int(_UNSETTLED)
 _READ_S = 0.25
 _FIRST_FIND_S = 1.5
 _FIND_S = 5.0
@@ -525,7 +526,7 @@ class Stream:
                 "Predictions are valid." if prediction.valid else f"Predictions are invalid: {', '.join(reasons)}."
             )
             self.emit("validity", message, {"valid": prediction.valid, "reasons": reasons, "seq": prediction.seq})
-        if prediction.reasons & _UNSETTLED:
+        if int(prediction.reasons) & _UNSETTLED_BITS:
             names = ", ".join((prediction.reasons & _UNSETTLED).labels)
             self.to_state(StreamState.SETTLING, f"Predictions cannot be believed yet: {names}.")
         else:

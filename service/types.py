@@ -51,6 +51,10 @@ SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.RATE | Reaso
 HARMLESS = Reason.RATE | Reason.TIMING
 
 
+# As a plain number, because this is asked for every prediction and the operators of IntFlag take a microsecond each.
+_INVALID = ~int(SUSPECT)
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive samples as they arrived.
@@ -153,7 +157,7 @@ class Window:
     @property
     def valid(self) -> bool:
         """Whether the prediction may be believed: no reason, or only ones that make it suspect."""
-        return not self.reasons & ~SUSPECT
+        return not int(self.reasons) & _INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +185,4 @@ class Prediction:
     @property
     def valid(self) -> bool:
         """Whether it may be believed: no reason, or only ones that make it suspect."""
-        return not self.reasons & ~SUSPECT
+        return not int(self.reasons) & _INVALID

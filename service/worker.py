@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,7 +194,7 @@ class Worker:
         """
         waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
         latency = {**due.latency_ms, "wait": waited_ms, "decode": decode_ms}
-        return replace(self.pipeline.complete(due.window, logits), latency_ms=latency)
+        return self.pipeline.complete(due.window, logits, latency)
 
     @property
     def seconds_awaited(self) -> float:

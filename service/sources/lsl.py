@@ -206,8 +206,10 @@ class LslSource:
         return Chunk(samples, stamps + (self.clock.seconds or 0.0), broken)
 
     def _pull(self, inlet: pylsl.StreamInlet, timeout: float) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+        # without waiting, one call takes what is there; to wait for the first sample only, pylsl makes two
+        least = 1 if timeout else None
         samples, stamps = inlet.pull_chunk(
-            timeout, len(self._buffer), dest_obj=self._buffer, min_samples=1, as_numpy=True
+            timeout, len(self._buffer), dest_obj=self._buffer, min_samples=least, as_numpy=True
         )
         return samples, stamps
 
