@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,24 +26,25 @@ from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
-from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
-from service.inference.decoder import Decoder, Learner
+from service.errors import ContractError, StreamLostError
+from service.inference.decoder import Decoder
 from service.pipeline import AdaptationCommand, Pipeline
 from service.runner import Look, Runner
+from service.search import Search
+from service.silence import Silence
+from service.sinks.all import Sinks
 from service.sinks.hub import PredictionHub
-from service.sources.live import Connector, Presence, Source, Watch
+from service.sources.live import Connector, Source
 from service.status import (
-    AdaptationStatus,
     ChannelStatus,
     Counters,
-    DecoderAdaptationStatus,
     Event,
     ModelStatus,
     Sink,
-    SourceStatus,
     StreamState,
     StreamStatus,
 )
+from service.stream_status import adaptation_status, decoder_status, source_status
 from service.types import Chunk, Prediction, Reason, SignalInfo
 from service.worker import Due, Worker
 
@@ -53,9 +54,6 @@ log = logging.getLogger(__name__)
 _UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
 _UNSETTLED_BITS = int(_UNSETTLED)
 _READ_S = 0.25
-_FIRST_FIND_S = 1.5
-_FIND_S = 5.0
-_RETRY_S = 1.0
 _LATENCIES_KEPT = 250
 
 
@@ -143,22 +141,17 @@ class Stream:
         self._hop_samples = hop_samples
         self._adapts = adapts
         self._limits = limits or StreamLimits()
-        self._sinks: tuple[Sink, ...] = (hub, *sinks)
+        self._sinks = Sinks(name, (hub, *sinks))
         self._runner = runner
-        self._heard = self.heartbeat
         self._stop = threading.Event()
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
         self._pipeline: Pipeline | None = None
         self._source: Source | None = None
-        self._ever_searched = False
-        self._watch: Watch | None = None
-        self._look_at = 0.0
-        self._refused_uid = ""
+        self._search = Search(connector, self, wait=self._limits.wait, stop=self._stop)
         self._broken = Reason.NONE
         self._published_at: float | None = None
         self._valid: bool | None = None
-        self._sink_failures: Counter[str] = Counter()
         self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
 
     # ── seen from other threads ──────────────────────────────────────────────────────────────────────
@@ -167,6 +160,11 @@ class Stream:
     def state(self) -> StreamState:
         """Where the stream is."""
         return self._state[0]
+
+    @property
+    def reason(self) -> str:
+        """Why the stream is where it is."""
+        return self._state[1]
 
     @property
     def stopping(self) -> bool:
@@ -213,7 +211,7 @@ class Stream:
             state_reason=reason,
             state_since_unix=since,
             ready=self.ready,
-            source=_source_status(source.info) if source else None,
+            source=source_status(source.info) if source else None,
             model=self.model,
             classes=list(self.contract.classes),
             channels=list(self.contract.channels),
@@ -227,8 +225,8 @@ class Stream:
             drift_ppm=pipeline.drift_ppm if pipeline else None,
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),
-            adaptation=_adaptation_status(pipeline) if pipeline else None,
-            decoder_adaptation=_decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
+            adaptation=adaptation_status(pipeline) if pipeline else None,
+            decoder_adaptation=decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
             quality=[ChannelStatus(**asdict(c)) for c in pipeline.channel_quality()] if source and pipeline else [],
             latency_ms={s: median(latency[s] for latency in latencies if s in latency) for s in sorted(stages)},
         )
@@ -261,11 +259,11 @@ class Stream:
 
     def add_sink(self, sink: Sink) -> None:
         """Give a sink everything from now on."""
-        self._sinks = (*self._sinks, sink)
+        self._sinks.add(sink)
 
     def remove_sink(self, sink: Sink) -> None:
         """Give a sink nothing more; it is not closed."""
-        self._sinks = tuple(other for other in self._sinks if other is not sink)
+        self._sinks.remove(sink)
 
     def close(self) -> None:
         """Close every sink, once the loop has ended."""
@@ -284,19 +282,18 @@ class Stream:
         """
         while not self._stop.is_set():
             with self._turn_to_connect() as mine:
-                connected = self._connect() if mine else None
-            if connected is None:
+                self.heartbeat = time.monotonic()
+                source = self._search.attempt(self._accept) if mine else None
+            if source is None or self._pipeline is None:
                 continue
-            source, pipeline = connected
             self._source = source
-            worker = Worker(pipeline, self._decoder, max_backlog_s=self._limits.max_backlog_s)
+            worker = Worker(self._pipeline, self._decoder, max_backlog_s=self._limits.max_backlog_s)
             try:
                 self._decode_until_lost(source, worker)
             except StreamLostError as error:
                 self._publish_all(worker, worker.flush(source.now()))
                 self.to_state(StreamState.LOST, str(error))
             finally:
-                self._stop_watching()
                 self._source = None
                 source.close()
         self.to_state(StreamState.STOPPED, "The service is stopping.")
@@ -337,142 +334,61 @@ class Stream:
         self._tell(lambda sink: sink.event(event))
 
     def _tell(self, give: Callable[[Sink], None]) -> None:
-        """Give something to every sink; one that raises, although none may, harms no other."""
-        for sink in self._sinks:
-            try:
-                give(sink)
-            except Exception as error:
-                what = type(sink).__name__
-                self._sink_failures[what] += 1
-                if self._sink_failures[what] == 1:  # a sink that fails at every prediction is told once
-                    log.exception("%s: the sink %s failed", self.name, what)
-                    self.emit("error", f"The sink {what} failed and misses messages: {error}", {"sink": what})
+        for what, error in self._sinks.tell(give):
+            self.emit("error", f"The sink {what} failed and misses messages: {error}", {"sink": what})
 
-    def _connect(self) -> tuple[Source, Pipeline] | None:
-        """One attempt to find and open the source; None when there will have to be another."""
-        self.heartbeat = time.monotonic()
-        if self.state is not StreamState.SEARCHING or not self._ever_searched:
-            self.to_state(StreamState.SEARCHING, f"Looking for {self._connector}.")
-        first, self._ever_searched = not self._ever_searched, True
-        uid = ""
-        try:
-            found = self._find(first=first)
-            if found is None:
-                return None
-            uid = found.info.uid
-            if uid == self._refused_uid:
-                self._stop.wait(_RETRY_S)
-                return None
-            self.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
-            source = self._connector.open(found, self._stop)
-            return self._accept(source)
-        except (StreamNotFoundError, StreamChangedError, ContractError) as error:
-            if first:
-                raise
-            self._refuse(str(error), uid)
-        except SourceError as error:
-            if first and not isinstance(error, StreamLostError):
-                raise
-            self.to_state(StreamState.SEARCHING, str(error))
-            self._stop.wait(_RETRY_S)
-        return None
-
-    def _find(self, *, first: bool) -> Any | None:
-        found = self._connector.find(_FIRST_FIND_S if first else _FIND_S, self._stop)
-        if found is None and not self._stop.is_set():
-            self._refused_uid = ""
-            reason = self._connector.explain()
-            if first and not self._limits.wait:
-                raise StreamNotFoundError(reason)
-            self.to_state(StreamState.SEARCHING, reason)
-        return found
-
-    def _accept(self, source: Source) -> tuple[Source, Pipeline]:
-        pipeline = self._pipeline
-        if pipeline is None:
-            try:
-                pipeline = self._pipeline = self._make_pipeline(source.info)
-            except ContractError:
-                source.close()
-                raise
+    def _accept(self, source: Source) -> None:
+        if self._pipeline is None:
+            self._pipeline = self._make_pipeline(source.info)
         else:
             self._broken = Reason.RECONNECT
             self.counters.reconnects += 1
-        self._connector.accept(source.info)
-        self._refused_uid = ""
-        self.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
-        return source, pipeline
-
-    def _refuse(self, reason: str, uid: str) -> None:
-        self._refused_uid = uid
-        if self._state[1] != reason:
-            self.emit("refused", reason)
-        self.to_state(StreamState.SEARCHING, reason)
-        self._stop.wait(_RETRY_S)
 
     def _decode_until_lost(self, source: Source, worker: Worker) -> None:
-        self._heard = time.monotonic()
-        if self._runner is not None:
-            self._runner.drive(_Driven(self, worker, partial(self._look, source, worker), self._publish, self._told))
-            return
+        silence = Silence(self._connector, source, self._limits.give_up_after_s)
+        try:
+            if self._runner is None:
+                self._decode(source, worker, silence)
+            else:
+                look = partial(self._look, source, worker, silence)
+                self._runner.drive(_Driven(self, worker, look, self._publish, self._told))
+        finally:
+            silence.close()
+
+    def _decode(self, source: Source, worker: Worker, silence: Silence) -> None:
         while not self._stop.is_set():
-            chunk = self._read(source, worker, _READ_S)
+            chunk = self._read(source, worker, silence, _READ_S)
             if chunk is None:
                 self._publish_all(worker, worker.flush(source.now()))
-                self._watch_silence(source)
+                self._watch_silence(source, silence)
                 continue
             before = self.counters.predictions
             self._publish_all(worker, worker.take(chunk, source.now()))
             if self.counters.predictions == before:
                 self._fill()
 
-    def _look(self, source: Source, worker: Worker) -> Look | None:
+    def _look(self, source: Source, worker: Worker, silence: Silence) -> Look | None:
         """What the loop does before conditioning, for a runner that conditions and decodes."""
-        chunk = self._read(source, worker, 0.0)
+        chunk = self._read(source, worker, silence, 0.0)
         now, since = source.now(), time.perf_counter()
         if chunk is not None:
             return Look(worker.collect(chunk), now, since, now - float(chunk.times[-1]))
-        if self.heartbeat - self._heard < _READ_S:
+        if silence.seconds(self.heartbeat) < _READ_S:
             return None
-        self._watch_silence(source)
+        self._watch_silence(source, silence)
         return Look(worker.collect_rest(), now, since, None)
 
-    def _watch_silence(self, source: Source) -> None:
-        silent = self.heartbeat - self._heard
-        if silent >= self._limits.stale_after_s:
+    def _watch_silence(self, source: Source, silence: Silence) -> None:
+        if silence.seconds(self.heartbeat) >= self._limits.stale_after_s:
             self.to_state(StreamState.STALE, f"{source.info.name!r} is connected but sends no samples.")
-            self._look_after(source, silent)
+            silence.ask(self.heartbeat)
 
-    def _look_after(self, source: Source, silent: float) -> None:
-        """A silent source may have been replaced, or have vanished without a word."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return
-        self._look_at = now + _READ_S
-        if self._watch is None:
-            self._watch = self._connector.watch(source.info.uid)
-        presence = self._watch.verdict()
-        if presence is not None:
-            self._stop_watching()
-        if presence is Presence.REPLACED:
-            msg = f"{source.info.name!r} is silent, and another outlet has its identity."
-            raise StreamLostError(msg)
-        if presence is Presence.ABSENT and silent > self._limits.give_up_after_s:
-            msg = f"{source.info.name!r} has been silent for {silent:.0f} s and no longer answers on the network."
-            raise StreamLostError(msg)
-
-    def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-
-    def _read(self, source: Source, worker: Worker, timeout: float) -> Chunk | None:
+    def _read(self, source: Source, worker: Worker, silence: Silence, timeout: float) -> Chunk | None:
         chunk = source.read(timeout)
         self.heartbeat = time.monotonic()
         if chunk is None:
             return None
-        self._heard = self.heartbeat
-        self._stop_watching()
+        silence.broken(self.heartbeat)
         while not self._commands.empty():
             worker.pipeline.adapt(self._commands.get())
         if self._broken:
@@ -571,37 +487,3 @@ class _Driven:
     def settle(self) -> None:
         predicted, self._predicted = self._predicted, False
         self._told(self.worker, predicted=predicted)
-
-
-def _source_status(info: SignalInfo) -> SourceStatus:
-    units = set(info.units or ())
-    return SourceStatus(
-        name=info.name,
-        type=info.type,
-        source_id=info.source_id,
-        uid=info.uid,
-        hostname=info.hostname,
-        sfreq=info.sfreq,
-        n_channels=info.n_channels,
-        labels=list(info.labels) if info.labels is not None else None,
-        unit=units.pop() if len(units) == 1 else None,
-    )
-
-
-def _decoder_status(learner: Learner) -> DecoderAdaptationStatus:
-    return DecoderAdaptationStatus.model_validate(
-        {"kind": learner.kind, "frozen": learner.frozen, "steps": learner.steps, "drift": learner.drift}
-    )
-
-
-def _adaptation_status(pipeline: Pipeline) -> AdaptationStatus | None:
-    alignment = pipeline.alignment
-    if alignment is None:
-        return None
-    return AdaptationStatus(
-        kind=alignment.kind,
-        ready=alignment.ready,
-        frozen=alignment.frozen,
-        good_seconds=alignment.state.good_samples / pipeline.contract.sfreq,
-        drift=alignment.drift,
-    )

@@ -1,0 +1,132 @@
+"""Finding and opening a stream's source, again and again until it works, and saying at each step where it stands."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
+from service.sources.live import Connector, Source
+from service.status import StreamState
+
+_FIRST_FIND_S = 1.5
+_FIND_S = 5.0
+_RETRY_S = 1.0
+
+
+class Standing(Protocol):
+    """Who searches: takes the states and what is refused."""
+
+    @property
+    def state(self) -> StreamState:
+        """Where it stands."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it stands there."""
+        ...
+
+    def to_state(self, state: StreamState, reason: str) -> None:
+        """Enter a state, and tell everybody if it or its reason is new."""
+        ...
+
+    def emit(self, kind: str, message: str) -> None:
+        """Tell everybody that something happened."""
+        ...
+
+
+class Search:
+    """The search of one stream.
+
+    Parameters
+    ----------
+    connector : Connector
+    standing : Standing
+    wait : bool
+        Whether a source that is absent at the start is waited for; otherwise it is refused.
+    stop : threading.Event
+        Ends every waiting.
+    """
+
+    def __init__(self, connector: Connector, standing: Standing, *, wait: bool, stop: threading.Event) -> None:
+        self._connector = connector
+        self._standing = standing
+        self._wait = wait
+        self._stop = stop
+        self._begun = False
+        self._refused_uid = ""
+
+    def attempt(self, accept: Callable[[Source], None]) -> Source | None:
+        """One attempt to find and open the source.
+
+        Parameters
+        ----------
+        accept : callable
+            Takes the source in; raises ContractError if it cannot be used.
+
+        Returns
+        -------
+        Source or None
+            None when there will have to be another attempt.
+
+        Raises
+        ------
+        SourceError, ContractError
+            The very first attempt is refused: several streams match, none does and none is to be waited for, or
+            what is found cannot be used. Later on that is told, and tried again.
+        """
+        if self._standing.state is not StreamState.SEARCHING or not self._begun:
+            self._standing.to_state(StreamState.SEARCHING, f"Looking for {self._connector}.")
+        first, self._begun = not self._begun, True
+        uid = ""
+        try:
+            found = self._find(first=first)
+            if found is None:
+                return None
+            uid = found.info.uid
+            if uid == self._refused_uid:
+                self._stop.wait(_RETRY_S)
+                return None
+            self._standing.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
+            return self._open(found, accept)
+        except (StreamNotFoundError, StreamChangedError, ContractError) as error:
+            if first:
+                raise
+            self._refuse(str(error), uid)
+        except SourceError as error:
+            if first and not isinstance(error, StreamLostError):
+                raise
+            self._standing.to_state(StreamState.SEARCHING, str(error))
+            self._stop.wait(_RETRY_S)
+        return None
+
+    def _find(self, *, first: bool) -> Any | None:
+        found = self._connector.find(_FIRST_FIND_S if first else _FIND_S, self._stop)
+        if found is None and not self._stop.is_set():
+            self._refused_uid = ""
+            reason = self._connector.explain()
+            if first and not self._wait:
+                raise StreamNotFoundError(reason)
+            self._standing.to_state(StreamState.SEARCHING, reason)
+        return found
+
+    def _open(self, found: Any, accept: Callable[[Source], None]) -> Source:
+        source = self._connector.open(found, self._stop)
+        try:
+            accept(source)
+        except ContractError:
+            source.close()
+            raise
+        self._connector.accept(source.info)
+        self._refused_uid = ""
+        self._standing.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
+        return source
+
+    def _refuse(self, reason: str, uid: str) -> None:
+        self._refused_uid = uid
+        if self._standing.reason != reason:
+            self._standing.emit("refused", reason)
+        self._standing.to_state(StreamState.SEARCHING, reason)
+        self._stop.wait(_RETRY_S)
