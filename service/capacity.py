@@ -7,6 +7,7 @@ all streams together must leave some of each second, or windows queue up and the
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,12 +78,19 @@ def seconds_per_prediction(load: Load) -> float:
     return _COLD * best + _PULL_S
 
 
-def check_capacity(loads: Sequence[Load]) -> float:
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_capacity(loads: Sequence[Load], *, cores: float = 1.0) -> float:
     """Refuse more streams than one process carries.
 
     Parameters
     ----------
     loads : sequence of Load
+    cores : float
+        Share of a core that the process has to itself; less than 1 where processes are more than cores.
 
     Returns
     -------
@@ -92,16 +100,17 @@ def check_capacity(loads: Sequence[Load]) -> float:
     Raises
     ------
     ServiceError
-        They would take more than :data:`USABLE_SHARE`.
+        They would take more than :data:`USABLE_SHARE` of that.
     """
     shares = [load.streams * load.contract.sfreq / load.hop * seconds_per_prediction(load) for load in loads]
     total = sum(shares)
-    if total <= USABLE_SHARE:
+    usable = USABLE_SHARE * cores
+    if total <= usable:
         return total
     n = sum(load.streams for load in loads)
-    carried = math.floor(n * USABLE_SHARE / total)
+    carried = math.floor(n * usable / total)
     msg = (
         f"{n} streams at this rate are more than this process carries, which was measured to be about {carried}; "
-        "give fewer streams, a longer --hop, or share them among several services."
+        "give fewer streams, a longer --hop, or as many --workers as there are cores."
     )
     raise ServiceError(msg)

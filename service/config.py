@@ -168,6 +168,10 @@ class Settings(BaseSettings):
         Seconds of overdue windows above which all but the newest are skipped.
     stale_after : float
         Seconds of silence after which a stream is stale.
+    workers : int
+        Processes that share the streams; 0 for one per core.
+    batch_wait_ms : float
+        How long a window waits, at most, to be decoded together with those of other streams.
     lsl_outlet : bool
         Whether predictions go out over LSL too.
     record : Path or None
@@ -199,6 +203,8 @@ class Settings(BaseSettings):
     wait: bool = True
     max_backlog: Annotated[float, Field(gt=0)] = 1.0
     stale_after: Annotated[float, Field(gt=0)] = 2.0
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
     lsl_outlet: bool = True
     record: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

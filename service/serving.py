@@ -7,33 +7,27 @@ together take less than two seconds.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import secrets
-import signal
 import socket
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
 from models import zoo
 from models.bundle import Bundle, load_bundle
 from models.contract import Contract
 from service.api.app import create_app
-from service.api.server import SERVER_SETTINGS, bind_socket, is_loopback
-from service.capacity import Load, check_capacity
+from service.api.server import bind_socket
+from service.capacity import Load, check_capacity, usable_cores
 from service.config import Settings, StreamSpec
 from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
+from service.listening import address, event_loop, listen, stop_on_signals, with_token
 from service.pipeline import Pipeline, PipelineOptions
 from service.recorded_run import run_details
 from service.runner import Runner, SharedDecoder
@@ -53,14 +47,9 @@ from service.warm_start import beginning
 
 log = logging.getLogger(__name__)
 
-# A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
-SWITCH_INTERVAL_S = 0.0005
-# Little that the hot path makes refers to itself, so the collector need not look as often as it would.
-GC_THRESHOLDS = (10_000, 20, 50)
 STOP_STREAMS_S = 1.2
 # Up to so many streams each has a thread of its own, which answers fastest; more are driven together.
 OWN_THREADS = 4
-CLOSE_CLIENTS_S = 0.5
 _SURVEY_S = 1.0
 
 
@@ -87,35 +76,30 @@ def serve(
     MindwireError
         The bundle cannot be loaded, the port is taken, or a stream is refused at the start.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     _check(settings)
-    settings, notice = _with_token(settings)
+    workers = min(settings.workers or usable_cores(), len(settings.stream))
+    if workers > 1:
+        from service.front.door import serve_with_workers
+
+        serve_with_workers(settings, workers, announce=announce)
+        return
+    settings, notice = with_token(settings)
     sock = bind_socket(settings.host, settings.port)
     try:
-        port = sock.getsockname()[1]
-        streams = build_streams(settings, instance=str(port))
+        streams = build_streams(settings, instance=str(sock.getsockname()[1]))
         app = create_app(
             streams, token=settings.token, allowed_hosts=settings.allow_host, allowed_origins=settings.allow_origin
         )
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        announce(f"Mindwire listens on http://{host}:{port}")
+        announce(f"Mindwire listens on {address(settings, sock)}")
         if notice:
             announce(notice)
         refused: list[MindwireError] = []
-        with alongside(streams), _runner() as runner:
+        with alongside(streams), event_loop() as runner:
             runner.run(_run(app, sock, list(streams.values()), refused))
     finally:
         sock.close()
     if refused:
         raise refused[0]
-
-
-def _runner() -> asyncio.Runner:
-    try:
-        import uvloop
-    except ImportError:  # not made for Windows
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _check(settings: Settings) -> None:
@@ -133,14 +117,9 @@ def _check(settings: Settings) -> None:
         check_predicate(_selector(spec).xpath)
 
 
-def _with_token(settings: Settings) -> tuple[Settings, str | None]:
-    if is_loopback(settings.host) or settings.token is not None:
-        return settings, None
-    token = secrets.token_urlsafe(24)
-    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
-
-
-def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream]:
+def build_streams(
+    settings: Settings, *, instance: str = "", only: Collection[str] | None = None, workers: int = 1
+) -> dict[str, Stream]:
     """The streams that the settings ask for, not yet running.
 
     Parameters
@@ -148,6 +127,10 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
     settings : Settings
     instance : str
         Tells this service's LSL outlets from those of another on the same host.
+    only : collection of str or None
+        Those of the streams that this process shall run; all when None.
+    workers : int
+        Processes that share this machine's cores, this one among them.
 
     Raises
     ------
@@ -156,8 +139,9 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
     """
     bundles: dict[Path, Bundle] = {}
     streams: dict[str, Stream] = {}
-    together = _Together(settings) if len(settings.stream) > OWN_THREADS else None
-    for spec in settings.stream:
+    specs = [spec for spec in settings.stream if only is None or spec.id in only]
+    together = _Together(settings) if len(specs) > OWN_THREADS else None
+    for spec in specs:
         path = spec.model or settings.model
         if path is None:
             msg = f"Say which bundle decodes stream {spec.id!r} with --model BUNDLE."
@@ -166,7 +150,7 @@ def build_streams(settings: Settings, *, instance: str = "") -> dict[str, Stream
             bundles[path] = load_bundle(path)
         streams[spec.id] = _build_stream(settings, spec, bundles[path], instance, together)
     if together and settings.adapt == "alignment":
-        share = check_capacity(together.loads())
+        share = check_capacity(together.loads(), cores=min(1.0, usable_cores() / workers))
         log.info("%d streams take about %.0f %% of this process's time", len(streams), 100 * share)
     return streams
 
@@ -175,7 +159,7 @@ class _Together:
     """What many streams share: the thread that drives them, and one decoder per bundle."""
 
     def __init__(self, settings: Settings) -> None:
-        self.runner = Runner()
+        self.runner = Runner(settings.batch_wait_ms / 1e3)
         self._settings = settings
         self._decoders: dict[Path, Decoder] = {}
         self._counts: Counter[tuple[Path, int]] = Counter()
@@ -285,14 +269,6 @@ def _selector(spec: StreamSpec) -> Selector:
     return Selector(spec.name, spec.type, spec.source_id, spec.hostname, spec.predicate)
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to us: the streams end before the server does."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused: list[MindwireError]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -302,31 +278,7 @@ async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused
         loop.call_soon_threadsafe(stop.set)
 
     supervisor = Supervisor(streams, on_refused=on_refused)
-    config = uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S})
-    server = _Server(config)
-    with _stop_on_signals(loop, stop):
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
-        # What lives now lives to the end: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        supervisor.start()
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        await asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
-        server.should_exit = True
-        await serving
-
-
-@contextlib.contextmanager
-def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stop_on_signals(stop):
+        await listen(
+            app, sock, stop, begin=supervisor.start, end=lambda: asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -18,7 +19,7 @@ from service.api import routes, websockets
 from service.api.guard import Access, Guard
 from service.api.metrics import registry
 from service.api.page import PageHeaders
-from service.api.streams import Streams
+from service.api.streams import Streams, up_to_date
 
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -26,6 +27,8 @@ STATIC: Final = Path(__file__).parent / "static"
 def create_app(
     streams: Streams,
     *,
+    refresh: Callable[[], Awaitable[None]] = up_to_date,
+    collectors: Collection[Collector] = (),
     token: str | None = None,
     allowed_hosts: Collection[str] = (),
     allowed_origins: Collection[str] = (),
@@ -36,6 +39,10 @@ def create_app(
     ----------
     streams : mapping of str to StreamLike
         The running streams by name; looked up at each request, so streams may come and go.
+    refresh : callable
+        Awaited before streams are asked anything; brings up to date what those of other processes say.
+    collectors : collection of Collector
+        Metrics beside those of the streams and of this process.
     token : str or None
         Demanded of every client when set.
     allowed_hosts : collection of str
@@ -58,14 +65,16 @@ def create_app(
         redoc_url=None,
     )
     app.state.streams = streams
+    app.state.refresh = refresh
     app.include_router(routes.v1)
     app.include_router(routes.health)
     app.include_router(websockets.router)
-    own_registry = registry(streams)
+    own_registry = registry(streams, *collectors)
 
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def metrics() -> Response:
         """Metrics in the Prometheus text format."""
+        await refresh()
         return Response(generate_latest(own_registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)

@@ -48,12 +48,13 @@ class StreamCollector(Collector):
         yield from _hubs(seen)
 
 
-def registry(streams: Streams) -> CollectorRegistry:
-    """A registry of the service's own, with the streams and the process."""
+def registry(streams: Streams, *others: Collector) -> CollectorRegistry:
+    """A registry of the service's own, with the streams, the process, and whatever else there is."""
     own = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=own)
     PlatformCollector(registry=own)
-    own.register(StreamCollector(streams))
+    for collector in (StreamCollector(streams), *others):
+        own.register(collector)
     return own
 
 

@@ -58,7 +58,8 @@ class Problem(BaseModel):
     detail: str
 
 
-def _streams(request: Request) -> Streams:
+async def _streams(request: Request) -> Streams:
+    await request.app.state.refresh()
     return streams_of(request)
 
 

@@ -8,8 +8,55 @@ from typing import Any, Protocol
 from starlette.requests import HTTPConnection
 
 from service.pipeline import AdaptationCommand
-from service.sinks.hub import PredictionHub
-from service.status import StreamStatus
+from service.sinks.feed import LatencyHistogram
+from service.sinks.messages import Encoding
+from service.sinks.subscription import Subscription
+from service.status import Event, StreamStatus
+
+
+class Hub(Protocol):
+    """Where a stream's websocket clients subscribe; lives on the event loop."""
+
+    @property
+    def n_clients(self) -> int:
+        """Clients that receive predictions now."""
+        ...
+
+    @property
+    def n_viewers(self) -> int:
+        """Clients that receive the display signal now."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Messages handed to clients since the start."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Messages that slow clients missed since the start."""
+        ...
+
+    @property
+    def latency(self) -> Mapping[str, LatencyHistogram]:
+        """Latency of all predictions so far, per stage."""
+        ...
+
+    def recent_events(self) -> list[Event]:
+        """The last events, oldest first."""
+        ...
+
+    def subscribe(self, hello: dict[str, Any], encoding: Encoding) -> Subscription:
+        """A queue of everything from now on, beginning with ``hello`` and the latest state."""
+        ...
+
+    def subscribe_signal(self) -> Subscription:
+        """A queue of the display signal, beginning with a ``hello`` that says what the blocks hold."""
+        ...
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a client."""
+        ...
 
 
 class StreamLike(Protocol):
@@ -26,7 +73,7 @@ class StreamLike(Protocol):
         ...
 
     @property
-    def hub(self) -> PredictionHub:
+    def hub(self) -> Hub:
         """Where websocket clients subscribe."""
         ...
 
@@ -44,6 +91,10 @@ class StreamLike(Protocol):
 
 
 Streams = Mapping[str, StreamLike]
+
+
+async def up_to_date() -> None:
+    """Bring up to date what streams say of themselves: nothing to do for those of this process."""
 
 
 def streams_of(connection: HTTPConnection) -> Streams:

@@ -60,6 +60,14 @@ def serve(
         float | None, typer.Option(help="Seconds of overdue windows above which only the newest is decoded.")
     ] = None,
     stale_after: Annotated[float | None, typer.Option(help="Seconds of silence until a stream is stale.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the streams, behind one port; 1 unless given, 0 for one per core."),
+    ] = None,
+    batch_wait_ms: Annotated[
+        float | None,
+        typer.Option(help="How long a window may wait to be decoded with those of other streams; 2 unless given."),
+    ] = None,
     lsl_outlet: Annotated[
         bool | None, typer.Option("--lsl-outlet/--no-lsl-outlet", help="Publish on LSL beside the websocket.")
     ] = None,
@@ -97,6 +105,8 @@ def serve(
         "wait": wait,
         "max_backlog": max_backlog,
         "stale_after": stale_after,
+        "workers": workers,
+        "batch_wait_ms": batch_wait_ms,
         "lsl_outlet": lsl_outlet,
         "record": record,
         "log_level": log_level,

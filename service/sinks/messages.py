@@ -27,14 +27,14 @@ class Encoding(StrEnum):
     MSGPACK = "mindwire.v1+msgpack"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value made only of what JSON knows; what it does not know becomes its text."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
     for kind in (int, float):
@@ -43,8 +43,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-_json = msgspec.json.Encoder(enc_hook=_plain)
-_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain)
+_json = msgspec.json.Encoder(enc_hook=plain)
+_msgpack = msgspec.msgpack.Encoder(enc_hook=plain)
 
 
 def encode_json(payload: Mapping[str, Any]) -> str:
@@ -52,7 +52,7 @@ def encode_json(payload: Mapping[str, Any]) -> str:
     try:
         return _json.encode(payload).decode()
     except (TypeError, ValueError, OverflowError):  # a key or an integer that only its text can carry
-        return _json.encode(_textual(payload)).decode()
+        return _json.encode(textual(payload)).decode()
 
 
 def encode_msgpack(payload: Mapping[str, Any]) -> bytes:
@@ -60,16 +60,16 @@ def encode_msgpack(payload: Mapping[str, Any]) -> bytes:
     try:
         return _msgpack.encode(payload)
     except (TypeError, ValueError, OverflowError):
-        return _msgpack.encode(_textual(payload))
+        return _msgpack.encode(textual(payload))
 
 
-def _textual(value: Any) -> Any:
-    """Like :func:`_plain`, and integers beyond 64 bits become text."""
-    value = _plain(value)
+def textual(value: Any) -> Any:
+    """Like :func:`plain`, and integers beyond 64 bits become text."""
+    value = plain(value)
     if isinstance(value, dict):
-        return {key: _textual(item) for key, item in value.items()}
+        return {key: textual(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_textual(item) for item in value]
+        return [textual(item) for item in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
     return value
@@ -165,7 +165,7 @@ def event_payload(event: Event) -> dict[str, Any]:
         "stream": event.stream,
         "message": event.message,
         "unix_time": event.unix_time,
-        "data": _plain(event.data),
+        "data": plain(event.data),
     }
 
 

@@ -1,0 +1,1 @@
+"""Streams in worker processes, and the one front door to them."""

@@ -1,0 +1,114 @@
+"""The web server's part of the service, whoever runs the streams: its event loop, its token, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.server import SERVER_SETTINGS, is_loopback
+from service.config import Settings
+
+# A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
+SWITCH_INTERVAL_S = 0.0005
+# Little that the hot path makes refers to itself, but what each client leaves behind does: 25 KiB that would pile up.
+GC_THRESHOLDS = (2_000, 5, 5)
+CLOSE_CLIENTS_S = 0.5
+
+
+def event_loop() -> asyncio.Runner:
+    """The runner of the fastest event loop there is; other threads get the interpreter soon from now on."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def settle_memory() -> None:
+    """What lives now lives to the end: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def with_token(settings: Settings) -> tuple[Settings, str | None]:
+    """The settings with a token where one is needed, and what to tell the user of it."""
+    if is_loopback(settings.host) or settings.token is not None:
+        return settings, None
+    token = secrets.token_urlsafe(24)
+    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
+
+
+def address(settings: Settings, sock: socket.socket) -> str:
+    """Where the service is found, as a URL."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{sock.getsockname()[1]}"
+
+
+async def listen(
+    app: FastAPI,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    begin: Callable[[], None],
+    end: Callable[[], Awaitable[object]],
+) -> None:
+    """Serve until told to stop.
+
+    Parameters
+    ----------
+    app : FastAPI
+    sock : socket.socket
+        Bound and listening.
+    stop : asyncio.Event
+        Set by whoever wants the end.
+    begin : callable
+        Called once the server runs.
+    end : callable
+        Awaited at the end, while clients still hear what the streams say.
+    """
+    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    settle_memory()
+    begin()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await end()
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the streams end before the server does."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set an event of the running loop at SIGTERM and Ctrl-C while the context lasts."""
+    loop = asyncio.get_running_loop()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
