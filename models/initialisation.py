@@ -19,18 +19,21 @@ from torch import Tensor, nn
 
 from models.attentionbasenet import AttentionBaseNet
 from models.fast_training import fast_forward, fast_stem
-from models.riemann import TangentSpaceModel, fit_tangent_space
+from models.riemann import TangentSpaceModel, covariances, fit_tangent_space
 
 if TYPE_CHECKING:
     from models.training import TrialWindows
 
-# Normalised values are moved this far to the right: three deviations, where the activation is nearly the
-# identity, or one, where it bends as the logarithm of the power does.
+# Normalised values are moved this far: to the left, where little but excursions passes the activation, whose
+# mean then follows the power; one to the right, where it bends as the logarithm does; or three, where it is
+# nearly the identity.
+_RECTIFYING_SHIFT = -1.0
+_LOGARITHMIC_SHIFT = 1.0
 _LINEAR_SHIFT = 3.0
-_POWER_SHIFT = 1.0
 # Of the random weights that stay beside those of the classifier.
 _RANDOM_SHARE = 0.3
-_RIDGE = 1e-2
+# A power's channel falls at least so fast with its logarithm; nearly flat ones would be blown up.
+_LEAST_RESPONSE = -0.1
 _LEAST_LOGIT = -8.0
 _BATCH = 64
 _MOST_WINDOWS = 2048
@@ -48,6 +51,9 @@ def initialise_at_random(network: AttentionBaseNet) -> None:
 def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows) -> None:
     """Write the tangent-space classifier of some trials into a randomly initialised network.
 
+    Nothing but that classifier is fitted: each filter's share in the logits is known, so ten trials do as well
+    as a thousand.
+
     Parameters
     ----------
     network : AttentionBaseNet
@@ -63,20 +69,24 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
         The trials are of one class.
     """
     weights = 1 / np.bincount(data.trial)[data.trial]
-    labels = data.labels[data.trial]
-    classifier = fit_tangent_space(data.windows, labels, network.n_outputs, weights=weights)
+    share = weights / weights.sum()
+    classifier = fit_tangent_space(data.windows, data.labels[data.trial], network.n_outputs, weights=weights)
     # A class that never occurred has a logit far below the others; it teaches nothing.
     logits = np.maximum(classifier.logits(data.windows), _LEAST_LOGIT)
     settling = spread_out(data.windows)
-    n_filters = _write_filters(network, classifier)
+    room = min(len(network.input_block.spatial_conv.weight), _conv(network.channel_expansion[0]).out_channels)
+    filters, effects = tangent_space_filters(classifier, room)
+    _write_filters(network, filters)
     settle_statistics(network, settling)
-    _write_powers(network, n_filters)
+    _write_powers(network, len(filters))
     settle_statistics(network, settling)
     powers = _in_parts(lambda x: network.channel_expansion(fast_stem(network.input_block, x)), data.windows)
-    _write_mixture(network, _ridge(powers[:, :n_filters], logits, weights)[0])
+    response = _slopes(_log_powers(filters, data.windows), powers[:, : len(filters)], share)
+    _write_mixture(network, effects / np.minimum(response, _LEAST_RESPONSE))
     settle_statistics(network, settling)
     features = _in_parts(lambda x: _features(network, x), data.windows)[:, : network.n_outputs]
-    _write_head(network, *_ridge(features, logits, weights))
+    slopes = _slopes(features, logits, share)
+    _write_head(network, slopes, share @ logits - slopes * (share @ features))
 
 
 def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -> None:
@@ -113,39 +123,44 @@ def spread_out(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(windows[np.concatenate([chosen[i::n_batches] for i in range(n_batches)])])
 
 
-def tangent_space_filters(classifier: TangentSpaceModel) -> NDArray[np.float64]:
-    """Spatial filters of a classifier, most weighty first: eigenvectors of its coefficients, unwhitened.
+def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The spatial filters whose powers a classifier weighs: eigenvectors of its coefficients, unwhitened.
 
     Parameters
     ----------
     classifier : TangentSpaceModel
+    most : int
+        How many at most.
 
     Returns
     -------
-    ndarray of float64, shape (n_filters, n_chans)
-        Of unit length; for two classes those of one, as the other's are the same.
+    filters : ndarray of float64, shape (n_filters, n_chans)
+        Of unit length, those with the largest effects first.
+    effects : ndarray of float64, shape (n_classes, n_filters)
+        What is added to a class's logit, to first order, where the logarithm of a filter's power rises by 1.
     """
-    coefficients = classifier.coefficients
-    present = [matrix for matrix in coefficients if np.any(matrix)]
-    values, vectors = np.linalg.eigh(np.stack(present[1:] if len(present) == 2 else present))
-    filters = (classifier.whitening @ vectors).swapaxes(1, 2).reshape(-1, coefficients.shape[1])
-    order = np.argsort(-np.abs(values).reshape(-1), kind="stable")
-    return np.asarray(filters[order] / np.linalg.norm(filters[order], axis=1, keepdims=True))
+    n_classes, n_chans = classifier.coefficients.shape[:2]
+    values, vectors = np.linalg.eigh(classifier.coefficients)
+    filters = (classifier.whitening @ vectors).swapaxes(1, 2).reshape(-1, n_chans)
+    effects = np.repeat(np.eye(n_classes), n_chans, axis=1) * values.reshape(-1)
+    if n_classes == 2:  # the classes' coefficients are opposite, so their filters are the same
+        filters, effects = filters[:n_chans], np.stack([values[0], -values[0]])
+    sizes = np.abs(effects).max(axis=0)
+    kept = np.argsort(-sizes, kind="stable")[: min(most, np.count_nonzero(sizes))]
+    return filters[kept] / np.linalg.norm(filters[kept], axis=1, keepdims=True), effects[:, kept]
 
 
-def _write_filters(network: AttentionBaseNet, classifier: TangentSpaceModel) -> int:
-    """Put the classifier's spatial filters first, as many as the channels after the expansion can carry."""
+def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> None:
+    """Put spatial filters first."""
     stem = network.input_block
     taps, mixing = stem.temporal_conv.weight, stem.spatial_conv.weight
-    room = min(len(mixing), _conv(network.channel_expansion[0]).out_channels)
-    filters = torch.from_numpy(tangent_space_filters(classifier)[:room]).float()
     with torch.no_grad():
-        mixing[: len(filters), 0, :, 0] = filters
+        mixing[: len(filters), 0, :, 0] = torch.from_numpy(filters).float()
         # The contract has filtered the signal already: a unit impulse lets it pass.
         passing = -(-len(filters) // (len(mixing) // len(taps)))
         taps[:passing] = 0
         taps[:passing, 0, 0, taps.shape[-1] // 2] = 1
-    return len(filters)
+        stem.bn.bias[: len(filters)] = _RECTIFYING_SHIFT
 
 
 def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
@@ -160,7 +175,7 @@ def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
         expansion.weight.mul_(_RANDOM_SHARE)
         expansion.weight[:n_filters] = 0
         expansion.weight[:n_filters, :n_filters, 0, 0] = -torch.eye(n_filters)
-        norm.bias[:n_filters] = _POWER_SHIFT
+        norm.bias[:n_filters] = _LOGARITHMIC_SHIFT
         depthwise.weight[:n_filters] = 0
         depthwise.weight[:n_filters, 0, 0, depthwise.weight.shape[-1] // 2] = 1
 
@@ -177,14 +192,14 @@ def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64])
         norm.bias[:k] = _LINEAR_SHIFT
 
 
-def _write_head(network: AttentionBaseNet, coefficients: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
+def _write_head(network: AttentionBaseNet, slopes: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
     head = network.final_layer[1]
     assert isinstance(head, nn.Linear)  # noqa: S101 - the network's own layout
     k = network.n_outputs
     with torch.no_grad():
         weight = head.weight.view(k, _conv(network.channel_expansion[0]).out_channels, -1)
         weight.mul_(_RANDOM_SHARE**2)
-        weight[:, :k] = torch.from_numpy(coefficients).float()[:, :, None] / weight.shape[-1]
+        weight[:, :k] = torch.diag(torch.from_numpy(slopes).float())[:, :, None] / weight.shape[-1]
         head.bias.copy_(torch.from_numpy(intercept).float())
 
 
@@ -211,20 +226,12 @@ def _in_parts(compute: Callable[[Tensor], Tensor], windows: NDArray[np.float32])
     return np.asarray(torch.cat(parts).double().numpy())
 
 
-def _ridge(
-    features: NDArray[np.float64], logits: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ridge regression of logits on features, windows weighted.
+def _log_powers(filters: NDArray[np.float64], windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logarithm of the power that each filter lets pass of each window, ``(n_windows, n_filters)``."""
+    return np.asarray(np.log(np.einsum("fi,bij,fj->bf", filters, covariances(windows), filters, optimize=True)))
 
-    Returns
-    -------
-    coefficients : ndarray of float64, shape (n_classes, n_features)
-    intercept : ndarray of float64, shape (n_classes,)
-    """
-    share = weights / weights.sum()
-    mean, level = share @ features, share @ logits
-    centred = features - mean
-    products = centred.T @ (centred * share[:, None])
-    penalty = _RIDGE * np.trace(products) / len(products) * np.eye(len(products))
-    coefficients = np.linalg.solve(products + penalty, centred.T @ ((logits - level) * share[:, None])).T
-    return coefficients, level - coefficients @ mean
+
+def _slopes(x: NDArray[np.float64], y: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope of each column of ``y`` on the same column of ``x``; 0 where ``x`` does not change."""
+    x, y = x - share @ x, y - share @ y
+    return np.asarray(share @ (x * y) / np.maximum(share @ x**2, np.finfo(np.float64).tiny))

@@ -28,7 +28,6 @@ from models.initialisation import (
     settle_statistics,
     spread_out,
 )
-from models.riemann import fit_tangent_space
 
 _SMALLEST_BATCH = 8
 _PREDICT_BATCH = 64
@@ -90,8 +89,6 @@ class Recipe:
         Weigh classes so that each counts the same.
     augmentation : Augmentation
     initialisation : {"tangent_space", "random"}
-    distillation : float
-        Share of the targets that comes from tangent-space classifiers of the window and of its halves.
     seed : int
     """
 
@@ -104,7 +101,6 @@ class Recipe:
     balanced: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     initialisation: Literal["tangent_space", "random"] = "random"
-    distillation: float = 0.0
     seed: int = 0
 
     def rate(self, epoch: int) -> float:
@@ -115,8 +111,8 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * done))
 
 
-# Begins at the tangent-space classifier, so that few and small steps are left to take.
-CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-4, initialisation="tangent_space", distillation=0.5)
+# Begins at the tangent-space classifier, so that few steps are left to take.
+CALIBRATION = Recipe(epochs=30, warmup_epochs=5, initialisation="tangent_space")
 
 
 def train_network(
@@ -200,7 +196,6 @@ def _fit(
     counts = torch.from_numpy(np.bincount(data.trial, minlength=len(labels)))
     starts = torch.cumsum(counts, 0) - counts
     by_trial = torch.from_numpy(order)
-    soft = torch.from_numpy(_targets(data, n_outputs, recipe.distillation))
     weights = class_weights(data.labels, n_outputs) if recipe.balanced else np.ones(n_outputs)
     weight = torch.from_numpy(weights.astype(np.float32))
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -209,7 +204,7 @@ def _fit(
     for epoch in range(recipe.epochs):
         drawn = by_trial[starts + (torch.rand(len(labels)) * counts).long()]
         for batch in _batches(len(labels), recipe.batch_size):
-            x, target = windows[drawn[batch]], soft[drawn[batch]]
+            x, target = windows[drawn[batch]], functional.one_hot(labels[batch], n_outputs).float()
             x, target = augment(x, target, recipe.augmentation)
             smooth = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / n_outputs
             loss = _loss(fast_forward(network, x), smooth, (target * weight).sum(dim=1))
@@ -219,23 +214,6 @@ def _fit(
         schedule.step()
         if progress is not None:
             progress(epoch + 1, recipe.epochs)
-
-
-def _targets(data: TrialWindows, n_outputs: int, distillation: float) -> NDArray[np.float32]:
-    """What each window should be called: its class, partly what the tangent-space classifier says of it."""
-    target = np.eye(n_outputs, dtype=np.float32)[data.labels[data.trial]]
-    if not distillation:
-        return target
-    from scipy.special import softmax
-
-    weights = 1 / np.bincount(data.trial)[data.trial]
-    n_times = data.windows.shape[2]
-    half = n_times // 2
-    said = np.zeros((len(data.windows), n_outputs))
-    for part in (slice(0, n_times), slice(0, half), slice(half, n_times)):
-        windows = data.windows[:, :, part]
-        said += fit_tangent_space(windows, data.labels[data.trial], n_outputs, weights=weights).logits(windows)
-    return ((1 - distillation) * target + distillation * softmax(said / 3, axis=1)).astype(np.float32)
 
 
 def _batches(n: int, size: int) -> list[Tensor]:
