@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from service.signal.tracking import LEAN_SAMPLES, LEAN_SWINGS, Course, Tracker
+from service.signal.tracking import Course, Tracker
 from service.types import Reason
 
 _DECIDE_SECONDS = 0.1
@@ -202,9 +202,7 @@ class TimeBase:
             if begin_index + len(offsets) > 0 and abs(residual) > self._tolerance:
                 break
             offsets.append(self._step(residual, residual))
-            self.course.lean += (residual - self.course.lean) / LEAN_SAMPLES
-            self.course.swing += self.tracker.forget * (abs(self.course.lean) - self.course.swing)
-            leans.append(abs(self.course.lean) > max(self.tracker.least_lean, LEAN_SWINGS * self.course.swing))
+            leans.append(self.tracker.leans(self.course, residual))
             stop += 1
         self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets), np.array(leans))
         return stop
@@ -245,14 +243,18 @@ class TimeBase:
             elapsed = self.tracker.elapsed(index, len(part))
             followed = self.tracker.follow(part[None], origin, elapsed, state, jitter)
             sizes = followed.sizes[0]
-            if sizes.max() <= 0.5 * self._period:
-                break
-            before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
-            suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
-            if not suspicious.any():
-                break
             # Filters are causal: what came before the first suspicious stamp is right as it stands.
-            stop = position + int(np.argmax(suspicious))
+            if sizes.max() > 0.5 * self._period:
+                before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
+                suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
+                if suspicious.any():
+                    stop = position + int(np.argmax(suspicious))
+                    continue
+            leaning = self.tracker.leaning(followed.residuals, np.array([[course.lean]]), np.array([course.swing]))
+            end = position + int(np.argmax(leaning.marks[0])) + 1 if leaning.marks.any() else stop
+            if end == stop:
+                break
+            stop = end
         begin_index = course.index
         first, second = state[0, 0].tolist()
         offsets = followed.offsets[0]
@@ -261,10 +263,13 @@ class TimeBase:
         course.state = first, second
         course.jitter = float(followed.jitters[0, -1])
         course.index += len(part)
-        lean, swing = np.array([course.lean]), np.array([course.swing])
-        leaning, lean, swing = self.tracker.leaning(followed.residuals, lean, swing)
-        course.lean, course.swing = float(lean[0]), float(swing[0])
-        self._emit(samples[position:stop], part, begin_index, offsets, leaning[0])
+        first, second = leaning.state[0, 0].tolist()
+        course.lean, course.swing = (first, second), float(leaning.swing[0])
+        self._emit(samples[position:stop], part, begin_index, offsets, leaning.marks[0])
+        if leaning.marks[0, -1]:
+            # Samples were lost, less than the jitter shows: follow at once, or the next loss would hide behind this one.
+            course.offset += float(leaning.leans[0, -1])
+            course.lean, course.state = (0.0, 0.0), None
         return stop
 
     def _judge(self, stamps: NDArray[np.float64], *, final: bool) -> _Verdict | None:
@@ -308,7 +313,7 @@ class TimeBase:
     def _shift(self, shift: float) -> None:
         missing = round(shift / self._period)
         self.course.state = None
-        self.course.lean = 0.0
+        self.course.lean = (0.0, 0.0)
         if 0 < shift <= self._bridge + 0.5 * self._period:
             self._missing = missing
             self._gap = missing * self._period

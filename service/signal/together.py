@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.quality import equal_runs
 from service.signal.recursion import run_sections
-from service.types import Chunk, Reason
+from service.types import Chunk
 
 Floats = NDArray[np.float64]
 # Below this many the rows cost more to put together than they save.
@@ -86,18 +86,19 @@ class _Rows:
         """Honest times, flags, and where each tracker then stands."""
         tracker = self._all[0].timebase.tracker
         before = np.array([_course(conditioner) for conditioner in self._all])
-        origin, index, jitter, lean, swing = before[:, :5].T
-        state = before[:, 5:].reshape(-1, 1, 2).copy()
+        origin, index, jitter, swing = before[:, :4].T
+        lean, state = (before[:, columns].reshape(-1, 1, 2).copy() for columns in (slice(4, 6), slice(6, 8)))
         times = tracker.elapsed(index, self._stamps.shape[1])
         followed = tracker.follow(self._stamps, origin, times, state, jitter)
         self._usual &= followed.sizes.max(axis=1) <= 0.5 * tracker.period
-        leaning, lean, swing = tracker.leaning(followed.residuals, lean, swing)
+        leaning = tracker.leaning(followed.residuals, lean, swing)
+        self._usual &= ~leaning.marks.any(axis=1)
         times += origin[:, None]
         times += followed.offsets
         flags = np.zeros(times.shape, dtype=np.uint32)
-        if leaning.any():
-            flags[leaning] |= Reason.TIMING.bit
-        after = np.stack([followed.offsets[:, -1], followed.jitters[:, -1], lean, swing, *state[:, 0].T], axis=1)
+        after = np.stack(
+            [followed.offsets[:, -1], followed.jitters[:, -1], leaning.swing, *lean[:, 0].T, *state[:, 0].T], axis=1
+        )
         return times, flags, after.tolist()
 
     def _check(self) -> tuple[NDArray[np.int64], Floats]:
@@ -136,14 +137,14 @@ def _course(conditioner: Conditioner) -> tuple[float | None, ...]:
     timebase = conditioner.timebase
     course = timebase.course
     state = timebase.tracker.state_of(course)
-    return course.origin, course.index, course.jitter, course.lean, course.swing, *state
+    return course.origin, course.index, course.jitter, course.swing, *course.lean, *state
 
 
 def _go_on(conditioner: Conditioner, after: list[float], n_samples: int) -> None:
     """Let a tracker stand where following the row has brought it."""
     timebase = conditioner.timebase
     course = timebase.course
-    course.offset, course.jitter, course.lean, course.swing, first, second = after
-    course.state = first, second
+    course.offset, course.jitter, course.swing, lean, lean_too, first, second = after
+    course.lean, course.state = (lean, lean_too), (first, second)
     course.drift = timebase.tracker.drift_after(first, course.offset)
     course.index += n_samples

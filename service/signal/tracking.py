@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 _BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
 _DAMPING = math.sqrt(0.5)
 _JITTER_SECONDS = 2.0
-# Losses shorter than the jitter show as a lean of the residuals' short mean, far above its own usual swing.
+# Losses shorter than the jitter show as a lean: the residuals' short mean is suddenly off their longer one, far
+# above its own usual swing. A lean that stays, for the tracker is slow, is none.
 LEAN_SAMPLES = 12
 _LEAN_PERIODS = 0.75
 LEAN_SWINGS = 5.0
@@ -40,8 +41,10 @@ class Course:
         Seconds by which the next sample is off its nominal time, and by which that grows per sample.
     state : tuple of two floats or None
         The recursion's own state: offset and drift give it only up to rounding, and chunks may end anywhere.
-    jitter, lean, swing : float
-        Mean size of the residuals, their short mean, and that one's mean size; in seconds.
+    jitter, swing : float
+        Mean size of the residuals, and of their lean; in seconds.
+    lean : tuple of two floats
+        The state of the lean's recursion.
     """
 
     origin: float | None = None
@@ -50,8 +53,27 @@ class Course:
     drift: float = 0.0
     state: tuple[float, float] | None = None
     jitter: float = 0.0
-    lean: float = 0.0
     swing: float = 0.0
+    lean: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaning:
+    """Whether stamps suddenly keep to one side, a row per stream.
+
+    Parameters
+    ----------
+    marks : ndarray of bool, shape (n_streams, n_samples)
+    leans : ndarray of float64, shape (n_streams, n_samples)
+        By how much, in seconds.
+    state : ndarray of float64, shape (n_streams, 1, 2)
+    swing : ndarray of float64, shape (n_streams,)
+    """
+
+    marks: NDArray[np.bool_]
+    leans: Floats
+    state: Floats
+    swing: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +118,8 @@ class Tracker:
         self._sections = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
         self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
         short = 1.0 / LEAN_SAMPLES
-        self._short_mean = np.array([[short, 0.0, 0.0, 1.0, short - 1.0, 0.0]])
+        self.lean_section = (short - f, f - short, 0.0, 1.0, short + f - 2, (1 - short) * (1 - f))
+        self._lean = np.array([self.lean_section])
         self._steps = np.arange(256.0)
 
     def counted(self, n: int) -> Floats:
@@ -152,26 +175,36 @@ class Tracker:
         run_sections(self._smoother, jitters, self._first_state(1 - self.forget, jitter))
         return Followed(offsets, deviation, jitters, sizes, state)
 
-    def leaning(self, residuals: Floats, lean: Floats, swing: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
-        """Where stamps keep to one side of what is expected.
+    def leaning(self, residuals: Floats, state: Floats, swing: Floats) -> Leaning:
+        """Where stamps suddenly keep to one side of what is expected.
 
         Parameters
         ----------
         residuals : ndarray of float64, shape (n_streams, n_samples)
             Overwritten.
-        lean, swing : ndarray of float64, shape (n_streams,)
+        state : ndarray of float64, shape (n_streams, 1, 2)
+            Changed in place.
+        swing : ndarray of float64, shape (n_streams,)
 
         Returns
         -------
-        leaning : ndarray of bool, shape (n_streams, n_samples)
-        lean, swing : ndarray of float64, shape (n_streams,)
-            After these samples.
+        Leaning
         """
-        run_sections(self._short_mean, residuals, self._first_state(1 - 1 / LEAN_SAMPLES, lean))
+        run_sections(self._lean, residuals, state)
         sizes = np.abs(residuals)
         swings = sizes.copy()
         run_sections(self._smoother, swings, self._first_state(1 - self.forget, swing))
-        return sizes > np.maximum(self.least_lean, LEAN_SWINGS * swings), residuals[:, -1], swings[:, -1]
+        marks = sizes > np.maximum(self.least_lean, LEAN_SWINGS * swings)
+        return Leaning(marks, residuals, state, swings[:, -1])
+
+    def leans(self, course: Course, residual: float) -> bool:
+        """The same for one stamp of one stream; the course's lean and swing follow."""
+        b0, b1, _, _, a1, a2 = self.lean_section
+        first, second = course.lean
+        lean = b0 * residual + first
+        course.lean = b1 * residual - a1 * lean + second, -a2 * lean
+        course.swing += self.forget * (abs(lean) - course.swing)
+        return abs(lean) > max(self.least_lean, LEAN_SWINGS * course.swing)
 
     def _first_state(self, kept: float, level: Floats) -> Floats:
         """State of a first-order smoother that stands at a level, (n_streams, 1, 2)."""

@@ -128,3 +128,22 @@ def test_a_loss_shorter_than_the_jitter_is_noticed_soon(lost, at):
     noticed = timing(cut_short)
     assert at <= noticed[0] <= at + 60
     assert noticed[-1] <= at + 500
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_losses_shorter_than_the_jitter_hide_no_others(seed):
+    index = np.arange(12000)
+    jitter = np.random.default_rng(seed).uniform(-0.005, 0.005, 12000)
+    lost = sum((index >= at) * 2 for at in (4000, 4600, 5600, 9000))
+    true = (index + lost) / 250.0
+    stamps = np.sort((true + jitter).reshape(-1, 5), axis=1).ravel()
+    blocks = TimeBase(250.0).push(np.zeros((12000, 1)), stamps)
+    timing = np.flatnonzero(np.concatenate([block.flags for block in blocks]) & Reason.TIMING.bit)
+    for at in (4000, 4600, 5600, 9000):
+        assert ((timing >= at) & (timing < at + 30)).any()
+    assert len(timing) < 30
+    times = np.concatenate([block.times for block in blocks])
+    late = np.ones(12000, dtype=bool)
+    for at in (4000, 4600, 5600, 9000):
+        late[at : at + 60] = False
+    assert np.abs(times - true)[late][2000:].max() < 0.006  # of the 8 ms that each loss is
