@@ -53,6 +53,8 @@ MARKED = {"interpolated", "timing"}
 KEEP_S = 20.0
 # A channel is flat only after it has been so for 0.2 s; nobody can tell before. The cap itself may be late.
 FLAT_KNOWN_S = 0.7
+# One or two samples lost among stamps that jitter by as much show in their mean only, up to 0.1 s later.
+LOSS_KNOWN_S = 0.5
 # A pause: until everything has recovered, at most; and how long the service is then measured.
 CALM_S, MEASURE_S = 60.0, 10.0
 
@@ -138,16 +140,29 @@ class Truth:
     mappings: list[Mapping] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     flat_since: float = float("-inf")
+    lost_since: float = float("-inf")
 
-    def becomes_flat(self) -> None:
+    def now(self) -> float:
+        """What the cap stamps its samples with."""
         import pylsl  # only once the configuration is in the environment
 
-        with self.lock:
-            self.flat_since = pylsl.local_clock() + self.mappings[-1].shift
+        return pylsl.local_clock() + self.mappings[-1].shift
 
-    def unknowable(self, stamp: float) -> bool:
-        """Whether the cap may just have become flat."""
-        return 0.0 <= stamp - self.flat_since + 0.1 <= FLAT_KNOWN_S
+    def becomes_flat(self) -> None:
+        with self.lock:
+            self.flat_since = self.now()
+
+    def loses_little(self) -> None:
+        with self.lock:
+            self.lost_since = self.now()
+
+    def unknowable(self, stamp: float) -> str:
+        """Why nobody can know yet what is wrong with a window that ends here; empty when it can be known."""
+        if 0.0 <= stamp - self.flat_since + 0.1 <= FLAT_KNOWN_S:
+            return "about to be flat"
+        if 0.0 <= stamp - self.lost_since + 0.1 <= LOSS_KNOWN_S:
+            return "just lost less than the jitter"
+        return ""
 
     def follow(self, cap: Cap, shift: float = 0.0) -> None:
         with self.lock:
@@ -262,6 +277,8 @@ class Faults(threading.Thread):
 
     def lose(self) -> str:
         n = self.random.choice([1, 2, 5, 8, 50, 500])
+        if n <= 2 and self.cap.spec.jitter:
+            self.truth.loses_little()
         self.cap.tell("lose", n=n)
         return str(n)
 
@@ -338,8 +355,8 @@ class Clients:
         if MARKED & set(message["reasons"]):
             self.seen["marked"] += 1
             return
-        if self.truths[name].unknowable(message["time"]):
-            self.seen["about to be flat"] += 1
+        if unknowable := self.truths[name].unknowable(message["time"]):
+            self.seen[unknowable] += 1
             return
         error = self.truths[name].error(message["time"], message["probabilities"])
         self.errors.append(error)
