@@ -147,7 +147,7 @@ class Pipeline:
     def __init__(
         self, contract: Contract, info: SignalInfo, decoder: Decoder, options: PipelineOptions | None = None
     ) -> None:
-        options = options or PipelineOptions()
+        self.options = options = options or PipelineOptions()
         sfreq = options.sfreq or info.sfreq
         if not sfreq > 0:
             msg = (

@@ -29,6 +29,7 @@ from service.adaptation import SavedAdaptation
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
 from service.pipeline import AdaptationCommand, Pipeline
+from service.rehearsal import Rehearsal
 from service.runner import Look, Runner
 from service.search import Search
 from service.silence import Silence
@@ -356,16 +357,22 @@ class Stream:
             silence.close()
 
     def _decode(self, source: Source, worker: Worker, silence: Silence) -> None:
+        rehearsal = None if worker.pipeline.learner else Rehearsal(worker.pipeline, self._decoder)
         while not self._stop.is_set():
-            chunk = self._read(source, worker, silence, _READ_S)
+            chunk = self._read(source, worker, silence, rehearsal.pause(_READ_S) if rehearsal else _READ_S)
             if chunk is None:
-                self._publish_all(worker, worker.flush(source.now()))
-                self._watch_silence(source, silence)
+                if rehearsal and rehearsal.due:
+                    rehearsal.run()
+                if silence.seconds(self.heartbeat) >= _READ_S:
+                    self._publish_all(worker, worker.flush(source.now()))
+                    self._watch_silence(source, silence)
                 continue
-            before = self.counters.predictions
+            before, arrived = self.counters.predictions, self.heartbeat
             self._publish_all(worker, worker.take(chunk, source.now()))
             if self.counters.predictions == before:
                 self._fill()
+            elif rehearsal:
+                rehearsal.window_came(arrived)
 
     def _look(self, source: Source, worker: Worker, silence: Silence) -> Look | None:
         """What the loop does before conditioning, for a runner that conditions and decodes."""

@@ -82,10 +82,11 @@ def test_a_refusal_at_the_start_is_handed_up_and_not_tried_again():
 
 
 def test_stopping_gives_up_on_a_thread_that_hangs():
-    release = threading.Event()
+    release, hangs = threading.Event(), threading.Event()
 
     class Hanging(LinearDecoder):
         def decode(self, sessions, windows):
+            hangs.set()
             release.wait(30)
             return super().decode(sessions, windows)
 
@@ -94,7 +95,7 @@ def test_stopping_gives_up_on_a_thread_that_hangs():
     stream, memory = make_stream(connector=source, decoder=Hanging(2))
     supervisor = Supervisor([stream], on_refused=lambda *_: None, policy=QUICK)
     supervisor.start()
-    eventually(lambda: source.fed.qsize() == 10)
+    eventually(hangs.is_set)
     assert not supervisor.stop(0.2)
     assert not memory.closed
     release.set()
