@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from service.errors import MindwireError, SourceError
+from service.errors import MindwireError, MissingExtraError, SourceError
 
 # LSL's own site-local and organisation-local multicast group (liblsl's default configuration).
 _LSL_GROUP = "224.0.0.183"
 _IFF_UP, _IFF_LOOPBACK, _IFF_MULTICAST = 0x1, 0x8, 0x1000
 _SIOCGIFFLAGS = 0x8913
-_BYTES_PER_HOUR = 22 * 250 * 4 * 3600  # 22 channels of float32 at 250 Hz
+# 22 channels of float32 at 250 Hz, as the device sent them and as the pipeline took them, with their stamps
+_BYTES_PER_HOUR = 2 * (22 * 4 + 9) * 250 * 3600
 _CONFIG_FILES = ("lsl_api.cfg", "~/lsl_api/lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
 
 
@@ -87,8 +88,9 @@ def examine(seconds: float, recordings: Path) -> Iterator[Finding]:
     for what, check in checks:
         try:
             yield from check()
-        except (MindwireError, OSError) as error:
-            yield Finding(what, Verdict.FAILURE, str(error), "See the error; the other checks went on.")
+        except (MindwireError, OSError, RuntimeError) as error:  # pylsl's own are of the last kind
+            found = f"the check itself failed ({type(error).__name__}: {error})"
+            yield Finding(what, Verdict.FAILURE, found, "See the error; the other checks went on.")
 
 
 def _system() -> Iterator[Finding]:
@@ -200,12 +202,15 @@ def _discovery() -> Iterator[Finding]:
     sample, stamp = inlet.pull_sample(timeout=5.0)
     inlet.close_stream()
     if sample is None or stamp is None:
-        yield Finding("discovery", Verdict.FAILURE, "a sample of our own outlet did not arrive within 5 s")
+        advice = "Let TCP to and from this machine's own addresses through the firewall."
+        yield Finding("discovery", Verdict.FAILURE, "a sample of our own outlet did not arrive within 5 s", advice)
         return
     yield Finding("discovery", Verdict.OK, f"our own outlet found in {took:.0f} ms, a sample of it received")
-    exact = abs(offset) < 1e-3
-    clock = f"clock offset to our own outlet {offset * 1e6:.0f} µs"
-    yield Finding("clock", Verdict.OK if exact else Verdict.WARNING, clock)
+    wander = float(np.ptp([pylsl.local_clock() - time.monotonic() for _ in range(1000)]))
+    exact = abs(offset) < 1e-3 and wander < 1e-3
+    clock = f"offset to our own outlet {offset * 1e6:.0f} µs, jitter against the system's clock {wander * 1e6:.0f} µs"
+    advice = "" if exact else "Close other programs; a virtual machine may need another clock source."
+    yield Finding("clock", Verdict.OK if exact else Verdict.WARNING, clock, advice)
 
 
 def _streams(seconds: float) -> Iterator[Finding]:
@@ -274,6 +279,12 @@ def _inference() -> Iterator[Finding]:
 
 
 def _disk(recordings: Path) -> Iterator[Finding]:
+    from service.sinks.recorder import labrecorder
+
+    try:
+        yield Finding("LabRecorder", Verdict.OK, f"installed at {labrecorder()}")
+    except MissingExtraError as error:
+        yield Finding("LabRecorder", Verdict.WARNING, "not installed, so --record does not work", str(error))
     place = recordings.resolve()
     while not place.exists():
         place = place.parent
