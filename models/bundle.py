@@ -19,11 +19,13 @@ from models.atomic import replace_folder
 from models.bundle_checks import (
     CONFIG,
     KIND_NAMES,
+    RECORDING,
     STEM,
     STREAMING,
     GraphKind,
     check_config,
     check_model_graph,
+    check_recording_graph,
     check_streaming_graphs,
     check_weights,
     decoder_of,
@@ -42,11 +44,11 @@ BUNDLE_VERSION = 1
 BUNDLE, CONTRACT, CARD = "bundle.json", "contract.json", "README.md"
 WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
-# Both or none.
-OPTIONAL = (STREAMING, STEM)
+# The first two, or all, or none.
+OPTIONAL = (STREAMING, STEM, RECORDING)
 
 _MIB = 1 << 20
-_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB, STEM: 1024 * _MIB}
+_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB, STEM: 1024 * _MIB, RECORDING: 1024 * _MIB}
 _DOCUMENT_LIMIT = 16 * _MIB
 _REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -74,7 +76,9 @@ class Bundle:
         Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
         depend on dates.
     streaming : StemGeometry or None
-        Lengths of the streaming graphs, where the bundle has them.
+        Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
+    records : bool
+        Whether it has also such a graph for recordings.
     """
 
     path: Path
@@ -85,6 +89,12 @@ class Bundle:
     digests: Mapping[str, str]
     sha256: str
     streaming: StemGeometry | None = None
+    records: bool = False
+
+    @property
+    def outdated_streaming(self) -> bool:
+        """Whether there are streaming graphs, but of another version of Mindwire."""
+        return self.streaming is None and STREAMING in self.digests
 
     @property
     def onnx_path(self) -> Path:
@@ -166,10 +176,22 @@ def _load(folder: Path) -> Bundle:
     check_config(config, contract, folder / CONFIG)
     check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
     check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
-    geometry = None
+    geometry, records = None, False
     if STREAMING in files:
         geometry = check_streaming_graphs(files[STEM], files[STREAMING], contract, folder)
-    return Bundle(folder, name, contract, config, cast("GraphKind", graph), digests, identity(digests), geometry)
+    if geometry is not None and RECORDING in files:
+        records = check_recording_graph(files[RECORDING], geometry, contract, folder / RECORDING)
+    return Bundle(
+        path=folder,
+        name=name,
+        contract=contract,
+        config=config,
+        graph=cast("GraphKind", graph),
+        digests=digests,
+        sha256=identity(digests),
+        streaming=geometry,
+        records=records,
+    )
 
 
 def write_bundle(
@@ -199,7 +221,7 @@ def write_bundle(
     graph : {"plain", "folded"}
         Kind of ``model.onnx``.
     graphs : mapping of str to bytes
-        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
+        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx`` and ``recording.onnx``.
     card : str
         The model card, ``README.md``.
 
@@ -326,7 +348,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
             msg = f"{folder / SUMS}: expected only {', '.join(REQUIRED + OPTIONAL)}, found {name[:80]!r}, which is refused."
             raise BundleError(msg)
         digests[name] = digest
-    expected = REQUIRED + (OPTIONAL if set(OPTIONAL) & digests.keys() else ())
+    expected = REQUIRED + ((STREAMING, STEM) if set(OPTIONAL) & digests.keys() else ())
     missing = [name for name in expected if name not in digests]
     if missing:
         msg = f"{folder / SUMS}: no hash for {', '.join(missing)}; export the bundle again."

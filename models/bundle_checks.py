@@ -11,10 +11,11 @@ from safetensors import SafetensorError, deserialize
 from models.contract import Contract
 from models.errors import BundleError
 from models.onnx_file import Dims, OnnxFacts, read_onnx_facts
-from models.streaming_plan import StemGeometry
+from models.streaming_plan import FORMAT, FORMAT_KEY, StemGeometry
 
 MAX_OPSET = 18
-CONFIG, STREAMING, STEM = "config.json", "streaming.onnx", "stem.onnx"
+CONFIG = "config.json"
+STREAMING, STEM, RECORDING = "streaming.onnx", "stem.onnx", "recording.onnx"
 
 Shapes = dict[str, Dims]
 
@@ -112,13 +113,14 @@ def check_model_graph(data: bytes, kind: GraphKind, contract: Contract, where: P
     _check_shapes(read_onnx_facts(data, str(where)), inputs, outputs, where)
 
 
-def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder: Path) -> StemGeometry:
+def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder: Path) -> StemGeometry | None:
     """Refuse streaming graphs that are damaged, foreign, or that contradict the contract or each other.
 
     Returns
     -------
-    StemGeometry
-        What the step's graph says of itself.
+    StemGeometry or None
+        What the step's graph says of itself; None where the graphs are of another version of Mindwire, which is no
+        mistake: whole windows can be decoded without them.
 
     Raises
     ------
@@ -126,36 +128,80 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     """
     n = contract.n_channels
     where_stem, where_step = folder / STEM, folder / STREAMING
-    facts = read_onnx_facts(step, str(where_step))
+    facts, stem_facts = read_onnx_facts(step, str(where_step)), read_onnx_facts(stem, str(where_stem))
+    if facts.metadata.get(FORMAT_KEY) != FORMAT:
+        return None
     geometry = StemGeometry.from_metadata(facts.metadata, str(where_step))
     if geometry.n_times != contract.window_samples:
         raise _disagree(where_step, "samples per window", contract.window_samples, geometry.n_times)
     # The network's own widths: any, but the same everywhere.
-    width, ch_dim = (facts.inputs.get(name, (0, 0, 0))[axis] for name, axis in (("spatial", -2), ("state", -1)))
+    width, d = (facts.inputs.get(name, (0, 0, 0))[-2] for name in ("spatial", "old_blocks"))
     _check_shapes(
         facts,
         {
             "spatial": ("batch", width, n),
             "edges": ("batch", "edge_samples", n),
-            "pool": ("filtered", "new_blocks"),
-            "state": ("batch", "kept", ch_dim),
-            "combine": ("memory", geometry.n_tokens),
-            "extend": ("memory", "new_tokens"),
+            "pool": ("filtered", "edge_blocks"),
+            "old_blocks": ("batch", d, "old"),
+            "combine": ("memory", "fresh"),
+            "place": ("fresh", geometry.n_tokens),
+            "cached": ("batch", d, geometry.n_tokens),
         },
         {
             "logits": ("batch", len(contract.classes)),
-            "blocks": ("batch", "new_blocks", ch_dim),
-            "tokens": ("batch", "new_tokens", ch_dim),
+            "blocks": ("batch", d, "both_edges"),
+            "tokens": ("batch", d, "fresh"),
         },
         where_step,
     )
     _check_shapes(
-        read_onnx_facts(stem, str(where_stem)),
-        {"x": ("batch", "samples", n), "alignment": ("batch", n, n), "box": ("block", 1)},
-        {"spatial": ("batch", width, n), "blocks": ("batch", ch_dim, "n_blocks")},
+        stem_facts,
+        {
+            "x": ("batch", "samples", n),
+            "alignment": ("batch", n, n),
+            "box": ("block", 1),
+            "spread": ("n_blocks", "n_tokens"),
+        },
+        {"spatial": ("batch", width, n), "blocks": ("batch", d, "n_blocks"), "tokens": ("batch", d, "n_tokens")},
         where_stem,
     )
     return geometry
+
+
+def check_recording_graph(data: bytes, geometry: StemGeometry, contract: Contract, where: Path) -> bool:
+    """Refuse a recording graph that is damaged, foreign, or that contradicts the contract or the streaming graphs.
+
+    Returns
+    -------
+    bool
+        Whether this version of Mindwire can drive it; recordings can be decoded without it.
+
+    Raises
+    ------
+    BundleError
+    """
+    n = contract.n_channels
+    facts = read_onnx_facts(data, str(where))
+    if facts.metadata.get(FORMAT_KEY) != FORMAT:
+        return False
+    if StemGeometry.from_metadata(facts.metadata, str(where)) != geometry:
+        msg = f"{where}: the lengths of the stem are not those of {STREAMING}; export the bundle again."
+        raise BundleError(msg)
+    _check_shapes(
+        facts,
+        {
+            "x": ("samples", n),
+            "alignment": (n, n),
+            "edges": ("edge_samples", n),
+            "pool": ("positions", "edge_blocks"),
+            "spread": ("n_blocks", "all_tokens"),
+            "own": (2, "edge_blocks", "special"),
+            "places": ("all_places",),
+        },
+        {"logits": ("windows", len(contract.classes))},
+        where,
+    )
+    return True
 
 
 def _check_shapes(facts: OnnxFacts, inputs: Shapes, outputs: Shapes, where: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.bundle import GRAPH, Bundle, write_bundle
-from models.bundle_checks import STEM, STREAMING, GraphKind
+from models.bundle_checks import RECORDING, STEM, STREAMING, GraphKind
 from models.contract import Alignment, Contract
 from models.errors import ExportError, MissingExtraError
 
@@ -134,7 +134,9 @@ def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
 
     if not isinstance(network, AttentionBaseNet):
         return {}
-    from models.graph_check import check_streaming
+    from models.recording_graph import recording_graph
+    from models.recording_plan import most_windows, plan_recording
+    from models.streaming_check import check_recording, check_streaming
     from models.streaming_graph import stem_graph, step_graph, streaming_geometry
     from models.streaming_plan import plan_streaming
 
@@ -145,7 +147,11 @@ def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
     stem, step = stem_graph(network), step_graph(network)
     for samples in usable:
         check_streaming(stem, step, network, samples)
-    return {STEM: stem, STREAMING: step}
+    graphs = {STEM: stem, STREAMING: step}
+    if plan_recording(geometry, hop, most_windows(geometry, hop)) is not None:
+        graphs[RECORDING] = recording_graph(network)
+        check_recording(graphs[RECORDING], network, hop)
+    return graphs
 
 
 def _check_sizes(config: dict[str, object], contract: Contract) -> None:

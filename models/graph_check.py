@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from models.bundle_checks import GraphKind
 from models.errors import ExportError, MissingExtraError
-from models.onnx_file import read_onnx_facts
-from models.streaming_memory import StreamMemory, step_rows
-from models.streaming_plan import StemGeometry, plan_streaming
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -25,8 +22,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 TOLERANCE_ENTROPY = 1e-4
 _ENTROPIC = frozenset({"cat", "catlite"})
-_SEED = 20231011
-_HOPS = 12
+SEED = 20231011
 
 
 def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: float = 1.0) -> float:
@@ -56,14 +52,14 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
     ExportError
         The graph differs from the network.
     """
-    run = _runner(graph)
-    tolerance = _tolerance(network)
+    run = runner(graph)
+    allowed_here = tolerance(network)
     worst = 0.0
     for label, x, alignment in _inputs(network.n_chans, network.n_times, kind):
         aligned = np.matmul(alignment, x)
-        exact = _reference(network, aligned, double=True)
-        single = _reference(network, aligned, double=False)
-        shaken = _reference(network, aligned + _shake(aligned), double=False)
+        exact = reference(network, aligned, double=True)
+        single = reference(network, aligned, double=False)
+        shaken = reference(network, aligned + shake(aligned), double=False)
         feeds = {"x": x, "alignment": alignment} if kind == "folded" else {"x": x}
         found = run(feeds)
         sane = np.isfinite(np.stack([exact, single, shaken])).all(axis=(0, 2))
@@ -74,7 +70,7 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
             continue
         exact, logits = exact[sane], found["logits"][sane]
         rounding = max(float(np.abs(other[sane] - exact).max()) for other in (single, shaken))
-        allowed = tolerance * max(1.0, float(np.abs(exact).max())) + 4 * rounding
+        allowed = allowed_here * max(1.0, float(np.abs(exact).max())) + 4 * rounding
         difference = float(np.abs(logits - exact).max())
         if network.attention_mode in _ENTROPIC and label == "zeros" and np.isfinite(difference):
             # The entropies of a flat signal are equal but for rounding, which the network then enlarges to 0 … 1.
@@ -92,67 +88,8 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
     return worst
 
 
-def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: int) -> None:
-    """Compare the streaming graphs with their network over some hops of random signal.
-
-    Parameters
-    ----------
-    stem, step : bytes
-        The ONNX graphs.
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-    hop : int
-        Samples between two windows.
-
-    Raises
-    ------
-    ExportError
-        The graphs differ from the network, or do not stream with this hop.
-    """
-    geometry = StemGeometry.from_metadata(read_onnx_facts(step).metadata, "streaming.onnx")
-    plan = plan_streaming(geometry, hop)
-    if plan is None:
-        msg = f"The streaming graphs do not stream with a hop of {hop} samples; nothing was written."
-        raise ExportError(msg)
-    run_stem, run_step = _runner(stem), _runner(step)
-    rng = np.random.default_rng(_SEED)
-    signal = rng.standard_normal((network.n_times + _HOPS * hop, network.n_chans)).astype(np.float32)
-    noise = rng.standard_normal((network.n_chans, network.n_chans)) / network.n_chans
-    alignment = (np.eye(network.n_chans) + (noise + noise.T) / 2).astype(np.float32)[None]
-    ch_dim = int(network.channel_expansion[0].out_channels)  # type: ignore[arg-type]
-    memory = StreamMemory(plan, ch_dim)
-    filled = run_stem({"x": signal[None, memory.stem_span], "alignment": alignment, "box": memory.box})
-    memory.fill(filled["blocks"][0])
-    edges = np.zeros((1, plan.edge_samples, network.n_chans), np.float32)
-    state = np.zeros((1, plan.kept, ch_dim), np.float32)
-    blocks = np.zeros((plan.pool.shape[1], ch_dim), np.float32)
-    tokens = np.zeros((plan.new_tokens, ch_dim), np.float32)
-    rows = step_rows(plan, edges[0], state[0], blocks, tokens)
-    matrices = {"pool": plan.pool, "combine": plan.combine, "extend": plan.extend}
-    for number in range(_HOPS):
-        window = signal[number * hop : number * hop + network.n_times]
-        rows.write_edges(window)
-        memory.gather(rows)
-        made = run_step({"spatial": filled["spatial"], "edges": edges, "state": state, **matrices})
-        blocks[...], tokens[...] = made["blocks"][0], made["tokens"][0]
-        memory.append(rows)
-        aligned = np.matmul(alignment, window.T[None])
-        exact = _reference(network, aligned, double=True)
-        rounding = max(
-            float(np.abs(_reference(network, x, double=False) - exact).max())
-            for x in (aligned, aligned + _shake(aligned))
-        )
-        allowed = _tolerance(network) * max(1.0, float(np.abs(exact).max())) + 4 * rounding
-        difference = float(np.abs(made["logits"] - exact).max())
-        if not difference <= allowed:
-            msg = (
-                f"The streaming graph differs from the network by {difference:.2g} in logits after {number} hops "
-                f"(allowed {allowed:.2g}); nothing was written."
-            )
-            raise ExportError(msg)
-
-
-def _tolerance(network: Network) -> float:
+def tolerance(network: Network) -> float:
+    """By how much logits of order one may be off."""
     return TOLERANCE_ENTROPY if network.attention_mode in _ENTROPIC else TOLERANCE
 
 
@@ -172,7 +109,7 @@ def _check_probabilities(
 
 
 def _inputs(n_chans: int, n_times: int, kind: GraphKind) -> list[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
 
     def matrices(batch: int, *, identity: bool) -> NDArray[np.float32]:
         eye = np.broadcast_to(np.eye(n_chans), (batch, n_chans, n_chans))
@@ -193,13 +130,14 @@ def _inputs(n_chans: int, n_times: int, kind: GraphKind) -> list[tuple[str, NDAr
     return [(label, x.astype(np.float32), matrices(len(x), identity=identity)) for label, x, identity in cases]
 
 
-def _shake(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def shake(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Changes of the size of single precision's rounding."""
     size = 3e-7 * max(1.0, float(np.abs(x).max()))
-    return (size * np.random.default_rng(_SEED).standard_normal(x.shape)).astype(np.float32)
+    return (size * np.random.default_rng(SEED).standard_normal(x.shape)).astype(np.float32)
 
 
-def _reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDArray[np.float64]:
+def reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDArray[np.float64]:
+    """The network's own logits of aligned windows (batch, n_chans, n_times), in double or in single precision."""
     import torch
 
     kind = torch.float64 if double else torch.float32
@@ -211,7 +149,16 @@ def _reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDA
     return logits.numpy().astype(np.float64)  # type: ignore[no-any-return]
 
 
-def _runner(graph: bytes) -> Any:
+def runner(graph: bytes) -> Any:
+    """A function from named inputs to named outputs of a graph.
+
+    Raises
+    ------
+    ExportError
+        ONNX Runtime does not accept the graph.
+    MissingExtraError
+        ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from models.folded_weights import FoldedWeights, Matrix, fold
 from models.folding import emit_activation, emit_tail, is_elu
 from models.onnx_builder import GraphBuilder
-from models.streaming_plan import StemGeometry
+from models.streaming_plan import FORMAT, FORMAT_KEY, StemGeometry
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -34,12 +34,13 @@ def streaming_geometry(network: AttentionBaseNet) -> StemGeometry:
 
 
 def stem_graph(network: AttentionBaseNet) -> bytes:
-    """The stem over any number of contiguous samples, without edges and pools.
+    """The stem over any number of contiguous samples, without edges.
 
-    Inputs ``x`` (batch, samples, n_chans), time-major and not aligned, ``alignment`` (batch, n_chans, n_chans), and
-    ``box`` (block, 1), the weights with which a block of samples is averaged; outputs ``spatial`` (batch, width,
-    n_chans), the aligned spatial filters, and ``blocks`` (batch, ch_dim, n_blocks), expanded, before the second
-    activation. The number of samples less ``taps - 1`` is a multiple of the block.
+    Inputs ``x`` (batch, samples, n_chans), time-major and not aligned, ``alignment`` (batch, n_chans, n_chans),
+    ``box`` (block, 1), the weights with which a block of samples is averaged, and ``spread`` (n_blocks, n_tokens), which
+    makes tokens of blocks; outputs ``spatial`` (batch, width, n_chans), the aligned spatial filters, ``blocks``
+    (batch, ch_dim, n_blocks), expanded, before the second activation, and ``tokens`` (batch, ch_dim, n_tokens),
+    behind it. The number of samples less ``taps - 1`` is a multiple of the block.
 
     Parameters
     ----------
@@ -53,15 +54,28 @@ def stem_graph(network: AttentionBaseNet) -> bytes:
     weights = fold(network)
     g = GraphBuilder()
     g.add("MatMul", g.constant(weights.spatial), "alignment", out="spatial")
-    y, bias = _activated(g, weights, "spatial", "x")
+    z = g.add("MatMul", "spatial", g.add("Transpose", "x", perm=[0, 2, 1]))
+    y, bias = emit_stem_activation(g, weights, emit_filter(g, weights, g.add("Unsqueeze", z, g.integers(2))))
     y = g.add("Squeeze", y, g.integers(2))
     shape = g.add("Concat", g.add("Shape", y, start=0, end=2), g.integers(-1), g.add("Shape", "box", end=1), axis=0)
     means = g.add("Squeeze", g.add("MatMul", g.add("Reshape", y, shape), "box"), g.integers(3))
     g.add("Add", g.add("MatMul", g.constant(weights.expansion), means), g.constant(bias[:, None]), out="blocks")
-    n = weights.n_chans
+    tokens = g.add("Unsqueeze", g.add("MatMul", "blocks", "spread"), g.integers(2))
+    tokens = emit_activation(g, weights.activations[1], tokens, weights.ch_dim)
+    g.add("Squeeze", tokens, g.integers(2), out="tokens")
+    n, d = weights.n_chans, weights.ch_dim
     return g.build(
-        {"x": ("batch", "samples", n), "alignment": ("batch", n, n), "box": ("block", 1)},
-        {"spatial": ("batch", weights.width, n), "blocks": ("batch", weights.ch_dim, "n_blocks")},
+        {
+            "x": ("batch", "samples", n),
+            "alignment": ("batch", n, n),
+            "box": ("block", 1),
+            "spread": ("n_blocks", "n_tokens"),
+        },
+        {
+            "spatial": ("batch", weights.width, n),
+            "blocks": ("batch", d, "n_blocks"),
+            "tokens": ("batch", d, "n_tokens"),
+        },
     )
 
 
@@ -69,12 +83,14 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     """One step of the stream: from a hop's samples, the window's edges and the memory to logits and new memory.
 
     Inputs
-        ``spatial`` (batch, width, n_chans); ``edges`` (batch, edge_samples, n_chans), time-major, with the zeros that
-        pad the window; ``pool`` (filtered, new_blocks), averages over the blocks of the edges; ``state`` (batch,
-        kept, ch_dim), blocks and tokens of earlier steps; ``combine`` (new_blocks + kept, n_tokens) and ``extend``
-        (new_blocks + kept, new_tokens), which make the window's tokens and the memory's new ones.
+        ``spatial`` (batch, width, n_chans); ``edges`` (batch, 2 edge_samples, n_chans), the two ends of the window one
+        behind the other, time-major, with the zeros that pad it; ``pool`` (filtered, edge_blocks), averages over the
+        blocks of an edge; ``old_blocks`` (batch, ch_dim, old) of earlier steps; ``combine`` (2 edge_blocks + old,
+        fresh), which makes tokens of blocks; ``place`` (fresh, n_tokens), where they belong among the window's tokens;
+        ``cached`` (batch, ch_dim, n_tokens), the tokens of earlier steps, zero where a fresh one belongs.
     Outputs
-        ``logits`` (batch, n_outputs); ``blocks`` (batch, new_blocks, ch_dim); ``tokens`` (batch, new_tokens, ch_dim).
+        ``logits`` (batch, n_outputs); ``blocks`` (batch, ch_dim, 2 edge_blocks), before the second activation;
+        ``tokens`` (batch, ch_dim, fresh), behind it.
 
     Parameters
     ----------
@@ -87,46 +103,63 @@ def step_graph(network: AttentionBaseNet) -> bytes:
     """
     weights = fold(network)
     g = GraphBuilder()
-    y, bias = _activated(g, weights, "spatial", "edges")
-    y = g.add("Transpose", g.add("Squeeze", y, g.integers(2)), perm=[0, 2, 1])
-    pooled = g.add("MatMul", g.add("Transpose", "pool", perm=[1, 0]), y)
-    expanded = g.add("MatMul", pooled, g.constant(weights.expansion.T))
-    g.add("Add", expanded, g.constant(bias), out="blocks")
-    memory = g.add("Concat", "blocks", "state", axis=1)
-    tokens = g.add("MatMul", g.add("Transpose", memory, perm=[0, 2, 1]), "combine")
-    g.add("MatMul", g.add("Transpose", "extend", perm=[1, 0]), memory, out="tokens")
-    tokens = emit_activation(g, weights.activations[1], g.add("Unsqueeze", tokens, g.integers(2)), weights.ch_dim)
+    # What counts in a step is the number of its nodes: each takes about a microsecond, whatever it does.
+    z = g.add("MatMul", "spatial", g.add("Transpose", "edges", perm=[0, 2, 1]))
+    # Both edges side by side, as the two rows of an image.
+    y = emit_filter(g, weights, g.add("Reshape", z, g.integers(0, 0, 2, -1)))
+    y, bias = emit_stem_activation(g, weights, y)
+    pooled = g.add("Reshape", g.add("MatMul", y, "pool"), g.integers(0, 0, -1))
+    g.add("Add", g.add("MatMul", g.constant(weights.expansion), pooled), g.constant(bias[:, None]), out="blocks")
+    fresh = g.add("MatMul", g.add("Concat", "blocks", "old_blocks", axis=2), "combine")
+    if is_elu(weights.activations[1]):
+        g.add("Elu", fresh, out="tokens")  # one node: of so few values it is the faster form
+    else:
+        fresh = g.add("Unsqueeze", fresh, g.integers(2))
+        g.add("Squeeze", emit_activation(g, weights.activations[1], fresh, weights.ch_dim), g.integers(2), out="tokens")
+    tokens = g.add("Unsqueeze", g.add("Add", "cached", g.add("MatMul", "tokens", "place")), g.integers(2))
     emit_tail(g, weights, tokens, padded=False)
     n, d = weights.n_chans, weights.ch_dim
     return g.build(
         {
             "spatial": ("batch", weights.width, n),
             "edges": ("batch", "edge_samples", n),
-            "pool": ("filtered", "new_blocks"),
-            "state": ("batch", "kept", d),
-            "combine": ("memory", weights.n_tokens),
-            "extend": ("memory", "new_tokens"),
+            "pool": ("filtered", "edge_blocks"),
+            "old_blocks": ("batch", d, "old"),
+            "combine": ("memory", "fresh"),
+            "place": ("fresh", weights.n_tokens),
+            "cached": ("batch", d, weights.n_tokens),
         },
         {
             "logits": ("batch", weights.n_outputs),
-            "blocks": ("batch", "new_blocks", d),
-            "tokens": ("batch", "new_tokens", d),
+            "blocks": ("batch", d, "both_edges"),
+            "tokens": ("batch", d, "fresh"),
         },
-        streaming_geometry(network).to_metadata(),
+        streaming_geometry(network).to_metadata() | {FORMAT_KEY: FORMAT},
     )
 
 
-def _activated(g: GraphBuilder, weights: FoldedWeights, spatial: str, x: str) -> tuple[str, Matrix]:
-    """Filtered and activated samples (batch, width, 1, filtered), and the bias of the expansion after them."""
-    z = g.add("MatMul", spatial, g.add("Transpose", x, perm=[0, 2, 1]))
-    y = g.add(
+def emit_filter(g: GraphBuilder, weights: FoldedWeights, z: str) -> str:
+    """The temporal filters of spatially filtered samples: (batch, width, rows, samples) loses ``taps - 1`` of them."""
+    return g.add(
         "Conv",
-        g.add("Unsqueeze", z, g.integers(2)),
+        z,
         g.constant(weights.taps[:, None, None, :]),
         g.constant(weights.bias),
         group=weights.width,
         kernel_shape=[1, weights.taps.shape[1]],
     )
+
+
+def emit_stem_activation(g: GraphBuilder, weights: FoldedWeights, y: str) -> tuple[str, Matrix]:
+    """The first activation of filtered samples (batch, width, rows, positions).
+
+    Returns
+    -------
+    activated : str
+        Of the same shape.
+    bias : ndarray, shape (ch_dim,)
+        Of the expansion after it.
+    """
     if not is_elu(weights.activations[0]):
         return emit_activation(g, weights.activations[0], y, weights.width), weights.expansion_bias
     zero = g.constant(0.0)

@@ -18,6 +18,9 @@ from models.errors import BundleError
 
 Matrix = NDArray[np.float32]
 
+# What streaming graphs of this version of Mindwire say of themselves; others cannot be driven by it.
+FORMAT_KEY, FORMAT = "mindwire_streaming", "2"
+
 
 @dataclass(frozen=True, slots=True)
 class StemGeometry:
@@ -105,9 +108,17 @@ class StreamingPlan:
         Blocks that a step makes itself: at the left edge, and at the right one with the hop's new ones.
     old_left, old_right : range
         Blocks of earlier steps that a step reads.
-    pool : ndarray of float32, shape (filtered, new_blocks)
-    combine : ndarray of float32, shape (new_blocks + kept, n_tokens)
-    extend : ndarray of float32, shape (new_blocks + kept, new_tokens)
+    edge_samples, edge_blocks : int
+        Samples and blocks of the longer edge; the other is filled up to it with what nobody reads.
+    spread : ndarray of float32, shape (right_blocks.start - first_block, n_filled)
+        From the blocks with which a memory begins to its tokens.
+    pool : ndarray of float32, shape (filtered, edge_blocks)
+    combine : ndarray of float32, shape (2 * edge_blocks + old, fresh)
+        Tokens that a step makes: the window's own, then those that become part of the memory.
+    place : ndarray of float32, shape (fresh, n_tokens)
+        One where a fresh token is one of the window's.
+    cached_columns : slice
+        The window's tokens that are not fresh.
     """
 
     geometry: StemGeometry
@@ -125,15 +136,13 @@ class StreamingPlan:
     right_blocks: range
     old_left: range
     old_right: range
+    edge_samples: int
+    edge_blocks: int
     pool: Matrix
     combine: Matrix
-    extend: Matrix
-
-    @property
-    def edge_samples(self) -> int:
-        """Length of a step's input, zeros included."""
-        zeros = (self.geometry.left if self.left_blocks else 0) + self.right_zeros
-        return zeros + self.left_samples + self.right_samples
+    place: Matrix
+    cached_columns: slice
+    spread: Matrix
 
     @property
     def new_blocks(self) -> int:
@@ -146,9 +155,14 @@ class StreamingPlan:
         return self.hop // self.grid
 
     @property
-    def kept(self) -> int:
-        """Rows of the state that a step reads."""
-        return len(self.old_left) + len(self.old_right) + len(self.cached)
+    def box(self) -> Matrix:
+        """The stem's averaging over one block, ``(block, 1)``."""
+        return np.full((self.block, 1), 1 / self.block, dtype=np.float32)
+
+    @property
+    def n_old(self) -> int:
+        """Blocks of earlier steps that a step reads."""
+        return len(self.old_left) + len(self.old_right)
 
 
 def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
@@ -204,31 +218,27 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
     if left_samples > g.n_times or first_right < 0:
         return None
 
-    left_zeros = g.left if left_blocks else 0
-    filtered = left_zeros + left_samples + right_samples + right_zeros - g.taps + 1
-    pool = np.zeros((filtered, len(left_blocks) + len(right_blocks)), dtype=np.float32)
-    for column in range(len(left_blocks)):
-        pool[column * block : (column + 1) * block, column] = 1 / block
-    offset = filtered - len(right_blocks) * block
-    for index in range(len(right_blocks)):
-        start = offset + index * block
-        pool[start : start + block, len(left_blocks) + index] = 1 / block
+    edge_blocks = max(len(left_blocks), len(right_blocks))
+    pool = np.repeat(np.eye(edge_blocks), block, axis=0).astype(np.float32) / np.float32(block)
 
-    rows = (*left_blocks, *right_blocks, *old_left, *old_right)  # the two old spans may overlap
-    row_of_block = {k: row for row, k in enumerate(rows)}
-    first_cached = len(rows)
-    n_rows = len(rows) + len(cached)
-    row_of_token = {start: first_cached + index for index, start in enumerate(cached)}
+    # The rows of a step's memory: blocks of the two edges, then old ones (whose two spans may overlap).
+    rows = {k: row for row, k in enumerate(left_blocks)}
+    rows |= {k: edge_blocks + row for row, k in enumerate(right_blocks)}
+    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
+    own = [*left_tokens, *right_tokens]
+    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(own) + len(fresh_tokens)), np.float32)
+    for column, start in enumerate((*own, *fresh_tokens)):
+        for k in range(start * per_grid, start * per_grid + per_token):
+            combine[rows[k], column] = 1 / per_token
+    place = np.zeros((combine.shape[1], g.n_tokens), np.float32)
+    for row, start in enumerate(own):
+        place[row, start // step] = 1
 
-    def columns(tokens: range) -> Matrix:
-        matrix = np.zeros((n_rows, len(tokens)), dtype=np.float32)
-        for column, start in enumerate(tokens):
-            if start in row_of_token and tokens is starts:
-                matrix[row_of_token[start], column] = 1
-                continue
-            for k in range(start * per_grid, start * per_grid + per_token):
-                matrix[row_of_block[k], column] = 1 / per_token
-        return matrix
+    filled = range(cached[0], last_token + 1 - len(fresh_tokens))
+    spread = np.zeros((right_blocks.start - first_block, len(filled)), np.float32)
+    for column, start in enumerate(filled):
+        row = start * per_grid - first_block
+        spread[row : row + per_token, column] = 1 / per_token
 
     return StreamingPlan(
         geometry=g,
@@ -246,9 +256,13 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
         right_blocks=right_blocks,
         old_left=old_left,
         old_right=old_right,
+        edge_samples=edge_blocks * block + g.taps - 1,
+        edge_blocks=edge_blocks,
         pool=pool,
-        combine=columns(starts),
-        extend=columns(fresh_tokens),
+        combine=combine,
+        place=place,
+        cached_columns=slice(cached[0] // step, cached[-1] // step + 1),
+        spread=spread,
     )
 
 

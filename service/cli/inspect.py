@@ -34,7 +34,7 @@ def _summary(bundle: Bundle) -> str:
         ("model", bundle.name),
         ("identity", bundle.sha256),
         ("graph", bundle.graph),
-        ("streaming", "yes, each sample is computed once" if bundle.streaming else "no, whole windows"),
+        ("streaming", _streaming(bundle)),
         ("attention", str(bundle.config.get("attention_mode") or "none")),
         ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
         ("sampling rate", f"{contract.sfreq:g} Hz"),
@@ -53,6 +53,14 @@ def _summary(bundle: Bundle) -> str:
     lines += ["", "Where it comes from:", *(f"  {line}" for line in provenance.strip().splitlines() if line)]
     lines += ["", "SHA-256:", *(f"  {digest}  {name}" for name, digest in sorted(bundle.digests.items()))]
     return "\n".join(lines)
+
+
+def _streaming(bundle: Bundle) -> str:
+    if bundle.streaming is not None:
+        return "yes, each sample is computed once"
+    if bundle.outdated_streaming:
+        return "no, whole windows: the streaming graphs are of another version; export the bundle again to stream"
+    return "no, whole windows"
 
 
 def _filters(contract: Contract) -> str:

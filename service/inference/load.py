@@ -85,15 +85,22 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
         onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     where = _device_reason(device, present=present)
     if not streams or bundle.streaming is None:
-        kind = "whole windows on CUDA" if bundle.streaming else "whole windows, the bundle has no streaming graphs"
-        return OnnxDecoder(bundle, chosen, f"{why}; {kind}; {where}")
+        return OnnxDecoder(bundle, chosen, f"{why}; {_whole_reason(bundle)}; {where}")
     from service.inference.offline import OfflineDecoder
     from service.inference.streaming import StreamingDecoder
 
     # A streaming step on the CPU takes less time than starting anything on a GPU.
     whole = OnnxDecoder(bundle, "cpu", why)
-    decoder = OfflineDecoder if purpose == "recording" else StreamingDecoder
+    decoder = OfflineDecoder if purpose == "recording" and bundle.records else StreamingDecoder
     return decoder(bundle, bundle.streaming, whole, f"{why}; streaming, each sample computed once; {where}")
+
+
+def _whole_reason(bundle: Bundle) -> str:
+    if bundle.streaming:
+        return "whole windows on CUDA"
+    if bundle.outdated_streaming:
+        return "whole windows, the bundle's streaming graphs are of another version; export it again to stream"
+    return "whole windows, the bundle has no streaming graphs"
 
 
 def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:

@@ -1,35 +1,88 @@
-"""Decodes recordings: the stem over many hops at once, the rest in batches of one stream's windows."""
+"""Decodes recordings: runs of windows in one go, the stem computed once for all of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.decoder import MAX_BATCH
-from service.inference.streaming import StreamingDecoder
+from models.bundle import Bundle
+from models.bundle_checks import RECORDING
+from models.recording_plan import RecordingPlan, most_windows, plan_recording
+from models.streaming_plan import StemGeometry
+from service.inference.decoder import StatelessSession
+from service.inference.onnx import OnnxDecoder, open_graph
 from service.types import Window
 
 Array = NDArray[np.float32]
 
+# Of fewer windows each is sooner decoded by itself.
+_FEWEST = 3
+# Plans kept for hops and lengths of runs that have been seen; a recording has one hop.
+_MOST_PLANS = 128
 
-class OfflineDecoder(StreamingDecoder):
+
+@dataclass(frozen=True, slots=True)
+class _Buffers:
+    """A plan and the inputs that are made for it once."""
+
+    plan: RecordingPlan
+    stretch: Array
+    edges: Array
+    feeds: dict[str, Array]
+
+
+class OfflineDecoder:
     """Says of a recording's windows what streaming says of them live, within float32 rounding, but faster.
 
-    The more windows of a stream come together, the less each costs: up to the next change of the alignment
-    their samples go through the stem in one piece, and their own edges and attention in batches.
+    The more windows of a stream come together, up to some dozens, the less each costs.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        With a graph for recordings.
+    geometry : StemGeometry
+        Its lengths.
+    whole : OnnxDecoder
+        Decodes windows that share too little with others.
+    reason : str
+        Why this engine and device were chosen.
+
+    Raises
+    ------
+    BundleError
+        ONNX Runtime does not accept the graph.
     """
+
+    engine = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str) -> None:
+        self.reason = reason
+        self._geometry = geometry
+        self._whole = whole
+        self._n_classes = len(bundle.contract.classes)
+        self._n_chans = bundle.contract.n_channels
+        self._graph = open_graph(bundle.read(RECORDING), "cpu", str(bundle.path / RECORDING))
+        self._buffers: dict[tuple[int, int], _Buffers | None] = {}
+
+    def session(self) -> StatelessSession:
+        """A marker of one stream; nothing is remembered from one call to the next."""
+        return StatelessSession()
+
+    def most_windows(self, hop: int) -> int:
+        """Windows, each so many samples behind the one before, that are best decoded in one run."""
+        return most_windows(self._geometry, hop)
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> Array:
         """Logits of windows; those of one stream in their order, best many together.
 
         Parameters
         ----------
-        sessions : sequence of StreamingSession
+        sessions : sequence of StatelessSession
         windows : sequence of Window
 
         Returns
@@ -39,45 +92,82 @@ class OfflineDecoder(StreamingDecoder):
         logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
         index = 0
         while index < len(windows):
-            session, window = sessions[index], windows[index]
-            plan = self._prepare(session, window)
-            if plan is None:
-                logits[index] = self._whole.decode([self._whole.session()], [window])[0]
-                session.spoilt = not math.isfinite(logits[index, 0])
-                index += 1
-                continue
-            stop = index + 1
-            most = index + session.memory.most_ahead
-            while stop < min(most, len(windows)) and (
-                sessions[stop] is session
-                and windows[stop].end - windows[stop - 1].end == plan.hop
-                and windows[stop].segment == window.segment
-                and windows[stop].alignment_version == window.alignment_version
-            ):
-                stop += 1
-            if stop == index + 1:
-                self._run_step([index], sessions, windows, logits)
-            else:
-                self._decode_run(session, windows[index:stop], logits[index:stop])
+            stop, hop = self._run_from(index, sessions, windows)
+            window = windows[index]
+            fresh = [window.samples, *(after.samples[-hop:] for after in windows[index + 1 : stop])]
+            logits[index:stop] = self.decode_run(np.concatenate(fresh), window.alignment, hop, stop - index)
             index = stop
         return logits
 
-    def _decode_run(self, session: Any, windows: Sequence[Window], logits: Array) -> None:
-        """Contiguous windows of one alignment; the memory lies just before the first."""
-        memory, spatial = session.memory, session.spatial
-        n_windows = len(windows)
-        _, blocks = self._filter(windows[-1], memory.ahead_span(n_windows), memory)
-        memory.look_ahead(blocks, n_windows)
-        bounds = np.linspace(0, n_windows, -(-n_windows // MAX_BATCH) + 1).astype(int).tolist()
-        for start, stop in pairwise(bounds):
-            buffers = self._buffers_for(memory.plan, stop - start)
-            for row, rows in enumerate(buffers.rows):
-                buffers.own(row, spatial)
-                rows.write_edges(windows[start + row].samples)
-                memory.gather(rows, start + row)
-            buffers.run()
-            logits[start:stop] = buffers.logits
-        memory.skip(n_windows)
-        session.end, session.paid = windows[-1].end, True
-        session.spoilt = not math.isfinite(logits[-1, 0])
-        session.ready = not session.spoilt
+    def decode_run(self, samples: Array, alignment: Array, hop: int, n_windows: int) -> Array:
+        """Logits of windows that follow each other at a hop, under one alignment.
+
+        Parameters
+        ----------
+        samples : ndarray of float32, shape (n_times + (n_windows - 1) * hop, n_chans)
+            From the first window's first sample to the last one's last; time-major, contiguous, not aligned.
+        alignment : ndarray of float32, shape (n_chans, n_chans)
+        hop : int
+        n_windows : int
+            At most :meth:`most_windows`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_windows, n_classes)
+        """
+        buffers = self._buffers_for(hop, n_windows) if n_windows >= _FEWEST else None
+        if buffers is None:
+            return self._one_by_one(samples, alignment, hop, range(n_windows))
+        buffers.plan.cut(samples, buffers.stretch, buffers.edges)
+        logits: Array = self._graph.run(["logits"], {**buffers.feeds, "alignment": alignment})[0]
+        # A product with zero is not finite either: one bad sample spoils windows that it is not in.
+        spoilt = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(spoilt):
+            logits[spoilt] = self._one_by_one(samples, alignment, hop, spoilt.tolist())
+        return logits
+
+    def _run_from(self, index: int, sessions: Sequence[Any], windows: Sequence[Window]) -> tuple[int, int]:
+        """Where the run ends that begins with a window, and its hop."""
+        if index + 1 == len(windows):
+            return index + 1, 1
+        first = windows[index]
+        hop = windows[index + 1].end - first.end
+        # From samples that have left the windows between, nothing can be put together.
+        most = index + (self.most_windows(hop) if 0 < hop <= len(first.samples) else 1)
+        stop = index + 1
+        while stop < min(most, len(windows)) and (
+            sessions[stop] is sessions[index]
+            and windows[stop].end - windows[stop - 1].end == hop
+            and windows[stop].segment == first.segment
+            and windows[stop].alignment_version == first.alignment_version
+        ):
+            stop += 1
+        return stop, max(hop, 1)
+
+    def _one_by_one(self, samples: Array, alignment: Array, hop: int, numbers: Sequence[int]) -> Array:
+        n_times = self._geometry.n_times
+        return np.concatenate(
+            [self._whole.decode_one(samples[number * hop : number * hop + n_times], alignment) for number in numbers]
+        )
+
+    def _buffers_for(self, hop: int, n_windows: int) -> _Buffers | None:
+        key = (hop, n_windows)
+        if key not in self._buffers:
+            if len(self._buffers) >= _MOST_PLANS:
+                self._buffers.clear()
+            plan = plan_recording(self._geometry, hop, n_windows)
+            self._buffers[key] = self._make_buffers(plan) if plan is not None else None
+        return self._buffers[key]
+
+    def _make_buffers(self, plan: RecordingPlan) -> _Buffers:
+        stretch = np.zeros((plan.n_samples, self._n_chans), dtype=np.float32)
+        edges = np.zeros((2, plan.n_windows, plan.edge_samples, self._n_chans), dtype=np.float32)
+        feeds = {
+            "x": stretch,
+            "edges": edges.reshape(-1, self._n_chans),
+            "pool": plan.pool,
+            "spread": plan.spread,
+            "own": plan.own,
+            "places": plan.places,
+        }
+        return _Buffers(plan, stretch, edges, feeds)

@@ -65,6 +65,14 @@ class _Buffers:
     logits: NDArray[np.float32]
     run: Callable[[], None]
 
+    def take(self, row: int, samples: NDArray[np.float32], alignment: NDArray[np.float32]) -> None:
+        """Copy a window, time-major and not aligned, to a row of the inputs."""
+        if self.alignment is None:
+            np.matmul(alignment, samples.T, out=self.x[row])
+        else:
+            self.x[row] = samples.T
+            self.alignment[row] = alignment
+
 
 class OnnxDecoder:
     """Decodes whole windows with ``model.onnx``.
@@ -117,15 +125,17 @@ class OnnxDecoder:
         for part in batches(sessions):
             buffers = self._buffers_for(len(part))
             for row, index in enumerate(part):
-                window = windows[index]
-                if buffers.alignment is None:
-                    np.matmul(window.alignment, window.samples.T, out=buffers.x[row])
-                else:
-                    buffers.x[row] = window.samples.T
-                    buffers.alignment[row] = window.alignment
+                buffers.take(row, windows[index].samples, windows[index].alignment)
             buffers.run()
             logits[part] = buffers.logits
         return logits
+
+    def decode_one(self, samples: NDArray[np.float32], alignment: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of one window, ``(1, n_classes)``, from its samples ``(n_times, n_chans)``, time-major, not aligned."""
+        buffers = self._buffers_for(1)
+        buffers.take(0, samples, alignment)
+        buffers.run()
+        return buffers.logits.copy()
 
     def _buffers_for(self, batch: int) -> _Buffers:
         if batch not in self._buffers:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ class StreamingDecoder:
         self._step = open_graph(bundle.read(STREAMING), "cpu", str(bundle.path / STREAMING))
         inputs = {value.name: value.shape for value in self._step.get_inputs()}
         self._width, self._n_chans = inputs["spatial"][1:]
-        self._ch_dim = inputs["state"][2]
+        self._ch_dim = inputs["old_blocks"][1]
         self._plans: dict[int, StreamingPlan | None] = {}
         self._buffers: dict[tuple[int, int], _Buffers] = {}
 
@@ -116,15 +115,17 @@ class StreamingDecoder:
         ndarray of float32, shape (n_windows, n_classes)
         """
         logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
-        for part in batches(sessions):
+        for part in batches(sessions) if len(windows) > 1 else (range(len(windows)),):
             whole: list[int] = []
             steps: dict[int, list[int]] = {}
             for index in part:
                 plan = self._prepare(sessions[index], windows[index])
                 if plan is None:
                     whole.append(index)
+                elif plan.hop in steps:
+                    steps[plan.hop].append(index)
                 else:
-                    steps.setdefault(plan.hop, []).append(index)
+                    steps[plan.hop] = [index]
             for indices in steps.values():
                 self._run_step(indices, sessions, windows, logits)
             if whole:
@@ -156,16 +157,17 @@ class StreamingDecoder:
             memory = session.memory = StreamMemory(plan, self._ch_dim)
         elif wasted:  # filled and then not used: filling again would only cost
             return None
-        session.spatial, blocks = self._filter(window, memory.stem_span, memory)
-        memory.fill(blocks)
+        feeds = {
+            "x": window.samples[None, memory.stem_span],
+            "alignment": window.alignment[None],
+            "box": memory.plan.box,
+            "spread": memory.plan.spread,
+        }
+        spatial, blocks, tokens = self._stem.run(["spatial", "blocks", "tokens"], feeds)
+        session.spatial = spatial[0]
+        memory.fill(blocks[0], tokens[0])
         session.ready, session.paid = True, False
         return memory.plan
-
-    def _filter(self, window: Window, span: slice, memory: StreamMemory) -> tuple[Array, Array]:
-        """Aligned spatial filters, and the blocks of some samples of a window."""
-        feeds = {"x": window.samples[None, span], "alignment": window.alignment[None], "box": memory.box}
-        spatial, blocks = self._stem.run(["spatial", "blocks"], feeds)
-        return spatial[0], blocks[0]
 
     def _plan(self, hop: int) -> StreamingPlan | None:
         if hop not in self._plans:
@@ -177,17 +179,16 @@ class StreamingDecoder:
 
     def _run_step(self, indices: list[int], sessions: Sequence[Any], windows: Sequence[Window], logits: Array) -> None:
         buffers = self._buffers_for(sessions[indices[0]].memory.plan, len(indices))
-        for row, index, rows in zip(count(), indices, buffers.rows, strict=False):
+        for row, index in enumerate(indices):
             session = sessions[index]
             buffers.own(row, session.spatial)
-            rows.write_edges(windows[index].samples)
-            session.memory.gather(rows)
+            session.memory.gather(buffers.rows[row], windows[index].samples)
         buffers.run()
-        logits[indices] = buffers.logits
-        for first, index, rows in zip(buffers.logits[:, 0].tolist(), indices, buffers.rows, strict=True):
+        for row, index in enumerate(indices):
             session = sessions[index]
-            session.memory.append(rows)
-            if not math.isfinite(first):
+            logits[index] = buffers.logits[row]
+            session.memory.append(buffers.rows[row])
+            if not math.isfinite(logits[index, 0]):
                 # A product with zero is not finite either: one bad sample has spoilt all that was remembered.
                 session.ready, session.spoilt = False, True
 
@@ -201,21 +202,20 @@ class StreamingDecoder:
         def zeros(*shape: int) -> Array:
             return np.zeros((batch, *shape), dtype=np.float32)
 
-        n_blocks = plan.pool.shape[1]
         inputs = {
             "spatial": zeros(self._width, self._n_chans),
-            "edges": zeros(plan.edge_samples, self._n_chans),
+            "edges": zeros(2 * plan.edge_samples, self._n_chans),
             "pool": plan.pool,
-            "state": zeros(plan.kept, self._ch_dim),
+            "old_blocks": zeros(self._ch_dim, plan.n_old),
             "combine": plan.combine,
-            "extend": plan.extend,
+            "place": plan.place,
+            "cached": zeros(self._ch_dim, plan.geometry.n_tokens),
         }
         outputs = {
             "logits": zeros(self._n_classes),
-            "blocks": zeros(n_blocks, self._ch_dim),
-            "tokens": zeros(plan.new_tokens, self._ch_dim),
+            "blocks": zeros(self._ch_dim, 2 * plan.edge_blocks),
+            "tokens": zeros(self._ch_dim, plan.combine.shape[1]),
         }
-        streams = zip(inputs["edges"], inputs["state"], outputs["blocks"], outputs["tokens"], strict=True)
         binding = self._step.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
@@ -224,7 +224,17 @@ class StreamingDecoder:
         return _Buffers(
             spatial=inputs["spatial"],
             owners=[None] * batch,
-            rows=[step_rows(plan, *arrays) for arrays in streams],
+            rows=[
+                step_rows(
+                    plan,
+                    edges=inputs["edges"][row],
+                    old=inputs["old_blocks"][row],
+                    cached=inputs["cached"][row],
+                    blocks=outputs["blocks"][row],
+                    tokens=outputs["tokens"][row],
+                )
+                for row in range(batch)
+            ],
             logits=outputs["logits"],
             run=lambda: self._step.run_with_iobinding(binding),
         )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.errors import BundleError, ExportError
 from models.export import export_bundle
-from models.graph_check import check_streaming
+from models.streaming_check import check_streaming
 from models.streaming_graph import stem_graph, step_graph, streaming_geometry
 from models.streaming_memory import StreamMemory, step_rows
 from models.streaming_plan import StemGeometry, plan_streaming
@@ -51,29 +51,30 @@ def test_tokens_are_those_of_the_whole_window(
     memory = StreamMemory(plan, 1)
     span = memory.stem_span
     filtered = np.correlate(signal[span, 0], kernel, "valid") ** 2
-    memory.fill(filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32))
-    edges = np.zeros((plan.edge_samples, 1), np.float32)
-    state = np.zeros((plan.kept, 1), np.float32)
-    blocks = np.zeros((plan.pool.shape[1], 1), np.float32)
-    tokens = np.zeros((plan.new_tokens, 1), np.float32)
-    rows = step_rows(plan, edges, state, blocks, tokens)
+    filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
+    memory.fill(filled, filled @ plan.spread)
+    edges = np.zeros((2 * plan.edge_samples, 1), np.float32)
+    old = np.zeros((1, plan.n_old), np.float32)
+    cached = np.zeros((1, n_tokens), np.float32)
+    blocks = np.zeros((1, 2 * plan.edge_blocks), np.float32)
+    tokens = np.zeros((1, plan.combine.shape[1]), np.float32)
+    rows = step_rows(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens)
     for number in range(280):
         window = signal[number * hop : number * hop + n_times]
-        rows.write_edges(window)
-        memory.gather(rows)
-        blocks[:, 0] = (np.correlate(edges[:, 0], kernel, "valid") ** 2) @ plan.pool
-        remembered = np.concatenate([blocks[:, 0], state[:, 0]])
-        tokens[:, 0] = remembered @ plan.extend
+        memory.gather(rows, window)
+        filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[:, 0], 2)]
+        blocks[0] = np.concatenate([edge @ plan.pool for edge in filtered])
+        tokens[0] = np.concatenate([blocks[0], old[0]]) @ plan.combine
         if number < 20 or number > 250:  # the memory moves to its front after 256 steps
             expected = tokens_of(geometry, window[:, 0], kernel)
-            np.testing.assert_allclose(remembered @ plan.combine, expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(cached[0] + tokens[0] @ plan.place, expected, rtol=1e-4, atol=1e-5)
         memory.append(rows)
 
 
 def test_the_default_step_needs_little() -> None:
     plan = plan_streaming(DEFAULT, 10)
     assert plan is not None
-    assert (plan.block, plan.edge_samples, plan.kept) == (5, 78, 86)
+    assert (plan.block, plan.edge_samples, plan.n_old) == (5, 39, 26)
 
 
 @pytest.mark.parametrize("hop", [1, 2, 3, 4, 5, 7, 8, 10, 12, 15, 16, 20, 25, 50, 100, 250])
