@@ -182,6 +182,7 @@ class MirroredStream:
         """The stream has been built, perhaps once more."""
         self._hello: Mapping[str, Any] = introduction.hello
         self.hub.signal_hello = introduction.signal_hello
+        self._out_of_reach = False  # what the new one says of its state, it says itself
         self.report(introduction.report)
         self.hub.begin_anew()
 
@@ -195,8 +196,13 @@ class MirroredStream:
         before = self._status
         if (before.state, before.state_reason) == (state, reason):
             return
-        now = time.time()
-        changed = {"state": state, "state_reason": reason, "state_since_unix": now, "ready": False, "source": None}
-        self._status = before.model_copy(update={**changed, "last_prediction_age_s": None, "quality": []})
-        data = {"state": str(state), "previous": str(before.state)}
-        self.hub.event(Event(self.name, "state", reason, now, data))
+        changed = {"state": state, "state_reason": reason, "state_since_unix": time.time(), "ready": False}
+        nothing: dict[str, Any] = {"source": None, "last_prediction_age_s": None, "quality": []}
+        self._status = before.model_copy(update={**changed, **nothing})
+        self._out_of_reach = True
+        self._tell_state(before.state)
+
+    def _tell_state(self, before: StreamState) -> None:
+        now = self._status
+        data = {"state": str(now.state), "previous": str(before)}
+        self.hub.event(Event(self.name, "state", now.state_reason, time.time(), data))
