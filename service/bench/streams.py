@@ -17,7 +17,7 @@ _WARM_S = 3.0
 _LISTENED = 8
 
 
-def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -> dict[str, Any]:
+def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, workers: int = 1) -> dict[str, Any]:
     """Run streams for a while and look for lost predictions and their age.
 
     Parameters
@@ -32,6 +32,8 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -
         Samples that an outlet pushes together.
     hop : int
         Samples between predictions.
+    workers : int
+        Processes that share the streams; 0 is one per core.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int) -
         outlets = processes.role("crowd", name, ",".join(contract.channels), contract.sfreq, chunk, n)
         said(outlets)
         settings = processes.folder / "settings.toml"
-        lines = [f'model = "{model}"', f"hop = {hop}", "lsl_outlet = false"]
+        lines = [f'model = "{model}"', f"hop = {hop}", f"workers = {workers}", "lsl_outlet = false"]
         for index in range(n):
             lines += ["[[stream]]", f'id = "s{index}"', f'name = "{name}-{index}"']
         settings.write_text("\n".join(lines))

@@ -59,6 +59,8 @@ class Plan:
         Numbers of websocket clients and of streams to try.
     deadline_ms : float
         What the 99th percentile of a prediction's age must stay below for a number of streams to count.
+    workers : int
+        Processes that share many streams; 0 is one per core.
     """
 
     model: Path
@@ -68,6 +70,7 @@ class Plan:
     chunks: tuple[int, ...] = (1, 10)
     clients: tuple[int, ...] = (1, 100, 500)
     streams: tuple[int, ...] = (10, 50, 100, 200)
+    workers: int = 0
     deadline_ms: float = 40.0
 
 
@@ -137,7 +140,9 @@ def run(plan: Plan, say: Say) -> Outcome:
         _tell(say, "Replay from memory", [f"{found['replay']['times_real_time']:.0f} times real time"])
     if Part.CLIENTS in plan.parts:
         seconds = 5.0 if brief else 15.0
-        found["clients"] = many_clients(plan.model, list(plan.clients), seconds=seconds, chunk=10, hop=plan.hop)
+        found["clients"] = many_clients(
+            plan.model, list(plan.clients), seconds=seconds, chunk=10, hop=plan.hop
+        )
         _tell(say, "Websocket clients of one stream, age in ms", _client_lines(found["clients"]))
     if Part.STREAMS in plan.parts:
         found["streams"] = _streams(plan, 6.0 if brief else 15.0, say)
@@ -151,7 +156,7 @@ def _streams(plan: Plan, seconds: float, say: Say) -> dict[str, Any]:
     carried, limit = 0, "more than was tried"
     for n in plan.streams:
         try:
-            result = many_streams(plan.model, n, seconds=seconds, chunk=10, hop=plan.hop)
+            result = many_streams(plan.model, n, seconds=seconds, chunk=10, hop=plan.hop, workers=plan.workers)
         except ServiceError as error:
             limit = str(error)
             say(f"  {n}: {limit}")
@@ -160,7 +165,9 @@ def _streams(plan: Plan, seconds: float, say: Say) -> dict[str, Any]:
         say(f"  {stream_line(result)}")
         lost = result["predictions_per_second"] < 0.995 * result["expected_per_second"] or result["gaps"]
         if lost or result["age_ms"]["p99"] > plan.deadline_ms:
-            limit = "predictions are lost" if lost else f"p99 above {plan.deadline_ms:g} ms"
+            symptom = "predictions are lost" if lost else f"p99 is above {plan.deadline_ms:g} ms"
+            used = result["cpu_percent"] + result["outlets_cpu_percent"]
+            limit = f"{symptom}: service and outlets take {used:.0f} of {100 * (os.cpu_count() or 1)} % processor time"
             break
         carried = n
     say(f"  carried: {carried} ({limit} beyond)")

@@ -22,6 +22,9 @@ def bench(
     ] = None,
     chunks: Annotated[str, typer.Option(help="Samples that the outlet pushes together, one case each.")] = "1,10",
     streams: Annotated[str, typer.Option(help="Numbers of streams to try, rising.")] = "10,50,100,150,200",
+    workers: Annotated[
+        int, typer.Option(help="Processes that share many streams, as in serve; 0 is one per core.", min=0)
+    ] = 0,
     clients: Annotated[str, typer.Option(help="Numbers of websocket clients to try.")] = "1,100,500",
     deadline_ms: Annotated[
         float, typer.Option(help="What the 99th percentile of the age may be with many streams.")
@@ -77,6 +80,7 @@ def bench(
         chunks=_numbers(chunks, "--chunks"),
         clients=_numbers("1,50" if quick and clients == "1,100,500" else clients, "--clients"),
         streams=_numbers("4,16" if quick and streams == "10,50,100,150,200" else streams, "--streams"),
+        workers=workers,
         deadline_ms=deadline_ms,
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
