@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
@@ -14,6 +15,7 @@ from hypothesis import settings
 settings.register_profile("mindwire", deadline=None)
 settings.load_profile("mindwire")
 
+MEASURED = "MINDWIRE_FAULTS_JSON"
 _LSL_CONFIG = """[ports]
 IPv6 = disable
 PortRange = 256
@@ -43,3 +45,17 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder}; set MINDWIRE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def recovery(request):
+    """Takes the seconds that a recovery took; kept in the file that MINDWIRE_FAULTS_JSON names, a line each."""
+    node = request.node.nodeid
+
+    def take(seconds: float, what: str = "") -> None:
+        print(f"recovered in {seconds:.2f} s {what}")
+        if os.environ.get(MEASURED):
+            with Path(os.environ[MEASURED]).open("a") as file:
+                file.write(json.dumps({"test": node, "seconds": round(seconds, 2)}) + "\n")
+
+    return take

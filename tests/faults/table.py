@@ -197,10 +197,16 @@ ROWS = (
         "predictions undisturbed",
     ),
     Row(
+        "While recording: a loss, a clock that jumps, a silence, a refused device, a restart",
+        "The recording holds what the pipeline took; `mindwire verify` confirms every prediction in it.",
+        f"{SERVICE}::test_a_recording_across_every_interruption_gives_its_predictions",
+        "every prediction verified",
+    ),
+    Row(
         "`kill -9` of the service while recording",
         "The recorder, a process of its own, closes the file; at most a second is lost.",
         f"{RECORDER}::test_a_recording_survives_the_service_and_gives_its_predictions",
-        "the file loads and verifies",
+        "lost; the file loads and verifies",
     ),
     Row(
         "Bundle replaced on disk while loaded",

@@ -169,15 +169,17 @@ def test_a_frozen_outlet_that_continues_is_not_lost():
     assert stream.counters.reconnects == 0
 
 
-def test_a_frozen_outlet_that_was_replaced_is_left():
+def test_a_frozen_outlet_that_was_replaced_is_left(recovery):
     name = unique("cap")
     with Cap(name, source_id=name) as frozen, live(name, stale_after_s=0.3) as (stream, memory, _):
         wait_live(stream)
         frozen.freeze()
         eventually(lambda: stream.state is StreamState.STALE)
         with Cap(name, source_id=name):
+            begin = time.monotonic()
             eventually(lambda: "lost" in memory.states())
             wait_live(stream)
+            recovery(time.monotonic() - begin)
         assert stream.counters.reconnects == 1
 
 
@@ -193,12 +195,15 @@ def test_a_burst_of_a_second_loses_nothing():
     assert not memory.of("gap")
 
 
-def test_a_long_backlog_is_skipped_but_what_follows_is_right():
+def test_a_long_backlog_is_skipped_but_what_follows_is_right(recovery):
     name = unique("cap")
     with Cap(name, source_id=name) as cap, live(name, stale_after_s=1.0) as (stream, memory, _):
         wait_live(stream)
+        begin, n = time.monotonic() + 3.0, len(memory.predictions)
         cap.tell("hold", seconds=3.0)
         eventually(lambda: memory.of("skipped"))
+        eventually(lambda: len(memory.predictions) > n)
+        recovery(max(0.0, time.monotonic() - begin))
         n = len(memory.predictions)
         eventually(lambda: len(memory.predictions) > n + 5)
     assert stream.counters.skipped >= 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
 
 from models.presets import BCIC2A, BCIC2A_CHANNELS
@@ -139,14 +140,16 @@ def make(key: str) -> Case:
 
 @pytest.fixture(scope="module")
 def outcomes():
+    process = psutil.Process()
+    before = process.memory_info().rss
     with side_by_side(FAULTS, make) as cases:
-        yield cases
+        yield cases, process.memory_info().rss - before
 
 
 @pytest.fixture
 def outcome(outcomes, recovery):
     def of(key: str) -> Case:
-        case = outcomes[key]
+        case = outcomes[0][key]
         if case.failure is not None:
             raise case.failure
         recovery(case.recovery)
@@ -154,6 +157,10 @@ def outcome(outcomes, recovery):
         return case
 
     return of
+
+
+def test_memory_is_bounded(outcomes):
+    assert outcomes[1] < 150 * 2**20  # a dozen streams with their inlets, not what flowed through them
 
 
 WAY = ["searching", "connecting", "settling", "live"]

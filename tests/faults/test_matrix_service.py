@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_a_bundle_that_is_half_replaced_is_refused(bundle, tmp_path):
         load_bundle(folder)
 
 
-def test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decoded():
+def test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decoded(recovery):
     name = unique("cap")
     stream, diary = make_stream(Selector(name=name), contract_=law())
     with running(stream) as errors:
@@ -93,7 +94,9 @@ def test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decode
             eventually(lambda: "carries text" in stream.status().state_reason, 30)
             assert stream.state is not StreamState.LIVE
         with Cap(name, source_id=name):
+            begin = time.monotonic()
             eventually(lambda: diary.valid, 30)
+            recovery(time.monotonic() - begin)
     assert not errors
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 from websockets.sync.client import connect
 
@@ -97,6 +98,7 @@ def stopped_for(
         eventually(lambda: ready(address), 30)
         with Listener(address) as listener:
             eventually(lambda: len(listener.predictions) > 5)
+            used = psutil.Process(running.process.pid).memory_info().rss
             os.kill(running.process.pid, signal.SIGSTOP)
             threading.Event().wait(seconds)  # the stop itself is the fault
             before = len(listener.predictions)
@@ -107,6 +109,7 @@ def stopped_for(
             eventually(lambda: any(p["valid"] for p in listener.predictions[since:]), 30)
             recovery(time.monotonic() - begin)
             eventually(lambda: sum(p["valid"] for p in listener.predictions[before:]) > 30, 30)
+            assert psutil.Process(running.process.pid).memory_info().rss < used + 100 * 2**20
             events = [message for message in listener.messages if message["type"] == "event"]
             return cap, listener.predictions, events, before
 

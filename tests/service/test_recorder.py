@@ -58,7 +58,7 @@ def finished(path: Path, seconds: float = 25.0) -> bool:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-def test_a_recording_survives_the_service_and_gives_its_predictions(tmp_path, bundle, ending):
+def test_a_recording_survives_the_service_and_gives_its_predictions(tmp_path, bundle, ending, recovery):
     name = f"rec-{uuid4().hex[:8]}"
     simulator = Simulator(5, name=name)
     chunk = simulator.read(60 * 250)
@@ -89,6 +89,7 @@ def test_a_recording_survives_the_service_and_gives_its_predictions(tmp_path, bu
     assert ended - last < 1.0
     run = recorded_run(recording)
     assert ended - run.times[-1] < 1.0
+    recovery(ended - min(last, run.times[-1]), "lost")
     loaded = load_bundle(bundle)
     found = verify(run, loaded, load_decoder(loaded, device="cpu"))
     assert found.agrees
