@@ -18,6 +18,7 @@ from models.contract import Contract
 from service.errors import ServiceError
 from service.inference.decoder import MAX_BATCH, Decoder
 from service.pipeline import Pipeline, PipelineOptions
+from service.signal.together import condition_together
 from service.sinks.hub import PredictionHub
 from service.types import Chunk, SignalInfo
 from service.worker import Due, Worker
@@ -28,7 +29,7 @@ USABLE_SHARE = 0.8
 _PULL_S = 30e-6
 # Between a stream's windows the caches forget it: 25 live streams took twice what the rounds here take.
 _COLD = 2.0
-_ROUNDS = 50
+_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +62,35 @@ def seconds_per_prediction(load: Load) -> float:
         )
         for _ in range(together)
     ]
-    filled = math.ceil(law.window_samples / load.hop) * load.hop
-    samples = np.random.default_rng(0).standard_normal((filled + (_ROUNDS + 1) * load.hop, law.n_channels)) * 20
+    second = max(1, round(law.sfreq / load.hop))  # in rounds: what happens once a second must be among them
+    settled = workers[0].pipeline.conditioner.timebase.tracker.start_samples
+    filled = math.ceil(max(law.window_samples, settled) / load.hop) * load.hop
+    n = filled + _SECONDS * second * load.hop
+    samples = np.random.default_rng(0).standard_normal((n, law.n_channels)) * 20
     times = np.arange(len(samples)) / law.sfreq
-    best, begin = math.inf, 0
-    for end in range(filled, len(samples), load.hop):
+    spent, begin = [], 0
+    for end in range(filled, len(samples) + 1, load.hop):
         started = time.perf_counter()
-        due: list[tuple[Worker, Due]] = []
-        for worker in workers:
-            due += [(worker, one) for one in worker.gather(Chunk(samples[begin:end], times[begin:end]), times[end - 1])]
-        logits = load.decoder.decode([worker.pipeline.session for worker, _ in due], [one.window for _, one in due])
-        for (worker, one), row in zip(due, logits, strict=True):
-            hub.publish(worker.complete(one, row, 0.0))
-        best = min(best, (time.perf_counter() - started) / len(due))
+        _round(workers, load.decoder, hub, Chunk(samples[begin:end], times[begin:end]))
+        spent.append(time.perf_counter() - started)
         begin = end
-    return _COLD * best + _PULL_S
+    best = min(sum(spent[first : first + second]) for first in range(1, len(spent) - second + 1, second))
+    return _COLD * best / (second * together) + _PULL_S
+
+
+def _round(workers: list[Worker], decoder: Decoder, hub: PredictionHub, chunk: Chunk) -> None:
+    """What the runner does in a turn, with the same samples for all."""
+    conditioned = condition_together([worker.pipeline.conditioner for worker in workers], [chunk] * len(workers))
+    due: list[tuple[Worker, Due]] = []
+    for worker, part in zip(workers, conditioned, strict=True):
+        windows = worker.pipeline.advance(chunk) if part is None else worker.pipeline.take(part)
+        due += [(worker, one) for one in worker.due(windows, chunk.times[-1], 0.0, 0.0)]
+    if not due:
+        return
+    logits = decoder.decode([worker.pipeline.session for worker, _ in due], [one.window for _, one in due])
+    for (worker, one), row in zip(due, logits, strict=True):
+        hub.publish(worker.complete(one, row, 0.0))
+        worker.drain_conditioned()
 
 
 def usable_cores() -> int:
