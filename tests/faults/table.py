@@ -26,6 +26,7 @@ OTHERS = "tests/faults/test_connection.py"
 STALLS = "tests/faults/test_stalls.py"
 CLIENTS = "tests/service/api/test_slow_clients.py"
 RECORDER = "tests/service/test_recorder.py"
+WORKERS = "tests/service/front/test_workers.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
 REFUSED = "It is refused with what changed; the right one is taken again."
@@ -213,6 +214,24 @@ ROWS = (
         "The loaded one runs on, byte for byte; a half-replaced one is refused at the next start.",
         f"{SERVICE}::test_the_bundle_is_replaced_on_disk_while_loaded",
         "undisturbed",
+    ),
+    Row(
+        "`kill -9` of one of several worker processes",
+        "An `error` event and `lost` with the reason; it is started again after a growing pause, clients stay connected.",
+        f"{WORKERS}::test_two_workers_predict_what_one_process_predicts_and_survive_each_other",
+        "streams of other workers lose nothing",
+    ),
+    Row(
+        "A worker process that does not answer",
+        "Its streams are `stale` and not ready; after 15 s it is killed and started again.",
+        f"{WORKERS}::test_two_workers_predict_what_one_process_predicts_and_survive_each_other",
+        "streams of other workers lose nothing",
+    ),
+    Row(
+        "`kill -9` of the service that has worker processes",
+        "They end by themselves.",
+        f"{WORKERS}::test_no_worker_outlives_its_front_door",
+        "nothing is left running",
     ),
 )
 
