@@ -175,7 +175,10 @@ class House:
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
             await asyncio.gather(*(keeper.stop(_STOP_WORKERS_S) for keeper in self.keepers))
-            await asyncio.gather(*self._keeping)
+            for task in self._keeping:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     def reap(self) -> None:
         """Leave no process behind; called after :meth:`stop`."""

@@ -162,8 +162,9 @@ class Keeper:
     async def stop(self, patience: float) -> None:
         """End the worker's streams, and it; go on without it after ``patience`` seconds."""
         self._stopping.set()
-        if self._process is not None and not self.streams:
-            self._process.kill()  # it has not begun; there is nothing to end in order
+        begun = bool(self.streams) and self._ready is not None and self._ready.done()
+        if self._process is not None and not begun:
+            self._process.kill()  # there is nothing yet to end in order
         elif self._link is not None:
             self._link.send(Stop())
             waiting = [asyncio.create_task(event.wait()) for event in (self._ended, self._gone)]
@@ -224,6 +225,7 @@ class Keeper:
         try:
             await self.start()
         except MindwireError as error:
+            await self._autopsy()
             self._why = f"could not start again ({error})"
             return False
         return True
@@ -306,12 +308,16 @@ class Keeper:
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A worker's process, and our end of the socket to it."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        # A group of its own: Ctrl-C is for the front door, which ends its workers in order. What a library
-        # prints must not get among the lines that the front door announces.
-        words = [sys.executable, "-m", "service.front.worker"]
-        return subprocess.Popen(words, stdin=theirs.fileno(), stdout=sys.stderr, process_group=0), ours
+    words = [sys.executable, "-m", "service.front.worker"]
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # A group of its own: Ctrl-C is for the front door, which ends its workers in order. What a library
+            # prints must not get among the lines that the front door announces.
+            return subprocess.Popen(words, stdin=theirs.fileno(), stdout=sys.stderr, process_group=0), ours
+    except OSError as error:
+        msg = f"A worker process cannot be started ({error.strerror}); give fewer --workers."
+        raise ServiceError(msg) from error
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
