@@ -254,6 +254,15 @@ which runs the tests that it names. An hour of random faults is `python benchmar
 
 
 TAIL = """
+## Recordings
+
+`--record` writes the signal twice: as the device sent it, and as the pipeline took it, on an outlet of the service's own,
+`Mindwire-{stream}-input`, with the times it was given and a mark where it was broken. A recorder that listens to a device is
+cut off with it and comes back at another moment than the service does, so only the second is whole. `mindwire verify` replays
+it, compares every prediction, and compares the two signals. It fails where a prediction differs, where the replay does not
+give one, and where both signals have a sample and not the same. Predictions whose samples the file lacks, because it begins
+amid a run or was damaged, are counted, and nothing is claimed of them.
+
 ## What cannot be known
 
 - A constant is called flat after 0.2 s; a prediction within them is published as if it were a signal.
