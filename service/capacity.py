@@ -88,7 +88,7 @@ def _round(workers: list[Worker], decoder: Decoder, hub: PredictionHub, chunk: C
     if not due:
         return
     logits = decoder.decode([worker.pipeline.session for worker, _ in due], [one.window for _, one in due])
-    for (worker, one), row in zip(due, logits, strict=True):
+    for (worker, one), row in zip(due, workers[0].pipeline.probabilities(logits), strict=True):
         hub.publish(worker.complete(one, row, 0.0))
         worker.drain_conditioned()
 

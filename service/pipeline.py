@@ -267,9 +267,19 @@ class Pipeline:
         -------
         Prediction
         """
+        return self.conclude(window, self.probabilities(logits), latency_ms)
+
+    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Softmax of logits over the contract's temperature, ``(..., n_classes)``."""
         scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
-        exponents = np.exp(scaled - scaled.max())
-        return Prediction(window.seq, window.time, exponents / exponents.sum(), window.reasons, latency_ms)
+        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        exponents /= exponents.sum(axis=-1, keepdims=True)
+        return np.asarray(exponents)
+
+    @staticmethod
+    def conclude(window: Window, probabilities: NDArray[np.float64], latency_ms: Mapping[str, float]) -> Prediction:
+        """The prediction of a window, given its probabilities, ``(n_classes,)``; see :meth:`complete`."""
+        return Prediction(window.seq, window.time, probabilities, window.reasons, latency_ms)
 
     def process(self, chunk: Chunk) -> list[Prediction]:
         """Take a chunk, decode every window that falls due."""
@@ -290,12 +300,9 @@ class Pipeline:
         """
         windows = self.advance(chunk)
         logits = self.decoder.decode([self.session] * len(windows), windows)
-        scaled = logits.astype(np.float64) / self.contract.temperature
-        exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        exponents /= exponents.sum(axis=1, keepdims=True)
         return [
-            Prediction(window.seq, window.time, probabilities, window.reasons)
-            for window, probabilities in zip(windows, exponents, strict=True)
+            self.conclude(window, probabilities, _NO_LATENCY)
+            for window, probabilities in zip(windows, self.probabilities(logits), strict=True)
         ]
 
     def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -379,17 +386,28 @@ class Pipeline:
             if part.broken:
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels)
-            if not self._buffer.count:
-                self._recall()
-            before = 0
-            for stop in self._stops(self._buffer.count, len(part.times)):
-                piece = slice(before, stop)
-                count = self._buffer.count
-                self._buffer.append(part.samples[piece], part.times[piece], part.flags[piece])
-                windows += self._due(count, self._buffer.count)
-                self._recall()
-                before = stop
+            windows += self._append(part) if not self._commands else self._append_in_pieces(part)
         self._note_rate()
+        return windows
+
+    def _append(self, part: Conditioned) -> list[Window]:
+        count = self._buffer.count
+        self._buffer.append(part.samples, part.times, part.flags)
+        return self._due(count, self._buffer.count)
+
+    def _append_in_pieces(self, part: Conditioned) -> list[Window]:
+        """With a pause wherever a recorded command took effect."""
+        if not self._buffer.count:
+            self._recall()
+        windows: list[Window] = []
+        before = 0
+        for stop in self._stops(self._buffer.count, len(part.times)):
+            piece = slice(before, stop)
+            windows += self._append(
+                Conditioned(part.samples[piece], part.times[piece], part.flags[piece], part.broken, 0.0)
+            )
+            self._recall()
+            before = stop
         return windows
 
     def _stops(self, count: int, n: int) -> list[int]:

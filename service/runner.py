@@ -96,7 +96,7 @@ class Member(Protocol):
         """Take what has arrived, without waiting; None when nothing has. What it raises ends the stream."""
         ...
 
-    def publish(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> None:
+    def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
         """Complete a window and tell everybody."""
         ...
 
@@ -292,7 +292,9 @@ class Runner:
         decode_ms = (time.perf_counter() - begin) * 1e3
         self.batches += 1
         self.windows += len(part)
-        for (place, due), row in zip(part, logits, strict=True):
+        # one decoder, one bundle, one temperature
+        probabilities = part[0][0].member.worker.pipeline.probabilities(logits)
+        for (place, due), row in zip(part, probabilities, strict=True):
             try:
                 if not place.ended.is_set():
                     place.member.publish(due, row, decode_ms)

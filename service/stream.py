@@ -487,9 +487,9 @@ class _Driven:
     def stopping(self) -> bool:
         return self._stream.stopping
 
-    def publish(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> None:
+    def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
         self._predicted = True
-        self._publish(self.worker.complete(due, logits, decode_ms))
+        self._publish(self.worker.complete(due, probabilities, decode_ms))
 
     def settle(self) -> None:
         predicted, self._predicted = self._predicted, False

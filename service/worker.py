@@ -179,13 +179,14 @@ class Worker:
             due.append(Due(window, latency, since))
         return due
 
-    def complete(self, due: Due, logits: NDArray[np.float32], decode_ms: float) -> Prediction:
-        """The prediction of a window whose logits took so long.
+    def complete(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> Prediction:
+        """The prediction of a window whose decoding took so long.
 
         Parameters
         ----------
         due : Due
-        logits : ndarray of float32, shape (n_classes,)
+        probabilities : ndarray of float64, shape (n_classes,)
+            See :meth:`Pipeline.probabilities`.
         decode_ms : float
 
         Returns
@@ -194,7 +195,7 @@ class Worker:
         """
         waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
         latency = {**due.latency_ms, "wait": waited_ms, "decode": decode_ms}
-        return self.pipeline.complete(due.window, logits, latency)
+        return self.pipeline.conclude(due.window, probabilities, latency)
 
     @property
     def seconds_awaited(self) -> float:
@@ -209,7 +210,8 @@ class Worker:
     def _decode(self, due: Due) -> Prediction:
         begin = time.perf_counter()
         logits = self.decoder.decode([self.pipeline.session], [due.window])[0]
-        return self.complete(due, logits, (time.perf_counter() - begin) * 1e3)
+        decode_ms = (time.perf_counter() - begin) * 1e3
+        return self.complete(due, self.pipeline.probabilities(logits), decode_ms)
 
     def condition(self, chunk: Chunk, pulled_at: float) -> list[Due]:
         """Condition a chunk that :meth:`collect` gave; otherwise as :meth:`gather`."""

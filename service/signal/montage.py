@@ -7,7 +7,7 @@ decoration, and the two spellings of the temporal electrodes (T3/T7 …) are one
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,28 +56,30 @@ class Montage:
     scale : ndarray of float64, shape (n_channels,)
     note : str
         What was assumed, one sentence; empty when nothing was.
+    key : bytes
+        The same for montages that do the same.
     """
 
     indices: NDArray[np.intp]
     scale: NDArray[np.float64]
     note: str = ""
+    key: bytes = field(init=False, repr=False)
 
-    def apply(self, samples: NDArray[np.generic], out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.indices.tobytes() + self.scale.tobytes())
+
+    def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
         """Select, order and convert samples.
 
         Parameters
         ----------
         samples : ndarray, shape (n_samples, n_source_channels)
-        out : ndarray of float64, shape (n_samples, n_channels), or None
-            Where the result goes; a new array without it.
 
         Returns
         -------
         ndarray of float64, shape (n_samples, n_channels)
         """
-        selected: NDArray[np.float64] = np.multiply(
-            samples.take(self.indices, axis=1), self.scale, out, dtype=np.float64
-        )
+        selected: NDArray[np.float64] = np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64)
         return selected
 
 

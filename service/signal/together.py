@@ -9,6 +9,7 @@ late stamp, a gap, a bad sample) a stream is left alone, untouched, for its own 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from service.signal.recursion import run_sections
 from service.types import Chunk
 
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", np.float64, np.int64)
 # Below this many the rows cost more to put together than they save.
 _FEWEST = 3
 
@@ -38,10 +40,11 @@ def condition_together(conditioners: Sequence[Conditioner], chunks: Sequence[Chu
         None where the stream's own :meth:`Conditioner.process` must do it; nothing has happened to it then.
     """
     found: list[Conditioned | None] = [None] * len(chunks)
-    groups: dict[tuple[object, int], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for place, (conditioner, chunk) in enumerate(zip(conditioners, chunks, strict=True)):
         if len(chunk) and not chunk.broken and conditioner.steady:
-            groups.setdefault((conditioner.kind, len(chunk)), []).append(place)
+            key = (conditioner.kind, conditioner.montage.key, chunk.samples.dtype, len(chunk))
+            groups.setdefault(key, []).append(place)
     for places in groups.values():
         if len(places) >= _FEWEST:
             rows = _Rows([conditioners[place] for place in places], [chunks[place] for place in places])
@@ -55,11 +58,9 @@ class _Rows:
 
     def __init__(self, conditioners: list[Conditioner], chunks: list[Chunk]) -> None:
         self._all = conditioners
-        self._stamps = np.stack([chunk.times for chunk in chunks])
-        n_channels = len(conditioners[0].montage.indices)
-        self._samples = np.empty((*self._stamps.shape, n_channels))
-        for conditioner, chunk, row in zip(conditioners, chunks, self._samples, strict=True):
-            conditioner.montage.apply(chunk.samples, row)
+        self._stamps = _stack([chunk.times for chunk in chunks])
+        samples = np.concatenate([chunk.samples for chunk in chunks])
+        self._samples = conditioners[0].montage.apply(samples).reshape(*self._stamps.shape, -1)
         self._usual = np.ones(len(chunks), dtype=np.bool_)
 
     def run(self) -> list[Conditioned | None]:
@@ -106,13 +107,13 @@ class _Rows:
         checks = [conditioner.check for conditioner in self._all]
         samples, size = self._samples, np.abs(self._samples)
         self._usual &= (size < checks[0].impossible).all(axis=(1, 2))
-        last = np.stack([check.last for check in checks])
+        last = _stack([check.last for check in checks])
         runs = np.zeros(last.shape, dtype=np.int64)
         if (samples[:, 0] == last).any() or (samples[:, 1:] == samples[:, :-1]).any():
-            all_runs = equal_runs(samples, last, np.stack([check.run for check in checks]))
+            all_runs = equal_runs(samples, last, _stack([check.run for check in checks]))
             self._usual &= (all_runs < checks[0].rail_run).all(axis=(1, 2))
             runs = all_runs[:, -1]
-        return runs, np.maximum(size.max(axis=1), np.stack([check.peak for check in checks]))
+        return runs, np.maximum(size.max(axis=1), _stack([check.peak for check in checks]))
 
     def _filter(self) -> tuple[Floats, Floats | None]:
         """Filtered rows and the filters' states after them; what is too large makes a row unusual."""
@@ -122,7 +123,7 @@ class _Rows:
         columns = self._samples.transpose(0, 2, 1).copy()
         if sections is not None:
             kept = [conditioner.filter.state for conditioner in self._all]
-            states = np.stack([state for state in kept if state is not None])
+            states = _stack([state for state in kept if state is not None])
             n_rows, n_channels, n_samples = columns.shape
             run_sections(
                 sections,
@@ -131,6 +132,11 @@ class _Rows:
             )
         self._usual &= np.abs(columns).max(axis=(1, 2)) <= self._all[0].limit
         return columns.transpose(0, 2, 1), states
+
+
+def _stack(rows: list[NDArray[Number]]) -> NDArray[Number]:
+    """As :func:`numpy.stack`, in a third of the time."""
+    return np.concatenate(rows).reshape(len(rows), *rows[0].shape)
 
 
 def _course(conditioner: Conditioner) -> tuple[float | None, ...]:

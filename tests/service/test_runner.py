@@ -61,8 +61,8 @@ class Scripted:
         # All but the first are late, so that the next is due at once.
         return Look(self.worker.collect(chunk), 0.0, time.perf_counter(), 0.0 if self.given == 1 else 1e3)
 
-    def publish(self, due, logits, decode_ms):
-        self.predictions.append(self.worker.complete(due, logits, decode_ms))
+    def publish(self, due, probabilities, decode_ms):
+        self.predictions.append(self.worker.complete(due, probabilities, decode_ms))
 
     def settle(self):
         self.settled += 1
