@@ -205,9 +205,9 @@ ROWS = (
     ),
     Row(
         "`kill -9` of the service while recording",
-        "The recorder, a process of its own, closes the file; at most a second is lost.",
+        "The recorder, a process of its own, closes the file; at most a second is lost, here what stands beside.",
         f"{RECORDER}::test_a_recording_survives_the_service_and_gives_its_predictions",
-        "lost; the file loads and verifies",
+        "the file loads and verifies",
     ),
     Row(
         "Bundle replaced on disk while loaded",
