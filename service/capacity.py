@@ -17,7 +17,8 @@ import numpy as np
 from models.contract import Contract
 from service.errors import ServiceError
 from service.inference.decoder import MAX_BATCH, Decoder
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.signal.together import condition_together
 from service.sinks.hub import PredictionHub
 from service.types import Chunk, SignalInfo

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
 from service.errors import ArgumentError, ContractError
-from service.inference.decoder import Adapt, Decoder, Learner
+from service.inference.decoder import Decoder, Learner
+from service.options import AdaptationCommand, PipelineOptions
 from service.signal.alignment import OnlineAlignment
-from service.signal.bad_channels import BadChannels
 from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
@@ -40,69 +40,6 @@ class _Turn(IntEnum):
     ALIGN = 0
     LEARN = 1
     DECODE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptationCommand:
-    """What a person asks of the online adaptation.
-
-    Parameters
-    ----------
-    action : {"freeze", "resume", "rollback"}
-    updates : int
-        How many updates of the alignment a rollback takes back.
-    steps : int
-        How many steps of the decoder's own adaptation a rollback takes back.
-    segment, at : int or None
-        The conditioned sample after which it takes effect, so that a replay can repeat it; None is now.
-    """
-
-    action: Literal["freeze", "resume", "rollback"]
-    updates: int = 0
-    segment: int | None = None
-    at: int | None = None
-    steps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineOptions:
-    """What a user may decide about a pipeline beyond the contract.
-
-    Parameters
-    ----------
-    channels : tuple of str or None
-        Labels of the source's channels by position, for a source that names none.
-    unit : str or None
-        Unit of the source's samples, where it states none or a wrong one.
-    hop_samples : int or None
-        Distance between windows in conditioned samples; None takes the contract's.
-    sfreq : float or None
-        Rate the source is taken to have, in hertz, when its nominal rate is known to be wrong.
-    bridge_seconds : float
-        Gaps up to this are bridged and flagged; longer ones start a new segment.
-    bad_channels : {"auto", "interpolate", "invalidate"}
-        What becomes of channels that are flat, saturated, out of range or not finite: ``auto``
-        interpolates them when they are few, and else the windows are invalid.
-    alignment : {"online", "off"}
-        ``off`` leaves the signal unaligned, to see what alignment is worth.
-    commands : tuple of AdaptationCommand
-        Commands of a recorded session, each with the sample after which it took effect.
-    adapt : {"alignment", "bn", "entropy"}
-        What of the decoder follows the person; must be what the decoder was made for.
-    state : str or None
-        What an earlier session learnt, :meth:`SavedAdaptation.to_text`; the pipeline begins with it.
-    """
-
-    channels: tuple[str, ...] | None = None
-    unit: str | None = None
-    hop_samples: int | None = None
-    sfreq: float | None = None
-    bridge_seconds: float = 0.04
-    bad_channels: BadChannels = "auto"
-    alignment: Literal["online", "off"] = "online"
-    commands: tuple[AdaptationCommand, ...] = ()
-    adapt: Adapt = "alignment"
-    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from models.contract import Contract
 from service.errors import RecordingError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
 from service.inference.decoder import Decoder
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.replay import TOGETHER_SECONDS, coalesced
 from service.sources.recording import Recording, Selector, open_recording
 from service.trials import check_marker_map, trials_from_markers

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from service.errors import RecordingError, UsageError
-from service.pipeline import AdaptationCommand, PipelineOptions
+from service.options import AdaptationCommand, PipelineOptions
 from service.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
 from service.sources.recording import RecordedStream, Recording
 from service.sources.xdf import XdfRecording

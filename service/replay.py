@@ -17,7 +17,8 @@ import numpy as np
 
 from models.contract import Contract
 from service.inference.decoder import Decoder
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.sources.recording import RecordedSignal
 from service.types import Chunk, Prediction
 

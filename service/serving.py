@@ -28,7 +28,8 @@ from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
 from service.listening import address, event_loop, listen, stop_on_signals, with_token
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.recorded_run import run_details
 from service.runner import Runner, SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper

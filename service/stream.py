@@ -28,7 +28,8 @@ from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
-from service.pipeline import AdaptationCommand, Pipeline
+from service.options import AdaptationCommand
+from service.pipeline import Pipeline
 from service.rehearsal import Rehearsal
 from service.runner import Look, Runner
 from service.search import Search

@@ -14,7 +14,8 @@ from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
 from service.errors import RecordingError, UsageError
 from service.inference.decoder import Decoder, Learner, StatelessSession
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.sources.recording import open_recording
 from service.types import Window
 

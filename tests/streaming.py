@@ -8,7 +8,8 @@ import uuid
 from contextlib import contextmanager
 
 from models.contract import Alignment, Butterworth, Contract, Filters
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.sinks.hub import PredictionHub
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector

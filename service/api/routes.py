@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.api.streams import StreamLike, Streams, streams_of, unknown_stream
 from service.errors import ContractError
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.status import ModelStatus, StreamState, StreamStatus
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.sinks.feed import LatencyHistogram
 from service.sinks.messages import Encoding
 from service.sinks.subscription import Subscription

@@ -13,7 +13,8 @@ import numpy as np
 from models.bundle import load_bundle
 from service.bench.processes import Processes, memory_mib
 from service.inference.load import load_decoder
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.types import Chunk, SignalInfo
 
 _BARE = "import onnxruntime, fastapi, pylsl"

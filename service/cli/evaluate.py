@@ -82,7 +82,7 @@ def evaluate(
     from models.bundle import load_bundle
     from service.evaluation import AlignmentMode, score_runs
     from service.inference.load import load_decoder
-    from service.pipeline import PipelineOptions
+    from service.options import PipelineOptions
     from service.pseudo_online import RunSettings, choose_classes, run_recordings
     from service.report import describe_run, headline, table, write_report
     from service.sources.recording import Selector

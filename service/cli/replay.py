@@ -15,7 +15,7 @@ from service.errors import RecordingError, UsageError
 if TYPE_CHECKING:
     from models.bundle import Bundle
     from service.inference.decoder import Decoder
-    from service.pipeline import PipelineOptions
+    from service.options import PipelineOptions
     from service.sources.recording import Recording, Selector
 
 
@@ -95,7 +95,7 @@ def replay(
     from models.bundle import load_bundle
     from models.zoo import zoo_bundle_path
     from service.inference.load import load_decoder
-    from service.pipeline import PipelineOptions
+    from service.options import PipelineOptions
     from service.warm_start import beginning
 
     labels = tuple(label.strip() for label in channels.split(",")) if channels else None

@@ -95,7 +95,7 @@ def train(
     from service import calibration_run
     from service.calibration_contract import ContractChoices
     from service.cli.train_options import parse_network, parse_recipe, parse_sweep
-    from service.pipeline import PipelineOptions
+    from service.options import PipelineOptions
     from service.pseudo_online import RunSettings
     from service.sources.recording import Selector
     from service.trials import parse_marker_map

@@ -33,7 +33,7 @@ from service.front.wire import (
     Stop,
     Told,
 )
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.status import Event, StreamState
 from service.supervisor import RestartPolicy
 

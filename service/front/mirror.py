@@ -9,7 +9,7 @@ from typing import Any
 
 from service.errors import ContractError
 from service.front.wire import SIGNAL, Introduction, Report
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.sinks.clients import Clients
 from service.sinks.feed import REMEMBERED_EVENTS, LatencyHistogram
 from service.sinks.messages import Encoding, Message, event_payload

@@ -31,7 +31,7 @@ from service.front.wire import (
     Stop,
 )
 from service.listening import event_loop, settle_memory, stop_on_signals
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.serving import STOP_STREAMS_S, build_streams
 from service.stream import Stream
 from service.supervisor import Supervisor

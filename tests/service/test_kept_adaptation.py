@@ -21,7 +21,8 @@ from service.adaptation import SavedAdaptation
 from service.cli.main import app
 from service.errors import ContractError, MindwireError, RecordingError, UsageError
 from service.inference.load import load_decoder
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.sinks.adaptation import AdaptationKeeper
 from service.sources.recording import open_recording
 from service.sources.simulator import Simulator

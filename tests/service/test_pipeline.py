@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from models.contract import Alignment, NoNormalisation, ZScore
 from service.errors import ArgumentError, ContractError
-from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions
+from service.options import AdaptationCommand, PipelineOptions
+from service.pipeline import Pipeline
 from service.types import Chunk, Reason
 from tests.lsl_cap import samples_of
 from tests.service.linear_decoder import LinearDecoder

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from models.contract import Alignment, Butterworth, Contract, Filters
 from service.cli.main import app
 from service.errors import ContractError, MindwireError, RecordingError, UsageError
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.replay import Replay, write_csv
 from service.sources.recording import Selector, open_recording
 from service.types import Chunk, Prediction, Reason

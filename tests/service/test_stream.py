@@ -10,7 +10,8 @@ import pytest
 
 from models.contract import NoNormalisation
 from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
-from service.pipeline import AdaptationCommand, Pipeline
+from service.options import AdaptationCommand
+from service.pipeline import Pipeline
 from service.sources.live import Presence
 from service.status import StreamState
 from service.types import Chunk, Reason, SignalInfo

@@ -13,7 +13,8 @@ from models.bundle import load_bundle
 from service.cli.main import app
 from service.errors import BundleError, MindwireError, RecordingError, UsageError
 from service.inference.load import load_decoder
-from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions
+from service.options import AdaptationCommand, PipelineOptions
+from service.pipeline import Pipeline
 from service.recorded_input import InputComparison
 from service.recorded_run import recorded_run, run_details
 from service.sinks.input import InputMark

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Butterworth, Filters
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.types import Chunk, Reason, SignalInfo
 from service.worker import Worker
 from tests.lsl_cap import samples_of

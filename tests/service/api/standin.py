@@ -19,7 +19,7 @@ from models.presets import BCIC2A
 from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
 from service.errors import ContractError
-from service.pipeline import AdaptationCommand
+from service.options import AdaptationCommand
 from service.sinks.hub import PredictionHub
 from service.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
 from service.types import Prediction, Reason

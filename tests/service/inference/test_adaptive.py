@@ -19,7 +19,8 @@ from service.errors import ArgumentError, ContractError, UsageError  # noqa: E40
 from service.inference.adaptive import AdaptationSteps, AdaptiveDecoder  # noqa: E402
 from service.inference.load import load_decoder  # noqa: E402
 from service.inference.pytorch import TorchDecoder  # noqa: E402
-from service.pipeline import AdaptationCommand, Pipeline, PipelineOptions  # noqa: E402
+from service.options import AdaptationCommand, PipelineOptions  # noqa: E402
+from service.pipeline import Pipeline  # noqa: E402
 from service.types import HARMLESS, Chunk, Reason  # noqa: E402
 from tests.service.bundles import random_bundle  # noqa: E402
 from tests.service.linear_decoder import LinearDecoder  # noqa: E402
