@@ -6,6 +6,7 @@ same bytes, so they are taken apart once and afterwards only compared.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.sinks.messages import websocket_frame
+
 _OPEN_TIMEOUT_S = 60.0
 _RECEIVE_BYTES = 65536
+_FILL = "x" * 240
 
 
 @dataclass(slots=True)
@@ -98,6 +102,35 @@ def audience(port: int, path: str, n: int) -> None:
     clients = Audience(port, path, n)
     say("ready")
     clients.listen()
+
+
+def fan(n: int, period: float) -> None:
+    """The floor: a bare loop that sends each of ``n`` clients a message of 300 bytes every ``period`` seconds.
+
+    Says its port, accepts an audience of that size, and ends when it leaves.
+    """
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=2048) as server,
+        contextlib.ExitStack() as stack,
+        contextlib.suppress(BrokenPipeError, ConnectionResetError),
+    ):
+        say(str(server.getsockname()[1]))
+        clients = []
+        for _ in range(n):
+            client = stack.enter_context(server.accept()[0])
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not client.recv(_RECEIVE_BYTES).endswith(b"\r\n\r\n"):
+                pass
+            client.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            clients.append(client)
+        due, seq = time.monotonic(), 0
+        while True:
+            time.sleep(max(0.0, due - time.monotonic()))
+            text = f'{{"type":"prediction","seq":{seq},"time":{time.monotonic():.9f},"fill":"{_FILL}"}}'
+            frame = websocket_frame(text)
+            for client in clients:
+                client.send(frame)
+            due, seq = due + period, seq + 1
 
 
 def say(text: str) -> None:

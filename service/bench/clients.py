@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from models.bundle import load_bundle
-from service.bench.processes import Processes, cpu_seconds, said, summarise
+from service.bench.processes import Processes, ask, cpu_seconds, eventually, said, summarise
+
+_WARM_PREDICTIONS = 50
 
 
 def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, hop: int) -> list[dict[str, Any]]:
@@ -35,12 +37,12 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
     -------
     list of dict
         Per count: ``apart`` and ``crowd`` with ``age_ms`` since the stamp of the window's last sample and ``lost``
-        predictions, ``outlet`` with the age of the same predictions over LSL, and ``cpu_percent`` of the service and
-        of the crowd.
+        predictions, ``outlet`` with the age of the same predictions over LSL, ``sockets`` with the age of messages
+        that a bare loop sends as often to as many clients, and ``cpu_percent`` of the service and of the crowd.
     """
     law = load_bundle(model).contract
     name = f"clients-{uuid.uuid4().hex[:6]}"
-    found = []
+    found: list[dict[str, Any]] = []
     with Processes.temporary() as processes:
         outlet = processes.role("crowd", name, ",".join(law.channels), law.sfreq, chunk, 1)
         said(outlet)
@@ -49,7 +51,8 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
         apart = processes.role("audience", port, path, 1)
         said(apart)
         _write(outlet, "begin")
-        time.sleep(law.window_samples / law.sfreq + 8)
+        filled = law.window_samples / law.sfreq
+        eventually(lambda: _predictions(address) > _WARM_PREDICTIONS, 60 + filled, "the stream to predict")
         crowd: Any = None
         for count in sorted(counts):
             if count > 1:
@@ -68,13 +71,33 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
             time.sleep(seconds)
             elapsed = time.monotonic() - begin
             cpu = {who: round(100 * (cpu_seconds(pid) - before[who]) / elapsed, 1) for who, pid in watched.items()}
-            told = {"clients": count, "cpu_percent": cpu, "apart": _ask(apart)}
+            told: dict[str, Any] = {"clients": count, "cpu_percent": cpu, "apart": _ask(apart)}
             if crowd:
                 told["crowd"] = _ask(crowd)
             inlet.wait(30)
             pulled = np.load(left)
             found.append({**told, "outlet": {"age_ms": summarise((pulled["received"] - pulled["times"]) * 1e3)}})
+    for row in found:
+        row["sockets"] = _floor(row["clients"], hop / law.sfreq, seconds)
     return found
+
+
+def _floor(count: int, period: float, seconds: float) -> dict[str, Any]:
+    """Ages of messages that nothing but sockets carry."""
+    with Processes.temporary() as processes:
+        sender = processes.role("fan", count, period)
+        crowd = processes.role("audience", said(sender).strip(), "/", count)
+        said(crowd)
+        _ask(crowd)
+        time.sleep(seconds)
+        told = _ask(crowd)
+        crowd.communicate()
+        return told
+
+
+def _predictions(address: str) -> int:
+    (stream,) = ask(f"http://{address}/v1/streams")
+    return int(stream["counters"]["predictions"])
 
 
 def _write(process: Any, word: str) -> None:

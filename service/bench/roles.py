@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from service.bench.audience import audience, say
+from service.bench.audience import audience, fan, say
 
 STAGES = ("receive", "condition", "wait", "decode")
 SWITCH_INTERVAL_S = 0.0005
@@ -237,6 +237,7 @@ _ROLES: dict[str, tuple[Any, tuple[type, ...]]] = {
     "crowd": (crowd, (str, str, float, int, int)),
     "pull": (pull, (str, float, int, str)),
     "audience": (audience, (int, str, int)),
+    "fan": (fan, (int, float)),
     "client": (client, (str, float, str)),
     "bare": (bare, (float,)),
     "decode": (decode, (str, int, float, float, str)),

@@ -140,9 +140,7 @@ def run(plan: Plan, say: Say) -> Outcome:
         _tell(say, "Replay from memory", [f"{found['replay']['times_real_time']:.0f} times real time"])
     if Part.CLIENTS in plan.parts:
         seconds = 5.0 if brief else 15.0
-        found["clients"] = many_clients(
-            plan.model, list(plan.clients), seconds=seconds, chunk=10, hop=plan.hop
-        )
+        found["clients"] = many_clients(plan.model, list(plan.clients), seconds=seconds, chunk=10, hop=plan.hop)
         _tell(say, "Websocket clients of one stream, age in ms", _client_lines(found["clients"]))
     if Part.STREAMS in plan.parts:
         found["streams"] = _streams(plan, 6.0 if brief else 15.0, say)
@@ -219,7 +217,7 @@ def _client_lines(found: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for row in found:
         parts = [f"{row['clients']:>4} clients"]
-        for who in ("apart", "crowd", "outlet"):
+        for who in ("apart", "crowd", "outlet", "sockets"):
             if who in row:
                 age, lost = row[who]["age_ms"], row[who].get("lost")
                 parts.append(

@@ -11,6 +11,7 @@ import pytest
 
 from models.zoo import zoo_bundle_path
 from service.bench import certificate, suite
+from service.bench.clients import many_clients
 from service.bench.decoders import decoder_latency
 from service.bench.latency import Case, LatencyRun
 from service.bench.others import replay_speed
@@ -59,6 +60,16 @@ def test_an_audience_takes_frames_cut_anywhere():
                 seen = json.loads(said(listener))
                 told = {key: told[key] + seen[key] for key in told}
     assert told == {"n": 3, "lost": 2}
+
+
+def test_clients_are_measured_beside_bare_sockets():
+    one, some = many_clients(zoo_bundle_path(), [1, 4], seconds=1.0, chunk=10, hop=10)
+    assert "crowd" not in one
+    assert some["crowd"]["n"] > 3 * 10
+    assert some["crowd"]["lost"] == some["apart"]["lost"] == 0
+    assert some["outlet"]["age_ms"]["n"] > 10
+    assert some["sockets"]["n"] > 4 * 10
+    assert set(some["cpu_percent"]) == {"service", "crowd"}
 
 
 def test_designs_of_a_decoder_are_compared():
