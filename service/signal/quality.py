@@ -22,6 +22,9 @@ _RAIL_MIN_MICROVOLT = 100.0
 _RAIL_SHARE = 0.999
 # No electrode on a head gives a volt; one such sample, of uninitialised memory, would ring in the filters for long.
 _IMPOSSIBLE_MICROVOLT = 1e6
+# Nor does it jump by so much from one sample to the next. The filters let through only a part of a jump's first
+# sample, which a window may end with.
+_STEP_MICROVOLT = 5e3
 
 # A band's power relative to that of 1-40 Hz, or microvolts, above which a channel is suspect. EEG at
 # rest falls with frequency, so power above 55 Hz near that below 40 Hz is muscle (Goncharova et al. 2003).
@@ -44,8 +47,8 @@ class SampleCheck:
 
     Attributes
     ----------
-    impossible : float
-        No sample of a head is larger.
+    impossible, step : float
+        No sample of a head is larger, nor further from the one before it.
     rail_run : int
         No shorter run of equal samples says anything.
     last, peak : ndarray of float64, shape (n_channels,)
@@ -60,6 +63,7 @@ class SampleCheck:
         self.rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
         self.impossible = _IMPOSSIBLE_MICROVOLT * microvolt
+        self.step = _STEP_MICROVOLT * microvolt
         self.reset()
 
     def reset(self) -> None:
@@ -85,8 +89,9 @@ class SampleCheck:
         size = np.abs(samples)
         possible = size < self.impossible  # no NaN is
         if possible.all():
+            steps = steps_beyond(samples, self.last, self.step)
             # The usual case needs no more than this: no value is the one before it, so no run can be long.
-            if not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
+            if steps is None and not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
                 self.last, self.run = samples[-1].copy(), self._no_run
                 self.peak = np.maximum(size.max(axis=0), self.peak)
                 return samples, None
@@ -96,6 +101,9 @@ class SampleCheck:
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
             samples = self._hold(samples, ~possible)
             size = np.abs(samples)
+            steps = steps_beyond(samples, self.last, self.step)
+        if steps is not None:
+            flags[steps] |= Reason.AMPLITUDE.bit
         run = equal_runs(samples, self.last, self.run)
         peak = np.maximum(np.maximum.accumulate(size, axis=0), self.peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
@@ -110,6 +118,29 @@ class SampleCheck:
         first = np.zeros((1, bad.shape[1]), dtype=bool)
         source = np.maximum.accumulate(np.where(np.concatenate([first, bad]), 0, rows), axis=0)
         return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
+
+
+def steps_beyond(samples: NDArray[np.float64], last: NDArray[np.float64], limit: float) -> NDArray[np.bool_] | None:
+    """Where samples are further than a limit from the one before.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (..., n_samples, n_channels)
+    last : ndarray of float64, shape (..., n_channels)
+        The sample before these; NaN where there is none.
+    limit : float
+
+    Returns
+    -------
+    ndarray of bool, shape (..., n_samples, n_channels), or None
+        None when there is none.
+    """
+    # where all are small, none is far from any other
+    if np.abs(samples).max() <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
+        return None
+    with np.errstate(all="ignore"):  # what is not finite is told as that
+        found = np.abs(np.diff(samples, axis=-2, prepend=last[..., None, :])) > limit
+    return found if found.any() else None
 
 
 def equal_runs(samples: NDArray[np.float64], last: NDArray[np.float64], run: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.signal.conditioner import Conditioned, Conditioner
-from service.signal.quality import equal_runs
+from service.signal.quality import equal_runs, steps_beyond
 from service.signal.recursion import run_sections
 from service.types import Chunk
 
@@ -108,6 +108,9 @@ class _Rows:
         samples, size = self._samples, np.abs(self._samples)
         self._usual &= (size < checks[0].impossible).all(axis=(1, 2))
         last = _stack([check.last for check in checks])
+        steps = steps_beyond(samples, last, checks[0].step)
+        if steps is not None:
+            self._usual &= ~steps.any(axis=(1, 2))
         runs = np.zeros(last.shape, dtype=np.int64)
         if (samples[:, 0] == last).any() or (samples[:, 1:] == samples[:, :-1]).any():
             all_runs = equal_runs(samples, last, _stack([check.run for check in checks]))

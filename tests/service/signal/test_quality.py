@@ -7,7 +7,8 @@ import pytest
 
 from models.presets import BCIC2A, BCIC2A_CHANNELS
 from service.errors import ContractError
-from service.pipeline import Pipeline, PipelineOptions
+from service.options import PipelineOptions
+from service.pipeline import Pipeline
 from service.signal.quality import QualityMeter
 from service.types import Chunk, Reason
 from tests.service.linear_decoder import LinearDecoder
@@ -123,3 +124,13 @@ def test_an_impossible_value_does_not_ring_in_the_filters():
     predictions, _ = run(samples, "invalidate")
     assert all(p.reasons & Reason.AMPLITUDE and not p.valid for p in predictions if 10.01 < p.time < 14.0)
     assert all(p.valid for p in predictions if p.time > 18.5)
+
+
+def test_a_wrong_unit_shows_from_its_first_sample_on():
+    samples = brain(1100)
+    samples[1040:] *= 1000
+    pipeline = Pipeline(BCIC2A, INFO, LinearDecoder(4), PipelineOptions(hop_samples=1))
+    predictions = pipeline.process(Chunk(samples, np.arange(1100) / 250.0))
+    assert len(predictions) == 101
+    for end, prediction in enumerate(predictions, 1000):
+        assert bool(prediction.reasons & Reason.AMPLITUDE) == (end > 1040)
