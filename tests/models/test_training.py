@@ -81,6 +81,16 @@ def test_a_subset_renumbers_trials_in_the_order_given() -> None:
     np.testing.assert_array_equal(part.windows[part.trial == 1], data.windows[data.trial == 1])
 
 
+def test_windows_with_bursts_and_trials_of_nothing_else_are_left_out() -> None:
+    data = make_trials(6, windows=2)
+    data.windows[3, 1] *= 10
+    data.windows[8:10, 0] *= 10
+    steady = data.without_bursts()
+    assert steady.labels.tolist() == data.labels[[0, 1, 2, 3, 5]].tolist()
+    assert steady.trial.tolist() == [0, 0, 1, 2, 2, 3, 3, 4, 4]
+    np.testing.assert_array_equal(steady.windows[2], data.windows[2])
+
+
 def test_the_learning_rate_warms_up_and_decays_to_nothing() -> None:
     recipe = Recipe(epochs=100, warmup_epochs=10)
     rates = [recipe.rate(epoch) for epoch in range(101)]
