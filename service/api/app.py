@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -75,7 +76,9 @@ def create_app(
     async def metrics() -> Response:
         """Metrics in the Prometheus text format."""
         await refresh()
-        return Response(generate_latest(own_registry), media_type=CONTENT_TYPE_LATEST)
+        # in a thread, so that asking many streams does not keep the event loop from their clients
+        text = await asyncio.to_thread(generate_latest, own_registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
     async def page(_: Request) -> FileResponse:

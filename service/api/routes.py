@@ -78,14 +78,15 @@ v1 = APIRouter(prefix="/v1")
 health = APIRouter(prefix="/health", tags=["health"])
 
 
+# Without `async`, so that asking many streams does not keep the event loop from their clients: a thread does it.
 @v1.get("/streams", tags=["streams"])
-async def list_streams(streams: AllStreams) -> list[StreamStatus]:
+def list_streams(streams: AllStreams) -> list[StreamStatus]:
     """All streams with state, source, model, counters and latency."""
     return [stream.status() for stream in streams.values()]
 
 
 @v1.get("/streams/{stream}", tags=["streams"], responses={404: {"model": Problem}})
-async def show_stream(stream: OneStream) -> StreamStatus:
+def show_stream(stream: OneStream) -> StreamStatus:
     """One stream."""
     return stream.status()
 
@@ -132,7 +133,7 @@ async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequ
 
 
 @v1.get("/models", tags=["models"])
-async def list_models(streams: AllStreams) -> list[ModelInUse]:
+def list_models(streams: AllStreams) -> list[ModelInUse]:
     """The models in use, each with its engine, device and streams."""
     models: dict[tuple[str, str, str], ModelInUse] = {}
     for stream in streams.values():
@@ -152,7 +153,7 @@ async def live() -> Liveness:
 
 
 @health.get("/ready", responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}})
-async def ready(streams: AllStreams, response: Response) -> Readiness:
+def ready(streams: AllStreams, response: Response) -> Readiness:
     """200 while the predictions of every stream are fresh, 503 with the reasons otherwise."""
     each: dict[str, StreamReadiness] = {}
     for name, stream in streams.items():

@@ -150,7 +150,7 @@ class MirroredStream:
     @property
     def ready(self) -> bool:
         """Whether predictions are fresh."""
-        return self._status.ready
+        return bool(self._said["ready"])
 
     def hello(self) -> dict[str, Any]:
         """The first message of the websocket."""
@@ -158,7 +158,7 @@ class MirroredStream:
 
     def status(self) -> StreamStatus:
         """What the worker last said, or what became of it since."""
-        return self._status
+        return StreamStatus.model_validate(self._said)
 
     def command(self, command: AdaptationCommand) -> None:
         """Have an adaptation command carried out between two chunks.
@@ -168,7 +168,7 @@ class MirroredStream:
         ContractError
             The model aligns nothing online, or no signal is there yet.
         """
-        if self._status.adaptation is None and self._status.decoder_adaptation is None:
+        if self._said["adaptation"] is None and self._said["decoder_adaptation"] is None:
             msg = (
                 f"There is no adaptation of stream {self.name!r} to {command.action}: its model aligns nothing online, "
                 "or it has seen no signal yet."
@@ -188,21 +188,23 @@ class MirroredStream:
 
     def report(self, report: Report) -> None:
         """What the stream says of itself now."""
-        self._status = StreamStatus.model_validate(report.status)
+        self._said: Mapping[str, Any] = report.status
         self.hub.latency = {stage: LatencyHistogram(counts, total) for stage, (counts, total) in report.latency.items()}
+        if self._out_of_reach:
+            self._out_of_reach = False
+            self._tell_state(StreamState.STALE)
 
     def unreachable(self, state: StreamState, reason: str) -> None:
         """The stream can say nothing itself; this is why."""
-        before = self._status
-        if (before.state, before.state_reason) == (state, reason):
+        before = StreamState(self._said["state"])
+        if (before, self._said["state_reason"]) == (state, reason):
             return
-        changed = {"state": state, "state_reason": reason, "state_since_unix": time.time(), "ready": False}
+        changed = {"state": state.value, "state_reason": reason, "state_since_unix": time.time(), "ready": False}
         nothing: dict[str, Any] = {"source": None, "last_prediction_age_s": None, "quality": []}
-        self._status = before.model_copy(update={**changed, **nothing})
+        self._said = {**self._said, **changed, **nothing}
         self._out_of_reach = True
-        self._tell_state(before.state)
+        self._tell_state(before)
 
     def _tell_state(self, before: StreamState) -> None:
-        now = self._status
-        data = {"state": str(now.state), "previous": str(before)}
-        self.hub.event(Event(self.name, "state", now.state_reason, time.time(), data))
+        data = {"state": self._said["state"], "previous": before.value}
+        self.hub.event(Event(self.name, "state", self._said["state_reason"], time.time(), data))

@@ -51,6 +51,7 @@ class WorkerProcess:
         self._link: Link[Order] = Link(Order, self._receive, self._cut, self._catch_up)
         self._streams: dict[str, Stream] = {}
         self._uplinks: dict[str, Uplink] = {}
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def run(self, sock: socket.socket) -> None:
         """Live until told to stop or the front door is gone."""
@@ -100,11 +101,19 @@ class WorkerProcess:
                 self._uplinks[stream].follow(feed, wanted=wanted)
             case Adapt(stream, action, updates, steps):
                 self._adapt(stream, AdaptationCommand(action, updates, steps=steps))
-            case Ask(number, reports):
-                streams = self._streams.values() if reports else ()
-                self._link.send(Answer(number, {stream.name: _report(stream) for stream in streams}))
+            case Ask(number, True):
+                answering = asyncio.create_task(self._answer(number))
+                self._answering.add(answering)
+                answering.add_done_callback(self._answering.discard)
+            case Ask(number):
+                self._link.send(Answer(number, {}))
             case Stop():
                 self._stop.set()
+
+    async def _answer(self, number: int) -> None:
+        # in a thread, so that asking many streams does not keep the event loop from sending what they say
+        reports = await asyncio.to_thread(lambda: {name: _report(stream) for name, stream in self._streams.items()})
+        self._link.send(Answer(number, reports))
 
     def _adapt(self, stream: str, command: AdaptationCommand) -> None:
         try:

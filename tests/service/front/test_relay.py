@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 
 from models.presets import BCIC2A
 from service.config import StreamSpec
+from service.errors import ContractError
 from service.front.door import shared_out
-from service.front.mirror import RelayHub
+from service.front.mirror import MirroredStream, RelayHub
 from service.front.uplink import Uplink
-from service.front.wire import SIGNAL, Answer, Follow, Frames, Link, Missed, News, Order, Told
+from service.front.wire import SIGNAL, Answer, Follow, Frames, Introduction, Link, Missed, News, Order, Report, Told
+from service.options import AdaptationCommand
 from service.sinks.feed import Feed
 from service.sinks.hub import PredictionHub
 from service.sinks.messages import Encoding
-from service.status import Event
+from service.status import Event, StreamState
 from service.types import Prediction, Reason
+from tests.service.api.standin import StandIn
 
 HELLO = {"type": "hello", "version": 1}
 
@@ -234,6 +237,26 @@ def test_streams_are_shared_out_evenly(hops, workers):
 def test_equal_streams_go_round():
     specs = tuple(StreamSpec(id=f"s{i}", name="x") for i in range(5))
     assert shared_out(specs, 2, 10) == [["s0", "s2", "s4"], ["s1", "s3"]]
+
+
+def test_a_stream_whose_worker_is_silent_for_a_while_is_stale_and_then_what_it_says():
+    live = StandIn("eeg")
+    live.become(StreamState.LIVE, "Predictions are fresh.")
+    report = Report(live.status().model_dump(mode="json"), {"decode": ([1] * 14, 3.5)})
+    stream = MirroredStream("eeg", Introduction({}, {}, report), follow=lambda *_: None, adapt=lambda _: None)
+    assert stream.status() == live.status()
+    assert stream.hub.latency["decode"].total_ms == 3.5
+    for _ in range(2):
+        stream.unreachable(StreamState.STALE, "It does not answer.")
+    assert not stream.ready
+    assert stream.status().state is StreamState.STALE
+    for _ in range(2):
+        stream.report(report)
+    assert stream.ready
+    states = [event.data["state"] for event in stream.hub.recent_events()]
+    assert states == ["stale", "live"]
+    with pytest.raises(ContractError, match="no adaptation"):
+        stream.command(AdaptationCommand("freeze"))
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))
