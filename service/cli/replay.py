@@ -178,12 +178,12 @@ def _decode(
         )
         try:
             if to_stdout:
-                write_csv(replay.predictions(), bundle.contract.classes, sys.stdout)
+                write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
             elif out is not None:
                 file = stack.enter_context(out.open("w", newline="", encoding="utf-8"))
-                write_csv(replay.predictions(), bundle.contract.classes, file)
+                write_csv(replay.runs(), bundle.contract.classes, file)
             else:
-                deque(replay.predictions(), maxlen=0)
+                deque(replay.runs(), maxlen=0)
         except OSError as error:
             msg = f"{out}: the predictions cannot be written ({error.strerror}); choose another place with --out."
             raise RecordingError(msg) from error

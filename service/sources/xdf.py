@@ -216,8 +216,9 @@ def _forward_pieces(
     """Cut where stamps step back further than jitter does."""
     if not len(times):
         return
-    cuts = np.flatnonzero(np.diff(times) < -_MAX_BACKWARD_SECONDS) + 1
-    if not len(cuts):
+    steps = times[1:] - times[:-1]
+    if not len(steps) or steps.min() >= -_MAX_BACKWARD_SECONDS:
         yield values, times
         return
+    cuts = np.flatnonzero(steps < -_MAX_BACKWARD_SECONDS) + 1
     yield from zip(np.split(values, cuts), np.split(times, cuts), strict=True)

@@ -147,7 +147,33 @@ class _Numbers:
             times = table[:, 1:9].copy().view(_STAMP)[:, 0] if flag else np.zeros(whole)
             values = table[:, 1 + flag :].copy().view(self._dtype)
             return _Parsed(values, times, np.arange(whole) if flag else none, whole * record)
-        return self._mixed(block, count)
+        return self._alternating(block, count) or self._mixed(block, count)
+
+    def _alternating(self, block: bytes, count: int) -> _Parsed | None:
+        """Samples of which every second one has a stamp, as LabRecorder often writes them; None if they are others."""
+        flag, width = block[0], self._width
+        second = 1 + flag + width  # where a pair's second sample begins
+        pair = 2 * self.smallest + 8
+        pairs = min(len(block) // pair, count // 2)
+        used = pairs * pair
+        table = np.frombuffer(block, np.uint8, used).reshape(pairs, pair)
+        if not pairs or (table[:, 0] != flag).any() or (table[:, second] != 8 - flag).any():
+            return None
+        single = count > 2 * pairs and len(block) - used >= second and block[used] == flag
+        n = 2 * pairs + single
+        values = np.empty((n, width), np.uint8)
+        values[0 : 2 * pairs : 2] = table[:, 1 + flag : second]
+        values[1::2] = table[:, pair - width :]
+        first, stamp = (0, 1) if flag else (1, second + 1)
+        explicit = np.arange(first, n, 2)
+        times = np.zeros(n)
+        times[first : 2 * pairs : 2] = table[:, stamp : stamp + 8].copy().view(_STAMP)[:, 0]
+        if single:
+            values[-1] = np.frombuffer(block, np.uint8, width, used + second - width)
+            if flag:
+                times[-1] = np.frombuffer(block, _STAMP, 1, used + 1)[0]
+            used += second
+        return _Parsed(values.view(self._dtype), times, explicit, used)
 
     def _mixed(self, block: bytes, count: int) -> _Parsed:
         """Samples with and without a stamp in one block; LabRecorder often writes every second one."""

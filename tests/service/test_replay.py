@@ -17,6 +17,7 @@ from service.errors import ContractError, MindwireError, RecordingError, UsageEr
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.replay import Replay, write_csv
+from service.runs import PredictedRun
 from service.sources.recording import Selector, open_recording
 from service.types import Chunk, Prediction, Reason
 from tests.service.bundles import random_bundle
@@ -77,7 +78,7 @@ def test_a_pause_in_the_recording_does_not_hold_a_paced_replay_for_ever(tmp_path
 def test_the_table_reads_back_exactly(tmp_path):
     predictions, _ = replayed(small_file(tmp_path))
     file = io.StringIO(newline="")
-    write_csv(predictions, ["left_hand", "right, hand"], file)
+    write_csv([PredictedRun.collect(predictions)], ["left_hand", "right, hand"], file)
     rows = list(csv.reader(io.StringIO(file.getvalue())))
     assert rows[0] == ["seq", "time", "valid", "left_hand", "right, hand"]
     for row, prediction in zip(rows[1:], predictions, strict=True):
