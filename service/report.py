@@ -18,6 +18,7 @@ from models.bundle import Bundle
 from service import __version__
 from service.errors import RecordingError
 from service.evaluation import AlignmentMode, Curve, RunScore, Score
+from service.evaluation_idle import IdleFigures
 from service.evaluation_metrics import ITR_FORMULA
 from service.inference.decoder import Decoder
 from service.svg import Axis, Band, Figure, Line, heatmap, interval_bars
@@ -31,6 +32,9 @@ DEFINITIONS = {
     "Cohen's κ": "(p_o − p_e) / (1 − p_e), agreement beyond what the margins of the confusion matrix give",
     "normalised MCC": "(R_K + 1) / 2 with R_K the multi-class Matthews correlation (Gorodkin 2004)",
     "information transfer rate": ITR_FORMULA,
+    "activation": "a class other than idle that leads with the probability stated, in successive valid predictions, for the "
+    "dwell stated; counted once as long as it leads. Idle trials count from their cue to the moment of decision; a "
+    "window there still holds signal from before the cue",
     "calibration error": "mean distance between confidence and accuracy over ten bins, weighted by trials",
 }
 
@@ -44,6 +48,16 @@ class EvaluatedModel(BaseModel):
     sha256: str
     engine: str
     device: str
+
+
+class Beside(BaseModel):
+    """The same recordings with the alignment otherwise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alignment: AlignmentMode
+    overall: Score
+    runs: list[RunScore]
 
 
 class Report(BaseModel):
@@ -63,6 +77,8 @@ class Report(BaseModel):
     alignment: AlignmentMode
     overall: Score
     runs: list[RunScore]
+    idle: IdleFigures | None = None
+    beside: Beside | None = None
     definitions: dict[str, str]
 
 
@@ -75,6 +91,8 @@ def describe_run(
     classes: Sequence[str],
     at_s: float,
     alignment: AlignmentMode,
+    idle: IdleFigures | None = None,
+    beside: Beside | None = None,
 ) -> Report:
     """Put scores into a report with what was run and what the figures mean."""
     return Report(
@@ -86,6 +104,8 @@ def describe_run(
         alignment=alignment,
         overall=overall,
         runs=list(runs),
+        idle=idle,
+        beside=beside,
         definitions=dict(DEFINITIONS),
     )
 
@@ -123,17 +143,40 @@ def headline(report: Report) -> str:
     )
     if overall.n_undecided:
         text += f" {overall.n_undecided} of {overall.n_cued} trials were undecided and are not counted."
+    if report.beside is not None:
+        other = report.beside.overall
+        text += (
+            f" With alignment {report.beside.alignment}: {other.n_correct} of {other.n_trials} right "
+            f"({_percent(other.accuracy)}, {_interval(other.accuracy_interval)})."
+        )
     return text
+
+
+def idle_sentence(idle: IdleFigures) -> str:
+    """False activations and the time to a right one, in one or two sentences."""
+    text = (
+        f"Acting on {idle.probability:g} for {idle.dwell_s:g} s: {idle.false_activations} false activations in "
+        f"{idle.idle_minutes:.1f} min of {idle.idle_class} ({_number(idle.false_activations_per_minute, 1)} per minute); "
+        f"{idle.n_reached} of {idle.n_movements} other trials acted on rightly"
+    )
+    if idle.median_seconds is not None:
+        text += f", half of them within {idle.median_seconds:.1f} s of the cue"
+    return f"{text}; in {idle.n_wrong} a wrong class came first."
 
 
 def table(report: Report) -> Table:
     """The report as a table for the terminal."""
     made = Table(title=f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:g} s after the cue")
     made.add_column("recording", overflow="fold", min_width=24)
+    beside = report.beside
     for name in ("right", "accuracy", "95 %", "κ", "bits/min", "undecided"):
         made.add_column(name, justify="right")
+    others: list[Score] = []
+    if beside is not None:
+        made.add_column(f"alignment {beside.alignment}", justify="right")
+        others = [*beside.runs, beside.overall]
     rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in report.runs]
-    for name, score in [*rows, ("all", report.overall)]:
+    for index, (name, score) in enumerate([*rows, ("all", report.overall)]):
         made.add_row(
             name,
             f"{score.n_correct}/{score.n_trials}",
@@ -142,6 +185,7 @@ def table(report: Report) -> Table:
             _number(score.kappa),
             _number(score.itr_bits_per_minute, 1),
             _undecided(score),
+            *(f"{other.n_correct}/{other.n_trials} {_percent(other.accuracy)}" for other in others[index : index + 1]),
             style="bold" if score is report.overall else None,
         )
     return made
@@ -187,6 +231,17 @@ def _tiles(report: Report) -> str:
         ("Undecided", f"{overall.n_undecided} of {overall.n_cued}", "no valid prediction at that time"),
         ("Calibration error", _percent(overall.calibration_error), "confidence against accuracy"),
     ]
+    if report.beside is not None:
+        other = report.beside.overall
+        name = f"Accuracy, alignment {report.beside.alignment}"
+        tiles.append((name, _percent(other.accuracy), _interval(other.accuracy_interval)))
+    if report.idle is not None:
+        rate = _number(report.idle.false_activations_per_minute, 1)
+        tiles.append(("False activations", f"{rate} per minute", f"at {report.idle.idle_class}"))
+        reached = f"{report.idle.n_reached} of {report.idle.n_movements} trials"
+        tiles.append(
+            ("Time to a right activation", f"{_number(report.idle.median_seconds, 1)} s", f"median of {reached}")
+        )
     cells = [f"<div><dt>{escape(t)}</dt><dd>{escape(v)}<small>{escape(n)}</small></dd></div>" for t, v, n in tiles]
     return f"<dl>{''.join(cells)}</dl>"
 
@@ -261,6 +316,7 @@ def render_html(report: Report) -> str:
 {escape(report.alignment)} · {escape(report.model.engine)} on {escape(report.model.device)}</p>
 <p class="lead">{escape(headline(report))}</p>
 {_tiles(report)}
+{f"<p>{escape(idle_sentence(report.idle))}</p>" if report.idle is not None else ""}
 <h2>Accuracy over time since the cue</h2>
 <p class="soft">The line with its 95 % interval is what the newest prediction said that long after the cue; before the
 window's length has passed, the window still holds signal from before the cue. The yellow band is where 95 % of guessing falls.</p>

@@ -43,6 +43,17 @@ def evaluate(
         Literal["online", "frozen", "off"],
         typer.Option(help="online as live, frozen at the bundle's warm start, or off."),
     ] = "online",
+    beside: Annotated[
+        Literal["online", "frozen", "off"] | None,
+        typer.Option(help="Another --alignment to run as well, side by side: what adaptation is worth."),
+    ] = None,
+    idle: Annotated[
+        str | None, typer.Option(help="Class that asks for nothing; else one called idle, rest or nothing.")
+    ] = None,
+    activation: Annotated[
+        float, typer.Option(help="Probability at which a program would act, for false activations.")
+    ] = 0.6,
+    dwell: Annotated[float, typer.Option(help="Seconds for which a class must have it.")] = 0.5,
     rate: Annotated[
         float | None, typer.Option(min=1.0, help="Rate in hertz to accept where the nominal rate is wrong.")
     ] = None,
@@ -75,16 +86,21 @@ def evaluate(
     """Play recordings through the live pipeline and report how many trials it decides right.
 
     Each trial is decided by the newest prediction that existed so many seconds after its cue. The report
-    gives accuracy with its interval, chance, κ, confusion, accuracy over time and transfer rate.
+    gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
+    a class is idle, false activations per minute and the time to a right one. Recordings of another day tell how
+    a model carries over; to hold out each of the recordings that it is trained on, see mindwire train.
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from models.bundle import load_bundle
     from service.evaluation import AlignmentMode, score_runs
+    from service.evaluation_idle import ActivationRule, idle_class, idle_figures
     from service.inference.load import load_decoder
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings, choose_classes, run_recordings
-    from service.report import describe_run, headline, table, write_report
+    from service.report import Beside, describe_run, headline, idle_sentence, table, write_report
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
@@ -100,6 +116,7 @@ def evaluate(
     paths, assignments = split_files(files, expect_assignments=bool(markers))
     bundle = load_bundle(model)
     chosen = choose_classes(split_list(classes), bundle.contract)
+    rule, at_rest = ActivationRule(activation, dwell), idle_class(idle, chosen)
     labels = split_list(channels)
     settings = RunSettings(
         markers=parse_marker_map([*(markers or []), *assignments]),
@@ -116,17 +133,36 @@ def evaluate(
         ),
     )
     decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt, purpose="recording")
+    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
     with progress_bar("Evaluating") as progress:
         runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress)
-    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
     overall, scores = score_runs(runs, bundle.contract, chosen, at, hop_s=hop_s)
+    other = None
+    if beside is not None:
+        otherwise = replace(settings, alignment=AlignmentMode(beside))
+        with progress_bar(f"Evaluating, alignment {beside}") as progress:
+            again = run_recordings(
+                paths, bundle.contract, decoder, classes=chosen, settings=otherwise, progress=progress
+            )
+        everything, each = score_runs(again, bundle.contract, chosen, at, hop_s=hop_s)
+        other = Beside(alignment=otherwise.alignment, overall=everything, runs=each)
     report = describe_run(
-        overall, scores, bundle=bundle, decoder=decoder, classes=chosen, at_s=at, alignment=settings.alignment
+        overall,
+        scores,
+        bundle=bundle,
+        decoder=decoder,
+        classes=chosen,
+        at_s=at,
+        alignment=settings.alignment,
+        idle=None if at_rest is None else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at, rule=rule),
+        beside=other,
     )
     written = write_report(report, out)
     console = Console()
     console.print(table(report))
     console.print(headline(report), highlight=False)
+    if report.idle is not None:
+        console.print(idle_sentence(report.idle), highlight=False)
     console.print(f"Wrote {' and '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
 
 

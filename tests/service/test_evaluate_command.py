@@ -56,11 +56,17 @@ def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
     bundle: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     file = data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
-    output = run(file, "--model", bundle, "--classes", "left_hand,right_hand", "--alignment", "off", "--out", tmp_path)
+    options = ("--classes", "left_hand,right_hand", "--alignment", "off", "--beside", "online")
+    output = run(file, "--model", bundle, *options, "--idle", "left_hand", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     low, high = report["overall"]["chance_interval"]
     assert low <= report["overall"]["accuracy"] <= high
     assert report["alignment"] == "off"
+    assert report["beside"]["alignment"] == "online"
+    assert report["beside"]["overall"]["n_correct"] > report["overall"]["n_correct"]
+    assert report["beside"]["runs"][0]["file"] == str(file)
+    assert (report["idle"]["idle_class"], report["idle"]["n_movements"]) == ("left_hand", 7)
+    assert "min of left_hand" in " ".join(output.split())
     assert "not distinguishable from guessing" in " ".join(output.split())
 
 

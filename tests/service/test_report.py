@@ -15,7 +15,17 @@ from rich.console import Console
 from models.presets import BCIC2A
 from service.errors import RecordingError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, score_runs
-from service.report import EvaluatedModel, Report, headline, render_html, table, write_report
+from service.evaluation_idle import IdleFigures
+from service.report import (
+    Beside,
+    EvaluatedModel,
+    Report,
+    headline,
+    idle_sentence,
+    render_html,
+    table,
+    write_report,
+)
 from service.trials import Trial
 
 CLASSES = ("left_hand", "right_hand")
@@ -104,6 +114,36 @@ def test_the_page_is_well_formed_escaped_and_fetches_nothing() -> None:
     assert "a&lt;b&gt;.xdf" in page
     assert page.count("<svg") == 4
     assert not re.search(r"\bnan\b", page)
+
+
+def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None:
+    report, other = make_report(), make_report(n_right=9)
+    idle = IdleFigures(
+        idle_class="rest",
+        probability=0.6,
+        dwell_s=0.5,
+        idle_minutes=2.0,
+        false_activations=3,
+        false_activations_per_minute=1.5,
+        n_movements=40,
+        n_reached=30,
+        n_wrong=4,
+        median_seconds=2.25,
+    )
+    beside = Beside(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
+    report = report.model_copy(update={"idle": idle, "beside": beside})
+    assert "With alignment off: 9 of 20 right (45%" in headline(report)
+    assert "3 false activations in 2.0 min of rest (1.5 per minute); 30 of 40 other trials" in idle_sentence(
+        report.idle
+    )
+    page = render_html(report)
+    for text in ("Accuracy, alignment off", "1.5 per minute", "median of 30 of 40 trials"):
+        assert text in page
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table(report))
+    assert capture.get().count("9/20 45%") == 2
+    assert Report.model_validate_json(report.model_dump_json()) == report
 
 
 def test_a_report_without_any_decided_trial_still_renders() -> None:
