@@ -35,6 +35,8 @@ OFFSET_INTERVAL_S = 5.0
 _OFFSET_DRIFT_S = 3e-4
 # No estimate is better, whatever its round trip.
 _OFFSET_ERROR_S = 5e-5
+# A correction comes in steps that no time base takes for lost samples.
+_LARGEST_STEP_S = 1e-3
 # A clock that was set moves by more than this beyond what the round trip leaves open.
 CLOCK_RESET_S = 0.1
 # After a pause this long, what arrives is a flood that comes in several pulls.
@@ -83,13 +85,15 @@ class ClockOffset:
         worst = max(round_trip_s / 2, _OFFSET_ERROR_S)
         if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S + worst:
             reset = self.seconds is not None
-            self.seconds, self._first, self.drift_ppm = estimate, (now, estimate), None
+            # One machine has one LSL clock: when nothing speaks against it, this is that machine.
+            self.seconds = 0.0 if abs(estimate) <= worst else estimate
+            self._first, self.drift_ppm = (now, self.seconds), None
             self._variance = worst**2
             return reset
         self._variance += _OFFSET_DRIFT_S**2
         weight = self._variance / (self._variance + worst**2)
         self._variance *= 1 - weight
-        self.seconds += weight * (estimate - self.seconds)
+        self.seconds += min(max(weight * (estimate - self.seconds), -_LARGEST_STEP_S), _LARGEST_STEP_S)
         if self._first is not None and now - self._first[0] >= 60.0:
             self.drift_ppm = (self._first[1] - self.seconds) / (now - self._first[0]) * 1e6
         return False

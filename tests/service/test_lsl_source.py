@@ -294,6 +294,21 @@ def test_what_was_asked_of_a_program_that_hung_moves_no_stamp(hung):
     assert clock.seconds == pytest.approx(10.0, abs=1e-4)
 
 
+def test_a_first_offset_that_is_uncertain_makes_no_jump_later():
+    here, elsewhere = ClockOffset(), ClockOffset()
+    here.update(-0.019, 0.04, 0.0)  # the same machine, while it was busy
+    elsewhere.update(999.981, 0.04, 0.0)
+    assert here.seconds == 0.0
+    steps = [elsewhere.seconds]
+    for second in range(5, 200, 5):
+        here.update(-1e-5, 1e-4, float(second))
+        elsewhere.update(1000.0, 1e-4, float(second))
+        steps.append(elsewhere.seconds)
+    assert abs(here.seconds) < 2e-5
+    assert max(np.abs(np.diff(steps))) <= 0.001 + 1e-9
+    assert steps[-1] == pytest.approx(1000.0, abs=1e-4)
+
+
 def test_the_drift_of_a_clock_is_told_after_a_minute():
     clock = ClockOffset()
     for second in range(0, 200, 5):
