@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 _UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
 _UNSETTLED_BITS = int(_UNSETTLED)
 _READ_S = 0.25
+# So long a stream waits for more samples before it does what its clients need not wait for.
+_BREATH_S = 0.001
 _LATENCIES_KEPT = 250
 
 
@@ -153,6 +155,8 @@ class Stream:
         self._search = Search(connector, self, wait=self._limits.wait, stop=self._stop)
         self._broken = Reason.NONE
         self._published_at: float | None = None
+        # What is out but not yet counted: clients need not wait for that.
+        self._published: list[tuple[Prediction, float]] = []
         self._valid: bool | None = None
         self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
 
@@ -359,8 +363,13 @@ class Stream:
 
     def _decode(self, source: Source, worker: Worker, silence: Silence) -> None:
         rehearsal = None if worker.pipeline.learner else Rehearsal(worker.pipeline, self._decoder)
+        owed = False
         while not self._stop.is_set():
-            chunk = self._read(source, worker, silence, rehearsal.pause(_READ_S) if rehearsal else _READ_S)
+            pause = rehearsal.pause(_READ_S) if rehearsal else _READ_S
+            chunk = self._read(source, worker, silence, min(pause, _BREATH_S) if owed else pause)
+            if owed:
+                self._told(worker)
+            owed = chunk is not None
             if chunk is None:
                 if rehearsal and rehearsal.due:
                     rehearsal.run()
@@ -368,12 +377,13 @@ class Stream:
                     self._publish_all(worker, worker.flush(source.now()))
                     self._watch_silence(source, silence)
                 continue
-            before, arrived = self.counters.predictions, self.heartbeat
-            self._publish_all(worker, worker.take(chunk, source.now()))
-            if self.counters.predictions == before:
-                self._fill()
-            elif rehearsal:
+            arrived = self.heartbeat
+            for prediction in worker.take(chunk, source.now()):
+                self._publish(prediction)
+            if rehearsal and self._published:
                 rehearsal.window_came(arrived)
+        if owed:
+            self._told(worker)
 
     def _look(self, source: Source, worker: Worker, silence: Silence) -> Look | None:
         """What the loop does before conditioning, for a runner that conditions and decodes."""
@@ -410,14 +420,18 @@ class Stream:
             self._publish(prediction)
         self._settle(worker)
 
-    def _told(self, worker: Worker, *, predicted: bool) -> None:
-        """What the loop does after publishing."""
+    def _told(self, worker: Worker) -> None:
+        """What the loop does once a chunk's predictions are out and nobody waits."""
+        predicted = bool(self._published)
         self._settle(worker)
         if not predicted:
             self._fill()
 
     def _settle(self, worker: Worker) -> None:
-        """Tell what happened beside predictions."""
+        """Take note of what was published, and tell what happened beside predictions."""
+        published, self._published = self._published, []
+        for prediction, publish_ms in published:
+            self._note(prediction, publish_ms)
         backlog = worker.drain_backlog()
         if backlog:
             self.counters.skipped += backlog.windows
@@ -439,7 +453,9 @@ class Stream:
         begin = time.perf_counter()
         self._tell(lambda sink: sink.publish(prediction))
         self._published_at = time.monotonic()
-        publish_ms = (time.perf_counter() - begin) * 1e3
+        self._published.append((prediction, (time.perf_counter() - begin) * 1e3))
+
+    def _note(self, prediction: Prediction, publish_ms: float) -> None:
         self._latencies.append({**prediction.latency_ms, "publish": publish_ms})
         self.counters.predictions += 1
         self.counters.valid += prediction.valid
@@ -475,23 +491,20 @@ class _Driven:
         worker: Worker,
         look: Callable[[], Look | None],
         publish: Callable[[Prediction], None],
-        told: Callable[..., None],
+        told: Callable[[Worker], None],
     ) -> None:
         self.worker = worker
         self.look = look
         self._stream = stream
         self._publish = publish
         self._told = told
-        self._predicted = False
 
     @property
     def stopping(self) -> bool:
         return self._stream.stopping
 
     def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
-        self._predicted = True
         self._publish(self.worker.complete(due, probabilities, decode_ms))
 
     def settle(self) -> None:
-        predicted, self._predicted = self._predicted, False
-        self._told(self.worker, predicted=predicted)
+        self._told(self.worker)
