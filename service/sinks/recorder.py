@@ -303,7 +303,8 @@ class Recorder:
         while self._process is not None and time.monotonic() < deadline:
             words = self._process.words()
             found = sum(line.startswith("Found ") for line in words)
-            started = sum(line.startswith("Started data collection") for line in words)
+            # Its threads speak at once, and now and then two of them on one line.
+            started = sum(line.count("Started data collection") for line in words)
             if found and started >= found and any(line.startswith("Starting the recording") for line in words):
                 return
             if self._process.recorder.poll() is not None:

@@ -119,8 +119,9 @@ def program(folder: Path, code: str) -> Path:
 
 
 RECORDING = """
-print('Found cap@here'); print('Starting the recording, press Enter to quit')
-print('Started data collection for stream cap.', flush=True)
+print('Found cap@here'); print('Found too@here'); print('Starting the recording, press Enter to quit')
+print('Started data collection for stream ', end='')  # its threads speak at once
+print('Started data collection for stream cap.'); print('too.', flush=True)
 out = open(file, 'ab', buffering=0); out.write(b'XDF:')
 """
 
