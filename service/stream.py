@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
+from service.driven import Driven
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
 from service.options import AdaptationCommand
@@ -48,7 +49,7 @@ from service.status import (
 )
 from service.stream_status import adaptation_status, decoder_status, source_status
 from service.types import Chunk, Prediction, Reason, SignalInfo
-from service.worker import Due, Worker
+from service.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -357,7 +358,7 @@ class Stream:
                 self._decode(source, worker, silence)
             else:
                 look = partial(self._look, source, worker, silence)
-                self._runner.drive(_Driven(self, worker, look, self._publish, self._told))
+                self._runner.drive(Driven(self, worker, look, self._publish, self._told))
         finally:
             silence.close()
 
@@ -480,31 +481,3 @@ class Stream:
             needed = self.contract.window_samples / self.contract.sfreq
             reason = f"Samples arrive; {needed:g} s of unbroken signal are needed for the next prediction."
             self.to_state(StreamState.SETTLING, reason)
-
-
-class _Driven:
-    """A connected stream for a runner; see :class:`service.runner.Member`."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        worker: Worker,
-        look: Callable[[], Look | None],
-        publish: Callable[[Prediction], None],
-        told: Callable[[Worker], None],
-    ) -> None:
-        self.worker = worker
-        self.look = look
-        self._stream = stream
-        self._publish = publish
-        self._told = told
-
-    @property
-    def stopping(self) -> bool:
-        return self._stream.stopping
-
-    def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
-        self._publish(self.worker.complete(due, probabilities, decode_ms))
-
-    def settle(self) -> None:
-        self._told(self.worker)
