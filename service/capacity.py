@@ -99,14 +99,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_capacity(loads: Sequence[Load], *, cores: float = 1.0) -> float:
+def check_capacity(loads: Sequence[Load], *, workers: int = 1) -> float:
     """Refuse more streams than one process carries.
 
     Parameters
     ----------
     loads : sequence of Load
-    cores : float
-        Share of a core that the process has to itself; less than 1 where processes are more than cores.
+    workers : int
+        Processes that share this machine's cores, this one among them.
 
     Returns
     -------
@@ -116,17 +116,18 @@ def check_capacity(loads: Sequence[Load], *, cores: float = 1.0) -> float:
     Raises
     ------
     ServiceError
-        They would take more than :data:`USABLE_SHARE` of that.
+        They would take more than :data:`USABLE_SHARE`, or of a core that processes share, their part of it.
     """
     shares = [load.streams * load.contract.sfreq / load.hop * seconds_per_prediction(load) for load in loads]
     total = sum(shares)
-    usable = USABLE_SHARE * cores
+    usable = USABLE_SHARE * min(1.0, usable_cores() / workers)
     if total <= usable:
         return total
     n = sum(load.streams for load in loads)
     carried = math.floor(n * usable / total)
+    who = "this process" if workers == 1 else f"one of {workers} worker processes"
     msg = (
-        f"{n} streams at this rate are more than this process carries, which was measured to be about {carried}; "
+        f"{n} streams at this rate are more than {who} carries, which was measured to be about {carried}; "
         "give fewer streams, a longer --hop, or as many --workers as there are cores."
     )
     raise ServiceError(msg)

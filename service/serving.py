@@ -151,7 +151,7 @@ def build_streams(
             bundles[path] = load_bundle(path)
         streams[spec.id] = _build_stream(settings, spec, bundles[path], instance, together)
     if together and settings.adapt == "alignment":
-        share = check_capacity(together.loads(), cores=min(1.0, usable_cores() / workers))
+        share = check_capacity(together.loads(), workers=workers)
         log.info("%d streams take about %.0f %% of this process's time", len(streams), 100 * share)
     return streams
 

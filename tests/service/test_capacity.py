@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.capacity import Load, check_capacity, seconds_per_prediction
+from service.capacity import Load, check_capacity, seconds_per_prediction, usable_cores
 from service.errors import ServiceError
 from tests.service.linear_decoder import LinearDecoder
 from tests.streaming import contract
@@ -35,3 +35,10 @@ def test_too_many_streams_are_refused_with_the_figure():
 
 def test_few_streams_are_not_refused():
     assert 0 < check_capacity([Load(contract(), LinearDecoder(2), 100, 1)]) < 0.8
+
+
+def test_more_workers_than_cores_carry_less_each():
+    load = Load(contract(), Slow(2), 10, 16)  # about two thirds of a core
+    workers = 100 * usable_cores()
+    with pytest.raises(ServiceError, match=f"one of {workers} worker processes"):
+        check_capacity([load], workers=workers)
