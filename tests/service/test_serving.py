@@ -214,14 +214,27 @@ def test_listening_elsewhere_makes_and_demands_a_token(bundle):
 
 def test_print_config_prints_toml_and_needs_no_stream():
     done = subprocess.run(
-        [sys.executable, "-m", "service", "serve", "--hop", "5", "--print-config"],
+        [
+            sys.executable,
+            "-m",
+            "service",
+            "serve",
+            "--hop",
+            "5",
+            "--workers",
+            "3",
+            "--batch-wait-ms",
+            "1",
+            "--print-config",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert "hop = 5" in done.stdout
+    for line in ("hop = 5", "workers = 3", "batch_wait_ms = 1.0"):
+        assert line in done.stdout.splitlines()
 
 
 def test_streams_lists_what_is_there_as_a_table_and_as_json():
