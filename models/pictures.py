@@ -1,8 +1,9 @@
-"""Pictures of a network: what its temporal filters pass and where its spatial filters look."""
+"""Pictures of a network: what its temporal filters pass, where its spatial filters look, what its attention weighs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,31 @@ def draw_spatial_filters(weights: FoldedWeights, contract: Contract, path: Path)
     _save(figure, path)
 
 
+def draw_attention(gains: NDArray[np.float64], classes: Sequence[str], path: Path) -> None:
+    """Write how much the attention lets pass of each channel, one line per class, as a picture.
+
+    Parameters
+    ----------
+    gains : ndarray of float64, shape (n_classes, n_channels)
+        Means over the trials of each class.
+    classes : sequence of str
+    path : Path
+        Of the picture; its ending gives the format.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    figure = _figure((9, 3.2), "Attention: size of each of the network's channels behind it, relative to before")
+    axis = figure.add_subplot()
+    for name, row in zip(classes, gains, strict=True):
+        axis.plot(np.arange(1, len(row) + 1), row, marker="o", markersize=3, linewidth=1.2, label=name)
+    axis.set(xlabel="channel after the expansion", ylabel="gain", ylim=(0, None))
+    axis.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
 def _highest(contract: Contract) -> float:
     """The highest frequency worth drawing: a little above the low-pass."""
     lowpass = contract.filters.lowpass
@@ -117,7 +143,7 @@ def _positions(contract: Contract) -> tuple[list[int], NDArray[np.float64]]:
     return known, flat * angle[:, None] / (math.pi / 2) * 0.095
 
 
-def _grid(count: int, title: str) -> tuple[Any, list[Any]]:
+def _figure(size: tuple[float, float], title: str) -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -125,10 +151,15 @@ def _grid(count: int, title: str) -> tuple[Any, list[Any]]:
         msg = "Pictures need matplotlib; install it with: pip install 'mindwire[train]'."
         raise MissingExtraError(msg) from error
 
-    rows = -(-count // _COLUMNS)
-    figure = Figure(figsize=(1.5 * _COLUMNS, 1.45 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _grid(count: int, title: str) -> tuple[Any, list[Any]]:
+    rows = -(-count // _COLUMNS)
+    figure = _figure((1.5 * _COLUMNS, 1.45 * rows + 0.6), title)
     axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     for axis in axes[count:]:
         axis.set_visible(False)

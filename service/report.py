@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import tempfile
@@ -206,6 +207,7 @@ tr.all td { font-weight:600; } .wide { overflow-x:auto; }
 dl { display:grid; grid-template-columns:repeat(auto-fit, minmax(9.5rem, 1fr)); gap:.75rem; margin:1rem 0; }
 dl div { background:var(--card); border-radius:10px; padding:.7rem .9rem; } dt { color:var(--soft); font-size:.85rem; }
 dd { margin:0; font-size:1.35rem; font-variant-numeric:tabular-nums; } dd small { display:block; font-size:.8rem; color:var(--soft); }
+img { width:100%; background:#fff; border-radius:10px; margin:.5rem 0; }
 svg { width:100%; height:auto; font:13px system-ui, sans-serif; } svg text { fill:var(--soft); }
 .grid { stroke:var(--line); } .axis, .tick { stroke:var(--soft); } .rule { stroke:var(--soft); stroke-dasharray:4 4; }
 .line { fill:none; stroke:var(--accent); stroke-width:2.5; } .diagonal { fill:none; stroke:var(--soft); stroke-dasharray:2 4; }
@@ -297,8 +299,31 @@ def _runs_table(report: Report) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def render_html(report: Report) -> str:
-    """The report as one HTML page that needs nothing beside itself."""
+def _pictures(pictures: Sequence[Path]) -> str:
+    """Pictures inside the page, so that it needs nothing beside itself."""
+    if not pictures:
+        return ""
+    images = [
+        f'<img alt="{escape(path.stem.replace("-", " "))}" src="data:image/png;base64,'
+        f'{base64.b64encode(path.read_bytes()).decode()}">'
+        for path in pictures
+    ]
+    return f"<h2>Inside the network</h2>{''.join(images)}"
+
+
+def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
+    """The report as one HTML page that needs nothing beside itself.
+
+    Parameters
+    ----------
+    report : Report
+    pictures : sequence of Path
+        PNG files to put inside.
+
+    Returns
+    -------
+    str
+    """
     bars: list[tuple[str, float | None, tuple[float, float], tuple[float, float]]] = [
         (Path(run.file).name, run.accuracy, run.accuracy_interval, run.chance_interval) for run in report.runs
     ]
@@ -329,6 +354,7 @@ window's length has passed, the window still holds signal from before the cue. T
 <h2>Calibration</h2>
 <p class="soft">On the dotted line, a probability means what it says.</p>
 {_reliability(overall)}
+{_pictures(pictures)}
 <h2>Definitions</h2>
 <ul>{definitions}</ul>
 <footer>Mindwire {escape(report.mindwire)}, model sha256 {report.model.sha256}<br>{hashes}</footer>
@@ -345,7 +371,7 @@ def _write(path: Path, text: str) -> None:
     Path(temporary).replace(path)
 
 
-def write_report(report: Report, folder: Path) -> Sequence[Path]:
+def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:
     """Write ``report.json`` and ``report.html`` into a folder, which is made when missing.
 
     Returns
@@ -362,7 +388,7 @@ def write_report(report: Report, folder: Path) -> Sequence[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(targets[0], report.model_dump_json(indent=2) + "\n")
-        _write(targets[1], render_html(report))
+        _write(targets[1], render_html(report, pictures))
     except OSError as error:
         msg = f"{folder}: the report cannot be written ({error.strerror}); choose another folder with --out."
         raise RecordingError(msg) from error

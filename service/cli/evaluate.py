@@ -54,6 +54,12 @@ def evaluate(
         float, typer.Option(help="Probability at which a program would act, for false activations.")
     ] = 0.6,
     dwell: Annotated[float, typer.Option(help="Seconds for which a class must have it.")] = 0.5,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views", help="Draw the network too: temporal filters as spectra, spatial ones as scalp maps, attention."
+        ),
+    ] = False,
     rate: Annotated[
         float | None, typer.Option(min=1.0, help="Rate in hertz to accept where the nominal rate is wrong.")
     ] = None,
@@ -97,6 +103,7 @@ def evaluate(
     from models.bundle import load_bundle
     from service.evaluation import AlignmentMode, score_runs
     from service.evaluation_idle import ActivationRule, idle_class, idle_figures
+    from service.evaluation_views import draw_views
     from service.inference.load import load_decoder
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings, choose_classes, run_recordings
@@ -157,13 +164,14 @@ def evaluate(
         idle=None if at_rest is None else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at, rule=rule),
         beside=other,
     )
-    written = write_report(report, out)
+    pictures = draw_views(bundle, paths, chosen, at, settings=settings, folder=out) if views else []
+    written = [*write_report(report, out, pictures), *pictures]
     console = Console()
     console.print(table(report))
     console.print(headline(report), highlight=False)
     if report.idle is not None:
         console.print(idle_sentence(report.idle), highlight=False)
-    console.print(f"Wrote {' and '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
+    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
 
 
 def _run_protocol(

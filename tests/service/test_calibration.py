@@ -161,7 +161,9 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     decoder: str, recordings: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
-    output = run("train", *recordings[:2], *CHOICES, "--epochs", 5, "--decoder", decoder, "--out", out)
+    network = ("attention_mode=se", "n_temporal_filters=4", "ch_dim=4")
+    options = ("--epochs", 5, "--decoder", decoder, *(part for one in network for part in ("--network", one)))
+    output = run("train", *recordings[:2], *CHOICES, *options, "--out", out)
     assert "32 of 32 trials (left_hand 16, right_hand 16)" in output
     assert "between 0 and 2.5 s after the cue, 4 channels at 100 Hz; decided at 2.5 s." in output
     bundle = load_bundle(out)
@@ -174,7 +176,14 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     assert "Cross-validated in 2 folds that hold out whole recordings" in card
     assert ("initialisation tangent_space" in card) == (decoder == "network")
     markers = ("--markers", "1=left_hand", "2=right_hand")
-    run("evaluate", recordings[2], *markers, "--model", out, "--at", 2.5, "--out", tmp_path / "report")
+    evaluation = ("evaluate", recordings[2], *markers, "--model", out, "--at", 2.5, "--out", tmp_path / "report")
+    if decoder == "network":
+        assert "attention.png" in run(*evaluation, "--views")
+        assert (tmp_path / "report" / "report.html").read_text().count("data:image/png;base64,iVBOR") == 3
+    else:
+        run(*evaluation)
+        with pytest.raises(UsageError, match="filters of one AttentionBaseNet; bundle is another decoder"):
+            run(*evaluation, "--views")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["overall"]["n_trials"] == 16
     assert report["overall"]["n_correct"] >= 15

@@ -1,0 +1,86 @@
+"""What a neuroscientist asks of a model: what its filters pass, where they look, and what its attention weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.errors import ContractError
+from service.calibration_data import TrialSpan, collect_trials
+from service.errors import MissingExtraError, UsageError
+from service.pseudo_online import RunSettings
+from service.sources.recording import open_recording
+from service.trials import trials_from_markers
+
+SPECTRA, MAPS, ATTENTION = "temporal-filters.png", "spatial-filters.png", "attention.png"
+
+
+def draw_views(
+    bundle: Bundle, paths: Sequence[Path], classes: Sequence[str], at_s: float, *, settings: RunSettings, folder: Path
+) -> list[Path]:
+    """Write pictures of a network: spectra, scalp maps where channels have places, attention where there is some.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    paths : sequence of Path
+        Recordings whose trials show what the attention does.
+    classes : sequence of str
+    at_s : float
+        Seconds since the cue at which trials are decided; those windows are shown.
+    settings : RunSettings
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch, matplotlib or mne is not installed.
+    UsageError
+        The bundle is no single AttentionBaseNet.
+    """
+    try:
+        from models.attentionbasenet import AttentionBaseNet
+        from models.bundle import load_module
+        from models.folded_weights import fold
+        from models.pictures import draw_attention, draw_spatial_filters, draw_temporal_filters
+    except ModuleNotFoundError as error:
+        msg = "Views need PyTorch; install it with: pip install 'mindwire[train]'."
+        raise MissingExtraError(msg) from error
+    network = load_module(bundle)
+    if not isinstance(network, AttentionBaseNet):
+        msg = f"--views draws the filters of one AttentionBaseNet; {bundle.name} is another decoder, so leave it out."
+        raise UsageError(msg)
+    weights = fold(network)
+    written = [folder / SPECTRA]
+    draw_temporal_filters(weights, bundle.contract, written[0])
+    try:
+        draw_spatial_filters(weights, bundle.contract, folder / MAPS)
+        written.append(folder / MAPS)
+    except ContractError:
+        (folder / MAPS).unlink(missing_ok=True)  # channels without places have no map; an old one would mislead
+    if network.attention_mode is None:
+        (folder / ATTENTION).unlink(missing_ok=True)
+        return written
+    from models.attention_view import attention_gains
+
+    recordings = [open_recording(path) for path in paths]
+    trials = [
+        trials_from_markers(one.markers(settings.marker_stream), classes, settings.markers, where=str(one.path))
+        for one in recordings
+    ]
+    span = TrialSpan(0.0, at_s, at_s)
+    data, _ = collect_trials(recordings, trials, bundle.contract, span, settings=settings)
+    gains = attention_gains(network, data.deciding)
+    labels = data.labels[data.decided]
+    shown = [name for name in classes if (labels == bundle.contract.classes.index(name)).any()]
+    means = np.stack([gains[labels == bundle.contract.classes.index(name)].mean(axis=0) for name in shown])
+    draw_attention(means, shown, folder / ATTENTION)
+    return [*written, folder / ATTENTION]
