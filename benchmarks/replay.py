@@ -4,9 +4,9 @@
 
 The recordings are repeated until they make one of the length asked for, in an XDF file as LabRecorder writes it:
 chunks of half a second, a stamp on every second sample. Measured is the whole command, from the start of its
-process to its end, reading the file and writing the table of predictions included. In turn with it a loop decodes
-some windows of the same recording one by one with the network in eager PyTorch; what the loop would take for all
-windows is compared. At last the table is held against the live decoder's, hop by hop. Linux only.
+process to its end, reading the file and writing the table of predictions included; beside the time that passed stands
+the processor's, which a busy machine stretches less. In turn with it a loop decodes some windows of the same recording
+one by one with the network in eager PyTorch; what the loop would take for all windows is compared. At last the table is held against the live decoder's, hop by hop. Linux only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import csv
 import itertools
 import json
+import resource
 import statistics
 import struct
 import subprocess
@@ -86,9 +87,10 @@ def write_recording(path: Path, sources: list[Path], hours: float) -> float:
 
 
 def run_command(recording: Path, model: Path, hop: int, out: Path) -> dict[str, float]:
-    """The whole command: seconds it took, its peak of resident memory, and what it says itself."""
+    """The whole command: seconds it took and of the processor, its peak of resident memory, what it says itself."""
     command = [str(Path(sys.executable).with_name("mindwire")), "replay", str(recording)]
     command += ["--model", str(model), "--hop", str(hop), "--out", str(out)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = 0
@@ -103,7 +105,9 @@ def run_command(recording: Path, model: Path, hop: int, out: Path) -> dict[str, 
     if process.returncode:
         sys.exit(f"The command failed: {said}")
     inside = float(said.partition(" s in ")[2].partition(" s,")[0])
-    return {"seconds": wall, "inside_seconds": inside, "peak_mb": peak / 1024}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": wall, "cpu_seconds": cpu, "inside_seconds": inside, "peak_mb": peak / 1024}
 
 
 def live(bundle: Bundle, recording: Path, hop: int) -> tuple[list[Window], np.ndarray]:
@@ -146,11 +150,13 @@ def main() -> None:
         rounds = []
         for _ in range(options.rounds):
             found = run_command(recording, options.model, options.hop, table)
-            begin = time.perf_counter()
+            begin, begin_cpu = time.perf_counter(), time.thread_time()
             with torch.inference_mode():
                 for window in windows:
                     network(torch.from_numpy((window.samples @ window.alignment.T).T[None]))
-            found["eager_seconds"] = (time.perf_counter() - begin) / len(windows) * len(expected)
+            share = len(expected) / len(windows)
+            found["eager_seconds"] = (time.perf_counter() - begin) * share
+            found["eager_cpu_seconds"] = (time.thread_time() - begin_cpu) * share
             rounds.append(found)
             print({name: round(value, 2) for name, value in found.items()}, flush=True)
         with table.open(newline="") as file:
@@ -164,7 +170,9 @@ def main() -> None:
         "best_seconds": min(r["seconds"] for r in rounds),
         "real_time": duration / statistics.median(r["seconds"] for r in rounds),
         "best_real_time": duration / min(r["seconds"] for r in rounds),
+        "cpu_seconds": min(r["cpu_seconds"] for r in rounds),
         "eager_ratio": statistics.median(r["eager_seconds"] / r["seconds"] for r in rounds),
+        "eager_cpu_ratio": statistics.median(r["eager_cpu_seconds"] / r["cpu_seconds"] for r in rounds),
         "peak_mb": max(r["peak_mb"] for r in rounds),
         "largest_difference": difference,
     }
