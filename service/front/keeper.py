@@ -39,7 +39,7 @@ from service.supervisor import RestartPolicy
 
 log = logging.getLogger(__name__)
 
-REPORT_S = 1.0
+REPORT_S = 2.0
 _PING_S = 2.0
 _REAP_S = 2.0
 
