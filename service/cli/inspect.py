@@ -90,11 +90,12 @@ def _normalisation(contract: Contract) -> str:
 
 def _layers(bundle: Bundle, out: Path | None) -> str:
     from models.bundle import load_network
-    from models.errors import ContractError, MissingExtraError
+    from models.errors import BundleError, ContractError, MissingExtraError
 
     try:
         network = load_network(bundle)
-    except MissingExtraError as error:
+    except (BundleError, MissingExtraError) as error:
+        # A bundle of several networks or of none is as good as any; it only has no such layers to show.
         if out is not None:
             raise
         return f"\nNo table of layers: {error}"
