@@ -6,7 +6,7 @@ the device where that was interrupted; a sample that both have must be the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from service.sinks.input import InputMark
 from service.sources.xdf import XdfRecording
 from service.types import Chunk
 
-# How far apart two measurements of one clock offset may be.
+# How far a clock offset may have moved since the connection.
 _CLOCKS_S = 0.05
 _SAME_SAMPLE_PERIODS = 0.6
 _CODES = list(range(2 * max(InputMark)))
@@ -92,7 +92,9 @@ class InputComparison:
     different: int
 
 
-def compare_with_device(recording: XdfRecording, input_id: int, signal_id: int) -> InputComparison:
+def compare_with_device(
+    recording: XdfRecording, input_id: int, signal_id: int, clock_offsets: Mapping[float, float]
+) -> InputComparison:
     """Compare what a pipeline was given with what the recorder took from the device itself.
 
     Parameters
@@ -100,14 +102,17 @@ def compare_with_device(recording: XdfRecording, input_id: int, signal_id: int) 
     recording : XdfRecording
     input_id, signal_id : int
         The two streams in the file.
+    clock_offsets : mapping of float to float
+        What was added to the device's stamps, in seconds, by the time of a connection's first sample.
 
     Returns
     -------
     InputComparison
     """
-    source = recording.source(signal_id)
-    given = _fingerprints((values[:, :-1], times) for values, times, _ in recording.as_sent(input_id))
-    recorded = _fingerprints((chunk.samples, chunk.times) for chunk in source.chunks())
+    # In the device's own clock: the recorder's measurements of it are few, and as wrong as a busy machine makes them.
+    given = _fingerprints(_in_device_clock(recording, input_id, clock_offsets))
+    recorded = _fingerprints((values, times) for values, times, _ in recording.as_sent(signal_id))
+    tolerance = _SAME_SAMPLE_PERIODS / recording.source(signal_id).info.sfreq
     partner = _partners(given, recorded)
     taken = np.zeros(len(recorded.times) + 1, dtype=bool)
     taken[partner[partner >= 0]] = True
@@ -119,9 +124,7 @@ def compare_with_device(recording: XdfRecording, input_id: int, signal_id: int) 
         others = np.arange(before + 1, after)
         others = others[~taken[others]]
         shift = float(recorded.times[before] - given.times[start - 1]) if start else 0.0
-        different += _coincide(
-            given.times[start:stop] + shift, recorded.times[others], _SAME_SAMPLE_PERIODS / source.info.sfreq
-        )
+        different += _coincide(given.times[start:stop] + shift, recorded.times[others], tolerance)
     same = int((partner >= 0).sum())
     return InputComparison(same, len(partner) - same - different, different)
 
@@ -132,6 +135,15 @@ class _Fingerprints:
 
     marks: NDArray[np.int64]
     times: NDArray[np.float64]
+
+
+def _in_device_clock(
+    recording: XdfRecording, input_id: int, clock_offsets: Mapping[float, float]
+) -> Iterator[tuple[NDArray[np.generic], NDArray[np.float64]]]:
+    offset = next(iter(clock_offsets.values()), 0.0)  # of the first connection, if its beginning is not in the file
+    for part in input_parts(recording, input_id):
+        offset = clock_offsets.get(float(part.chunk.times[0]), offset)
+        yield part.chunk.samples, part.chunk.times - offset
 
 
 def _fingerprints(parts: Iterator[tuple[NDArray[np.generic], NDArray[np.float64]]]) -> _Fingerprints:

@@ -61,6 +61,8 @@ class RecordedRun:
         The stream in the file that says what the pipeline was given.
     signal_id : int or None
         The device's own stream in the file.
+    clock_offsets : mapping of float to float
+        What was added to the device's stamps, in seconds, by the time of a connection's first sample.
     times : ndarray of float64, shape (n_predictions,)
         In the order of the file.
     probabilities : ndarray of float32, shape (n_predictions, n_classes)
@@ -76,6 +78,7 @@ class RecordedRun:
     commands: tuple[tuple[AdaptationCommand, ...], ...]
     input_id: int
     signal_id: int | None
+    clock_offsets: Mapping[float, float]
     times: NDArray[np.float64]
     probabilities: NDArray[np.float32]
 
@@ -118,8 +121,11 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         raise RecordingError(msg)
     first: Mapping[str, Any] | None = None
     commands: list[list[AdaptationCommand]] = []
+    offsets: dict[float, float] = {}
     for event in _events(recording, name):
         data = event["data"]
+        if event["kind"] == "recording" and "clock_offset" in data:
+            offsets[data["time"]] = data["clock_offset"]
         if event["kind"] == "recording" and data.get("begins"):
             first = first or data
             commands.append([])
@@ -144,6 +150,7 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         commands=tuple(map(tuple, commands)),
         input_id=inputs[name].stream_id,
         signal_id=_signal(recording, info),
+        clock_offsets=offsets,
         times=times,
         probabilities=probabilities,
     )

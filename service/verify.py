@@ -155,7 +155,7 @@ def verify(
     found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
     if run.signal_id is None:
         return found
-    return replace(found, input=compare_with_device(run.recording, run.input_id, run.signal_id))
+    return replace(found, input=compare_with_device(run.recording, run.input_id, run.signal_id, run.clock_offsets))
 
 
 def _replay(

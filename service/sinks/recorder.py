@@ -188,7 +188,7 @@ class Recorder:
             Not empty.
         info : SignalInfo
         details : mapping
-            What it takes to repeat the run: bundle and options.
+            What it takes to repeat the run, bundle and options, and the clock offset in the chunk's times.
         """
         begins, self._begins, self._taken = self._begins, False, True
         self._push(chunk, InputMark.BEGIN if begins else InputMark.RECONNECT)

@@ -80,7 +80,8 @@ class _RecordedSource:
             self._recorder.take(chunk)
         else:
             self._begun = True
-            self._recorder.take_first(chunk, self.info, self._details)
+            details = {**self._details, "clock_offset": self.clock_offset_s or 0.0}
+            self._recorder.take_first(chunk, self.info, details)
         self._recorder.check(samples=True)
         return chunk
 

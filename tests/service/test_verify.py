@@ -32,6 +32,7 @@ N = 1500
 START = 300  # samples that only the recorder saw
 SAMPLES = noise(N).astype(np.float32)
 TIMES = 2000.0 + np.arange(N) / 100
+OFFSET = 0.7  # between the device's clock and ours; the recorder measured another
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +59,15 @@ class LiveRun:
 
     def begin(self, time, *, begins=True):
         details = run_details(self.bundle, self.options)
-        self.events.append((time, "recording", {"time": time, "source": asdict(INFO), **details, "begins": begins}))
+        data = {"time": time, "source": asdict(INFO), **details, "begins": begins, "clock_offset": OFFSET}
+        self.events.append((time, "recording", data))
 
     def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None):
         """Run the pipeline as a live service does, chunk by chunk."""
         pipeline = None
         number = 0
         for at in range(START, N, 25):
-            # The live clock's offset was measured a little differently.
-            times = TIMES[at : at + 25] + 2e-4 + (-3.0 if jump is not None and at >= jump else 0.0)
+            times = TIMES[at : at + 25] + OFFSET + (-3.0 if jump is not None and at >= jump else 0.0)
             chunk, mark = Chunk(SAMPLES[at : at + 25], times), InputMark.NONE
             if pipeline is None or at in restarts:
                 pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, self.options)
@@ -95,6 +96,7 @@ class LiveRun:
         device, device_times = np.delete(device, lost, axis=0), np.delete(device_times, lost)
         for at in range(0, len(device), 100):
             writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
+            writer.offset(float(device_times[at]), 0.2)
         for number, run in enumerate((self, *others)):
             a, b, c = (10 * k + number for k in (1, 2, 3))
             own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
@@ -175,7 +177,7 @@ def test_a_changed_sample_of_the_input_is_found(tmp_path, bundle):
 
 def test_a_recording_that_begins_amid_a_run_is_checked_from_where_a_pipeline_begins(tmp_path, bundle):
     run = LiveRun(bundle).play(restarts=(900,))
-    first = next(k for k, time in enumerate(run.times) if time > TIMES[900])
+    first = next(k for k, time in enumerate(run.times) if time > TIMES[900] + OFFSET)
     run.input, run.input_times = run.input[200:], run.input_times[200:]
     run.events = run.events[1:]
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
