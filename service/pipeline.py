@@ -35,11 +35,11 @@ _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
 
 class _Turn(IntEnum):
-    """What falls due at a sample, in this order."""
+    """What falls due at a sample, in this order: nobody waits for the alignment, which serves the next windows."""
 
-    ALIGN = 0
-    LEARN = 1
-    DECODE = 2
+    LEARN = 0
+    DECODE = 1
+    ALIGN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Pipeline:
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
         self._update_samples = 0
+        self._align_at: int | None = None  # the sample up to which the alignment is still to learn
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
             self._update_samples = spec.update_samples
@@ -186,7 +187,9 @@ class Pipeline:
 
     def finish(self) -> list[Prediction]:
         """Decode what is still held back, at the end of a recording."""
-        return [self._decode(window) for window in self._take(self.conditioner.flush())]
+        predictions = [self._decode(window) for window in self._take(self.conditioner.flush())]
+        self.catch_up()
+        return predictions
 
     def complete(
         self, window: Window, logits: NDArray[np.floating[Any]], latency_ms: Mapping[str, float] = _NO_LATENCY
@@ -279,6 +282,7 @@ class Pipeline:
         if not self.alignment and not self.learner:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)
+        self.catch_up()
         data: dict[str, Any] = {"action": command.action, "segment": self._segment, "at": self._buffer.count}
         freeze = command.action == "freeze"
         if self.alignment:
@@ -297,6 +301,7 @@ class Pipeline:
 
     def saved_adaptation(self) -> SavedAdaptation:
         """What was learnt so far, to begin another session with."""
+        self.catch_up()
         state = self.alignment.state if self.alignment and self.alignment.state.weight else None
         return SavedAdaptation.of(self.contract, state, self.learner.save() if self.learner else {})
 
@@ -306,6 +311,16 @@ class Pipeline:
             self.alignment.restore(saved.warm_start(self.contract))
         if self.learner and saved.network:
             self.learner.restore(saved.network)
+
+    def catch_up(self) -> None:
+        """Learn what the windows of the last advance need not have waited for.
+
+        The next advance does so by itself; done before, its windows need not wait for it either.
+        """
+        at, self._align_at = self._align_at, None
+        if self.alignment and at is not None:
+            good = (self._buffer.flags(at - self._update_samples, at) & self._unlearnable) == 0
+            self.alignment.update(self._buffer.samples(at - self._update_samples, at)[good])
 
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""
@@ -319,6 +334,7 @@ class Pipeline:
         self._fresh = parts
         windows: list[Window] = []
         for part in parts:
+            self.catch_up()
             self._note(part)
             if part.broken:
                 self._segment += 1
@@ -328,6 +344,7 @@ class Pipeline:
         return windows
 
     def _append(self, part: Conditioned) -> list[Window]:
+        self.catch_up()
         count = self._buffer.count
         self._buffer.append(part.samples, part.times, part.flags)
         return self._due(count, self._buffer.count)
@@ -372,14 +389,14 @@ class Pipeline:
             turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
         windows: list[Window] = []
         for at, turn in sorted(turns):
+            self.catch_up()
             if turn is _Turn.DECODE:
                 windows.append(self._window(at, self._seq))
                 self._seq += 1
             elif turn is _Turn.LEARN:
                 self._learn(self._window(at, self._seq))
-            elif self.alignment:
-                good = (self._buffer.flags(at - self._update_samples, at) & self._unlearnable) == 0
-                self.alignment.update(self._buffer.samples(at - self._update_samples, at)[good])
+            else:
+                self._align_at = at
         return windows
 
     def _learn(self, window: Window) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -277,8 +278,9 @@ class Runner:
         for one in due:
             waiting.setdefault(id(one[0].member.worker.decoder), []).append(one)
         for of_one_decoder in waiting.values():
-            for start in range(0, len(of_one_decoder), MAX_BATCH):
-                self._decode(of_one_decoder[start : start + MAX_BATCH])
+            size = math.ceil(len(of_one_decoder) / math.ceil(len(of_one_decoder) / MAX_BATCH))
+            for start in range(0, len(of_one_decoder), size):
+                self._decode(of_one_decoder[start : start + size])
 
     def _decode(self, part: list[tuple[_Place, Due]]) -> None:
         begin = time.perf_counter()

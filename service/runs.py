@@ -152,7 +152,7 @@ class RunPipeline(Pipeline):
         end = max(window, window + -(-(before + 1 - window) // hop) * hop)
         if self.alignment:
             for at in range((before // update + 1) * update, now + 1, update):
-                end = self._collect(end, at - 1)
+                end = self._collect(end, at)
                 good = (self._buffer.flags(at - update, at) & self._unlearnable) == 0
                 self.alignment.update(self._buffer.samples(at - update, at)[good])
         self._collect(end, now)

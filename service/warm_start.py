@@ -114,6 +114,7 @@ def warm_start_from(path: Path, contract: Contract, options: PipelineOptions | N
     pipeline = Pipeline(fresh, signal.info, _NoDecoder(len(contract.classes)), options)
     for chunk in signal.chunks():
         pipeline.advance(chunk)
+    pipeline.catch_up()
     if pipeline.alignment is None or not pipeline.alignment.ready:
         good = pipeline.alignment.state.good_samples if pipeline.alignment else 0
         msg = (

@@ -227,6 +227,7 @@ class Worker:
             self._advanced = False
             self._samples_wanted = min(self.pipeline.samples_until_due, self._most_kept)
             self._conditioned.append(self.pipeline.conditioned())
+            self.pipeline.catch_up()
 
     def _enough(self) -> int:
         self._catch_up()

@@ -369,8 +369,9 @@ class TimeBase:
             self._rate_stamps.append(float(stamps[position]))
             del self._rate_stamps[:-_RATE_POINTS]
             if len(self._rate_stamps) >= _RATE_MIN_POINTS and all(map(math.isfinite, self._rate_stamps)):
-                counts = np.arange(len(self._rate_stamps)) * self._rate_block
-                slope = np.polyfit(counts, np.array(self._rate_stamps) - self._rate_stamps[0], 1)[0]
+                counts = (np.arange(len(self._rate_stamps)) - 0.5 * (len(self._rate_stamps) - 1)) * self._rate_block
+                # least squares, in which the centred counts leave the mean of the stamps out
+                slope = float(counts @ (np.array(self._rate_stamps) - self._rate_stamps[0]) / (counts @ counts))
                 self.effective_rate = float(1 / slope) if slope > 0 else None
                 self.rate_is_off = self.effective_rate is None or (
                     abs(self.effective_rate / self._sfreq - 1) > _RATE_TOLERANCE

@@ -251,6 +251,7 @@ def test_a_frozen_alignment_stays():
     samples, times = noise(3000), np.arange(3000) / 100.0
     pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
     pipeline.advance(Chunk(samples[:1000], times[:1000]))
+    pipeline.catch_up()
     before = pipeline.alignment.matrix
     pipeline.adapt(AdaptationCommand("freeze"))
     pipeline.advance(Chunk(samples[1000:], times[1000:]))
