@@ -19,6 +19,8 @@ from service.types import Chunk
 
 # Long enough to be done before the samples come, short enough that little is forgotten again.
 _LEAD_S = 0.0015
+_MARGIN = 2.0  # times as long as it took before
+_MOST = 0.25  # of the time between windows: who works longer than that has no pause in which to forget
 _CHUNKS = 64
 
 
@@ -44,6 +46,7 @@ class Rehearsal:
         self._noise = rng.standard_normal((_CHUNKS * self._n, pipeline.info.n_channels))
         self._turn = 0
         self._at: float | None = None
+        self._takes_s = 0.0
         windows = int(pipeline.contract.window_samples / pipeline.hop_samples) + 3
         for _ in range(windows):
             self.run()
@@ -56,7 +59,8 @@ class Rehearsal:
         arrived : float
             Monotonic time in seconds.
         """
-        self._at = arrived + self._every_s - _LEAD_S
+        lead = max(_LEAD_S, _MARGIN * self._takes_s)
+        self._at = arrived + self._every_s - lead if lead <= _MOST * self._every_s else None
 
     def pause(self, longest: float) -> float:
         """How long the stream may wait for samples before it is time to rehearse.
@@ -76,9 +80,11 @@ class Rehearsal:
     def run(self) -> None:
         """Go through a window's work once."""
         self._at = None
+        begin = time.perf_counter()
         first = self._turn * self._n
         row = first % len(self._noise)
         times = (first + np.arange(self._n)) / self._sfreq
         self._turn += 1
         for window in self._shadow.advance(Chunk(self._noise[row : row + self._n], times))[-1:]:
             self._shadow.complete(window, self._decoder.decode([self._shadow.session], [window])[0])
+            self._takes_s = 0.75 * self._takes_s + 0.25 * (time.perf_counter() - begin)

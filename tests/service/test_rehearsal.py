@@ -12,6 +12,8 @@ from service.inference.load import load_decoder
 from service.pipeline import Pipeline
 from service.rehearsal import Rehearsal
 from service.types import Chunk, SignalInfo
+from tests.service.linear_decoder import LinearDecoder
+from tests.service.signals import signal_info, small_contract
 
 
 def test_what_is_rehearsed_changes_no_prediction():
@@ -37,6 +39,24 @@ def test_what_is_rehearsed_changes_no_prediction():
     for one, other in zip(rehearsed, plain, strict=True):
         assert (one.seq, one.time, one.reasons) == (other.seq, other.time, other.reasons)
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+def test_a_decoder_that_takes_long_is_not_kept_busy_when_the_samples_come():
+    class Slow(LinearDecoder):
+        def decode(self, sessions, windows):
+            end = time.perf_counter() + 0.02
+            while time.perf_counter() < end:
+                pass
+            return super().decode(sessions, windows)
+
+    law = small_contract()
+    decoder = Slow(2)
+    rehearsal = Rehearsal(Pipeline(law, signal_info(), decoder), decoder)
+    for _ in range(10):
+        rehearsal.run()
+    rehearsal.window_came(time.monotonic() - 1.0)
+    assert not rehearsal.due
+    assert rehearsal.pause(0.25) == 0.25
 
 
 def test_it_is_due_once_a_little_before_the_next_window_and_never_while_nothing_comes():

@@ -256,7 +256,7 @@ def test_a_source_that_is_only_silent_is_kept():
 
 def test_a_changed_device_is_refused_visibly_and_once():
     source = Scripted()
-    source.feed(200)
+    source.feed(220)
     stream, memory = make_stream(connector=source)
     with running(stream):
         eventually(lambda: stream.state is StreamState.LIVE)
@@ -275,7 +275,7 @@ def test_a_changed_device_is_refused_visibly_and_once():
 
 def test_twins_after_a_loss_are_refused_until_one_is_left():
     source = Scripted()
-    source.feed(200)
+    source.feed(220)
     stream, memory = make_stream(connector=source)
     with running(stream):
         eventually(lambda: stream.state is StreamState.LIVE)
