@@ -30,7 +30,6 @@ from service.inference.load import load_decoder
 from service.listening import address, event_loop, listen, stop_on_signals, with_token
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
-from service.recorded_run import run_details
 from service.runner import Runner, SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
@@ -229,6 +228,8 @@ def _build_stream(
         outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
         sinks.append(outlets)
         if settings.record is not None:
+            from service.recorded_run import run_details
+
             recorder = Recorder(spec.id, settings.record, outlets.source_id)
             sinks.append(recorder)
             connector = RecordedConnector(connector, recorder, run_details(bundle, options))

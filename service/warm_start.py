@@ -16,7 +16,6 @@ from service.errors import RecordingError, UsageError
 from service.inference.decoder import Decoder, Learner, StatelessSession
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
-from service.sources.recording import open_recording
 from service.types import Window
 
 
@@ -108,6 +107,8 @@ def warm_start_from(path: Path, contract: Contract, options: PipelineOptions | N
         saved.check(contract)
         return saved
     options = replace(options or PipelineOptions(), adapt="alignment", state=None, commands=(), alignment="online")
+    from service.sources.recording import open_recording
+
     signal = open_recording(path).signal()
     # A warm start of the bundle would be mixed with what the person is like now.
     fresh = contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": None})})
