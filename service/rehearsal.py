@@ -19,6 +19,7 @@ from service.types import Chunk
 
 # Long enough to be done before the samples come, short enough that little is forgotten again.
 _LEAD_S = 0.0015
+_SHORTEST_S = 1e-4
 _MARGIN = 2.0  # times as long as it took before
 _MOST = 0.25  # of the time between windows: who works longer than that has no pause in which to forget
 _CHUNKS = 64
@@ -63,14 +64,14 @@ class Rehearsal:
         self._at = arrived + self._every_s - lead if lead <= _MOST * self._every_s else None
 
     def pause(self, longest: float) -> float:
-        """How long the stream may wait for samples before it is time to rehearse.
+        """How long the stream may wait for samples before it is time to rehearse; never nothing, which is another way to read.
 
         Parameters
         ----------
         longest : float
             Seconds, where nothing is to be rehearsed.
         """
-        return longest if self._at is None else min(longest, max(0.0, self._at - time.monotonic()))
+        return longest if self._at is None else min(longest, max(_SHORTEST_S, self._at - time.monotonic()))
 
     @property
     def due(self) -> bool:

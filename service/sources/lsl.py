@@ -199,7 +199,7 @@ class LslSource:
                 return None
             paused = now - self._last_read
             if len(stamps) == len(self._buffer) or paused > PAUSE_S:
-                samples, stamps = self._drain(self._inlet, samples, stamps, min(timeout, DRAIN_WAIT_S))
+                samples, stamps = self._drain(self._inlet, samples, stamps, DRAIN_WAIT_S if timeout else 0.0)
         except LostError as error:
             raise StreamLostError(self._gone) from error
         capacity = 0.9 * self._buffer_seconds
