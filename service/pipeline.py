@@ -108,11 +108,12 @@ class Pipeline:
         self.conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
-        self._update_samples = 0
+        self._update_samples = self._first_blocks = self._later = 0
         self._align_at: int | None = None  # the sample up to which the alignment is still to learn
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
             self._update_samples = spec.update_samples
+            self._first_blocks = -(-spec.ready_samples // spec.update_samples) * spec.update_samples
         # An interpolated channel holds nothing of its own: its variance would be unlearned, and blown up on
         # its return. Who asks for interpolation throughout knows that it does not return.
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
@@ -346,6 +347,8 @@ class Pipeline:
     def _append(self, part: Conditioned) -> list[Window]:
         self.catch_up()
         count = self._buffer.count
+        if not count:
+            self._later = round(part.phase * self._update_samples)
         self._buffer.append(part.samples, part.times, part.flags)
         return self._due(count, self._buffer.count)
 
@@ -358,7 +361,7 @@ class Pipeline:
         for stop in self._stops(self._buffer.count, len(part.times)):
             piece = slice(before, stop)
             windows += self._append(
-                Conditioned(part.samples[piece], part.times[piece], part.flags[piece], part.broken, 0.0)
+                Conditioned(part.samples[piece], part.times[piece], part.flags[piece], part.broken, 0.0, part.phase)
             )
             self._recall()
             before = stop
@@ -382,8 +385,7 @@ class Pipeline:
         first = max(window, window + -(-(before + 1 - window) // hop) * hop)
         turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
         if self.alignment:
-            update = self._update_samples
-            turns += [(at, _Turn.ALIGN) for at in range((before // update + 1) * update, now + 1, update)]
+            turns += [(at, _Turn.ALIGN) for at in self._block_ends(before, now)]
         if self.learner:
             step = self.learner.step_samples
             turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
@@ -398,6 +400,16 @@ class Pipeline:
             else:
                 self._align_at = at
         return windows
+
+    def _block_ends(self, before: int, now: int) -> list[int]:
+        """Where blocks to align by end among the new samples: at first as early as can be, then each at the stream's phase.
+
+        What an alignment costs comes seldom, and would come for all streams that began together at the same moment.
+        """
+        update, first = self._update_samples, self._first_blocks
+        ends = [*range((before // update + 1) * update, min(now, first) + 1, update)]
+        begin = first + self._later
+        return ends + [*range(begin + (max(before - begin, 0) // update + 1) * update, now + 1, update)]
 
     def _learn(self, window: Window) -> None:
         """Let the decoder learn, from a window that nothing is wrong with."""

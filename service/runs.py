@@ -151,7 +151,7 @@ class RunPipeline(Pipeline):
         window, hop, update = self.contract.window_samples, self.hop_samples, self._update_samples
         end = max(window, window + -(-(before + 1 - window) // hop) * hop)
         if self.alignment:
-            for at in range((before // update + 1) * update, now + 1, update):
+            for at in self._block_ends(before, now):
                 end = self._collect(end, at)
                 good = (self._buffer.flags(at - update, at) & self._unlearnable) == 0
                 self.alignment.update(self._buffer.samples(at - update, at)[good])

@@ -6,6 +6,7 @@ What comes out is contiguous within a segment, at the contract's rate, in its un
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,6 +41,8 @@ class Conditioned:
         Not NONE: these samples start a new segment, and why.
     gap_seconds : float
         Length of the gap before them, bridged or not.
+    phase : float
+        Their segment's; see :attr:`Conditioner.phase`.
     """
 
     samples: NDArray[np.float64]
@@ -47,6 +50,7 @@ class Conditioned:
     flags: NDArray[np.uint32]
     broken: Reason
     gap_seconds: float
+    phase: float
 
 
 @lru_cache
@@ -73,6 +77,10 @@ class Conditioner:
         The same for conditioners that do the same, each to its own stream.
     limit : float
         Amplitude above which a conditioned sample is bad, in the contract's unit.
+    phase : float
+        In [0, 1), of the segment's first sample: what comes once a second comes by so much of a second later than the
+        samples are counted. So it does not come at the same moment for all streams that began together, and yet
+        depends on nothing but the samples.
     montage, timebase, check, meter, filter, policy
         The steps, each with what it knows of the stream.
     """
@@ -104,6 +112,7 @@ class Conditioner:
         norm = contract.normalisation
         self._shift = np.array(norm.mean) if isinstance(norm, ZScore) else None
         self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
+        self.phase = 0.0
         self._settling = contract.settling_samples
         self._settled = 0
         self._sos = contract.sos
@@ -150,6 +159,9 @@ class Conditioner:
     def _condition(self, block: Block) -> Conditioned:
         if block.broken:
             self._restart(block.broken)
+        if self._previous is None:
+            self.phase = zlib.crc32(block.samples[0].tobytes()) / 2**32
+            self.meter.reset(self.phase)
         if block.gap_seconds:
             self._gap = block.gap_seconds
         flags, times = block.flags, block.times
@@ -168,10 +180,10 @@ class Conditioner:
         self._settle(flags)
         samples = self.scaled(samples)
         if not len(times):
-            return Conditioned(samples, times, flags, Reason.NONE, 0.0)
+            return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
         broken, gap = self._broken, self._gap
         self._broken, self._gap = Reason.NONE, 0.0
-        return Conditioned(samples, times, flags, broken, gap)
+        return Conditioned(samples, times, flags, broken, gap, self.phase)
 
     def scaled(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """Filtered samples as the contract normalises them, ``(…, n_channels)``; alignment is the decoder's."""
@@ -199,7 +211,7 @@ class Conditioner:
         self.meter.process(before, None, flags)
         self._previous = (before[-1], float(times[-1]))
         self._settle(flags)
-        return Conditioned(samples, times, flags, Reason.NONE, 0.0)
+        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:
         if self._settled < self._settling:
@@ -229,7 +241,6 @@ class Conditioner:
 
     def _restart(self, broken: Reason) -> None:
         self.check.reset()
-        self.meter.reset()
         self.policy.reset()
         self.filter.reset()
         if self._resampler:

@@ -222,8 +222,15 @@ class QualityMeter:
         self._bad = np.zeros(n, dtype=np.uint32)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget the past second; the next begins with the next sample."""
+    def reset(self, phase: float = 0.0) -> None:
+        """Forget the past second; the next begins with the next sample.
+
+        Parameters
+        ----------
+        phase : float
+            Of a second, by which all seconds behind the first are later; see :attr:`Conditioner.phase`.
+        """
+        self._later, self._pause = round(phase * self._block), 0
         self._collected: list[NDArray[np.float64]] = []
         self._count = 0
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
@@ -244,15 +251,20 @@ class QualityMeter:
         """
         start = 0
         while start < len(samples):
-            stop = min(len(samples), start + self._block - self._count)
+            stop = min(len(samples), start + (self._pause or self._block - self._count))
             if self._standing:
                 flags[start:stop] |= self._standing
+            if self._pause:
+                self._pause -= stop - start
+                start = stop
+                continue
             self._collected.append(samples[start:stop])
             if channel_flags is not None:
                 self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
             self._count += stop - start
             if self._count == self._block:
                 self._measure(np.concatenate(self._collected))
+                self._pause, self._later = self._later, 0
             start = stop
 
     def _measure(self, block: NDArray[np.float64]) -> None:
