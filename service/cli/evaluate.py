@@ -107,7 +107,8 @@ def evaluate(
     from service.inference.load import load_decoder
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings, choose_classes, run_recordings
-    from service.report import Beside, describe_run, headline, idle_sentence, table, write_report
+    from service.report import Beside, describe_run, headline, idle_sentence, table
+    from service.report_page import write_report
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
