@@ -1,14 +1,9 @@
-"""The evaluation report: one JSON for programs, one self-contained HTML page and one table for people."""
+"""The evaluation report: what ``report.json`` holds, and the sentences and the table for people."""
 
 from __future__ import annotations
 
-import base64
-import math
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +12,10 @@ from rich.table import Table
 
 from models.bundle import Bundle
 from service import __version__
-from service.errors import RecordingError
-from service.evaluation import AlignmentMode, Curve, RunScore, Score
+from service.evaluation import AlignmentMode, RunScore, Score
 from service.evaluation_idle import IdleFigures
 from service.evaluation_metrics import ITR_FORMULA
 from service.inference.decoder import Decoder
-from service.svg import Axis, Band, Figure, Line, heatmap, interval_bars
 
 DEFINITIONS = {
     "decision": "the newest valid prediction whose time is at most the cue plus the seconds stated, at most one hop "
@@ -61,18 +54,14 @@ class Beside(BaseModel):
     runs: list[RunScore]
 
 
-class Report(BaseModel):
-    """Everything ``report.json`` says.
+class Figures(BaseModel):
+    """How well some recordings were decided, together and each.
 
     ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = 1
-    created: datetime
-    mindwire: str
-    model: EvaluatedModel
     classes: list[str]
     at_s: float
     alignment: AlignmentMode
@@ -80,6 +69,15 @@ class Report(BaseModel):
     runs: list[RunScore]
     idle: IdleFigures | None = None
     beside: Beside | None = None
+
+
+class Report(Figures):
+    """Everything ``report.json`` says."""
+
+    version: Literal[1] = 1
+    created: datetime
+    mindwire: str
+    model: EvaluatedModel
     definitions: dict[str, str]
 
 
@@ -111,26 +109,30 @@ def describe_run(
     )
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share in whole percent."""
     return "–" if value is None else f"{value:.0%}"
 
 
-def _number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(interval: tuple[float, float]) -> str:
+def interval_text(interval: tuple[float, float]) -> str:
+    """Both ends in whole percent."""
     return f"{interval[0]:.0%} to {interval[1]:.0%}"
 
 
-def _undecided(score: Score) -> str:
+def undecided_text(score: Score) -> str:
+    """How many trials were undecided, and why."""
     if not score.n_undecided:
         return "0"
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(score.undecided.items()))
     return f"{score.n_undecided} ({reasons})"
 
 
-def headline(report: Report) -> str:
+def headline(report: Figures) -> str:
     """The result in one or two sentences, chance and undecided trials not left out."""
     overall = report.overall
     if overall.accuracy is None:
@@ -138,9 +140,9 @@ def headline(report: Report) -> str:
     better = overall.accuracy > overall.chance_interval[1]
     text = (
         f"{overall.n_correct} of {overall.n_trials} trials right ({overall.accuracy:.0%}, 95 % interval "
-        f"{_interval(overall.accuracy_interval)}) {report.at_s:g} s after the cue; "
+        f"{interval_text(overall.accuracy_interval)}) {report.at_s:g} s after the cue; "
         f"{'better than' if better else 'not distinguishable from'} guessing among {len(report.classes)} classes "
-        f"(chance {overall.chance:.0%}, 95 % of guessing falls within {_interval(overall.chance_interval)})."
+        f"(chance {overall.chance:.0%}, 95 % of guessing falls within {interval_text(overall.chance_interval)})."
     )
     if overall.n_undecided:
         text += f" {overall.n_undecided} of {overall.n_cued} trials were undecided and are not counted."
@@ -148,7 +150,7 @@ def headline(report: Report) -> str:
         other = report.beside.overall
         text += (
             f" With alignment {report.beside.alignment}: {other.n_correct} of {other.n_trials} right "
-            f"({_percent(other.accuracy)}, {_interval(other.accuracy_interval)})."
+            f"({percent(other.accuracy)}, {interval_text(other.accuracy_interval)})."
         )
     return text
 
@@ -157,7 +159,7 @@ def idle_sentence(idle: IdleFigures) -> str:
     """False activations and the time to a right one, in one or two sentences."""
     text = (
         f"Acting on {idle.probability:g} for {idle.dwell_s:g} s: {idle.false_activations} false activations in "
-        f"{idle.idle_minutes:.1f} min of {idle.idle_class} ({_number(idle.false_activations_per_minute, 1)} per minute); "
+        f"{idle.idle_minutes:.1f} min of {idle.idle_class} ({number(idle.false_activations_per_minute, 1)} per minute); "
         f"{idle.n_reached} of {idle.n_movements} other trials acted on rightly"
     )
     if idle.median_seconds is not None:
@@ -181,215 +183,12 @@ def table(report: Report) -> Table:
         made.add_row(
             name,
             f"{score.n_correct}/{score.n_trials}",
-            _percent(score.accuracy),
+            percent(score.accuracy),
             f"{100 * score.accuracy_interval[0]:.0f}–{100 * score.accuracy_interval[1]:.0f}",
-            _number(score.kappa),
-            _number(score.itr_bits_per_minute, 1),
-            _undecided(score),
-            *(f"{other.n_correct}/{other.n_trials} {_percent(other.accuracy)}" for other in others[index : index + 1]),
+            number(score.kappa),
+            number(score.itr_bits_per_minute, 1),
+            undecided_text(score),
+            *(f"{other.n_correct}/{other.n_trials} {percent(other.accuracy)}" for other in others[index : index + 1]),
             style="bold" if score is report.overall else None,
         )
     return made
-
-
-_STYLE = """
-:root { --ink:#1d2430; --soft:#5b6677; --line:#d9dee7; --paper:#fff; --card:#f6f8fb; --accent:#2563a8; --chance:#c9a227; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink:#e8ecf2; --soft:#9aa7b8; --line:#323c4a; --paper:#12171e; --card:#1a212b; --accent:#6aaef2; --chance:#d8b84a; }
-}
-body { margin:0 auto; max-width:60rem; padding:2rem 1.25rem 4rem; background:var(--paper); color:var(--ink);
-  font:16px/1.55 system-ui, sans-serif; }
-h1 { font-size:1.6rem; margin:0 0 .25rem; } h2 { font-size:1.15rem; margin:2.2rem 0 .6rem; }
-p.lead { font-size:1.1rem; } .soft, footer { color:var(--soft); }
-table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; }
-th, td { padding:.4rem .6rem; text-align:right; border-bottom:1px solid var(--line); } th:first-child, td:first-child { text-align:left; }
-tr.all td { font-weight:600; } .wide { overflow-x:auto; }
-dl { display:grid; grid-template-columns:repeat(auto-fit, minmax(9.5rem, 1fr)); gap:.75rem; margin:1rem 0; }
-dl div { background:var(--card); border-radius:10px; padding:.7rem .9rem; } dt { color:var(--soft); font-size:.85rem; }
-dd { margin:0; font-size:1.35rem; font-variant-numeric:tabular-nums; } dd small { display:block; font-size:.8rem; color:var(--soft); }
-img { width:100%; background:#fff; border-radius:10px; margin:.5rem 0; }
-svg { width:100%; height:auto; font:13px system-ui, sans-serif; } svg text { fill:var(--soft); }
-.grid { stroke:var(--line); } .axis, .tick { stroke:var(--soft); } .rule { stroke:var(--soft); stroke-dasharray:4 4; }
-.line { fill:none; stroke:var(--accent); stroke-width:2.5; } .diagonal { fill:none; stroke:var(--soft); stroke-dasharray:2 4; }
-.band { fill:var(--accent); opacity:.16; } .chance { fill:var(--chance); opacity:.28; }
-.whisker { stroke:var(--accent); stroke-width:3; } .point { fill:var(--accent); }
-.cell { fill:var(--accent); } svg text.count { fill:var(--ink); } svg text.strong { fill:var(--paper); font-weight:600; }
-footer { margin-top:3rem; font-size:.85rem; overflow-wrap:anywhere; }
-"""
-
-
-def _tiles(report: Report) -> str:
-    overall = report.overall
-    tiles = [
-        ("Accuracy", _percent(overall.accuracy), _interval(overall.accuracy_interval)),
-        ("Right", f"{overall.n_correct} of {overall.n_trials}", f"p by guessing {overall.chance_p_value:.2g}"),
-        ("Cohen's κ", _number(overall.kappa), f"normalised MCC {_number(overall.normalised_mcc)}"),
-        ("Chance", _percent(overall.chance), f"95 % within {_interval(overall.chance_interval)}"),
-        (
-            "Transfer rate",
-            f"{_number(overall.itr_bits_per_minute, 1)} bits/min",
-            f"{_number(overall.itr_bits_per_decision)} bits per decision",
-        ),
-        ("Undecided", f"{overall.n_undecided} of {overall.n_cued}", "no valid prediction at that time"),
-        ("Calibration error", _percent(overall.calibration_error), "confidence against accuracy"),
-    ]
-    if report.beside is not None:
-        other = report.beside.overall
-        name = f"Accuracy, alignment {report.beside.alignment}"
-        tiles.append((name, _percent(other.accuracy), _interval(other.accuracy_interval)))
-    if report.idle is not None:
-        rate = _number(report.idle.false_activations_per_minute, 1)
-        tiles.append(("False activations", f"{rate} per minute", f"at {report.idle.idle_class}"))
-        reached = f"{report.idle.n_reached} of {report.idle.n_movements} trials"
-        tiles.append(
-            ("Time to a right activation", f"{_number(report.idle.median_seconds, 1)} s", f"median of {reached}")
-        )
-    cells = [f"<div><dt>{escape(t)}</dt><dd>{escape(v)}<small>{escape(n)}</small></dd></div>" for t, v, n in tiles]
-    return f"<dl>{''.join(cells)}</dl>"
-
-
-def _curve(curve: Curve, report: Report) -> str:
-    highest = max(curve.seconds)
-    overall = report.overall
-    chance = [overall.chance_interval[0]] * 2, [overall.chance_interval[1]] * 2
-    figure = Figure(
-        title="Accuracy over time since the cue",
-        x=Axis(0, highest, list(range(math.floor(highest) + 1)), "seconds since the cue"),
-        y=Axis(0, 1, (0, 0.25, 0.5, 0.75, 1), "accuracy"),
-        bands=(
-            Band([0, highest], *chance, css="chance"),
-            Band(curve.seconds, [low for low, _ in curve.interval], [high for _, high in curve.interval]),
-        ),
-        lines=(Line(curve.seconds, curve.accuracy, name="accuracy"),),
-        rules=((report.at_s, f"decided at {report.at_s:g} s"),),
-    )
-    return figure.svg()
-
-
-def _reliability(score: Score) -> str:
-    figure = Figure(
-        title="Reliability curve",
-        x=Axis(0, 1, (0, 0.25, 0.5, 0.75, 1), "probability of the decided class"),
-        y=Axis(0, 1, (0, 0.25, 0.5, 0.75, 1), "share that was right"),
-        lines=(
-            Line([0, 1], [0, 1], css="diagonal"),
-            Line([b.confidence for b in score.reliability], [b.accuracy for b in score.reliability], points=True),
-        ),
-    )
-    return figure.svg()
-
-
-def _runs_table(report: Report) -> str:
-    heads = ("recording", "right", "accuracy", "95 % interval", "κ", "bits/min", "undecided", "valid predictions")
-    rows = [
-        (
-            Path(run.file).name,
-            f"{run.n_correct} of {run.n_trials}",
-            _percent(run.accuracy),
-            _interval(run.accuracy_interval),
-            _number(run.kappa),
-            _number(run.itr_bits_per_minute, 1),
-            _undecided(run),
-            _percent(run.n_valid / run.n_predictions if run.n_predictions else None),
-        )
-        for run in report.runs
-    ]
-    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _pictures(pictures: Sequence[Path]) -> str:
-    """Pictures inside the page, so that it needs nothing beside itself."""
-    if not pictures:
-        return ""
-    images = [
-        f'<img alt="{escape(path.stem.replace("-", " "))}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}">'
-        for path in pictures
-    ]
-    return f"<h2>Inside the network</h2>{''.join(images)}"
-
-
-def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
-    """The report as one HTML page that needs nothing beside itself.
-
-    Parameters
-    ----------
-    report : Report
-    pictures : sequence of Path
-        PNG files to put inside.
-
-    Returns
-    -------
-    str
-    """
-    bars: list[tuple[str, float | None, tuple[float, float], tuple[float, float]]] = [
-        (Path(run.file).name, run.accuracy, run.accuracy_interval, run.chance_interval) for run in report.runs
-    ]
-    overall = report.overall
-    bars.append(("all", overall.accuracy, overall.accuracy_interval, overall.chance_interval))
-    definitions = "".join(
-        f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in report.definitions.items()
-    )
-    hashes = "<br>".join(f"{escape(run.file)} sha256 {run.sha256}" for run in report.runs)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation of {escape(report.model.name)}</title><style>{_STYLE}</style></head><body>
-<h1>Evaluation of {escape(report.model.name)}</h1>
-<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · classes {escape(", ".join(report.classes))} · alignment
-{escape(report.alignment)} · {escape(report.model.engine)} on {escape(report.model.device)}</p>
-<p class="lead">{escape(headline(report))}</p>
-{_tiles(report)}
-{f"<p>{escape(idle_sentence(report.idle))}</p>" if report.idle is not None else ""}
-<h2>Accuracy over time since the cue</h2>
-<p class="soft">The line with its 95 % interval is what the newest prediction said that long after the cue; before the
-window's length has passed, the window still holds signal from before the cue. The yellow band is where 95 % of guessing falls.</p>
-{_curve(overall.curve, report)}
-<h2>Recordings</h2>
-{interval_bars(bars, overall.chance, "Accuracy of each recording")}
-{_runs_table(report)}
-<h2>Confusion</h2>
-{heatmap(overall.confusion, report.classes, "Confusion matrix")}
-<h2>Calibration</h2>
-<p class="soft">On the dotted line, a probability means what it says.</p>
-{_reliability(overall)}
-{_pictures(pictures)}
-<h2>Definitions</h2>
-<ul>{definitions}</ul>
-<footer>Mindwire {escape(report.mindwire)}, model sha256 {report.model.sha256}<br>{hashes}</footer>
-</body></html>
-"""
-
-
-def _write(path: Path, text: str) -> None:
-    # Beside the target and renamed, so that a reader never sees half a report.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
-
-
-def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:
-    """Write ``report.json`` and ``report.html`` into a folder, which is made when missing.
-
-    Returns
-    -------
-    sequence of Path
-        The two files.
-
-    Raises
-    ------
-    RecordingError
-        The folder cannot be written.
-    """
-    targets = (folder / "report.json", folder / "report.html")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(targets[0], report.model_dump_json(indent=2) + "\n")
-        _write(targets[1], render_html(report, pictures))
-    except OSError as error:
-        msg = f"{folder}: the report cannot be written ({error.strerror}); choose another folder with --out."
-        raise RecordingError(msg) from error
-    return targets

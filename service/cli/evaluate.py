@@ -107,7 +107,8 @@ def evaluate(
     from service.inference.load import load_decoder
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings, choose_classes, run_recordings
-    from service.report import Beside, describe_run, headline, idle_sentence, table, write_report
+    from service.report import Beside, describe_run, headline, idle_sentence, table
+    from service.report_page import write_report
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
@@ -190,6 +191,7 @@ def _run_protocol(
     try:
         from models.attention import ATTENTION_MODES
         from service.protocols import wimpff2024
+        from service.protocols.wimpff2024_published import published
     except ImportError as error:
         msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install 'mindwire[train]'."
         raise MissingExtraError(msg) from error
@@ -199,7 +201,7 @@ def _run_protocol(
     chosen = {"epochs": epochs} if epochs is not None else {}
     settings = wimpff2024.Settings(
         seeds=tuple(range(seeds)),
-        network_arguments={"attention_mode": None if attention == "none" else attention},
+        network_arguments=published(None if attention == "none" else attention).network_arguments,
         **chosen,
     )
     people = read_sessions(paths)
@@ -213,6 +215,7 @@ def _run_protocol(
         raise RecordingError(msg) from error
     console = Console()
     console.print(wimpff2024.table(report))
+    console.print(wimpff2024.published_table(report))
     console.print(f"Wrote {out / 'protocol.json'}.", highlight=False, soft_wrap=True)
 
 

@@ -32,6 +32,7 @@ from service.calibration_data import TrialSpan, collect_trials
 from service.errors import MissingExtraError, RecordingError
 from service.evaluation_metrics import wilson_interval
 from service.protocols.bcic2a import CLASSES, Session
+from service.protocols.wimpff2024_published import N_PEOPLE, ROWS, SOURCE, row_of
 from service.pseudo_online import RunSettings
 from service.trials import trials_from_markers
 
@@ -105,6 +106,23 @@ class PersonScore(_Model):
     live_pipeline: Outcome
 
 
+class PublishedScore(_Model):
+    """A row of the authors' own table, in percent; ``trained_here`` marks the network of this report."""
+
+    network: str
+    accuracy: float
+    deviation: float
+    trained_here: bool
+
+
+def _published(network_arguments: Mapping[str, Any]) -> list[PublishedScore]:
+    ours = row_of(network_arguments)
+    return [
+        PublishedScore(network=row.network, accuracy=row.accuracy, deviation=row.deviation, trained_here=row is ours)
+        for row in ROWS
+    ]
+
+
 class ProtocolReport(_Model):
     """Everything ``protocol.json`` says."""
 
@@ -114,6 +132,8 @@ class ProtocolReport(_Model):
     epochs: int
     network: dict[str, Any]
     scores: list[PersonScore]
+    published: list[PublishedScore]
+    published_source: str = SOURCE
 
     def means(self, column: Literal["authors_protocol", "live_pipeline"]) -> NDArray[np.float64]:
         """Mean accuracy over the people, one per seed; shape (n_seeds,)."""
@@ -180,7 +200,12 @@ def run_protocol(
             theirs = _outcome(trained(offline, CLASSES, seed), offline_windows, offline_labels)
             ours = _outcome(trained(live, contract.classes, seed), live_windows, live_labels)
             scores += [PersonScore(person=first.person, seed=seed, authors_protocol=theirs, live_pipeline=ours)]
-    return ProtocolReport(epochs=settings.epochs, network=dict(settings.network_arguments), scores=scores)
+    return ProtocolReport(
+        epochs=settings.epochs,
+        network=dict(settings.network_arguments),
+        scores=scores,
+        published=_published(settings.network_arguments),
+    )
 
 
 def authors_data(first: Session, second: Session) -> tuple[TrialWindows, NDArray[np.float32], NDArray[np.intp]]:
@@ -288,13 +313,36 @@ def table(report: ProtocolReport) -> Table:
     for score in report.scores:
         made.add_row(f"A{score.person:02d}", str(score.seed), _cell(score.authors_protocol), _cell(score.live_pipeline))
     made.add_section()
+    made.add_row("mean", "all", *_means(report))
+    return made
+
+
+def published_table(report: ProtocolReport) -> Table:
+    """The authors' own table, and beside the network that was trained here what it gave here."""
+    people = sorted({score.person for score in report.scores})
+    few = "" if len(people) == N_PEOPLE else f"; here {len(people)} of their {N_PEOPLE} people"
+    short = "" if report.epochs == _EPOCHS else f"; here {report.epochs} epochs instead of {_EPOCHS}"
+    made = Table(title="As published", caption=f"{report.published_source}{few}{short}.")
+    made.add_column("network")
+    for name in ("published", "authors' protocol here", "live pipeline here"):
+        made.add_column(name, justify="right")
+    for row in report.published:
+        made.add_row(
+            row.network,
+            f"{row.accuracy:.1f} % ± {row.deviation:.1f}",
+            *(_means(report) if row.trained_here else ("", "")),
+            style="bold" if row.trained_here else None,
+        )
+    return made
+
+
+def _means(report: ProtocolReport) -> list[str]:
+    """Mean accuracy over the people and its deviation over the seeds, by the authors' protocol and live."""
     cells = []
-    for column in ("authors_protocol", "live_pipeline"):
-        means = report.means(column)
+    for means in (report.means("authors_protocol"), report.means("live_pipeline")):
         spread = f" ± {100 * means.std(ddof=1):.1f}" if len(means) > 1 else ""
         cells.append(f"{100 * means.mean():.1f} %{spread}")
-    made.add_row("mean", "all", *cells)
-    return made
+    return cells
 
 
 def _cell(outcome: Outcome) -> str:

@@ -2,32 +2,25 @@
 
 Euclidean: the arithmetic mean (He & Wu 2020). Riemannian: the inductive mean on the manifold of
 positive definite matrices, ``M <- M #_w C`` (Ho et al. 2013; Zanini et al. 2018), one step per block.
-It can be frozen, rolled back and saved; once ready, no block moves the mean far. Blocks unlike their
-neighbours are left out (after the Riemannian potato, Barachant et al. 2013): what no flag tells, a cable
-that moves or a jaw that clenches, would stay in the mean for the rest of the session.
+It can be frozen, rolled back and saved; once ready, no block moves the mean far, and pieces of signal that are
+unlike the rest are left out (:mod:`service.signal.artefacts`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment
+from service.signal.artefacts import ArtefactGuard, Block, Pieces
+from service.signal.manifold import Matrix, distance, geodesic_from, spectrum
 
-Matrix = NDArray[np.float64]
-_TINY = float(np.finfo(np.float64).tiny)
-_FLOOR = 1e-6  # of the mean eigenvalue: directions without signal are not blown up
 _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
 _HISTORY = 600  # states kept for rolling back, one per update
-_NEIGHBOURS = 20  # blocks that a block is compared with: a change that lasts longer than half of them is followed
-_FEWEST_NEIGHBOURS = 6
-_OUTLIER = 3.5  # standard deviations, nearly
-_LEAST_EXCESS = 0.7  # twice the usual power in a direction is nothing strange, however alike the blocks are
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,124 +34,12 @@ class AlignmentState:
     weight : float
         Samples it stands for, less those forgotten.
     good_samples : int
-        Good samples seen, those too that were too few at a time, or unlike their neighbours, to be learnt from.
+        Good samples seen, those too that were too few at a time, or unlike the rest, to be learnt from.
     """
 
     covariance: Matrix
     weight: float
     good_samples: int
-
-
-def matrix_power(matrix: Matrix, exponent: float) -> Matrix:
-    """Power of a symmetric positive definite matrix, its eigenvalues floored at 1e-6 of their mean.
-
-    Parameters
-    ----------
-    matrix : ndarray of float64, shape (n, n)
-    exponent : float
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n)
-    """
-    values, vectors = _spectrum(matrix)
-    return np.asarray((vectors * values**exponent) @ vectors.T)
-
-
-def _spectrum(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    """Eigenvalues, floored, and eigenvectors."""
-    values, vectors = np.linalg.eigh(matrix)
-    return np.maximum(values, _FLOOR * max(values.sum() / len(values), _TINY)), vectors
-
-
-def geodesic(start: Matrix, end: Matrix, weight: float) -> Matrix:
-    """Point ``start #_weight end`` on the geodesic between two positive definite matrices."""
-    return _geodesic(_spectrum(start), end, weight)
-
-
-def _geodesic(start: tuple[Matrix, Matrix], end: Matrix, weight: float) -> Matrix:
-    values, vectors = start
-    halves = np.sqrt(values)
-    root, inverse = (vectors * halves) @ vectors.T, (vectors / halves) @ vectors.T
-    moved: Matrix = root @ matrix_power(inverse @ end @ inverse, weight) @ root
-    return np.asarray((moved + moved.T) / 2)
-
-
-def distance(one: Matrix, other: Matrix) -> float:
-    """Affine-invariant Riemannian distance of two positive definite matrices (Förstner & Moonen 1999)."""
-    inverse = matrix_power(one, -0.5)
-    values = np.linalg.eigvalsh(inverse @ other @ inverse)
-    return float(np.sqrt((np.log(np.maximum(values, _TINY)) ** 2).sum()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A block's covariance, and its samples."""
-
-    covariance: Matrix
-    n: int
-
-
-class _Neighbourhood:
-    """The newest blocks, and what is usual among them: the elementwise median of their logarithms.
-
-    Parameters
-    ----------
-    n_channels : int
-    """
-
-    def __init__(self, n_channels: int) -> None:
-        self.blocks: deque[_Block] = deque(maxlen=_NEIGHBOURS)
-        self._shape = (n_channels, n_channels)
-        # What lies on and above the diagonal says all of a symmetric matrix.
-        self._upper = np.flatnonzero(np.triu(np.ones(self._shape)))
-        self._logarithms = np.empty((_NEIGHBOURS, len(self._upper)))
-        self._next = 0
-
-    def append(self, block: _Block) -> None:
-        """Take a block in, in the place of the oldest."""
-        values, vectors = _spectrum(block.covariance)
-        self._logarithms[self._next] = ((vectors * np.log(values)) @ vectors.T).take(self._upper)
-        self._next = (self._next + 1) % _NEIGHBOURS
-        self.blocks.append(block)
-
-    def excess(self, judged: Sequence[_Block]) -> list[float]:
-        """How much stronger a block is, in the direction where it is most so, than is usual.
-
-        That is the largest log-eigenvalue.
-        """
-        values, vectors = np.linalg.eigh(self._median(), UPLO="U")
-        inverse = (vectors * np.exp(values / -2)) @ vectors.T
-        whitened = inverse @ np.stack([block.covariance for block in judged]) @ inverse
-        return [math.log(max(largest, _TINY)) for largest in np.linalg.eigvalsh(whitened)[:, -1].tolist()]
-
-    def _median(self) -> Matrix:
-        """Above the diagonal; zeros are below it."""
-        n = len(self.blocks)
-        # Of so few, sorting takes a quarter of the time of np.partition with two places, and np.median a multiple.
-        ordered = np.sort(self._logarithms[:n], axis=0)
-        median = np.zeros(self._shape)
-        median.put(self._upper, (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
-        return median
-
-
-def _limit(excess: Sequence[float]) -> float:
-    """Excess above which a block is unlike the others.
-
-    Told from the weaker half alone: artefacts only add power, and one of a second spoils two blocks, so that
-    nearly half of all may be spoilt.
-    """
-    ordered = sorted(excess)
-    low, middle = _quantile(ordered, 0.1), _quantile(ordered, 0.4)
-    return middle + max(_OUTLIER * (middle - low), _LEAST_EXCESS)
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Linear between two of the ordered values; on so few, many times faster than :func:`numpy.quantile`."""
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _size(matrix: Matrix) -> float:
@@ -177,6 +58,17 @@ class OnlineAlignment:
     window_samples : int
     sfreq : float
         Hertz; turns the forgetting time into samples.
+
+    Attributes
+    ----------
+    frozen : bool
+        While true, nothing is learnt.
+    version : int
+        Changes whenever ``matrix`` does.
+    matrix : ndarray of float32, shape (n_channels, n_channels)
+        Whitens the mean.
+    left_out : int
+        Good samples that were unlike the rest, and not learnt from.
     """
 
     def __init__(self, spec: Alignment, n_channels: int, window_samples: int, sfreq: float) -> None:
@@ -184,14 +76,14 @@ class OnlineAlignment:
         self._factor = window_samples if spec.scale == "window_sum" else 1
         self._forgetting = spec.forgetting_seconds * sfreq if spec.forgetting_seconds else None
         self._state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
-        self._spectrum = _spectrum(self._state.covariance)
+        self._spectrum = spectrum(self._state.covariance)
         self._reference: Matrix | None = None
         self._history: deque[AlignmentState] = deque(maxlen=_HISTORY)
-        self._neighbours = _Neighbourhood(n_channels)
-        self._excess: deque[float] = deque(maxlen=_NEIGHBOURS)
+        self._guard = ArtefactGuard(n_channels)
         self._anew = True
         self.frozen = False
         self.version = 0
+        self.left_out = 0
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
@@ -223,47 +115,48 @@ class OnlineAlignment:
         Parameters
         ----------
         good : ndarray of float32, shape (n_samples, n_channels)
-            May be empty; ignored while frozen, and when too short or unlike its neighbours.
+            May be empty; ignored while frozen and when too short; what is unlike the rest is left out.
         """
         n = len(good)
         if self.frozen:
             return
         seen = self._state.good_samples + n
-        # A covariance of fewer samples than channels is singular and has no place on the manifold.
         if n < 2 * good.shape[1]:
             self._state = replace(self._state, good_samples=seen)
             return
-        precise = good.astype(np.float64)
-        covariance = precise.T @ precise / n
-        block = _Block(covariance, n)
-        self._neighbours.append(block)
+        pieces = Pieces(good)
         if self._anew:
-            self._begin_anew(seen)
+            self._begin_anew(pieces, seen)
             return
-        self._excess += self._neighbours.excess([block])
-        if len(self._neighbours.blocks) < _FEWEST_NEIGHBOURS or self._excess[-1] <= _limit(self._excess):
-            self._adopt(replace(self._with(self._state, block), good_samples=seen))
-        else:
+        self._guard.judge(pieces)
+        block = pieces.block()
+        if block is None:
+            self.left_out += n
             self._state = replace(self._state, good_samples=seen)
+        else:
+            self.left_out += n - block.n
+            self._adopt(replace(self._with(self._state, block), good_samples=seen))
 
-    def _begin_anew(self, seen: int) -> None:
-        """Learn from all blocks so far: as long as they are remembered, what turns out to be unusual is taken back."""
-        blocks = self._neighbours.blocks
-        self._anew = len(blocks) < _NEIGHBOURS
-        excess = self._neighbours.excess(blocks)
-        self._excess = deque(excess, maxlen=_NEIGHBOURS)
-        limit = _limit(excess) if len(excess) >= _FEWEST_NEIGHBOURS else math.inf
+    def _begin_anew(self, pieces: Pieces, seen: int) -> None:
+        """Learn from all blocks so far: as long as they are remembered, what turns out to be strange is taken back."""
         state = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0)
-        for block, apart in zip(blocks, excess, strict=True):
-            if apart <= limit:
+        self.left_out = 0
+        for some in self._guard.judge_anew(pieces):
+            block = some.block()
+            self.left_out += some.n - (block.n if block else 0)
+            if block is not None:
                 state = self._with(state, block)
+        self._anew = self._guard.remembers_all
+        if not state.weight:  # of many channels, each block may have too few pieces that are alike
+            self._state = replace(self._state, good_samples=seen)
+            return
         if self.ready:
             here, there = self._state.covariance, state.covariance
             step = min(1.0, _STEP_LIMIT * _size(here) / max(_size(there - here), 1e-300))
             state = replace(state, covariance=here + step * (there - here))
         self._adopt(replace(state, good_samples=seen))
 
-    def _with(self, old: AlignmentState, block: _Block) -> AlignmentState:
+    def _with(self, old: AlignmentState, block: Block) -> AlignmentState:
         """A state that has learnt from one block more."""
         covariance, n = block.covariance, block.n
         kept = old.weight * (math.exp(-n / self._forgetting) if self._forgetting else 1.0)
@@ -274,8 +167,8 @@ class OnlineAlignment:
         if self._spec.kind == "euclidean" or not old.weight:
             mean = (1 - weight) * old.covariance + weight * covariance
         else:
-            start = self._spectrum if old is self._state else _spectrum(old.covariance)
-            mean = _geodesic(start, covariance, weight)
+            start = self._spectrum if old is self._state else spectrum(old.covariance)
+            mean = geodesic_from(start, covariance, weight)
         return AlignmentState(mean, kept + n, old.good_samples + n)
 
     def rollback(self, updates: int) -> int:
@@ -311,6 +204,6 @@ class OnlineAlignment:
         self._state = state
         if self._reference is None and self.ready:
             self._reference = state.covariance
-        self._spectrum = values, vectors = _spectrum(state.covariance)
+        self._spectrum = values, vectors = spectrum(state.covariance)
         self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)
         self.version += 1

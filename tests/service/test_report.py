@@ -22,10 +22,9 @@ from service.report import (
     Report,
     headline,
     idle_sentence,
-    render_html,
     table,
-    write_report,
 )
+from service.report_page import render_html, write_report
 from service.trials import Trial
 
 CLASSES = ("left_hand", "right_hand")

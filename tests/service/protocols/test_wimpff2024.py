@@ -18,7 +18,10 @@ from tests.service.protocols.bcic2a_files import SFREQ, FakeRun, make_runs, writ
 pytest.importorskip("torch")
 pytest.importorskip("mne")
 
+from models.attention import ATTENTION_MODES
+from models.attentionbasenet import AttentionBaseNet
 from service.protocols import wimpff2024
+from service.protocols.wimpff2024_published import ROWS, published, row_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -98,6 +101,45 @@ def test_the_table_stands_beside_the_causal_one(files, tmp_path):
     assert "live pipeline" in words
     assert "2 epochs instead of 1000" in words
     assert "nothing of it runs live" in re.sub(r"\s+", " ", output)
+    # Their table stands below, and what was trained here beside its row.
+    assert "1 of their 9 people" in words
+    assert "arXiv 2310.11198" in words
+    [row] = [line for line in output.splitlines() if re.search(r"BaseNet +│", line)]
+    assert "75.6 % ± 0.8" in row
+    assert row.count("%") == 3
+    assert [p["network"] for p in report["published"] if p["trained_here"]] == ["BaseNet"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.network)
+def test_the_networks_of_their_table_are_those_here(row):
+    """They state how many parameters each has; of two, others than the configuration beside it gives."""
+    stated = {
+        "BaseNet": 3692,
+        "BaseNet + SE": 3820,
+        "BaseNet + GSoP": 4120,
+        "BaseNet + FCA": 4812,
+        "BaseNet + EncNet": 4040,
+        "BaseNet + ECANet": 3695 + 6,
+        "BaseNet + GE-θ−": 3692,
+        "BaseNet + GE-θ": 4716,
+        "BaseNet + GE-θ+": 4844,
+        "BaseNet + GCT": 3740,
+        "BaseNet + SRM": 3756,
+        "BaseNet + SRMcross": 4108,
+        "BaseNet + CBAM": 3787,
+        "BaseNet + CAT": 5641 - 1040,
+        "BaseNet + CATLite": 3848,
+    }
+    network = AttentionBaseNet(n_times=1000, n_chans=22, n_outputs=4, **row.network_arguments)
+    assert sum(parameter.numel() for parameter in network.parameters()) == stated[row.network]
+    assert row_of(row.network_arguments) is row
+
+
+def test_what_they_did_not_train_has_no_row():
+    assert row_of({"attention_mode": "se"}) is published("se")
+    assert row_of({}) is published(None)
+    assert row_of({"n_temporal_filters": 8}) is None
+    assert {row.mode for row in ROWS} == {None, *ATTENTION_MODES}
 
 
 def test_a_day_scored_on_itself_is_learnt(files):

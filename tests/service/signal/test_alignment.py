@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Alignment
-from service.signal.alignment import OnlineAlignment, distance, geodesic, matrix_power
+from service.signal.alignment import OnlineAlignment
+from service.signal.manifold import distance, geodesic, matrix_power
 
 
 def spd(n, seed):

@@ -1,0 +1,212 @@
+"""Which parts of the signal are unlike the rest, so that the alignment does not learn from them.
+
+No flag tells of a cable that moves or a jaw that clenches, and what is learnt of it stays for the rest of the session. A
+block of signal is judged in pieces, because an artefact of a second spoils two blocks and little more than a second's
+pieces: each piece by its power in the whitened channel where it has most, against the weaker quarter of the pieces of
+the last blocks (after the Riemannian potato, Barachant et al. 2013). Artefacts only add power, so that up to some three
+quarters of the pieces may be spoilt; a change that lasts is followed all the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.signal.manifold import TINY, Matrix, spectrum
+
+_BLOCKS = 20  # what is usual is told from so many
+_LASTING_BLOCKS = 10  # where nearly all pieces of the newest ones are strange, the signal has changed and is followed
+_NEARLY_ALL = 0.9
+_FEWEST_BLOCKS = 6
+_PIECES = 5  # of a block
+_WEAK, _WEAKER = 0.25, 0.1  # quantiles of the pieces' power that no artefact reaches
+_OUTLIER = 4.0  # times the distance between these
+_LEAST_EXCESS = 1.0  # a logarithm: three times the usual power is nothing strange, however alike pieces are
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What is learnt from at a time.
+
+    Parameters
+    ----------
+    covariance : ndarray of float64, shape (n_channels, n_channels)
+        Per sample.
+    n : int
+        Samples.
+    """
+
+    covariance: Matrix
+    n: int
+
+
+@lru_cache(maxsize=8)
+def _upper(n: int) -> NDArray[np.intp]:
+    """Places on and above the diagonal of a square matrix, in the flat one."""
+    return np.flatnonzero(np.triu(np.ones((n, n))))
+
+
+class Pieces:
+    """A block of good samples, cut up.
+
+    Parameters
+    ----------
+    good : ndarray of float32, shape (n_samples, n_channels)
+
+    Attributes
+    ----------
+    n : int
+        Samples of the block.
+    products : ndarray of float64, shape (n_pieces, n_channels, n_channels)
+        Of the samples of each piece with themselves.
+    sizes : ndarray of float64, shape (n_pieces,)
+        Samples of each piece.
+    usual : ndarray of bool, shape (n_pieces,)
+        Which pieces are like the rest.
+    """
+
+    def __init__(self, good: NDArray[np.float32]) -> None:
+        self.n = len(good)
+        n_pieces = min(_PIECES, self.n)
+        edges = [self.n * i // n_pieces for i in range(n_pieces + 1)]
+        self.sizes = np.diff(np.array(edges, dtype=np.float64))
+        self.products: Matrix = np.empty((n_pieces, good.shape[1], good.shape[1]))
+        precise = good.astype(np.float64)
+        for place, (first, last) in enumerate(itertools.pairwise(edges)):
+            part = precise[first:last]
+            np.matmul(part.T, part, out=self.products[place])
+        self.usual: Mask = np.ones(n_pieces, dtype=bool)
+        self._block: Block | None = None
+        self._logarithm: Matrix | None = None
+
+    def judged(self, usual: Mask) -> None:
+        """Note which pieces are like the rest."""
+        if not np.array_equal(usual, self.usual):
+            self.usual, self._block, self._logarithm = usual, None, None
+
+    def block(self) -> Block | None:
+        """The pieces that are like the rest, as one; None where they are too few for a covariance."""
+        if self._block is None:
+            n = int(self.sizes @ self.usual)
+            # A covariance of fewer samples than channels is singular and has no place on the manifold.
+            if n >= 2 * self.products.shape[1]:
+                shape = self.products.shape
+                share = self.usual / n
+                self._block = Block((share @ self.products.reshape(shape[0], -1)).reshape(shape[1:]), n)
+        return self._block
+
+    def logarithm(self) -> Matrix | None:
+        """What of the logarithm of that covariance lies on and above the diagonal."""
+        if self._logarithm is None and (block := self.block()) is not None:
+            values, vectors = spectrum(block.covariance)
+            # That much says all of a symmetric matrix.
+            self._logarithm = ((vectors * np.log(values)) @ vectors.T).take(_upper(len(values)))
+        return self._logarithm
+
+
+class ArtefactGuard:
+    """Tells the usual pieces of the signal from the others.
+
+    Parameters
+    ----------
+    n_channels : int
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self._shape = (n_channels, n_channels)
+        self._logarithms: deque[Matrix] = deque(maxlen=_BLOCKS)
+        self._excess: deque[NDArray[np.float64]] = deque(maxlen=_BLOCKS)
+        self._first: list[Pieces] = []
+
+    @property
+    def remembers_all(self) -> bool:
+        """Whether every block so far is remembered, so that what turns out to be strange can be taken back."""
+        return len(self._first) < _BLOCKS
+
+    def judge(self, pieces: Pieces) -> None:
+        """Judge the newest block."""
+        # The first few have nothing to be compared with but themselves.
+        known = [*self._logarithms] if len(self._logarithms) >= _FEWEST_BLOCKS else [*self._logarithms, *_of([pieces])]
+        [excess] = self._measure([pieces], known)
+        self._excess.append(excess)
+        if len(self._excess) >= _FEWEST_BLOCKS:
+            pieces.judged(excess <= _limit([*self._excess]))
+        self._logarithms.extend(_of([pieces]))
+
+    def judge_anew(self, pieces: Pieces) -> Sequence[Pieces]:
+        """Judge all blocks so far by hindsight.
+
+        Returns
+        -------
+        sequence of Pieces
+            In the order they came.
+        """
+        self._first.append(pieces)
+        excess = self._measure(self._first, _of(self._first))
+        self._excess = deque(excess, maxlen=_BLOCKS)
+        if len(self._first) >= _FEWEST_BLOCKS:
+            limit = _limit(excess)
+            for some, apart in zip(self._first, excess, strict=True):
+                some.judged(apart <= limit)
+        self._logarithms = deque(_of(self._first), maxlen=_BLOCKS)
+        return self._first
+
+    def _measure(self, blocks: Sequence[Pieces], known: Sequence[Matrix]) -> list[NDArray[np.float64]]:
+        """How much stronger each piece is than is usual, in the whitened channel where it is most so; a logarithm."""
+        values, vectors = np.linalg.eigh(self._median(known), UPLO="U")
+        inverse = (vectors * np.exp(values / -2)) @ vectors.T
+        one = len(blocks) == 1
+        products = blocks[0].products if one else np.concatenate([some.products for some in blocks])
+        sizes = blocks[0].sizes if one else np.concatenate([some.sizes for some in blocks])
+        powers = np.einsum("pij,ij->pi", inverse @ products, inverse).max(axis=1)
+        excess = np.log(np.maximum(powers / sizes, TINY))
+        return np.split(excess, np.cumsum([len(some.sizes) for some in blocks[:-1]]))
+
+    def _median(self, logarithms: Sequence[Matrix]) -> Matrix:
+        """Elementwise; above the diagonal, zeros are below it."""
+        n = len(logarithms)
+        # Of so few, sorting takes a quarter of the time of np.partition with two places, and np.median a multiple.
+        ordered = np.array(logarithms)
+        ordered.sort(axis=0)
+        median = np.zeros(self._shape)
+        median.put(_upper(len(median)), (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
+        return median
+
+
+def _of(blocks: Sequence[Pieces]) -> list[Matrix]:
+    """The logarithms of those blocks that can be learnt from."""
+    return [logarithm for some in blocks if (logarithm := some.logarithm()) is not None]
+
+
+def _limit(excess: Sequence[NDArray[np.float64]]) -> float:
+    """Excess above which a piece is unlike the others."""
+    limit = _weak_limit(excess)
+    if len(excess) > _LASTING_BLOCKS:
+        newest = excess[-_LASTING_BLOCKS:]
+        if (np.concatenate(newest) > limit).mean() >= _NEARLY_ALL:
+            return _weak_limit(newest)
+    return limit
+
+
+def _weak_limit(excess: Sequence[NDArray[np.float64]]) -> float:
+    ordered = np.concatenate(excess)
+    ordered.sort()
+    weaker, weak = _quantile(ordered, _WEAKER), _quantile(ordered, _WEAK)
+    return weak + max(_OUTLIER * (weak - weaker), _LEAST_EXCESS)
+
+
+def _quantile(ordered: NDArray[np.float64], share: float) -> float:
+    """Linear between two of the ordered values; on so few, many times faster than :func:`numpy.quantile`."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
