@@ -113,7 +113,8 @@ class Pipeline:
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
             self._update_samples = spec.update_samples
-            self._first_blocks = -(-spec.ready_samples // spec.update_samples) * spec.update_samples
+            soonest = contract.settling_samples + spec.ready_samples
+            self._first_blocks = -(-soonest // spec.update_samples) * spec.update_samples
         # An interpolated channel holds nothing of its own: its variance would be unlearned, and blown up on
         # its return. Who asks for interpolation throughout knows that it does not return.
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
@@ -402,14 +403,14 @@ class Pipeline:
         return windows
 
     def _block_ends(self, before: int, now: int) -> list[int]:
-        """Where blocks to align by end among the new samples: at first as early as can be, then each at the stream's phase.
+        """Where blocks to align by end among the new samples: until it can be ready as early as can be, then at the stream's phase.
 
         What an alignment costs comes seldom, and would come for all streams that began together at the same moment.
         """
         update, first = self._update_samples, self._first_blocks
         ends = [*range((before // update + 1) * update, min(now, first) + 1, update)]
         begin = first + self._later
-        return ends + [*range(begin + (max(before - begin, 0) // update + 1) * update, now + 1, update)]
+        return [*ends, *range(begin + (max(before - begin, 0) // update + 1) * update, now + 1, update)]
 
     def _learn(self, window: Window) -> None:
         """Let the decoder learn, from a window that nothing is wrong with."""

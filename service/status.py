@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.types import Prediction
 
@@ -77,7 +77,8 @@ class ModelStatus(BaseModel):
     notice: str = ""
 
 
-class Counters(BaseModel):
+@dataclass(slots=True)
+class Counters:
     """Counted since the stream started."""
 
     samples: int = 0
@@ -91,6 +92,8 @@ class Counters(BaseModel):
 
 class ChannelStatus(BaseModel):
     """How good one channel was over the last second; amplitudes in microvolt."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     label: str
     score: float

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from statistics import median
@@ -145,6 +145,7 @@ class Stream:
         self._make_pipeline = make_pipeline
         self._hop_samples = hop_samples
         self._adapts = adapts
+        self._settling_ms = contract.settling_samples / contract.sfreq * 1e3
         self._limits = limits or StreamLimits()
         self._sinks = Sinks(name, (hub, *sinks))
         self._runner = runner
@@ -226,15 +227,17 @@ class Stream:
             window_samples=self.contract.window_samples,
             hop_samples=self._hop_samples,
             resampler_delay_ms=pipeline.resampler_delay_seconds * 1e3 if pipeline else 0.0,
-            settling_ms=self.contract.settling_samples / self.contract.sfreq * 1e3,
-            counters=self.counters.model_copy(),
+            settling_ms=self._settling_ms,
+            counters=replace(self.counters),
             clock_offset_s=source.clock_offset_s if source else None,
             drift_ppm=pipeline.drift_ppm if pipeline else None,
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),
             adaptation=adaptation_status(pipeline) if pipeline else None,
             decoder_adaptation=decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
-            quality=[ChannelStatus(**asdict(c)) for c in pipeline.channel_quality()] if source and pipeline else [],
+            quality=[ChannelStatus.model_validate(c) for c in pipeline.channel_quality()]
+            if source and pipeline
+            else [],
             latency_ms={s: median(latency[s] for latency in latencies if s in latency) for s in sorted(stages)},
         )
 

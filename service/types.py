@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,12 @@ class Reason(IntFlag):
     @property
     def labels(self) -> list[str]:
         """The reasons as lower-case names, in the order of their bits."""
-        return [str(reason.name).lower() for reason in Reason if reason in self and reason.value]
+        return list(_labels(int(self)))
+
+
+@lru_cache
+def _labels(bits: int) -> tuple[str, ...]:
+    return tuple(str(reason.name).lower() for reason in Reason if reason.value & bits)
 
 
 # These mark a window without making it invalid: the user is told, the prediction stands.

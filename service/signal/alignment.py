@@ -84,6 +84,7 @@ class OnlineAlignment:
         self.frozen = False
         self.version = 0
         self.left_out = 0
+        self._drift = (-1, 0.0)  # of which version, and how far
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
@@ -107,7 +108,11 @@ class OnlineAlignment:
     @property
     def drift(self) -> float:
         """Riemannian distance between the mean now and when it first was ready; 0 before that."""
-        return 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
+        version, drift = self._drift
+        if version != self.version:
+            drift = 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
+            self._drift = self.version, drift
+        return drift
 
     def update(self, good: NDArray[np.float32]) -> None:
         """Learn from one block of good conditioned samples.

@@ -295,27 +295,25 @@ class QualityMeter:
 
     def channels(self) -> list[ChannelQuality]:
         """Each channel over the last whole second."""
-        found = []
-        suspects = self._suspects()
-        for i, label in enumerate(self._labels):
-            reasons = Reason(int(self._bad[i]))
-            verdict: Literal["ok", "suspect", "bad"] = "bad" if reasons else "ok"
-            for reason, exceeded in suspects:
-                if exceeded[i]:
-                    reasons |= reason
-                    verdict = "suspect" if verdict == "ok" else verdict
-            excess = (self._line[i] / _LINE_LIMIT, self._muscle_ratio[i] / _MUSCLE_LIMIT)
-            worst = max(*excess, self._drift[i] / _DRIFT_LIMIT_MICROVOLT)
-            found.append(
-                ChannelQuality(
-                    label=label,
-                    score=0.0 if verdict == "bad" else round(float(1 / (1 + worst**2)), 3),
-                    verdict=verdict,
-                    reasons=reasons.labels,
-                    amplitude=round(float(self._amplitude[i]), 2),
-                    line_ratio=round(float(self._line[i]), 3),
-                    muscle_ratio=round(float(self._muscle_ratio[i]), 3),
-                    drift=round(float(self._drift[i]), 1),
-                )
+        suspect = np.zeros_like(self._bad)
+        for reason, exceeded in self._suspects():
+            suspect[exceeded] |= reason.bit
+        bands = (self._line / _LINE_LIMIT, self._muscle_ratio / _MUSCLE_LIMIT, self._drift / _DRIFT_LIMIT_MICROVOLT)
+        score = 1 / (1 + np.maximum.reduce(bands) ** 2)
+        score[self._bad != 0] = 0.0
+        columns = (self._bad, suspect, score, self._amplitude, self._line, self._muscle_ratio, self._drift)
+        return [
+            ChannelQuality(
+                label=label,
+                score=round(good, 3),
+                verdict="bad" if bad else "suspect" if doubt else "ok",
+                reasons=Reason(bad | doubt).labels if bad or doubt else [],
+                amplitude=round(amplitude, 2),
+                line_ratio=round(line, 3),
+                muscle_ratio=round(muscle, 3),
+                drift=round(drift, 1),
             )
-        return found
+            for label, bad, doubt, good, amplitude, line, muscle, drift in zip(
+                self._labels, *(column.tolist() for column in columns), strict=True
+            )
+        ]
