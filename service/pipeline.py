@@ -419,7 +419,8 @@ class Pipeline:
 
     def _window(self, end: int, seq: int) -> Window:
         start = end - self.contract.window_samples
-        reasons = Reason(int(np.bitwise_or.reduce(self._buffer.flags(start, end))))
+        bits = int(np.bitwise_or.reduce(self._buffer.flags(start, end)))
+        reasons = Reason(bits) if bits else Reason.NONE
         matrix, version = self._identity, 0
         if self.alignment:
             matrix, version = self.alignment.matrix, self.alignment.version
@@ -427,7 +428,7 @@ class Pipeline:
                 reasons |= Reason.ALIGNING
         return Window(
             seq=seq,
-            time=float(self._buffer.times(end - 1, end)[0]),
+            time=self._buffer.time(end - 1),
             samples=self._buffer.samples(start, end),
             alignment=matrix,
             alignment_version=version,

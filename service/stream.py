@@ -59,7 +59,7 @@ _UNSETTLED_BITS = int(_UNSETTLED)
 _READ_S = 0.25
 # So long a stream waits for more samples before it does what its clients need not wait for.
 _BREATH_S = 0.001
-_LATENCIES_KEPT = 250
+_LATENCIES_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from service.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 0.3
+_BETWEEN_REPORTS_S = 0.003
 
 
 class WorkerProcess:
@@ -111,8 +112,11 @@ class WorkerProcess:
                 self._stop.set()
 
     async def _answer(self, number: int) -> None:
-        # in a thread, so that asking many streams does not keep the event loop from sending what they say
-        reports = await asyncio.to_thread(lambda: {name: _report(stream) for name, stream in self._streams.items()})
+        reports = {}
+        for name, stream in self._streams.items():
+            reports[name] = _report(stream)
+            # nobody is in such a hurry to know how all streams are that their predictions should wait for it
+            await asyncio.sleep(_BETWEEN_REPORTS_S)
         self._link.send(Answer(number, reports))
 
     def _adapt(self, stream: str, command: AdaptationCommand) -> None:

@@ -58,6 +58,10 @@ class WindowBuffer:
         """View of their times in seconds, ``(n_samples,)``."""
         return self._times[start - self._first : stop - self._first]
 
+    def time(self, number: int) -> float:
+        """Time of one sample in seconds."""
+        return float(self._times[number - self._first])
+
     def flags(self, start: int, stop: int) -> NDArray[np.uint32]:
         """View of their flags, ``(n_samples,)``."""
         return self._flags[start - self._first : stop - self._first]
