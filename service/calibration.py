@@ -93,10 +93,13 @@ class Fitted:
         One per member.
     held_out : HeldOut or None
         None without folds.
+    by_fold : list of list of Trained
+        The networks of each fold, one per member.
     """
 
     networks: list[Trained]
     held_out: HeldOut | None
+    by_fold: list[list[Trained]] = field(default_factory=list)
 
 
 def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
@@ -202,11 +205,12 @@ def train_candidates(
         members = []
         networks = []
         for _ in range(candidate.members):
-            members.append([next(trained).logits for _ in folds])
+            members.append([next(trained) for _ in folds])
             if final:
                 networks.append(next(trained))
-        by_fold = [np.mean([member[i] for member in members], axis=0) for i in range(len(folds))]
-        fitted.append(Fitted(networks, _assemble(data, n_classes, folds, by_fold) if folds else None))
+        by_fold = [[member[i] for member in members] for i in range(len(folds))]
+        logits = [np.mean([one.logits for one in fold], axis=0) for fold in by_fold]
+        fitted.append(Fitted(networks, _assemble(data, n_classes, folds, logits) if folds else None, by_fold))
     return fitted
 
 

@@ -178,10 +178,11 @@ def train_network(prepared: Prepared, candidate: Candidate, progress: Progress |
     except MissingExtraError:
         # The network needs neither pyRiemann nor scikit-learn; the card then shows it alone.
         baseline = None
-    return Result(prepared, _module(fitted.networks), candidate, validation, baseline)
+    return Result(prepared, network_module(fitted.networks), candidate, validation, baseline)
 
 
-def _module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
+def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
+    """A trained network, or several that decide together, as one PyTorch module."""
     import torch
 
     from models.attentionbasenet import AttentionBaseNet

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from service.inference.decoder import Decoder, Learner, StatelessSession
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.types import Window
+
+if TYPE_CHECKING:
+    from service.sources.recording import Selector
 
 
 class _NoDecoder:
@@ -78,7 +82,9 @@ def beginning(
     return None if warm_start is None else warm_start_from(warm_start, bundle.contract, options)
 
 
-def warm_start_from(path: Path, contract: Contract, options: PipelineOptions | None = None) -> SavedAdaptation:
+def warm_start_from(
+    path: Path, contract: Contract, options: PipelineOptions | None = None, stream: Selector | None = None
+) -> SavedAdaptation:
     """The alignment of a recording, or of what a session kept.
 
     Parameters
@@ -87,6 +93,8 @@ def warm_start_from(path: Path, contract: Contract, options: PipelineOptions | N
     contract : Contract
     options : PipelineOptions or None
         How the recording is read.
+    stream : Selector or None
+        Which signal of the recording; None takes the only one of type EEG.
 
     Returns
     -------
@@ -109,7 +117,7 @@ def warm_start_from(path: Path, contract: Contract, options: PipelineOptions | N
     options = replace(options or PipelineOptions(), adapt="alignment", state=None, commands=(), alignment="online")
     from service.sources.recording import open_recording
 
-    signal = open_recording(path).signal()
+    signal = open_recording(path).signal(stream)
     # A warm start of the bundle would be mixed with what the person is like now.
     fresh = contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": None})})
     pipeline = Pipeline(fresh, signal.info, _NoDecoder(len(contract.classes)), options)

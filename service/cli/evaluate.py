@@ -6,16 +6,40 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.pseudo_online import Progress
 
+_TRAINING = "Train first"
 _ASSIGNMENT = re.compile(r"[^=]+=[A-Za-z_][\w.-]*")
+
+
+class EvaluateCommand(TyperCommand):
+    """Gives ``--train`` every name up to the next option, for that is what a shell makes of ``--train day1*.xdf``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, ``--train`` repeated before each of its names."""
+        return super().parse_args(ctx, spread_option(args, "--train"))
+
+
+def spread_option(arguments: list[str], option: str) -> list[str]:
+    """``--train a b --at 4`` as ``--train a --train b --at 4``."""
+    spread: list[str] = []
+    inside = first = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            inside = first = argument == option
+            spread.append(argument)
+        else:
+            spread += [argument] if first or not inside else [option, argument]
+            first = False
+    return spread
 
 
 def evaluate(
@@ -85,46 +109,86 @@ def evaluate(
     ] = None,
     attention: Annotated[str, typer.Option(help="With --protocol: the network's attention.")] = "none",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="With --protocol: epochs, the paper's unless given.")
+        int | None, typer.Option(min=1, help="Of --protocol, the paper's unless given; of a training, as train.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With --protocol: how many seeds.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="With --protocol, --leave-one-out or --train: how many seeds of the network.")
+    ] = 1,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-out",
+            help="Instead of a bundle: train on all recordings but one and evaluate on that, each in turn.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE...",
+            help="Instead of a bundle: train on these recordings, all names up to the next option, of another session.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    decoder: Annotated[
+        Literal["network", "riemann", "both"],
+        typer.Option(
+            help="What to train: the network, the tangent-space baseline, or both.", rich_help_panel=_TRAINING
+        ),
+    ] = "both",
+    preset: Annotated[
+        str | None, typer.Option(help="Contract that comes with Mindwire; else as train.", rich_help_panel=_TRAINING)
+    ] = None,
+    contract: Annotated[Path | None, typer.Option(help="Contract as a JSON file.", rich_help_panel=_TRAINING)] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Argument of the network, as train; may be repeated.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Part of the recipe, as train; may be repeated.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings side by side; else one per core.", rich_help_panel=_TRAINING),
+    ] = None,
 ) -> None:
     """Play recordings through the live pipeline and report how many trials it decides right.
 
     Each trial is decided by the newest prediction that existed so many seconds after its cue. The report
     gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
     a class is idle, false activations per minute and the time to a right one. Recordings of another day tell how
-    a model carries over; to hold out each of the recordings that it is trained on, see mindwire train.
+    a model carries over. With --leave-one-out or --train, network and baseline are trained first and compared on
+    recordings that they have not met.
     """
-    from dataclasses import replace
-
-    from rich.console import Console
-
-    from models.bundle import load_bundle
-    from service.evaluation import AlignmentMode, score_runs
-    from service.evaluation_idle import ActivationRule, idle_class, idle_figures
-    from service.evaluation_views import draw_views
-    from service.inference.load import load_decoder
+    from service.cli import evaluate_bundle, evaluate_protocol
+    from service.cli import evaluate_held_out as held_out
+    from service.cli.train_options import base_contract
+    from service.evaluation import AlignmentMode
+    from service.evaluation_idle import ActivationRule
     from service.options import PipelineOptions
-    from service.pseudo_online import RunSettings, choose_classes, run_recordings
-    from service.report import Beside, describe_run, headline, idle_sentence, table
-    from service.report_page import write_report
+    from service.pseudo_online import RunSettings
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
-    if protocol is not None:
-        _run_protocol(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
-        return
-    if model is None:
-        msg = "Say which bundle to evaluate with --model BUNDLE."
+    alone = [
+        o for o, given in (("--protocol", protocol), ("--leave-one-out", leave_one_out), ("--train", train)) if given
+    ]
+    if len(alone) > 1:
+        msg = f"{' and '.join(alone)} are different evaluations; choose one."
         raise UsageError(msg)
+    if protocol is not None:
+        evaluate_protocol.run(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
+        return
     if not at > 0:
         msg = f"--at must be above 0 seconds, found {at:g}."
         raise UsageError(msg)
     paths, assignments = split_files(files, expect_assignments=bool(markers))
-    bundle = load_bundle(model)
-    chosen = choose_classes(split_list(classes), bundle.contract)
-    rule, at_rest = ActivationRule(activation, dwell), idle_class(idle, chosen)
+    rule = ActivationRule(activation, dwell)
     labels = split_list(channels)
     settings = RunSettings(
         markers=parse_marker_map([*(markers or []), *assignments]),
@@ -140,83 +204,52 @@ def evaluate(
             adapt=adapt,
         ),
     )
-    decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt, purpose="recording")
-    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
-    with progress_bar("Evaluating") as progress:
-        runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress)
-    overall, scores = score_runs(runs, bundle.contract, chosen, at, hop_s=hop_s)
-    other = None
-    if beside is not None:
-        otherwise = replace(settings, alignment=AlignmentMode(beside))
-        with progress_bar(f"Evaluating, alignment {beside}") as progress:
-            again = run_recordings(
-                paths, bundle.contract, decoder, classes=chosen, settings=otherwise, progress=progress
-            )
-        everything, each = score_runs(again, bundle.contract, chosen, at, hop_s=hop_s)
-        other = Beside(alignment=otherwise.alignment, overall=everything, runs=each)
-    report = describe_run(
-        overall,
-        scores,
-        bundle=bundle,
-        decoder=decoder,
-        classes=chosen,
-        at_s=at,
-        alignment=settings.alignment,
-        idle=None if at_rest is None else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at, rule=rule),
-        beside=other,
-    )
-    pictures = draw_views(bundle, paths, chosen, at, settings=settings, folder=out) if views else []
-    written = [*write_report(report, out, pictures), *pictures]
-    console = Console()
-    console.print(table(report))
-    console.print(headline(report), highlight=False)
-    if report.idle is not None:
-        console.print(idle_sentence(report.idle), highlight=False)
-    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
-
-
-def _run_protocol(
-    files: list[str], out: Path, model: Path | None, *, attention: str, epochs: int | None, seeds: int
-) -> None:
-    """Train and score by the authors' protocol; write ``protocol.json``."""
-    from rich.console import Console
-
-    from service.errors import MissingExtraError, RecordingError
-    from service.protocols.bcic2a import read_sessions
-
-    if model is not None:
-        msg = "--protocol trains networks of its own; leave out --model."
+    if leave_one_out or train:
+        if model is not None or views:
+            msg = f"{alone[0]} trains decoders of its own, which are not kept; leave out --model and --views."
+            raise UsageError(msg)
+        held_out.run(
+            held_out.Choices(
+                paths=paths,
+                train=None if leave_one_out else split_files(train or [], expect_assignments=False)[0],
+                classes=split_list(classes),
+                at=at,
+                beside=None if beside is None else AlignmentMode(beside),
+                decoder=decoder,
+                base=base_contract(preset, contract),
+                network=network or [],
+                recipe=recipe or [],
+                epochs=epochs,
+                seeds=seeds,
+                workers=workers,
+                idle=idle,
+                rule=rule,
+                engine=engine,
+                device=device,
+                out=out,
+            ),
+            settings,
+        )
+        return
+    if model is None:
+        msg = "Say which bundle to evaluate with --model BUNDLE, or train first with --leave-one-out or --train."
         raise UsageError(msg)
-    paths, _ = split_files(files, expect_assignments=False)
-    try:
-        from models.attention import ATTENTION_MODES
-        from service.protocols import wimpff2024
-        from service.protocols.wimpff2024_published import published
-    except ImportError as error:
-        msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install 'mindwire[train]'."
-        raise MissingExtraError(msg) from error
-    if attention not in {"none", *ATTENTION_MODES}:
-        msg = f"--attention {attention}: known are none, {', '.join(ATTENTION_MODES)}."
-        raise UsageError(msg)
-    chosen = {"epochs": epochs} if epochs is not None else {}
-    settings = wimpff2024.Settings(
-        seeds=tuple(range(seeds)),
-        network_arguments=published(None if attention == "none" else attention).network_arguments,
-        **chosen,
+    evaluate_bundle.run(
+        evaluate_bundle.Choices(
+            model=model,
+            paths=paths,
+            classes=split_list(classes),
+            at=at,
+            beside=None if beside is None else AlignmentMode(beside),
+            idle=idle,
+            rule=rule,
+            views=views,
+            engine=engine,
+            device=device,
+            out=out,
+        ),
+        settings,
     )
-    people = read_sessions(paths)
-    with progress_bar("Training") as progress:
-        report = wimpff2024.run_protocol(people, settings, progress)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "protocol.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"{out}: the report cannot be written ({error.strerror}); choose another place with --out."
-        raise RecordingError(msg) from error
-    console = Console()
-    console.print(wimpff2024.table(report))
-    console.print(wimpff2024.published_table(report))
-    console.print(f"Wrote {out / 'protocol.json'}.", highlight=False, soft_wrap=True)
 
 
 def split_list(text: str | None) -> list[str] | None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from service.cli.evaluate import progress_bar, split_files, split_list
 from service.errors import UsageError
-
-if TYPE_CHECKING:
-    from models.contract import Contract
 
 
 def train(
@@ -94,7 +91,7 @@ def train(
 
     from service import calibration_run
     from service.calibration_contract import ContractChoices
-    from service.cli.train_options import parse_network, parse_recipe, parse_sweep
+    from service.cli.train_options import base_contract, parse_network, parse_recipe, parse_sweep
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings
     from service.sources.recording import Selector
@@ -160,22 +157,3 @@ def train(
     bundle = calibration_run.write(result, out, name or out.name)
     console.print(calibration_run.summary(result))
     console.print(f"Wrote {bundle.path}; run it with: mindwire serve --model {bundle.path}", highlight=False)
-
-
-def base_contract(preset: str | None, contract: Path | None) -> Contract | None:
-    """The contract to begin with, if any.
-
-    Raises
-    ------
-    UsageError
-        Both a preset and a file were named.
-    """
-    from models.contract import Contract as Document
-    from models.presets import preset as preset_contract
-
-    if preset is not None and contract is not None:
-        msg = "--preset and --contract both give a contract; choose one."
-        raise UsageError(msg)
-    if preset is not None:
-        return preset_contract(preset)
-    return None if contract is None else Document.read(contract)

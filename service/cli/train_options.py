@@ -1,4 +1,4 @@
-"""``KEY=VALUE`` options of ``mindwire train``, checked against what the network and the recipe know."""
+"""Options of everything that trains: ``KEY=VALUE``, checked against what network and recipe know, and the contract."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from service.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.contract import Contract
     from models.training import Recipe
 
 Value = bool | int | float | str | None
@@ -126,3 +129,22 @@ def parse_sweep(entries: Sequence[str]) -> list[Mapping[str, Value]]:
         values = [parse_value(part) for part in text.split(",")]
         combinations = [{**combination, key: value} for combination in combinations for value in values]
     return list(combinations)
+
+
+def base_contract(preset: str | None, contract: Path | None) -> Contract | None:
+    """The contract to begin with, if any.
+
+    Raises
+    ------
+    UsageError
+        Both a preset and a file were named.
+    """
+    from models.contract import Contract as Document
+    from models.presets import preset as preset_contract
+
+    if preset is not None and contract is not None:
+        msg = "--preset and --contract both give a contract; choose one."
+        raise UsageError(msg)
+    if preset is not None:
+        return preset_contract(preset)
+    return None if contract is None else Document.read(contract)

@@ -28,7 +28,7 @@ _FEWEST_BLOCKS = 6
 _PIECES = 5  # of a block
 _WEAK, _WEAKER = 0.25, 0.1  # quantiles of the pieces' power that no artefact reaches
 _OUTLIER = 4.0  # times the distance between these
-_LEAST_EXCESS = 1.0  # a logarithm: three times the usual power is nothing strange, however alike pieces are
+_LEAST_EXCESS = 1.4  # a logarithm: four times the usual power is nothing strange, however alike pieces are
 
 Mask = NDArray[np.bool_]
 

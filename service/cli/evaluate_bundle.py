@@ -1,0 +1,115 @@
+"""``mindwire evaluate --model``: a bundle on recordings with cues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.evaluation import AlignmentMode
+    from service.evaluation_idle import ActivationRule
+    from service.inference.load import Device, Engine
+    from service.pseudo_online import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line asked for.
+
+    Parameters
+    ----------
+    model : Path
+        The bundle.
+    paths : sequence of Path
+        Recordings.
+    classes : sequence of str or None
+        None decides between all of the model's.
+    at : float
+        Seconds since the cue.
+    beside : AlignmentMode or None
+    idle : str or None
+    rule : ActivationRule
+    views : bool
+    engine, device : str
+    out : Path
+    """
+
+    model: Path
+    paths: Sequence[Path]
+    classes: Sequence[str] | None
+    at: float
+    beside: AlignmentMode | None
+    idle: str | None
+    rule: ActivationRule
+    views: bool
+    engine: Engine
+    device: Device
+    out: Path
+
+
+def run(choices: Choices, settings: RunSettings) -> None:
+    """Evaluate, write the report and show it.
+
+    Raises
+    ------
+    MindwireError
+        The bundle, a recording or a choice does not fit; the message says which.
+    """
+    from rich.console import Console
+
+    from models.bundle import load_bundle
+    from service.cli.evaluate import progress_bar
+    from service.evaluation import score_runs
+    from service.evaluation_idle import idle_class, idle_figures
+    from service.evaluation_views import draw_views
+    from service.inference.load import load_decoder
+    from service.pseudo_online import choose_classes, run_recordings
+    from service.report import Beside, describe_run, headline, idle_sentence, table
+    from service.report_page import write_report
+
+    bundle = load_bundle(choices.model)
+    chosen = choose_classes(choices.classes, bundle.contract)
+    at_rest = idle_class(choices.idle, chosen)
+    decoder = load_decoder(bundle, choices.engine, choices.device, adapt=settings.pipeline.adapt, purpose="recording")
+    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
+    with progress_bar("Evaluating") as progress:
+        runs = run_recordings(
+            choices.paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress
+        )
+    overall, scores = score_runs(runs, bundle.contract, chosen, choices.at, hop_s=hop_s)
+    other = None
+    if choices.beside is not None:
+        otherwise = replace(settings, alignment=choices.beside)
+        with progress_bar(f"Evaluating, alignment {choices.beside}") as progress:
+            again = run_recordings(
+                choices.paths, bundle.contract, decoder, classes=chosen, settings=otherwise, progress=progress
+            )
+        everything, each = score_runs(again, bundle.contract, chosen, choices.at, hop_s=hop_s)
+        other = Beside(alignment=otherwise.alignment, overall=everything, runs=each)
+    report = describe_run(
+        overall,
+        scores,
+        bundle=bundle,
+        decoder=decoder,
+        classes=chosen,
+        at_s=choices.at,
+        alignment=settings.alignment,
+        idle=None
+        if at_rest is None
+        else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=choices.at, rule=choices.rule),
+        beside=other,
+    )
+    pictures = (
+        draw_views(bundle, choices.paths, chosen, choices.at, settings=settings, folder=choices.out)
+        if choices.views
+        else []
+    )
+    written = [*write_report(report, choices.out, pictures), *pictures]
+    console = Console()
+    console.print(table(report))
+    console.print(headline(report), highlight=False)
+    if report.idle is not None:
+        console.print(idle_sentence(report.idle), highlight=False)
+    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)

@@ -1,0 +1,143 @@
+"""``mindwire evaluate --leave-one-out`` and ``--train``: train first, then evaluate what was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.contract import Contract
+    from service.evaluation import AlignmentMode
+    from service.evaluation_idle import ActivationRule
+    from service.inference.load import Device, Engine
+    from service.pseudo_online import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line asked for.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The recordings to evaluate on.
+    train : sequence of Path or None
+        The recordings to train on; None leaves each of ``paths`` out in turn.
+    classes : sequence of str or None
+        None takes them from the marker map.
+    at : float
+        Seconds since the cue.
+    beside : AlignmentMode or None
+    decoder : {"network", "riemann", "both"}
+    base : Contract or None
+    network, recipe : sequence of str
+        ``KEY=VALUE`` entries.
+    epochs : int or None
+    seeds : int
+    workers : int or None
+    idle : str or None
+    rule : ActivationRule
+    engine, device : str
+    out : Path
+    """
+
+    paths: Sequence[Path]
+    train: Sequence[Path] | None
+    classes: Sequence[str] | None
+    at: float
+    beside: AlignmentMode | None
+    decoder: Literal["network", "riemann", "both"]
+    base: Contract | None
+    network: Sequence[str]
+    recipe: Sequence[str]
+    epochs: int | None
+    seeds: int
+    workers: int | None
+    idle: str | None
+    rule: ActivationRule
+    engine: Engine
+    device: Device
+    out: Path
+
+
+def run(choices: Choices, settings: RunSettings) -> None:
+    """Train, evaluate, write the report and show it.
+
+    Raises
+    ------
+    MindwireError
+        A recording, a marker or a choice does not fit; the message says which.
+    """
+    from rich.console import Console
+
+    from service import calibration_run
+    from service import evaluation_held_out as held_out
+    from service.cli.evaluate import progress_bar
+    from service.cli.train_options import parse_network, parse_recipe
+    from service.evaluation_idle import idle_class
+    from service.report_held_out import (
+        describe_held_out,
+        held_out_headline,
+        held_out_sentences,
+        held_out_table,
+        write_held_out_report,
+    )
+
+    classes = tuple(choices.classes or dict.fromkeys(settings.markers.values()))
+    if len(classes) < 2:
+        msg = (
+            "Training needs at least two classes: name them with --classes, or with --markers 2=left_hand 3=right_hand."
+        )
+        raise UsageError(msg)
+    at_rest = idle_class(choices.idle, classes)
+    arguments = parse_network(choices.network) if choices.decoder != "riemann" else {}
+    plan = calibration_run.Plan(
+        paths=choices.paths if choices.train is None else choices.train,
+        classes=classes,
+        # What the network itself would learn live is no part of its training.
+        settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
+        base=choices.base,
+        decided_at=choices.at,
+        workers=choices.workers,
+    )
+    console = Console()
+    with progress_bar("Conditioning") as progress:
+        session = held_out.prepare(plan, None if choices.train is None else choices.paths, progress)
+    console.print(calibration_run.describe(session.prepared), highlight=False)
+    candidate = None
+    if choices.decoder != "riemann":
+        candidate = calibration_run.candidate(session.prepared.contract)
+        candidate = replace(
+            candidate,
+            recipe=parse_recipe(candidate.recipe, choices.recipe, epochs=choices.epochs),
+            network_arguments={**candidate.network_arguments, **arguments},
+        )
+    modes = (settings.alignment,) if choices.beside is None else (settings.alignment, choices.beside)
+    with progress_bar("Training") as training, progress_bar("Evaluating") as running:
+        found = held_out.evaluate(
+            session,
+            candidate,
+            choices.seeds,
+            baseline=choices.decoder != "network",
+            execution=held_out.Execution(settings, tuple(dict.fromkeys(modes)), choices.engine, choices.device),
+            training=training,
+            running=running,
+        )
+    report = describe_held_out(
+        found,
+        session.prepared.contract,
+        session.prepared.sources,
+        evaluation="leave_one_recording_out" if choices.train is None else "cross_session",
+        at_s=choices.at,
+        idle=at_rest,
+        rule=choices.rule,
+    )
+    written = write_held_out_report(report, choices.out)
+    console.print(held_out_table(report))
+    for sentence in (held_out_headline(report), *held_out_sentences(report)):
+        console.print(sentence, highlight=False)
+    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)

@@ -1,0 +1,60 @@
+"""``mindwire evaluate --protocol``: the authors' protocol beside the live pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.errors import UsageError
+
+
+def run(files: list[str], out: Path, model: Path | None, *, attention: str, epochs: int | None, seeds: int) -> None:
+    """Train and score by the authors' protocol; write ``protocol.json``.
+
+    Raises
+    ------
+    UsageError
+        A bundle was named too, or the attention is unknown.
+    RecordingError
+        A file cannot be read, or the report not written.
+    MissingExtraError
+        PyTorch or MNE-Python is not installed.
+    """
+    from rich.console import Console
+
+    from service.cli.evaluate import progress_bar, split_files
+    from service.errors import MissingExtraError, RecordingError
+    from service.protocols.bcic2a import read_sessions
+
+    if model is not None:
+        msg = "--protocol trains networks of its own; leave out --model."
+        raise UsageError(msg)
+    paths, _ = split_files(files, expect_assignments=False)
+    try:
+        from models.attention import ATTENTION_MODES
+        from service.protocols import wimpff2024
+        from service.protocols.wimpff2024_published import published
+    except ImportError as error:
+        msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install 'mindwire[train]'."
+        raise MissingExtraError(msg) from error
+    if attention not in {"none", *ATTENTION_MODES}:
+        msg = f"--attention {attention}: known are none, {', '.join(ATTENTION_MODES)}."
+        raise UsageError(msg)
+    chosen = {"epochs": epochs} if epochs is not None else {}
+    settings = wimpff2024.Settings(
+        seeds=tuple(range(seeds)),
+        network_arguments=published(None if attention == "none" else attention).network_arguments,
+        **chosen,
+    )
+    people = read_sessions(paths)
+    with progress_bar("Training") as progress:
+        report = wimpff2024.run_protocol(people, settings, progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "protocol.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        msg = f"{out}: the report cannot be written ({error.strerror}); choose another place with --out."
+        raise RecordingError(msg) from error
+    console = Console()
+    console.print(wimpff2024.table(report))
+    console.print(wimpff2024.published_table(report))
+    console.print(f"Wrote {out / 'protocol.json'}.", highlight=False, soft_wrap=True)
