@@ -7,11 +7,9 @@ is the same pipeline and nothing in it depends on how samples arrive.
 from __future__ import annotations
 
 import csv
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -20,20 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Contract
-from service.ahead import ahead
+from service.inference.beside import DecoderBeside
 from service.inference.decoder import Decoder
 from service.inference.offline import OfflineDecoder
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.runs import PredictedRun, RunPipeline, WindowRun
-from service.signal.conditioner import Conditioned
 from service.sources.recording import RecordedSignal
 from service.types import Chunk, Prediction, Reason
 
 _PACED_SECONDS = 0.04
 # Windows of so much signal are decoded together.
-TOGETHER_SECONDS = 10.0
-_SWITCH_SECONDS = 0.0005
+TOGETHER_SECONDS = 20.0
 # A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
 _LONGEST_WAIT_SECONDS = 10.0
 
@@ -128,7 +124,7 @@ class Replay:
         self._on_samples = on_samples
         self.pipeline = (
             RunPipeline(contract, signal.info, decoder, options)
-            if speed is None and isinstance(decoder, OfflineDecoder)
+            if speed is None and isinstance(decoder, OfflineDecoder | DecoderBeside)
             else Pipeline(contract, signal.info, decoder, options)
         )
         self.summary = ReplaySummary()
@@ -165,7 +161,7 @@ class Replay:
         summary = self.summary
         begin = time.perf_counter()
         pipeline = self.pipeline
-        for run in self._decoded_beside(pipeline) if isinstance(pipeline, RunPipeline) else self._decoded(pipeline):
+        for run in self._decoded_in_runs(pipeline) if isinstance(pipeline, RunPipeline) else self._decoded(pipeline):
             summary.count(run)
             yield run
         for event in pipeline.drain_events():
@@ -189,32 +185,12 @@ class Replay:
         if found := pipeline.finish():
             yield PredictedRun.collect(found)
 
-    def _decoded_beside(self, pipeline: RunPipeline) -> Iterator[PredictedRun]:
-        """Read and condition in one thread, align in a second, decode in this one."""
+    def _decoded_in_runs(self, pipeline: RunPipeline) -> Iterator[PredictedRun]:
+        def waiting() -> Iterator[list[WindowRun]]:
+            yield from map(pipeline.advance_runs, self._pieces())
+            yield pipeline.finish_runs()
 
-        def condition() -> Generator[list[Conditioned]]:
-            for chunk in self._pieces():
-                yield pipeline.condition(chunk)
-            yield pipeline.condition(None)
-
-        def aligned() -> Generator[list[WindowRun]]:
-            with closing(ahead(condition())) as conditioned:
-                yield from map(pipeline.take_runs, conditioned)
-
-        with _busy_threads(), closing(ahead(aligned())) as waiting:
-            for runs in waiting:
-                yield from map(pipeline.decode_run, runs)
-
-
-@contextmanager
-def _busy_threads() -> Iterator[None]:
-    """Let a thread that comes back from ONNX Runtime go on at once: by default it waits 5 ms for one in Python."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+        yield from pipeline.decode_runs(waiting())
 
 
 def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:

@@ -6,7 +6,8 @@ fall due under one alignment stay together, as one stretch of samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from models.contract import Contract
-from service.inference.offline import OfflineDecoder
+from service.inference.offline import RunDecoder
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
-from service.signal.conditioner import Conditioned
 from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
 
 _INVALID = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
@@ -38,6 +38,8 @@ class WindowRun:
     samples : ndarray of float32, shape (window_samples + (n_windows - 1) * hop, n_channels)
         Conditioned, not yet aligned; a view that nothing overwrites.
     alignment : ndarray of float32, shape (n_channels, n_channels)
+    continues : bool
+        The first window is a hop behind the last one of the run before, and overlaps with it.
     """
 
     first_seq: int
@@ -45,6 +47,12 @@ class WindowRun:
     reasons: NDArray[np.uint32]
     samples: NDArray[np.float32]
     alignment: NDArray[np.float32]
+    continues: bool
+
+    @property
+    def n_windows(self) -> int:
+        """How many."""
+        return len(self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class RunPipeline(Pipeline):
     ----------
     contract : Contract
     info : SignalInfo
-    decoder : OfflineDecoder
+    decoder : RunDecoder
     options : PipelineOptions or None
 
     Raises
@@ -110,46 +118,62 @@ class RunPipeline(Pipeline):
     """
 
     def __init__(
-        self, contract: Contract, info: SignalInfo, decoder: OfflineDecoder, options: PipelineOptions | None = None
+        self, contract: Contract, info: SignalInfo, decoder: RunDecoder, options: PipelineOptions | None = None
     ) -> None:
         super().__init__(contract, info, decoder, options)
-        self._offline = decoder
+        self._run_decoder = decoder
         self._most = decoder.most_windows(self.hop_samples)
         self._runs: list[WindowRun] = []
+        self._continues = False
 
-    def condition(self, chunk: Chunk | None) -> list[Conditioned]:
-        """Condition the next chunk, or at the end what was held back; a thread of its own may do all of this.
+    def advance_runs(self, chunk: Chunk) -> list[WindowRun]:
+        """Take a chunk; return the windows that fell due."""
+        self.advance(chunk)
+        return self._taken()
 
-        Parameters
-        ----------
-        chunk : Chunk or None
-            None at the end of the recording.
-        """
-        if chunk is None:
-            return self.conditioner.flush()
-        self.samples += len(chunk)
-        parts = self.conditioner.process(chunk)
-        super()._note_rate()
-        return parts
+    def finish_runs(self) -> list[WindowRun]:
+        """Take what is still held back, at the end of a recording; otherwise as :meth:`advance_runs`."""
+        self._take(self.conditioner.flush())
+        return self._taken()
 
-    def take_runs(self, parts: list[Conditioned]) -> list[WindowRun]:
-        """Take what was conditioned, in order; return the windows that fell due. So may another thread."""
-        self._take(parts)
+    def _taken(self) -> list[WindowRun]:
         runs, self._runs = self._runs, []
         return runs
 
-    def decode_run(self, run: WindowRun) -> PredictedRun:
-        """Decode a run, which changes nothing; so may a third thread."""
-        logits = self._offline.decode_run(run.samples, run.alignment, self.hop_samples, len(run.times))
-        return PredictedRun(run.first_seq, run.times, run.reasons, self.probabilities(logits))
+    def decode_runs(self, waiting: Iterable[list[WindowRun]]) -> Iterator[PredictedRun]:
+        """Decode runs, which changes nothing in the pipeline; some may be under way before the first is told.
 
-    def _note_rate(self) -> None:
-        """Nothing: it belongs to the conditioning, which may be ahead."""
+        Parameters
+        ----------
+        waiting : iterable of list of WindowRun
+            As :meth:`advance_runs` gives them.
+
+        Yields
+        ------
+        PredictedRun
+            One for all of a list.
+        """
+        under_way: deque[list[WindowRun]] = deque()
+
+        def batches() -> Iterator[list[WindowRun]]:
+            for runs in filter(None, waiting):
+                under_way.append(runs)
+                yield runs
+
+        for logits in self._run_decoder.decode_runs(batches(), self.hop_samples):
+            runs = under_way.popleft()
+            yield PredictedRun(
+                runs[0].first_seq,
+                np.concatenate([run.times for run in runs]),
+                np.concatenate([run.reasons for run in runs]),
+                self.probabilities(logits),
+            )
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Collect runs instead of windows; what is learnt between them is learnt at the same samples."""
         window, hop, update = self.contract.window_samples, self.hop_samples, self._update_samples
         end = max(window, window + -(-(before + 1 - window) // hop) * hop)
+        self._continues = False
         if self.alignment:
             for at in self._block_ends(before, now):
                 end = self._collect(end, at)
@@ -174,7 +198,9 @@ class RunPipeline(Pipeline):
                 if not self.alignment.ready:
                     reasons |= Reason.ALIGNING.bit
             times = self._buffer.times(end - 1, stop)[::hop].copy()
-            self._runs.append(WindowRun(self._seq, times, reasons, self._buffer.samples(start, stop), matrix))
+            samples = self._buffer.samples(start, stop)
+            self._runs.append(WindowRun(self._seq, times, reasons, samples, matrix, self._continues))
+            self._continues = hop <= window
             self._seq += count
             end = stop + hop
         return end

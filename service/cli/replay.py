@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from service.inference.decoder import Decoder
     from service.options import PipelineOptions
-    from service.sources.recording import Recording, Selector
+    from service.sources.recording import RecordedSignal, Recording, Selector
+
+_LONG_SECONDS = 300.0
 
 
 def replay(
@@ -94,7 +96,6 @@ def replay(
 
     from models.bundle import load_bundle
     from models.zoo import zoo_bundle_path
-    from service.inference.load import load_decoder
     from service.options import PipelineOptions
     from service.warm_start import beginning
 
@@ -108,18 +109,41 @@ def replay(
         bridge_seconds=bridge_ms / 1e3,
         adapt=adapt,
     )
-    recording = open_recording(file)
-    bundle = load_bundle(model or zoo_bundle_path())
-    decoder = load_decoder(
-        bundle, engine=engine, device=device, adapt=adapt, purpose="recording" if pace is None else "live"
-    )
     if adaptation_state is not None and not adaptation_state.exists():
         msg = f"{adaptation_state}: there is no such file; check the path after --adaptation-state."
         raise UsageError(msg)
-    saved = beginning(bundle, decoder, options, adaptation_state, warm_start)
-    if saved is not None:
-        options = replace(options, state=saved.to_text())
-    _decode(recording, selector, bundle, decoder, options, pace=pace, out=out)
+    recording = open_recording(file)
+    bundle = load_bundle(model or zoo_bundle_path())
+    signal = recording.signal(selector)
+    with ExitStack() as stack:
+        if (
+            pace is None
+            and engine != "torch"
+            and device != "cuda"
+            and adapt == "alignment"
+            and _is_long(signal, bundle)
+        ):
+            from service.inference.beside import DecoderBeside, keep_memory
+
+            keep_memory()
+            decoder: Decoder = stack.enter_context(DecoderBeside(bundle))
+        else:
+            from service.inference.load import load_decoder
+
+            purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
+            decoder = load_decoder(bundle, engine=engine, device=device, adapt=adapt, purpose=purpose)
+        saved = beginning(bundle, decoder, options, adaptation_state, warm_start)
+        if saved is not None:
+            options = replace(options, state=saved.to_text())
+        _decode(recording, signal, bundle, decoder, options, pace=pace, out=out)
+
+
+def _is_long(signal: RecordedSignal, bundle: Bundle) -> bool:
+    """Whether a recording takes so long that another process, which takes as long to start as a short one, pays off."""
+    from service.capacity import usable_cores
+
+    streams = bundle.streaming is not None and bundle.records
+    return streams and usable_cores() > 1 and signal.n_samples >= _LONG_SECONDS * signal.info.sfreq
 
 
 def _parse_speed(text: str | None) -> float | None:
@@ -146,7 +170,7 @@ def _check_lsl(speed: str | None, unused: list[str]) -> None:
 
 def _decode(
     recording: Recording,
-    selector: Selector | None,
+    signal: RecordedSignal,
     bundle: Bundle,
     decoder: Decoder,
     options: PipelineOptions,
@@ -163,7 +187,6 @@ def _decode(
     from service.replay import Replay, write_csv
 
     to_stdout = out is not None and str(out) == "-"
-    signal = recording.signal(selector)
     console = Console(stderr=True)
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,54 @@ class _Buffers:
     stretch: Array
     edges: Array
     feeds: dict[str, Array]
+
+
+class Run(Protocol):
+    """Windows that follow each other at a hop, under one alignment."""
+
+    @property
+    def samples(self) -> Array:
+        """From the first window's first sample to the last one's last, ``(n_samples, n_chans)``, not aligned."""
+        ...
+
+    @property
+    def alignment(self) -> Array:
+        """``(n_chans, n_chans)``."""
+        ...
+
+    @property
+    def n_windows(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def continues(self) -> bool:
+        """Whether the first window is a hop behind the last one of the run before, and overlaps with it."""
+        ...
+
+
+class RunDecoder(Protocol):
+    """Decodes runs of windows, in this process or another."""
+
+    engine: str
+    device: str
+    reason: str
+
+    def session(self) -> Any:
+        """A marker of one stream."""
+        ...
+
+    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> Array:
+        """As every decoder."""
+        ...
+
+    def most_windows(self, hop: int) -> int:
+        """Windows that are best decoded in one run."""
+        ...
+
+    def decode_runs(self, batches: Iterable[Sequence[Run]], hop: int) -> Iterator[Array]:
+        """Logits of each batch's windows, ``(n_windows, n_classes)``."""
+        ...
 
 
 class OfflineDecoder:
@@ -98,6 +146,23 @@ class OfflineDecoder:
             logits[index:stop] = self.decode_run(np.concatenate(fresh), window.alignment, hop, stop - index)
             index = stop
         return logits
+
+    def decode_runs(self, batches: Iterable[Sequence[Run]], hop: int) -> Iterator[Array]:
+        """Logits of runs of windows, batch by batch.
+
+        Parameters
+        ----------
+        batches : iterable of sequence of Run
+            Each with at least one run.
+        hop : int
+
+        Yields
+        ------
+        ndarray of float32, shape (n_windows, n_classes)
+            Of all windows of a batch.
+        """
+        for runs in batches:
+            yield np.concatenate([self.decode_run(run.samples, run.alignment, hop, run.n_windows) for run in runs])
 
     def decode_run(self, samples: Array, alignment: Array, hop: int, n_windows: int) -> Array:
         """Logits of windows that follow each other at a hop, under one alignment.

@@ -12,7 +12,6 @@ import pytest
 
 from models.bundle import Bundle, load_bundle
 from models.contract import NoNormalisation
-from service.ahead import ahead
 from service.errors import RecordingError
 from service.inference.load import load_decoder
 from service.options import AdaptationCommand, PipelineOptions
@@ -111,23 +110,6 @@ def test_what_cannot_be_read_is_said_and_no_thread_stays(bundle: Bundle) -> None
     next(given_up)
     given_up.close()
     assert threading.active_count() == before
-
-
-def test_values_made_ahead_keep_their_order_and_their_end() -> None:
-    closed = threading.Event()
-
-    def numbers():
-        try:
-            yield from range(100)
-        finally:
-            closed.set()
-
-    assert list(ahead(numbers())) == list(range(100))
-    closed.clear()
-    some = ahead(numbers())
-    assert [next(some), next(some)] == [0, 1]
-    some.close()
-    assert closed.is_set()
 
 
 def test_numbers_that_are_none_are_written_too() -> None:
