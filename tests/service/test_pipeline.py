@@ -286,3 +286,25 @@ def test_a_bridge_leaves_no_valid_window_wrong(lost):
         for window, truth in zip(bridged, undisturbed, strict=True):
             if window.valid:
                 assert np.abs(window.samples - truth.samples).max() < 0.02 * truth.samples.std()
+
+
+def test_streams_that_began_together_align_at_other_moments_and_as_often():
+    def updates(seed):
+        """Samples after which the alignment had learnt, of a stream that is otherwise the same."""
+        pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
+        seen, version = [], 0
+        samples, times = noise(1500, seed=seed), np.arange(1500) / 100.0
+        for at, chunk in enumerate(cut(samples, times, [1]), 1):
+            pipeline.advance(chunk)
+            pipeline.catch_up()
+            if pipeline.alignment.version != version:
+                version = pipeline.alignment.version
+                seen.append(at)
+        return np.array(seen)
+
+    several = [updates(seed) for seed in range(8)]
+    late = [seen[seen > 700] for seen in several]
+    assert all((np.diff(seen) == small_contract().normalisation.update_samples).all() for seen in late)
+    assert len({seen[0] % 50 for seen in late}) >= 5
+    # Ready they are as early as can be, whenever that is.
+    assert len({tuple(seen[seen <= 150].tolist()) for seen in several}) == 1
