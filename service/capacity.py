@@ -7,7 +7,6 @@ all streams together must leave some of each second, or windows queue up and the
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.contract import Contract
+from service.cores import usable_cores
 from service.errors import ServiceError
 from service.inference.decoder import MAX_BATCH, Decoder
 from service.options import PipelineOptions
@@ -93,11 +93,6 @@ def _round(workers: list[Worker], decoder: Decoder, hub: PredictionHub, chunk: C
     for (worker, one), row in zip(due, workers[0].pipeline.probabilities(logits), strict=True):
         hub.publish(worker.complete(one, row, 0.0))
         worker.drain_conditioned()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_capacity(loads: Sequence[Load], *, workers: int = 1) -> float:

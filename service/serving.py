@@ -22,8 +22,9 @@ from models.bundle import Bundle, load_bundle
 from models.contract import Contract
 from service.api.app import create_app
 from service.api.server import bind_socket
-from service.capacity import Load, check_capacity, usable_cores
+from service.capacity import Load, check_capacity
 from service.config import Settings, StreamSpec
+from service.cores import usable_cores
 from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder

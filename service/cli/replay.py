@@ -140,7 +140,7 @@ def replay(
 
 def _is_long(signal: RecordedSignal, bundle: Bundle) -> bool:
     """Whether a recording takes so long that another process, which takes as long to start as a short one, pays off."""
-    from service.capacity import usable_cores
+    from service.cores import usable_cores
 
     streams = bundle.streaming is not None and bundle.records
     return streams and usable_cores() > 1 and signal.n_samples >= _LONG_SECONDS * signal.info.sfreq

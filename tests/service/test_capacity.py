@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from service.capacity import Load, check_capacity, seconds_per_prediction, usable_cores
+from service.capacity import Load, check_capacity, seconds_per_prediction
+from service.cores import usable_cores
 from service.errors import ServiceError
 from tests.service.linear_decoder import LinearDecoder
 from tests.streaming import contract
