@@ -29,6 +29,7 @@ import numpy as np
 
 from models.bundle import Bundle, load_bundle
 from models.zoo import zoo_bundle_path
+from service.bench.processes import compile_packages
 from service.inference.load import load_decoder
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
@@ -141,6 +142,7 @@ def main() -> None:
     from models.bundle import load_module
 
     torch.set_num_threads(1)
+    compile_packages()
     bundle = load_bundle(options.model)
     network = load_module(bundle)
     with tempfile.TemporaryDirectory() as folder:

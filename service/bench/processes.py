@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import models
+import service
 from service.errors import ServiceError
 
 _LSL_CONFIG = """[ports]
@@ -98,6 +101,13 @@ class Processes:
         """Start the service on a free port; returns it and its address."""
         process = self.python("-m", "service", "serve", "--port", 0, "--log-level", "error", *arguments)
         return process, address_of(process)
+
+
+def compile_packages() -> None:
+    """Compile our modules, as an installer does with those of every package; a checkout may have none compiled."""
+    for package in (models, service):
+        for folder in package.__path__:
+            compileall.compile_dir(folder, quiet=2)
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
