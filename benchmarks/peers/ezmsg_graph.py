@@ -84,12 +84,14 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     config = json.loads((options.bundle / "config.json").read_text())
+    # a network need not know its rate; the contract does
+    sfreq = json.loads((options.bundle / "contract.json").read_text())["sfreq"]
     packages = ("ezmsg", "ezmsg-lsl", "ezmsg-sigproc", "onnxruntime")
     print(json.dumps({name: version(name) for name in packages}), flush=True)
     time.sleep(0.1)
     graph = Graph(
         LSLInletSettings(info=LSLInfo(name=options.name), use_lsl_clock=True, processing_flags=pylsl.proc_clocksync),
-        WindowSettings(window_dur=config["n_times"] / config["sfreq"], window_shift=options.hop / config["sfreq"],
+        WindowSettings(window_dur=config["n_times"] / sfreq, window_shift=options.hop / sfreq,
                        zero_pad_until="none"),
         InferSettings(onnx=options.onnx, out=options.out),
     )  # fmt: skip

@@ -77,7 +77,8 @@ def main():
     from mne_lsl.stream import StreamLSL
 
     config = json.loads((options.bundle / "config.json").read_text())
-    n_times, sfreq = config["n_times"], config["sfreq"]
+    # a network need not know its rate; the contract does
+    n_times, sfreq = config["n_times"], json.loads((options.bundle / "contract.json").read_text())["sfreq"]
     infer(np.zeros((1, config["n_chans"], n_times), dtype=np.float32))
     stream = StreamLSL(bufsize=n_times / sfreq, name=options.name)
     stream.connect(acquisition_delay=0.001, timeout=60)
