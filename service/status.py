@@ -167,7 +167,7 @@ class Sink(Protocol):
         """Take one event."""
         ...
 
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
         ...
 

@@ -450,8 +450,7 @@ class Stream:
             self._show(times, samples)
 
     def _show(self, times: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
-        shown = samples.astype(np.float32)
-        self._tell(lambda sink: sink.signal(times, shown))
+        self._tell(lambda sink: sink.signal(times, samples))
 
     def _publish(self, prediction: Prediction) -> None:
         begin = time.perf_counter()

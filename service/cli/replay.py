@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -181,24 +182,12 @@ def _decode(
     """Run the recording through the model and report."""
     from collections import deque
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from service.replay import Replay, write_csv
 
     to_stdout = out is not None and str(out) == "-"
-    console = Console(stderr=True)
     with ExitStack() as stack:
-        bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
-        task = bar.add_task("Replaying", total=signal.n_samples)
-        replay = Replay(
-            signal,
-            bundle.contract,
-            decoder,
-            options,
-            speed=pace,
-            on_samples=lambda done: bar.update(task, completed=done),
-        )
+        tell = stack.enter_context(_progress(signal.n_samples)) if sys.stderr.isatty() else None
+        replay = Replay(signal, bundle.contract, decoder, options, speed=pace, on_samples=tell)
         try:
             if to_stdout:
                 write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
@@ -218,6 +207,17 @@ def _decode(
     typer.echo(f"{bundle.name}: {replay.summary.describe()}", err=to_stdout)
     if out is not None and not to_stdout:
         typer.echo(f"Wrote {out}.")
+
+
+@contextmanager
+def _progress(n_samples: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal; gives what is told the samples taken so far."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Replaying", total=n_samples)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _play(

@@ -10,6 +10,7 @@ When that closes, for whatever reason, it ends.
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import subprocess
 import sys
@@ -226,6 +227,8 @@ def main() -> None:
         _serve(link, Path(sys.argv[1]))
     except MindwireError as error:
         link.send(str(error))
+    # Whoever started this process waits for its end, and there is nothing to be torn down.
+    os._exit(0)
 
 
 if __name__ == "__main__":

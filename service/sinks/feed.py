@@ -118,14 +118,14 @@ class Feed(ABC):
         """Take one event; the latest of kind ``state`` is what new clients hear first."""
         self._post(event)
 
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Take conditioned samples for display.
 
         Parameters
         ----------
         times : ndarray of float64, shape (n_samples,)
             LSL time in seconds.
-        samples : ndarray of float32, shape (n_samples, n_channels)
+        samples : ndarray, shape (n_samples, n_channels)
             In the contract's unit; copied before this returns.
         """
         if not self.n_viewers or len(times) == 0:
