@@ -82,7 +82,6 @@ def common(
         os.environ["MINDWIRE_DEBUG"] = "1"
 
 
-
 def main() -> None:
     """Run the command line; exit code 0 success, 1 failure, 2 wrong usage."""
     try:
