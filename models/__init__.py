@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.contract import Contract
 from models.errors import MindwireError, MissingExtraError
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
+    from models.contract import Contract
 
 __all__ = ["AttentionBaseNet", "Contract", "MindwireError"]
 
 
 def __getattr__(name: str) -> object:
+    # The contract brings numpy and pydantic, which whoever only wants the errors need not wait for.
+    if name == "Contract":
+        from models.contract import Contract
+
+        return Contract
     # The network needs torch, which the default installation does not have.
     if name != "AttentionBaseNet":
         msg = f"module {__name__!r} has no attribute {name!r}"

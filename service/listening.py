@@ -36,10 +36,11 @@ def event_loop() -> asyncio.Runner:
 
 
 def settle_memory() -> None:
-    """What lives now lives to the end: the collector need not look at it again."""
+    """What lives now lives to the end: the collector need not look at it again, and runs from now on."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
 
 
 def with_token(settings: Settings) -> tuple[Settings, str | None]:

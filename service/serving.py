@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -35,16 +36,17 @@ from service.runner import Runner, SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
 from service.sinks.lsl import LslSink
-from service.sinks.recorder import Recorder
 from service.sources.live import Connector
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector, check_predicate, describe, survey
-from service.sources.recorded_live import RecordedConnector
 from service.status import ModelStatus, Sink
 from service.stream import Stream, StreamLimits
 from service.supervisor import Supervisor
 from service.types import SignalInfo
 from service.warm_start import beginning
+
+if TYPE_CHECKING:
+    from service.sinks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +232,8 @@ def _build_stream(
         sinks.append(outlets)
         if settings.record is not None:
             from service.recorded_run import run_details
+            from service.sinks.recorder import Recorder
+            from service.sources.recorded_live import RecordedConnector
 
             recorder = Recorder(spec.id, settings.record, outlets.source_id)
             sinks.append(recorder)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -18,9 +17,12 @@ from starlette.staticfiles import StaticFiles
 from service import __version__
 from service.api import routes, websockets
 from service.api.guard import Access, Guard
-from service.api.metrics import registry
 from service.api.page import PageHeaders
 from service.api.streams import Streams, up_to_date
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.registry import Collector
 
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -70,15 +72,25 @@ def create_app(
     app.include_router(routes.v1)
     app.include_router(routes.health)
     app.include_router(websockets.router)
-    own_registry = registry(streams, *collectors)
+
+    @cache
+    def own_registry() -> CollectorRegistry:
+        from service.api.metrics import registry
+
+        return registry(streams, *collectors)
+
+    def exposition() -> Response:
+        # imported at the first scrape, so that no start waits for it
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return Response(generate_latest(own_registry()), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def metrics() -> Response:
         """Metrics in the Prometheus text format."""
         await refresh()
         # in a thread, so that asking many streams does not keep the event loop from their clients
-        text = await asyncio.to_thread(generate_latest, own_registry)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        return await asyncio.to_thread(exposition)
 
     @app.get("/", include_in_schema=False)
     async def page(_: Request) -> FileResponse:

@@ -28,6 +28,9 @@ class EvaluateCommand(TyperCommand):
         return super().parse_args(ctx, spread_option(args, "--train"))
 
 
+COMMAND_CLASS = EvaluateCommand
+
+
 def spread_option(arguments: list[str], option: str) -> list[str]:
     """``--train a b --at 4`` as ``--train a --train b --at 4``."""
     spread: list[str] = []

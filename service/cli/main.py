@@ -1,7 +1,7 @@
 """The entry point: the table of commands, and what an error looks like.
 
-Command modules import only the standard library and typer at their top, so that ``--help`` and every
-command start fast; what a command needs is imported inside its function.
+Only the command that is run is imported and made; all of them are for ``--help``. Command modules import only
+the standard library and typer at their top; what a command needs is imported inside its function.
 """
 
 from __future__ import annotations
@@ -9,17 +9,53 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from models.errors import MindwireError
 from service import __version__
-from service.cli import bench, demo, doctor, evaluate, export, inspect, replay, serve, simulate, streams, train, verify
 from service.errors import UsageError
+
+# In the order of the help. Each is a function in a module of the same name.
+COMMANDS = (
+    "demo",
+    "simulate",
+    "serve",
+    "streams",
+    "doctor",
+    "export",
+    "inspect",
+    "evaluate",
+    "train",
+    "replay",
+    "bench",
+    "verify",
+)
+
+
+class _Commands(TyperGroup):
+    """Makes a command when it is asked for: to make all takes longer than all else before the service's imports."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": dict.fromkeys(COMMANDS)})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, None when there is none."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"service.cli.{cmd_name}")
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(cmd_name, cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, cmd_name))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="mindwire",
+    cls=_Commands,
     help="Real-time motor-imagery decoding: EEG from Lab Streaming Layer in, class probabilities out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,20 +80,6 @@ def common(
     del version  # handled by its callback before any command runs
     if debug:
         os.environ["MINDWIRE_DEBUG"] = "1"
-
-
-app.command("demo")(demo.demo)
-app.command("simulate")(simulate.simulate)
-app.command("serve")(serve.serve)
-app.command("streams")(streams.streams)
-app.command("doctor")(doctor.doctor)
-app.command("export")(export.export)
-app.command("inspect")(inspect.inspect)
-app.command("evaluate", cls=evaluate.EvaluateCommand)(evaluate.evaluate)
-app.command("train")(train.train)
-app.command("replay")(replay.replay)
-app.command("bench")(bench.bench)
-app.command("verify")(verify.verify)
 
 
 def main() -> None:

@@ -81,6 +81,11 @@ def serve(
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings in force and exit.")] = False,
 ) -> None:
     """Decode live LSL streams; publish predictions over websocket, REST and LSL."""
+    import gc
+
+    # Importing makes objects by the hundred thousand and next to no garbage; to look for it takes a tenth of the start.
+    # settle_memory looks once, when the service listens, and lets the collector run from then on.
+    gc.disable()
     from service.config import load_settings
 
     flags = {

@@ -86,13 +86,16 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
     where = _device_reason(device, present=present)
     if not streams or bundle.streaming is None:
         return OnnxDecoder(bundle, chosen, f"{why}; {_whole_reason(bundle)}; {where}")
-    from service.inference.offline import OfflineDecoder
-    from service.inference.streaming import StreamingDecoder
-
     # A streaming step on the CPU takes less time than starting anything on a GPU.
     whole = OnnxDecoder(bundle, "cpu", why)
-    decoder = OfflineDecoder if purpose == "recording" and bundle.records else StreamingDecoder
-    return decoder(bundle, bundle.streaming, whole, f"{why}; streaming, each sample computed once; {where}")
+    reason = f"{why}; streaming, each sample computed once; {where}"
+    if purpose == "recording" and bundle.records:
+        from service.inference.offline import OfflineDecoder
+
+        return OfflineDecoder(bundle, bundle.streaming, whole, reason)
+    from service.inference.streaming import StreamingDecoder
+
+    return StreamingDecoder(bundle, bundle.streaming, whole, reason)
 
 
 def _whole_reason(bundle: Bundle) -> str:
