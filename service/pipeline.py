@@ -9,6 +9,8 @@ replay of its recording give the same.
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -109,6 +111,7 @@ class Pipeline:
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
         self._update_samples = self._first_blocks = self._later = 0
+        self._next_block = sys.maxsize  # where a block to align by ends next
         self._align_at: int | None = None  # the sample up to which the alignment is still to learn
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
@@ -247,13 +250,13 @@ class Pipeline:
             for window, probabilities in zip(windows, self.probabilities(logits), strict=True)
         ]
 
-    def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
         """Times and conditioned samples that the last advance added.
 
         Returns
         -------
         times : ndarray of float64, shape (n_samples,)
-        samples : ndarray of float64, shape (n_samples, n_channels)
+        samples : ndarray of float, shape (n_samples, n_channels)
             Filtered, in the contract's unit, not aligned.
         """
         if len(self._fresh) == 1:
@@ -349,9 +352,21 @@ class Pipeline:
         self.catch_up()
         count = self._buffer.count
         if not count:
-            self._later = round(part.phase * self._update_samples)
-        self._buffer.append(part.samples, part.times, part.flags)
+            self._later = self._later_by(part.phase)
+            self._next_block = self._block_after(0)
+        self._buffer.append(part.samples, part.times, part.flags, clean=part.clean)
         return self._due(count, self._buffer.count)
+
+    def _later_by(self, phase: float) -> int:
+        """Samples by which a segment's later blocks are late: whole hops, so that no window has to wait for a block.
+
+        A block that ends with a window is learnt from once that is published.
+        """
+        hop = self.hop_samples
+        if not self.alignment:
+            return 0
+        whole = round(phase * self._update_samples / hop) * hop
+        return whole + (self.contract.window_samples - self._first_blocks - self._update_samples) % hop
 
     def _append_in_pieces(self, part: Conditioned) -> list[Window]:
         """With a pause wherever a recorded command took effect."""
@@ -384,6 +399,10 @@ class Pipeline:
         """Windows whose last sample is among the new ones; in the samples' order with what is learnt between them."""
         window, hop = self.contract.window_samples, self.hop_samples
         first = max(window, window + -(-(before + 1 - window) // hop) * hop)
+        if now < self._next_block and not self.learner:  # as a rule
+            ends = range(first, now + 1, hop)
+            self._seq += len(ends)
+            return [self._window(end, seq) for end, seq in zip(ends, itertools.count(self._seq - len(ends)))]
         turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
         if self.alignment:
             turns += [(at, _Turn.ALIGN) for at in self._block_ends(before, now)]
@@ -391,6 +410,7 @@ class Pipeline:
             step = self.learner.step_samples
             turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
         windows: list[Window] = []
+        self._next_block = self._block_after(now)
         for at, turn in sorted(turns):
             self.catch_up()
             if turn is _Turn.DECODE:
@@ -402,15 +422,24 @@ class Pipeline:
                 self._align_at = at
         return windows
 
+    def _block_after(self, count: int) -> int:
+        """Where the next block to align by ends, after so many samples."""
+        update, begin = self._update_samples, self._first_blocks + self._later
+        if not self.alignment:
+            return sys.maxsize
+        if count < self._first_blocks:
+            return (count // update + 1) * update
+        return begin + (max(count - begin, 0) // update + 1) * update
+
     def _block_ends(self, before: int, now: int) -> list[int]:
         """Where blocks to align by end among the new samples: until it can be ready as early as can be, then at the stream's phase.
 
         What an alignment costs comes seldom, and would come for all streams that began together at the same moment.
         """
-        update, first = self._update_samples, self._first_blocks
-        ends = [*range((before // update + 1) * update, min(now, first) + 1, update)]
-        begin = first + self._later
-        return [*ends, *range(begin + (max(before - begin, 0) // update + 1) * update, now + 1, update)]
+        ends = []
+        while (before := self._block_after(before)) <= now:
+            ends.append(before)
+        return ends
 
     def _learn(self, window: Window) -> None:
         """Let the decoder learn, from a window that nothing is wrong with."""
@@ -419,7 +448,7 @@ class Pipeline:
 
     def _window(self, end: int, seq: int) -> Window:
         start = end - self.contract.window_samples
-        bits = int(np.bitwise_or.reduce(self._buffer.flags(start, end)))
+        bits = self._buffer.flagged(start, end)
         reasons = Reason(bits) if bits else Reason.NONE
         matrix, version = self._identity, 0
         if self.alignment:

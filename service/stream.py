@@ -449,7 +449,7 @@ class Stream:
         for times, samples in worker.drain_conditioned():
             self._show(times, samples)
 
-    def _show(self, times: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
+    def _show(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         self._tell(lambda sink: sink.signal(times, samples))
 
     def _publish(self, prediction: Prediction) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Worker:
         self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
         self._backlog: Backlog | None = None
         self._kept: list[Chunk] = []
-        self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]] = []
         self._n_kept = 0
         self._most_kept = max(1, round(_MOST_KEPT_S * pipeline.info.sfreq))
         self._samples_wanted = 1
@@ -233,7 +234,7 @@ class Worker:
         self._catch_up()
         return self._samples_wanted
 
-    def drain_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def drain_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]]:
         """Times and conditioned samples since the last call, as :meth:`Pipeline.conditioned` has them."""
         self._catch_up()
         conditioned, self._conditioned = self._conditioned, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import uuid
 from pathlib import Path
@@ -45,6 +46,13 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder}; set MINDWIRE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _networks_begin_the_same():
+    """Networks of one test have the same random weights whatever ran before it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -230,11 +230,12 @@ def _client_lines(found: Sequence[dict[str, Any]]) -> list[str]:
 
 def stream_line(found: dict[str, Any]) -> str:
     """One number of streams in text."""
-    age = found["age_ms"]
+    age, asked = found["age_ms"], found["age_when_asked_ms"]
     return (
         f"{found['streams']:>4}: {found['predictions_per_second']:.0f} of {found['expected_per_second']:.0f} "
         f"predictions/s, gaps {found['gaps']}, skipped {found['skipped']}; p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, "
-        f"max {age['max']:.1f}; service {found['cpu_percent']:g} % of a core, outlets {found['outlets_cpu_percent']:g} %, "
+        f"max {age['max']:.1f} (while all are asked how they are: p99 {asked['p99']:.1f}); "
+        f"service {found['cpu_percent']:g} % of a core, outlets {found['outlets_cpu_percent']:g} %, "
         f"{found['memory_mib']:.0f} MiB"
     )
 

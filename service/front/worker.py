@@ -39,7 +39,8 @@ from service.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 0.3
-_BETWEEN_REPORTS_S = 0.003
+# All streams' reports are made so far apart, but not over longer than this.
+_BETWEEN_REPORTS_S, _REPORTS_WITHIN_S = 0.005, 0.6
 
 
 class WorkerProcess:
@@ -113,10 +114,11 @@ class WorkerProcess:
 
     async def _answer(self, number: int) -> None:
         reports = {}
+        pause = min(_BETWEEN_REPORTS_S, _REPORTS_WITHIN_S / max(1, len(self._streams)))
         for name, stream in self._streams.items():
             reports[name] = _report(stream)
             # nobody is in such a hurry to know how all streams are that their predictions should wait for it
-            await asyncio.sleep(_BETWEEN_REPORTS_S)
+            await asyncio.sleep(pause)
         self._link.send(Answer(number, reports))
 
     def _adapt(self, stream: str, command: AdaptationCommand) -> None:

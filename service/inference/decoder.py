@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.types import Window
 
 # Batches above this lose speed per window: they leave the cache.
-MAX_BATCH = 8
+MAX_BATCH = 12
 
 # What of a running decoder follows the person: the alignment alone, where the contract asks for one; the
 # statistics of BatchNorm too; or also its weights, towards decisions of less entropy.

@@ -9,6 +9,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ class Conditioned:
 
     Parameters
     ----------
-    samples : ndarray of float64, shape (n_samples, n_channels)
+    samples : ndarray of float64 or float32, shape (n_samples, n_channels)
+        Windows are of float32; whoever conditions many streams together rounds all of them together.
     times : ndarray of float64, shape (n_samples,)
     flags : ndarray of uint32, shape (n_samples,)
     broken : Reason
@@ -43,14 +45,17 @@ class Conditioned:
         Length of the gap before them, bridged or not.
     phase : float
         Their segment's; see :attr:`Conditioner.phase`.
+    clean : bool
+        Whether it is known that no flag is set.
     """
 
-    samples: NDArray[np.float64]
+    samples: NDArray[np.floating[Any]]
     times: NDArray[np.float64]
     flags: NDArray[np.uint32]
     broken: Reason
     gap_seconds: float
     phase: float
+    clean: bool = False
 
 
 @lru_cache
@@ -194,7 +199,7 @@ class Conditioner:
     def took(
         self,
         before: NDArray[np.float64],
-        samples: NDArray[np.float64],
+        samples: NDArray[np.float32],
         times: NDArray[np.float64],
         flags: NDArray[np.uint32],
     ) -> Conditioned:
@@ -202,16 +207,20 @@ class Conditioner:
 
         Parameters
         ----------
-        before, samples : ndarray of float64, shape (n_samples, n_channels)
-            At the source, and conditioned.
+        before : ndarray of float64, shape (n_samples, n_channels)
+            At the source.
+        samples : ndarray of float32, shape (n_samples, n_channels)
+            Conditioned.
         times : ndarray of float64, shape (n_samples,)
         flags : ndarray of uint32, shape (n_samples,)
-            Added to in place.
+            Zeros, added to in place.
         """
+        clean = not self.meter.doubts and self._settled >= self._settling
         self.meter.process(before, None, flags)
         self._previous = (before[-1], float(times[-1]))
-        self._settle(flags)
-        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
+        if not clean:
+            self._settle(flags)
+        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase, clean and not self.meter.doubts)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:
         if self._settled < self._settling:

@@ -241,6 +241,11 @@ class QualityMeter:
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
         self._standing = np.uint32(0)
 
+    @property
+    def doubts(self) -> bool:
+        """Whether the standing verdict marks samples."""
+        return bool(self._standing)
+
     def process(
         self, samples: NDArray[np.float64], channel_flags: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
     ) -> None:
@@ -254,9 +259,14 @@ class QualityMeter:
         flags : ndarray of uint32, shape (n_samples,)
             Reasons are added in place.
         """
+        n = len(samples)
+        if not self._standing and channel_flags is None and self._count + n < self._block and not self._pause:
+            self._collected.append(samples)
+            self._count += n
+            return
         start = 0
-        while start < len(samples):
-            stop = min(len(samples), start + (self._pause or self._block - self._count))
+        while start < n:
+            stop = min(n, start + (self._pause or self._block - self._count))
             if self._standing:
                 flags[start:stop] |= self._standing
             if self._pause:

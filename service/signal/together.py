@@ -68,7 +68,8 @@ class _Rows:
         times, flags, courses = self._follow()
         runs, peaks = self._check()
         filtered, states = self._filter()
-        scaled = self._all[0].scaled(filtered)
+        # windows are of float32: rounded here, for all rows at once
+        scaled = np.ascontiguousarray(self._all[0].scaled(filtered), dtype=np.float32)
         found: list[Conditioned | None] = []
         for row, conditioner in enumerate(self._all):
             if not self._usual[row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,20 +28,30 @@ class WindowBuffer:
         self._flags = np.empty(4 * keep, dtype=np.uint32)
         self._used = 0
         self._first = 0  # number of the sample at the beginning of the memory
+        self._clean_from = 0  # no sample from this one on is flagged
 
     @property
     def count(self) -> int:
         """Samples appended so far."""
         return self._first + self._used
 
-    def append(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+    def append(
+        self,
+        samples: NDArray[np.floating[Any]],
+        times: NDArray[np.float64],
+        flags: NDArray[np.uint32],
+        *,
+        clean: bool = False,
+    ) -> None:
         """Add samples.
 
         Parameters
         ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
+        samples : ndarray of float, shape (n_samples, n_channels)
         times : ndarray of float64, shape (n_samples,)
         flags : ndarray of uint32, shape (n_samples,)
+        clean : bool
+            Whether it is known that no flag is set.
         """
         n = len(times)
         if self._used + n > len(self._times):
@@ -49,6 +61,8 @@ class WindowBuffer:
         self._times[part] = times
         self._flags[part] = flags
         self._used += n
+        if not clean and flags.any():
+            self._clean_from = self._first + self._used
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
         """View of the samples numbered ``start`` to ``stop``, ``(n_samples, n_channels)``."""
@@ -65,6 +79,10 @@ class WindowBuffer:
     def flags(self, start: int, stop: int) -> NDArray[np.uint32]:
         """View of their flags, ``(n_samples,)``."""
         return self._flags[start - self._first : stop - self._first]
+
+    def flagged(self, start: int, stop: int) -> int:
+        """All bits of their flags."""
+        return int(np.bitwise_or.reduce(self.flags(start, stop))) if start < self._clean_from else 0
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._used)
