@@ -354,7 +354,7 @@ class Pipeline:
         if not count:
             self._later = self._later_by(part.phase)
             self._next_block = self._block_after(0)
-        self._buffer.append(part.samples, part.times, part.flags, clean=part.clean)
+        self._buffer.append(part.samples, part.times, part.flags)
         return self._due(count, self._buffer.count)
 
     def _later_by(self, phase: float) -> int:

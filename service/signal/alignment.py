@@ -81,6 +81,7 @@ class OnlineAlignment:
         self._history: deque[AlignmentState] = deque(maxlen=_HISTORY)
         self._guard = ArtefactGuard(n_channels)
         self._anew = True
+        self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
         self.frozen = False
         self.version = 0
         self.left_out = 0
@@ -144,14 +145,18 @@ class OnlineAlignment:
 
     def _begin_anew(self, pieces: Pieces, seen: int) -> None:
         """Learn from all blocks so far: as long as they are remembered, what turns out to be strange is taken back."""
-        state = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0)
-        self.left_out = 0
-        for some in self._guard.judge_anew(pieces):
-            block = some.block()
-            self.left_out += some.n - (block.n if block else 0)
+        judged = self._guard.judge_anew(pieces)
+        blocks = [some.block() for some in judged]
+        self.left_out = sum(some.n - (block.n if block else 0) for some, block in zip(judged, blocks, strict=True))
+        state, before = self._relearnt
+        # as a rule hindsight changes nothing, and what was learnt from the earlier blocks is what would be learnt again
+        if not all(block is earlier for block, earlier in zip(blocks, before, strict=False)):
+            state, before = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0), []
+        for block in blocks[len(before) :]:
             if block is not None:
                 state = self._with(state, block)
         self._anew = self._guard.remembers_all
+        self._relearnt = (state, blocks) if self._anew else (state, [])
         if not state.weight:  # of many channels, each block may have too few pieces that are alike
             self._state = replace(self._state, good_samples=seen)
             return

@@ -167,7 +167,9 @@ class ArtefactGuard:
         one = len(blocks) == 1
         products = blocks[0].products if one else np.concatenate([some.products for some in blocks])
         sizes = blocks[0].sizes if one else np.concatenate([some.sizes for some in blocks])
-        powers = np.einsum("pij,ij->pi", inverse @ products, inverse).max(axis=1)
+        # one product of matrices for the diagonals of all whitened pieces
+        squares = (inverse[:, :, None] * inverse[:, None, :]).reshape(len(inverse), -1)
+        powers = (products.reshape(len(sizes), -1) @ squares.T).max(axis=1)
         excess = np.log(np.maximum(powers / sizes, TINY))
         return np.split(excess, np.cumsum([len(some.sizes) for some in blocks[:-1]]))
 

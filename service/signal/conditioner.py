@@ -45,8 +45,6 @@ class Conditioned:
         Length of the gap before them, bridged or not.
     phase : float
         Their segment's; see :attr:`Conditioner.phase`.
-    clean : bool
-        Whether it is known that no flag is set.
     """
 
     samples: NDArray[np.floating[Any]]
@@ -55,7 +53,6 @@ class Conditioned:
     broken: Reason
     gap_seconds: float
     phase: float
-    clean: bool = False
 
 
 @lru_cache
@@ -213,14 +210,12 @@ class Conditioner:
             Conditioned.
         times : ndarray of float64, shape (n_samples,)
         flags : ndarray of uint32, shape (n_samples,)
-            Zeros, added to in place.
+            Added to in place.
         """
-        clean = not self.meter.doubts and self._settled >= self._settling
         self.meter.process(before, None, flags)
         self._previous = (before[-1], float(times[-1]))
-        if not clean:
-            self._settle(flags)
-        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase, clean and not self.meter.doubts)
+        self._settle(flags)
+        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:
         if self._settled < self._settling:

@@ -241,11 +241,6 @@ class QualityMeter:
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
         self._standing = np.uint32(0)
 
-    @property
-    def doubts(self) -> bool:
-        """Whether the standing verdict marks samples."""
-        return bool(self._standing)
-
     def process(
         self, samples: NDArray[np.float64], channel_flags: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
     ) -> None:

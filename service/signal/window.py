@@ -40,8 +40,6 @@ class WindowBuffer:
         samples: NDArray[np.floating[Any]],
         times: NDArray[np.float64],
         flags: NDArray[np.uint32],
-        *,
-        clean: bool = False,
     ) -> None:
         """Add samples.
 
@@ -50,8 +48,6 @@ class WindowBuffer:
         samples : ndarray of float, shape (n_samples, n_channels)
         times : ndarray of float64, shape (n_samples,)
         flags : ndarray of uint32, shape (n_samples,)
-        clean : bool
-            Whether it is known that no flag is set.
         """
         n = len(times)
         if self._used + n > len(self._times):
@@ -61,7 +57,7 @@ class WindowBuffer:
         self._times[part] = times
         self._flags[part] = flags
         self._used += n
-        if not clean and flags.any():
+        if flags.any():
             self._clean_from = self._first + self._used
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
