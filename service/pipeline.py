@@ -360,9 +360,10 @@ class Pipeline:
     def _later_by(self, phase: float) -> int:
         """Samples by which a segment's later blocks are late: whole hops, so that no window has to wait for a block.
 
-        A block that ends with a window is learnt from once that is published.
+        A block that ends with a window is learnt from once that is published. The hop is the contract's, for what is
+        learnt must not depend on how often somebody wants a prediction.
         """
-        hop = self.hop_samples
+        hop = self.contract.hop_samples
         if not self.alignment:
             return 0
         whole = round(phase * self._update_samples / hop) * hop
