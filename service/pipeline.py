@@ -9,7 +9,6 @@ replay of its recording give the same.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -401,9 +400,9 @@ class Pipeline:
         window, hop = self.contract.window_samples, self.hop_samples
         first = max(window, window + -(-(before + 1 - window) // hop) * hop)
         if now < self._next_block and not self.learner:  # as a rule
-            ends = range(first, now + 1, hop)
-            self._seq += len(ends)
-            return [self._window(end, seq) for end, seq in zip(ends, itertools.count(self._seq - len(ends)))]
+            due = [self._window(end, self._seq + index) for index, end in enumerate(range(first, now + 1, hop))]
+            self._seq += len(due)
+            return due
         turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
         if self.alignment:
             turns += [(at, _Turn.ALIGN) for at in self._block_ends(before, now)]

@@ -254,14 +254,9 @@ class QualityMeter:
         flags : ndarray of uint32, shape (n_samples,)
             Reasons are added in place.
         """
-        n = len(samples)
-        if not self._standing and channel_flags is None and self._count + n < self._block and not self._pause:
-            self._collected.append(samples)
-            self._count += n
-            return
         start = 0
-        while start < n:
-            stop = min(n, start + (self._pause or self._block - self._count))
+        while start < len(samples):
+            stop = min(len(samples), start + (self._pause or self._block - self._count))
             if self._standing:
                 flags[start:stop] |= self._standing
             if self._pause:
