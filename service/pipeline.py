@@ -25,6 +25,7 @@ from service.errors import ArgumentError, ContractError
 from service.inference.decoder import Decoder, Learner
 from service.options import AdaptationCommand, PipelineOptions
 from service.signal.alignment import OnlineAlignment
+from service.signal.blocks import BlockSchedule
 from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
@@ -109,20 +110,18 @@ class Pipeline:
         self.conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
-        self._update_samples = self._first_blocks = self._later = 0
-        self._next_block = sys.maxsize  # where a block to align by ends next
+        self._blocks: BlockSchedule | None = None
+        self._next_block = sys.maxsize  # where the next of them ends
         self._align_at: int | None = None  # the sample up to which the alignment is still to learn
         if isinstance(spec, Alignment) and options.alignment == "online":
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
-            self._update_samples = spec.update_samples
-            soonest = contract.settling_samples + spec.ready_samples
-            self._first_blocks = -(-soonest // spec.update_samples) * spec.update_samples
+            self._blocks = BlockSchedule(contract, spec)
         # An interpolated channel holds nothing of its own: its variance would be unlearned, and blown up on
         # its return. Who asks for interpolation throughout knows that it does not return.
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
         self._unlearnable = _BAD | interpolated.bit
         self._identity = np.eye(contract.n_channels, dtype=np.float32)
-        self._keep = max(contract.window_samples, self._update_samples)
+        self._keep = max(contract.window_samples, self._blocks.n_samples if self._blocks else 0)
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
         self._segment = 0
         self._seq = 0
@@ -322,9 +321,10 @@ class Pipeline:
         The next advance does so by itself; done before, its windows need not wait for it either.
         """
         at, self._align_at = self._align_at, None
-        if self.alignment and at is not None:
-            good = (self._buffer.flags(at - self._update_samples, at) & self._unlearnable) == 0
-            self.alignment.update(self._buffer.samples(at - self._update_samples, at)[good])
+        if self.alignment and self._blocks and at is not None:
+            start = at - self._blocks.n_samples
+            good = (self._buffer.flags(start, at) & self._unlearnable) == 0
+            self.alignment.update(self._buffer.samples(start, at)[good])
 
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""
@@ -350,23 +350,11 @@ class Pipeline:
     def _append(self, part: Conditioned) -> list[Window]:
         self.catch_up()
         count = self._buffer.count
-        if not count:
-            self._later = self._later_by(part.phase)
-            self._next_block = self._block_after(0)
+        if self._blocks and not count:
+            self._blocks.restart(part.phase)
+            self._next_block = self._blocks.after(0)
         self._buffer.append(part.samples, part.times, part.flags)
         return self._due(count, self._buffer.count)
-
-    def _later_by(self, phase: float) -> int:
-        """Samples by which a segment's later blocks are late: whole hops, so that no window has to wait for a block.
-
-        A block that ends with a window is learnt from once that is published. The hop is the contract's, for what is
-        learnt must not depend on how often somebody wants a prediction.
-        """
-        hop = self.contract.hop_samples
-        if not self.alignment:
-            return 0
-        whole = round(phase * self._update_samples / hop) * hop
-        return whole + (self.contract.window_samples - self._first_blocks - self._update_samples) % hop
 
     def _append_in_pieces(self, part: Conditioned) -> list[Window]:
         """With a pause wherever a recorded command took effect."""
@@ -404,13 +392,13 @@ class Pipeline:
             self._seq += len(due)
             return due
         turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
-        if self.alignment:
-            turns += [(at, _Turn.ALIGN) for at in self._block_ends(before, now)]
+        if self._blocks:
+            turns += [(at, _Turn.ALIGN) for at in self._blocks.ends(before, now)]
+            self._next_block = self._blocks.after(now)
         if self.learner:
             step = self.learner.step_samples
             turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
         windows: list[Window] = []
-        self._next_block = self._block_after(now)
         for at, turn in sorted(turns):
             self.catch_up()
             if turn is _Turn.DECODE:
@@ -421,25 +409,6 @@ class Pipeline:
             else:
                 self._align_at = at
         return windows
-
-    def _block_after(self, count: int) -> int:
-        """Where the next block to align by ends, after so many samples."""
-        update, begin = self._update_samples, self._first_blocks + self._later
-        if not self.alignment:
-            return sys.maxsize
-        if count < self._first_blocks:
-            return (count // update + 1) * update
-        return begin + (max(count - begin, 0) // update + 1) * update
-
-    def _block_ends(self, before: int, now: int) -> list[int]:
-        """Where blocks to align by end among the new samples: until it can be ready as early as can be, then at the stream's phase.
-
-        What an alignment costs comes seldom, and would come for all streams that began together at the same moment.
-        """
-        ends = []
-        while (before := self._block_after(before)) <= now:
-            ends.append(before)
-        return ends
 
     def _learn(self, window: Window) -> None:
         """Let the decoder learn, from a window that nothing is wrong with."""

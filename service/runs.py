@@ -171,14 +171,13 @@ class RunPipeline(Pipeline):
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Collect runs instead of windows; what is learnt between them is learnt at the same samples."""
-        window, hop, update = self.contract.window_samples, self.hop_samples, self._update_samples
+        window, hop = self.contract.window_samples, self.hop_samples
         end = max(window, window + -(-(before + 1 - window) // hop) * hop)
         self._continues = False
-        if self.alignment:
-            for at in self._block_ends(before, now):
-                end = self._collect(end, at)
-                good = (self._buffer.flags(at - update, at) & self._unlearnable) == 0
-                self.alignment.update(self._buffer.samples(at - update, at)[good])
+        for at in self._blocks.ends(before, now) if self._blocks else ():
+            end = self._collect(end, at)
+            self._align_at = at
+            self.catch_up()
         self._collect(end, now)
         return []
 
