@@ -55,6 +55,13 @@ def _upper(n: int) -> NDArray[np.intp]:
     return np.flatnonzero(np.triu(np.ones((n, n))))
 
 
+@lru_cache(maxsize=8)
+def _quadratic(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Rows, columns and weights of those places in a quadratic form: what is above the diagonal counts twice."""
+    rows, columns = np.divmod(_upper(n), n)
+    return rows, columns, np.where(rows == columns, 1.0, 2.0)
+
+
 class Pieces:
     """A block of good samples, cut up.
 
@@ -68,6 +75,8 @@ class Pieces:
         Samples of the block.
     products : ndarray of float64, shape (n_pieces, n_channels, n_channels)
         Of the samples of each piece with themselves.
+    halves : ndarray of float64, shape (n_pieces, n_channels * (n_channels + 1) / 2)
+        What of them lies on and above the diagonal, which says all.
     sizes : ndarray of float64, shape (n_pieces,)
         Samples of each piece.
     usual : ndarray of bool, shape (n_pieces,)
@@ -84,6 +93,7 @@ class Pieces:
         for place, (first, last) in enumerate(itertools.pairwise(edges)):
             part = precise[first:last]
             np.matmul(part.T, part, out=self.products[place])
+        self.halves = self.products.reshape(n_pieces, -1).take(_upper(good.shape[1]), axis=1)
         self.usual: Mask = np.ones(n_pieces, dtype=bool)
         self._block: Block | None = None
         self._logarithm: Matrix | None = None
@@ -113,6 +123,48 @@ class Pieces:
         return self._logarithm
 
 
+class _First:
+    """The first blocks, as long as all of them are remembered, and their pieces one below the other."""
+
+    def __init__(self, n_channels: int) -> None:
+        self.blocks: list[Pieces] = []
+        self._halves: Matrix = np.empty((_BLOCKS * _PIECES, len(_upper(n_channels))))
+        self._sizes: NDArray[np.float64] = np.empty(_BLOCKS * _PIECES)
+        self._usual: Mask = np.ones(_BLOCKS * _PIECES, dtype=bool)
+        self._edges = [0]
+
+    def append(self, pieces: Pieces) -> None:
+        """Remember one more."""
+        self.blocks.append(pieces)
+        begin, end = self._edges[-1], self._edges[-1] + len(pieces.sizes)
+        self._edges.append(end)
+        self._halves[begin:end], self._sizes[begin:end] = pieces.halves, pieces.sizes
+        pieces.halves = self._halves[begin:end]  # not twice
+
+    @property
+    def halves(self) -> Matrix:
+        """As :class:`Pieces` has them."""
+        return self._halves[: self._edges[-1]]
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """As :class:`Pieces` has them."""
+        return self._sizes[: self._edges[-1]]
+
+    def by_block(self, of_pieces: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Cut what is known of each piece."""
+        return [of_pieces[begin:end] for begin, end in itertools.pairwise(self._edges)]
+
+    def judged(self, usual: Mask) -> None:
+        """Note which pieces are like the rest; as a rule hindsight changes nothing."""
+        known = self._usual[: len(usual)]
+        if np.array_equal(known, usual):
+            return
+        known[:] = usual
+        for some, (begin, end) in zip(self.blocks, itertools.pairwise(self._edges), strict=True):
+            some.judged(usual[begin:end])
+
+
 class ArtefactGuard:
     """Tells the usual pieces of the signal from the others.
 
@@ -125,53 +177,57 @@ class ArtefactGuard:
         self._shape = (n_channels, n_channels)
         self._logarithms: deque[Matrix] = deque(maxlen=_BLOCKS)
         self._excess: deque[NDArray[np.float64]] = deque(maxlen=_BLOCKS)
-        self._first: list[Pieces] = []
+        self._first: _First | None = _First(n_channels)
 
     @property
     def remembers_all(self) -> bool:
         """Whether every block so far is remembered, so that what turns out to be strange can be taken back."""
-        return len(self._first) < _BLOCKS
+        return self._first is not None
 
     def judge(self, pieces: Pieces) -> None:
         """Judge the newest block."""
         # The first few have nothing to be compared with but themselves.
         known = [*self._logarithms] if len(self._logarithms) >= _FEWEST_BLOCKS else [*self._logarithms, *_of([pieces])]
-        [excess] = self._measure([pieces], known)
+        excess = self._measure(pieces.halves, pieces.sizes, known)
         self._excess.append(excess)
         if len(self._excess) >= _FEWEST_BLOCKS:
             pieces.judged(excess <= _limit([*self._excess]))
         self._logarithms.extend(_of([pieces]))
 
     def judge_anew(self, pieces: Pieces) -> Sequence[Pieces]:
-        """Judge all blocks so far by hindsight.
+        """Judge all blocks so far by hindsight; only while :attr:`remembers_all`.
 
         Returns
         -------
         sequence of Pieces
             In the order they came.
         """
-        self._first.append(pieces)
-        excess = self._measure(self._first, _of(self._first))
-        self._excess = deque(excess, maxlen=_BLOCKS)
-        if len(self._first) >= _FEWEST_BLOCKS:
-            limit = _limit(excess)
-            for some, apart in zip(self._first, excess, strict=True):
-                some.judged(apart <= limit)
-        self._logarithms = deque(_of(self._first), maxlen=_BLOCKS)
-        return self._first
+        if self._first is None:
+            msg = "The first blocks are forgotten and cannot be judged anew."
+            raise RuntimeError(msg)
+        first = self._first
+        first.append(pieces)
+        blocks = first.blocks
+        excess = self._measure(first.halves, first.sizes, _of(blocks))
+        self._excess = deque(first.by_block(excess), maxlen=_BLOCKS)
+        if len(blocks) >= _FEWEST_BLOCKS:
+            first.judged(excess <= _limit([*self._excess]))
+        self._logarithms = deque(_of(blocks), maxlen=_BLOCKS)
+        if len(blocks) == _BLOCKS:
+            self._first = None
+        return blocks
 
-    def _measure(self, blocks: Sequence[Pieces], known: Sequence[Matrix]) -> list[NDArray[np.float64]]:
+    def _measure(self, halves: Matrix, sizes: NDArray[np.float64], known: Sequence[Matrix]) -> NDArray[np.float64]:
         """How much stronger each piece is than is usual, in the whitened channel where it is most so; a logarithm."""
         values, vectors = np.linalg.eigh(self._median(known), UPLO="U")
         inverse = (vectors * np.exp(values / -2)) @ vectors.T
-        one = len(blocks) == 1
-        products = blocks[0].products if one else np.concatenate([some.products for some in blocks])
-        sizes = blocks[0].sizes if one else np.concatenate([some.sizes for some in blocks])
+        rows, columns, weights = _quadratic(len(inverse))
         # one product of matrices for the diagonals of all whitened pieces
-        squares = (inverse[:, :, None] * inverse[:, None, :]).reshape(len(inverse), -1)
-        powers = (products.reshape(len(sizes), -1) @ squares.T).max(axis=1)
-        excess = np.log(np.maximum(powers / sizes, TINY))
-        return np.split(excess, np.cumsum([len(some.sizes) for some in blocks[:-1]]))
+        squares = inverse.take(rows, axis=0)
+        squares *= inverse.take(columns, axis=0)
+        squares *= weights[:, None]
+        powers = (halves @ squares).max(axis=1)
+        return np.asarray(np.log(np.maximum(powers / sizes, TINY)))
 
     def _median(self, logarithms: Sequence[Matrix]) -> Matrix:
         """Elementwise; above the diagonal, zeros are below it."""
