@@ -342,7 +342,7 @@ class Pipeline:
             self._note(part)
             if part.broken:
                 self._segment += 1
-                self._buffer = WindowBuffer(self._keep, self.contract.n_channels)
+                self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
             windows += self._append(part) if not self._commands else self._append_in_pieces(part)
         self._note_rate()
         return windows

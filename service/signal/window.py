@@ -19,13 +19,17 @@ class WindowBuffer:
     keep : int
         Samples that must stay reachable before the newest append.
     n_channels : int
+    phase : float
+        In [0, 1): its memory is so much larger. What many buffers that began together do when theirs is full,
+        they do not all do at once.
     """
 
-    def __init__(self, keep: int, n_channels: int) -> None:
+    def __init__(self, keep: int, n_channels: int, phase: float = 0.0) -> None:
         self._keep = keep
-        self._samples = np.empty((4 * keep, n_channels), dtype=np.float32)
-        self._times = np.empty(4 * keep)
-        self._flags = np.empty(4 * keep, dtype=np.uint32)
+        size = 3 * keep + round(phase * keep)
+        self._samples = np.empty((size, n_channels), dtype=np.float32)
+        self._times = np.empty(size)
+        self._flags = np.empty(size, dtype=np.uint32)
         self._used = 0
         self._first = 0  # number of the sample at the beginning of the memory
         self._clean_from = 0  # no sample from this one on is flagged
