@@ -29,8 +29,8 @@ USABLE_SHARE = 0.8
 # A pull from an inlet that was left alone for 40 ms and its place in the runner, per prediction: measured live with
 # 75 to 100 streams in each of two processes, where a turn takes many. Warm it would take a tenth.
 _PULL_S = 100e-6
-# Between a stream's windows the caches forget it: live streams took twice what the rounds here take.
-_COLD = 2.0
+# Between a stream's windows the caches forget it: live, the same work takes so many times what the rounds here take.
+_COLD = 1.3
 _SECONDS = 3
 
 

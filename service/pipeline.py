@@ -321,7 +321,7 @@ class Pipeline:
         The next advance does so by itself; done before, its windows need not wait for it either.
         """
         at, self._align_at = self._align_at, None
-        if self.alignment and self._blocks and at is not None:
+        if at is not None and self.alignment and self._blocks:
             start = at - self._blocks.n_samples
             good = (self._buffer.flags(start, at) & self._unlearnable) == 0
             self.alignment.update(self._buffer.samples(start, at)[good])
@@ -338,9 +338,10 @@ class Pipeline:
         self._fresh = parts
         windows: list[Window] = []
         for part in parts:
-            self.catch_up()
-            self._note(part)
+            if part.broken or part.gap_seconds:
+                self._note(part)
             if part.broken:
+                self.catch_up()
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
             windows += self._append(part) if not self._commands else self._append_in_pieces(part)
@@ -437,8 +438,6 @@ class Pipeline:
         )
 
     def _note(self, part: Conditioned) -> None:
-        if not part.gap_seconds and not part.broken:
-            return
         first = not self._buffer.count and not self._segment
         if part.broken and first:
             return
@@ -454,7 +453,7 @@ class Pipeline:
 
     def _note_rate(self) -> None:
         timebase = self.conditioner.timebase
-        if timebase.rate_is_off != self._rate_was_off:
+        if timebase.rate_is_off is not self._rate_was_off:
             self._rate_was_off = timebase.rate_is_off
             rate = timebase.effective_rate
             measured = "unknown" if rate is None else f"{rate:.2f} Hz"

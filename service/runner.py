@@ -14,9 +14,9 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,8 +60,7 @@ class SharedDecoder:
             return self._decoder.decode(sessions, windows)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True, eq=False):
     """What a look at a stream's inlet brought.
 
     Parameters

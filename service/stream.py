@@ -21,9 +21,6 @@ from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
 from service.driven import Driven
@@ -35,7 +32,7 @@ from service.rehearsal import Rehearsal
 from service.runner import Look, Runner
 from service.search import Search
 from service.silence import Silence
-from service.sinks.all import Sinks
+from service.sinks.all import Failed, Sinks
 from service.sinks.hub import PredictionHub
 from service.sources.live import Connector, Source
 from service.status import (
@@ -277,7 +274,7 @@ class Stream:
 
     def close(self) -> None:
         """Close every sink, once the loop has ended."""
-        self._tell(lambda sink: sink.close())
+        self._tell_of_failed(self._sinks.close())
 
     # ── the loop, in the stream's own thread ─────────────────────────────────────────────────────────
 
@@ -341,10 +338,10 @@ class Stream:
         level = logging.WARNING if kind in ("error", "refused") else logging.INFO
         log.log(level, "%s: %s%s", self.name, f"{self.state}: " if kind == "state" else "", message)
         event = Event(self.name, kind, message, time.time(), data or {})
-        self._tell(lambda sink: sink.event(event))
+        self._tell_of_failed(self._sinks.event(event))
 
-    def _tell(self, give: Callable[[Sink], None]) -> None:
-        for what, error in self._sinks.tell(give):
+    def _tell_of_failed(self, failed: Failed) -> None:
+        for what, error in failed:
             self.emit("error", f"The sink {what} failed and misses messages: {error}", {"sink": what})
 
     def _accept(self, source: Source) -> None:
@@ -414,7 +411,7 @@ class Stream:
         while not self._commands.empty():
             worker.pipeline.adapt(self._commands.get())
         if self._broken:
-            chunk = replace(chunk, broken=chunk.broken | self._broken)
+            chunk = Chunk(chunk.samples, chunk.times, chunk.broken | self._broken)
             self._broken = Reason.NONE
         self.counters.samples += len(chunk)
         return chunk
@@ -447,14 +444,11 @@ class Stream:
             self.counters.gaps += happened.kind in ("gap", "clock_reset")
             self.emit(happened.kind, happened.message, happened.data)
         for times, samples in worker.drain_conditioned():
-            self._show(times, samples)
-
-    def _show(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
-        self._tell(lambda sink: sink.signal(times, samples))
+            self._tell_of_failed(self._sinks.signal(times, samples))
 
     def _publish(self, prediction: Prediction) -> None:
         begin = time.perf_counter()
-        self._tell(lambda sink: sink.publish(prediction))
+        self._tell_of_failed(self._sinks.publish(prediction))
         self._published_at = time.monotonic()
         self._published.append((prediction, (time.perf_counter() - begin) * 1e3))
 

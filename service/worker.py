@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,8 +36,7 @@ class Backlog:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True, eq=False):
     """A window to be decoded, the milliseconds it has spent so far, per stage, and since when it waits."""
 
     window: Window
@@ -69,7 +69,8 @@ class Worker:
         self._kept: list[Chunk] = []
         self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]] = []
         self._n_kept = 0
-        self._most_kept = max(1, round(_MOST_KEPT_S * pipeline.info.sfreq))
+        self._sfreq = pipeline.info.sfreq
+        self._most_kept = max(1, round(_MOST_KEPT_S * self._sfreq))
         self._samples_wanted = 1
         self._advanced = False
 
@@ -201,7 +202,7 @@ class Worker:
     @property
     def seconds_awaited(self) -> float:
         """Seconds of signal until a window can fall due."""
-        return self.samples_awaited / self.pipeline.info.sfreq
+        return self.samples_awaited / self._sfreq
 
     @property
     def samples_awaited(self) -> int:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +29,7 @@ _AMPLITUDE_LIMIT_MICROVOLT = 1000.0
 _RINGING_LEFT = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Conditioned:
+class Conditioned(msgspec.Struct, frozen=True, eq=False):
     """Conditioned samples.
 
     Parameters

@@ -89,7 +89,7 @@ class SampleCheck:
         size = np.abs(samples)
         possible = size < self.impossible  # no NaN is
         if possible.all():
-            steps = steps_beyond(samples, self.last, self.step)
+            steps = steps_beyond(samples, self.last, self.step, size.max())
             # The usual case needs no more than this: no value is the one before it, so no run can be long.
             if steps is None and not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
                 self.last, self.run = samples[-1].copy(), self._no_run
@@ -101,7 +101,7 @@ class SampleCheck:
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
             samples = self._hold(samples, ~possible)
             size = np.abs(samples)
-            steps = steps_beyond(samples, self.last, self.step)
+            steps = steps_beyond(samples, self.last, self.step, size.max())
         if steps is not None:
             flags[steps] |= Reason.AMPLITUDE.bit
         run = equal_runs(samples, self.last, self.run)
@@ -120,7 +120,9 @@ class SampleCheck:
         return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
 
 
-def steps_beyond(samples: NDArray[np.float64], last: NDArray[np.float64], limit: float) -> NDArray[np.bool_] | None:
+def steps_beyond(
+    samples: NDArray[np.float64], last: NDArray[np.float64], limit: float, largest: float
+) -> NDArray[np.bool_] | None:
     """Where samples are further than a limit from the one before.
 
     Parameters
@@ -129,6 +131,8 @@ def steps_beyond(samples: NDArray[np.float64], last: NDArray[np.float64], limit:
     last : ndarray of float64, shape (..., n_channels)
         The sample before these; NaN where there is none.
     limit : float
+    largest : float
+        Size of the largest of the samples.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def steps_beyond(samples: NDArray[np.float64], last: NDArray[np.float64], limit:
         None when there is none.
     """
     # where all are small, none is far from any other
-    if np.abs(samples).max() <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
+    if largest <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
         return None
     with np.errstate(all="ignore"):  # what is not finite is told as that
         found = np.abs(np.diff(samples, axis=-2, prepend=last[..., None, :])) > limit
@@ -255,6 +259,14 @@ class QualityMeter:
             Reasons are added in place.
         """
         start = 0
+        if (
+            not (self._pause or self._standing or channel_flags is not None)
+            and self._count + len(samples) < self._block
+        ):
+            # as a rule there is nothing else to do
+            self._collected.append(samples)
+            self._count += len(samples)
+            return
         while start < len(samples):
             stop = min(len(samples), start + (self._pause or self._block - self._count))
             if self._standing:

@@ -106,10 +106,12 @@ class _Rows:
     def _check(self) -> tuple[NDArray[np.int64], Floats]:
         """Runs of equal samples and peaks after the rows; what is bad in them makes a row unusual."""
         checks = [conditioner.check for conditioner in self._all]
-        samples, size = self._samples, np.abs(self._samples)
-        self._usual &= (size < checks[0].impossible).all(axis=(1, 2))
+        samples = self._samples
+        peaks = np.abs(samples).max(axis=1)
+        largest = peaks.max(axis=1)  # NaN where anything is
+        self._usual &= largest < checks[0].impossible
         last = _stack([check.last for check in checks])
-        steps = steps_beyond(samples, last, checks[0].step)
+        steps = steps_beyond(samples, last, checks[0].step, largest.max())
         if steps is not None:
             self._usual &= ~steps.any(axis=(1, 2))
         runs = np.zeros(last.shape, dtype=np.int64)
@@ -117,7 +119,7 @@ class _Rows:
             all_runs = equal_runs(samples, last, _stack([check.run for check in checks]))
             self._usual &= (all_runs < checks[0].rail_run).all(axis=(1, 2))
             runs = all_runs[:, -1]
-        return runs, np.maximum(size.max(axis=1), _stack([check.peak for check in checks]))
+        return runs, np.maximum(peaks, _stack([check.peak for check in checks]))
 
     def _filter(self) -> tuple[Floats, Floats | None]:
         """Filtered rows and the filters' states after them; what is too large makes a row unusual."""

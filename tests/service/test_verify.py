@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ class LiveRun:
                 mark = InputMark.BEGIN
             elif at in reconnects:
                 self.begin(float(times[0]), begins=False)
-                chunk, mark = replace(chunk, broken=Reason.RECONNECT), InputMark.RECONNECT
+                chunk, mark = Chunk(chunk.samples, chunk.times, Reason.RECONNECT), InputMark.RECONNECT
             rows = np.zeros((25, 4), np.float32)
             rows[:, :3], rows[0, 3] = chunk.samples, mark
             self.input += list(rows)

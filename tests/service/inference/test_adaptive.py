@@ -242,7 +242,7 @@ def test_steps_are_bounded_whatever_comes(bundle, kind):
 def make_window(samples):
     pipeline = Pipeline(CONTRACT, signal_info(), LinearDecoder(2), PipelineOptions(alignment="off"))
     [window] = pipeline.advance(Chunk(SAMPLES[:200], TIMES[:200]))
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(window, samples=samples.astype(np.float32), reasons=Reason.NONE)
 
