@@ -32,6 +32,7 @@ from models.initialisation import (
 _SMALLEST_BATCH = 8
 _BURST = 4.0
 _PREDICT_BATCH = 64
+_POOLS = 10  # of the stem in a window
 
 Progress = Callable[[int, int], None]
 
@@ -125,7 +126,7 @@ class Recipe:
 
 # Begins at the tangent-space classifier and takes few and small steps from there: larger ones gain within a day
 # what they lose on the next.
-CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-4, initialisation="tangent_space")
+CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
 
 
 def train_network(
@@ -183,7 +184,10 @@ def train_network(
 
 
 def scaled_arguments(n_times: int) -> dict[str, Any]:
-    """Arguments of a network for little data: a channel per filter, one average over the whole window, less dropout.
+    """Arguments of a network for little data: a channel per filter, less dropout, and pools that weigh all samples the same.
+
+    The published pool of 75 samples moves by 15, so that the middle of a window counts five times as much as its ends.
+    Here it moves by its own length, a tenth of the window, and one average is taken of what comes of it.
 
     Parameters
     ----------
@@ -193,13 +197,18 @@ def scaled_arguments(n_times: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        For windows too short for the published pools, only the channels and the dropout.
     """
-    defaults = inspect.signature(AttentionBaseNet).parameters
-    length, stride = defaults["pool_length_inp"].default, defaults["pool_stride_inp"].default
-    steps = (n_times - length) // stride + 1
-    arguments = {"ch_dim": defaults["n_temporal_filters"].default, "drop_prob_inp": 0.25, "drop_prob_attn": 0.25}
-    return arguments | ({"pool_length": steps, "pool_stride": steps} if steps > 0 else {})
+    length = max(1, n_times // _POOLS)
+    steps = n_times // length
+    return {
+        "ch_dim": inspect.signature(AttentionBaseNet).parameters["n_temporal_filters"].default,
+        "pool_length_inp": length,
+        "pool_stride_inp": length,
+        "pool_length": steps,
+        "pool_stride": steps,
+        "drop_prob_inp": 0.25,
+        "drop_prob_attn": 0.25,
+    }
 
 
 def _fit(

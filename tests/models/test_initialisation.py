@@ -48,6 +48,22 @@ def centred(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     return logits - logits.mean(axis=1, keepdims=True)
 
 
+@pytest.mark.parametrize("n_times", [7, 99, 500, 1000, 1234])
+def test_pools_of_a_network_for_little_data_weigh_all_samples_the_same(n_times: int) -> None:
+    arguments = scaled_arguments(n_times)
+    lengths = AttentionBaseNet(n_chans=3, n_times=n_times, n_outputs=2, **arguments).lengths
+    pool, stride = lengths.pool_length_inp, lengths.pool_stride_inp
+    pools, averages = lengths.sequence_lengths(n_times)
+
+    counts = np.zeros(n_times, dtype=int)
+    for step in range(pools):
+        counts[step * stride : step * stride + pool] += 1
+    assert averages == 1
+    assert lengths.pool_length == pools
+    assert (counts[: pools * pool] == 1).all()
+    assert n_times - pools * pool < pool
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_network_begins_where_the_classifier_ends(n_classes: int) -> None:
     data, fresh = make_trials(n_classes), make_trials(n_classes, seed=1)
