@@ -9,10 +9,11 @@ corrupted alignment alone would cost), and of the spoilt windows (what a user wo
 
 import argparse
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from models.bundle import load_bundle
 from models.electrodes import position

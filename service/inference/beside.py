@@ -14,10 +14,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,8 +36,8 @@ from service.types import Window
 
 Array = NDArray[np.float32]
 
-# Messages, of some seconds of signal each, that may be under way: enough to keep the other process busy.
-_MOST_UNDER_WAY = 8
+# Messages, of some seconds of signal each, that may be under way: enough to go on with while the other process starts.
+_MOST_UNDER_WAY = 32
 _END_S = 10.0
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_BYTES = 1 << 28
@@ -210,13 +212,28 @@ def _serve(link: Connection, bundle: Path) -> None:
     if not isinstance(decoder, OfflineDecoder):
         msg = f"{bundle} has no graph for recordings; export the bundle again."
         raise BundleError(msg)
+    coming: SimpleQueue[_Message | Exception] = SimpleQueue()
+    threading.Thread(target=_receive_all, args=(link, coming), name="mindwire-receive", daemon=True).start()
     while True:
-        try:
-            message: _Message = link.recv()
-        except (EOFError, ConnectionError):
+        message = coming.get()
+        if isinstance(message, (EOFError, ConnectionError)):
             return
+        if isinstance(message, Exception):
+            raise message
         runs = message.runs(loaded.contract.window_samples)
         link.send(np.concatenate([decoder.decode_run(x, alignment, message.hop, n) for x, alignment, n in runs]))
+
+
+def _receive_all(link: Connection, coming: SimpleQueue[_Message | Exception]) -> None:
+    """Take messages while others are decoded: a message does not fit into the socket, and whoever sends it would wait.
+
+    No more are under way than the other process allows.
+    """
+    try:
+        while True:
+            coming.put(link.recv())
+    except Exception as error:  # noqa: BLE001 - handed to the thread that decodes
+        coming.put(error)
 
 
 def main() -> None:
