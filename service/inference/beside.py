@@ -10,6 +10,8 @@ When that closes, for whatever reason, it ends.
 from __future__ import annotations
 
 import ctypes
+import gc
+import logging
 import os
 import socket
 import subprocess
@@ -33,6 +35,8 @@ from service.inference.decoder import StatelessSession
 from service.inference.load import load_decoder
 from service.inference.offline import OfflineDecoder, Run
 from service.types import Window
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -112,6 +116,11 @@ class DecoderBeside:
             raise BundleError(msg)
         self._geometry = bundle.streaming
         self._process, self._link = _start(bundle.path)
+        self._going: SimpleQueue[_Message | None] = SimpleQueue()
+        self._sender = threading.Thread(
+            target=_send_all, args=(self._link, self._going), name="mindwire-send", daemon=True
+        )
+        self._sender.start()
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +128,10 @@ class DecoderBeside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._process.kill()  # nobody wants what is still to be sent
+        self._going.put(None)
+        self._sender.join()
         self._link.close()
         try:
             self._process.wait(_END_S)
@@ -161,7 +174,7 @@ class DecoderBeside:
         under_way = 0
         try:
             for runs in batches:
-                self._link.send(_Message.of(runs, hop, self._geometry.n_times))
+                self._going.put(_Message.of(runs, hop, self._geometry.n_times))
                 under_way += 1
                 while under_way and (under_way > _MOST_UNDER_WAY or self._link.poll()):
                     yield self._receive()
@@ -180,11 +193,12 @@ class DecoderBeside:
 
 
 def keep_memory() -> None:
-    """Let freed memory stay with this process, where the C library can.
+    """Let freed memory stay with this process, where the C library can, and what was imported be no garbage.
 
     With each piece of a recording arrays of some hundred kilobytes come and go; glibc gives every one back to the system,
     and the system clears it before it is used again, which takes a tenth of a long replay.
     """
+    gc.freeze()
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if set_option is not None:
         for what in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
@@ -221,14 +235,26 @@ def _serve(link: Connection, bundle: Path) -> None:
         if isinstance(message, Exception):
             raise message
         runs = message.runs(loaded.contract.window_samples)
-        link.send(np.concatenate([decoder.decode_run(x, alignment, message.hop, n) for x, alignment, n in runs]))
+        logits = np.concatenate([decoder.decode_run(x, alignment, message.hop, n) for x, alignment, n in runs])
+        try:
+            link.send(logits)
+        except ConnectionError:
+            return
+
+
+def _send_all(link: Connection, going: SimpleQueue[_Message | None]) -> None:
+    """Send messages while others are made: one does not fit into the socket, and the other process may be busy."""
+    while (message := going.get()) is not None:
+        try:
+            link.send(message)
+        except OSError as error:
+            # whoever waits for the answer learns that the other end is gone
+            log.debug("The process that decodes takes nothing any more: %s", error)
+            return
 
 
 def _receive_all(link: Connection, coming: SimpleQueue[_Message | Exception]) -> None:
-    """Take messages while others are decoded: a message does not fit into the socket, and whoever sends it would wait.
-
-    No more are under way than the other process allows.
-    """
+    """Take messages while others are decoded; no more are under way than the other process allows."""
     try:
         while True:
             coming.put(link.recv())

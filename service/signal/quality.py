@@ -299,7 +299,7 @@ class QualityMeter:
         self._bad = self._seen_bad
         standing = Reason.NONE
         for reason, exceeded in self._suspects():
-            if exceeded.sum() >= self._required:
+            if np.count_nonzero(exceeded) >= self._required:
                 standing |= reason
         self._standing = standing.bit
         self._collected, self._count = [], 0

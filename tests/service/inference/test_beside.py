@@ -77,3 +77,21 @@ def test_a_bundle_without_a_graph_for_recordings_is_refused(bundle):
 def test_single_windows_are_refused(bundle):
     with DecoderBeside(bundle) as decoder, pytest.raises(ServiceError, match="decodes runs"):
         decoder.decode([decoder.session()], [])
+
+
+def test_whoever_stops_in_the_middle_does_not_wait_for_the_rest(bundle):
+    with DecoderBeside(bundle) as decoder:
+        next(Replay(Signal(3600), bundle.contract, decoder, PipelineOptions(hop_samples=10)).runs())
+    assert decoder._process.returncode == 0
+    assert not decoder._sender.is_alive()
+
+
+def test_an_error_in_the_middle_ends_the_other_process_at_once(bundle):
+    def fail():
+        for _ in Replay(Signal(3600), bundle.contract, decoder, PipelineOptions(hop_samples=10)).runs():
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk is full"), DecoderBeside(bundle) as decoder:
+        fail()
+    assert decoder._process.returncode is not None
+    assert not decoder._sender.is_alive()
