@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.attention.squeeze import GSoP
 from models.attentionbasenet import AttentionBaseNet
 from models.fast_training import fast_forward, fast_stem
 from models.riemann import TangentSpaceModel, covariances, fit_tangent_space
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 _RECTIFYING_SHIFT = -1.0
 _LOGARITHMIC_SHIFT = 1.0
 _LINEAR_SHIFT = 3.0
-# Of the random weights that stay beside those of the classifier.
+# Of the random weights that stay beside those of the classifier, and of those inside the attention.
 _RANDOM_SHARE = 0.3
+_OPEN_SHARE = 0.1
 # A power's channel falls at least so fast with its logarithm; nearly flat ones would be blown up.
 _LEAST_RESPONSE = -0.1
 _LEAST_LOGIT = -8.0
@@ -74,6 +76,7 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
     # A class that never occurred has a logit far below the others; it teaches nothing.
     logits = np.maximum(classifier.logits(data.windows), _LEAST_LOGIT)
     settling = spread_out(data.windows)
+    _open_attention(network)
     room = min(len(network.input_block.spatial_conv.weight), _conv(network.channel_expansion[0]).out_channels)
     filters, effects = tangent_space_filters(classifier, room)
     _write_filters(network, filters)
@@ -97,7 +100,7 @@ def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -
     network : AttentionBaseNet
     windows : ndarray of float32, shape (n_windows, n_chans, n_times)
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.train()
     for module in network.modules():
@@ -148,6 +151,22 @@ def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDA
     sizes = np.abs(effects).max(axis=0)
     kept = np.argsort(-sizes, kind="stable")[: min(most, np.count_nonzero(sizes))]
     return filters[kept] / np.linalg.norm(filters[kept], axis=1, keepdims=True), effects[:, kept]
+
+
+def _open_attention(network: AttentionBaseNet) -> None:
+    """Let attention begin with nearly the same weight for every channel and window, or it would drown the classifier."""
+    block = network.channel_attention_block.attention_block
+    if block is None:
+        return
+    with torch.no_grad():
+        for module in block.modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.requires_grad:
+                        parameter.mul_(_OPEN_SHARE)
+        if isinstance(block, GSoP):  # its weights pass no sigmoid, whose middle is open enough
+            assert block.pw_conv2.bias is not None  # noqa: S101 - the module's own layout
+            block.pw_conv2.bias.fill_(1.0)
 
 
 def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> None:

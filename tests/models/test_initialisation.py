@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
 pytest.importorskip("sklearn")
 
+from models.attention import ATTENTION_MODES  # noqa: E402
 from models.attentionbasenet import AttentionBaseNet  # noqa: E402
 from models.initialisation import (  # noqa: E402
     initialise_at_random,
@@ -36,9 +37,15 @@ def make_trials(n_classes: int, n: int = 36, seed: int = 0) -> TrialWindows:
     return TrialWindows((mixing @ (gains[:, :, None] * sources)).astype(np.float32), trial, labels)
 
 
-def begun(data: TrialWindows, n_classes: int, seed: int = 0) -> AttentionBaseNet:
+def begun(data: TrialWindows, n_classes: int, seed: int = 0, attention_mode: str | None = None) -> AttentionBaseNet:
     torch.manual_seed(seed)
-    network = AttentionBaseNet(n_chans=N_CHANS, n_times=N_TIMES, n_outputs=n_classes, **scaled_arguments(N_TIMES))
+    network = AttentionBaseNet(
+        n_chans=N_CHANS,
+        n_times=N_TIMES,
+        n_outputs=n_classes,
+        attention_mode=attention_mode,
+        **scaled_arguments(N_TIMES),
+    )
     initialise_at_random(network)
     initialise_from_tangent_space(network, data)
     return network.eval()
@@ -74,6 +81,16 @@ def test_the_network_begins_where_the_classifier_ends(n_classes: int) -> None:
     assert np.corrcoef(centred(logits).ravel(), centred(said).ravel())[0, 1] > 0.9
     # Not only the order: the probabilities too are about those of the classifier.
     assert 0.6 < centred(logits).std() / centred(said).std() < 1.6
+
+
+@pytest.mark.parametrize("mode", ATTENTION_MODES)
+def test_attention_of_every_kind_lets_the_classifier_pass(mode: str) -> None:
+    data, fresh = make_trials(3), make_trials(3, seed=1)
+    said = fit_tangent_space(data.windows, data.labels[data.trial], 3, weights=np.full(len(data.trial), 0.5))
+    expected = said.logits(fresh.windows)
+    logits = predict_logits(begun(data, 3, attention_mode=mode), fresh.windows)
+    assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.85
+    assert np.corrcoef(centred(logits).ravel(), centred(expected).ravel())[0, 1] > 0.9
 
 
 def test_training_goes_on_from_there() -> None:
