@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -55,6 +56,10 @@ def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     import pylsl
 
     names = labels.split(",")
+    # An outlet's thread is woken by each sample of a chunk; where it runs at once it is woken ten times. Not everywhere
+    # may it be put off, and then it costs more.
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk) for i in range(n)]
     samples = _noise(len(names))
     say("ready")
