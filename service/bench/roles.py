@@ -22,7 +22,7 @@ from service.bench.audience import audience, fan, say
 STAGES = ("receive", "condition", "wait", "decode")
 SWITCH_INTERVAL_S = 0.0005
 _FILL = "x" * 260
-# A crowd of outlets sleeps so long at least, and then pushes what has fallen due, late by as much at most.
+# A crowd of outlets sleeps so long at least, and then pushes all that has fallen due; how late it was, it says.
 _CROWD_WAKES_S = 0.001
 
 
