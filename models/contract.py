@@ -143,7 +143,7 @@ class Alignment(_Strict):
     forgetting_seconds : float or None
         Time constant of exponential forgetting in seconds of good signal; None weighs all the past equally.
     update_samples : int
-        The matrix is recomputed after each block of so many conditioned samples.
+        The mean is learnt after each block of so many conditioned samples; the matrix follows when it has moved.
     ready_samples : int
         Good conditioned samples needed before the matrix is trusted.
     warm_start : tuple of tuple of float or None

@@ -12,7 +12,15 @@ from models.streaming_plan import StreamingPlan
 Array = NDArray[np.float32]
 
 # Steps between two moves of the memory to the front of its buffers.
-_STEPS = 256
+_STEPS = 64
+_LINE = 16  # numbers
+
+
+def _rows(n: int, width: int) -> Array:
+    """Memory for rows that begin with a line of the cache, as far as their width allows."""
+    spare = np.empty(n * width + _LINE, dtype=np.float32)
+    first = -(spare.ctypes.data // spare.itemsize) % _LINE
+    return spare[first : first + n * width].reshape(n, width)
 
 
 class StreamMemory:
@@ -27,11 +35,12 @@ class StreamMemory:
 
     def __init__(self, plan: StreamingPlan, ch_dim: int) -> None:
         self.plan = plan
-        # A window's blocks and tokens, numbered as the plan numbers them, begin here in the buffers.
+        # A window's blocks and tokens, numbered as the plan numbers them, begin here in the buffers. A row each: of many
+        # streams none is in the cache when its turn comes, and what a step reads should be few lines of memory.
         self._block_base = self._token_base = 0
-        self._blocks = np.empty((ch_dim, plan.end_block + _STEPS * plan.new_blocks), dtype=np.float32)
-        self._tokens = np.empty((ch_dim, plan.last_token + 1 + _STEPS * plan.new_tokens), dtype=np.float32)
-        self._n_blocks = self._blocks.shape[1]
+        self._blocks = _rows(plan.end_block + _STEPS * plan.new_blocks, ch_dim)
+        self._tokens = _rows(plan.last_token + 1 + _STEPS * plan.new_tokens, ch_dim)
+        self._n_blocks = len(self._blocks)
         # As plain numbers, because each step reads them.
         self._left = (plan.old_left.start, plan.old_left.stop)
         self._right = (plan.old_right.start, plan.old_right.stop)
@@ -59,8 +68,8 @@ class StreamMemory:
         """
         plan = self.plan
         self._block_base = self._token_base = 0
-        self._blocks[:, plan.first_block : plan.right_blocks.start] = blocks
-        self._tokens[:, plan.cached.start : self._token_end - self._new_tokens] = tokens
+        self._blocks[plan.first_block : plan.right_blocks.start] = blocks.T
+        self._tokens[plan.cached.start : self._token_end - self._new_tokens] = tokens.T
 
     def gather(self, rows: StepRows, samples: Array) -> None:
         """Copy what a step reads to its inputs.
@@ -75,19 +84,19 @@ class StreamMemory:
         rows.right_edge[...] = samples[rows.first_right : rows.end_right]
         base, blocks = self._block_base, self._blocks
         start, stop = self._left
-        rows.old_left[...] = blocks[:, base + start : base + stop]
+        rows.old_left[...] = blocks[base + start : base + stop]
         start, stop = self._right
-        rows.old_right[...] = blocks[:, base + start : base + stop]
+        rows.old_right[...] = blocks[base + start : base + stop]
         base = self._token_base
         start, stop, step = self._cached
-        rows.cached[...] = self._tokens[:, base + start : base + stop : step]
+        rows.cached[...] = self._tokens[base + start : base + stop : step]
 
     def append(self, rows: StepRows) -> None:
         """Take what a step has made, and move on to the next window."""
         new_blocks, new_tokens = self._new_blocks, self._new_tokens
         end, last = self._block_base + self._block_end, self._token_base + self._token_end
-        self._blocks[:, end - new_blocks : end] = rows.blocks
-        self._tokens[:, last - new_tokens : last] = rows.tokens
+        self._blocks[end - new_blocks : end] = rows.blocks
+        self._tokens[last - new_tokens : last] = rows.tokens
         self._block_base += new_blocks
         self._token_base += new_tokens
         if end + new_blocks > self._n_blocks:
@@ -95,10 +104,10 @@ class StreamMemory:
 
     def _move_to_front(self) -> None:
         plan = self.plan
-        blocks = self._blocks[:, self._block_base : self._block_base + plan.right_blocks.start].copy()
-        self._blocks[:, : blocks.shape[1]] = blocks
-        tokens = self._tokens[:, self._token_base : self._token_base + self._token_end - self._new_tokens].copy()
-        self._tokens[:, : tokens.shape[1]] = tokens
+        blocks = self._blocks[self._block_base : self._block_base + plan.right_blocks.start].copy()
+        self._blocks[: len(blocks)] = blocks
+        tokens = self._tokens[self._token_base : self._token_base + self._token_end - self._new_tokens].copy()
+        self._tokens[: len(tokens)] = tokens
         self._block_base = self._token_base = 0
 
 
@@ -110,11 +119,11 @@ class StepRows:
     ----------
     left_edge, right_edge : ndarray of float32, shape (n_samples, n_chans)
         Samples at a window's two ends; the zeros around them are never touched.
-    old_left, old_right : ndarray of float32, shape (ch_dim, n)
+    old_left, old_right : ndarray of float32, shape (n, ch_dim)
         Blocks of earlier steps.
-    cached : ndarray of float32, shape (ch_dim, n)
+    cached : ndarray of float32, shape (n, ch_dim)
         Tokens of earlier steps.
-    blocks, tokens : ndarray of float32, shape (ch_dim, n)
+    blocks, tokens : ndarray of float32, shape (n, ch_dim)
         Outputs that become part of the memory.
     n_left : int
         Samples of the left edge.
@@ -144,11 +153,11 @@ def step_rows(
     return StepRows(
         left_edge=edges[start : start + plan.left_samples],
         right_edge=edges[plan.edge_samples : plan.edge_samples + plan.right_samples],
-        old_left=old[:, :left],
-        old_right=old[:, left:],
-        cached=cached[:, plan.cached_columns],
-        blocks=blocks[:, first : first + plan.new_blocks],
-        tokens=tokens[:, tokens.shape[1] - plan.new_tokens :],
+        old_left=old[:, :left].T,
+        old_right=old[:, left:].T,
+        cached=cached[:, plan.cached_columns].T,
+        blocks=blocks[:, first : first + plan.new_blocks].T,
+        tokens=tokens[:, tokens.shape[1] - plan.new_tokens :].T,
         n_left=plan.left_samples,
         first_right=first_right,
         end_right=first_right + plan.right_samples,

@@ -323,8 +323,10 @@ class Pipeline:
         at, self._align_at = self._align_at, None
         if at is not None and self.alignment and self._blocks:
             start = at - self._blocks.n_samples
-            good = (self._buffer.flags(start, at) & self._unlearnable) == 0
-            self.alignment.update(self._buffer.samples(start, at)[good])
+            samples = self._buffer.samples(start, at)
+            if self._buffer.flagged(start, at) & self._unlearnable:
+                samples = samples[(self._buffer.flags(start, at) & self._unlearnable) == 0]
+            self.alignment.update(samples)
 
     def drain_events(self) -> list[PipelineEvent]:
         """What happened to the signal since the last call."""

@@ -20,6 +20,9 @@ from service.signal.artefacts import ArtefactGuard, Block, Pieces
 from service.signal.manifold import Matrix, distance, geodesic_from, spectrum
 
 _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
+# So far, per channel and in power, the mean may be from the one that the matrix whitens before the matrix follows: less
+# than half of what a minute of signal leaves uncertain of it, and a new matrix costs a decoder as much as many windows.
+_NEAR = 0.02
 _HISTORY = 600  # states kept for rolling back, one per update
 
 
@@ -66,7 +69,7 @@ class OnlineAlignment:
     version : int
         Changes whenever ``matrix`` does.
     matrix : ndarray of float32, shape (n_channels, n_channels)
-        Whitens the mean.
+        Whitens the mean, or one within 2 % of it: it follows as soon as the mean has moved further.
     left_out : int
         Good samples that were unlike the rest, and not learnt from.
     """
@@ -76,7 +79,8 @@ class OnlineAlignment:
         self._factor = window_samples if spec.scale == "window_sum" else 1
         self._forgetting = spec.forgetting_seconds * sfreq if spec.forgetting_seconds else None
         self._state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
-        self._spectrum = spectrum(self._state.covariance)
+        self._spectrum = self._state, spectrum(self._state.covariance)
+        self._whitened = self._state.covariance
         self._reference: Matrix | None = None
         self._history: deque[AlignmentState] = deque(maxlen=_HISTORY)
         self._guard = ArtefactGuard(n_channels)
@@ -85,7 +89,7 @@ class OnlineAlignment:
         self.frozen = False
         self.version = 0
         self.left_out = 0
-        self._drift = (-1, 0.0)  # of which version, and how far
+        self._drift = (self._state, 0.0)  # of which state, and how far
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
@@ -109,10 +113,10 @@ class OnlineAlignment:
     @property
     def drift(self) -> float:
         """Riemannian distance between the mean now and when it first was ready; 0 before that."""
-        version, drift = self._drift
-        if version != self.version:
+        state, drift = self._drift
+        if state is not self._state:
             drift = 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
-            self._drift = self.version, drift
+            self._drift = self._state, drift
         return drift
 
     def update(self, good: NDArray[np.float32]) -> None:
@@ -177,8 +181,7 @@ class OnlineAlignment:
         if self._spec.kind == "euclidean" or not old.weight:
             mean = (1 - weight) * old.covariance + weight * covariance
         else:
-            start = self._spectrum if old is self._state else spectrum(old.covariance)
-            mean = geodesic_from(start, covariance, weight)
+            mean = geodesic_from(self._spectrum_of(old), covariance, weight)
         return AlignmentState(mean, kept + n, old.good_samples + n)
 
     def rollback(self, updates: int) -> int:
@@ -199,21 +202,34 @@ class OnlineAlignment:
         if count:
             state = self._history[-count]
             kept = list(self._history)[:-count]
-            self._adopt(state)
+            self._adopt(state, exactly=True)
             self._history = deque(kept, maxlen=_HISTORY)
         return count
 
     def restore(self, state: AlignmentState) -> None:
         """Go on from a state that was saved, of this session or another."""
         self._anew = False
-        self._adopt(state)
+        self._adopt(state, exactly=True)
 
-    def _adopt(self, state: AlignmentState) -> None:
+    def _adopt(self, state: AlignmentState, *, exactly: bool = False) -> None:
         if self._state.weight:
             self._history.append(self._state)
         self._state = state
         if self._reference is None and self.ready:
             self._reference = state.covariance
-        self._spectrum = values, vectors = spectrum(state.covariance)
-        self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)
-        self.version += 1
+        if exactly or self._far(state.covariance):
+            values, vectors = self._spectrum_of(state)
+            self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)
+            self.version += 1
+            self._whitened = state.covariance
+
+    def _far(self, covariance: Matrix) -> bool:
+        """Whether a mean is so far from the one that the matrix whitens that it must follow."""
+        moved = self.matrix @ (covariance - self._whitened) @ self.matrix
+        return not self.version or _size(moved) * self._factor > _NEAR * math.sqrt(len(covariance))
+
+    def _spectrum_of(self, state: AlignmentState) -> tuple[Matrix, Matrix]:
+        """The spectrum of a state's mean, computed once for the newest one asked for."""
+        if self._spectrum[0] is not state:
+            self._spectrum = state, spectrum(state.covariance)
+        return self._spectrum[1]

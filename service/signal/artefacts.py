@@ -25,6 +25,7 @@ _BLOCKS = 20  # what is usual is told from so many
 _LASTING_BLOCKS = 10  # where nearly all pieces of the newest ones are strange, the signal has changed and is followed
 _NEARLY_ALL = 0.9
 _FEWEST_BLOCKS = 6
+_MEASURE_BLOCKS = 5  # so long a measure taken of the usual is measured with
 _PIECES = 5  # of a block
 _WEAK, _WEAKER = 0.25, 0.1  # quantiles of the pieces' power that no artefact reaches
 _OUTLIER = 4.0  # times the distance between these
@@ -117,10 +118,15 @@ class Pieces:
     def logarithm(self) -> Matrix | None:
         """What of the logarithm of that covariance lies on and above the diagonal."""
         if self._logarithm is None and (block := self.block()) is not None:
-            values, vectors = spectrum(block.covariance)
-            # That much says all of a symmetric matrix.
-            self._logarithm = ((vectors * np.log(values)) @ vectors.T).take(_upper(len(values)))
+            self._logarithm = _logarithms(block.covariance[None])[0]
         return self._logarithm
+
+
+def _logarithms(covariances: Matrix) -> Matrix:
+    """What of the logarithms lies on and above the diagonal, which says all; a row each."""
+    values, vectors = spectrum(covariances)
+    logarithms = (vectors * np.log(values)[:, None]) @ vectors.transpose(0, 2, 1)
+    return np.asarray(logarithms.reshape(len(values), -1).take(_upper(values.shape[1]), axis=1))
 
 
 class _First:
@@ -178,6 +184,10 @@ class ArtefactGuard:
         self._logarithms: deque[Matrix] = deque(maxlen=_BLOCKS)
         self._excess: deque[NDArray[np.float64]] = deque(maxlen=_BLOCKS)
         self._first: _First | None = _First(n_channels)
+        # Of the newest blocks, whose logarithms nobody has needed yet: several at once cost half.
+        self._covariances: list[Matrix] = []
+        self._measure: Matrix = np.empty((0, 0))
+        self._measured = 0
 
     @property
     def remembers_all(self) -> bool:
@@ -186,13 +196,21 @@ class ArtefactGuard:
 
     def judge(self, pieces: Pieces) -> None:
         """Judge the newest block."""
-        # The first few have nothing to be compared with but themselves.
-        known = [*self._logarithms] if len(self._logarithms) >= _FEWEST_BLOCKS else [*self._logarithms, *_of([pieces])]
-        excess = self._measure(pieces.halves, pieces.sizes, known)
+        known = len(self._logarithms) + len(self._covariances)
+        if known < _BLOCKS or not self._measured:
+            if self._covariances:
+                self._logarithms.extend(_logarithms(np.array(self._covariances)))
+                self._covariances.clear()
+            # The first few have nothing to be compared with but themselves.
+            own = _of([pieces]) if known < _FEWEST_BLOCKS else []
+            self._measure = self._measure_of([*self._logarithms, *own])
+        self._measured = (self._measured + 1) % _MEASURE_BLOCKS
+        excess = _excess(pieces.halves, pieces.sizes, self._measure)
         self._excess.append(excess)
         if len(self._excess) >= _FEWEST_BLOCKS:
             pieces.judged(excess <= _limit([*self._excess]))
-        self._logarithms.extend(_of([pieces]))
+        if (block := pieces.block()) is not None:
+            self._covariances.append(block.covariance)
 
     def judge_anew(self, pieces: Pieces) -> Sequence[Pieces]:
         """Judge all blocks so far by hindsight; only while :attr:`remembers_all`.
@@ -208,7 +226,7 @@ class ArtefactGuard:
         first = self._first
         first.append(pieces)
         blocks = first.blocks
-        excess = self._measure(first.halves, first.sizes, _of(blocks))
+        excess = _excess(first.halves, first.sizes, self._measure_of(_of(blocks)))
         self._excess = deque(first.by_block(excess), maxlen=_BLOCKS)
         if len(blocks) >= _FEWEST_BLOCKS:
             first.judged(excess <= _limit([*self._excess]))
@@ -217,17 +235,15 @@ class ArtefactGuard:
             self._first = None
         return blocks
 
-    def _measure(self, halves: Matrix, sizes: NDArray[np.float64], known: Sequence[Matrix]) -> NDArray[np.float64]:
-        """How much stronger each piece is than is usual, in the whitened channel where it is most so; a logarithm."""
+    def _measure_of(self, known: Sequence[Matrix]) -> Matrix:
+        """What the halves of pieces are multiplied with for the diagonals of all of them, whitened by what is usual."""
         values, vectors = np.linalg.eigh(self._median(known), UPLO="U")
         inverse = (vectors * np.exp(values / -2)) @ vectors.T
         rows, columns, weights = _quadratic(len(inverse))
-        # one product of matrices for the diagonals of all whitened pieces
         squares = inverse.take(rows, axis=0)
         squares *= inverse.take(columns, axis=0)
         squares *= weights[:, None]
-        powers = (halves @ squares).max(axis=1)
-        return np.asarray(np.log(np.maximum(powers / sizes, TINY)))
+        return np.asarray(squares)
 
     def _median(self, logarithms: Sequence[Matrix]) -> Matrix:
         """Elementwise; above the diagonal, zeros are below it."""
@@ -238,6 +254,12 @@ class ArtefactGuard:
         median = np.zeros(self._shape)
         median.put(_upper(len(median)), (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
         return median
+
+
+def _excess(halves: Matrix, sizes: NDArray[np.float64], measure: Matrix) -> NDArray[np.float64]:
+    """How much stronger each piece is than is usual, in the whitened channel where it is most so; a logarithm."""
+    powers = (halves @ measure).max(axis=1)
+    return np.asarray(np.log(np.maximum(powers / sizes, TINY)))
 
 
 def _of(blocks: Sequence[Pieces]) -> list[Matrix]:

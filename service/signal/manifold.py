@@ -15,18 +15,19 @@ def spectrum(matrix: Matrix) -> tuple[Matrix, Matrix]:
 
     Parameters
     ----------
-    matrix : ndarray of float64, shape (n, n)
+    matrix : ndarray of float64, shape (..., n, n)
         Symmetric.
 
     Returns
     -------
-    values : ndarray of float64, shape (n,)
+    values : ndarray of float64, shape (..., n)
         Ascending.
-    vectors : ndarray of float64, shape (n, n)
+    vectors : ndarray of float64, shape (..., n, n)
         In the columns.
     """
     values, vectors = np.linalg.eigh(matrix)
-    return np.maximum(values, _FLOOR * max(values.sum() / len(values), TINY)), vectors
+    least = np.maximum(values.sum(axis=-1, keepdims=True) / values.shape[-1], TINY)
+    return np.maximum(values, _FLOOR * least), vectors
 
 
 def matrix_power(matrix: Matrix, exponent: float) -> Matrix:

@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pylsl
@@ -22,6 +23,7 @@ from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import SourceError, StreamLostError
 from service.sources.lsl_discovery import FoundStream, ask, describe, patiently, time_correction
+from service.sources.lsl_pull import Puller
 from service.types import Chunk, Reason, SignalInfo
 
 log = logging.getLogger(__name__)
@@ -143,7 +145,7 @@ class LslSource:
         self._inlet: pylsl.StreamInlet | None = inlet
         self._buffer_seconds = buffer_seconds
         rows = max(256, int(self.info.sfreq))
-        self._buffer = np.empty((rows, self.info.n_channels), dtype=inlet.np_dtype)
+        self._puller: Puller | None = Puller(inlet, rows)
         self._last_read = self._next_offset = time.monotonic()
         try:
             patiently(inlet.open_stream, CONNECT_TIMEOUT_S, cancelled)
@@ -188,46 +190,39 @@ class LslSource:
         SourceError
             The source was closed.
         """
-        if self._inlet is None:
+        puller = self._puller
+        if self._inlet is None or puller is None:
             msg = f"The source {describe(self.info)} is closed."
             raise SourceError(msg)
         try:
-            samples, stamps = self._pull(self._inlet, timeout)
+            n = puller.pull(timeout)
             now = time.monotonic()
             broken = self._measure_offset(self._inlet, 0.0) if now >= self._next_offset else Reason.NONE
-            if not len(stamps):
+            if not n:
                 return None
+            samples, stamps = puller.samples[:n], puller.stamps[:n]
             paused = now - self._last_read
-            if len(stamps) == len(self._buffer) or paused > PAUSE_S:
-                samples, stamps = self._drain(self._inlet, samples, stamps, DRAIN_WAIT_S if timeout else 0.0)
+            if n == len(puller.stamps) or paused > PAUSE_S:
+                samples, stamps = self._drain(puller, n, DRAIN_WAIT_S if timeout else 0.0)
+                n = len(stamps)
         except LostError as error:
             raise StreamLostError(self._gone) from error
         capacity = 0.9 * self._buffer_seconds
-        if paused > capacity or len(stamps) > capacity * self.info.sfreq:
+        if paused > capacity or n > capacity * self.info.sfreq:
             # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did
             broken |= Reason.GAP
         self._last_read = now
         return Chunk(samples, stamps + (self.clock.seconds or 0.0), broken)
 
-    def _pull(self, inlet: pylsl.StreamInlet, timeout: float) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-        # without waiting, one call takes what is there; to wait for the first sample only, pylsl makes two
-        least = 1 if timeout else None
-        samples, stamps = inlet.pull_chunk(
-            timeout, len(self._buffer), dest_obj=self._buffer, min_samples=least, as_numpy=True
-        )
-        return samples, stamps
-
-    def _drain(
-        self, inlet: pylsl.StreamInlet, samples: NDArray[np.generic], stamps: NDArray[np.float64], wait: float
-    ) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    def _drain(self, puller: Puller, n: int, wait: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """Go on pulling while samples come faster than the signal's rate: a flood after a pause, or a burst."""
-        parts = [(samples.copy(), stamps)]
+        parts = [(puller.samples[:n].copy(), puller.stamps[:n].copy())]
         begin = time.monotonic()
         while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
-            samples, stamps = self._pull(inlet, wait)
-            if not len(stamps):
+            n = puller.pull(wait)
+            if not n:
                 break
-            parts.append((samples.copy(), stamps))
+            parts.append((puller.samples[:n].copy(), puller.stamps[:n].copy()))
             if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self.info.sfreq:
                 break
         return np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
@@ -253,7 +248,7 @@ class LslSource:
 
     def close(self) -> None:
         """Disconnect; reading afterwards is an error."""
-        self._inlet = None  # the inlet disconnects when it is destroyed
+        self._inlet = self._puller = None  # the inlet disconnects when it is destroyed
 
 
 def _refuse_unusable(info: SignalInfo) -> None:

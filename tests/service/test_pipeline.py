@@ -291,13 +291,13 @@ def test_streams_that_began_together_align_at_other_moments_and_as_often():
     def updates(seed):
         """Samples after which the alignment had learnt, of a stream that is otherwise the same."""
         pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
-        seen, version = [], 0
+        seen, learnt = [], 0
         samples, times = noise(1500, seed=seed), np.arange(1500) / 100.0
         for at, chunk in enumerate(cut(samples, times, [1]), 1):
             pipeline.advance(chunk)
             pipeline.catch_up()
-            if pipeline.alignment.version != version:
-                version = pipeline.alignment.version
+            if pipeline.alignment.state.good_samples != learnt:
+                learnt = pipeline.alignment.state.good_samples
                 seen.append(at)
         return np.array(seen)
 

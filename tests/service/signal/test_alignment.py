@@ -117,6 +117,32 @@ def test_rolling_back_and_restoring_give_the_same_matrix_again():
     assert online.version == versions
 
 
+@pytest.mark.parametrize("kind", ["euclidean", "riemannian"])
+def test_the_matrix_follows_the_mean_as_soon_as_it_has_moved(kind):
+    spec = Alignment(kind=kind, scale="window_sum", update_samples=100, ready_samples=100)
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((5, 5))
+    mixing[:, 4] = mixing[:, :4].sum(axis=1)  # of deficient rank, as after a common average reference
+    online, kept = OnlineAlignment(spec, 5, 300, 100.0), 0
+    for _ in range(300):
+        before = online.version, online.matrix
+        online.update((rng.standard_normal((100, 5)) @ mixing).astype(np.float32))
+        if online.version == before[0]:
+            kept += 1
+            assert online.matrix is before[1]
+        exactly = OnlineAlignment(spec, 5, 300, 100.0)
+        exactly.restore(online.state)
+        whitened, eye = (a.matrix @ online.state.covariance @ a.matrix * 300 for a in (online, exactly))
+        assert np.linalg.norm(whitened - eye) <= 0.03 * np.sqrt(5)
+    assert 200 < kept < 299
+    # what is taken back or given is taken at its word
+    version = online.version
+    online.rollback(1)
+    assert online.version == version + 1
+    exactly.restore(online.state)
+    np.testing.assert_array_equal(online.matrix, exactly.matrix)
+
+
 def test_one_block_cannot_move_a_ready_mean_far_and_drift_tells():
     spec = Alignment(kind="euclidean", scale="sample_mean", update_samples=50, ready_samples=100)
     rng = np.random.default_rng(0)
