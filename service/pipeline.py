@@ -30,7 +30,7 @@ from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
-from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window
+from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 
 _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
@@ -121,6 +121,7 @@ class Pipeline:
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
         self._unlearnable = _BAD | interpolated.bit
         self._identity = np.eye(contract.n_channels, dtype=np.float32)
+        self._window_samples = contract.window_samples
         self._keep = max(contract.window_samples, self._blocks.n_samples if self._blocks else 0)
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
         self._segment = 0
@@ -158,9 +159,14 @@ class Pipeline:
 
         Until then taking samples one by one is wasted work. A bridged gap may make a window due sooner.
         """
-        count, window, hop = self._buffer.count, self.contract.window_samples, self.hop_samples
-        end = max(window, window + -(-(count + 1 - window) // hop) * hop)
-        return max(1, self.conditioner.source_samples(end - count))
+        count = self._buffer.count
+        return max(1, self.conditioner.source_samples(self._next_end(count) - count))
+
+    def _next_end(self, count: int) -> int:
+        """Where the first window ends that ends after so many samples of the segment."""
+        return (
+            self._window_samples + max(0, -(-(count + 1 - self._window_samples) // self.hop_samples)) * self.hop_samples
+        )
 
     def advance(self, chunk: Chunk) -> list[Window]:
         """Take a chunk; return the windows that fell due.
@@ -338,7 +344,11 @@ class Pipeline:
 
     def _take(self, parts: list[Conditioned]) -> list[Window]:
         self._fresh = parts
-        windows: list[Window] = []
+        if len(parts) == 1 and not (parts[0].broken or parts[0].gap_seconds or self._commands):  # as a rule
+            windows = self._append(parts[0])
+            self._note_rate()
+            return windows
+        windows = []
         for part in parts:
             if part.broken or part.gap_seconds:
                 self._note(part)
@@ -351,13 +361,14 @@ class Pipeline:
         return windows
 
     def _append(self, part: Conditioned) -> list[Window]:
-        self.catch_up()
+        if self._align_at is not None:
+            self.catch_up()
         count = self._buffer.count
         if self._blocks and not count:
             self._blocks.restart(part.phase)
             self._next_block = self._blocks.after(0)
         self._buffer.append(part.samples, part.times, part.flags)
-        return self._due(count, self._buffer.count)
+        return self._due(count, count + len(part.times))
 
     def _append_in_pieces(self, part: Conditioned) -> list[Window]:
         """With a pause wherever a recorded command took effect."""
@@ -388,11 +399,13 @@ class Pipeline:
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Windows whose last sample is among the new ones; in the samples' order with what is learnt between them."""
-        window, hop = self.contract.window_samples, self.hop_samples
-        first = max(window, window + -(-(before + 1 - window) // hop) * hop)
-        if now < self._next_block and not self.learner:  # as a rule
-            due = [self._window(end, self._seq + index) for index, end in enumerate(range(first, now + 1, hop))]
-            self._seq += len(due)
+        window, hop = self._window_samples, self.hop_samples
+        first = self._next_end(before)
+        if now < self._next_block and self.learner is None:  # as a rule
+            due: list[Window] = []
+            for end in range(first, now + 1, hop):
+                due.append(self._window(end, self._seq))
+                self._seq += 1
             return due
         turns = [(end, _Turn.DECODE) for end in range(first, now + 1, hop)]
         if self._blocks:
@@ -419,24 +432,23 @@ class Pipeline:
             self.learner.learn(window)
 
     def _window(self, end: int, seq: int) -> Window:
-        start = end - self.contract.window_samples
-        bits = self._buffer.flagged(start, end)
-        reasons = Reason(bits) if bits else Reason.NONE
+        start, buffer, alignment = end - self._window_samples, self._buffer, self.alignment
+        reasons = reasons_of(buffer.flagged(start, end))
         matrix, version = self._identity, 0
-        if self.alignment:
-            matrix, version = self.alignment.matrix, self.alignment.version
-            if not self.alignment.ready:
+        if alignment is not None:
+            matrix, version = alignment.matrix, alignment.version
+            if not alignment.ready:
                 reasons |= Reason.ALIGNING
         return Window(
-            seq=seq,
-            time=self._buffer.time(end - 1),
-            samples=self._buffer.samples(start, end),
-            alignment=matrix,
-            alignment_version=version,
-            segment=self._segment,
-            end=end,
-            reasons=reasons,
-            learnt=self.learner.learnt if self.learner else None,
+            seq,
+            buffer.time(end - 1),
+            buffer.samples(start, end),
+            matrix,
+            version,
+            self._segment,
+            end,
+            reasons,
+            self.learner.learnt if self.learner else None,
         )
 
     def _note(self, part: Conditioned) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
+from service.cores import urge
 from service.driven import Driven
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
@@ -287,6 +288,10 @@ class Stream:
             The very first search is refused: several streams match, none does and none is to be waited
             for, or what is found cannot be used. Later refusals leave the stream searching.
         """
+        if self._runner is not None:
+            # An inlet's threads are this one's children. Those of many streams would interrupt the one that decodes, many
+            # hundred times a second and each time for a few samples.
+            urge(on=False)
         while not self._stop.is_set():
             with self._turn_to_connect() as mine:
                 self.heartbeat = time.monotonic()

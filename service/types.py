@@ -51,6 +51,12 @@ class Reason(IntFlag):
 
 
 @lru_cache
+def reasons_of(bits: int) -> Reason:
+    """The reasons that a sample's bits stand for; each combination is made once."""
+    return Reason(bits)
+
+
+@lru_cache
 def _labels(bits: int) -> tuple[str, ...]:
     return tuple(str(reason.name).lower() for reason in Reason if reason.value & bits)
 

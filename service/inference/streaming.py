@@ -179,16 +179,16 @@ class StreamingDecoder:
 
     def _run_step(self, indices: list[int], sessions: Sequence[Any], windows: Sequence[Window], logits: Array) -> None:
         buffers = self._buffers_for(sessions[indices[0]].memory.plan, len(indices))
-        for row, index in enumerate(indices):
+        for row, (index, rows) in enumerate(zip(indices, buffers.rows, strict=True)):
             session = sessions[index]
             buffers.own(row, session.spatial)
-            session.memory.gather(buffers.rows[row], windows[index].samples)
+            session.memory.gather(rows, windows[index].samples)
         buffers.run()
-        for row, index in enumerate(indices):
+        logits[indices] = buffers.logits
+        for index, rows, first in zip(indices, buffers.rows, buffers.logits[:, 0].tolist(), strict=True):
             session = sessions[index]
-            logits[index] = buffers.logits[row]
-            session.memory.append(buffers.rows[row])
-            if not math.isfinite(logits[index, 0]):
+            session.memory.append(rows)
+            if not math.isfinite(first):
                 # A product with zero is not finite either: one bad sample has spoilt all that was remembered.
                 session.ready, session.spoilt = False, True
 

@@ -20,9 +20,9 @@ from service.signal.artefacts import ArtefactGuard, Block, Pieces
 from service.signal.manifold import Matrix, distance, geodesic_from, spectrum
 
 _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
-# So far, per channel and in power, the mean may be from the one that the matrix whitens before the matrix follows: less
-# than half of what a minute of signal leaves uncertain of it, and a new matrix costs a decoder as much as many windows.
-_NEAR = 0.02
+# So far, per channel and in power, the mean may be from the one that the matrix whitens before the matrix follows. A new
+# matrix costs a decoder as much as several windows; 2 % were seen to change decisions, half a percent not.
+_NEAR = 0.005
 _HISTORY = 600  # states kept for rolling back, one per update
 
 
@@ -69,7 +69,7 @@ class OnlineAlignment:
     version : int
         Changes whenever ``matrix`` does.
     matrix : ndarray of float32, shape (n_channels, n_channels)
-        Whitens the mean, or one within 2 % of it: it follows as soon as the mean has moved further.
+        Whitens the mean, or one within half a percent of it: it follows as soon as the mean has moved further.
     left_out : int
         Good samples that were unlike the rest, and not learnt from.
     """

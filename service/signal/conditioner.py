@@ -194,7 +194,8 @@ class Conditioner:
 
     def took(
         self,
-        before: NDArray[np.float64],
+        before: NDArray[np.float32],
+        last: tuple[NDArray[np.float64], float],
         samples: NDArray[np.float32],
         times: NDArray[np.float64],
         flags: NDArray[np.uint32],
@@ -203,8 +204,10 @@ class Conditioner:
 
         Parameters
         ----------
-        before : ndarray of float64, shape (n_samples, n_channels)
+        before : ndarray of float32, shape (n_samples, n_channels)
             At the source.
+        last : ndarray of float64, shape (n_channels,), and float
+            The last of them, and its time.
         samples : ndarray of float32, shape (n_samples, n_channels)
             Conditioned.
         times : ndarray of float64, shape (n_samples,)
@@ -212,8 +215,9 @@ class Conditioner:
             Added to in place.
         """
         self.meter.process(before, None, flags)
-        self._previous = (before[-1], float(times[-1]))
-        self._settle(flags)
+        self._previous = last
+        if self._settled < self._settling:
+            self._settle(flags)
         return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:

@@ -361,6 +361,9 @@ class TimeBase:
             Marked in place where the rate is not the nominal one.
         """
         first = -self._rate_count % self._rate_block
+        if first >= len(stamps) and not self.rate_is_off:  # as a rule
+            self._rate_count += len(stamps)
+            return
         done = 0
         for position in range(first, len(stamps), self._rate_block):
             if self.rate_is_off:

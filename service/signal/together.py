@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.quality import equal_runs, steps_beyond
 from service.signal.recursion import run_sections
+from service.signal.timebase import TimeBase
 from service.types import Chunk
 
 Floats = NDArray[np.float64]
@@ -70,31 +71,37 @@ class _Rows:
         filtered, states = self._filter()
         # windows are of float32: rounded here, for all rows at once
         scaled = np.ascontiguousarray(self._all[0].scaled(filtered), dtype=np.float32)
+        before = self._samples.astype(np.float32)
+        # What is kept is not a part of what is not, which would stay as long.
+        last, ends, n_samples = self._samples[:, -1].copy(), times[:, -1].tolist(), times.shape[1]
         found: list[Conditioned | None] = []
-        for row, conditioner in enumerate(self._all):
-            if not self._usual[row]:
+        for row, usual in enumerate(self._usual.tolist()):
+            if not usual:
                 found.append(None)
                 continue
-            _go_on(conditioner, courses[row], times.shape[1])
+            conditioner = self._all[row]
+            _go_on(conditioner.timebase, courses[row], n_samples)
             conditioner.timebase.watch_rate(self._stamps[row], flags[row])
-            check = conditioner.check
-            check.last, check.run, check.peak = self._samples[row, -1], runs[row], peaks[row]
+            check, end = conditioner.check, last[row]
+            check.last, check.run, check.peak = end, runs[row], peaks[row]
             if states is not None:
                 conditioner.filter.state = states[row]
-            found.append(conditioner.took(self._samples[row], scaled[row], times[row], flags[row]))
+            found.append(conditioner.took(before[row], (end, ends[row]), scaled[row], times[row], flags[row]))
         return found
 
     def _follow(self) -> tuple[Floats, NDArray[np.uint32], list[list[float]]]:
         """Honest times, flags, and where each tracker then stands."""
         tracker = self._all[0].timebase.tracker
-        before = np.array([_course(conditioner) for conditioner in self._all])
+        before = np.array([_course(conditioner.timebase) for conditioner in self._all])
         origin, index, jitter, swing = before[:, :4].T
         lean, state = (before[:, columns].reshape(-1, 1, 2).copy() for columns in (slice(4, 6), slice(6, 8)))
         times = tracker.elapsed(index, self._stamps.shape[1])
         followed = tracker.follow(self._stamps, origin, times, state, jitter)
-        self._usual &= followed.sizes.max(axis=1) <= 0.5 * tracker.period
+        if followed.sizes.max() > 0.5 * tracker.period:
+            self._usual &= followed.sizes.max(axis=1) <= 0.5 * tracker.period
         leaning = tracker.leaning(followed.residuals, lean, swing)
-        self._usual &= ~leaning.marks.any(axis=1)
+        if leaning.marks.any():
+            self._usual &= ~leaning.marks.any(axis=1)
         times += origin[:, None]
         times += followed.offsets
         flags = np.zeros(times.shape, dtype=np.uint32)
@@ -108,10 +115,11 @@ class _Rows:
         checks = [conditioner.check for conditioner in self._all]
         samples = self._samples
         peaks = np.abs(samples).max(axis=1)
-        largest = peaks.max(axis=1)  # NaN where anything is
-        self._usual &= largest < checks[0].impossible
+        largest = peaks.max()  # NaN where anything is
+        if not largest < checks[0].impossible:
+            self._usual &= peaks.max(axis=1) < checks[0].impossible
         last = _stack([check.last for check in checks])
-        steps = steps_beyond(samples, last, checks[0].step, largest.max())
+        steps = steps_beyond(samples, last, checks[0].step, largest)
         if steps is not None:
             self._usual &= ~steps.any(axis=(1, 2))
         runs = np.zeros(last.shape, dtype=np.int64)
@@ -136,7 +144,9 @@ class _Rows:
                 columns.reshape(n_rows * n_channels, n_samples),
                 states.reshape(n_rows * n_channels, *states.shape[2:]),
             )
-        self._usual &= np.abs(columns).max(axis=(1, 2)) <= self._all[0].limit
+        sizes = np.abs(columns)
+        if not sizes.max() <= self._all[0].limit:
+            self._usual &= sizes.max(axis=(1, 2)) <= self._all[0].limit
         return columns.transpose(0, 2, 1), states
 
 
@@ -145,16 +155,14 @@ def _stack(rows: list[NDArray[Number]]) -> NDArray[Number]:
     return np.concatenate(rows).reshape(len(rows), *rows[0].shape)
 
 
-def _course(conditioner: Conditioner) -> tuple[float | None, ...]:
-    timebase = conditioner.timebase
+def _course(timebase: TimeBase) -> tuple[float | None, ...]:
     course = timebase.course
-    state = timebase.tracker.state_of(course)
+    state = course.state or timebase.tracker.state_of(course)
     return course.origin, course.index, course.jitter, course.swing, *course.lean, *state
 
 
-def _go_on(conditioner: Conditioner, after: list[float], n_samples: int) -> None:
+def _go_on(timebase: TimeBase, after: list[float], n_samples: int) -> None:
     """Let a tracker stand where following the row has brought it."""
-    timebase = conditioner.timebase
     course = timebase.course
     course.offset, course.jitter, course.swing, lean, lean_too, first, second = after
     course.lean, course.state = (lean, lean_too), (first, second)
