@@ -158,7 +158,9 @@ class Stream:
         # What is out but not yet counted: clients need not wait for that.
         self._published: list[tuple[Prediction, float]] = []
         self._valid: bool | None = None
-        self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
+        # With which reasons a prediction was last noted, and in which state that left the stream.
+        self._noted: tuple[Reason | None, object] = (None, None)
+        self._latencies: deque[tuple[Mapping[str, float], float]] = deque(maxlen=_LATENCIES_KEPT)
 
     # ── seen from other threads ──────────────────────────────────────────────────────────────────────
 
@@ -209,7 +211,7 @@ class Stream:
         """Everything that ``/v1/streams/{stream}`` says."""
         state, reason, since = self._state
         source, pipeline = self._source, self._pipeline
-        latencies = list(self._latencies)
+        latencies = [{**told, "publish": publish_ms} for told, publish_ms in list(self._latencies)]
         stages = {stage for latency in latencies for stage in latency}
         return StreamStatus(
             name=self.name,
@@ -329,6 +331,7 @@ class Stream:
         self._pipeline = None
         self._broken = Reason.NONE
         self._valid = None
+        self._noted = (None, None)
 
     def to_state(self, state: StreamState, reason: str) -> None:
         """Enter a state, and tell everybody if it or its reason is new."""
@@ -458,21 +461,25 @@ class Stream:
         self._published.append((prediction, (time.perf_counter() - begin) * 1e3))
 
     def _note(self, prediction: Prediction, publish_ms: float) -> None:
-        self._latencies.append({**prediction.latency_ms, "publish": publish_ms})
+        self._latencies.append((prediction.latency_ms, publish_ms))
+        valid = prediction.valid
         self.counters.predictions += 1
-        self.counters.valid += prediction.valid
-        if prediction.valid is not self._valid:
-            self._valid = prediction.valid
+        self.counters.valid += valid
+        if prediction.reasons is self._noted[0] and self._state is self._noted[1]:  # as a rule
+            return
+        if valid is not self._valid:
+            self._valid = valid
             reasons = prediction.reasons.labels
             message = (
-                "Predictions are valid." if prediction.valid else f"Predictions are invalid: {', '.join(reasons)}."
+                "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
             )
-            self.emit("validity", message, {"valid": prediction.valid, "reasons": reasons, "seq": prediction.seq})
+            self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq})
         if int(prediction.reasons) & _UNSETTLED_BITS:
             names = ", ".join((prediction.reasons & _UNSETTLED).labels)
             self.to_state(StreamState.SETTLING, f"Predictions cannot be believed yet: {names}.")
         else:
             self.to_state(StreamState.LIVE, "Predictions are fresh.")
+        self._noted = prediction.reasons, self._state
 
     def _fill(self) -> None:
         """Samples arrive without a prediction for long: the window is filling after a gap or a pause."""

@@ -53,29 +53,45 @@ class Sinks:
 
     def publish(self, prediction: Prediction) -> Failed:
         """Tell a prediction."""
-        return self._tell(self._publish, prediction)
+        failed: Failed = ()
+        for sink, way in self._publish:
+            try:
+                way(prediction)
+            except Exception as error:  # noqa: BLE001 - counted, logged and told
+                failed += self._failed(sink, error)
+        return failed
 
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> Failed:
         """Tell conditioned samples."""
-        return self._tell(self._signal, times, samples)
+        failed: Failed = ()
+        for sink, way in self._signal:
+            try:
+                way(times, samples)
+            except Exception as error:  # noqa: BLE001 - counted, logged and told
+                failed += self._failed(sink, error)
+        return failed
 
     def event(self, event: Event) -> Failed:
         """Tell an event."""
-        return self._tell([(sink, sink.event) for sink in self._sinks], event)
+        return self._tell(lambda sink: sink.event(event))
 
     def close(self) -> Failed:
         """Close all."""
-        return self._tell([(sink, sink.close) for sink in self._sinks])
+        return self._tell(lambda sink: sink.close())
 
-    def _tell(self, ways: Sequence[tuple[Sink, Callable[..., None]]], *what: object) -> Failed:
+    def _tell(self, way: Callable[[Sink], None]) -> Failed:
         failed: Failed = ()
-        for sink, way in ways:
+        for sink in self._sinks:
             try:
-                way(*what)
-            except Exception as error:
-                name = type(sink).__name__
-                self._failures[name] += 1
-                if self._failures[name] == 1:
-                    log.exception("%s: the sink %s failed", self._stream, name)
-                    failed = (*failed, (name, error))
+                way(sink)
+            except Exception as error:  # noqa: BLE001 - counted, logged and told
+                failed += self._failed(sink, error)
         return failed
+
+    def _failed(self, sink: Sink, error: Exception) -> Failed:
+        name = type(sink).__name__
+        self._failures[name] += 1
+        if self._failures[name] > 1:
+            return ()
+        log.error("%s: the sink %s failed", self._stream, name, exc_info=error)
+        return ((name, error),)
