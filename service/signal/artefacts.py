@@ -63,6 +63,14 @@ def _quadratic(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.f
     return rows, columns, np.where(rows == columns, 1.0, 2.0)
 
 
+@lru_cache(maxsize=256)
+def _cut(n: int) -> tuple[list[int], NDArray[np.float64]]:
+    """Where pieces of a block begin and end, and their sizes."""
+    n_pieces = min(_PIECES, n)
+    edges = [n * i // n_pieces for i in range(n_pieces + 1)]
+    return edges, np.diff(np.array(edges, dtype=np.float64))
+
+
 class Pieces:
     """A block of good samples, cut up.
 
@@ -86,9 +94,8 @@ class Pieces:
 
     def __init__(self, good: NDArray[np.float32]) -> None:
         self.n = len(good)
-        n_pieces = min(_PIECES, self.n)
-        edges = [self.n * i // n_pieces for i in range(n_pieces + 1)]
-        self.sizes = np.diff(np.array(edges, dtype=np.float64))
+        edges, self.sizes = _cut(self.n)
+        n_pieces = len(self.sizes)
         self.products: Matrix = np.empty((n_pieces, good.shape[1], good.shape[1]))
         precise = good.astype(np.float64)
         for place, (first, last) in enumerate(itertools.pairwise(edges)):
@@ -101,7 +108,7 @@ class Pieces:
 
     def judged(self, usual: Mask) -> None:
         """Note which pieces are like the rest."""
-        if not np.array_equal(usual, self.usual):
+        if not (usual == self.usual).all():
             self.usual, self._block, self._logarithm = usual, None, None
 
     def block(self) -> Block | None:
@@ -164,7 +171,7 @@ class _First:
     def judged(self, usual: Mask) -> None:
         """Note which pieces are like the rest; as a rule hindsight changes nothing."""
         known = self._usual[: len(usual)]
-        if np.array_equal(known, usual):
+        if (known == usual).all():
             return
         known[:] = usual
         for some, (begin, end) in zip(self.blocks, itertools.pairwise(self._edges), strict=True):
@@ -208,7 +215,7 @@ class ArtefactGuard:
         excess = _excess(pieces.halves, pieces.sizes, self._measure)
         self._excess.append(excess)
         if len(self._excess) >= _FEWEST_BLOCKS:
-            pieces.judged(excess <= _limit([*self._excess]))
+            pieces.judged(excess <= _limit(np.concatenate(self._excess), self._newest()))
         if (block := pieces.block()) is not None:
             self._covariances.append(block.covariance)
 
@@ -229,11 +236,17 @@ class ArtefactGuard:
         excess = _excess(first.halves, first.sizes, self._measure_of(_of(blocks)))
         self._excess = deque(first.by_block(excess), maxlen=_BLOCKS)
         if len(blocks) >= _FEWEST_BLOCKS:
-            first.judged(excess <= _limit([*self._excess]))
+            first.judged(excess <= _limit(excess, self._newest()))
         self._logarithms = deque(_of(blocks), maxlen=_BLOCKS)
         if len(blocks) == _BLOCKS:
             self._first = None
         return blocks
+
+    def _newest(self) -> NDArray[np.float64] | None:
+        """The excess of the newest blocks' pieces; None where there are no others."""
+        if len(self._excess) <= _LASTING_BLOCKS:
+            return None
+        return np.concatenate(list(self._excess)[-_LASTING_BLOCKS:])
 
     def _measure_of(self, known: Sequence[Matrix]) -> Matrix:
         """What the halves of pieces are multiplied with for the diagonals of all of them, whitened by what is usual."""
@@ -267,19 +280,16 @@ def _of(blocks: Sequence[Pieces]) -> list[Matrix]:
     return [logarithm for some in blocks if (logarithm := some.logarithm()) is not None]
 
 
-def _limit(excess: Sequence[NDArray[np.float64]]) -> float:
-    """Excess above which a piece is unlike the others."""
+def _limit(excess: NDArray[np.float64], newest: NDArray[np.float64] | None) -> float:
+    """Excess above which a piece is unlike the others; the newest ones, where there are others, may say that all changed."""
     limit = _weak_limit(excess)
-    if len(excess) > _LASTING_BLOCKS:
-        newest = excess[-_LASTING_BLOCKS:]
-        if (np.concatenate(newest) > limit).mean() >= _NEARLY_ALL:
-            return _weak_limit(newest)
+    if newest is not None and np.count_nonzero(newest > limit) >= _NEARLY_ALL * len(newest):
+        return _weak_limit(newest)
     return limit
 
 
-def _weak_limit(excess: Sequence[NDArray[np.float64]]) -> float:
-    ordered = np.concatenate(excess)
-    ordered.sort()
+def _weak_limit(excess: NDArray[np.float64]) -> float:
+    ordered = np.sort(excess)
     weaker, weak = _quantile(ordered, _WEAKER), _quantile(ordered, _WEAK)
     return weak + max(_OUTLIER * (weak - weaker), _LEAST_EXCESS)
 
