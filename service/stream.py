@@ -470,9 +470,7 @@ class Stream:
         if valid is not self._valid:
             self._valid = valid
             reasons = prediction.reasons.labels
-            message = (
-                "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
-            )
+            message = "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
             self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq})
         if int(prediction.reasons) & _UNSETTLED_BITS:
             names = ", ".join((prediction.reasons & _UNSETTLED).labels)
