@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 
 # Steps between two moves of the memory to the front of its buffers.
 _STEPS = 64
-_LINE = 16  # numbers
+_LINE = 16  # numbers of float32 in a line of the cache
 
 
 def _rows(n: int, width: int) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def usable_cores() -> int:
@@ -11,15 +12,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def urge(*, on: bool) -> None:
-    """Whether this thread, and those it starts from now on, may interrupt others as soon as they have something to do.
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Threads started within wait for their turn where a core is busy, instead of interrupting the thread that it is busy with.
 
-    Where they may not, they still run at once on a core that is free, and in their turn on one that is not. Nothing
-    happens where the system does not know the difference, or does not allow it.
-
-    Parameters
-    ----------
-    on : bool
+    On a core that is free they run at once, as others. Nothing happens where the system does not know the difference, or
+    whoever started this program has chosen a schedule for it.
     """
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_OTHER if on else os.SCHED_BATCH, os.sched_param(0))
+    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    # A thread inherits its policy from the one that starts it.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

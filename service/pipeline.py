@@ -344,11 +344,7 @@ class Pipeline:
 
     def _take(self, parts: list[Conditioned]) -> list[Window]:
         self._fresh = parts
-        if len(parts) == 1 and not (parts[0].broken or parts[0].gap_seconds or self._commands):  # as a rule
-            windows = self._append(parts[0])
-            self._note_rate()
-            return windows
-        windows = []
+        windows: list[Window] = []
         for part in parts:
             if part.broken or part.gap_seconds:
                 self._note(part)
@@ -361,8 +357,7 @@ class Pipeline:
         return windows
 
     def _append(self, part: Conditioned) -> list[Window]:
-        if self._align_at is not None:
-            self.catch_up()
+        self.catch_up()
         count = self._buffer.count
         if self._blocks and not count:
             self._blocks.restart(part.phase)

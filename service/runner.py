@@ -20,7 +20,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cores import urge
 from service.inference.decoder import MAX_BATCH, Decoder
 from service.signal.together import condition_together
 from service.types import Chunk, Window
@@ -191,7 +190,6 @@ class Runner:
             raise place.error
 
     def _run(self) -> None:
-        urge(on=True)  # not as the stream's thread that has started this one
         while self._welcome():
             # The first that is due waits a little for others; one alone would wait for nobody.
             turn_at = self._looks[0][0] + (self._batch_wait_s if len(self._looks) > 1 else 0.0)

@@ -23,7 +23,7 @@ from typing import Any
 
 from models.contract import Alignment, Contract
 from service.adaptation import SavedAdaptation
-from service.cores import urge
+from service.cores import unhurried
 from service.driven import Driven
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
@@ -290,10 +290,6 @@ class Stream:
             The very first search is refused: several streams match, none does and none is to be waited
             for, or what is found cannot be used. Later refusals leave the stream searching.
         """
-        if self._runner is not None:
-            # An inlet's threads are this one's children. Those of many streams would interrupt the one that decodes, many
-            # hundred times a second and each time for a few samples.
-            urge(on=False)
         while not self._stop.is_set():
             with self._turn_to_connect() as mine:
                 self.heartbeat = time.monotonic()
@@ -321,7 +317,10 @@ class Stream:
         while not (mine := self._runner.connecting.acquire(timeout=_READ_S)) and not self._stop.is_set():
             self.heartbeat = time.monotonic()
         try:
-            yield mine
+            # The inlet's threads are started here. Those of many streams would interrupt the one that decodes, many
+            # hundred times a second and each time for a few samples.
+            with unhurried():
+                yield mine
         finally:
             if mine:
                 self._runner.connecting.release()

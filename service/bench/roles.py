@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from service.bench.audience import audience, fan, say
+from service.cores import unhurried
 
 STAGES = ("receive", "condition", "wait", "decode")
 SWITCH_INTERVAL_S = 0.0005
@@ -48,6 +48,7 @@ def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: 
     time.sleep(1.0)
 
 
+@unhurried()
 def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     """Many outlets in real time, their chunks spread evenly; begins when told, ends when told, and says its lag.
 
@@ -56,10 +57,7 @@ def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     import pylsl
 
     names = labels.split(",")
-    # Not everywhere may it be put off, and then it costs more.
-    with suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    # By liblsl's synchronous transport: a push writes to the network itself, instead of waking a thread with each sample.
+    # By liblsl's synchronous transport a push writes to the network itself, instead of waking a thread with each sample.
     outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk, pylsl.transp_sync_blocking) for i in range(n)]
     samples = _noise(len(names))
     say("ready")

@@ -20,10 +20,8 @@ from service.signal.artefacts import ArtefactGuard, Block, Pieces
 from service.signal.manifold import Matrix, distance, geodesic_from, spectrum
 
 _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
-# Once ready, the matrix follows the mean with every other block, if that is further, per channel and in power, from the one
-# that it whitens. A new matrix costs a decoder as much as several windows; 2 %, and four blocks, were seen to change
-# decisions, half a percent and two not.
-_FOLLOWS_EVERY = 2
+# The matrix follows the mean when that is further, per channel and in power, from the one that it whitens. A new matrix costs
+# a decoder as much as several windows; 2 % were seen to change decisions, half a percent not.
 _NEAR = 0.005
 _HISTORY = 600  # states kept for rolling back, one per update
 
@@ -71,7 +69,7 @@ class OnlineAlignment:
     version : int
         Changes whenever ``matrix`` does.
     matrix : ndarray of float32, shape (n_channels, n_channels)
-        Whitens the mean; once ready, follows it with every other block that moved it by half a percent.
+        Whitens the mean, or one within half a percent of it: it follows as soon as the mean has moved further.
     left_out : int
         Good samples that were unlike the rest, and not learnt from.
     """
@@ -90,7 +88,6 @@ class OnlineAlignment:
         self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
         self.frozen = False
         self.version = 0
-        self._learnt = 0  # blocks
         self.left_out = 0
         self._drift = (self._state, 0.0)  # of which state, and how far
         self.matrix = np.eye(n_channels, dtype=np.float32)
@@ -220,9 +217,7 @@ class OnlineAlignment:
         self._state = state
         if self._reference is None and self.ready:
             self._reference = state.covariance
-        self._learnt += 1
-        due = not self.ready or self._learnt % _FOLLOWS_EVERY == 0
-        if exactly or (due and self._far(state.covariance)):
+        if exactly or self._far(state.covariance):
             values, vectors = self._spectrum_of(state)
             self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)
             self.version += 1
@@ -230,8 +225,10 @@ class OnlineAlignment:
 
     def _far(self, covariance: Matrix) -> bool:
         """Whether a mean is so far from the one that the matrix whitens that it must follow."""
+        if not self.version:
+            return True
         moved = self.matrix @ (covariance - self._whitened) @ self.matrix
-        return not self.version or _size(moved) * self._factor > _NEAR * math.sqrt(len(covariance))
+        return _size(moved) * self._factor > _NEAR * math.sqrt(len(covariance))
 
     def _spectrum_of(self, state: AlignmentState) -> tuple[Matrix, Matrix]:
         """The spectrum of a state's mean, computed once for the newest one asked for."""

@@ -25,7 +25,7 @@ _BLOCKS = 20  # what is usual is told from so many
 _LASTING_BLOCKS = 10  # where nearly all pieces of the newest ones are strange, the signal has changed and is followed
 _NEARLY_ALL = 0.9
 _FEWEST_BLOCKS = 6
-_MEASURE_BLOCKS = 5  # so long a measure taken of the usual is measured with
+_MEASURE_BLOCKS = 5  # what is usual changes slowly, and to tell it anew costs more than all else
 _PIECES = 5  # of a block
 _WEAK, _WEAKER = 0.25, 0.1  # quantiles of the pieces' power that no artefact reaches
 _OUTLIER = 4.0  # times the distance between these
@@ -193,8 +193,8 @@ class ArtefactGuard:
         self._first: _First | None = _First(n_channels)
         # Of the newest blocks, whose logarithms nobody has needed yet: several at once cost half.
         self._covariances: list[Matrix] = []
-        self._measure: Matrix = np.empty((0, 0))
-        self._measured = 0
+        self._measure: Matrix = np.empty((0, 0))  # see _measure_of
+        self._measured = 0  # blocks, since it was taken
 
     @property
     def remembers_all(self) -> bool:

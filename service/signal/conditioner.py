@@ -216,8 +216,7 @@ class Conditioner:
         """
         self.meter.process(before, None, flags)
         self._previous = last
-        if self._settled < self._settling:
-            self._settle(flags)
+        self._settle(flags)
         return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:

@@ -97,7 +97,7 @@ class _Rows:
         lean, state = (before[:, columns].reshape(-1, 1, 2).copy() for columns in (slice(4, 6), slice(6, 8)))
         times = tracker.elapsed(index, self._stamps.shape[1])
         followed = tracker.follow(self._stamps, origin, times, state, jitter)
-        if followed.sizes.max() > 0.5 * tracker.period:
+        if not followed.sizes.max() <= 0.5 * tracker.period:
             self._usual &= followed.sizes.max(axis=1) <= 0.5 * tracker.period
         leaning = tracker.leaning(followed.residuals, lean, swing)
         if leaning.marks.any():
@@ -157,7 +157,7 @@ def _stack(rows: list[NDArray[Number]]) -> NDArray[Number]:
 
 def _course(timebase: TimeBase) -> tuple[float | None, ...]:
     course = timebase.course
-    state = course.state or timebase.tracker.state_of(course)
+    state = timebase.tracker.state_of(course)
     return course.origin, course.index, course.jitter, course.swing, *course.lean, *state
 
 

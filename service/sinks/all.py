@@ -53,45 +53,29 @@ class Sinks:
 
     def publish(self, prediction: Prediction) -> Failed:
         """Tell a prediction."""
-        failed: Failed = ()
-        for sink, way in self._publish:
-            try:
-                way(prediction)
-            except Exception as error:  # noqa: BLE001 - counted, logged and told
-                failed += self._failed(sink, error)
-        return failed
+        return self._tell(self._publish, prediction)
 
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> Failed:
         """Tell conditioned samples."""
-        failed: Failed = ()
-        for sink, way in self._signal:
-            try:
-                way(times, samples)
-            except Exception as error:  # noqa: BLE001 - counted, logged and told
-                failed += self._failed(sink, error)
-        return failed
+        return self._tell(self._signal, times, samples)
 
     def event(self, event: Event) -> Failed:
         """Tell an event."""
-        return self._tell(lambda sink: sink.event(event))
+        return self._tell([(sink, sink.event) for sink in self._sinks], event)
 
     def close(self) -> Failed:
         """Close all."""
-        return self._tell(lambda sink: sink.close())
+        return self._tell([(sink, sink.close) for sink in self._sinks])
 
-    def _tell(self, way: Callable[[Sink], None]) -> Failed:
+    def _tell(self, ways: Sequence[tuple[Sink, Callable[..., None]]], *what: object) -> Failed:
         failed: Failed = ()
-        for sink in self._sinks:
+        for sink, way in ways:
             try:
-                way(sink)
-            except Exception as error:  # noqa: BLE001 - counted, logged and told
-                failed += self._failed(sink, error)
+                way(*what)
+            except Exception as error:
+                name = type(sink).__name__
+                self._failures[name] += 1
+                if self._failures[name] == 1:
+                    log.exception("%s: the sink %s failed", self._stream, name)
+                    failed = (*failed, (name, error))
         return failed
-
-    def _failed(self, sink: Sink, error: Exception) -> Failed:
-        name = type(sink).__name__
-        self._failures[name] += 1
-        if self._failures[name] > 1:
-            return ()
-        log.error("%s: the sink %s failed", self._stream, name, exc_info=error)
-        return ((name, error),)

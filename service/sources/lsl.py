@@ -142,7 +142,6 @@ class LslSource:
         _refuse_unusable(self.info)
         self.clock = ClockOffset()
         self._found = found
-        self._inlet: pylsl.StreamInlet | None = inlet
         self._buffer_seconds = buffer_seconds
         rows = max(256, int(self.info.sfreq))
         self._puller: Puller | None = Puller(inlet, rows)
@@ -191,13 +190,13 @@ class LslSource:
             The source was closed.
         """
         puller = self._puller
-        if self._inlet is None or puller is None:
+        if puller is None:
             msg = f"The source {describe(self.info)} is closed."
             raise SourceError(msg)
         try:
             n = puller.pull(timeout)
             now = time.monotonic()
-            broken = self._measure_offset(self._inlet, 0.0) if now >= self._next_offset else Reason.NONE
+            broken = self._measure_offset(puller.inlet, 0.0) if now >= self._next_offset else Reason.NONE
             if not n:
                 return None
             samples, stamps = puller.samples[:n], puller.stamps[:n]
@@ -248,7 +247,7 @@ class LslSource:
 
     def close(self) -> None:
         """Disconnect; reading afterwards is an error."""
-        self._inlet = self._puller = None  # the inlet disconnects when it is destroyed
+        self._puller = None  # the inlet disconnects when it is destroyed
 
 
 def _refuse_unusable(info: SignalInfo) -> None:

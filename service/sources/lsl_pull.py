@@ -25,12 +25,20 @@ class Puller:
         Of numbers, not of text.
     n_rows : int
         Most samples of one pull.
+
+    Attributes
+    ----------
+    inlet : pylsl.StreamInlet
+    samples : ndarray, shape (n_rows, n_channels)
+        In the inlet's number format and the stream's units.
+    stamps : ndarray of float64, shape (n_rows,)
+        Seconds, in the sender's clock.
     """
 
     def __init__(self, inlet: pylsl.StreamInlet, n_rows: int) -> None:
         self.samples: NDArray[Any] = np.empty((n_rows, inlet.channel_count), dtype=inlet.np_dtype)
         self.stamps = np.empty(n_rows)
-        self._inlet = inlet  # lives as long as this, which the library is called with
+        self.inlet = inlet
         self._call = inlet.do_pull_chunk
         self._error = ctypes.c_int()
         self._n_channels: int = inlet.channel_count
@@ -51,17 +59,17 @@ class Puller:
         )
 
     def pull(self, timeout: float) -> int:
-        """Take what has arrived, waiting for the first sample only.
+        """Overwrite the first rows with what has arrived.
 
         Parameters
         ----------
         timeout : float
-            Seconds to wait when nothing is there.
+            Seconds to wait for the first sample; the others are not waited for.
 
         Returns
         -------
         int
-            So many of the first rows of ``samples`` and ``stamps`` are what came; until the next pull.
+            How many rows.
 
         Raises
         ------
@@ -74,7 +82,7 @@ class Puller:
         return first + self._pull(self._rest, self._at_once) if first else 0
 
     def _pull(self, target: tuple[Any, ...], timeout: ctypes.c_double) -> int:
-        n_values: int = self._call(self._inlet.obj, *target, timeout, self._error_at)
-        if self._error.value:
-            handle_error(self._error)
+        self._error.value = 0
+        n_values: int = self._call(self.inlet.obj, *target, timeout, self._error_at)
+        handle_error(self._error)
         return n_values // self._n_channels
