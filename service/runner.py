@@ -273,13 +273,17 @@ class Runner:
         return due
 
     def _decode_all(self, due: list[tuple[_Place, Due]]) -> None:
-        waiting: dict[int, list[tuple[_Place, Due]]] = {}
+        """In rounds, because a batch holds one window of each stream, and a stream that is behind has several."""
+        rounds: dict[_Place, int] = {}
+        waiting: dict[tuple[int, int], list[tuple[_Place, Due]]] = {}
         for one in due:
-            waiting.setdefault(id(one[0].member.worker.decoder), []).append(one)
-        for of_one_decoder in waiting.values():
-            size = math.ceil(len(of_one_decoder) / math.ceil(len(of_one_decoder) / MAX_BATCH))
-            for start in range(0, len(of_one_decoder), size):
-                self._decode(of_one_decoder[start : start + size])
+            place = one[0]
+            rounds[place] = turn = rounds.get(place, 0) + 1
+            waiting.setdefault((turn, id(place.member.worker.decoder)), []).append(one)
+        for together in waiting.values():
+            size = math.ceil(len(together) / math.ceil(len(together) / MAX_BATCH))
+            for start in range(0, len(together), size):
+                self._decode(together[start : start + size])
 
     def _decode(self, part: list[tuple[_Place, Due]]) -> None:
         begin = time.perf_counter()
