@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,35 +134,40 @@ def pull(name: str, seconds: float, hop: int, out: str) -> None:
     np.savez(out, times=times, received=received)
 
 
-def client(url: str, seconds: float, out: str) -> None:
-    """A websocket client that notes when each prediction came, and what the service says of its stages.
+def client(urls: str, seconds: float, out: str) -> None:
+    """Websocket clients, a comma between their addresses: when each prediction came, and the service's word on its stages.
 
     Ends so long after the first one, or when none comes for three seconds.
     """
+    import websockets
 
-    async def listen() -> None:
-        import websockets
+    times: list[float] = []
+    received: list[float] = []
+    stages: list[list[float]] = []
 
-        times: list[float] = []
-        received: list[float] = []
-        stages: list[list[float]] = []
-        async with websockets.connect(url, compression=None) as connection:
+    async def listen(connection: websockets.ClientConnection) -> None:
+        while not received or received[-1] - received[0] < seconds:
+            try:
+                text = await asyncio.wait_for(connection.recv(), 3.0 if times else 60.0)
+            except (TimeoutError, websockets.ConnectionClosed):
+                break
+            now = time.monotonic()
+            message = json.loads(text)
+            if message["type"] == "prediction":
+                told = message.get("latency_ms", {})
+                times.append(message["time"])
+                stages.append([told.get(stage, 0.0) for stage in STAGES])
+                received.append(now)
+
+    async def listen_to_all() -> None:
+        async with AsyncExitStack() as stack:
+            connecting = [websockets.connect(url, compression=None) for url in urls.split(",")]
+            connections = [await stack.enter_async_context(one) for one in connecting]
             say("ready")
-            while not received or received[-1] - received[0] < seconds:
-                try:
-                    text = await asyncio.wait_for(connection.recv(), 3.0 if times else 60.0)
-                except (TimeoutError, websockets.ConnectionClosed):
-                    break
-                now = time.monotonic()
-                message = json.loads(text)
-                if message["type"] == "prediction":
-                    told = message.get("latency_ms", {})
-                    times.append(message["time"])
-                    stages.append([told.get(stage, 0.0) for stage in STAGES])
-                    received.append(now)
+            await asyncio.gather(*map(listen, connections))
         np.savez(out, times=times, received=received, stages=stages)
 
-    _run(listen())
+    _run(listen_to_all())
 
 
 def bare(period: float) -> None:

@@ -64,17 +64,10 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
         eventually(lambda: _live(address) == n, 30 + warm, f"all of {n} streams to predict")
         time.sleep(_WARM_S)
         listened = [round(i * (n - 1) / max(1, _LISTENED - 1)) for i in range(min(n, _LISTENED))]
-        listeners = [
-            processes.role(
-                "client",
-                f"ws://{address}/v1/streams/s{i}/predictions",
-                seconds + _WARM_S + 5,
-                processes.folder / f"{i}.npz",
-            )
-            for i in listened
-        ]
-        for listener in listeners:
-            said(listener)
+        urls = ",".join(f"ws://{address}/v1/streams/s{i}/predictions" for i in listened)
+        heard = processes.folder / "heard.npz"
+        listener = processes.role("client", urls, seconds + _WARM_S + 5, heard)
+        said(listener)
         time.sleep(_WARM_S)  # starting processes takes the machine from the service
         pids = [service.pid, *children(service.pid)]
         # Each stream is asked at its own moment of an answer that takes a while, and both times as late.
@@ -88,13 +81,12 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
         used = (sum(map(cpu_seconds, pids)) - cpu) / elapsed
         pushing = (cpu_seconds(outlets.pid) - pushing) / elapsed
         memory = sum(map(memory_mib, pids))
-        for listener in listeners:
-            listener.wait(30)
+        listener.wait(30)
         _tell(outlets, "end")
         pushed = json.loads(said(outlets))
-        gots = [np.load(processes.folder / f"{i}.npz") for i in listened]
-        received = np.concatenate([got["received"] for got in gots])
-        ages = (received - np.concatenate([got["times"] for got in gots])) * 1e3
+        got = np.load(heard)
+        received = got["received"]
+        ages = (received - got["times"]) * 1e3
         measured, undisturbed = received >= begin, (received >= begin + _ASKED_S) & (received < asked)
     made = np.array([after[i]["predictions"] - before[i]["predictions"] for i in after])
     expected = contract.sfreq / hop * elapsed
