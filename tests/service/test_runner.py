@@ -43,7 +43,7 @@ class Scripted:
         times = np.arange(n) / 100.0
         self.chunks = [Chunk(rows[i : i + step], times[i : i + step]) for i in range(0, n, step)]
         self.whole = Chunk(rows, times)
-        self.given = 0
+        self.asked = self.given = 0
         self.open = threading.Event()
         self.fails_at: int | None = None
         self.error: Exception | None = None
@@ -52,6 +52,7 @@ class Scripted:
         self.settled = 0
 
     def look(self):
+        self.asked += 1
         if not self.open.is_set() or self.given == len(self.chunks):
             return None
         if self.given == self.fails_at:
@@ -120,6 +121,27 @@ def test_streams_driven_together_predict_what_they_predict_alone():
             assert ours.latency_ms["wait"] >= 0
     assert max(decoder.sizes) <= MAX_BATCH
     assert max(decoder.sizes) > 1
+
+
+def test_streams_that_are_behind_are_decoded_in_full_batches():
+    decoder = Counting(2)
+    shared = SharedDecoder(decoder)
+    members = [Scripted(shared, seed, step=400) for seed in range(MAX_BATCH)]  # all that is due comes in one look
+    gate = threading.Event()
+    for member in members:
+        member.open = gate
+    threads, ends = drive(Runner(batch_wait_s=0.3), members)
+    eventually(lambda: all(member.asked for member in members))  # from now on they wait for each other
+    gate.set()
+    eventually(lambda: all(member.done for member in members))
+    stop(members, threads)
+    assert ends == dict.fromkeys(range(MAX_BATCH))
+    assert decoder.sizes == [MAX_BATCH] * 31
+    for seed, member in enumerate(members):
+        expected = alone(member, seed)
+        assert [p.seq for p in member.predictions] == [p.seq for p in expected]
+        for ours, theirs in zip(member.predictions, expected, strict=True):
+            np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
 
 
 @pytest.mark.parametrize("error", [StreamLostError("gone"), RuntimeError("a bug")])
