@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.errors import StreamLostError
-from service.inference.decoder import MAX_BATCH
+from service.inference.decoder import MAX_BATCH, StatelessSession
 from service.pipeline import Pipeline
 from service.runner import Look, Runner, SharedDecoder
 from service.types import Chunk, SignalInfo
@@ -22,14 +22,19 @@ INFO = SignalInfo("cap", "EEG", 100.0, 3, ("C3", "Cz", "C4"), ("uV",) * 3)
 
 
 class Counting(LinearDecoder):
-    """Remembers how many windows each call had."""
+    """Remembers how many windows each call had, and of how many streams."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__(n_classes)
         self.sizes: list[int] = []
+        self.streams: list[int] = []
+
+    def session(self):
+        return StatelessSession()
 
     def decode(self, sessions, windows):
         self.sizes.append(len(windows))
+        self.streams.append(len(set(map(id, sessions))))
         return super().decode(sessions, windows)
 
 
@@ -136,7 +141,7 @@ def test_streams_that_are_behind_are_decoded_in_full_batches():
     eventually(lambda: all(member.done for member in members))
     stop(members, threads)
     assert ends == dict.fromkeys(range(MAX_BATCH))
-    assert decoder.sizes == [MAX_BATCH] * 31
+    assert decoder.sizes == decoder.streams == [MAX_BATCH] * 31
     for seed, member in enumerate(members):
         expected = alone(member, seed)
         assert [p.seq for p in member.predictions] == [p.seq for p in expected]
