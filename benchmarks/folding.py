@@ -1,9 +1,9 @@
 """Eager PyTorch, plain graph, folded graph and streaming side by side: one thread, interleaved, medians of ratios.
 
-    python benchmarks/folding.py [--modes none,se,…] [--batches 1,8] [--rounds 30] [--repeats 20] [--json FILE]
+    python benchmarks/folding.py [--modes none,se,…] [--batches 1,8] [--rounds 30] [--turn 0.02] [--json FILE]
 
 Everything runs in one thread, whose processor time is taken: what else the machine does is not counted. In each
-round every design runs a few times in turn, so that what it does to caches and clock hits all alike;
+round every design runs for a few milliseconds in turn, so that what the machine does hits all alike;
 a ratio is taken within a round, and the median over the rounds is printed. Eager, plain and folded run bare, on
 inputs that lie ready; streaming is the whole decoder of the service at a hop of 10 samples, with as many streams as the
 batch says, everything in Python included.
@@ -116,18 +116,23 @@ def designs(mode: str, batch: int) -> dict[str, Run]:
     }
 
 
-def interleave(runs: dict[str, Run], rounds: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds per call and round."""
-    for run in runs.values():
+def interleave(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, list[float]]:
+    """Seconds per call and round, in which each runs for a turn of so many seconds, whatever a call of it takes."""
+    calls: dict[str, int] = {}
+    for name, run in runs.items():
         for _ in range(5):
             run()
+        start = time.thread_time()
+        for _ in range(5):
+            run()
+        calls[name] = max(3, round(turn / (time.thread_time() - start) * 5))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.thread_time()
-            for _ in range(repeats):
+            for _ in range(calls[name]):
                 run()
-            times[name].append((time.thread_time() - start) / repeats)
+            times[name].append((time.thread_time() - start) / calls[name])
     return times
 
 
@@ -141,7 +146,7 @@ def main() -> None:
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--turn", type=float, default=0.02, help="seconds that each runs in a round")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -152,7 +157,7 @@ def main() -> None:
     print(f"{'mode':8} {'batch':>5}", *(f"{name:>9}" for name in names), *(f"{f'{a}/{b}':>18}" for a, b in pairs))
     for mode in options.modes.split(","):
         for batch in map(int, options.batches.split(",")):
-            times = interleave(designs(mode, batch), options.rounds, options.repeats)
+            times = interleave(designs(mode, batch), options.rounds, options.turn)
             us = {name: statistics.median(values) * 1e6 / batch for name, values in times.items()}
             ratios = {f"{a}/{b}": quartiles(times[a], times[b]) for a, b in pairs}
             report.append({"mode": mode, "batch": batch, "us_per_window": us, "ratios": ratios})
