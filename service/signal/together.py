@@ -105,9 +105,9 @@ class _Rows:
         times += origin[:, None]
         times += followed.offsets
         flags = np.zeros(times.shape, dtype=np.uint32)
-        after = np.stack(
-            [followed.offsets[:, -1], followed.jitters[:, -1], leaning.swing, *lean[:, 0].T, *state[:, 0].T], axis=1
-        )
+        after = np.empty((len(before), 7))
+        after[:, 0], after[:, 1], after[:, 2] = followed.offsets[:, -1], followed.jitters[:, -1], leaning.swing
+        after[:, 3:5], after[:, 5:] = lean[:, 0], state[:, 0]
         return times, flags, after.tolist()
 
     def _check(self) -> tuple[NDArray[np.int64], Floats]:
