@@ -125,7 +125,7 @@ def interleave(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, list
         start = time.thread_time()
         for _ in range(5):
             run()
-        calls[name] = max(3, round(turn / (time.thread_time() - start) * 5))
+        calls[name] = max(3, round(5 * turn / (time.thread_time() - start)))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():

@@ -278,8 +278,8 @@ class Runner:
         waiting: dict[tuple[int, int], list[tuple[_Place, Due]]] = {}
         for one in due:
             place = one[0]
-            rounds[place] = turn = rounds.get(place, 0) + 1
-            waiting.setdefault((turn, id(place.member.worker.decoder)), []).append(one)
+            rounds[place] = nth = rounds.get(place, 0) + 1
+            waiting.setdefault((nth, id(place.member.worker.decoder)), []).append(one)
         for together in waiting.values():
             size = math.ceil(len(together) / math.ceil(len(together) / MAX_BATCH))
             for start in range(0, len(together), size):

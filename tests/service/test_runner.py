@@ -48,7 +48,7 @@ class Scripted:
         times = np.arange(n) / 100.0
         self.chunks = [Chunk(rows[i : i + step], times[i : i + step]) for i in range(0, n, step)]
         self.whole = Chunk(rows, times)
-        self.asked = self.given = 0
+        self.given = 0
         self.open = threading.Event()
         self.fails_at: int | None = None
         self.error: Exception | None = None
@@ -57,7 +57,6 @@ class Scripted:
         self.settled = 0
 
     def look(self):
-        self.asked += 1
         if not self.open.is_set() or self.given == len(self.chunks):
             return None
         if self.given == self.fails_at:
@@ -76,6 +75,20 @@ class Scripted:
     @property
     def done(self) -> bool:
         return self.given == len(self.chunks) and len(self.predictions) == 31
+
+
+class Opening(Runner):
+    """Lets the members' chunks be there from the first turn on in which all take part, and not in the midst of one."""
+
+    def __init__(self, members) -> None:
+        super().__init__(batch_wait_s=0.1)
+        self.members = members
+
+    def _turn(self, places):
+        if len(places) == len(self.members):
+            for member in self.members:
+                member.open.set()
+        super()._turn(places)
 
 
 def drive(runner: Runner, members):
@@ -132,12 +145,7 @@ def test_streams_that_are_behind_are_decoded_in_full_batches():
     decoder = Counting(2)
     shared = SharedDecoder(decoder)
     members = [Scripted(shared, seed, step=400) for seed in range(MAX_BATCH)]  # all that is due comes in one look
-    gate = threading.Event()
-    for member in members:
-        member.open = gate
-    threads, ends = drive(Runner(batch_wait_s=0.3), members)
-    eventually(lambda: all(member.asked for member in members))  # from now on they wait for each other
-    gate.set()
+    threads, ends = drive(Opening(members), members)
     eventually(lambda: all(member.done for member in members))
     stop(members, threads)
     assert ends == dict.fromkeys(range(MAX_BATCH))
