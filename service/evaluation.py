@@ -63,7 +63,7 @@ class Trace:
     Parameters
     ----------
     times : ndarray of float64, shape (n,)
-        Seconds, ascending, in the recording's clock.
+        Seconds in the recording's clock, in the order of the file; not ascending where that clock jumped.
     probabilities : ndarray of float64, shape (n, n_classes)
     reasons : ndarray of int64, shape (n,)
         Bits of :class:`~service.types.Reason`.
@@ -156,8 +156,11 @@ def decide(trace: Trace, trials: Sequence[Trial], classes: Sequence[str], at_s: 
     n_undecided = 0
     valid = trace.valid
     moments = np.array([trial.cue + at_s for trial in trials]) + _CLOCK_TOLERANCE_S
-    newest = np.searchsorted(trace.times, moments, side="right") - 1
-    for trial, moment, index in zip(trials, moments, newest, strict=True):
+    # A clock that jumped and returned leaves times that do not ascend.
+    order = np.argsort(trace.times, kind="stable")
+    newest = np.searchsorted(trace.times, moments, side="right", sorter=order) - 1
+    for trial, moment, place in zip(trials, moments, newest, strict=True):
+        index = order[place] if place >= 0 else -1
         if index < 0 or moment - trace.times[index] > max_age_s:
             undecided[MISSING] += 1
             n_undecided += 1

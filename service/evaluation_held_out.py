@@ -26,7 +26,7 @@ from service.inference.load import Device, Engine, load_decoder
 from service.pseudo_online import Progress, RunSettings, file_sha256, run_recordings
 from service.signal.manifold import Matrix, geodesic
 from service.sources.recording import open_recording
-from service.trials import same_label
+from service.trials import match_labels
 from service.warm_start import warm_start_from
 
 if TYPE_CHECKING:
@@ -294,11 +294,8 @@ def _run(
 def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
     """The part of the marker map whose labels a recording has: all were found in some recording, not in each."""
     markers = open_recording(path).markers(settings.marker_stream)
-    return {
-        label: name
-        for label, name in settings.markers.items()
-        if any(same_label(marker.label, label) for marker in markers)
-    }
+    occurring = match_labels((marker.label for marker in markers), settings.markers).values()
+    return {label: name for label, name in settings.markers.items() if label in occurring}
 
 
 def _frozen(session: Session, split: _Split, contract: Contract, settings: RunSettings) -> Contract:

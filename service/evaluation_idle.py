@@ -165,10 +165,9 @@ def idle_figures(
     for run in runs:
         trace = run.trace.restricted(columns)
         for trial in run.trials:
-            first, last = np.searchsorted(
-                trace.times, [trial.cue - _CLOCK_TOLERANCE_S, trial.cue + at_s + _CLOCK_TOLERANCE_S]
-            )
-            part = Trace(trace.times[first:last], trace.probabilities[first:last], trace.reasons[first:last])
+            since = trace.times - trial.cue
+            inside = (since >= -_CLOCK_TOLERANCE_S) & (since < at_s + _CLOCK_TOLERANCE_S)
+            part = Trace(trace.times[inside], trace.probabilities[inside], trace.reasons[inside])
             acted = activations(part, classes.index(idle), rule)
             if trial.label == idle:
                 n_idle += 1

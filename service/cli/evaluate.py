@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from service.pseudo_online import Progress
 
 _TRAINING = "Train first"
-_ASSIGNMENT = re.compile(r"[^=]+=[A-Za-z_][\w.-]*")
+_ASSIGNMENT = re.compile(r".*\S\s*=\s*\S.*", re.DOTALL)
+_RECORDINGS = (".xdf", ".xdfz", ".gz", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set", ".cnt", ".mat")
 
 
 class EvaluateCommand(TyperCommand):
@@ -56,7 +57,8 @@ def evaluate(
     markers: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LABEL=CLASS", help="Which marker means which class, 2=left_hand; markers named so need none."
+            metavar="LABEL=CLASS",
+            help="Which marker means which class: --markers 1=idle 'Stimulus/S  2=left_hand'; split at the last =.",
         ),
     ] = None,
     at: Annotated[float, typer.Option(help="Seconds after the cue at which a trial is decided.")] = 4.0,
@@ -190,6 +192,7 @@ def evaluate(
     if not at > 0:
         msg = f"--at must be above 0 seconds, found {at:g}."
         raise UsageError(msg)
+    parse_marker_map(markers or [])  # before what follows it is taken for recordings
     paths, assignments = split_files(files, expect_assignments=bool(markers))
     rule = ActivationRule(activation, dwell)
     labels = split_list(channels)
@@ -273,18 +276,29 @@ def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list
     UsageError
         No file is left, or one does not exist.
     """
-    assignments = [
-        text for text in arguments if expect_assignments and _ASSIGNMENT.fullmatch(text) and not Path(text).exists()
-    ]
+    assignments = [text for text in arguments if expect_assignments and _is_assignment(text)]
     paths = [Path(text) for text in arguments if text not in assignments]
     if not paths:
         msg = "Expected at least one recording to read, found none; name a file."
         raise UsageError(msg)
-    missing = [str(path) for path in paths if not path.exists()]
+    missing = [str(path) for path in paths if not _exists(str(path))]
     if missing:
-        msg = f"{missing[0]}: there is no such recording; check the path."
+        hint = "check the path" if not _is_assignment(missing[0]) else "LABEL=CLASS is given after --markers"
+        msg = f"{missing[0]}: there is no such recording; {hint}."
         raise UsageError(msg)
     return paths, assignments
+
+
+def _is_assignment(text: str) -> bool:
+    """Whether an argument is ``LABEL=CLASS`` rather than a recording."""
+    return _ASSIGNMENT.fullmatch(text) is not None and not text.casefold().endswith(_RECORDINGS) and not _exists(text)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # longer than a file's name may be, or with characters that none has
+        return False
 
 
 @contextmanager

@@ -19,7 +19,10 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the bundle; a bundle there is replaced.")],
     markers: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL=CLASS", help="Which marker means which class: --markers 1=idle 2=left_hand."),
+        typer.Option(
+            metavar="LABEL=CLASS",
+            help="Which marker means which class: --markers 1=idle 'Stimulus/S  2=left_hand'; split at the last =.",
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Classes in the model's order, comma-separated; else those of --markers.")
@@ -97,6 +100,7 @@ def train(
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
+    parse_marker_map(markers or [])  # before what follows it is taken for recordings
     paths, assignments = split_files(files, expect_assignments=bool(markers))
     mapping = parse_marker_map([*(markers or []), *assignments])
     named = split_list(classes) or list(dict.fromkeys(mapping.values()))

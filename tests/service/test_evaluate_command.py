@@ -77,7 +77,8 @@ def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
         (["--classes", "left_hand"], UsageError, "at least two of feet"),
         (["--markers", "7=left_hand"], UsageError, "no marker '7'; its markers are 'rest'"),
         (["--markers", "rest=tail"], UsageError, "'tail' does not exist; the classes are feet"),
-        (["--markers", "left_hand"], UsageError, "LABEL=CLASS"),
+        (["--markers", "left_hand", "right_hand"], UsageError, "LABEL=CLASS such as 2=left_hand, found 'left_hand'"),
+        (["--markers", "left_hand=2", "right_hand=3"], UsageError, "class '2' does not exist"),
         (["--classes", "feet,tongue"], RecordingError, "expected markers for feet, tongue, but its markers are 'rest'"),
         (["--at", "0"], UsageError, "--at must be above 0"),
         (["--alignment", "frozen"], UsageError, "no warm start"),
@@ -92,6 +93,31 @@ def test_what_is_not_there_is_refused_with_what_is(
         run(file, "--model", bundle, "--out", tmp_path, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("file", "markers"),
+    [
+        ("marker-spaces.xdf", ("Stimulus/S  1=left_hand", "Stimulus/S  2=right_hand")),
+        ("marker-spaces.xdf", ("1=left_hand", "S2=right_hand")),
+        ("marker-commas.xdf", ("switch,2,0,2=left_hand", "switch,2,1,2=right_hand")),
+    ],
+)
+def test_labels_with_blanks_and_commas_are_mapped(
+    file: str, markers: tuple[str, ...], bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    run(data_dir / "faulty" / file, "--model", bundle, "--markers", *markers, "--out", tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["overall"]["n_cued"] == 4
+
+
+def test_a_clock_that_jumps_and_returns_loses_only_the_trials_that_it_jumps_over(
+    bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    run(data_dir / "faulty" / "stamps-jump-and-return.xdf", "--model", bundle, "--at", 4, "--out", tmp_path)
+    overall = json.loads((tmp_path / "report.json").read_text())["overall"]
+    assert (overall["n_cued"], overall["undecided"]) == (4, {"no_prediction": 3})
+    # The last one, a right hand, after the return.
+    assert [sum(row) for row in overall["confusion"]] == [0, 0, 1, 0]
+
+
 def test_a_signal_that_cannot_meet_the_contract_is_refused(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
     file = data_dir / "a" / "a-day1-run2.xdf"
     with pytest.raises(ContractError):
@@ -101,9 +127,20 @@ def test_a_signal_that_cannot_meet_the_contract_is_refused(bundle: Path, data_di
 def test_further_assignments_after_markers_are_told_from_files(tmp_path: Path) -> None:
     odd = tmp_path / "a=b"
     odd.write_text("")
-    arguments = [str(odd), "2=left_hand", "3=right_hand"]
-    assert split_files(arguments, expect_assignments=True) == ([odd], ["2=left_hand", "3=right_hand"])
-    with pytest.raises(UsageError, match="2=left_hand: there is no such recording"):
+    assignments = [
+        "2=left_hand",
+        "Stimulus/S  3=right_hand",
+        "class=left=left",
+        '{"a": "/b", "c": 1}=right',
+        f"{'x' * 999}=y",
+    ]
+    assert split_files([str(odd), *assignments], expect_assignments=True) == ([odd], assignments)
+    arguments = [str(odd), "2=left_hand"]
+    with pytest.raises(
+        UsageError, match="2=left_hand: there is no such recording; LABEL=CLASS is given after --markers"
+    ):
         split_files(arguments, expect_assignments=False)
+    with pytest.raises(UsageError, match=r"b=c\.xdf: there is no such recording; check the path"):
+        split_files(["b=c.xdf"], expect_assignments=True)
     with pytest.raises(UsageError, match="at least one recording"):
         split_files(["2=left_hand"], expect_assignments=True)
