@@ -17,6 +17,7 @@ __all__ = [
     "MindwireError",
     "MissingExtraError",
     "RecordingError",
+    "ResourceError",
     "ServiceError",
     "SourceError",
     "StreamChangedError",
@@ -32,6 +33,10 @@ class UsageError(MindwireError):
 
 class SourceError(MindwireError):
     """A source of samples cannot be used."""
+
+
+class ResourceError(SourceError):
+    """The machine has no descriptor, thread or memory left for a source; it may have later."""
 
 
 class StreamNotFoundError(SourceError):

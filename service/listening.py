@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from service.api.server import SERVER_SETTINGS, is_loopback
 from service.config import Settings
+from service.ending import ending_signals
 
 # A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
 SWITCH_INTERVAL_S = 0.0005
@@ -101,13 +102,13 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set an event of the running loop at SIGTERM and Ctrl-C while the context lasts."""
+    """Set an event of the running loop at SIGTERM, SIGHUP and Ctrl-C while the context lasts."""
     loop = asyncio.get_running_loop()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop.set)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in ending_signals()}
     try:
         yield
     finally:

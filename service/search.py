@@ -6,13 +6,22 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
+from service.errors import (
+    ContractError,
+    ResourceError,
+    SourceError,
+    StreamChangedError,
+    StreamLostError,
+    StreamNotFoundError,
+)
 from service.sources.live import Connector, Source
 from service.status import StreamState
 
 _FIRST_FIND_S = 1.5
 _FIND_S = 5.0
 _RETRY_S = 1.0
+# Pause after an attempt for which the machine had no descriptors or memory; doubled up to the last, without an end.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 
 
 class Standing(Protocol):
@@ -57,6 +66,7 @@ class Search:
         self._stop = stop
         self._begun = False
         self._refused_uid = ""
+        self._pause_s = _FIRST_PAUSE_S
 
     def attempt(self, accept: Callable[[Source], None]) -> Source | None:
         """One attempt to find and open the source.
@@ -95,6 +105,11 @@ class Search:
             if first:
                 raise
             self._refuse(str(error), uid)
+        except ResourceError as error:
+            pause, self._pause_s = self._pause_s, min(2 * self._pause_s, _LAST_PAUSE_S)
+            reason = f"{error} Tried again in {pause:g} s; attempts go on until one succeeds."
+            self._standing.to_state(StreamState.SEARCHING, reason)
+            self._stop.wait(pause)
         except SourceError as error:
             if first and not isinstance(error, StreamLostError):
                 raise
@@ -104,6 +119,8 @@ class Search:
 
     def _find(self, *, first: bool) -> Any | None:
         found = self._connector.find(_FIRST_FIND_S if first else _FIND_S, self._stop)
+        if found is None:
+            self._pause_s = _FIRST_PAUSE_S
         if found is None and not self._stop.is_set():
             self._refused_uid = ""
             reason = self._connector.explain()
@@ -121,6 +138,7 @@ class Search:
             raise
         self._connector.accept(source.info)
         self._refused_uid = ""
+        self._pause_s = _FIRST_PAUSE_S
         self._standing.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
         return source
 

@@ -1,6 +1,6 @@
 """The service as a whole: bundles, streams, supervisor and web server, from the settings to a clean end.
 
-On SIGTERM or Ctrl-C the streams stop first, so that every client hears it; then the server closes. Both
+On SIGTERM, SIGHUP or Ctrl-C the streams stop first, so that every client hears it; then the server closes. Both
 together take less than two seconds.
 """
 
@@ -26,6 +26,7 @@ from service.api.server import bind_socket
 from service.capacity import Load, check_capacity
 from service.config import Settings, StreamSpec
 from service.cores import usable_cores
+from service.descriptors import raise_descriptor_limit
 from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
@@ -79,6 +80,7 @@ def serve(
     MindwireError
         The bundle cannot be loaded, the port is taken, or a stream is refused at the start.
     """
+    raise_descriptor_limit()
     _check(settings)
     workers = min(settings.workers or usable_cores(), len(settings.stream))
     if workers > 1:

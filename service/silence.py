@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from service.errors import StreamLostError
+from service.errors import ResourceError, StreamLostError
 from service.sources.live import Connector, Presence, Source, Watch
 
 _ASK_EVERY_S = 0.25
+_ASK_AGAIN_S = 5.0
 
 
 class Silence:
@@ -56,9 +57,14 @@ class Silence:
         if now < self._ask_at:
             return
         self._ask_at = now + _ASK_EVERY_S
-        if self._watch is None:
-            self._watch = self._connector.watch(self._source.info.uid)
-        presence = self._watch.verdict()
+        try:
+            if self._watch is None:
+                self._watch = self._connector.watch(self._source.info.uid)
+            presence = self._watch.verdict()
+        except ResourceError:  # nobody can be asked now; a source that is there may still send
+            self.close()
+            self._ask_at = now + _ASK_AGAIN_S
+            return
         if presence is not None:
             self.close()
         name = self._source.info.name

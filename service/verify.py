@@ -19,6 +19,7 @@ from service.inference.decoder import Decoder
 from service.pipeline import Pipeline
 from service.recorded_input import InputComparison, compare_with_device, input_parts
 from service.recorded_run import RecordedRun
+from service.sources.xdf_index import UNINITIALISED_END
 from service.types import Prediction
 
 # The times are computed anew from the very same stamps, on another machine perhaps.
@@ -71,6 +72,8 @@ class Verification:
         The samples beside the device's own recorded stream; None when that is not in the file.
     tolerance : float
         Largest difference in probability that counts as none.
+    damage : tuple of str
+        What of the file is damaged, one sentence each.
     """
 
     confirmed: int
@@ -83,9 +86,15 @@ class Verification:
     unchecked: int
     input: InputComparison | None
     tolerance: float
+    damage: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
+        """Whether the file is whole, something was confirmed, also by the device's own samples, and nothing differs."""
+        return self.reproduced and not self.lacking
+
+    @property
+    def reproduced(self) -> bool:
         """Whether something was confirmed and nothing contradicts."""
         return (
             self.confirmed > 0
@@ -94,6 +103,15 @@ class Verification:
             and not self.unknown
             and not (self.input and self.input.different)
         )
+
+    @property
+    def lacking(self) -> str:
+        """What the file lacks so that nothing is proven, as the end of a sentence; empty when it is whole."""
+        if self.damage:
+            return "the file is damaged"
+        if self.input is None:
+            return "the device's own stream is missing from the file"
+        return "" if self.input.same else "the device's own stream holds none of the samples that were decoded"
 
     def lines(self) -> list[str]:
         """What was found, a sentence or two each."""
@@ -107,7 +125,9 @@ class Verification:
         if self.unchecked:
             told.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
         if self.input is None:
-            told.append("The device's own stream is not in the recording; the service's word for it was taken.")
+            told.append(
+                "The device's own stream is not in the recording; the recorded input cannot be compared with it."
+            )
         else:
             told.append(
                 f"{self.input.same} samples are as the device's own recorded stream has them, "
@@ -153,9 +173,11 @@ def verify(
         )
         raise BundleError(msg)
     found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
-    if run.signal_id is None:
-        return found
-    return replace(found, input=compare_with_device(run.recording, run.input_id, run.signal_id, run.clock_offsets))
+    if run.signal_id is not None:
+        device = compare_with_device(run.recording, run.input_id, run.signal_id, run.clock_offsets)
+        found = replace(found, input=device)
+    damage = tuple(problem for problem in run.recording.problems if UNINITIALISED_END not in problem)
+    return replace(found, damage=damage)
 
 
 def _replay(

@@ -32,6 +32,7 @@ def simulate(
     import threading
 
     from models.presets import BCIC2A_CHANNELS
+    from service.ending import ending_signals
     from service.sources.simulator import Simulator
     from service.sources.simulator_outlets import SimulatorOutlets, drive
 
@@ -53,7 +54,7 @@ def simulate(
         raise UsageError(str(error)) from error
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, lambda *_: stop.set())
     typer.echo(
         f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {len(labels)} channels at {sfreq:g} Hz, "

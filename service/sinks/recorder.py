@@ -10,6 +10,7 @@ The signal is in the file twice: as the device sent it, and as the pipeline took
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
 import subprocess
@@ -277,15 +278,10 @@ class Recorder:
         return process
 
     def _spawn(self) -> None:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = self._folder / f"{self._stream}-{stamp}.xdf"
-        number = 1
-        while path.exists():
-            number += 1
-            path = self._folder / f"{self._stream}-{stamp}-{number}.xdf"
-        output = path.with_suffix(".log")
         # Not of our session: Ctrl-C at the terminal ends the service, and only by that the recording.
         try:
+            path = new_recording(self._folder, self._stream)
+            output = path.with_suffix(".log")
             with output.open("wb") as words:
                 keeper = _popen([sys.executable, "-I", "-S", "-c", _KEEPER], subprocess.PIPE, subprocess.PIPE)
                 recorder = _popen([str(self._program), str(path), self._predicate], keeper.stdout, words)
@@ -320,7 +316,7 @@ class Recorder:
     def _fail(self, why: str) -> None:
         process = self._let_go()
         self._failed_at = time.monotonic()
-        kept = f" What was recorded is in {process.path}." if process is not None and process.path.exists() else ""
+        kept = f" What was recorded is in {process.path}." if process is not None and _holds_data(process.path) else ""
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
 
     def _check_disk(self) -> None:
@@ -333,8 +329,48 @@ class Recorder:
             self._disk_is_low = low
 
 
+def new_recording(folder: Path, stream: str) -> Path:
+    """Create an empty file for a recording, under a name that was free.
+
+    Two programs that record into one folder at the same moment get two files.
+
+    Parameters
+    ----------
+    folder : Path
+    stream : str
+        The name's first part; the date and time follow, and a number where that name is taken.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OSError
+        It cannot be created.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        path = folder / f"{stream}-{stamp}{f'-{number}' if number > 1 else ''}.xdf"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError
+
+
 def _log_only(kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
     log.warning("%s: %s %s", kind, message, data or "")
+
+
+def _holds_data(path: Path) -> bool:
+    """Remove a recording's file if it is empty; return whether it holds anything."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size:
+            return True
+        path.unlink()
+    return False
 
 
 def _identity(info: SignalInfo) -> str:

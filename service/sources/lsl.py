@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pylsl
 from numpy.typing import NDArray
-from pylsl.util import LostError
+from pylsl.util import InternalError, LostError
 from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import SourceError, StreamLostError
-from service.sources.lsl_discovery import FoundStream, ask, describe, patiently, time_correction
+from service.sources.lsl_discovery import FoundStream, ask, describe, lsl_resources, patiently, time_correction
 from service.sources.lsl_pull import Puller
 from service.types import Chunk, Reason, SignalInfo
 
@@ -137,8 +137,9 @@ class LslSource:
         cancelled: threading.Event | None = None,
     ) -> None:
         _refuse_unusable(found.info)
-        inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
-        self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
+        with lsl_resources():
+            inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
+            self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
         _refuse_unusable(self.info)
         self.clock = ClockOffset()
         self._found = found
@@ -147,8 +148,9 @@ class LslSource:
         self._puller: Puller | None = Puller(inlet, rows)
         self._last_read = self._next_offset = time.monotonic()
         try:
-            patiently(inlet.open_stream, CONNECT_TIMEOUT_S, cancelled)
-            self._measure_offset(inlet, FIRST_OFFSET_TIMEOUT_S, cancelled)
+            with lsl_resources():
+                patiently(inlet.open_stream, CONNECT_TIMEOUT_S, cancelled)
+                self._measure_offset(inlet, FIRST_OFFSET_TIMEOUT_S, cancelled)
         except LslTimeoutError as error:
             msg = f"Stream {found} is on the network but sends nothing; is a firewall between, or its program hanging?"
             raise SourceError(msg) from error
@@ -206,6 +208,9 @@ class LslSource:
                 n = len(stamps)
         except LostError as error:
             raise StreamLostError(self._gone) from error
+        except InternalError as error:
+            msg = f"Stream {self._found} cannot be read any more ({error})."
+            raise StreamLostError(msg) from error
         capacity = 0.9 * self._buffer_seconds
         if paused > capacity or n > capacity * self.info.sfreq:
             # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did

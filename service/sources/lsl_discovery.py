@@ -10,12 +10,13 @@ import ctypes
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
-from service.errors import ServiceError, SourceError, StreamLostError, UsageError
+from service.errors import ResourceError, ServiceError, SourceError, StreamLostError, UsageError
 from service.sources.stream_xml import parse_xml
 from service.sources.stream_xml import signal_info as info_from_xml
 from service.types import SignalInfo
@@ -116,6 +117,24 @@ class FoundStream:
         return describe(self.info)
 
 
+@contextmanager
+def lsl_resources() -> Iterator[None]:
+    """Translate the errors of liblsl that are neither a loss nor a timeout: it has no descriptor, thread or memory left.
+
+    Raises
+    ------
+    ResourceError
+        In their place.
+    """
+    try:
+        yield
+    except (LostError, LslTimeoutError):
+        raise
+    except (RuntimeError, OSError) as error:
+        msg = f"LSL fails ({str(error).rstrip('.')}), as it does when too many files are open or memory is short."
+        raise ResourceError(msg) from error
+
+
 def describe(info: SignalInfo) -> str:
     """One stream in a few words, for a list in a message."""
     rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
@@ -168,7 +187,8 @@ class StreamSearch:
 
     def _renew(self) -> None:
         self._renewed = time.monotonic()
-        self._resolvers.append(pylsl.ContinuousResolver(pred=self._xpath or None))
+        with lsl_resources():
+            self._resolvers.append(pylsl.ContinuousResolver(pred=self._xpath or None))
 
     @property
     def age(self) -> float:

@@ -24,6 +24,10 @@ _MAX_STREAMS = 4096
 _MAX_PROBLEMS = 100
 
 
+# A defect of old recorders at the end of a stream; nothing that was sent is missing.
+UNINITIALISED_END = "ends with uninitialised samples, which were left out"
+
+
 class Problems:
     """What of a file was damaged and left out, each told once."""
 
@@ -177,7 +181,7 @@ class Indexer:
         if surplus and last_is_corrupt(times, values):
             limit = stream.footer_count
             times, values = times[:-1], values[:-1]
-            self._problems.add(f"Stream {number} ends with uninitialised samples, which were left out")
+            self._problems.add(f"Stream {number} {UNINITIALISED_END}")
         clock = fit_segments(times, values)
         return IndexedStream(
             RecordedStream(

@@ -26,6 +26,8 @@ OTHERS = "tests/faults/test_connection.py"
 STALLS = "tests/faults/test_stalls.py"
 CLIENTS = "tests/service/api/test_slow_clients.py"
 RECORDER = "tests/service/test_recorder.py"
+STREAM = "tests/service/test_stream.py"
+SERVING = "tests/service/test_serving.py"
 WORKERS = "tests/service/front/test_workers.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
@@ -233,6 +235,24 @@ ROWS = (
         f"{WORKERS}::test_no_worker_outlives_its_front_door",
         "nothing is left running",
     ),
+    Row(
+        "Two services record one stream into one folder in the same second",
+        "Each creates a file of its own; a name that is taken is never written to.",
+        f"{RECORDER}::test_two_services_that_record_one_stream_into_one_folder_write_two_files",
+        "two files",
+    ),
+    Row(
+        "No descriptor is left for LSL",
+        "The state says so; attempts go on with pauses of 1 to 30 s until one succeeds. The soft limit is raised to the hard one at the start.",
+        f"{STREAM}::test_without_descriptors_it_goes_on_trying_with_growing_pauses_and_says_so",
+        "with the next attempt",
+    ),
+    Row(
+        "The terminal is closed (SIGHUP)",
+        "As SIGTERM: clients hear it, and what was learnt is kept.",
+        f"{SERVING}::test_a_signal_ends_a_live_service_within_two_seconds_and_clients_hear_it",
+        "ended within 2 s",
+    ),
 )
 
 HEAD = """# Faults
@@ -260,8 +280,9 @@ TAIL = """
 `Mindwire-{stream}-input`, with the times it was given and a mark where it was broken. A recorder that listens to a device is
 cut off with it and comes back at another moment than the service does, so only the second is whole. `mindwire verify` replays
 it, compares every prediction, and compares the two signals. It fails where a prediction differs, where the replay does not
-give one, and where both signals have a sample and not the same. Predictions whose samples the file lacks, because it begins
-amid a run or was damaged, are counted, and nothing is claimed of them.
+give one, and where both signals have a sample and not the same. It also fails, with exit code 1 and the reason, where the
+device's own stream is missing from the file or the file is damaged, even if all predictions are confirmed. Predictions whose
+samples the file lacks, because it begins amid a run, are counted, and nothing is claimed of them.
 
 ## Many random faults
 

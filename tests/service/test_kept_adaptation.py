@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -175,7 +176,7 @@ def test_live_and_replay_give_the_same_adapted_predictions(tmp_path, kind):
         line(client, "ready")
         subprocess.run([sys.executable, "-m", "service", "replay", path, "--lsl"], cwd=ROOT, check=True, timeout=90)
         live = json.loads(client.communicate(timeout=60)[0])
-        serve.terminate()
+        serve.send_signal(signal.SIGHUP if kind == "bn" else signal.SIGTERM)
         assert serve.wait(30) == 0
     assert [m["seq"] for m in live] == [int(row[0]) for row in rows]
     replayed = np.array([[float(v) for v in row[3:]] for row in rows])

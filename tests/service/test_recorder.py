@@ -7,6 +7,7 @@ import signal
 import stat
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -22,7 +23,7 @@ from service.errors import MissingExtraError, RecordingError
 from service.inference.load import load_decoder
 from service.recorded_run import recorded_run
 from service.sinks import recorder as module
-from service.sinks.recorder import Recorder
+from service.sinks.recorder import Recorder, new_recording
 from service.sources.recording import open_recording
 from service.sources.simulator import Simulator
 from service.types import Chunk, SignalInfo
@@ -208,6 +209,26 @@ def test_the_first_sample_is_noted(tmp_path):
         made.take(CHUNK)
         assert [kind for kind, _ in told.events] == ["recording"]
         assert len(list((tmp_path / "out").glob("*.xdf"))) <= 1
+
+
+def test_recordings_of_one_stream_begun_at_one_moment_are_different_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.time, "strftime", lambda *_: "20260101-120000")
+    (tmp_path / "cap-20260101-120000.xdf").write_bytes(b"XDF:")
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: new_recording(tmp_path, "cap"), range(8)))
+    assert len({*paths}) == 8
+    assert (tmp_path / "cap-20260101-120000.xdf").read_bytes() == b"XDF:"
+
+
+def test_two_services_that_record_one_stream_into_one_folder_write_two_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.time, "strftime", lambda *_: "20260101-120000")
+    with recorder(tmp_path, RECORDING + "sys.stdin.read()") as (one, _):
+        one.start(INFO)
+        with recorder(tmp_path, RECORDING + "sys.stdin.read()") as (two, _):
+            two.start(INFO)
+            assert one.path != two.path
+            assert one.path.parent == two.path.parent
+            assert one.path.read_bytes() == two.path.read_bytes() == b"XDF:"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

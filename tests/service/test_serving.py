@@ -96,7 +96,7 @@ def ready(address: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_live_service_within_two_seconds_and_clients_hear_it(bundle, number):
     name = unique("cap")
     with (

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from models.contract import NoNormalisation
-from service.errors import ContractError, SourceError, StreamChangedError, StreamLostError, StreamNotFoundError
+from service import search
+from service.errors import (
+    ContractError,
+    ResourceError,
+    SourceError,
+    StreamChangedError,
+    StreamLostError,
+    StreamNotFoundError,
+)
 from service.options import AdaptationCommand
 from service.pipeline import Pipeline
 from service.sources.live import Presence
@@ -192,6 +200,28 @@ def test_a_normal_burst_is_published_whole():
     with running(stream):
         eventually(lambda: len(memory.predictions) == 31)
     assert stream.counters.skipped == 0
+
+
+def test_without_descriptors_it_goes_on_trying_with_growing_pauses_and_says_so(monkeypatch):
+    monkeypatch.setattr(search, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(search, "_LAST_PAUSE_S", 0.04)
+    source = Scripted()
+    source.feed(400)
+    source.there = ResourceError("LSL fails (could not create continuous resolver).")
+    stream, memory = make_stream(connector=source, wait=False)
+    with running(stream) as errors:
+        eventually(lambda: source.finds >= 8)
+        assert stream.state is StreamState.SEARCHING
+        assert "Tried again in 0.04 s; attempts go on until one succeeds." in stream.reason
+        source.there = INFO
+        source.open_error = ResourceError("LSL fails (could not create stream inlet).")
+        eventually(lambda: "stream inlet" in stream.reason)
+        source.open_error = None
+        eventually(lambda: stream.state is StreamState.LIVE)
+    assert not errors
+    assert stream.counters.restarts == 0
+    told = [event.message for event in memory.of("state") if "Tried again" in event.message]
+    assert "0.01 s" in told[0]
 
 
 def test_after_a_loss_no_window_mixes_before_and_after():

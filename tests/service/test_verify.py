@@ -91,8 +91,14 @@ class LiveRun:
         return self
 
     def write(self, path, *others, device=SAMPLES, device_times=TIMES, lost=slice(0, 0)):
-        """The file; the recorder missed the device's samples in ``lost``."""
-        writer = XdfWriter().stream(n_channels=3, labels=LABELS)
+        """The file; the recorder missed the device's samples in ``lost``, or its whole stream when ``device`` is None."""
+        writer = XdfWriter()
+        if device is None:
+            device = SAMPLES[:0]
+        else:
+            writer.stream(n_channels=3, labels=LABELS)
+            lost = lost if lost is not None else slice(0, len(device))
+        device_times = device_times[: len(device)]
         device, device_times = np.delete(device, lost, axis=0), np.delete(device_times, lost)
         for at in range(0, len(device), 100):
             writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
@@ -200,6 +206,24 @@ def test_samples_lost_from_the_file_leave_the_rest_unchecked(tmp_path, bundle):
     assert found.unknown == 0
     assert found.confirmed > 20
     assert found.unchecked == len(run.rows) - found.confirmed > 20
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_without_the_devices_own_samples_nothing_is_verified(tmp_path, bundle, how):
+    run = LiveRun(bundle, decoder=load_decoder(bundle, device="cpu")).play()
+    path = run.write(tmp_path / "r.xdf", **({"device": None} if how == "missing" else {"lost": None}))
+    found = CliRunner().invoke(app, ["verify", str(path), "--model", str(bundle.path)])
+    assert found.exit_code == 1
+    assert "NOT verified: the replay gives the recorded predictions, but the device's own stream" in found.output
+
+
+def test_a_damaged_file_is_not_verified_although_its_predictions_are_confirmed(tmp_path, bundle):
+    run = LiveRun(bundle, decoder=load_decoder(bundle, device="cpu")).play()
+    path = run.write(tmp_path / "r.xdf")
+    path.write_bytes(path.read_bytes() + b"\x04\xff\x00\x00\x00cut")
+    found = CliRunner().invoke(app, ["verify", str(path), "--model", str(bundle.path)])
+    assert found.exit_code == 1
+    assert "but the file is damaged" in found.output
 
 
 def test_windows_skipped_live_are_no_contradiction(tmp_path, bundle):

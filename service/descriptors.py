@@ -1,0 +1,38 @@
+"""Limit of open files of this process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+log = logging.getLogger(__name__)
+
+# Where the hard limit is no number, as on macOS, the kernel still refuses more than this.
+_WITHOUT_HARD_LIMIT = 10_240
+
+
+def raise_descriptor_limit() -> int | None:
+    """Raise the soft limit of open files to the hard one.
+
+    A stream takes about a dozen files, a client one; the usual soft limit of 1024 is soon reached.
+
+    Returns
+    -------
+    int or None
+        The limit now; None where the system has none.
+    """
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WITHOUT_HARD_LIMIT if hard == resource.RLIM_INFINITY else hard
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("The limit of open files stays at %d: %s.", soft, error)
+        return soft
+    log.info("The limit of open files was raised from %d to %d.", soft, wanted)
+    return wanted
