@@ -33,6 +33,7 @@ from models.bundle_checks import (
 from models.contract import Contract
 from models.errors import BundleError, MissingExtraError
 from models.streaming_plan import StemGeometry
+from models.training_record import TrainingRecord, read_training
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -79,6 +80,8 @@ class Bundle:
         Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
     records : bool
         Whether it has also such a graph for recordings.
+    training : TrainingRecord or None
+        What it remembers of its training; None where it was only exported.
     """
 
     path: Path
@@ -90,6 +93,7 @@ class Bundle:
     sha256: str
     streaming: StemGeometry | None = None
     records: bool = False
+    training: TrainingRecord | None = None
 
     @property
     def outdated_streaming(self) -> bool:
@@ -191,6 +195,7 @@ def _load(folder: Path) -> Bundle:
         sha256=identity(digests),
         streaming=geometry,
         records=records,
+        training=read_training(about.get("training"), str(folder / BUNDLE)),
     )
 
 
@@ -204,6 +209,7 @@ def write_bundle(
     graph: GraphKind,
     graphs: Mapping[str, bytes],
     card: str,
+    training: TrainingRecord | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and verify it before it takes its place.
 
@@ -224,6 +230,7 @@ def write_bundle(
         ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx`` and ``recording.onnx``.
     card : str
         The model card, ``README.md``.
+    training : TrainingRecord, optional
 
     Returns
     -------
@@ -239,8 +246,9 @@ def write_bundle(
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / SUMS).is_file())):
         msg = f"{out}: expected nothing, an empty folder or a bundle to replace, found something else; choose another place."
         raise BundleError(msg)
+    remembered = {} if training is None else {"training": training.model_dump(mode="json")}
     files: dict[str, bytes] = {
-        BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph}),
+        BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph} | remembered),
         CONFIG: _json(dict(config)),
         CONTRACT: contract.to_json().encode(),
         CARD: card.encode(),
@@ -259,14 +267,6 @@ def write_bundle(
 
 def load_network(bundle: Bundle) -> AttentionBaseNet:
     """The bundle's network in PyTorch, in evaluation mode.
-
-    Parameters
-    ----------
-    bundle : Bundle
-
-    Returns
-    -------
-    AttentionBaseNet
 
     Raises
     ------

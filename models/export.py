@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
     from models.ensemble import Ensemble
     from models.riemann_network import TangentSpaceNetwork
+    from models.training_record import TrainingRecord
 
     Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
 
@@ -28,6 +29,7 @@ def export_bundle(
     name: str,
     provenance: str,
     graph: GraphKind = "folded",
+    training: TrainingRecord | None = None,
 ) -> Bundle:
     """Write a network as a bundle, after checking that its graph computes what the network computes.
 
@@ -45,6 +47,8 @@ def export_bundle(
         Where the weights come from, for the model card: data, training, licence.
     graph : {"folded", "plain"}
         ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
+    training : TrainingRecord, optional
+        What the bundle is to remember of its training.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def export_bundle(
         graph=graph,
         graphs=graphs,
         card=model_card(name, contract, provenance, config),
+        training=training,
     )
 
 

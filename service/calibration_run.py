@@ -14,12 +14,14 @@ from rich.table import Table
 from models.bundle import Bundle
 from models.contract import Contract
 from models.errors import MissingExtraError
+from models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 from service import calibration
 from service.calibration import Candidate, Fold, Validation
 from service.calibration_card import comparison_rows, provenance, verdict
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
 from service.pseudo_online import Progress, RunSettings
+from service.types import SignalInfo
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -74,6 +76,8 @@ class Prepared:
     sources: list[RecordingSource]
     folds: list[Fold]
     workers: int | None
+    settings: RunSettings
+    info: SignalInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     span = TrialSpan(plan.offset, length, decided_at)
     data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
     folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
-    return Prepared(contract, span, data, sources, folds, plan.workers)
+    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info)
 
 
 def describe(prepared: Prepared) -> str:
@@ -221,7 +225,27 @@ def write(result: Result, out: Path, name: str) -> Bundle:
         n_folds=len(prepared.folds),
     )
     contract = prepared.contract.model_copy(update={"temperature": temperature})
-    return export_bundle(result.module, contract, out, name=name, provenance=text)
+    return export_bundle(result.module, contract, out, name=name, provenance=text, training=training_record(prepared))
+
+
+def training_record(prepared: Prepared) -> TrainingRecord:
+    """What later commands need not be told again."""
+    settings, info, span = prepared.settings, prepared.info, prepared.span
+    return TrainingRecord(
+        recordings=tuple(TrainedRecording(file=Path(s.file).name, sha256=s.sha256) for s in prepared.sources),
+        source=TrainedSource(
+            n_channels=info.n_channels,
+            labels=info.labels,
+            units=info.units,
+            channels=settings.pipeline.channels,
+            unit=settings.pipeline.unit,
+        ),
+        markers=dict(settings.markers),
+        marker_stream=settings.marker_stream,
+        offset_s=span.offset,
+        length_s=span.length,
+        decided_at_s=span.decided_at,
+    )
 
 
 def summary(result: Result) -> Group:

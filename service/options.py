@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from models.training_record import TrainedSource
 from service.inference.decoder import Adapt
 from service.signal.bad_channels import BadChannels
+from service.types import SignalInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class PipelineOptions:
         What of the decoder follows the person; must be what the decoder was made for.
     state : str or None
         What an earlier session learnt, :meth:`SavedAdaptation.to_text`; the pipeline begins with it.
+    trained : TrainedSource or None
+        How the signal was read that the model was trained on; holds for a source of the same layout, where neither
+        ``channels`` nor ``unit`` say otherwise.
     """
 
     channels: tuple[str, ...] | None = None
@@ -70,3 +75,37 @@ class PipelineOptions:
     commands: tuple[AdaptationCommand, ...] = ()
     adapt: Adapt = "alignment"
     state: str | None = None
+    trained: TrainedSource | None = None
+
+    def for_source(self, info: SignalInfo) -> PipelineOptions:
+        """The options for a source, with channels and unit as in training where nobody says otherwise.
+
+        Parameters
+        ----------
+        info : SignalInfo
+            Of the source.
+
+        Returns
+        -------
+        PipelineOptions
+        """
+        trained = self.trained
+        if trained is None:
+            return self
+        same_layout = (info.n_channels, info.labels) == (trained.n_channels, trained.labels)
+        channels, unit = self.channels, self.unit
+        if channels is None and same_layout:
+            channels = trained.channels
+        if unit is None and (not any(info.units or ()) or info.units == trained.units):
+            unit = trained.unit
+        return replace(self, channels=channels, unit=unit)
+
+    def as_in_training(self, info: SignalInfo) -> str:
+        """What :meth:`for_source` takes over, for people; empty where that is nothing."""
+        used = self.for_source(info)
+        parts = []
+        if used.channels != self.channels and used.channels is not None:
+            parts.append(f"channels by position {','.join(used.channels)}")
+        if used.unit != self.unit:
+            parts.append(f"unit {used.unit}")
+        return ", ".join(parts)

@@ -86,7 +86,7 @@ class Pipeline:
     def __init__(
         self, contract: Contract, info: SignalInfo, decoder: Decoder, options: PipelineOptions | None = None
     ) -> None:
-        self.options = options = options or PipelineOptions()
+        self.options = options = (options or PipelineOptions()).for_source(info)
         sfreq = options.sfreq or info.sfreq
         if not sfreq > 0:
             msg = (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from models.bundle import Bundle
 from models.contract import Contract
 from service.errors import RecordingError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
@@ -15,10 +16,11 @@ from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.replay import TOGETHER_SECONDS, coalesced
 from service.sources.recording import Recording, Selector, open_recording
-from service.trials import check_marker_map, trials_from_markers
+from service.trials import check_marker_map, match_labels, trials_from_markers
 from service.types import Marker, Prediction
 
 _HASH_BLOCK = 1 << 20
+_DECIDED_AT_S = 4.0
 
 Progress = Callable[[int, int], None]
 
@@ -82,6 +84,51 @@ def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[st
         msg = f"--classes needs at least two of {', '.join(contract.classes)}, found {', '.join(wanted) or 'none'}."
         raise UsageError(msg)
     return chosen
+
+
+def as_in_training(
+    settings: RunSettings, at_s: float | None, bundle: Bundle, paths: Sequence[Path]
+) -> tuple[RunSettings, float, str]:
+    """What a bundle remembers of its training, where the user did not say otherwise.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    at_s : float or None
+        Seconds since the cue at which trials are to be decided.
+    bundle : Bundle
+    paths : sequence of Path
+        The recordings to be read; remembered labels that none of them has are left out.
+
+    Returns
+    -------
+    settings : RunSettings
+    at_s : float
+        4 s where nobody says.
+    sentence : str
+        What was taken over; empty where that is nothing.
+    """
+    training = bundle.training
+    if training is None:
+        return settings, _DECIDED_AT_S if at_s is None else at_s, ""
+    told = []
+    if settings.marker_stream is None and training.marker_stream is not None:
+        settings = replace(settings, marker_stream=training.marker_stream)
+        told.append(f"marker stream {training.marker_stream!r}")
+    recordings = [open_recording(path) for path in paths]
+    if not settings.markers and training.markers:
+        labels = {m.label for recording in recordings for m in recording.markers(settings.marker_stream)}
+        there = set(match_labels(labels, training.markers).values())
+        markers = {label: name for label, name in training.markers.items() if label in there}
+        settings = replace(settings, markers=markers)
+        told += [f"markers {', '.join(f'{label}={name}' for label, name in markers.items())}"] if markers else []
+    settings = replace(settings, pipeline=replace(settings.pipeline, trained=training.source))
+    said = [settings.pipeline.as_in_training(recording.signal(settings.stream).info) for recording in recordings]
+    told += [text for text in dict.fromkeys(said) if text]
+    if at_s is None:
+        at_s = training.decided_at_s
+        told.append(f"decided {at_s:g} s after the cue")
+    return settings, at_s, f"As {bundle.name} was trained: {'; '.join(told)}." if told else ""
 
 
 def _run(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
+from models.training_record import TrainedSource
 from service.errors import RecordingError, UsageError
 from service.options import AdaptationCommand, PipelineOptions
 from service.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
@@ -38,7 +39,9 @@ def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
     dict
         JSON-serialisable.
     """
-    return {"model": {"name": bundle.name, "sha256": bundle.sha256}, "options": asdict(options)}
+    trained = None if options.trained is None else options.trained.model_dump(mode="json")
+    options_ = asdict(replace(options, trained=None)) | {"trained": trained}
+    return {"model": {"name": bundle.name, "sha256": bundle.sha256}, "options": options_}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +214,11 @@ def _signal_info(source: Mapping[str, Any]) -> SignalInfo:
 
 def _options(document: Mapping[str, Any]) -> PipelineOptions:
     """Options from JSON, which has lists where they have tuples."""
+    trained = document.get("trained")
     try:
-        options = PipelineOptions(**{**document, "commands": ()})
-    except TypeError as error:
+        source = None if trained is None else TrainedSource.model_validate(trained)
+        options = PipelineOptions(**{**document, "commands": (), "trained": source})
+    except (TypeError, ValueError) as error:
         msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
         raise RecordingError(msg) from error
     return replace(options, channels=tuple(options.channels) if options.channels else None)

@@ -212,6 +212,7 @@ def _build_stream(
         bad_channels=settings.bad_channels,
         bridge_seconds=settings.bridge_ms / 1e3,
         adapt=settings.adapt,
+        trained=bundle.training.source if bundle.training else None,
     )
     kept = _kept_state(settings, spec)
     saved = beginning(bundle, decoder, options, kept, settings.warm_start)
@@ -227,6 +228,8 @@ def _build_stream(
     def make_pipeline(info: SignalInfo) -> Pipeline:
         if recorder is not None:
             recorder.begin()
+        if remembered := options.as_in_training(info):
+            log.info("%s: as %s was trained: %s", spec.id, bundle.name, remembered)
         return Pipeline(contract, info, decoder, options)
 
     if settings.lsl_outlet:

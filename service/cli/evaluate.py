@@ -61,7 +61,10 @@ def evaluate(
             help="Which marker means which class: --markers 1=idle 'Stimulus/S  2=left_hand'; split at the last =.",
         ),
     ] = None,
-    at: Annotated[float, typer.Option(help="Seconds after the cue at which a trial is decided.")] = 4.0,
+    at: Annotated[
+        float | None,
+        typer.Option(help="Seconds after the cue at which a trial is decided; else as in training, or at 4 s."),
+    ] = None,
     stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
     marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
     channels: Annotated[
@@ -164,7 +167,8 @@ def evaluate(
 ) -> None:
     """Play recordings through the live pipeline and report how many trials it decides right.
 
-    Each trial is decided by the newest prediction that existed so many seconds after its cue. The report
+    Each trial is decided by the newest prediction that existed so many seconds after its cue. Markers, channels, unit
+    and that moment are those that the bundle was trained with, unless given. The report
     gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
     a class is idle, false activations per minute and the time to a right one. Recordings of another day tell how
     a model carries over. With --leave-one-out or --train, network and baseline are trained first and compared on
@@ -189,7 +193,7 @@ def evaluate(
     if protocol is not None:
         evaluate_protocol.run(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
         return
-    if not at > 0:
+    if at is not None and not at > 0:
         msg = f"--at must be above 0 seconds, found {at:g}."
         raise UsageError(msg)
     parse_marker_map(markers or [])  # before what follows it is taken for recordings

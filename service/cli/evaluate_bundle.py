@@ -26,8 +26,8 @@ class Choices:
         Recordings.
     classes : sequence of str or None
         None decides between all of the model's.
-    at : float
-        Seconds since the cue.
+    at : float or None
+        Seconds since the cue; None takes what the bundle was trained with, or 4 s.
     beside : AlignmentMode or None
     idle : str or None
     rule : ActivationRule
@@ -39,7 +39,7 @@ class Choices:
     model: Path
     paths: Sequence[Path]
     classes: Sequence[str] | None
-    at: float
+    at: float | None
     beside: AlignmentMode | None
     idle: str | None
     rule: ActivationRule
@@ -65,7 +65,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     from service.evaluation_idle import idle_class, idle_figures
     from service.evaluation_views import draw_views
     from service.inference.load import load_decoder
-    from service.pseudo_online import choose_classes, run_recordings
+    from service.pseudo_online import as_in_training, choose_classes, run_recordings
     from service.report import Beside, describe_run, headline, idle_sentence, table
     from service.report_page import write_report
 
@@ -74,11 +74,15 @@ def run(choices: Choices, settings: RunSettings) -> None:
     at_rest = idle_class(choices.idle, chosen)
     decoder = load_decoder(bundle, choices.engine, choices.device, adapt=settings.pipeline.adapt, purpose="recording")
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
+    console = Console()
+    settings, at_s, remembered = as_in_training(settings, choices.at, bundle, choices.paths)
+    if remembered:
+        console.print(remembered, highlight=False, markup=False)
     with progress_bar("Evaluating") as progress:
         runs = run_recordings(
             choices.paths, bundle.contract, decoder, classes=chosen, settings=settings, progress=progress
         )
-    overall, scores = score_runs(runs, bundle.contract, chosen, choices.at, hop_s=hop_s)
+    overall, scores = score_runs(runs, bundle.contract, chosen, at_s, hop_s=hop_s)
     other = None
     if choices.beside is not None:
         otherwise = replace(settings, alignment=choices.beside)
@@ -86,7 +90,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
             again = run_recordings(
                 choices.paths, bundle.contract, decoder, classes=chosen, settings=otherwise, progress=progress
             )
-        everything, each = score_runs(again, bundle.contract, chosen, choices.at, hop_s=hop_s)
+        everything, each = score_runs(again, bundle.contract, chosen, at_s, hop_s=hop_s)
         other = Beside(alignment=otherwise.alignment, overall=everything, runs=each)
     report = describe_run(
         overall,
@@ -94,20 +98,17 @@ def run(choices: Choices, settings: RunSettings) -> None:
         bundle=bundle,
         decoder=decoder,
         classes=chosen,
-        at_s=choices.at,
+        at_s=at_s,
         alignment=settings.alignment,
         idle=None
         if at_rest is None
-        else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=choices.at, rule=choices.rule),
+        else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=choices.rule),
         beside=other,
     )
     pictures = (
-        draw_views(bundle, choices.paths, chosen, choices.at, settings=settings, folder=choices.out)
-        if choices.views
-        else []
+        draw_views(bundle, choices.paths, chosen, at_s, settings=settings, folder=choices.out) if choices.views else []
     )
     written = [*write_report(report, choices.out, pictures), *pictures]
-    console = Console()
     console.print(table(report))
     console.print(headline(report), highlight=False)
     if report.idle is not None:

@@ -29,8 +29,8 @@ class Choices:
         The recordings to train on; None leaves each of ``paths`` out in turn.
     classes : sequence of str or None
         None takes them from the marker map.
-    at : float
-        Seconds since the cue.
+    at : float or None
+        Seconds since the cue; None decides trials at their end, as training does.
     beside : AlignmentMode or None
     decoder : {"network", "riemann", "both"}
     base : Contract or None
@@ -48,7 +48,7 @@ class Choices:
     paths: Sequence[Path]
     train: Sequence[Path] | None
     classes: Sequence[str] | None
-    at: float
+    at: float | None
     beside: AlignmentMode | None
     decoder: Literal["network", "riemann", "both"]
     base: Contract | None
@@ -132,7 +132,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
         session.prepared.contract,
         session.prepared.sources,
         evaluation="leave_one_recording_out" if choices.train is None else "cross_session",
-        at_s=choices.at,
+        at_s=session.prepared.span.decided_at,
         idle=at_rest,
         rule=choices.rule,
     )

@@ -116,6 +116,9 @@ def replay(
     recording = open_recording(file)
     bundle = load_bundle(model or zoo_bundle_path())
     signal = recording.signal(selector)
+    options = replace(options, trained=bundle.training.source if bundle.training else None)
+    if remembered := options.as_in_training(signal.info):
+        typer.echo(f"As {bundle.name} was trained: {remembered}.", err=True)
     with ExitStack() as stack:
         if (
             pace is None

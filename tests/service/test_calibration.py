@@ -122,7 +122,7 @@ def test_a_trial_cannot_end_before_it_begins() -> None:
         TrialSpan(0.0, 0.0, 4.0)
 
 
-def record(path: Path, seed: int, n: int = 16) -> Path:
+def record(path: Path, seed: int, n: int = 16, **header: object) -> Path:
     """Cues 1 and 2; a rhythm of 12 Hz weakens over C3 or over C4 after them."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 2)
@@ -136,7 +136,8 @@ def record(path: Path, seed: int, n: int = 16) -> Path:
         rhythm[start : start + round(TRIAL_S * SFREQ), 2 * label] *= 0.3
         markers += [(1000.0 + start / SFREQ, f"{label + 1}.000"), (1000.0 + start / SFREQ + TRIAL_S, "9")]
     samples = 20 * (rhythm + 0.7 * rng.standard_normal(rhythm.shape))
-    return eeg_file(path, samples.astype(np.float32), SFREQ, CHANNELS, markers=markers)
+    header = {"labels": CHANNELS} | header
+    return eeg_file(path, samples.astype(np.float32), SFREQ, markers=markers, **header)
 
 
 @pytest.fixture(scope="module")

@@ -55,10 +55,11 @@ def run(*arguments: object) -> str:
 
 
 def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
-    options = ("--at", 2.5, "--contract", contract, "--beside", "frozen", "--seeds", 2, "--idle", "left_hand", *SHORT)
+    options = ("--contract", contract, "--beside", "frozen", "--seeds", 2, "--idle", "left_hand", *SHORT)
     output = run(*recordings, "--leave-one-out", *MARKERS, *options, "--out", tmp_path)
     report = HeldOutReport.model_validate_json((tmp_path / "report.json").read_text())
     assert report.evaluation == "leave_one_recording_out"
+    assert report.at_s == 2.5  # the trials' end, as train decides
     assert [(one.decoder, one.seed) for one in report.decoders] == [("network", 0), ("network", 1), ("baseline", None)]
     for one in report.decoders:
         assert [run.file for run in one.runs] == [str(path) for path in recordings]

@@ -1,0 +1,123 @@
+"""What a bundle remembers of its training, and who uses it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from models.bundle import Bundle, load_bundle
+from models.errors import BundleError
+from models.training_record import TrainedSource, read_training
+from service.cli.main import app
+from service.options import PipelineOptions
+from service.recorded_run import _options, run_details
+from service.types import SignalInfo
+from tests.service.test_calibration import CHANNELS, record
+
+pytest.importorskip("torch")
+pytest.importorskip("pyriemann")
+
+BARE = SignalInfo(name="cap", type="EEG", sfreq=100.0, n_channels=4)
+SOURCE = TrainedSource(n_channels=4, channels=CHANNELS, unit="uV")
+
+
+def run(command: str, *arguments: object) -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Recordings that name neither channels nor a unit."""
+    folder = tmp_path_factory.mktemp("recordings")
+    return [record(folder / f"run{seed}.xdf", seed, labels=None) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def bundle(recordings: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    out = tmp_path_factory.mktemp("trained") / "model"
+    told = ("--channels", ",".join(CHANNELS), "--unit", "uV", "--markers", "1=left_hand", "2=right_hand")
+    run("train", *recordings[:2], *told, "--window", 2, "--decoder", "riemann", "--out", out)
+    return load_bundle(out)
+
+
+def test_evaluate_and_replay_need_not_be_told_again(bundle: Bundle, recordings: list[Path], tmp_path: Path) -> None:
+    output = run("evaluate", recordings[2], "--model", bundle.path, "--out", tmp_path)
+    assert (
+        "As model was trained: markers 1=left_hand, 2=right_hand; channels by position C3,Cz,C4,Pz, unit uV; decided 2.5 s"
+        in output
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["at_s"], report["overall"]["n_cued"]) == (2.5, 16)
+    output = run("evaluate", recordings[2], "--model", bundle.path, "--at", 2, "--unit", "uV", "--out", tmp_path)
+    assert "decided" not in output.split("; channels")[0]
+    assert json.loads((tmp_path / "report.json").read_text())["at_s"] == 2
+    assert "As model was trained: channels by position C3,Cz,C4,Pz" in run(
+        "replay", recordings[2], "--model", bundle.path
+    )
+
+
+def test_markers_that_are_given_go_before_those_remembered(bundle: Bundle, tmp_path: Path) -> None:
+    source = record(tmp_path / "named.xdf", 5, labels=CHANNELS).read_bytes()
+    named = tmp_path / "renamed.xdf"
+    named.write_bytes(source.replace(b"\x051.000", b"\x05left ").replace(b"\x052.000", b"\x05right"))
+    output = run(
+        "evaluate", named, "--model", bundle.path, "--markers", "left=left_hand", "right=right_hand", "--out", tmp_path
+    )
+    assert "markers" not in output.split("decided")[0]
+    assert json.loads((tmp_path / "report.json").read_text())["overall"]["n_cued"] == 16
+
+
+def test_what_was_trained_on_is_remembered_with_its_hash(bundle: Bundle, recordings: list[Path]) -> None:
+    from service.pseudo_online import file_sha256
+
+    assert bundle.training is not None
+    assert [(one.file, one.sha256) for one in bundle.training.recordings] == [
+        (path.name, file_sha256(path)) for path in recordings[:2]
+    ]
+    assert (bundle.training.offset_s, bundle.training.length_s, bundle.training.decided_at_s) == (0, 2.5, 2.5)
+
+
+def test_only_a_source_of_the_same_layout_is_taken_by_position() -> None:
+    options = PipelineOptions(trained=SOURCE)
+    assert options.for_source(BARE).channels == CHANNELS
+    assert options.for_source(replace(BARE, n_channels=5)).channels is None
+    assert options.for_source(replace(BARE, labels=("A", "B", "C", "D"))).channels is None
+    assert replace(options, channels=("Cz",)).for_source(BARE).channels == ("Cz",)
+
+
+def test_a_unit_that_the_source_states_goes_first() -> None:
+    options = PipelineOptions(trained=SOURCE)
+    assert options.for_source(BARE).unit == "uV"
+    assert options.for_source(replace(BARE, units=("", "", "", ""))).unit == "uV"
+    assert options.for_source(replace(BARE, units=("V",) * 4)).unit is None
+    assert replace(options, unit="mV").for_source(BARE).unit == "mV"
+    wrongly = PipelineOptions(trained=SOURCE.model_copy(update={"units": ("V",) * 4}))
+    assert wrongly.for_source(replace(BARE, units=("V",) * 4)).unit == "uV"
+
+
+def test_a_recorded_run_keeps_what_was_remembered(bundle: Bundle) -> None:
+    for trained in (SOURCE, None):
+        options = PipelineOptions(trained=trained)
+        assert _options(json.loads(json.dumps(run_details(bundle, options)))["options"]) == options
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"version": 2}, "training.version"), ({"decided_at_s": -1}, "decided_at_s"), ({"recordings": 1}, "recordings")],
+)
+def test_a_damaged_or_newer_section_is_refused(change: dict[str, object], told: str, bundle: Bundle) -> None:
+    assert bundle.training is not None
+    document = bundle.training.model_dump(mode="json")
+    assert read_training(document, "b") == bundle.training
+    assert read_training(document | {"later": 1}, "b") == bundle.training
+    assert read_training(None, "b") is None
+    with pytest.raises(BundleError, match=rf"{told}.*update Mindwire, or train again"):
+        read_training(document | change, "b")
