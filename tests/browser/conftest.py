@@ -40,6 +40,13 @@ def chromium():
         browser.close()
 
 
+def accessibility_problems(page) -> list[str]:
+    """What axe-core finds on a page, one line per rule and element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
+
+
 class Watch:
     """What a page asked for, and what it complained about."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 
 import pytest
 
-from service.status import StreamState
+from models.presets import BCIC2A
+from service.status import ChannelStatus, Event, StreamState
 from service.types import Reason
+from tests.browser.conftest import accessibility_problems
 from tests.service.api.standin import StandIn, served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -27,6 +30,11 @@ def address(stream):
     with served(stream) as where:
         stream.start()
         yield where
+
+
+def replace_channels(n):
+    """The contract of a cap with so many channels."""
+    return BCIC2A.model_copy(update={"channels": tuple(f"E{i + 1}" for i in range(n))})
 
 
 def shown(page):
@@ -51,7 +59,7 @@ def test_hello_and_status_are_shown(address, open_page):
     expect(page.locator("#reason")).to_have_text("Predictions are fresh.")
     expect(page.locator("#link")).to_have_text("Connected")
     facts = page.locator("#facts")
-    for text in ("cap on h", "250 Hz, measured 250.01", "3.5 ppm", "stand-in", "onnxruntime, cpu", "4 s, 40 ms"):
+    for text in ("cap on h", "250 Hz, measured 250.01", "4 ppm", "stand-in", "onnxruntime, cpu", "4 s, 40 ms"):
         expect(facts).to_contain_text(text)
     expect(page.locator("#events")).to_contain_text("Predictions are fresh.")
     expect(page).to_have_title("eeg · Mindwire")
@@ -80,7 +88,8 @@ def test_invalid_predictions_are_announced(stream, address, open_page):
     stream.reasons = Reason.ALIGNING | Reason.SETTLING
     expect(page.locator("#invalid")).to_be_visible()
     expect(page.locator("#valid")).to_be_hidden()
-    expect(page.locator("#invalid-title")).to_have_text("Not valid: aligning, settling")
+    expect(page.locator("#invalid-title")).to_have_text("Warming up")
+    expect(page.locator("#invalid-text")).to_contain_text("learning this signal, filters settling")
     expect(page.locator("#bars")).to_have_class(re.compile("unsure"))
     stream.reasons = Reason.MUSCLE  # suspect, but it stands
     expect(page.locator("#invalid")).to_be_hidden()
@@ -93,6 +102,7 @@ def test_silence_is_announced_with_its_reason(address, stream, open_page):
     stream.become(StreamState.LOST, "The outlet has gone.")
     expect(page.locator("#invalid-title")).to_have_text("No predictions")
     expect(page.locator("#invalid-text")).to_have_text("The outlet has gone.")
+    expect(page.locator("#reason")).to_be_hidden()  # once is enough
     expect(page.locator("#state")).to_have_text("lost")
     expect(page.locator("#events li").first).to_contain_text("The outlet has gone.")
 
@@ -106,6 +116,8 @@ def test_reconnects_after_the_service_restarts(open_page):
     first.stop()
     expect(page.locator("#link")).to_have_text(re.compile("Reconnecting"))
     expect(page.locator("#invalid-title")).to_have_text("Not connected")
+    expect(page.locator("#streams button")).to_have_attribute("data-state", "unknown")
+    expect(page.locator("#state")).to_have_text("not connected")
     second = StandIn()
     with served(second, port=int(address.split(":")[1])):
         second.start()
@@ -128,6 +140,149 @@ def test_several_streams(open_page):
         expect(page.locator("#invalid")).to_be_hidden()
         left.stop()
         right.stop()
+
+
+def test_events_are_newest_first_whenever_they_arrive(open_page, stream):
+    begin = time.time() - 100
+    for second in range(12):
+        stream.hub.event(Event("eeg", "gap", f"Gap {second}.", begin + second))
+    stream.hub.event(Event("eeg", "gap", "Gap 11.", begin + 20))
+    with served(stream) as address:
+        stream.start()
+        page = open_page(f"http://{address}/")
+        rows = page.locator("#events li")
+        expect(rows.first).to_contain_text("Predictions are fresh.")
+        expect(rows.nth(1)).to_contain_text("Gap 11. (2 times)")
+        expect(rows).to_have_count(8)
+        page.get_by_role("button", name="Show all 13").click()
+        expect(rows).to_have_count(13)
+        times = page.locator("#events time").evaluate_all("all => all.map(one => one.dateTime)")
+        assert times == sorted(times, reverse=True)
+
+
+def test_a_change_of_state_is_one_row(open_page, stream):
+    with served(stream) as address:
+        page = open_page(f"http://{address}/")
+        now = time.time()
+        stream.hub.event(Event("eeg", "validity", "Predictions are invalid: flat.", now))
+        stream.hub.event(Event("eeg", "validity", "Predictions are valid.", now + 1))
+        stream.hub.event(Event("eeg", "state", "Predictions are fresh.", now + 1.01, {"state": "live"}))
+        rows = page.locator("#events li")
+        expect(rows.first).to_contain_text("Predictions are fresh.")
+        expect(rows).to_have_count(2)
+        expect(rows.nth(1)).to_contain_text("Predictions are invalid: flat.")
+
+
+def texts_of(page, canvas):
+    """What a canvas writes from now on: text, left and right edge, and height."""
+    return page.locator(canvas).evaluate(
+        """async canvas => {
+          const context = canvas.getContext("2d"), write = context.fillText, texts = [];
+          context.fillText = function (text, x, y, ...rest) {
+            const size = context.measureText(text).width;
+            const left = x - { left: 0, right: size, center: size / 2 }[context.textAlign];
+            texts.push({ text, left, right: left + size, y });
+            return write.call(context, text, x, y, ...rest);
+          };
+          while (!texts.length) await new Promise(requestAnimationFrame);
+          context.fillText = write;
+          return texts;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("decode_ms", [0.01, 1.0, 100.0, 150.0, 400.0, 5000.0])
+def test_latency_labels_never_overlap(open_page, stream, decode_ms):
+    stream.stages["decode"] = decode_ms
+    with served(stream) as address:
+        stream.start()
+        page = open_page(f"http://{address}/")
+        expect(page.locator("#latency-p50")).not_to_have_text("–")
+        labels = [one for one in texts_of(page, "#distribution") if one["text"].startswith("p")]
+        assert [one["text"].split()[0] for one in labels] == ["p50", "p99"]
+        assert labels[1]["y"] - labels[0]["y"] >= 12
+        width = page.locator("#distribution").evaluate("canvas => canvas.clientWidth")
+        assert all(one["left"] >= 0 and one["right"] <= width for one in labels)
+
+
+def test_an_unusual_clock_drift_is_marked(address, stream, open_page):
+    page = open_page(f"http://{address}/")
+    cell = page.locator("#facts dd").nth(2)
+    stream.said["drift_ppm"] = -0.04
+    expect(cell).to_have_text("< 1 ppm")
+    stream.said["drift_ppm"] = -8126.1
+    expect(cell).to_have_text("−8126 ppm, unusually large")
+    expect(cell).to_have_class("abnormal")
+
+
+def test_bad_channels_are_named(address, stream, open_page):
+    page = open_page(f"http://{address}/")
+    good = {"score": 1.0, "amplitude": 9.0, "line_ratio": 0.1, "muscle_ratio": 0.1, "drift": 1.0}
+    stream.said["quality"] = [
+        ChannelStatus(label="Fz", verdict="ok", reasons=[], **good),
+        ChannelStatus(label="C3", verdict="bad", reasons=["flat"], **good),
+        ChannelStatus(label="FC1", verdict="suspect", reasons=["line_noise"], **good),
+    ]
+    expect(page.locator("#eeg-bad")).to_have_text("Bad: C3 (flat channel) · Suspect: FC1 (line noise)")
+    stream.reasons = Reason.FLAT
+    expect(page.locator("#invalid-title")).to_have_text("Not valid: flat channel (C3)")
+    names = {one["text"] for one in texts_of(page, "#eeg")}
+    assert {"✕", "!", "C3", "FC1"} <= names
+
+
+def test_many_channels_make_the_strip_taller(open_page):
+    many = StandIn(contract=replace_channels(128))
+    with served(many) as address:
+        many.start()
+        page = open_page(f"http://{address}/", viewport={"width": 1400, "height": 900})
+        expect(page.locator("#eeg-note")).to_contain_text("128 channels")
+        rows = [one for one in texts_of(page, "#eeg") if one["text"].startswith("E")]
+        assert len(rows) == 128
+        assert all(below["y"] - above["y"] >= 12 for above, below in itertools.pairwise(rows))
+    many.stop()
+
+
+def test_the_strips_lines_stand_at_its_labels_and_its_bar_has_a_number(address, open_page):
+    page = open_page(f"http://{address}/")
+    expect(page.locator("#eeg-scale")).to_have_text(re.compile("µV"))
+    texts = texts_of(page, "#eeg")
+    assert [one["text"] for one in texts if one["text"].endswith((" s", "now"))] == [
+        "now",
+        "−2 s",
+        "−4 s",
+        "−6 s",
+        "−8 s",
+    ]
+    assert any(re.fullmatch(r"\d+ µV", one["text"]) for one in texts)
+
+
+def test_a_paused_strip_says_so(address, open_page):
+    page = open_page(f"http://{address}/")
+    expect(page.locator("#eeg-scale")).to_have_text(re.compile("µV"))
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("Span").select_option("5 s")  # draws it once more
+    page.evaluate("document.getElementById('eeg').parentElement.style.width = '600px'")
+    assert any("Paused" in one["text"] for one in texts_of(page, "#eeg"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible(stream, address, open_page, scheme):
+    page = open_page(f"http://{address}/", color_scheme=scheme)
+    expect(page.locator(".bar.best")).to_have_count(1)
+    expect(page.locator("#events li")).not_to_have_count(0)
+    assert accessibility_problems(page) == []
+    stream.reasons = Reason.FLAT
+    stream.become(StreamState.STALE, "The outlet sends no samples.")
+    expect(page.locator("#invalid")).to_be_visible()
+    assert accessibility_problems(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_api_page_is_accessible(address, open_page, scheme):
+    page = open_page(f"http://{address}/docs", color_scheme=scheme)
+    page.get_by_text("/v1/streams/{stream}", exact=True).click()
+    expect(page.locator("details[open] form")).to_be_visible()
+    assert accessibility_problems(page) == []
 
 
 def test_controls_of_the_strip(address, open_page):

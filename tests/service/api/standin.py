@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import uvicorn
 
+from models.contract import Contract
 from models.presets import BCIC2A
 from service.api.app import create_app
 from service.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
@@ -37,14 +38,25 @@ def probabilities(seq: int) -> np.ndarray:
 class StandIn:
     """One stream; ``rate`` predictions a second while it runs."""
 
-    def __init__(self, name: str = "eeg", rate: float = 25.0, notice: str | None = None, *, capacity: int = 64) -> None:
+    def __init__(
+        self,
+        name: str = "eeg",
+        rate: float = 25.0,
+        notice: str | None = None,
+        *,
+        capacity: int = 64,
+        contract: Contract = BCIC2A,
+    ) -> None:
         self.name = name
-        self.hub = PredictionHub(name, BCIC2A, capacity=capacity)
+        self.contract = contract
+        self.hub = PredictionHub(name, contract, capacity=capacity)
         self.state = StreamState.SEARCHING
         self.reason = "No stream answers name=cap yet."
         self.reasons = Reason.NONE
+        self.said: dict = {}  # of the status, beside or instead of the rest
         self.seq = 0
         self.slowest_publish_s = 0.0
+        self.stages: dict[str, float] = {}  # latencies beside or instead of the usual ones
         self.commands: list[AdaptationCommand] = []
         self._notice = notice
         self._since = time.time()
@@ -68,10 +80,11 @@ class StandIn:
             "condition": 0.1,
             "decode": np.float32(0.2 + 0.1 * math.sin(self.seq)),
             "publish": 0.1,
+            **self.stages,
         }
         prediction = Prediction(self.seq, now, probabilities(self.seq), self.reasons, stages)
         times = now + (np.arange(CHUNK) - CHUNK + 1) / 250.0
-        samples = self._noise.normal(0.0, 12.0, (CHUNK, 22)).astype(np.float32)
+        samples = self._noise.normal(0.0, 12.0, (CHUNK, self.contract.n_channels)).astype(np.float32)
         samples += 25.0 * np.sin(2 * np.pi * 10.0 * times)[:, None].astype(np.float32)
         before = time.perf_counter()
         self.hub.signal(times, samples)
@@ -108,7 +121,7 @@ class StandIn:
             "type": "hello",
             "version": 1,
             "stream": self.name,
-            "classes": list(BCIC2A.classes),
+            "classes": list(self.contract.classes),
             "sfreq": 250.0,
             "window_samples": 1000,
             "hop_samples": 10,
@@ -117,10 +130,10 @@ class StandIn:
 
     def status(self) -> StreamStatus:
         source = SourceStatus(
-            name="cap", type="EEG", source_id="cap-1", uid="u", hostname="h", sfreq=250.0, n_channels=22,
-            labels=list(BCIC2A.channels), unit="uV",
+            name="cap", type="EEG", source_id="cap-1", uid="u", hostname="h", sfreq=250.0, n_channels=self.contract.n_channels,
+            labels=list(self.contract.channels), unit="uV",
         )  # fmt: skip
-        return StreamStatus(
+        status = StreamStatus(
             name=self.name,
             state=self.state,
             state_reason=self.reason,
@@ -130,8 +143,8 @@ class StandIn:
             model=ModelStatus(
                 name="stand-in", sha256="0" * 64, engine="onnxruntime", device="cpu", engine_reason="for tests"
             ),
-            classes=list(BCIC2A.classes),
-            channels=list(BCIC2A.channels),
+            classes=list(self.contract.classes),
+            channels=list(self.contract.channels),
             sfreq=250.0,
             window_samples=1000,
             hop_samples=10,
@@ -143,6 +156,7 @@ class StandIn:
             last_prediction_age_s=0.01,
             latency_ms={"decode": 0.2},
         )
+        return status.model_copy(update=self.said)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,20 @@ export function frames(now) {
   for (const plot of plots) plot.frame(now);
 }
 
+/** Right of its line, or left of it where the plot ends, on a ground of its own so that it is read on any trace. */
+export function markerLabel(context, text, at, right, top) {
+  const size = context.measureText(text).width;
+  const begin = at + 5 + size <= right ? at + 5 : at - 5 - size;
+  const ink = context.fillStyle;
+  context.textAlign = "left";
+  context.globalAlpha = 0.85;
+  context.fillStyle = colour("card");
+  context.fillRect(begin - 3, top, size + 6, 16);
+  context.globalAlpha = 1;
+  context.fillStyle = ink;
+  context.fillText(text, begin, top + 2);
+}
+
 /** Follows a remote clock from the times in its messages, so that plots glide instead of jumping. */
 export class RemoteClock {
   #offset = null;

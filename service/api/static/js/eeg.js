@@ -1,12 +1,15 @@
 // The strip of conditioned EEG: one row per channel, newest at the right.
 
-import { Plot, RemoteClock, colour } from "./canvas.js";
-import { unitText } from "./words.js";
+import { Plot, RemoteClock, colour, markerLabel } from "./canvas.js";
+import { reasonsText, unitText, words } from "./words.js";
 
 const KEPT_S = 21;
 const SCALES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000];
 const AUTO_EVERY_MS = 1000;
 const FRAME_MS = 30;
+const MARKERS_KEPT = 200;
+const LEAST_ROW_PX = 15;
+const ALL_CHANNELS = 6; // a list of more is not read
 
 export class Eeg {
   #channels = [];
@@ -22,7 +25,11 @@ export class Eeg {
   #autoAt = 0;
   #pausedAt = null;
   #drawnAt = 0;
+  #markers = [];
+  #verdicts = new Map();
+  #strip = document.getElementById("eeg").parentElement;
   #note = document.getElementById("eeg-note");
+  #badText = document.getElementById("eeg-bad");
   #scaleText = document.getElementById("eeg-scale");
   #plot = new Plot(document.getElementById("eeg"), (...args) => this.#draw(...args));
 
@@ -53,7 +60,8 @@ export class Eeg {
     this.#written = 0;
     this.#clock = new RemoteClock();
     this.#autoAt = 0;
-    this.#note.textContent = `${channels.length} channels, as the model's filters pass it, drawn at ${sfreq.toFixed(0)} Hz`;
+    this.#note.textContent = `${channels.length} channels, after the model's filters, drawn at ${sfreq.toFixed(0)} Hz`;
+    this.#strip.style.minHeight = `${channels.length * LEAST_ROW_PX + 50}px`;
     this.#showScale();
     this.#plot.touch();
   }
@@ -61,6 +69,30 @@ export class Eeg {
   clear() {
     this.#times.fill(NaN);
     this.#written = 0;
+    this.#markers = [];
+    this.quality([]);
+  }
+
+  /** Channels that are not well, from the stream's status: marked in the plot and named below its title. */
+  quality(channels) {
+    const ill = channels.filter(({ verdict }) => verdict !== "ok");
+    this.#verdicts = new Map(ill.map((channel) => [channel.label, channel]));
+    const text = ["bad", "suspect"].map((verdict) => {
+      const some = ill.filter((channel) => channel.verdict === verdict);
+      if (!some.length) return "";
+      const named = some.slice(0, ALL_CHANNELS).map(({ label, reasons }) => `${label} (${reasonsText(reasons)})`).join(", ");
+      const more = some.length > ALL_CHANNELS ? ` and ${some.length - ALL_CHANNELS} more` : "";
+      return `${verdict === "bad" ? "Bad" : "Suspect"}: ${named}${more}`;
+    }).filter(Boolean).join(" · ");
+    if (this.#badText.textContent !== text) this.#badText.textContent = text;
+    this.#badText.classList.toggle("bad", ill.some(({ verdict }) => verdict === "bad"));
+    this.#plot.touch();
+  }
+
+  /** A marker of the network, or a cue of the demonstration. */
+  marker({ label, time }) {
+    this.#markers.push({ label, time });
+    if (this.#markers.length > MARKERS_KEPT) this.#markers.shift();
     this.#plot.touch();
   }
 
@@ -126,43 +158,72 @@ export class Eeg {
   }
 
   #draw(context, width, height, now) {
-    const left = 46, right = width - 8, top = 10, bottom = height - 22;
+    const left = 52, right = width - 58, top = 28, bottom = height - 22;
     const columns = this.#channels.length || 1;
     const row = (bottom - top) / columns;
     const end = this.#clock.now(this.#pausedAt ?? now) ?? 0;
     const perSecond = (right - left) / this.#span;
-    context.textBaseline = "middle";
-    context.font = `${Math.max(9, Math.min(12, row - 2))}px system-ui, sans-serif`;
-    context.textAlign = "right";
-    context.fillStyle = colour("soft");
-    this.#channels.forEach((name, index) => context.fillText(name, left - 8, top + (index + 0.5) * row, left - 10));
-    this.#drawSeconds(context, left, right, top, bottom, end, perSecond);
+    this.#drawNames(context, left, right, top, row);
+    this.#drawSeconds(context, left, right, top, bottom, perSecond);
     context.save();
     context.beginPath();
     context.rect(left, 0, right - left, height);
     context.clip();
     this.#drawTraces(context, { right, top, row, end, perSecond });
+    this.#drawMarkers(context, { left, right, top: top - 20, bottom, end, perSecond });
     context.restore();
     this.#drawScaleBar(context, right, top, row);
+    if (this.#pausedAt !== null) this.#drawPaused(context, (left + right) / 2, top);
   }
 
-  #drawSeconds(context, left, right, top, bottom, end, perSecond) {
+  #drawNames(context, left, right, top, row) {
+    context.font = `${Math.max(10, Math.min(12, row - 2))}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    this.#channels.forEach((name, index) => {
+      const middle = top + (index + 0.5) * row, channel = this.#verdicts.get(name);
+      if (channel) {
+        context.fillStyle = colour(channel.verdict === "bad" ? "bad-ground" : "warn-ground");
+        context.fillRect(0, middle - row / 2, right, row);
+        context.fillStyle = colour(channel.verdict === "bad" ? "bad" : "warn");
+        context.textAlign = "left";
+        context.fillText(channel.verdict === "bad" ? "✕" : "!", 2, middle);
+      } else context.fillStyle = colour("soft");
+      context.textAlign = "right";
+      context.fillText(name, left - 8, middle, left - 22);
+    });
+  }
+
+  /** Lines stand where the labels are; the signal moves beneath them. */
+  #drawSeconds(context, left, right, top, bottom, perSecond) {
     context.font = "12px system-ui, sans-serif";
     context.strokeStyle = colour("line");
+    context.fillStyle = colour("soft");
     context.lineWidth = 1;
     context.textAlign = "center";
     context.textBaseline = "top";
-    context.beginPath();
-    for (let second = Math.ceil(end - this.#span); second <= end; second += 1) {
-      const at = right - (end - second) * perSecond;
+    for (let seconds = 0; seconds <= this.#span; seconds += this.#span / 5) {
+      const at = right - seconds * perSecond;
+      context.beginPath();
       context.moveTo(at, top);
       context.lineTo(at, bottom);
+      context.stroke();
+      if (seconds < this.#span) context.fillText(seconds ? `−${seconds} s` : "now", at, bottom + 7);
     }
-    context.stroke();
-    const step = this.#span / 5;
-    for (let seconds = step; seconds < this.#span; seconds += step) context.fillText(`−${seconds} s`, right - seconds * perSecond, bottom + 7);
-    context.textAlign = "right";
-    context.fillText("now", right, bottom + 7);
+  }
+
+  #drawMarkers(context, { left, right, top, bottom, end, perSecond }) {
+    context.textBaseline = "top";
+    context.lineWidth = 1.5;
+    context.fillStyle = context.strokeStyle = colour("text");
+    for (const { label, time } of this.#markers) {
+      const at = right - (end - time) * perSecond;
+      if (at < left - 200 || at > right) continue;
+      context.beginPath();
+      context.moveTo(at, top);
+      context.lineTo(at, bottom);
+      context.stroke();
+      markerLabel(context, `▸ ${words(label)}`, at, right, top);
+    }
   }
 
   #drawTraces(context, { right, top, row, end, perSecond }) {
@@ -196,13 +257,32 @@ export class Eeg {
     }
   }
 
-  /** As long as one row, which stands for the scale. */
+  /** As long as one row, with what that stands for. */
   #drawScaleBar(context, right, top, row) {
-    context.strokeStyle = colour("text");
-    context.lineWidth = 2;
+    const at = right + 7;
+    context.strokeStyle = context.fillStyle = colour("text");
+    context.lineWidth = 1.5;
     context.beginPath();
-    context.moveTo(right + 4, top);
-    context.lineTo(right + 4, top + row);
+    for (const [x, y] of [[at - 3, top], [at + 3, top], [at, top], [at, top + row], [at - 3, top + row], [at + 3, top + row]])
+      if (y === top && x === at - 3) context.moveTo(x, y);
+      else context.lineTo(x, y);
     context.stroke();
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "left";
+    context.textBaseline = "middle";
+    context.fillText(`${this.#scale} ${this.#unit}`, at + 6, top + Math.max(row / 2, 5), 46);
+  }
+
+  #drawPaused(context, middle, top) {
+    context.font = "600 13px system-ui, sans-serif";
+    const text = "Paused: this plot stands still, predictions go on", width = context.measureText(text).width + 28;
+    context.fillStyle = colour("text");
+    context.beginPath();
+    context.roundRect(middle - width / 2, top + 8, width, 28, 14);
+    context.fill();
+    context.fillStyle = colour("card");
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(text, middle, top + 22.5);
   }
 }

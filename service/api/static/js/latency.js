@@ -59,12 +59,12 @@ export class Latency {
     const ages = [...this.#ages].sort((a, b) => a - b);
     const age = quantile(ages, 0.5);
     // only when both clocks are one, or close: otherwise the age says nothing
-    this.#note.textContent = age > -5 && age < 10000 ? `A window's last sample is ${age.toFixed(0)} ms old when this page has its prediction.` : "";
+    this.#note.textContent = age > -5 && age < 10000 ? `Delay from sample to page: ${age.toFixed(0)} ms (median)` : "";
     this.#plot.touch();
   }
 
   #draw(context, width, height) {
-    const left = 4, right = width - 4, top = 18, bottom = height - 20;
+    const left = 4, right = width - 4, top = 32, bottom = height - 20;
     const x = (value) => left + (Math.log(value / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * (right - left);
     const bins = new Array(BINS).fill(0);
     for (const value of this.#sorted) {
@@ -90,18 +90,26 @@ export class Latency {
       if (n) context.fillRect(left + bin * step + 0.5, bottom - Math.max(size, 1.5), step - 1, Math.max(size, 1.5));
     });
     if (!this.#sorted.length) return;
+    this.#drawQuantiles(context, x, left, right, bottom);
+  }
+
+  /** Each label has a line of text of its own, so that they never overlap, on the side that has room for it. */
+  #drawQuantiles(context, x, left, right, bottom) {
     context.textBaseline = "alphabetic";
-    const at50 = x(Math.max(quantile(this.#sorted, 0.5), LOW_MS)), at99 = x(Math.min(Math.max(quantile(this.#sorted, 0.99), LOW_MS), HIGH_MS));
+    context.textAlign = "left";
     context.fillStyle = context.strokeStyle = colour("text");
-    for (const [at, label, align] of [[at50, "p50", "right"], [at99, `p99 ${ms(quantile(this.#sorted, 0.99))} ms`, at99 > right - 90 ? "right" : "left"]]) {
+    [0.5, 0.99].forEach((q, row) => {
+      const value = quantile(this.#sorted, q);
+      const at = x(Math.min(Math.max(value, LOW_MS), HIGH_MS));
+      const label = `p${q * 100} ${ms(value)} ms`, size = context.measureText(label).width;
       context.setLineDash([3, 3]);
       context.beginPath();
-      context.moveTo(at, 4);
+      context.moveTo(at, 4 + 14 * row);
       context.lineTo(at, bottom);
       context.stroke();
       context.setLineDash([]);
-      context.textAlign = align;
-      context.fillText(label, at + (align === "left" ? 4 : -4), 13);
-    }
+      const beside = at + 5 + size <= right ? at + 5 : Math.max(left, at - 5 - size);
+      context.fillText(label, beside, 13 + 14 * row);
+    });
   }
 }

@@ -6,11 +6,14 @@ import { Events } from "./events.js";
 import { Latency } from "./latency.js";
 import { Probabilities } from "./probabilities.js";
 import { Feed, Unauthorised, adoptTokenFromAddress, get, setToken } from "./service.js";
-import { Status, reasonsText } from "./status.js";
+import { Status } from "./status.js";
+import { reasonsText } from "./words.js";
 
-const POLL_MS = 2000;
+const POLL_MS = 1000;
 const QUIET_MS = 1500;
 const RATE_WINDOW_MS = 3000;
+const MARKS = new Set(["cue", "marker"]);
+const UNSETTLED = new Set(["aligning", "settling", "gap", "clock_jump", "reconnect"]);
 
 const $ = (id) => document.getElementById(id);
 const probabilities = new Probabilities();
@@ -25,6 +28,8 @@ let arrivals = [];
 let newest = null;
 let newestAt = -Infinity;
 let connected = false;
+let known = null; // the stream's status, and when it came
+let knownAt = 0;
 let asking = false;
 
 function link(state, text) {
@@ -47,6 +52,7 @@ function forgetPredictions() {
   arrivals = [];
   newest = null;
   newestAt = -Infinity;
+  known = null;
 }
 
 function connect() {
@@ -63,6 +69,7 @@ function connect() {
       lost: () => {
         connected = false;
         link("closed", "Reconnecting …");
+        poll();
       },
       unauthorised: askForToken,
     }),
@@ -83,7 +90,7 @@ function take(message) {
     probabilities.add(message, now);
     latency.add(message);
   } else if (message.type === "event") {
-    if (message.kind === "cue") probabilities.cue(message.data);
+    if (MARKS.has(message.kind)) for (const view of [probabilities, eeg]) view.marker(message.data);
     else events.add(message);
     if (message.kind === "state") status.state(message.data.state, message.message);
   } else if (message.type === "hello") {
@@ -103,7 +110,7 @@ function showNotice(text) {
 async function recall(name) {
   try {
     const past = await get(`/v1/streams/${encodeURIComponent(name)}/events`);
-    if (name === selected) past.filter(({ kind }) => kind !== "cue").forEach((event) => events.add(event));
+    if (name === selected) events.add(...past.filter(({ kind }) => !MARKS.has(kind)));
   } catch {
     // the feed is what matters; it says itself when it is lost
   }
@@ -121,12 +128,16 @@ async function poll() {
     status.tabs(streams, selected);
     const mine = streams.find(({ name }) => name === selected);
     if (mine) {
+      known = mine;
+      knownAt = performance.now();
       status.facts(mine);
       status.state(mine.state, mine.state_reason);
+      eeg.quality(mine.quality);
     }
   } catch (error) {
     if (error instanceof Unauthorised) askForToken();
-    else if (selected === null) link("closed", "The service does not answer");
+    else status.unreachable();
+    if (selected === null && !asking) link("closed", "The service does not answer");
   }
 }
 
@@ -156,12 +167,29 @@ $("token-form").addEventListener("submit", async (submission) => {
   poll();
 });
 
-/** Whether what is on show may be believed, and the sentence that says why not. */
+/** How long it still takes, counted down between two answers of the service. */
+function remaining(now) {
+  if (known?.valid_in_s == null) return "";
+  const seconds = Math.ceil(known.valid_in_s - (now - knownAt) / 1000);
+  return seconds > 0 ? `, ${seconds} s` : "";
+}
+
+/** Channels that have one of these reasons, in brackets; nothing where it is none or nearly all. */
+function channelsWith(reasons) {
+  const named = (known?.quality ?? []).filter((channel) => channel.reasons.some((reason) => reasons.includes(reason)));
+  return named.length && named.length <= 6 ? ` (${named.map(({ label }) => label).join(", ")})` : "";
+}
+
+/** Why what is on show is not to be relied on: title, sentence, and whether nothing arrives at all; null when it is. */
 function doubt(now) {
-  if (!connected) return selected === null ? null : ["Not connected", "The service does not answer; trying again."];
-  if (newest === null || now - newestAt > QUIET_MS) return ["No predictions", $("reason").textContent];
-  if (!newest.valid) return [`Not valid: ${reasonsText(newest.reasons)}`, ""];
-  return null;
+  if (!connected) return selected === null ? null : ["Not connected", "The service does not answer; trying again.", true];
+  const silent = newest === null || now - newestAt > QUIET_MS;
+  if (silent && known?.state === "settling") return ["Warming up", `collecting signal for the first window${remaining(now)}`, false];
+  if (silent) return ["No predictions", $("reason").textContent, true];
+  if (newest.valid) return null;
+  const text = reasonsText(newest.reasons);
+  if (newest.reasons.every((reason) => UNSETTLED.has(reason))) return ["Warming up", text + remaining(now), false];
+  return [`Not valid: ${text}${channelsWith(newest.reasons)}`, "", false];
 }
 
 function showDoubt(now) {
@@ -169,8 +197,10 @@ function showDoubt(now) {
   probabilities.unsure = why !== null;
   $("invalid").hidden = why === null;
   $("valid").hidden = why !== null || newest === null;
+  $("reason").hidden = why !== null && why[1] === $("reason").textContent; // once is enough
   if (why === null) return;
-  const [title, text] = why;
+  const [title, text, gone] = why;
+  $("invalid").classList.toggle("gone", gone);
   if ($("invalid-title").textContent !== title) $("invalid-title").textContent = title;
   if ($("invalid-text").textContent !== text) $("invalid-text").textContent = text;
 }

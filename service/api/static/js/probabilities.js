@@ -1,6 +1,6 @@
 // The bars of the newest prediction, and the lines of the last 20 seconds.
 
-import { Plot, RemoteClock, classColour, colour } from "./canvas.js";
+import { Plot, RemoteClock, classColour, colour, markerLabel } from "./canvas.js";
 import { words } from "./words.js";
 
 const SPAN_S = 20;
@@ -59,8 +59,8 @@ export class Probabilities {
     this.#clock.hear(prediction.time, localMs);
   }
 
-  /** A person was told what to imagine: known in demonstrations and in recordings with cues. */
-  cue({ label, time }) {
+  /** A marker of the network, or a cue of the demonstration: perhaps the name of a class. */
+  marker({ label, time }) {
     this.#cues.push({ label, time });
     if (this.#cues.length > 50) this.#cues.shift();
   }
@@ -103,7 +103,7 @@ export class Probabilities {
     const y = (probability) => bottom - probability * (bottom - top);
     this.#drawGrid(context, left, right, top, bottom, y);
     if (!this.#past.length) {
-      context.fillStyle = colour("faint");
+      context.fillStyle = colour("soft");
       context.textAlign = "center";
       context.fillText("waiting for predictions", (left + right) / 2, (top + bottom) / 2);
       return;
@@ -113,7 +113,7 @@ export class Probabilities {
     context.rect(left, top - 4, right - left, bottom - top + 8);
     context.clip();
     this.#drawInvalid(context, x, top, bottom);
-    this.#drawCues(context, x, top, bottom);
+    this.#drawCues(context, x, right, top, bottom);
     context.lineWidth = 2;
     context.lineJoin = "round";
     this.#classes.forEach((_, index) => {
@@ -130,6 +130,7 @@ export class Probabilities {
     });
     context.restore();
     context.setLineDash([]);
+    context.textBaseline = "middle";
     this.#drawNames(context, right, top, bottom, y);
   }
 
@@ -182,17 +183,17 @@ export class Probabilities {
     if (begin !== null) paint(begin, before);
   }
 
-  #drawCues(context, x, top, bottom) {
-    context.textAlign = "left";
+  #drawCues(context, x, right, top, bottom) {
+    context.textBaseline = "top";
     context.lineWidth = 1.5;
     for (const { label, time } of this.#cues) {
       const index = this.#classes.indexOf(label);
-      context.strokeStyle = context.fillStyle = index < 0 ? colour("faint") : classColour(index);
+      context.strokeStyle = context.fillStyle = index < 0 ? colour("soft") : classColour(index);
       context.beginPath();
       context.moveTo(x(time), top);
       context.lineTo(x(time), bottom);
       context.stroke();
-      context.fillText(`▸ ${words(label)}`, x(time) + 4, top + 8);
+      markerLabel(context, `▸ ${words(label)}`, x(time), right, top);
     }
   }
 

@@ -1,13 +1,28 @@
 // The stream's state and facts, and the tabs of all streams.
 
-import { count, words } from "./words.js";
+import { count, signed } from "./words.js";
+
+const USUAL_DRIFT_PPM = 500; // crystals are within a few dozen
+const STATES = {
+  searching: "no stream found yet",
+  connecting: "a stream was found",
+  settling: "samples arrive, predictions are not valid yet",
+  live: "predictions arrive",
+  stale: "connected, but no samples arrive",
+  lost: "the stream has ended",
+  failed: "given up after repeated failures",
+  stopped: "the service is stopping",
+  unknown: "the service does not answer",
+};
 
 export class Status {
   #badge = document.getElementById("state");
   #reason = document.getElementById("reason");
   #facts = document.getElementById("facts");
   #tabs = document.getElementById("streams");
+  #recording = document.getElementById("recording");
   #select;
+  #sources = new Map();
 
   constructor(select) {
     this.#select = select;
@@ -15,7 +30,8 @@ export class Status {
 
   state(state, reason) {
     this.#badge.dataset.state = state;
-    this.#badge.textContent = state;
+    this.#badge.textContent = state === "unknown" ? "not connected" : state;
+    this.#badge.title = STATES[state] ?? "";
     if (this.#reason.textContent !== reason) this.#reason.textContent = reason;
   }
 
@@ -34,24 +50,45 @@ export class Status {
     }
     streams.forEach(({ name, state }, i) => {
       const tab = this.#tabs.children[i];
-      tab.dataset.state = state;
-      tab.title = state;
+      this.#mark(tab, state);
       tab.setAttribute("aria-pressed", String(name === selected));
     });
   }
 
+  #mark(tab, state) {
+    tab.dataset.state = state;
+    tab.title = `${state === "unknown" ? "not connected" : state}: ${STATES[state] ?? ""}`;
+  }
+
+  /** Nothing is known of any stream any more. */
+  unreachable() {
+    for (const tab of this.#tabs.children) this.#mark(tab, "unknown");
+    this.state("unknown", "The service does not answer; what is shown is the last that it said.");
+    this.#recording.hidden = true;
+  }
+
+  /** The name of a source that has gone is needed just then. */
+  #source({ name, source }) {
+    if (source) this.#sources.set(name, `${source.name}${source.hostname ? ` on ${source.hostname}` : ""}`);
+    const text = this.#sources.get(name) ?? "–";
+    return source || text === "–" ? text : `${text} (gone)`;
+  }
+
   facts(status) {
-    const { source, model, counters } = status;
+    const { source, model, counters, recording } = status;
+    this.#recording.hidden = !recording;
+    this.#recording.title = recording ? `Recording to ${recording}` : "";
     const rows = [
-      ["Source", source ? `${source.name}${source.hostname ? ` on ${source.hostname}` : ""}` : "–"],
+      ["Source", this.#source(status)],
       ["Rate", source ? rateText(source.sfreq, status.effective_rate) : "–"],
-      ["Clock drift", status.drift_ppm == null ? "–" : `${status.drift_ppm.toFixed(1)} ppm`],
+      ["Clock drift", source && status.drift_ppm != null ? driftText(status.drift_ppm) : "–"],
       ["Model", model.name],
       ["Runs on", `${model.engine}, ${model.device}`],
       ["Window, hop", `${seconds(status.window_samples / status.sfreq)}, ${seconds(status.hop_samples / status.sfreq)}`],
       ["Predictions", `${count(counters.predictions)} (${count(counters.valid)} valid)`],
       ["Gaps, reconnects", `${count(counters.gaps)}, ${count(counters.reconnects)}`],
       ["Skipped", count(counters.skipped)],
+      ["Recording", recording ?? "off"],
     ];
     if (this.#facts.children.length !== rows.length * 2) {
       this.#facts.replaceChildren(...rows.flatMap(([name]) => {
@@ -64,7 +101,9 @@ export class Status {
       const cell = this.#facts.children[2 * i + 1];
       if (cell.textContent !== text) cell.textContent = cell.title = text;
     });
-    this.#facts.children[9].title = model.engine_reason;
+    const cells = [...this.#facts.children].filter(({ tagName }) => tagName === "DD");
+    cells[2].classList.toggle("abnormal", Boolean(source) && Math.abs(status.drift_ppm ?? 0) > USUAL_DRIFT_PPM);
+    cells[4].title = model.engine_reason;
   }
 }
 
@@ -75,4 +114,7 @@ function rateText(nominal, effective) {
   return `${nominal.toFixed(nominal % 1 ? 2 : 0)} Hz${measured}`;
 }
 
-export const reasonsText = (reasons) => reasons.map(words).join(", ");
+function driftText(ppm) {
+  if (Math.abs(ppm) < 1) return "< 1 ppm";
+  return `${signed(ppm, 0)} ppm${Math.abs(ppm) > USUAL_DRIFT_PPM ? ", unusually large" : ""}`;
+}
