@@ -1,4 +1,4 @@
-"""Replaces a folder in one step, so that a crash or a full disk leaves the old one or the new one."""
+"""Replaces a file or a folder in one step, so that a crash or a full disk leaves the old one or the new one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,67 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, Literal
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def write_beside(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """A new file that takes the target's place when the context ends without an error.
+
+    Parameters
+    ----------
+    target : Path
+        Replaced when it exists; where it is a link, the file that the link names. A device or a pipe is written to.
+    mode : {"w", "wb"}
+        Text is UTF-8, its line ends are written as they are.
+
+    Yields
+    ------
+    file
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; the target is unchanged.
+    """
+    text: dict[str, Any] = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with target.open(mode, **text) as file:
+            yield file
+        return
+    target = target.resolve()
+    before = target.stat().st_mode if target.is_file() else None
+    fresh = target.parent / f".{secrets.token_hex(8)}.new"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None:
+            fresh.chmod(before & 0o777)
+        fresh.replace(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(target: Path, content: bytes | str) -> None:
+    """Write a whole file; see :func:`write_beside`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; the target is unchanged.
+    """
+    with write_beside(target, "w" if isinstance(content, str) else "wb") as file:
+        file.write(content)
 
 
 def replace_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Path], object]) -> None:

@@ -47,6 +47,7 @@ WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
 # The first two, or all, or none.
 OPTIONAL = (STREAMING, STEM, RECORDING)
+FILES = (*REQUIRED, *OPTIONAL)
 
 _MIB = 1 << 20
 _LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB, STEM: 1024 * _MIB, RECORDING: 1024 * _MIB}
@@ -199,6 +200,25 @@ def _load(folder: Path) -> Bundle:
     )
 
 
+def check_target(out: Path) -> None:
+    """Refuse a place where a bundle would take the place of something else.
+
+    Raises
+    ------
+    BundleError
+        There is a file, or a folder that holds anything but a bundle.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
+    if found and SUMS in found:
+        found = [name for name in found if name not in (*FILES, SUMS)]
+    if found is None or found:
+        what = f"holds {found[0]}, which is no part of one" if found else "is a file"
+        msg = f"{out} exists and is not a Mindwire bundle: it {what}; choose an empty or a new folder."
+        raise BundleError(msg)
+
+
 def write_bundle(
     out: Path | str,
     *,
@@ -243,9 +263,7 @@ def write_bundle(
         before is untouched.
     """
     out = Path(out)
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / SUMS).is_file())):
-        msg = f"{out}: expected nothing, an empty folder or a bundle to replace, found something else; choose another place."
-        raise BundleError(msg)
+    check_target(out)
     remembered = {} if training is None else {"training": training.model_dump(mode="json")}
     files: dict[str, bytes] = {
         BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph} | remembered),

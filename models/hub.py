@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from torch import nn
 
+from models.atomic import replace_file
 from models.checkpoints import load_strictly, read_state_dict
 from models.errors import ArgumentError, BundleError, MissingExtraError
 
@@ -121,10 +121,10 @@ class Pretrained(nn.Module):
         folder = Path(save_directory)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / WEIGHTS_FILE, weights)
-            _write(folder / CONFIG_FILE, config.encode())
+            replace_file(folder / WEIGHTS_FILE, weights)
+            replace_file(folder / CONFIG_FILE, config.encode())
             if not (folder / _CARD_FILE).exists():
-                _write(folder / _CARD_FILE, self._model_card().encode())
+                replace_file(folder / _CARD_FILE, self._model_card().encode())
         except OSError as error:
             msg = (
                 f"{folder}: the network cannot be saved there ({error.strerror or error}); check the path and the disk."
@@ -333,18 +333,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         msg = f"{path}: expected a configuration as a JSON object, found {type(config).__name__}."
         raise BundleError(msg)
     return config
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _hub_api(token: str | None = None) -> HfApi:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic import replace_file
 from models.contract import Contract
 from models.errors import ContractError, MissingExtraError
 
@@ -168,4 +170,7 @@ def _grid(count: int, title: str) -> tuple[Any, list[Any]]:
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    picture, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    about = {"Software": "Mindwire"} if kind == "png" else None
+    figure.savefig(picture, dpi=120, format=kind, metadata=about)
+    replace_file(path, picture.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +12,15 @@ from models.bundle import Bundle
 from models.errors import ContractError
 from service.calibration_data import TrialSpan, collect_trials
 from service.errors import MissingExtraError, UsageError
+from service.outputs import PICTURES, writing
 from service.pseudo_online import RunSettings
 from service.sources.recording import open_recording
 from service.trials import trials_from_markers
 
-SPECTRA, MAPS, ATTENTION = "temporal-filters.png", "spatial-filters.png", "attention.png"
+if TYPE_CHECKING:
+    from models.attentionbasenet import AttentionBaseNet
+
+SPECTRA, MAPS, ATTENTION = PICTURES
 
 
 def draw_views(
@@ -49,8 +54,6 @@ def draw_views(
     try:
         from models.attentionbasenet import AttentionBaseNet
         from models.bundle import load_module
-        from models.folded_weights import fold
-        from models.pictures import draw_attention, draw_spatial_filters, draw_temporal_filters
     except ModuleNotFoundError as error:
         msg = "Views need PyTorch; install it with: pip install 'mindwire[train]'."
         raise MissingExtraError(msg) from error
@@ -58,6 +61,23 @@ def draw_views(
     if not isinstance(network, AttentionBaseNet):
         msg = f"--views draws the filters of one AttentionBaseNet; {bundle.name} is another decoder, so leave it out."
         raise UsageError(msg)
+    with writing(folder, "the pictures"):
+        return _draw(network, bundle, paths, classes, at_s, settings=settings, folder=folder)
+
+
+def _draw(
+    network: AttentionBaseNet,
+    bundle: Bundle,
+    paths: Sequence[Path],
+    classes: Sequence[str],
+    at_s: float,
+    *,
+    settings: RunSettings,
+    folder: Path,
+) -> list[Path]:
+    from models.folded_weights import fold
+    from models.pictures import draw_attention, draw_spatial_filters, draw_temporal_filters
+
     weights = fold(network)
     written = [folder / SPECTRA]
     draw_temporal_filters(weights, bundle.contract, written[0])

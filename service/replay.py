@@ -6,7 +6,6 @@ is the same pipeline and nothing in it depends on how samples arrive.
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -263,7 +262,10 @@ def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk
 
 
 def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str]) -> None:
-    """Predictions as a table: ``seq,time,valid,<class>,<class>…``, one row per hop.
+    """Predictions as a table: ``seq,time,valid,<class>,<class>…,reasons,decided``, one row per hop.
+
+    Reasons are separated by semicolons. What is decided is the class with the highest probability, nothing where the
+    prediction is not valid.
 
     Parameters
     ----------
@@ -272,16 +274,37 @@ def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str
     file : text file
         Opened with ``newline=""``. Numbers are written so that they read back exactly.
     """
-    csv.writer(file, lineterminator="\n").writerow(["seq", "time", "valid", *classes])
+    names = [_cell(name) for name in classes]
+    file.write(",".join(["seq", "time", "valid", *names, "reasons", "decided"]) + "\n")
+    decided = np.array(["", *names], dtype=object)
     for run in runs:
-        rows = zip(run.times.tolist(), run.valid.tolist(), _texts(run.probabilities), strict=True)
+        bits, kinds = np.unique(run.reasons, return_inverse=True)
+        reasons = np.array([";".join(Reason(int(one)).labels) for one in bits], dtype=object)[kinds]
+        sure = run.valid & np.isfinite(run.probabilities).all(axis=1)
+        winners = decided[np.where(sure, run.probabilities.argmax(axis=1) + 1, 0)]
+        rows = zip(
+            run.times.tolist(),
+            run.valid.tolist(),
+            _texts(run.probabilities),
+            reasons.tolist(),
+            winners.tolist(),
+            strict=True,
+        )
         # Numbers need no quotes, and a csv.writer takes many times as long.
         file.write(
             "".join(
-                f"{seq},{time!r},{'true' if valid else 'false'},{numbers}\n"
-                for seq, (time, valid, numbers) in enumerate(rows, run.first_seq)
+                f"{seq},{time!r},{'true' if valid else 'false'},{numbers},{why},{winner}\n"
+                for seq, (time, valid, numbers, why, winner) in enumerate(rows, run.first_seq)
             )
         )
+
+
+def _cell(text: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula, and that stays on its line."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    if text.lstrip()[:1] in tuple("=+-@＝＋－＠"):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"') else text
 
 
 def _texts(table: NDArray[np.float64]) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from service.errors import RecordingError
+from models.atomic import replace_file
 from service.evaluation import Score
+from service.outputs import writing
 from service.report import Figures, Report, headline, idle_sentence, interval_text, number, percent, undecided_text
 from service.svg import Axis, Band, Figure, Line, heatmap, interval_bars
 
@@ -205,15 +204,6 @@ def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
     return page_html(f"Evaluation of {report.model.name}", body, report.definitions, footer)
 
 
-def _write(path: Path, text: str) -> None:
-    # Beside the target and renamed, so that a reader never sees half a report.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
-
-
 def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:
     """Write ``report.json`` and ``report.html`` into a folder, which is made when missing.
 
@@ -239,11 +229,8 @@ def write_files(folder: Path, data: str, page: Callable[[], str]) -> Sequence[Pa
         The folder cannot be written.
     """
     targets = (folder / "report.json", folder / "report.html")
-    try:
+    with writing(folder, "the report"):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(targets[0], data)
-        _write(targets[1], page())
-    except OSError as error:
-        msg = f"{folder}: the report cannot be written ({error.strerror}); choose another folder with --out."
-        raise RecordingError(msg) from error
+        replace_file(targets[0], data)
+        replace_file(targets[1], page())
     return targets

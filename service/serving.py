@@ -32,6 +32,7 @@ from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
 from service.listening import address, event_loop, listen, stop_on_signals, with_token
 from service.options import PipelineOptions
+from service.outputs import ADAPTATION, check_output
 from service.pipeline import Pipeline
 from service.runner import Runner, SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
@@ -120,6 +121,10 @@ def _check(settings: Settings) -> None:
         raise UsageError(msg)
     for spec in settings.stream:
         check_predicate(_selector(spec).xpath)
+        kept = _kept_state(settings, spec)
+        if kept is not None:
+            inputs = (settings.warm_start, spec.model or settings.model)
+            check_output(kept, ADAPTATION, inputs=inputs, force=None, option="--adaptation-state", make_folder=True)
 
 
 def build_streams(

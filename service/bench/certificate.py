@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic import replace_file
 from models.bundle import load_bundle
 from service.bench.picture import distributions, table_html
 from service.bench.processes import Processes, ask, cpu_seconds, eventually, memory_mib, said, summarise
 from service.bench.roles import STAGES
 from service.bench.suite import machine
 from service.errors import ServiceError, UsageError
+from service.outputs import writing
 
 _FIND_S = 60.0
 _STYLE = (
@@ -70,7 +72,9 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
     UsageError
         The length is not positive.
     ServiceError
-        The stream is not found or gives no prediction, or the report cannot be written.
+        The stream is not found or gives no prediction.
+    RecordingError
+        The report cannot be written.
     """
     if not request.minutes > 0:
         msg = f"--minutes must be above 0, found {request.minutes:g}."
@@ -124,13 +128,10 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         "memory_mib": round(memory, 1),
     }
     page = _page(found, distributions({"sample to client": ages}, "Age of a prediction when the client has it"))
-    try:
+    with writing(out, "the report"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
-        out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"The report {out} cannot be written ({error.strerror}); choose another place with --out."
-        raise ServiceError(msg) from error
+        replace_file(out, page)
+        replace_file(out.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic import replace_file
 from models.bundle import load_bundle
 from service import __version__
 from service.bench.clients import many_clients
@@ -25,6 +26,7 @@ from service.bench.others import replay_speed, start_up
 from service.bench.picture import distributions
 from service.bench.streams import many_streams
 from service.errors import ServiceError
+from service.outputs import writing
 
 Say = Callable[[str], None]
 _PACKAGES = ("numpy", "onnxruntime", "pylsl", "fastapi", "uvicorn", "uvloop", "websockets", "torch")
@@ -245,21 +247,18 @@ def save(outcome: Outcome, folder: Path) -> list[Path]:
 
     Raises
     ------
-    ServiceError
+    RecordingError
         The folder cannot be written.
     """
-    try:
+    with writing(folder, "the results"):
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "bench.json"]
-        written[0].write_text(json.dumps(outcome.found, indent=1) + "\n", encoding="utf-8")
+        replace_file(written[0], json.dumps(outcome.found, indent=1) + "\n")
         shown = {name: values for name, values in outcome.ages.items() if len(values)}
         if shown:
             made = outcome.found["machine"]
             note = f"{made['processor']}, {made['cores']} cores; mindwire bench"
             written.append(folder / "latency.svg")
             title = "From the outlet's push to the client's receive"
-            written[1].write_text(distributions(shown, title, note), encoding="utf-8")
-    except OSError as error:
-        msg = f"{folder} cannot be written ({error.strerror}); choose another place with --out."
-        raise ServiceError(msg) from error
+            replace_file(written[1], distributions(shown, title, note))
     return written

@@ -39,6 +39,7 @@ def bench(
     stream: Annotated[
         str | None, typer.Option("--stream", "-s", help="The stream to certify: name=…,type=…,source_id=…")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
 ) -> None:
     """Measure latency, throughput and start-up on this machine; no network is used."""
     import os
@@ -47,6 +48,7 @@ def bench(
     from models.zoo import zoo_bundle_path
     from service.bench.suite import Part, Plan, run, save
     from service.errors import UsageError
+    from service.outputs import check_report
 
     if not sys.platform.startswith("linux"):
         msg = "mindwire bench reads processor time and memory from /proc, which only Linux has."
@@ -60,6 +62,7 @@ def bench(
             msg = "--certify takes the stream to measure, for example --stream name=NAME; see `mindwire streams`."
             raise UsageError(msg)
         report = out if out.suffix == ".html" else out / "certificate.html"
+        check_report(report.parent, (report.name, report.with_suffix(".json").name), inputs=[bundle], force=force)
         found = make(Request(bundle, stream, minutes, hop), report, typer.echo)
         age = found["age_ms"]
         typer.echo(f"Age at the client: p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, max {age['max']:.1f} ms. {report}")
@@ -72,6 +75,7 @@ def bench(
         raise UsageError(msg)
     from models.bundle import load_bundle
 
+    check_report(out, ("bench.json", "latency.svg"), inputs=[bundle], force=force)
     plan = Plan(
         model=bundle,
         hop=hop or load_bundle(bundle).contract.hop_samples,

@@ -164,6 +164,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Trainings side by side; else one per core.", rich_help_panel=_TRAINING),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
 ) -> None:
     """Play recordings through the live pipeline and report how many trials it decides right.
 
@@ -180,6 +181,7 @@ def evaluate(
     from service.evaluation import AlignmentMode
     from service.evaluation_idle import ActivationRule
     from service.options import PipelineOptions
+    from service.outputs import PICTURES, check_report
     from service.pseudo_online import RunSettings
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
@@ -190,6 +192,12 @@ def evaluate(
     if len(alone) > 1:
         msg = f"{' and '.join(alone)} are different evaluations; choose one."
         raise UsageError(msg)
+    check_report(
+        out,
+        ("protocol.json",) if protocol else ("report.json", "report.html", *(PICTURES if views else ())),
+        inputs=[model, contract, *(Path(text) for text in [*files, *(train or [])] if text)],
+        force=force,
+    )
     if protocol is not None:
         evaluate_protocol.run(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
         return

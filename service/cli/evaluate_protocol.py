@@ -21,8 +21,10 @@ def run(files: list[str], out: Path, model: Path | None, *, attention: str, epoc
     """
     from rich.console import Console
 
+    from models.atomic import replace_file
     from service.cli.evaluate import progress_bar, split_files
-    from service.errors import MissingExtraError, RecordingError
+    from service.errors import MissingExtraError
+    from service.outputs import writing
     from service.protocols.bcic2a import read_sessions
 
     if model is not None:
@@ -48,12 +50,9 @@ def run(files: list[str], out: Path, model: Path | None, *, attention: str, epoc
     people = read_sessions(paths)
     with progress_bar("Training") as progress:
         report = wimpff2024.run_protocol(people, settings, progress)
-    try:
+    with writing(out, "the report"):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "protocol.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"{out}: the report cannot be written ({error.strerror}); choose another place with --out."
-        raise RecordingError(msg) from error
+        replace_file(out / "protocol.json", report.model_dump_json(indent=2) + "\n")
     console = Console()
     console.print(wimpff2024.table(report))
     console.print(wimpff2024.published_table(report))

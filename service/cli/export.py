@@ -42,6 +42,7 @@ def export(
     temperature: Annotated[float | None, typer.Option(help="Softmax temperature.")] = None,
 ) -> None:
     """Write a model as a bundle: weights, checked ONNX graph, contract, model card."""
+    from models.bundle import check_target
     from models.contract import Contract
     from models.contract_edit import edit_contract
     from models.export import export_bundle
@@ -55,6 +56,10 @@ def export(
         base: Contract | None = preset_contract(preset)
     else:
         base = None if contract is None else Contract.read(contract)
+    check_target(out)
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        msg = f"--out {out} would write over the model that is read; choose another folder."
+        raise UsageError(msg)
     opened = open_source(source, config)
     demanded = edit_contract(
         base or opened.contract,

@@ -11,16 +11,23 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.contract import Contract
 
+_LAYERS, _SPECTRA, _MAPS = "layers.md", "temporal-filters.png", "spatial-filters.png"
+
 
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for pictures of the filters and the table of layers.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
 ) -> None:
     """Verify a bundle and print it: what it demands, what it holds, where it comes from."""
     from models.bundle import load_bundle
 
+    if out is not None:
+        from service.outputs import check_report
+
+        check_report(out, (_LAYERS, _SPECTRA, _MAPS), inputs=[bundle], force=force)
     loaded = load_bundle(bundle)
     typer.echo(_summary(loaded))
     typer.echo(_layers(loaded, out))
@@ -99,22 +106,25 @@ def _layers(bundle: Bundle, out: Path | None) -> str:
         if out is not None:
             raise
         return f"\nNo table of layers: {error}"
+    from models.atomic import replace_file
     from models.folded_weights import fold
     from models.layers import folded_layers, layer_table, network_layers
     from models.pictures import draw_spatial_filters, draw_temporal_filters
+    from service.outputs import writing
 
     before, after = network_layers(network), folded_layers(network)
     tables = layer_table("The network", before) + "\n" + layer_table("The folded graph", after)
     text = "\n" + tables
     if out is None:
         return text
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "layers.md").write_text(tables, encoding="utf-8")
     weights = fold(network)
-    draw_temporal_filters(weights, bundle.contract, out / "temporal-filters.png")
-    text += f"\nWritten to {out}: layers.md, temporal-filters.png"
-    try:
-        draw_spatial_filters(weights, bundle.contract, out / "spatial-filters.png")
-    except ContractError as error:
-        return f"{text}; no scalp maps: {error}"
-    return f"{text}, spatial-filters.png"
+    with writing(out, "tables and pictures"):
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(out / _LAYERS, tables)
+        draw_temporal_filters(weights, bundle.contract, out / _SPECTRA)
+        text += f"\nWritten to {out}: {_LAYERS}, {_SPECTRA}"
+        try:
+            draw_spatial_filters(weights, bundle.contract, out / _MAPS)
+        except ContractError as error:
+            return f"{text}; no scalp maps: {error}"
+    return f"{text}, {_MAPS}"

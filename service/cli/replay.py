@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.errors import RecordingError, UsageError
+from service.errors import UsageError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -27,6 +27,9 @@ def replay(
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="Bundle; the demonstration bundle without it.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file at --out even if it is no table of predictions.")
+    ] = False,
     speed: Annotated[
         str | None, typer.Option(help="max, or a multiple of real time such as 1 or 20; max without it.")
     ] = None,
@@ -98,6 +101,7 @@ def replay(
     from models.bundle import load_bundle
     from models.zoo import zoo_bundle_path
     from service.options import PipelineOptions
+    from service.outputs import PREDICTIONS, check_output
     from service.warm_start import beginning
 
     labels = tuple(label.strip() for label in channels.split(",")) if channels else None
@@ -113,6 +117,9 @@ def replay(
     if adaptation_state is not None and not adaptation_state.exists():
         msg = f"{adaptation_state}: there is no such file; check the path after --adaptation-state."
         raise UsageError(msg)
+    if out is not None and str(out) != "-":
+        inputs = (file, model or zoo_bundle_path(), adaptation_state, warm_start)
+        check_output(out, PREDICTIONS, inputs=inputs, force=force)
     recording = open_recording(file)
     bundle = load_bundle(model or zoo_bundle_path())
     signal = recording.signal(selector)
@@ -185,23 +192,21 @@ def _decode(
     """Run the recording through the model and report."""
     from collections import deque
 
+    from models.atomic import write_beside
+    from service.outputs import writing
     from service.replay import Replay, write_csv
 
     to_stdout = out is not None and str(out) == "-"
     with ExitStack() as stack:
         tell = stack.enter_context(_progress(signal.n_samples)) if sys.stderr.isatty() else None
         replay = Replay(signal, bundle.contract, decoder, options, speed=pace, on_samples=tell)
-        try:
-            if to_stdout:
-                write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
-            elif out is not None:
-                file = stack.enter_context(out.open("w", newline="", encoding="utf-8"))
+        if to_stdout:
+            write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
+        elif out is not None:
+            with writing(out, "the predictions"), write_beside(out, "w") as file:
                 write_csv(replay.runs(), bundle.contract.classes, file)
-            else:
-                deque(replay.runs(), maxlen=0)
-        except OSError as error:
-            msg = f"{out}: the predictions cannot be written ({error.strerror}); choose another place with --out."
-            raise RecordingError(msg) from error
+        else:
+            deque(replay.runs(), maxlen=0)
     for problem in recording.problems:
         typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
     if not replay.summary.windows:

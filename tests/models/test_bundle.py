@@ -258,7 +258,7 @@ def test_writing_replaces_a_bundle_and_nothing_else(folder: Path, exported: Path
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
     for place in (tmp_path / "thesis", tmp_path / "thesis" / "chapter1.tex"):
-        with pytest.raises(BundleError, match="found something else"):
+        with pytest.raises(BundleError, match="is not a Mindwire bundle"):
             rewrite(source, place)
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 

@@ -80,12 +80,45 @@ def test_the_table_reads_back_exactly(tmp_path):
     file = io.StringIO(newline="")
     write_csv([PredictedRun.collect(predictions)], ["left_hand", "right, hand"], file)
     rows = list(csv.reader(io.StringIO(file.getvalue())))
-    assert rows[0] == ["seq", "time", "valid", "left_hand", "right, hand"]
+    assert rows[0] == ["seq", "time", "valid", "left_hand", "right, hand", "reasons", "decided"]
     for row, prediction in zip(rows[1:], predictions, strict=True):
         assert int(row[0]) == prediction.seq
         assert float(row[1]) == prediction.time
         assert row[2] == ("true" if prediction.valid else "false")
-        assert [float(v) for v in row[3:]] == prediction.probabilities.tolist()
+        assert [float(v) for v in row[3:-2]] == prediction.probabilities.tolist()
+        assert row[-2] == ";".join(prediction.reasons.labels)
+        assert row[-1] == (rows[0][3:5][prediction.probabilities.argmax()] if prediction.valid else "")
+    assert {row[-1] for row in rows[1:]} & {"left_hand", "right, hand"}
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1", "'  =1"),
+        ("\t=1", "' =1"),
+        ("a\nb\r\x00\x1b[31m\u2028\u202e", "a b   [31m  "),
+        ('the "left", hand', 'the "left", hand'),
+    ],
+)
+def test_a_class_name_is_no_formula_and_stays_in_its_cell(name, cell):
+    file = io.StringIO(newline="")
+    run = PredictedRun(0, np.array([1.0]), np.zeros(1, np.uint32), np.array([[0.25, 0.75]]))
+    write_csv([run], ["other", name], file)
+    assert list(csv.reader(io.StringIO(file.getvalue()))) == [
+        ["seq", "time", "valid", "other", cell, "reasons", "decided"],
+        ["0", "1.0", "true", "0.25", "0.75", "", cell],
+    ]
+
+
+def test_reasons_of_a_row_are_separated_by_semicolons():
+    file = io.StringIO(newline="")
+    bits = np.array([int(Reason.GAP | Reason.FLAT), 0], np.uint32)
+    write_csv([PredictedRun(3, np.array([1.0, 2.0]), bits, np.full((2, 2), 0.5))], ["a", "b"], file)
+    assert file.getvalue().splitlines()[1:] == ["3,1.0,false,0.5,0.5,gap;flat,", "4,2.0,true,0.5,0.5,,a"]
 
 
 def test_no_window_spans_a_gap_a_reset_or_damage(tmp_path):
@@ -210,7 +243,7 @@ def test_the_command_writes_the_table_and_a_summary(tmp_path, bundle):
     path = small_file(tmp_path)
     result = run(path, "--model", bundle, "--out", tmp_path / "p.csv", "--hop", "10")
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["seq", "time", "valid", "left_hand", "right_hand"]
+    assert list(rows[0]) == ["seq", "time", "valid", "left_hand", "right_hand", "reasons", "decided"]
     assert len(rows) == 1 + (1000 - 200) // 10
     assert [int(r["seq"]) for r in rows] == list(range(len(rows)))
     np.testing.assert_allclose([float(r["time"]) for r in rows], 1000.0 + 1.99 + np.arange(len(rows)) * 0.1, atol=1e-6)
@@ -252,7 +285,7 @@ def test_damage_is_told(tmp_path, bundle):
         (["--lsl", "--out", "x.csv"], UsageError, "--out"),
         (["--stream", "colour=red"], UsageError, "colour"),
         (["--stream", "name=Nobody"], MindwireError, "EEG-Test"),
-        (["--out", "/nowhere/at/all.csv"], RecordingError, "cannot be written"),
+        (["--out", "/nowhere/at/all.csv"], RecordingError, "does not exist"),
     ],
 )
 def test_what_cannot_be_done_is_refused(tmp_path, bundle, arguments, error, message):

@@ -118,4 +118,4 @@ def test_numbers_that_are_none_are_written_too() -> None:
     file = io.StringIO()
     write_csv([run, nothing], ["a", "b"], file)
     lines = file.getvalue().splitlines()
-    assert lines[1:] == ["7,1.5,true,0.25,1e-17", "7,1.5,true,nan,inf"]
+    assert lines[1:] == ["7,1.5,true,0.25,1e-17,,a", "7,1.5,true,nan,inf,,"]
