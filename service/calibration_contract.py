@@ -10,6 +10,8 @@ from models.contract_edit import edit_contract
 from models.electrodes import position
 from models.errors import ArgumentError
 from service.errors import ContractError
+from service.signal.labels import bare_label, eeg_channels
+from service.signal.montage import remarks
 from service.types import SignalInfo
 
 # The mu and beta rhythms, where imagined movement shows.
@@ -120,13 +122,15 @@ def _from_recording(info: SignalInfo, classes: Sequence[str], channels: Sequence
     if labels is None:
         msg = (
             f"{info.name!r} has {info.n_channels} channels without labels, and channels are never taken by position; "
-            'name them in order with --channels "C3,C4,…".'
+            f'name them in order with --channels "C3,C4,…".{remarks(info)}'
         )
         raise ContractError(msg)
+    if channels is None:
+        labels = tuple(labels[i] for i in eeg_channels(info))
     if not info.sfreq > 0:
         msg = f"{info.name!r} has no nominal rate; say the model's with --sfreq."
         raise ContractError(msg)
-    tidy = tuple(label.strip().rstrip(".") for label in labels)
+    tidy = tuple(map(bare_label, labels))
     electrodes = tuple(label for label in tidy if _is_electrode(label))
     return Contract(
         channels=electrodes or tidy,

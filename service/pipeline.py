@@ -9,10 +9,12 @@ replay of its recording give the same.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -32,8 +34,18 @@ from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
 from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 
+log = logging.getLogger(__name__)
+
 _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
+# No EEG is sampled faster, and the work of a second grows with the rate.
+_MAX_SFREQ = 1e5
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+
+
+@lru_cache
+def _tell(note: str) -> None:
+    """Warn of what was assumed, once, however many pipelines assume it."""
+    log.warning("%s", note)
 
 
 class _Turn(IntEnum):
@@ -91,8 +103,11 @@ class Pipeline:
         if not sfreq > 0:
             msg = (
                 f"The model needs a regular signal, but {info.name!r} has no nominal rate; "
-                "give a rate it really has, or use another stream."
+                "give the rate it really has with --rate, or use another stream."
             )
+            raise ContractError(msg)
+        if sfreq > _MAX_SFREQ:
+            msg = f"The model needs EEG of at most {_MAX_SFREQ:g} Hz, but {info.name!r} has {sfreq:g} Hz; give its true rate with --rate."
             raise ContractError(msg)
         self.contract = contract
         self.info = info
@@ -104,6 +119,8 @@ class Pipeline:
             msg = f"The options ask for adaptation {options.adapt!r}, but the decoder was made for {adapts!r}."
             raise ArgumentError(msg)
         self.montage = resolve_montage(contract, info, options.channels, options.unit)
+        if self.montage.note:
+            _tell(self.montage.note)
         self.hop_samples = options.hop_samples or contract.hop_samples
         self.samples = 0
         self.gaps = 0

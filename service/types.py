@@ -111,6 +111,10 @@ class SignalInfo:
     n_channels : int
     dtype : str
         LSL's name of the sample format, ``float32`` for example.
+    types : tuple of str or None
+        Type of each channel as the source spells it (``EEG``, ``EOG``, ``stim`` …); None when no channel has one.
+    remarks : tuple of str
+        What is odd about the description, a clause each, for whoever refuses the signal.
     """
 
     name: str
@@ -123,6 +127,8 @@ class SignalInfo:
     uid: str = ""
     hostname: str = ""
     dtype: str = "float32"
+    types: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ decoration, and the two spellings of the temporal electrodes (T3/T7 …) are one
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,35 +13,10 @@ from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
 from service.errors import ContractError
+from service.signal.labels import normalise_label, parse_unit
 from service.types import SignalInfo
 
-# Modified combinatorial nomenclature (American Clinical Neurophysiology Society 2006) and its old names.
-_SAME_PLACE = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
-_DECORATION = re.compile(r"^(eeg|ch)[\s:_-]+|[\s_-]+(ref|le|av|avg|a1|a2|m1|m2)$", re.IGNORECASE)
-
 _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
-_SPELLINGS = {
-    "v": "V", "volt": "V", "volts": "V",
-    "mv": "mV", "millivolt": "mV", "millivolts": "mV",
-    "uv": "uV", "microvolt": "uV", "microvolts": "uV", "muv": "uV",
-    "nv": "nV", "nanovolt": "nV", "nanovolts": "nV",
-}  # fmt: skip
-
-
-def normalise_label(label: str) -> str:
-    """A label as labels are compared: no case, no decoration, one name per electrode."""
-    bare = label.strip().rstrip(".").strip()
-    previous = None
-    while previous != bare:
-        previous, bare = bare, _DECORATION.sub("", bare).strip()
-    folded = bare.casefold()
-    return _SAME_PLACE.get(folded, folded)
-
-
-def parse_unit(text: str) -> str | None:
-    """The unit that LSL and EDF users mean by a spelling: ``V``, ``mV``, ``uV``, ``nV``; None when unknown."""
-    folded = text.strip().replace("µ", "u").replace("μ", "u").casefold()
-    return _SPELLINGS.get(folded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +91,7 @@ def resolve_montage(
         msg = (
             f"The model needs {contract.n_channels} channels, but {info.name!r} lacks {', '.join(missing)}; "
             f"it has {', '.join(labels)}. Use a model made for this cap, or name the channels with --channels."
+            f"{remarks(info)}"
         )
         raise ContractError(msg)
     twice = [label for label, where in zip(contract.channels, found, strict=True) if len(where) > 1]
@@ -143,33 +118,41 @@ def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ..
     if info.labels is None:
         msg = (
             f"{info.name!r} has {info.n_channels} channels without labels, and channels are never taken by position; "
-            'name them in order with --channels "C3,C4,…".'
+            f'name them in order with --channels "C3,C4,…".{remarks(info)}'
         )
         raise ContractError(msg)
     return info.labels
+
+
+def remarks(info: SignalInfo) -> str:
+    """What is odd about a signal's description, as a sentence to end a message with; empty when nothing is."""
+    return f" Mind that {'; '.join(info.remarks)}." if info.remarks else ""
 
 
 def _scale(
     contract: Contract, info: SignalInfo, indices: NDArray[np.intp], unit: str | None, *, by_position: bool
 ) -> tuple[NDArray[np.float64], str]:
     target = _VOLTS[contract.unit]
+    stated = ["" if info.units is None else info.units[i] for i in indices]
+    known_units = [parse_unit(text) for text in stated]
     if unit is not None:
         known = parse_unit(unit)
         if known is None:
             msg = f"Unit {unit!r} is unknown; give V, mV, uV or nV."
             raise ContractError(msg)
-        return np.full(len(indices), _VOLTS[known] / target), ""
-    stated = ["" if info.units is None else info.units[i] for i in indices]
+        others = sorted({other for other in known_units if other not in (None, known)})
+        note = f"{info.name!r} states the unit {', '.join(map(str, others))}, --unit says {known}; {known} is used."
+        return np.full(len(indices), _VOLTS[known] / target), note if others else ""
     if not any(stated) and by_position and isinstance(contract.normalisation, Alignment):
         # Whoever names the channels of a bare stream knows it, and alignment cancels any common factor.
         note = f"{info.name!r} states no unit; {contract.unit} is assumed, and alignment cancels the scale."
         return np.ones(len(indices)), note
-    known_units = [parse_unit(text) for text in stated]
     unknown = sorted({text or "none" for text, known in zip(stated, known_units, strict=True) if known is None})
     if unknown:
+        says = "no unit" if unknown == ["none"] else f"the unit {', '.join(unknown)}"
         msg = (
-            f"The model needs {contract.unit}, but {info.name!r} states the unit {', '.join(unknown)}; "
-            "say what it is with --unit V, mV, uV or nV."
+            f"The model needs {contract.unit}, but {info.name!r} states {says}; say what it is with "
+            "--unit V, mV, uV or nV (most amplifiers give uV)."
         )
         raise ContractError(msg)
     return np.array([_VOLTS[str(known)] / target for known in known_units]), ""

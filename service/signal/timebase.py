@@ -25,6 +25,7 @@ _RATE_MIN_POINTS = 15
 _RATE_TOLERANCE = 0.01
 _LONG_GAP_SECONDS = 1.0
 _REANCHOR_SECONDS = 0.5
+_UNKNOWN_SECONDS = 1e9  # stands for a stamp that is no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,10 @@ class TimeBase:
         self._out = []
         if broken:
             self._finish_held()
+            gap = self._residual(stamps[0]) if broken == Reason.GAP and self.course.index and len(stamps) else 0.0
             self.course.drift = 0.0
             self._rate_stamps.clear()
-            self._restart(broken, 0.0)
+            self._restart(broken, gap if 0.5 * self._period < gap < _UNKNOWN_SECONDS else 0.0)
         if self._held is not None:
             samples = np.concatenate([self._held[0], samples])
             stamps = np.concatenate([self._held[1], stamps])
@@ -189,7 +191,7 @@ class TimeBase:
         residual = (
             stamp - self.course.origin - self.course.index * self._period - self.course.offset - self.course.drift
         )
-        return residual if math.isfinite(residual) else 1e9
+        return residual if math.isfinite(residual) else _UNKNOWN_SECONDS
 
     def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
         """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp."""
@@ -283,7 +285,7 @@ class TimeBase:
             + self.course.drift * (steps + 1)
         )
         residuals = stamps - expected
-        residuals[~np.isfinite(residuals)] = 1e9
+        residuals[~np.isfinite(residuals)] = _UNKNOWN_SECONDS
         sign = 1.0 if residuals[0] > 0 else -1.0
         ahead = residuals[: self._hold] * sign
         tolerance = self._tolerance

@@ -1,27 +1,35 @@
-"""Recordings in any format that MNE-Python reads, with their annotations as markers."""
+"""Recordings in any format that MNE-Python reads, with their annotations or stimulus channels as markers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import MissingExtraError, RecordingError, StreamNotFoundError
-from service.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal
+from service.sources.edf_header import EdfHeader, stated_factor
+from service.sources.markers import MarkerReader, tidy_label
+from service.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
+from service.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
 from service.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0
-# A recording's own description of a stretch without data.
-_NO_DATA = ("bad_acq_skip", "edge boundary", "bad boundary", "boundary")
+_ANNOTATIONS = "annotations"
+_STATED_UNITS = (".edf", ".bdf", ".gdf")
+# BioSemi keeps its own bits above these.
+_TRIGGER_BITS = 0xFFFF
 
 
 class MneRecording:
     """A recording that :func:`mne.io.read_raw` opens, read in pieces from disk.
 
-    Times count in seconds from the recording's first sample, as MNE's do.
+    Times count in seconds from the recording's first sample; a pause whose length the file states is part of them.
+    Values are in the unit that the file states, or in microvolts where its format leaves no choice.
 
     Parameters
     ----------
@@ -46,32 +54,51 @@ class MneRecording:
             raise MissingExtraError(msg) from error
         self.path = Path(path)
         try:
-            self._raw: Any = mne.io.read_raw(self.path, preload=False, verbose="ERROR")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._raw: Any = mne.io.read_raw(self.path, preload=False, verbose="ERROR")
         # MNE's readers raise whatever their parsers stumble over.
         except Exception as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            msg = f"{path}: expected a recording in XDF or a format that MNE-Python reads; MNE says: {reason}"
+            msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged file{_reason(error)}."
             raise RecordingError(msg) from error
-        self._picks = np.asarray(mne.pick_types(self._raw.info, eeg=True, exclude=()))
-        labels = tuple(str(self._raw.ch_names[pick]) for pick in self._picks)
+        info = self._raw.info
+        self._picks = np.asarray(mne.pick_types(info, eeg=True, exclude=()))
+        self._stims = {
+            str(info["ch_names"][pick]): int(pick) for pick in mne.pick_types(info, meg=False, stim=True, exclude=())
+        }
+        header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
+        units, self._factors = _units(self._raw, self._picks, header, self.path.suffix.casefold())
+        labels = tuple(str(info["ch_names"][pick]) for pick in self._picks)
         self._info = SignalInfo(
             name=self.path.name,
             type="EEG",
-            sfreq=float(self._raw.info["sfreq"]),
+            sfreq=float(info["sfreq"]),
             n_channels=len(labels),
             labels=labels,
-            units=("V",) * len(labels),  # MNE converts to volts
+            units=units,
             dtype="double64",
         )
+        n = len(self._raw.times)
+        if header is not None and header.discontinuous:
+            onsets, annotations = header.records()
+            self._timeline = timeline_of_records(header, onsets, self._info.sfreq, n)
+            found = [Marker(onset, tidy_label(text)) for onset, _, text in annotations]
+        else:
+            self._timeline = timeline_of_annotations(self._raw, self.path)
+            own = self._raw.annotations
+            found = [
+                Marker(self._timeline.of(float(onset) - self._raw.first_time), tidy_label(str(label)))
+                for onset, label in zip(own.onset, own.description, strict=True)
+            ]
+        self._annotated = tuple(sorted(found, key=lambda marker: marker.time))
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
-        """The EEG channels as one stream, and the annotations."""
+        """The EEG channels as one stream, and the markers."""
         eeg = RecordedStream(1, self._info, len(self._raw.times) if len(self._picks) else 0, 0.0)
-        annotations = self._raw.annotations
-        info = SignalInfo(name="annotations", type="Markers", sfreq=0.0, n_channels=1, dtype="string")
-        first = float(annotations.onset[0]) - self._raw.first_time if len(annotations) else None
-        return (eeg, RecordedStream(2, info, len(annotations), first))
+        markers = self.markers()
+        info = SignalInfo(name=_ANNOTATIONS, type="Markers", sfreq=0.0, n_channels=1, dtype="string")
+        return (eeg, RecordedStream(2, info, len(markers), markers[0].time if markers else None))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -79,12 +106,12 @@ class MneRecording:
         return ()
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """The annotations, each at its onset.
+        """The annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
 
         Parameters
         ----------
         stream : str or None
-            None or ``annotations``.
+            ``annotations``, or the label of a stimulus channel.
 
         Returns
         -------
@@ -93,17 +120,26 @@ class MneRecording:
         Raises
         ------
         StreamNotFoundError
-            Another name was given.
+            There is none of that name.
         """
-        if stream not in (None, "annotations"):
-            msg = f"{self.path}: expected a marker stream named {stream!r}, found 'annotations'."
+        if stream == _ANNOTATIONS or (stream is None and any(_is_cue(marker) for marker in self._annotated)):
+            return list(self._annotated)
+        if stream is not None and stream not in self._stims:
+            there = ", ".join(map(repr, (_ANNOTATIONS, *self._stims)))
+            msg = f"{self.path}: expected a marker stream named {stream!r}, found {there}."
             raise StreamNotFoundError(msg)
-        annotations = self._raw.annotations
-        found = [
-            Marker(float(onset) - self._raw.first_time, str(label))
-            for onset, label in zip(annotations.onset, annotations.description, strict=True)
-        ]
+        names = list(self._stims) if stream is None else [stream]
+        found = [marker for name in names for marker in self._levels(self._stims[name])]
+        if stream is None:
+            found += self._annotated
         return sorted(found, key=lambda marker: marker.time)
+
+    def _levels(self, pick: int) -> list[Marker]:
+        values = _read(self._raw, [pick], 0, len(self._raw.times), self.path)[:, 0]
+        if self.path.suffix.casefold() == ".bdf":
+            values = np.asarray(np.nan_to_num(values).astype(np.int64) & _TRIGGER_BITS, dtype=float)
+        reader = MarkerReader(replace(self._info, type="stim", n_channels=1, labels=None), started=False)
+        return reader.read(values[:, None], self._timeline.at(np.arange(len(values))))
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
         """The EEG channels as a source of chunks.
@@ -118,70 +154,63 @@ class MneRecording:
         return self.source(choose_signal(self.path, self.streams, selector).stream_id)
 
     def source(self, stream_id: int) -> RecordedSignal:
-        """The EEG channels (1) or the annotations (2)."""
+        """The EEG channels (1) or the markers (2)."""
         if stream_id == 1:
-            return MneSource(self._raw, self._picks, self._info)
+            return MneSource(self.path, self._raw, self._picks, self._info, self._factors, self._timeline)
         return _MarkerSource(self.streams[1].info, tuple(self.markers()))
 
 
+@dataclass(frozen=True, slots=True)
 class MneSource:
     """The EEG channels of an MNE recording; made by :meth:`MneRecording.signal`."""
 
-    def __init__(self, raw: Any, picks: np.ndarray, info: SignalInfo) -> None:
-        self._raw = raw
-        self._picks = picks
-        self._info = info
-
-    @property
-    def info(self) -> SignalInfo:
-        """What the recording says of the signal."""
-        return self._info
+    path: Path
+    raw: Any
+    picks: NDArray[np.intp]
+    info: SignalInfo
+    factors: NDArray[np.float64]
+    timeline: Timeline
 
     @property
     def n_samples(self) -> int:
         """Samples in the recording."""
-        return len(self._raw.times)
+        return len(self.raw.times)
 
     def chunks(self) -> Iterator[Chunk]:
-        """The samples from the beginning in pieces of a second, in volts; may be called again.
+        """The samples from the beginning in pieces of a second; may be called again.
 
         Yields
         ------
         Chunk
-            Stretches that the recording marks as not acquired are left out, and ``broken`` is ``GAP`` behind them.
-        """
-        size = max(1, int(self._info.sfreq * _CHUNK_SECONDS))
-        keep = self._acquired()
-        times = self._raw.times
-        skipped = False
-        for start in range(0, len(times), size):
-            stop = min(start + size, len(times))
-            edges = np.flatnonzero(np.diff(keep[start:stop])) + 1
-            samples = self._raw[self._picks, start:stop][0].T
-            for piece in np.split(np.arange(stop - start), edges):
-                if not keep[start + piece[0]]:
-                    skipped = True
-                    continue
-                broken = Reason.GAP if skipped and start + piece[0] > 0 else Reason.NONE
-                yield Chunk(samples[piece], times[start + piece], broken)
-                skipped = False
+            Stretches that the recording marks as not acquired are left out; ``broken`` is ``GAP`` behind them, and
+            wherever else something is missing before the chunk.
 
-    def _acquired(self) -> np.ndarray:
-        """Which samples were recorded, by the recording's own annotations."""
-        keep = np.ones(len(self._raw.times), dtype=bool)
-        annotations = self._raw.annotations
-        for onset, duration, label in zip(
-            annotations.onset, annotations.duration, annotations.description, strict=True
-        ):
-            if str(label).casefold() in _NO_DATA and duration > 0:
-                first = self._raw.time_as_index(max(onset - self._raw.first_time, 0.0), use_rounding=True)[0]
-                keep[first : first + round(duration * self._info.sfreq)] = False
-        return keep
+        Raises
+        ------
+        RecordingError
+            The file cannot be read any more.
+        """
+        size = max(1, int(self.info.sfreq * _CHUNK_SECONDS))
+        keep, breaks = self.timeline.kept, self.timeline.breaks()
+        broken = begun = False
+        for start in range(0, self.n_samples, size):
+            stop = min(start + size, self.n_samples)
+            inside = breaks[(breaks > start) & (breaks < stop)] - start
+            edges = np.union1d(np.flatnonzero(np.diff(keep[start:stop])) + 1, inside)
+            samples = _read(self.raw, self.picks, start, stop, self.path) / self.factors
+            for piece in np.split(np.arange(stop - start), edges):
+                first = start + int(piece[0])
+                broken |= bool(np.isin(first, breaks)) or not keep[first]
+                if keep[first]:
+                    yield Chunk(
+                        samples[piece], self.timeline.at(start + piece), Reason.GAP if broken and begun else Reason.NONE
+                    )
+                    broken, begun = False, True
 
 
 @dataclass(frozen=True, slots=True)
 class _MarkerSource:
-    """Annotations as chunks of strings."""
+    """Markers as chunks of strings."""
 
     info: SignalInfo
     markers: tuple[Marker, ...]
@@ -194,3 +223,44 @@ class _MarkerSource:
         if self.markers:
             labels = np.array([[marker.label] for marker in self.markers], dtype=object)
             yield Chunk(labels, np.array([marker.time for marker in self.markers]))
+
+
+def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np.float64]:
+    """Samples as MNE gives them, ``(n_samples, n_channels)``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(raw[picks, start:stop][0].T)
+    # MNE's readers raise whatever they stumble over in a damaged file.
+    except Exception as error:
+        msg = f"{path}: the samples from {start} on cannot be read{_reason(error)}; is the file whole?"
+        raise RecordingError(msg) from error
+
+
+def _reason(error: Exception) -> str:
+    """What MNE says, where a person can read it."""
+    lines = str(error).splitlines()
+    said = lines[0].strip() if lines else ""
+    if not said or not said.isprintable() or isinstance(error, TypeError | AttributeError | KeyError | IndexError):
+        return ""
+    return f" (MNE-Python: {said[:150].rstrip('.')})"
+
+
+def _is_cue(marker: Marker) -> bool:
+    """Whether an annotation may be a paradigm's, not one of a cut or of a bad stretch."""
+    text = marker.label.strip().casefold()
+    return bool(text) and not text.startswith(("bad", "edge", "boundary", "new segment"))
+
+
+def _units(
+    raw: Any, picks: NDArray[np.intp], header: EdfHeader | None, suffix: str
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The unit that the file states for each channel, and what MNE multiplied the file's values with."""
+    if header is not None:
+        # MNE takes what has no unit, or one that it does not know, for volts.
+        stated = [header.units[pick] if len(header.units) == len(raw.ch_names) else "" for pick in picks]
+        return tuple(stated), np.array([stated_factor(unit) for unit in stated])
+    if suffix in (".fif", ".gz"):
+        volts = [str(raw.info["chs"][pick]["unit"]).endswith("(FIFF_UNIT_V)") for pick in picks]
+        return tuple("V" if known else "" for known in volts), np.ones(len(picks))
+    return ("uV",) * len(picks), np.full(len(picks), 1e-6)

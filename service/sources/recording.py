@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Protocol
 
 from service.errors import RecordingError, StreamNotFoundError, UsageError
+from service.sources.markers import holds_markers
 from service.sources.xdf_chunks import GZIP_MAGIC, MAGIC
 from service.types import Chunk, Marker, SignalInfo
+
+FORMATS = "XDF or another format that MNE-Python reads (EDF, BDF, GDF, BrainVision's .vhdr, EEGLAB's .set, FIF …)"
+# Files that belong to a recording without being the one to open.
+_OPENED_BY = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
+_FOLDERS = (".mff", ".ds", ".mefd")
+_USUAL = (".xdf", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set")
+_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +48,15 @@ class RecordedStream:
 
     @property
     def is_signal(self) -> bool:
-        """Whether it holds numbers at a regular rate."""
-        return self.info.dtype != "string" and self.info.sfreq > 0
+        """Whether it holds a signal: numbers at a regular rate, or EEG whose rate the user has to say."""
+        info = self.info
+        regular = info.sfreq > 0 or info.type.casefold() == "eeg"
+        return info.dtype != "string" and regular and not self.is_markers
 
     @property
     def is_markers(self) -> bool:
-        """Whether it holds a person's or a paradigm's events: strings, or numbers in a stream of markers at no rate.
-
-        What Mindwire itself told during the recording is none of these.
-        """
-        if self.info.name.startswith("Mindwire-") and self.info.type == "Events":
-            return False
-        return self.info.dtype == "string" or (self.info.sfreq == 0 and "marker" in self.info.type.casefold())
+        """Whether it holds a person's or a paradigm's events; see :func:`service.sources.markers.holds_markers`."""
+        return holds_markers(self.info)
 
     def describe(self) -> str:
         """One line for a person."""
@@ -154,7 +159,7 @@ class Recording(Protocol):
         ...
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """Markers in the order of their times, of all marker streams or of one by name."""
+        """Markers in the order of their times, of all marker streams or of one by its name, source id or number."""
         ...
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
@@ -166,7 +171,9 @@ class Recording(Protocol):
         ...
 
 
-def choose_signal(path: Path, streams: Sequence[RecordedStream], selector: Selector | None) -> RecordedStream:
+def choose_signal(
+    path: Path, streams: Sequence[RecordedStream], selector: Selector | None, problems: Sequence[str] = ()
+) -> RecordedStream:
     """The one stream that is meant.
 
     Parameters
@@ -176,6 +183,8 @@ def choose_signal(path: Path, streams: Sequence[RecordedStream], selector: Selec
     streams : sequence of RecordedStream
     selector : Selector or None
         None means the only stream of type EEG.
+    problems : sequence of str
+        What of the file was left out; told when nothing answers.
 
     Returns
     -------
@@ -196,14 +205,15 @@ def choose_signal(path: Path, streams: Sequence[RecordedStream], selector: Selec
     there = "; ".join(stream.describe() for stream in streams) or "no stream at all"
     if not chosen:
         what = "a stream of type EEG" if selector is None else "a stream that answers the selection"
-        msg = f"{path}: expected {what}, found {there}; choose one with --stream name=… or --stream id=…."
+        why = f" {' '.join(problems[:_TOLD])}" if problems else ""
+        msg = f"{path}: expected {what}, found {there}; choose one with --stream name=… or --stream id=….{why}"
         raise StreamNotFoundError(msg)
     if len(chosen) > 1:
         msg = f"{path}: expected one stream, found {len(chosen)} that answer: {there}; choose one with --stream id=…."
         raise StreamNotFoundError(msg)
     stream = chosen[0]
     if not stream.is_signal:
-        msg = f"{path}: expected numbers at a regular rate, found {stream.describe()}; choose another with --stream."
+        msg = f"{path}: expected a signal at a regular rate, found {stream.describe()}; choose another with --stream."
         raise RecordingError(msg)
     if not stream.n_samples:
         msg = f"{path}: the stream {stream.describe()} is empty; choose another with --stream name=…."
@@ -235,16 +245,26 @@ def open_recording(path: Path | str) -> Recording:
     if path.exists() and not (path.is_file() or path.is_dir()):
         msg = f"{path}: expected a recording, found neither a file nor a folder."  # a pipe would be waited for
         raise RecordingError(msg)
+    if path.is_dir() and path.suffix.casefold() not in _FOLDERS:
+        found = sorted(one.name for one in path.iterdir() if one.suffix.casefold() in _USUAL)
+        files = f"for example {path / found[0]}" if found else "though none of them is one that Mindwire knows"
+        msg = f"{path}: expected a recording, found a folder; give the files in it, {files}."
+        raise RecordingError(msg)
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-    except IsADirectoryError:
         magic = b""
+        if not path.is_dir():
+            with path.open("rb") as file:
+                magic = file.read(len(MAGIC))
     except OSError as error:
         msg = f"{path}: the recording cannot be read ({error.strerror}); check the path."
         raise RecordingError(msg) from error
-    if magic == MAGIC or magic.startswith(GZIP_MAGIC) or path.suffix.casefold() == ".xdf":
+    compressed = magic.startswith(GZIP_MAGIC) and not path.name.casefold().endswith(".fif.gz")
+    if magic == MAGIC or compressed or path.suffix.casefold() == ".xdf":
         return XdfRecording(path)
+    header = path.with_suffix(_OPENED_BY.get(path.suffix.casefold(), path.suffix))
+    if header != path and header.exists():
+        msg = f"{path}: expected a recording's header, found another file of the recording; give {header}."
+        raise RecordingError(msg)
     from service.sources.mne_file import MneRecording
 
     return MneRecording(path)

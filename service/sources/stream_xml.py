@@ -21,13 +21,21 @@ MAX_SFREQ = 1e7
 FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
 
 
+def decode_xml(document: bytes) -> str:
+    """A description's text: UTF-8, or Latin-1 where it is none, as some programs write it."""
+    try:
+        return document.decode("utf-8")
+    except UnicodeDecodeError:
+        return document.decode("latin-1")
+
+
 def parse_xml(document: bytes | str) -> Element:
     """Parse a description without entities, document types or unbounded nesting.
 
     Parameters
     ----------
     document : bytes or str
-        XML; bytes are taken as UTF-8, undecodable ones replaced.
+        XML; see :func:`decode_xml`.
 
     Returns
     -------
@@ -41,7 +49,7 @@ def parse_xml(document: bytes | str) -> Element:
     if len(document) > MAX_XML_BYTES:
         msg = f"Expected a stream description below {MAX_XML_BYTES >> 20} MiB, found {len(document)} bytes."
         raise SourceError(msg)
-    text = document.decode("utf-8", "replace") if isinstance(document, bytes) else document
+    text = decode_xml(document) if isinstance(document, bytes) else document
     builder = TreeBuilder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -112,7 +120,7 @@ def signal_info(info: Element) -> SignalInfo:
     Returns
     -------
     SignalInfo
-        ``labels`` and ``units`` are None unless the description has one channel entry per channel.
+        ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel.
 
     Raises
     ------
@@ -132,12 +140,12 @@ def signal_info(info: Element) -> SignalInfo:
         msg = f"Expected a sample format out of {', '.join(FORMATS)}, found {dtype[:40]!r}."
         raise SourceError(msg)
     channels = info.findall("desc/channels/channel")
-    labels = units = None
+    labels = units = types = None
+    remarks: tuple[str, ...] = ()
     if len(channels) == count:
-        names = tuple(child_text(channel, "label") for channel in channels)
-        labels = names if any(names) else None
-        spelled = tuple(child_text(channel, "unit") for channel in channels)
-        units = spelled if any(spelled) else None
+        labels, units, types = (_each(channels, path) for path in ("label", "unit", "type"))
+    elif channels:
+        remarks = (f"its description names {len(channels)} channels of {count:g}",)
     return SignalInfo(
         name=child_text(info, "name"),
         type=child_text(info, "type"),
@@ -149,4 +157,11 @@ def signal_info(info: Element) -> SignalInfo:
         uid=child_text(info, "uid"),
         hostname=child_text(info, "hostname"),
         dtype=dtype,
+        types=types,
+        remarks=remarks,
     )
+
+
+def _each(channels: list[Element], path: str) -> tuple[str, ...] | None:
+    found = tuple(child_text(channel, path) for channel in channels)
+    return found if any(found) else None

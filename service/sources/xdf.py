@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import RecordingError, StreamNotFoundError
+from service.sources.markers import MarkerReader, merge_markers, stim_channels
 from service.sources.recording import RecordedStream, Selector, choose_signal
 from service.sources.xdf_chunks import Tag, walk
 from service.sources.xdf_clock import ClockTracker
@@ -90,32 +91,54 @@ class XdfRecording:
         Parameters
         ----------
         stream : str or None
-            Name of the marker stream; None merges all.
+            Name, source id or number in the file of a marker stream, ``id=…`` and the like, or the label of a stimulus
+            channel; None merges all marker streams, and takes stimulus channels where these hold nothing.
 
         Returns
         -------
         list of Marker
-            Strings as they are, numbers as their shortest text, several channels joined by commas.
+            Strings as they are, numbers as their shortest text, several channels joined by commas; what two
+            streams tell alike counts once.
 
         Raises
         ------
         StreamNotFoundError
-            There is no marker stream of that name.
+            There is no such stream.
         """
         there = {n: s for n, s in self._file.streams.items() if s.recorded.is_markers}
-        chosen = {n: s for n, s in there.items() if stream is None or s.recorded.info.name == stream}
-        if stream is not None and not chosen:
-            names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
-            msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}."
-            raise StreamNotFoundError(msg)
-        trackers = {number: ClockTracker(s.clock) for number, s in chosen.items()}
-        found: list[Marker] = []
-        for number, samples in self._file.decode({number: s.decoder() for number, s in chosen.items()}):
+        if stream is not None:
+            chosen = {n: s for n, s in self._file.streams.items() if _answers(s.recorded, stream)}
+            there = chosen or there
+            if not chosen and not (found := self._stim_markers(stream)):
+                names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
+                msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}."
+                raise StreamNotFoundError(msg)
+            return self._read_markers(chosen) if chosen else found
+        return self._read_markers(there) or self._stim_markers(None)
+
+    def _read_markers(self, streams: Mapping[int, IndexedStream]) -> list[Marker]:
+        readers = {number: MarkerReader(stream.recorded.info) for number, stream in streams.items()}
+        return merge_markers(self._markers_by(readers).values())
+
+    def _stim_markers(self, label: str | None) -> list[Marker]:
+        """Events of the stimulus channels within signals, of all or of one by its label."""
+        readers: dict[int, MarkerReader] = {}
+        for number, stream in self._file.streams.items():
+            info = stream.recorded.info
+            channels = [i for i in stim_channels(info) if label is None or (info.labels and info.labels[i] == label)]
+            if channels and stream.recorded.is_signal:
+                readers[number] = MarkerReader(info, channels, started=False)
+        return merge_markers(self._markers_by(readers).values())
+
+    def _markers_by(self, readers: Mapping[int, MarkerReader]) -> dict[int, list[Marker]]:
+        """Markers of several streams, by their numbers in the file."""
+        streams = {number: self._file.streams[number] for number in readers}
+        trackers = {number: ClockTracker(stream.clock) for number, stream in streams.items()}
+        found: dict[int, list[Marker]] = {number: [] for number in streams}
+        for number, samples in self._file.decode({number: s.decoder() for number, s in streams.items()}):
             for start, times in trackers[number].apply(samples.times):
-                rows = samples.values[start : start + len(times)].tolist()
-                labels = (",".join(str(value) for value in row) for row in rows)
-                found += map(Marker, times.tolist(), labels)
-        return sorted(found, key=lambda marker: marker.time)
+                found[number] += readers[number].read(samples.values[start : start + len(times)], times)
+        return found
 
     def signal(self, selector: Selector | None = None) -> XdfSource:
         """A signal as a source of chunks.
@@ -136,7 +159,7 @@ class XdfRecording:
         RecordingError
             The stream is empty, or no signal.
         """
-        return self.source(choose_signal(self.path, self.streams, selector).stream_id)
+        return self.source(choose_signal(self.path, self.streams, selector, self.problems).stream_id)
 
     def as_sent(self, stream_id: int) -> Iterator[Samples]:
         """A stream's samples with its sender's own stamps, whatever they are: no clock is corrected, nothing judged.
@@ -208,6 +231,13 @@ class XdfSource:
                     left -= len(piece_times)
                     last = float(piece_times[-1])
                     broken = Reason.NONE
+
+
+def _answers(stream: RecordedStream, text: str) -> bool:
+    """Whether a stream is the one that a text names."""
+    if text in (stream.info.name, stream.info.source_id, str(stream.stream_id)):
+        return True
+    return "=" in text and Selector.parse(text).matches(stream)
 
 
 def _forward_pieces(

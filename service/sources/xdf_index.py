@@ -6,7 +6,7 @@ Only chunk headers and descriptions are read. What must be known before the firs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from service.errors import RecordingError, SourceError
 from service.sources.recording import RecordedStream
-from service.sources.stream_xml import MAX_XML_BYTES, child_text, parse_xml, signal_info
+from service.sources.stream_xml import MAX_XML_BYTES, child_text, decode_xml, parse_xml, signal_info
 from service.sources.xdf_chunks import RawChunk, Tag, check_magic, walk
 from service.sources.xdf_clock import ClockSegment, ClockTracker, fit_segments, last_is_corrupt
 from service.sources.xdf_samples import DamagedChunkError, SampleDecoder, plausible, read_count
@@ -162,11 +162,19 @@ class Indexer:
 
     def _take_header(self, file: BinaryIO, chunk: RawChunk) -> None:
         raw = file.read(min(chunk.length, MAX_XML_BYTES + 1))
-        info = signal_info(parse_xml(raw))
-        header = raw.decode("utf-8", "replace")
+        document = parse_xml(raw)
+        try:
+            info = signal_info(document)
+        except SourceError as error:
+            msg = f"{child_text(document, 'name')[:40]!r} (type {child_text(document, 'type')[:40]!r}): {error}"
+            raise SourceError(msg) from error
+        header = decode_xml(raw)
         if chunk.stream_id in self._found:
-            if self._found[chunk.stream_id].header != header:
-                self._problems.add(f"Stream {chunk.stream_id} has a second header that differs; the first one counts")
+            first = self._found[chunk.stream_id]
+            if first.header != header:
+                what = f"stream {chunk.stream_id} has a second header that differs; the first one counts"
+                self._problems.add(what.capitalize())
+                first.info = replace(first.info, remarks=(*first.info.remarks, what))
             return
         if len(self._found) >= _MAX_STREAMS:
             self._problems.add(f"There are more than {_MAX_STREAMS} streams; the rest was left out")

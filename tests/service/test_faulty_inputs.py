@@ -1,0 +1,132 @@
+"""Small recordings with one fault each give what an undisturbed reader would expect, or a sentence that says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import load_bundle
+from models.zoo import zoo_bundle_path
+from service.calibration_contract import ContractChoices, make_contract
+from service.errors import ContractError, MindwireError, StreamNotFoundError
+from service.options import PipelineOptions
+from service.replay import Replay
+from service.sources.recording import open_recording
+from tests.service.linear_decoder import LinearDecoder
+
+CUES = (5.0, 9.5, 14.0, 18.5)
+BEHIND = (5.0, 9.5, 24.0, 28.5)
+
+
+@pytest.fixture(scope="module")
+def faulty(data_dir) -> Path:
+    folder = data_dir / "faulty"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+def replayed(path: Path, **options) -> Replay:
+    contract = load_bundle(zoo_bundle_path()).contract
+    replay = Replay(
+        open_recording(path).signal(), contract, LinearDecoder(len(contract.classes)), PipelineOptions(**options)
+    )
+    replay.found = list(replay.predictions())  # type: ignore[attr-defined]
+    return replay
+
+
+def cues(path: Path, stream: str | None = None) -> list[float]:
+    """Times of the cues since the recording's first sample; what tells a cut is none."""
+    recording = open_recording(path)
+    first = next(iter(recording.signal().chunks())).times[0]
+    return [
+        round(marker.time - first, 3)
+        for marker in recording.markers(stream)
+        if not marker.label.casefold().startswith(("new segment", "boundary", "bad", "edge"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reference.xdf",
+        "marker-spaces.xdf",
+        "marker-commas.xdf",
+        "marker-type-stim.xdf",
+        "marker-stream-twice.xdf",
+        "unit-latin1.xdf",
+    ],
+)
+def test_what_is_odd_about_markers_and_units_changes_nothing(faulty, name):
+    summary = replayed(faulty / name).summary
+    assert (summary.windows, summary.valid, sum(summary.events.values())) == (501, 400, 0)
+    np.testing.assert_allclose(cues(faulty / name), CUES, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("truth-joined.xdf", BEHIND),
+        ("pause.vhdr", BEHIND),
+        ("boundary-duration.set", BEHIND),
+        ("discontinuous.edf", BEHIND),
+        ("joined_raw.fif", CUES),
+        ("boundary-nan.set", CUES),
+    ],
+)
+def test_no_window_lies_across_a_cut(faulty, name, times):
+    if not name.endswith("xdf"):
+        pytest.importorskip("mne")
+    replay = replayed(faulty / name)
+    assert (replay.summary.windows, replay.summary.valid) == (402, 249)
+    assert replay.summary.events == {"gap": 1}
+    assert replay.summary.samples == 6000
+    np.testing.assert_allclose(cues(faulty / name), times, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["truth-joined.xdf", "pause.vhdr", "boundary-duration.set", "discontinuous.edf"])
+def test_a_gap_of_known_length_is_told_with_its_length(faulty, name):
+    if not name.endswith("xdf"):
+        pytest.importorskip("mne")
+    replay = Replay(open_recording(faulty / name).signal(), load_bundle(zoo_bundle_path()).contract, LinearDecoder(4))
+    pipeline = replay.pipeline
+    told = []
+    for chunk in open_recording(faulty / name).signal().chunks():
+        pipeline.advance(chunk)
+        told += pipeline.drain_events()
+    assert [round(event.data["seconds"], 2) for event in told] == [10.0]
+
+
+def test_marker_labels_are_what_can_be_mapped(faulty):
+    def labels(name, stream=None):
+        return [marker.label for marker in open_recording(faulty / name).markers(stream)]
+
+    assert labels("marker-spaces.xdf") == ["Stimulus/S  1", "Stimulus/S  2"] * 2
+    assert labels("marker-commas.xdf") == ["switch,2,0,2", "switch,2,1,2"] * 2
+    assert labels("marker-type-stim.xdf") == labels("marker-type-stim.xdf", "Cues") == ["1", "2"] * 2
+
+
+def test_a_rate_that_cannot_be_read_is_told(faulty):
+    with pytest.raises(StreamNotFoundError, match=r"'Cap' \(type 'EEG'\).*nominal sampling rate, found '250,0'"):
+        open_recording(faulty / "rate-comma.xdf").signal()
+
+
+def test_an_unknown_unit_is_asked_for(faulty):
+    pytest.importorskip("mne")
+    with pytest.raises(ContractError, match="states no unit; say what it is with --unit"):
+        replayed(faulty / "no-unit.edf")
+    summary = replayed(faulty / "no-unit.edf", unit="uV").summary
+    assert (summary.windows, summary.valid) == (501, 400)
+
+
+def test_only_eeg_is_taken(faulty):
+    info = open_recording(faulty / "eog-typed.xdf").signal().info
+    contract = make_contract(None, info, ("a", "b"), ContractChoices())
+    assert contract.channels == tuple(f"E{i}" for i in range(1, 9))
+
+
+def test_the_data_file_of_a_recording_names_its_header(faulty):
+    with pytest.raises(MindwireError, match=r"give .*pause\.vhdr"):
+        open_recording(faulty / "pause.eeg")
