@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Contract
+from service.covered_time import CoveredTime
 from service.errors import ArgumentError, RecordingError
 from service.evaluation import MISSING
 from service.pipeline import Pipeline
 from service.pseudo_online import Progress, RunSettings, file_sha256
 from service.sources.recording import Recording, open_recording
-from service.trials import Trial, check_marker_map, trials_from_markers
+from service.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from service.types import SUSPECT, Marker, Reason, Window
 
 _SAME_CUE_SECONDS = 0.5
@@ -108,12 +109,24 @@ class RecordedTrials:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSource:
-    """One recording that was trained on: path as given, hash of its bytes, trials, usable trials."""
+    """One recording that was trained on.
+
+    Parameters
+    ----------
+    file, sha256 : str
+        Path as given, and hash of its bytes.
+    n_cued, n_usable, n_outside : int
+        Trials, those that gave a window, and those whose cue lies where there is no signal.
+    left_out : tuple of str
+        Labels of the markers that stand for none of the classes.
+    """
 
     file: str
     sha256: str
     n_cued: int
     n_usable: int
+    n_outside: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 class _Collector:
@@ -282,7 +295,7 @@ def collect_trials(
 
     parts, sources = [], []
     for recording, cued in zip(recordings, trials, strict=True):
-        part = _collect(recording, cued, contract, span, settings=settings, taken=taken)
+        part, n_outside = _collect(recording, cued, contract, span, settings=settings, taken=taken)
         parts.append(part)
         sources.append(
             RecordingSource(
@@ -290,6 +303,10 @@ def collect_trials(
                 sha256=file_sha256(recording.path),
                 n_cued=len(part.labels),
                 n_usable=len(part.usable),
+                n_outside=n_outside,
+                left_out=tuple(
+                    left_out_markers(recording.markers(settings.marker_stream), contract.classes, settings.markers)
+                ),
             )
         )
     data = RecordedTrials.join(parts)
@@ -311,12 +328,16 @@ def _collect(
     *,
     settings: RunSettings,
     taken: Callable[[int], None],
-) -> RecordedTrials:
+) -> tuple[RecordedTrials, int]:
+    """Windows of a recording's trials, and how many trials' cues lie where there is no signal."""
     signal = recording.signal(settings.stream)
     collector = _Collector(trials, span, contract)
     pipeline = Pipeline(contract, signal.info, collector, settings.pipeline)
+    covered = CoveredTime()
     for chunk in signal.chunks():
         pipeline.process(chunk)
+        covered.take(chunk.times)
         taken(len(chunk))
     pipeline.finish()
-    return collector.collected(np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp))
+    labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
+    return collector.collected(labels), covered.count_outside(trials, str(recording.path))

@@ -20,6 +20,8 @@ from service.calibration import Candidate, Fold, Validation
 from service.calibration_card import comparison_rows, provenance, verdict
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
+from service.evaluation_notes import confounded_note, left_out_note, outside_note
+from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings
 from service.types import SignalInfo
 
@@ -99,6 +101,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     MindwireError
         A recording, a marker or a choice does not fit; the message says which.
     """
+    check_distinct(plan.paths)
     recordings, trials, usual_length = open_trials(plan.paths, plan.classes, plan.settings)
     info = recordings[0].signal(plan.settings.stream).info
     channels = plan.settings.pipeline.channels
@@ -111,16 +114,33 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info)
 
 
+def notes(prepared: Prepared) -> list[str]:
+    """What has to be told of the trials before they are trained on, a sentence each."""
+    data, classes, sources = prepared.data, prepared.contract.classes, prepared.sources
+    counts = [
+        {name: int((data.labels[data.recording == i] == k).sum()) for k, name in enumerate(classes)}
+        for i in range(len(sources))
+    ]
+    n_outside = sum(source.n_outside for source in sources)
+    told = [
+        left_out_note((label for source in sources for label in source.left_out), classes, classes),
+        confounded_note([Path(source.file).name for source in sources], counts, classes),
+        outside_note(n_outside, len(data.labels), "give no window"),
+    ]
+    return [note for note in told if note is not None]
+
+
 def describe(prepared: Prepared) -> str:
-    """One sentence on what will be trained on."""
+    """One sentence on what will be trained on, and what of the recordings is not."""
     data, contract, span = prepared.data, prepared.contract, prepared.span
     counts = np.bincount(data.labels[data.usable], minlength=len(contract.classes))
     classes = ", ".join(f"{name} {count}" for name, count in zip(contract.classes, counts, strict=True))
-    return (
+    text = (
         f"{len(data.usable)} of {len(data.labels)} trials ({classes}), {len(data.windows)} windows of "
         f"{contract.window_samples / contract.sfreq:g} s between {span.offset:g} and {span.offset + span.length:g} s "
         f"after the cue, {contract.n_channels} channels at {contract.sfreq:g} Hz; decided at {span.decided_at:g} s."
     )
+    return "\n".join([text, *notes(prepared)])
 
 
 def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> Candidate:

@@ -204,7 +204,8 @@ class Score(_Model):
 
     ``accuracy`` is ``n_correct / n_trials`` over the ``n_trials`` decided trials; ``n_cued`` trials were
     cued and ``n_undecided`` of them had no valid prediction at that time, by the reasons in ``undecided``.
-    ``accuracy_of_cued`` counts undecided trials as not right. Intervals are of 95 %.
+    ``accuracy_of_cued`` counts undecided trials as not right. Intervals are of 95 %. ``chance`` is the share of the most
+    frequent class among the decided trials; ``better_than_chance`` is None where fewer than two classes occur.
     """
 
     n_cued: int
@@ -218,6 +219,7 @@ class Score(_Model):
     chance: float
     chance_interval: tuple[float, float]
     chance_p_value: float
+    better_than_chance: bool | None
     kappa: float | None
     normalised_mcc: float | None
     itr_bits_per_decision: float | None
@@ -263,9 +265,11 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
     n_correct = int((decisions.predicted == decisions.true).sum())
     accuracy = n_correct / n_trials if n_trials else float("nan")
     interval = metrics.wilson_interval(n_correct, n_trials)
-    chance = metrics.chance_interval(n_classes, n_trials)
+    by_class = np.bincount(decisions.true, minlength=n_classes)
+    chance = metrics.chance_level(by_class)
+    guessing = metrics.chance_interval(chance, n_trials)
     confusion = metrics.confusion_matrix(decisions.true, decisions.predicted, n_classes)
-    bits = metrics.itr_bits_per_decision(accuracy, n_classes)
+    bits = metrics.itr_bits_per_decision(accuracy, n_classes) if accuracy > chance else 0.0 * accuracy
     error, bins = metrics.reliability(decisions.probabilities, decisions.true)
     return Score(
         n_cued=n_cued,
@@ -276,9 +280,10 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
         accuracy=_finite(accuracy),
         accuracy_interval=(interval.low, interval.high),
         accuracy_of_cued=n_correct / n_cued if n_cued else None,
-        chance=1 / n_classes,
-        chance_interval=(chance.low, chance.high),
-        chance_p_value=metrics.chance_p_value(n_correct, n_trials, n_classes),
+        chance=chance,
+        chance_interval=(guessing.low, guessing.high),
+        chance_p_value=metrics.chance_p_value(n_correct, n_trials, chance),
+        better_than_chance=accuracy > guessing.high if np.count_nonzero(by_class) > 1 else None,
         kappa=_finite(metrics.cohens_kappa(confusion)),
         normalised_mcc=_finite(metrics.normalised_mcc(confusion)),
         itr_bits_per_decision=_finite(bits),
@@ -327,6 +332,10 @@ class EvaluatedRun:
     trials : tuple of Trial
     duration_s : float
         From the first to the last sample.
+    left_out : tuple of str
+        Labels of the markers that stand for none of the classes.
+    n_outside : int
+        Trials whose cue lies where there is no signal.
     """
 
     file: str
@@ -334,6 +343,8 @@ class EvaluatedRun:
     trace: Trace
     trials: tuple[Trial, ...]
     duration_s: float
+    left_out: tuple[str, ...] = ()
+    n_outside: int = 0
 
 
 def score_runs(

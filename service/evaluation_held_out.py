@@ -23,6 +23,7 @@ from service.calibration_run import Plan, Prepared
 from service.errors import ArgumentError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun
 from service.inference.load import Device, Engine, load_decoder
+from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings, file_sha256, run_recordings
 from service.signal.manifold import Matrix, geodesic
 from service.sources.recording import open_recording
@@ -144,6 +145,7 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
             msg = f"--leave-one-out expects at least two recordings, found {len(plan.paths)}; name more of them."
             raise UsageError(msg)
         return Session(calibration_run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
+    check_distinct(tested)
     known = {file_sha256(path): path for path in plan.paths}
     for path in tested:
         if (same := known.get(file_sha256(path))) is not None:

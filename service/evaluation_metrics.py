@@ -73,11 +73,29 @@ def wilson_interval(n_correct: int, n_trials: int, confidence: float = CONFIDENC
     return Interval(low, high)
 
 
-def chance_interval(n_classes: int, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Where the accuracy of guessing among ``n_classes`` falls in ``confidence`` of all experiments.
+def chance_level(by_class: Sequence[int] | NDArray[np.integer]) -> float:
+    """The accuracy of the best answer that does not look: always the most frequent class.
 
-    The central interval of the binomial distribution with ``p = 1 / n_classes``; an accuracy above
-    ``high`` is better than chance at that level.
+    Parameters
+    ----------
+    by_class : sequence of int
+        Trials of each class.
+
+    Returns
+    -------
+    float
+        ``1 / n`` for ``n`` equally frequent classes, more where one is more frequent, 1 where only one occurs;
+        ``1 / len(by_class)`` without any trial.
+    """
+    n_trials = int(np.sum(by_class))
+    return int(np.max(by_class)) / n_trials if n_trials else 1 / len(by_class)
+
+
+def chance_interval(chance: float, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Where the accuracy of guessing falls in ``confidence`` of all experiments.
+
+    The central interval of the binomial distribution with ``p = chance``; an accuracy above ``high`` is better
+    than chance at that level.
 
     Returns
     -------
@@ -91,14 +109,14 @@ def chance_interval(n_classes: int, n_trials: int, confidence: float = CONFIDENC
     if n_trials == 0:
         return Interval(0.0, 1.0)
     tail = (1 - confidence) / 2
-    low, high = (float(stats.binom.ppf(q, n_trials, 1 / n_classes)) / n_trials for q in (tail, 1 - tail))
+    low, high = (float(stats.binom.ppf(q, n_trials, chance)) / n_trials for q in (tail, 1 - tail))
     return Interval(low, high)
 
 
-def chance_p_value(n_correct: int, n_trials: int, n_classes: int) -> float:
-    """Probability of at least ``n_correct`` right by guessing among ``n_classes`` (one-sided binomial)."""
+def chance_p_value(n_correct: int, n_trials: int, chance: float) -> float:
+    """Probability of at least ``n_correct`` right by guessing, each with probability ``chance`` (one-sided binomial)."""
     _checked(n_correct, n_trials)
-    return float(stats.binom.sf(n_correct - 1, n_trials, 1 / n_classes))
+    return float(stats.binom.sf(n_correct - 1, n_trials, chance))
 
 
 def confusion_matrix(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.int64]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.bundle import Bundle
 from models.contract import Contract
+from service.covered_time import CoveredTime
 from service.errors import RecordingError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
 from service.inference.decoder import Decoder
@@ -16,10 +18,11 @@ from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.replay import TOGETHER_SECONDS, coalesced
 from service.sources.recording import Recording, Selector, open_recording
-from service.trials import check_marker_map, match_labels, trials_from_markers
+from service.trials import check_marker_map, left_out_markers, match_labels, trials_from_markers
 from service.types import Marker, Prediction
 
 _HASH_BLOCK = 1 << 20
+_DATA_FILE = re.compile(r"^DataFile=(.+)$", re.MULTILINE)
 _DECIDED_AT_S = 4.0
 
 Progress = Callable[[int, int], None]
@@ -49,12 +52,14 @@ class RunSettings:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes; of a folder, as some formats are, its files' names and hashes in order."""
+    """Hash of a file's bytes, of a BrainVision header's data file; of a folder, its files' names and hashes in order."""
     digest = hashlib.sha256()
     if path.is_dir():
         for part in sorted(p for p in path.rglob("*") if p.is_file()):
             digest.update(f"{file_sha256(part)}  {part.relative_to(path).as_posix()}\n".encode())
         return digest.hexdigest()
+    if path.suffix.casefold() == ".vhdr" and (data := _brainvision_data(path)) is not None:
+        return file_sha256(data)
     try:
         with path.open("rb") as file:
             while block := file.read(_HASH_BLOCK):
@@ -63,6 +68,16 @@ def file_sha256(path: Path) -> str:
         msg = f"{path}: the recording cannot be read ({error.strerror}); check the path."
         raise RecordingError(msg) from error
     return digest.hexdigest()
+
+
+def _brainvision_data(header: Path) -> Path | None:
+    """The file with the samples: headers of different recordings may be the same."""
+    try:
+        found = _DATA_FILE.search(header.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    data = header.with_name(found[1].strip().replace("$b", header.stem)) if found else header
+    return data if data != header and data.is_file() else None
 
 
 def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[str, ...]:
@@ -146,10 +161,12 @@ def _run(
     signal = recording.signal(settings.stream)
     pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
     predictions: list[Prediction] = []
+    covered = CoveredTime()
     first = last = None
     filled = (chunk for chunk in signal.chunks() if len(chunk))
     for chunk in coalesced(filled, round(signal.info.sfreq * TOGETHER_SECONDS)):
         predictions += pipeline.process_together(chunk)
+        covered.take(chunk.times)
         first = float(chunk.times[0]) if first is None else first
         last = float(chunk.times[-1])
         taken(len(chunk))
@@ -160,6 +177,8 @@ def _run(
         trace=Trace.collect(predictions, len(contract.classes)),
         trials=tuple(trials),
         duration_s=0.0 if first is None or last is None else last - first,
+        left_out=tuple(left_out_markers(markers, classes, settings.markers)),
+        n_outside=covered.count_outside(trials, where),
     )
 
 

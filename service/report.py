@@ -22,7 +22,8 @@ DEFINITIONS = {
     "and a half old; probabilities of classes left out are dropped and the rest renormalised",
     "undecided": "trials whose newest prediction was withheld or flagged invalid at that time; neither right nor wrong",
     "accuracy": "right decisions divided by decided trials; interval after Wilson, 95 %",
-    "chance": "guessing with equal probability among the classes; 95 % interval of the binomial distribution",
+    "chance": "the share of the most frequent class among the decided trials, which always answering that class decides "
+    "rightly; 95 % interval of the binomial distribution. Fewer than two classes allow no verdict",
     "Cohen's κ": "(p_o − p_e) / (1 − p_e), agreement beyond what the margins of the confusion matrix give",
     "normalised MCC": "(R_K + 1) / 2 with R_K the multi-class Matthews correlation (Gorodkin 2004)",
     "information transfer rate": ITR_FORMULA,
@@ -57,11 +58,14 @@ class Beside(BaseModel):
 class Figures(BaseModel):
     """How well some recordings were decided, together and each.
 
-    ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix.
+    ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix. ``warning`` says that the
+    figures are of recordings that were trained on; ``notes`` are sentences on trials and classes.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    warning: str | None = None
+    notes: list[str] = []
     classes: list[str]
     at_s: float
     alignment: AlignmentMode
@@ -92,9 +96,13 @@ def describe_run(
     alignment: AlignmentMode,
     idle: IdleFigures | None = None,
     beside: Beside | None = None,
+    notes: Sequence[str] = (),
+    warning: str = "",
 ) -> Report:
     """Put scores into a report with what was run and what the figures mean."""
     return Report(
+        warning=warning or None,
+        notes=list(notes),
         created=datetime.now(UTC),
         mindwire=__version__,
         model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
@@ -132,20 +140,37 @@ def undecided_text(score: Score) -> str:
     return f"{score.n_undecided} ({reasons})"
 
 
+def guessing_text(score: Score, classes: Sequence[str]) -> str:
+    """How a score compares with guessing; empty without any decided trial."""
+    present = [name for name, row in zip(classes, score.confusion, strict=True) if any(row)]
+    if not present:
+        return ""
+    if score.better_than_chance is None:
+        return f"all are of {present[0]}, which always answering {present[0]} decides as well: no verdict"
+    return (
+        f"{'better than' if score.better_than_chance else 'not distinguishable from'} guessing among {len(present)} classes "
+        f"(chance {score.chance:.0%}, 95 % of guessing falls within {interval_text(score.chance_interval)})"
+    )
+
+
 def headline(report: Figures) -> str:
     """The result in one or two sentences, chance and undecided trials not left out."""
     overall = report.overall
     if overall.accuracy is None:
-        return f"None of {overall.n_cued} trials had a valid prediction {report.at_s:g} s after its cue."
-    better = overall.accuracy > overall.chance_interval[1]
+        if overall.n_cued == 1:
+            return f"The only trial had no valid prediction {report.at_s:g} s after its cue."
+        return f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:g} s after its cue."
     text = (
         f"{overall.n_correct} of {overall.n_trials} trials right ({overall.accuracy:.0%}, 95 % interval "
         f"{interval_text(overall.accuracy_interval)}) {report.at_s:g} s after the cue; "
-        f"{'better than' if better else 'not distinguishable from'} guessing among {len(report.classes)} classes "
-        f"(chance {overall.chance:.0%}, 95 % of guessing falls within {interval_text(overall.chance_interval)})."
+        f"{'recordings that were trained on: no verdict' if report.warning else guessing_text(overall, report.classes)}."
     )
     if overall.n_undecided:
-        text += f" {overall.n_undecided} of {overall.n_cued} trials were undecided and are not counted."
+        one = overall.n_undecided == 1
+        text += (
+            f" {overall.n_undecided} of {overall.n_cued} trials {'was' if one else 'were'} undecided "
+            f"and {'is' if one else 'are'} not counted."
+        )
     if report.beside is not None:
         other = report.beside.overall
         text += (

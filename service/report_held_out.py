@@ -21,8 +21,9 @@ from service.calibration_data import RecordingSource
 from service.evaluation import RunScore, Score, score_runs
 from service.evaluation_held_out import DecoderName, HeldOutRuns
 from service.evaluation_idle import ActivationRule, idle_figures
+from service.evaluation_notes import notes
 from service.report import DEFINITIONS, Beside, Figures, idle_sentence, number, percent, undecided_text
-from service.report_page import figures_html, page_html, table_html, write_files
+from service.report_page import figures_html, notes_html, page_html, table_html, write_files
 
 _DEFINITIONS = {
     "held out": "each decoder was trained without the recordings that it decides here, and ran on them as it would live; "
@@ -77,6 +78,7 @@ class HeldOutReport(BaseModel):
     evaluation: Literal["leave_one_recording_out", "cross_session"]
     contract: Contract
     at_s: float
+    notes: list[str] = []
     trained_on: list[TrainedOn]
     network_accuracy: Spread | None
     decoders: list[Decided]
@@ -145,7 +147,9 @@ def describe_held_out(
     if len(known):
         deviation = float(known.std(ddof=1)) if len(known) > 1 else None
         spread = Spread(mean=float(known.mean()), deviation=deviation, n_seeds=len(known))
+    first = next(iter(found[0].runs.values())) if found else []
     return HeldOutReport(
+        notes=notes(first, contract.classes, contract.classes),
         created=datetime.now(UTC),
         mindwire=__version__,
         evaluation=evaluation,
@@ -186,9 +190,11 @@ def held_out_headline(report: HeldOutReport) -> str:
 
 
 def held_out_sentences(report: HeldOutReport) -> list[str]:
-    """False activations of the typical network and of the baseline, where a class is idle."""
+    """The notes, and false activations of the typical network and of the baseline, where a class is idle."""
     both = (typical(report, "network"), typical(report, "baseline"))
-    return [f"{one.name}: {idle_sentence(one.idle)}" for one in both if one is not None and one.idle is not None]
+    return report.notes + [
+        f"{one.name}: {idle_sentence(one.idle)}" for one in both if one is not None and one.idle is not None
+    ]
 
 
 def _rows(report: HeldOutReport) -> tuple[list[str], list[list[str]], list[int]]:
@@ -278,6 +284,7 @@ def _html(report: HeldOutReport) -> str:
     parts = [
         f'<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · {signal}</p>',
         f'<p class="lead">{escape(held_out_headline(report))}</p>',
+        notes_html(report.notes),
         table_html(heads, rows, strong=strong),
     ]
     for one in (typical(report, "network"), typical(report, "baseline")):

@@ -154,6 +154,16 @@ window's length has passed, the window still holds signal from before the cue. T
 {_reliability(overall)}"""
 
 
+def warning_html(warning: str | None) -> str:
+    """What has to be read before anything else."""
+    return f'<p class="lead"><strong>{escape(warning)}</strong></p>\n' if warning else ""
+
+
+def notes_html(notes: Sequence[str]) -> str:
+    """Sentences on trials and classes, as a list."""
+    return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""
+
+
 def table_html(heads: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
     """A table; rows whose index is in ``strong`` are set in bold."""
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
@@ -197,11 +207,13 @@ def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
     hashes = "<br>".join(f"{escape(run.file)} sha256 {run.sha256}" for run in report.runs)
     body = f"""<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · classes {escape(", ".join(report.classes))} · alignment
 {escape(report.alignment)} · {escape(report.model.engine)} on {escape(report.model.device)}</p>
-<p class="lead">{escape(headline(report))}</p>
+{warning_html(report.warning)}<p class="lead">{escape(headline(report))}</p>
+{notes_html(report.notes)}
 {figures_html(report)}
 {_pictures(pictures)}"""
     footer = f"Mindwire {escape(report.mindwire)}, model sha256 {report.model.sha256}<br>{hashes}"
-    return page_html(f"Evaluation of {report.model.name}", body, report.definitions, footer)
+    title = f"{'TRAINING DATA: evaluation' if report.warning else 'Evaluation'} of {report.model.name}"
+    return page_html(title, body, report.definitions, footer)
 
 
 def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:

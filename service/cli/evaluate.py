@@ -79,6 +79,10 @@ def evaluate(
         Literal["online", "frozen", "off"] | None,
         typer.Option(help="Another --alignment to run as well, side by side: what adaptation is worth."),
     ] = None,
+    allow_training_data: Annotated[
+        bool,
+        typer.Option("--allow-training-data", help="Evaluate also what the bundle was trained on; the report says so."),
+    ] = False,
     idle: Annotated[
         str | None, typer.Option(help="Class that asks for nothing; else one called idle, rest or nothing.")
     ] = None,
@@ -265,6 +269,7 @@ def evaluate(
             engine=engine,
             device=device,
             out=out,
+            allow_training_data=allow_training_data,
         ),
         settings,
     )

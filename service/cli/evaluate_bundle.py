@@ -34,6 +34,8 @@ class Choices:
     views : bool
     engine, device : str
     out : Path
+    allow_training_data : bool
+        Whether recordings that the bundle was trained on may be among them.
     """
 
     model: Path
@@ -47,6 +49,7 @@ class Choices:
     engine: Engine
     device: Device
     out: Path
+    allow_training_data: bool = False
 
 
 def run(choices: Choices, settings: RunSettings) -> None:
@@ -63,18 +66,24 @@ def run(choices: Choices, settings: RunSettings) -> None:
     from service.cli.evaluate import progress_bar
     from service.evaluation import score_runs
     from service.evaluation_idle import idle_class, idle_figures
+    from service.evaluation_notes import notes
     from service.evaluation_views import draw_views
     from service.inference.load import load_decoder
+    from service.known_recordings import check_distinct, check_not_trained_on
     from service.pseudo_online import as_in_training, choose_classes, run_recordings
     from service.report import Beside, describe_run, headline, idle_sentence, table
     from service.report_page import write_report
 
     bundle = load_bundle(choices.model)
+    check_distinct(choices.paths)
+    warning = check_not_trained_on(bundle, choices.paths, allowed=choices.allow_training_data)
     chosen = choose_classes(choices.classes, bundle.contract)
     at_rest = idle_class(choices.idle, chosen)
     decoder = load_decoder(bundle, choices.engine, choices.device, adapt=settings.pipeline.adapt, purpose="recording")
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
     console = Console()
+    if warning:
+        console.print(warning, style="bold yellow", highlight=False, markup=False)
     settings, at_s, remembered = as_in_training(settings, choices.at, bundle, choices.paths)
     if remembered:
         console.print(remembered, highlight=False, markup=False)
@@ -104,6 +113,8 @@ def run(choices: Choices, settings: RunSettings) -> None:
         if at_rest is None
         else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=choices.rule),
         beside=other,
+        notes=notes(runs, bundle.contract.classes, chosen),
+        warning=warning,
     )
     pictures = (
         draw_views(bundle, choices.paths, chosen, at_s, settings=settings, folder=choices.out) if choices.views else []
@@ -111,6 +122,8 @@ def run(choices: Choices, settings: RunSettings) -> None:
     written = [*write_report(report, choices.out, pictures), *pictures]
     console.print(table(report))
     console.print(headline(report), highlight=False)
+    for note in report.notes:
+        console.print(note, highlight=False, markup=False)
     if report.idle is not None:
         console.print(idle_sentence(report.idle), highlight=False)
     console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)

@@ -108,6 +108,40 @@ def test_labels_with_blanks_and_commas_are_mapped(
     assert json.loads((tmp_path / "report.json").read_text())["overall"]["n_cued"] == 4
 
 
+def test_trials_of_classes_that_the_model_lacks_are_told_and_one_class_gives_no_verdict(
+    bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    output = " ".join(run(data_dir / "s1" / "s1-run06-22ch-250hz.xdf", "--model", bundle, "--out", tmp_path).split())
+    notes = [
+        "22 markers belong to no class of the model and were left out (rest 15, both_hands 7).",
+        "No trial is of left_hand, right_hand, tongue, so the figures say nothing of them.",
+    ]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["notes"] == notes
+    assert report["overall"]["better_than_chance"] is None
+    assert "all are of feet, which always answering feet decides as well: no verdict" in output
+    page = (tmp_path / "report.html").read_text()
+    for note in notes:
+        assert note in output
+        assert note in page
+
+
+def test_cues_of_another_clock_are_told(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        RecordingError, match=r"none of the 4 cues lies within the EEG's time.*1699998981\.5 s apart; the EEG"
+    ):
+        run(data_dir / "faulty" / "eeg-unix-markers-lsl.xdf", "--model", bundle, "--out", tmp_path)
+
+
+def test_the_same_recording_twice_is_refused(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
+    file = data_dir / "faulty" / "marker-spaces.xdf"
+    copy = tmp_path / "copy.xdf"
+    copy.write_bytes(file.read_bytes())
+    for other in (file, copy):
+        with pytest.raises(UsageError, match="is the same recording as"):
+            run(file, other, "--model", bundle, "--out", tmp_path / "out")
+
+
 def test_a_clock_that_jumps_and_returns_loses_only_the_trials_that_it_jumps_over(
     bundle: Path, data_dir: Path, tmp_path: Path
 ) -> None:

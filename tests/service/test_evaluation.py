@@ -86,7 +86,8 @@ def test_scores_per_run_and_overall_over_a_subset_of_classes() -> None:
     assert (overall.n_correct, overall.n_trials, overall.n_cued) == (2, 3, 3)
     assert overall.accuracy == pytest.approx(2 / 3)
     assert overall.confusion == [[1, 1], [0, 1]]
-    assert overall.chance == 0.5
+    assert overall.chance == pytest.approx(2 / 3)  # the share of left hands
+    assert [run.better_than_chance for run in runs] == [False, None]
     assert overall.accuracy_interval[0] < 2 / 3 < overall.accuracy_interval[1]
     assert overall.curve.seconds[0] == 0
     assert overall.curve.seconds[-1] == 5

@@ -34,15 +34,22 @@ def test_impossible_counts_are_refused(n_correct: int, n_trials: int) -> None:
         metrics.wilson_interval(n_correct, n_trials)
 
 
+def test_chance_is_the_share_of_the_most_frequent_class() -> None:
+    assert metrics.chance_level([10, 10]) == 0.5
+    assert metrics.chance_level([12, 4, 0]) == 0.75
+    assert metrics.chance_level([0, 7, 0]) == 1
+    assert metrics.chance_level([0, 0, 0, 0]) == 0.25
+
+
 def test_chance_interval_is_the_binomial_one() -> None:
-    interval = metrics.chance_interval(2, 30)
+    interval = metrics.chance_interval(1 / 2, 30)
     assert (interval.low * 30, interval.high * 30) == pytest.approx((10, 20))
-    assert metrics.chance_interval(4, 0) == metrics.Interval(0.0, 1.0)
+    assert metrics.chance_interval(1 / 4, 0) == metrics.Interval(0.0, 1.0)
 
 
 def test_chance_p_value_of_all_right() -> None:
-    assert metrics.chance_p_value(10, 10, 2) == pytest.approx(2**-10)
-    assert metrics.chance_p_value(0, 10, 2) == pytest.approx(1.0)
+    assert metrics.chance_p_value(10, 10, 1 / 2) == pytest.approx(2**-10)
+    assert metrics.chance_p_value(0, 10, 1 / 2) == pytest.approx(1.0)
 
 
 def test_kappa_of_a_textbook_case() -> None:

@@ -60,8 +60,33 @@ def test_the_headline_tells_chance_and_undecided_trials() -> None:
     text = headline(make_report())
     assert "18 of 20 trials right (90%" in text
     assert "better than guessing among 2 classes" in text
-    assert "1 of 21 trials were undecided" in text
+    assert "1 of 21 trials was undecided and is not counted" in text
     assert "not distinguishable from guessing" in headline(make_report(n_right=12, n_late=0))
+
+
+def test_what_was_trained_on_is_marked_everywhere_and_judged_nowhere() -> None:
+    report = make_report().model_copy(
+        update={"warning": "TRAINING DATA: one & all", "notes": ["8 markers <left> out."]}
+    )
+    assert "18 of 20 trials right" in headline(report)
+    assert "better than" not in headline(report)
+    page = render_html(report)
+    assert "<title>TRAINING DATA: evaluation of demo</title>" in page
+    assert page.index("TRAINING DATA: one &amp; all") < page.index("18 of 20")
+    assert "<li>8 markers &lt;left&gt; out.</li>" in page
+    assert next(iter(json.loads(report.model_dump_json()))) == "warning"
+
+
+def test_a_single_class_gives_no_verdict() -> None:
+    report = make_report(n_late=0)
+    trace = Trace(np.array([16.0]), np.array([[0.1, 0.7, 0.1, 0.1]]), np.zeros(1, np.int64))
+    run = EvaluatedRun("one.xdf", "00" * 32, trace, (Trial(12.0, "left_hand"),), 0.0)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    text = headline(report.model_copy(update={"overall": overall, "runs": runs}))
+    assert "1 of 1 trials right" in text
+    assert "all are of left_hand, which always answering left_hand decides as well: no verdict" in text
+    assert (overall.better_than_chance, overall.chance, overall.chance_p_value) == (None, 1, 1)
+    assert overall.itr_bits_per_minute == 0
 
 
 def test_both_files_are_written_and_the_json_reads_back(tmp_path: Path) -> None:
@@ -152,7 +177,7 @@ def test_a_report_without_any_decided_trial_still_renders() -> None:
     overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
     report = report.model_copy(update={"overall": overall, "runs": runs})
     page = render_html(report)
-    assert "None of 1 trials" in page
+    assert "The only trial had no valid prediction" in page
     assert not re.search(r"\bnan\b", page)
 
 

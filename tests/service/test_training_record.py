@@ -13,7 +13,10 @@ from models.bundle import Bundle, load_bundle
 from models.errors import BundleError
 from models.training_record import TrainedSource, read_training
 from service.cli.main import app
+from service.errors import UsageError
+from service.known_recordings import trained_on
 from service.options import PipelineOptions
+from service.pseudo_online import file_sha256
 from service.recorded_run import _options, run_details
 from service.types import SignalInfo
 from tests.service.test_calibration import CHANNELS, record
@@ -76,8 +79,6 @@ def test_markers_that_are_given_go_before_those_remembered(bundle: Bundle, tmp_p
 
 
 def test_what_was_trained_on_is_remembered_with_its_hash(bundle: Bundle, recordings: list[Path]) -> None:
-    from service.pseudo_online import file_sha256
-
     assert bundle.training is not None
     assert [(one.file, one.sha256) for one in bundle.training.recordings] == [
         (path.name, file_sha256(path)) for path in recordings[:2]
@@ -121,3 +122,44 @@ def test_a_damaged_or_newer_section_is_refused(change: dict[str, object], told: 
     assert read_training(None, "b") is None
     with pytest.raises(BundleError, match=rf"{told}.*update Mindwire, or train again"):
         read_training(document | change, "b")
+
+
+def test_what_was_trained_on_is_refused_unless_asked_for(
+    bundle: Bundle, recordings: list[Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.xdf"
+    copy.write_bytes(recordings[0].read_bytes())
+    for file in (recordings[1], copy):
+        with pytest.raises(
+            UsageError, match=rf"{file.name}: model was trained on this recording.*--allow-training-data"
+        ):
+            run("evaluate", file, recordings[2], "--model", bundle.path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    output = run("evaluate", copy, "--model", bundle.path, "--allow-training-data", "--out", tmp_path / "out")
+    marked = "TRAINING DATA: model was trained on 1 of 1 recording (copy.xdf)"
+    assert output.startswith(marked)
+    assert "no verdict" in output
+    text = (tmp_path / "out" / "report.json").read_text()
+    assert marked in text.splitlines()[1]
+    assert "<title>TRAINING DATA: evaluation of model</title>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_bundle_without_the_section_knows_by_its_card(bundle: Bundle, recordings: list[Path]) -> None:
+    assert trained_on(replace(bundle, training=None), recordings) == recordings[:2]
+
+
+def test_training_on_a_recording_twice_is_refused(recordings: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.xdf"
+    copy.write_bytes(recordings[0].read_bytes())
+    with pytest.raises(UsageError, match=r"copy\.xdf is the same recording as .*run0\.xdf"):
+        run("train", recordings[0], copy, "--markers", "1=left_hand", "2=right_hand", "--out", tmp_path / "model")
+
+
+def test_brainvision_recordings_are_told_apart_by_their_data(tmp_path: Path) -> None:
+    for folder, data in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.vhdr").write_text("[Common Infos]\nDataFile=$b.eeg\n")
+        (tmp_path / folder / "run.eeg").write_bytes(data)
+    a, b, c = (file_sha256(tmp_path / folder / "run.vhdr") for folder in "abc")
+    assert a != b
+    assert a == c
