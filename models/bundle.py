@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from models.bundle_checks import (
     RECORDING,
     STEM,
     STREAMING,
+    DecoderKind,
     GraphKind,
     check_config,
     check_model_graph,
@@ -32,6 +34,7 @@ from models.bundle_checks import (
 )
 from models.contract import Contract
 from models.errors import BundleError, MissingExtraError
+from models.reading import MIB, parse_json_object, read_regular
 from models.streaming_plan import StemGeometry
 from models.training_record import TrainingRecord, read_training
 
@@ -49,9 +52,9 @@ REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
 OPTIONAL = (STREAMING, STEM, RECORDING)
 FILES = (*REQUIRED, *OPTIONAL)
 
-_MIB = 1 << 20
-_LIMITS = {WEIGHTS: 1024 * _MIB, GRAPH: 1024 * _MIB, STREAMING: 1024 * _MIB, STEM: 1024 * _MIB, RECORDING: 1024 * _MIB}
-_DOCUMENT_LIMIT = 16 * _MIB
+_LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB)
+_DOCUMENT_LIMIT = 16 * MIB
+_MAX_NAME = 200
 _REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -163,21 +166,23 @@ def load_bundle(path: Path | str) -> Bundle:
 def _load(folder: Path) -> Bundle:
     digests = _read_sums(folder)
     files = {name: _read_verified(folder, name, digest) for name, digest in digests.items()}
-    about = _read_json(files[BUNDLE], folder / BUNDLE)
+    about = parse_json_object(files[BUNDLE], folder / BUNDLE, "a description of the bundle", BundleError)
     if about.get("version") != BUNDLE_VERSION:
         msg = (
-            f"{folder}: expected bundle version {BUNDLE_VERSION}, found {about.get('version')!r}; "
+            f"{folder / BUNDLE}: expected bundle version {BUNDLE_VERSION}, found {reprlib.repr(about.get('version'))}; "
             "export it again with this version of Mindwire, or update Mindwire."
         )
         raise BundleError(msg)
     name, graph = about.get("name"), about.get("graph")
-    if not isinstance(name, str) or graph not in {"plain", "folded"}:
+    named = isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()
+    if not named or graph not in ("plain", "folded"):
         msg = (
-            f"{folder / BUNDLE}: expected a name and a graph that is 'plain' or 'folded', found {name!r} and {graph!r}."
+            f"{folder / BUNDLE}: expected a name of at most {_MAX_NAME} printable characters and a graph that is "
+            f"'plain' or 'folded', found {reprlib.repr(name)} and {reprlib.repr(graph)}; export the bundle again."
         )
         raise BundleError(msg)
     contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
-    config = _read_json(files[CONFIG], folder / CONFIG)
+    config = parse_json_object(files[CONFIG], folder / CONFIG, "the network's arguments", BundleError)
     check_config(config, contract, folder / CONFIG)
     check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
     check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
@@ -188,7 +193,7 @@ def _load(folder: Path) -> Bundle:
         records = check_recording_graph(files[RECORDING], geometry, contract, folder / RECORDING)
     return Bundle(
         path=folder,
-        name=name,
+        name=cast("str", name),
         contract=contract,
         config=config,
         graph=cast("GraphKind", graph),
@@ -327,20 +332,17 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
         msg = "The network itself needs PyTorch; install it with: pip install 'mindwire[torch]'."
         raise MissingExtraError(msg) from error
     from models.attentionbasenet import AttentionBaseNet
-    from models.checkpoints import load_strictly
+    from models.checkpoints import restore
     from models.ensemble import Ensemble
     from models.riemann_network import TangentSpaceNetwork
 
     kind = decoder_of(bundle.config, bundle.path)
-    network: AttentionBaseNet | Ensemble | TangentSpaceNetwork
-    if kind == "ensemble":
-        network = Ensemble.from_config(bundle.config)
-    elif kind == "tangent_space":
-        network = TangentSpaceNetwork.from_config(bundle.config)
-    else:
-        network = AttentionBaseNet.from_config(bundle.config)
-    load_strictly(network, load(bundle.read(WEIGHTS)), bundle.weights_path)
-    return network.eval()
+    classes: Mapping[DecoderKind, type[AttentionBaseNet | Ensemble | TangentSpaceNetwork]] = {
+        "attentionbasenet": AttentionBaseNet,
+        "ensemble": Ensemble,
+        "tangent_space": TangentSpaceNetwork,
+    }
+    return restore(lambda: classes[kind].from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
 
 
 def identity(digests: Mapping[str, str]) -> str:
@@ -376,22 +378,19 @@ def _read_sums(folder: Path) -> dict[str, str]:
 
 def _read_limited(folder: Path, name: str) -> bytes:
     file = folder / name
-    limit = _LIMITS.get(name, _DOCUMENT_LIMIT)
     try:
-        if not file.resolve(strict=True).is_relative_to(folder.resolve()):
-            msg = f"{file}: the file lies outside the bundle, which is refused; copy it into the folder."
-            raise BundleError(msg)
-        with file.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        msg = (
-            f"{file}: expected a file of the bundle, but it cannot be read ({error.strerror}); export the bundle again."
-        )
+        outside = not file.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        msg = f"{file}: expected a file of the bundle, but it cannot be read ({_why(error)}); export the bundle again."
         raise BundleError(msg) from error
-    if len(data) > limit:
-        msg = f"{file}: expected at most {limit // _MIB} MiB, found more, which is refused."
+    if outside:
+        msg = f"{file}: the file lies outside the bundle, which is refused; copy it into the folder."
         raise BundleError(msg)
-    return data
+    return read_regular(file, _LIMITS.get(name, _DOCUMENT_LIMIT), BundleError)
+
+
+def _why(error: OSError | RuntimeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "links that lead in a circle"
 
 
 def _read_verified(folder: Path, name: str, digest: str) -> bytes:
@@ -404,15 +403,3 @@ def _read_verified(folder: Path, name: str, digest: str) -> bytes:
         )
         raise BundleError(msg)
     return data
-
-
-def _read_json(data: bytes, where: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        msg = f"{where}: expected JSON, found text that does not parse; export the bundle again."
-        raise BundleError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{where}: expected a JSON object, found {type(document).__name__}; export the bundle again."
-        raise BundleError(msg)
-    return document

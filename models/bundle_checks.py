@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from safetensors import SafetensorError, deserialize
 
@@ -43,16 +44,20 @@ def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
         Something unknown.
     """
     kind = config.get("decoder", "attentionbasenet")
-    if kind not in _SIZED_BY:
+    if not isinstance(kind, str) or kind not in _SIZED_BY:
         msg = (
-            f"{folder / CONFIG}: expected one of the decoders {', '.join(_SIZED_BY)}, found {kind!r}; update Mindwire."
+            f"{folder / CONFIG}: expected one of the decoders {', '.join(_SIZED_BY)}, found {reprlib.repr(kind)}; "
+            "update Mindwire."
         )
         raise BundleError(msg)
-    return cast("DecoderKind", kind)
+    return kind
 
 
 def _disagree(where: Path, what: str, expected: object, found: object) -> BundleError:
-    msg = f"{where}: the contract demands {expected} {what}, found {found}; network and contract must agree."
+    msg = (
+        f"{where}: the contract demands {expected} {what}, found {reprlib.repr(found)}; "
+        "network and contract must agree."
+    )
     return BundleError(msg)
 
 
@@ -71,7 +76,7 @@ def check_config(config: Mapping[str, Any], contract: Contract, where: Path) -> 
     for key, (what, expected) in demands.items():
         if config.get(key) != expected:
             raise _disagree(where, what, expected, config.get(key))
-    if config.get("sfreq") not in {None, contract.sfreq}:
+    if config.get("sfreq") not in (None, contract.sfreq):
         raise _disagree(where, "Hz", f"{contract.sfreq:g}", config["sfreq"])
 
 

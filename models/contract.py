@@ -9,20 +9,43 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import ContractError
 from models.filter_design import butterworth, notch
+from models.reading import MIB, parse_json_object, read_regular
 
 CONTRACT_VERSION = 1
 
 Unit = Literal["V", "mV", "uV", "nV"]
 Sections = tuple[tuple[float, float, float, float, float, float], ...]
+
+# Upper bounds: far above any laboratory's needs, and low enough that no contract can exhaust a machine.
+_MAX_BYTES = 16 * MIB
+_MAX_CHANNELS = 1024
+_MAX_SFREQ = 20_000.0  # hertz
+_MAX_WINDOW_VALUES = 1 << 24  # samples x channels of a window or of a block that the alignment learns from
+_MAX_SAMPLES = 1 << 31
+_MAX_SETTLING_SECONDS = 600.0
+_MAX_NAME = 200
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        msg = f"a name consists of printable characters, found {text[:40]!a}"
+        raise ValueError(msg)
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_printable)]
+Samples = Annotated[int, Field(ge=1, le=_MAX_SAMPLES)]
+Hertz = Annotated[float, Field(ge=1e-3, le=_MAX_SFREQ)]
 
 
 class _Strict(BaseModel):
@@ -41,7 +64,7 @@ class Butterworth(_Strict):
     """
 
     order: Annotated[int, Field(ge=1, le=10)]
-    freq: Annotated[float, Field(gt=0)]
+    freq: Hertz
 
 
 class Notch(_Strict):
@@ -55,8 +78,8 @@ class Notch(_Strict):
         Quality factor: ``freq`` divided by the −3 dB bandwidth.
     """
 
-    freq: Annotated[float, Field(gt=0)]
-    q: Annotated[float, Field(gt=0)] = 30.0
+    freq: Hertz
+    q: Annotated[float, Field(ge=1e-2, le=1e4)] = 30.0
 
 
 class Filters(_Strict):
@@ -64,7 +87,7 @@ class Filters(_Strict):
 
     highpass: Butterworth | None = None
     lowpass: Butterworth | None = None
-    notch: tuple[Notch, ...] = ()
+    notch: Annotated[tuple[Notch, ...], Field(max_length=64)] = ()
 
     def design(self, sfreq: float) -> Sections:
         """Second-order sections for a sampling rate.
@@ -125,8 +148,8 @@ class ZScore(_Strict):
     """
 
     kind: Literal["zscore"] = "zscore"
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: Annotated[tuple[float, ...], Field(max_length=_MAX_CHANNELS)]
+    std: Annotated[tuple[Annotated[float, Field(ge=1e-30)], ...], Field(max_length=_MAX_CHANNELS)]
 
 
 class Alignment(_Strict):
@@ -160,10 +183,10 @@ class Alignment(_Strict):
     kind: Literal["euclidean", "riemannian"]
     scale: Literal["window_sum", "sample_mean"]
     forgetting_seconds: Annotated[float, Field(gt=0)] | None = None
-    update_samples: Annotated[int, Field(ge=1)]
-    ready_samples: Annotated[int, Field(ge=1)]
-    warm_start: tuple[tuple[float, ...], ...] | None = None
-    warm_start_samples: Annotated[int, Field(ge=0)] = 0
+    update_samples: Samples
+    ready_samples: Samples
+    warm_start: Annotated[tuple[tuple[float, ...], ...], Field(max_length=_MAX_CHANNELS)] | None = None
+    warm_start_samples: Annotated[int, Field(ge=0, le=_MAX_SAMPLES)] = 0
 
 
 Normalisation = Annotated[NoNormalisation | ZScore | Alignment, Field(discriminator="kind")]
@@ -203,17 +226,17 @@ class Contract(_Strict):
     """
 
     version: Literal[1] = 1
-    channels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-    sfreq: Annotated[float, Field(gt=0)]
+    channels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=_MAX_CHANNELS)]
+    sfreq: Annotated[float, Field(ge=1, le=_MAX_SFREQ)]
     unit: Unit = "uV"
-    reference: str = ""
+    reference: Annotated[str, Field(max_length=10_000)] = ""
     filters: Filters = Filters()
-    sos: Sections = ()
+    sos: Annotated[Sections, Field(max_length=512)] = ()
     normalisation: Normalisation = NoNormalisation()
-    window_samples: Annotated[int, Field(ge=1)]
-    hop_samples: Annotated[int, Field(ge=1)]
-    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2)]
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    window_samples: Samples
+    hop_samples: Samples
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000)]
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -225,6 +248,9 @@ class Contract(_Strict):
                 raise ValueError(msg)
         norm = self.normalisation
         n = len(self.channels)
+        _check_size("window_samples", self.window_samples, n)
+        if isinstance(norm, Alignment):
+            _check_size("update_samples", norm.update_samples, n)
         if isinstance(norm, ZScore) and not len(norm.mean) == len(norm.std) == n:
             msg = f"zscore needs {n} means and {n} deviations, found {len(norm.mean)} and {len(norm.std)}"
             raise ValueError(msg)
@@ -239,6 +265,7 @@ class Contract(_Strict):
         elif len(self.sos) != len(derived) or not np.allclose(self.sos, derived, rtol=1e-9, atol=1e-12):
             msg = "the stored second-order sections are not those of the stated filters"
             raise ValueError(msg)
+        _check_settling(self.sos, self.sfreq)
         return self
 
     @property
@@ -252,10 +279,8 @@ class Contract(_Strict):
 
         From the slowest pole ``p``: the smallest n with ``|p| ** n <= 0.01``.
         """
-        if not self.sos:
-            return 0
-        radius = max(abs(np.roots(row[3:])).max() for row in self.sos)
-        return math.ceil(math.log(0.01) / math.log(radius)) if 0 < radius < 1 else 0
+        radius = _slowest_pole(self.sos)
+        return math.ceil(math.log(0.01) / math.log(radius)) if radius > 0 else 0
 
     @classmethod
     def parse(cls, document: str | bytes | dict[str, Any], where: str = "contract") -> Contract:
@@ -277,26 +302,27 @@ class Contract(_Strict):
         ContractError
             The document is no JSON, of an unknown version, or does not hold together.
         """
-        try:
-            data = json.loads(document) if isinstance(document, str | bytes) else document
-        except ValueError as error:
-            msg = f"{where}: expected a contract as JSON, found text that does not parse ({error})."
-            raise ContractError(msg) from error
-        if not isinstance(data, dict):
-            msg = f"{where}: expected a contract as a JSON object, found {type(data).__name__}."
-            raise ContractError(msg)
+        data = (
+            parse_json_object(document, where, "a contract", ContractError)
+            if isinstance(document, str | bytes)
+            else document
+        )
         if data.get("version") != CONTRACT_VERSION:
             msg = (
-                f"{where}: expected contract version {CONTRACT_VERSION}, found {data.get('version')!r}; "
+                f"{where}: expected contract version {CONTRACT_VERSION}, found {reprlib.repr(data.get('version'))}; "
                 "export the bundle again with this version of Mindwire, or update Mindwire."
             )
             raise ContractError(msg)
         try:
             return cls.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "contract"
-            msg = f"{where}: the contract is not valid at {place}: {first['msg']}."
+            reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+            msg = f"{where}: the contract is not valid at {ascii(place)[1:-1][:80]}: {reason}."
+            raise ContractError(msg) from error
+        except (ValueError, RecursionError) as error:
+            msg = f"{where}: the contract holds text or nesting that no contract has; check the file."
             raise ContractError(msg) from error
 
     @classmethod
@@ -308,13 +334,29 @@ class Contract(_Strict):
         ContractError
             As :meth:`parse`, or the file cannot be read.
         """
-        try:
-            text = Path(path).read_bytes()
-        except OSError as error:
-            msg = f"{path}: the contract cannot be read ({error.strerror}); check the path."
-            raise ContractError(msg) from error
-        return cls.parse(text, str(path))
+        return cls.parse(read_regular(Path(path), _MAX_BYTES, ContractError), str(path))
 
     def to_json(self) -> str:
         """The contract as indented JSON that :meth:`parse` reads back to an equal contract."""
         return self.model_dump_json(indent=2) + "\n"
+
+
+def _check_size(what: str, samples: int, n_channels: int) -> None:
+    if samples * n_channels > _MAX_WINDOW_VALUES:
+        msg = f"{what} x channels may be {_MAX_WINDOW_VALUES} at most, found {samples} x {n_channels}"
+        raise ValueError(msg)
+
+
+def _slowest_pole(sos: Sections) -> float:
+    """Radius of the pole nearest the unit circle; 0 without filters."""
+    return max((float(abs(np.roots(row[3:])).max(initial=0.0)) for row in sos), default=0.0)
+
+
+def _check_settling(sos: Sections, sfreq: float) -> None:
+    radius = _slowest_pole(sos)
+    if radius > 0 and not (radius < 1 and math.log(0.01) / math.log(radius) <= _MAX_SETTLING_SECONDS * sfreq):
+        msg = (
+            f"the filters settle in {_MAX_SETTLING_SECONDS:g} s at most, these take longer or are unstable; "
+            "raise the high-pass frequency, or lower an order or a quality"
+        )
+        raise ValueError(msg)

@@ -18,8 +18,9 @@ import numpy as np
 from torch import nn
 
 from models.atomic import replace_file
-from models.checkpoints import load_strictly, read_state_dict
+from models.checkpoints import read_state_dict, restore
 from models.errors import ArgumentError, BundleError, MissingExtraError
+from models.reading import MIB, parse_json_object, read_regular
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -30,6 +31,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _PICKLED_WEIGHTS_FILE = "pytorch_model.bin"
 _CARD_FILE = "README.md"
+_MAX_NUMBER = 1 << 30
 _FOREIGN_KEYS = frozenset({"braindecode_version"})
 
 
@@ -93,6 +95,10 @@ class Pretrained(nn.Module):
         if unknown:
             msg = f"{cls.__name__} has no argument {', '.join(unknown)}; leave it out of the configuration."
             raise ArgumentError(msg)
+        for name, value in arguments.items():
+            if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+                msg = f"{name} of {cls.__name__} may be {_MAX_NUMBER} at most; correct the configuration."
+                raise ArgumentError(msg)
         if isinstance(arguments.get("activation"), str):
             arguments["activation"] = resolve_activation(arguments["activation"])
         if isinstance(arguments.get("chs_info"), list):
@@ -190,14 +196,14 @@ class Pretrained(nn.Module):
     def _restore(cls, config_file: Path, weights_file: Path, overrides: dict[str, Any]) -> Self:
         config = _read_config(config_file)
         head = overrides.pop("n_outputs", None)
+        weights = read_state_dict(weights_file)
         try:
-            network = cls.from_config(config | overrides)
+            network = restore(lambda: cls.from_config(config | overrides), weights, weights_file)
         except ArgumentError as error:
             if overrides:
                 raise
             msg = f"{config_file}: the configuration is not one of {cls.__name__}: {error}"
             raise BundleError(msg) from error
-        load_strictly(network, read_state_dict(weights_file), weights_file)
         if head is not None and head != network.get_config()["n_outputs"]:
             network.reset_head(head)
         return network
@@ -321,18 +327,7 @@ def _channel_from_json(channel: Any) -> Any:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        msg = f"{path}: the configuration cannot be read ({error.strerror}); check the path."
-        raise BundleError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: expected a configuration as JSON, found text that does not parse."
-        raise BundleError(msg) from error
-    if not isinstance(config, dict):
-        msg = f"{path}: expected a configuration as a JSON object, found {type(config).__name__}."
-        raise BundleError(msg)
-    return config
+    return parse_json_object(read_regular(path, 16 * MIB, BundleError), path, "a configuration", BundleError)
 
 
 def _hub_api(token: str | None = None) -> HfApi:
@@ -356,6 +351,7 @@ def _download(model_id: str, options: dict[str, Any]) -> tuple[Path, Path]:
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     try:
+        _require_reachable(api, model_id, options)
         config_file = api.hf_hub_download(model_id, CONFIG_FILE, **options)
         try:
             weights_file = api.hf_hub_download(model_id, WEIGHTS_FILE, **options)
@@ -368,6 +364,17 @@ def _download(model_id: str, options: dict[str, Any]) -> tuple[Path, Path]:
         )
         raise BundleError(msg) from error
     return Path(config_file), Path(weights_file)
+
+
+def _require_reachable(api: HfApi, model_id: str, options: Mapping[str, Any]) -> None:
+    """Ask once for what is not in the cache: without a network, ``hf_hub_download`` tries again for half a minute."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    revision, cache_dir = options["revision"], options["cache_dir"]
+    cached = try_to_load_from_cache(model_id, CONFIG_FILE, cache_dir=cache_dir, revision=revision)
+    if not options["local_files_only"] and not isinstance(cached, str):
+        url = hf_hub_url(model_id, CONFIG_FILE, revision=revision, endpoint=api.endpoint)
+        api.get_hf_file_metadata(url=url, token=options["token"])
 
 
 def _first_line(error: Exception) -> str:

@@ -22,6 +22,7 @@ _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 32
+_MAX_NODES = 10_000
 _FLOAT = 1
 
 Dims = tuple[int | str, ...]
@@ -153,7 +154,11 @@ def _refuse_foreign(graph: memoryview, where: str, depth: int) -> None:
     for sparse in _messages(graph, _GRAPH_SPARSE):
         for tensor in _messages(sparse, *_SPARSE_PARTS):
             _refuse_external(tensor, where)
-    for node in _messages(graph, _GRAPH_NODE):
+    nodes = _messages(graph, _GRAPH_NODE)
+    if len(nodes) > _MAX_NODES:
+        msg = f"{where}: expected at most {_MAX_NODES} operators in a graph, found {len(nodes)}, which is refused."
+        raise BundleError(msg)
+    for node in nodes:
         _refuse_foreign_node(node, where, depth)
 
 

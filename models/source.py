@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from models.bundle import SUMS, load_bundle, load_network
 from models.contract import Contract
 from models.errors import ArgumentError, BundleError, MissingExtraError
+from models.reading import MIB, parse_json_object, read_regular
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -62,7 +62,7 @@ def open_source(source: str, config: Path | None = None) -> Source:
     """
     try:
         from models.attentionbasenet import AttentionBaseNet
-        from models.checkpoints import load_strictly, read_lightning_checkpoint, read_state_dict
+        from models.checkpoints import read_lightning_checkpoint, read_state_dict, restore
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -86,21 +86,9 @@ def open_source(source: str, config: Path | None = None) -> Source:
     else:
         kind = "folder" if path.is_dir() else "Hugging Face Hub repository"
         return Source(AttentionBaseNet.from_pretrained(source), None, f"The {kind} `{path.name or source}`.")
-    network = AttentionBaseNet.from_config(arguments)
-    load_strictly(network, weights, path)
+    network = restore(lambda: AttentionBaseNet.from_config(arguments), weights, path)
     return Source(network.eval(), None, card)
 
 
 def _read_arguments(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        msg = f"{path}: the configuration cannot be read ({error.strerror}); check the path."
-        raise BundleError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: expected the configuration as JSON, found text that does not parse."
-        raise BundleError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{path}: expected the network's arguments as a JSON object, found {type(document).__name__}."
-        raise BundleError(msg)
-    return document
+    return parse_json_object(read_regular(path, MIB, BundleError), path, "the configuration", BundleError)

@@ -14,6 +14,7 @@ __all__ = [
     "BundleError",
     "ContractError",
     "ExportError",
+    "GraphTrialError",
     "MindwireError",
     "MissingExtraError",
     "RecordingError",
@@ -25,6 +26,10 @@ __all__ = [
     "StreamNotFoundError",
     "UsageError",
 ]
+
+
+class GraphTrialError(BundleError):
+    """A bundle's graph is accepted, but takes too much time or memory or gives no usable logits."""
 
 
 class UsageError(MindwireError):

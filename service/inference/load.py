@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from models.bundle import Bundle
-from service.errors import BundleError, MissingExtraError, UsageError
+from service.errors import BundleError, GraphTrialError, MissingExtraError, UsageError
 from service.inference.decoder import Adapt, Decoder
 
 Engine = Literal["auto", "onnxruntime", "torch"]
@@ -46,6 +46,8 @@ def load_decoder(
         Engine or device are unknown, or the device is not there, or the decoder cannot adapt so.
     BundleError
         ONNX Runtime was demanded and does not accept the graph.
+    GraphTrialError
+        A graph takes too much time or memory or gives no usable logits in a trial.
     MissingExtraError
         The engine demanded, or any engine at all, is not installed.
     """
@@ -62,7 +64,7 @@ def load_decoder(
     try:
         return _onnx(bundle, device, "asked for" if engine == "onnxruntime" else "the default engine", purpose)
     except (MissingExtraError, BundleError) as error:
-        if engine == "onnxruntime":
+        if engine == "onnxruntime" or isinstance(error, GraphTrialError):
             raise
         return _torch(bundle, device, f"ONNX Runtime cannot be used: {error}")
 
@@ -73,7 +75,8 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
     except ImportError as error:
         msg = "onnxruntime is not installed; install it with: pip install onnxruntime, or use --engine torch."
         raise MissingExtraError(msg) from error
-    from service.inference.onnx import PROVIDERS, OnnxDecoder
+    from service.inference.onnx import PROVIDERS, GraphOpener, OnnxDecoder, open_graph
+    from service.inference.trial import require_trial
 
     present = PROVIDERS["cuda"] in onnxruntime.get_available_providers()
     if device == "cuda" and not present:
@@ -84,18 +87,25 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
     if chosen == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     where = _device_reason(device, present=present)
-    if not streams or bundle.streaming is None:
+    geometry = bundle.streaming if streams else None
+    if geometry is None:
+        require_trial(bundle, "whole", lambda opener: OnnxDecoder(bundle, "cpu", why, opener))
         return OnnxDecoder(bundle, chosen, f"{why}; {_whole_reason(bundle)}; {where}")
     # A streaming step on the CPU takes less time than starting anything on a GPU.
-    whole = OnnxDecoder(bundle, "cpu", why)
     reason = f"{why}; streaming, each sample computed once; {where}"
-    if purpose == "recording" and bundle.records:
-        from service.inference.offline import OfflineDecoder
 
-        return OfflineDecoder(bundle, bundle.streaming, whole, reason)
-    from service.inference.streaming import StreamingDecoder
+    def make(opener: GraphOpener) -> Decoder:
+        whole = OnnxDecoder(bundle, "cpu", why, opener)
+        if purpose == "recording" and bundle.records:
+            from service.inference.offline import OfflineDecoder
 
-    return StreamingDecoder(bundle, bundle.streaming, whole, reason)
+            return OfflineDecoder(bundle, geometry, whole, reason, opener)
+        from service.inference.streaming import StreamingDecoder
+
+        return StreamingDecoder(bundle, geometry, whole, reason, opener)
+
+    require_trial(bundle, purpose, make)
+    return make(open_graph)
 
 
 def _whole_reason(bundle: Bundle) -> str:

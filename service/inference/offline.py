@@ -14,7 +14,7 @@ from models.bundle_checks import RECORDING
 from models.recording_plan import RecordingPlan, most_windows, plan_recording
 from models.streaming_plan import StemGeometry
 from service.inference.decoder import StatelessSession
-from service.inference.onnx import OnnxDecoder, open_graph
+from service.inference.onnx import GraphOpener, OnnxDecoder, open_graph
 from service.types import Window
 
 Array = NDArray[np.float32]
@@ -98,6 +98,8 @@ class OfflineDecoder:
         Decodes windows that share too little with others.
     reason : str
         Why this engine and device were chosen.
+    opener : callable
+        Opens a graph as :func:`service.inference.onnx.open_graph` does.
 
     Raises
     ------
@@ -108,13 +110,15 @@ class OfflineDecoder:
     engine = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str) -> None:
+    def __init__(
+        self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str, opener: GraphOpener = open_graph
+    ) -> None:
         self.reason = reason
         self._geometry = geometry
         self._whole = whole
         self._n_classes = len(bundle.contract.classes)
         self._n_chans = bundle.contract.n_channels
-        self._graph = open_graph(bundle.read(RECORDING), "cpu", str(bundle.path / RECORDING))
+        self._graph = opener(bundle.read(RECORDING), "cpu", str(bundle.path / RECORDING))
         self._buffers: dict[tuple[int, int], _Buffers | None] = {}
 
     def session(self) -> StatelessSession:

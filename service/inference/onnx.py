@@ -17,7 +17,10 @@ from service.types import Window
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def open_graph(data: bytes, device: str, where: str) -> Any:
+GraphOpener = Callable[[bytes, str, str], Any]
+
+
+def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -> Any:
     """An ONNX Runtime session: one thread, no spinning.
 
     Parameters
@@ -27,6 +30,8 @@ def open_graph(data: bytes, device: str, where: str) -> Any:
     device : {"cpu", "cuda"}
     where : str
         Names the graph in error messages.
+    limited : bool
+        Take memory from the limited allocator of :mod:`service.inference.trial`.
 
     Returns
     -------
@@ -45,7 +50,9 @@ def open_graph(data: bytes, device: str, where: str) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4 if limited else 3
+    if limited:
+        options.add_session_config_entry("session.use_env_allocators", "1")
     providers = [PROVIDERS[device]] + ([PROVIDERS["cpu"]] if device != "cpu" else [])
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)
@@ -83,6 +90,8 @@ class OnnxDecoder:
     device : {"cpu", "cuda"}
     reason : str
         Why this engine and device were chosen.
+    opener : callable
+        Opens a graph as :func:`open_graph` does.
 
     Raises
     ------
@@ -92,13 +101,13 @@ class OnnxDecoder:
 
     engine = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, device: str, reason: str) -> None:
+    def __init__(self, bundle: Bundle, device: str, reason: str, opener: GraphOpener = open_graph) -> None:
         self.device = device
         self.reason = reason
         self._folded = bundle.graph == "folded"
         self._n_classes = len(bundle.contract.classes)
         self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
-        self._session = open_graph(bundle.read(GRAPH), device, str(bundle.onnx_path))
+        self._session = opener(bundle.read(GRAPH), device, str(bundle.onnx_path))
         self._buffers: dict[int, _Buffers] = {}
 
     def session(self) -> StatelessSession:

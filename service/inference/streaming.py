@@ -20,7 +20,7 @@ from models.bundle_checks import STEM, STREAMING
 from models.streaming_memory import StepRows, StreamMemory, step_rows
 from models.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
 from service.inference.decoder import batches
-from service.inference.onnx import OnnxDecoder, open_graph
+from service.inference.onnx import GraphOpener, OnnxDecoder, open_graph
 from service.types import Window
 
 Array = NDArray[np.float32]
@@ -74,6 +74,8 @@ class StreamingDecoder:
         Decodes windows that continue nothing.
     reason : str
         Why this engine and device were chosen.
+    opener : callable
+        Opens a graph as :func:`service.inference.onnx.open_graph` does.
 
     Raises
     ------
@@ -84,14 +86,16 @@ class StreamingDecoder:
     engine = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str) -> None:
+    def __init__(
+        self, bundle: Bundle, geometry: StemGeometry, whole: OnnxDecoder, reason: str, opener: GraphOpener = open_graph
+    ) -> None:
         self.reason = reason
         self._geometry = geometry
         self._whole = whole
         self._hop = bundle.contract.hop_samples
         self._n_classes = len(bundle.contract.classes)
-        self._stem = open_graph(bundle.read(STEM), "cpu", str(bundle.path / STEM))
-        self._step = open_graph(bundle.read(STREAMING), "cpu", str(bundle.path / STREAMING))
+        self._stem = opener(bundle.read(STEM), "cpu", str(bundle.path / STEM))
+        self._step = opener(bundle.read(STREAMING), "cpu", str(bundle.path / STREAMING))
         inputs = {value.name: value.shape for value in self._step.get_inputs()}
         self._width, self._n_chans = inputs["spatial"][1:]
         self._ch_dim = inputs["old_blocks"][1]

@@ -213,6 +213,13 @@ def test_operators_of_unknown_origin_are_refused(folder: Path) -> None:
     refused(folder, "'evil.example', which is refused")
 
 
+def test_more_operators_than_any_network_has_are_refused(folder: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], [f"o{number}"]) for number in range(10_001)]
+    edit_onnx(folder, lambda model: model.graph.node.extend(nodes))
+    seal(folder)
+    refused(folder, "at most 10000 operators")
+
+
 def test_a_path_that_leaves_the_bundle_is_refused(folder: Path) -> None:
     sums = (folder / "SHA256SUMS").read_text()
     for name in ("../secret", "/etc/passwd", "sub/model.onnx", "model.onnx/../../x"):

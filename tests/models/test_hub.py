@@ -158,7 +158,7 @@ def test_a_wrong_configuration_is_refused(folder, changes, sentence):
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("config.json", None, "the configuration cannot be read"),
+        ("config.json", None, "no such file"),
         ("config.json", b"{", "expected a configuration as JSON"),
         ("config.json", b"\xff\xfe\xfa", "expected a configuration as JSON"),
         ("config.json", b"[1]", "expected a configuration as a JSON object, found list"),
