@@ -117,7 +117,7 @@ def provenance(
         parts += [
             (
                 f"Cross-validated in {n_folds} folds that hold out whole {unit}, through the live causal pipeline, decided "
-                f"{span.decided_at:g} s after the cue. Decided trials only; undecided ones had no valid window then."
+                f"{span.decided_at:.4g} s after the cue. Decided trials only; undecided ones had no valid window then."
             ),
             "",
             *_markdown(*comparison_rows(sources, network, baseline)),
@@ -127,8 +127,9 @@ def provenance(
         parts.append("")
     parts += [
         (
-            f"Trained on {len(data.usable)} of {len(data.labels)} trials ({len(data.windows)} windows between "
-            f"{span.offset:g} and {span.offset + span.length:g} s after the cue){_left_out(data)}."
+            f"Trained on {len(data.usable)} of {len(data.labels)} trials ({len(data.windows)} windows; a trial lasts from "
+            f"{span.offset:g} to {span.offset + span.length:.4g} s after its cue, and windows reach at most "
+            f"{span.slide:g} s beyond it){_left_out(data)}."
         ),
         "",
         *_markdown(
@@ -159,10 +160,7 @@ def _figures(name: str, validation: Validation) -> str:
 
 
 def _left_out(data: RecordedTrials) -> str:
-    if not data.left_out:
-        return ""
-    reasons = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in sorted(data.left_out.items()))
-    return f"; trials without a valid window by reason: {reasons}"
+    return f"; trials without a valid window by reason: {data.why_left_out}" if data.left_out else ""
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

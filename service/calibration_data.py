@@ -1,14 +1,15 @@
 """Training data made by the live pipeline: what trains a model is conditioned and aligned as what it will get.
 
-Each recording runs through a pipeline of its own from beginning to end; of the windows that fall due,
-those inside a trial are kept, aligned by the matrix of that moment.
+Each recording runs through a pipeline of its own from beginning to end, with a window due at every sample. Those
+of a trial are kept, a tenth of a second apart, aligned by the matrix of that moment. Trials are decided at the
+contract's own hops, as they are live.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,17 @@ from numpy.typing import NDArray
 from models.contract import Contract
 from service.covered_time import CoveredTime
 from service.errors import ArgumentError, RecordingError
-from service.evaluation import MISSING
 from service.pipeline import Pipeline
 from service.pseudo_online import Progress, RunSettings, file_sha256
 from service.sources.recording import Recording, open_recording
+from service.trial_end import TrialEnd, find_trial_end
 from service.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
-from service.types import SUSPECT, Marker, Reason, Window
+from service.types import SUSPECT, Reason, Window
 
-_SAME_CUE_SECONDS = 0.5
-_LONGEST_TRIAL_SECONDS = 5.0
 _WINDOW_STEP_SECONDS = 0.1
+# Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
+SLIDE = 0.15
+START_OF_RECORDING, END_OF_RECORDING = "start_of_recording", "end_of_recording"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,34 @@ class TrialSpan:
     length : float
     decided_at : float
         When a trial is decided: by the newest window that ended by then.
+    slide : float
+        By how much windows may reach beyond the trial's end where it is hardly longer than they are.
     """
 
     offset: float
     length: float
     decided_at: float
+    slide: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.slide < 0:
+            msg = f"Expected windows to reach at least 0 s beyond a trial's end, found {self.slide:g} s; see --slide."
+            raise ArgumentError(msg)
         if self.offset < 0 or self.length <= 0 or self.decided_at <= 0:
             msg = (
                 "Expected a trial's offset of at least 0 s, its length and moment of decision above 0 s, found "
                 f"{self.offset:g}, {self.length:g} and {self.decided_at:g}."
             )
             raise ArgumentError(msg)
+
+    def window_ends(self, contract: Contract) -> tuple[float, float]:
+        """When the first and the last window of a trial end, in seconds since its cue.
+
+        The first ends when the trial fills it (or has all of the trial in it). The last ends with the trial, or
+        ``slide`` after the first if that is later.
+        """
+        first = self.offset + min(contract.window_samples / contract.sfreq, self.length)
+        return first, max(self.offset + self.length, first + self.slide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ class RecordedTrials:
     Parameters
     ----------
     windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-        Valid windows inside the trials, conditioned and aligned.
+        Valid windows of the trials, conditioned and aligned.
     trial : ndarray of int, shape (n_windows,)
         Trial of each window, counted over all cued trials.
     deciding : ndarray of float32, shape (n_decided, n_chans, n_times)
@@ -72,7 +89,7 @@ class RecordedTrials:
     labels, recording : ndarray of int, shape (n_cued,)
         Class and recording of every cued trial.
     left_out : dict of str to int
-        Trials without any valid window, by the reasons of their windows.
+        Trials without any valid window, each by the most frequent reason.
     """
 
     windows: NDArray[np.float32]
@@ -100,6 +117,12 @@ class RecordedTrials:
             recording=np.concatenate([part.recording + n for part, n in zip(parts, recordings, strict=False)]),
             left_out=dict(left_out),
         )
+
+    @property
+    def why_left_out(self) -> str:
+        """Reasons of the trials without a window, with their counts, the most frequent first; empty without such trials."""
+        ordered = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in ordered)
 
     @property
     def usable(self) -> NDArray[np.intp]:
@@ -135,16 +158,14 @@ class _Collector:
     engine = device = reason = ""
 
     def __init__(self, trials: Sequence[Trial], span: TrialSpan, contract: Contract) -> None:
-        self._n_classes = len(contract.classes)
+        self._contract = contract
         tolerance = 0.5 / contract.sfreq
         cues = np.array([trial.cue for trial in trials])
-        inside = min(contract.window_samples / contract.sfreq, span.length)
-        self._first = cues + span.offset + inside - tolerance
-        self._last = cues + span.offset + span.length + tolerance
+        first, last = span.window_ends(contract)
+        self._first, self._last = cues + first - tolerance, cues + last + tolerance
         self._decided_at = cues + span.decided_at + tolerance
         self._max_age = 1.5 * contract.hop_samples / contract.sfreq
         self._step = _WINDOW_STEP_SECONDS - tolerance
-        self._shape = (contract.n_channels, contract.window_samples)
         self.kept: list[list[NDArray[np.float32]]] = [[] for _ in trials]
         self.deciding: list[NDArray[np.float32] | None] = [None for _ in trials]
         self._newest = np.full(len(trials), -np.inf)
@@ -156,37 +177,51 @@ class _Collector:
     def decode(self, sessions: Sequence[None], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Keep the windows that belong to a trial; the logits are of no use."""
         del sessions
-        for window in windows:
-            self._take(window)
-        return np.zeros((len(windows), self._n_classes), dtype=np.float32)
+        self.take(windows)
+        return np.zeros((len(windows), len(self._contract.classes)), dtype=np.float32)
 
-    def _take(self, window: Window) -> None:
-        time = window.time
-        inside = (self._first <= time) & (time <= self._last)
-        deciding = (self._decided_at - self._max_age <= time) & (time <= self._decided_at)
-        if not (inside | deciding).any():
+    def take(self, windows: Sequence[Window]) -> None:
+        """Keep the windows that belong to a trial."""
+        times = np.array([window.time for window in windows])
+        if not len(times):
             return
-        aligned = None
-        if window.valid:
-            aligned = np.ascontiguousarray(window.alignment @ window.samples.T)
-        for index in np.flatnonzero(deciding):
-            self.deciding[index] = aligned
-        for index in np.flatnonzero(inside):
-            if aligned is None:
-                self._reasons[index].update(Reason(window.reasons & ~SUSPECT).labels)
-            elif time >= self._newest[index] + self._step:
-                self._newest[index] = time
-                self.kept[index].append(aligned)
+        earliest, latest = times.min(), times.max()
+        for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)):
+            for place in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])):
+                self._keep(index, windows[place])
+        oldest = self._decided_at - self._max_age
+        for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)):
+            for place in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])):
+                window = windows[place]
+                if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
+                    self.deciding[index] = _aligned(window) if window.valid else None
 
-    def collected(self, labels: NDArray[np.intp]) -> RecordedTrials:
-        """Everything kept, as arrays."""
+    def _keep(self, trial: int, window: Window) -> None:
+        if not window.valid:
+            reason = window.reasons & ~SUSPECT
+            # Filters settle at the start and after gaps, which are what went wrong.
+            after_gap = bool(window.segment) and reason == Reason.SETTLING
+            self._reasons[trial].update((Reason.GAP if after_gap else Reason(reason)).labels)
+        elif window.time >= self._newest[trial] + self._step:
+            self._newest[trial] = window.time
+            self.kept[trial].append(_aligned(window))
+
+    def _why_none(self, trial: int, extent: tuple[float, float]) -> str:
+        """Reason why a trial has no window, in a recording that extends between these times."""
+        if self._reasons[trial]:
+            return self._reasons[trial].most_common(1)[0][0]
+        if self._first[trial] > extent[1]:
+            return END_OF_RECORDING
+        if self._last[trial] < extent[0] + self._contract.window_samples / self._contract.sfreq:
+            return START_OF_RECORDING
+        return Reason.GAP.labels[0]
+
+    def collected(self, labels: NDArray[np.intp], extent: tuple[float, float]) -> RecordedTrials:
+        """Everything kept, as arrays; ``extent`` is when the recording began and ended."""
         windows = [window for kept in self.kept for window in kept]
         decisions = [(i, window) for i, window in enumerate(self.deciding) if window is not None]
-        left_out: Counter[str] = Counter()
-        for kept, reasons in zip(self.kept, self._reasons, strict=True):
-            if not kept:
-                left_out.update(set(reasons) or {MISSING})
-        empty = np.empty((0, *self._shape), dtype=np.float32)
+        left_out = Counter(self._why_none(i, extent) for i, kept in enumerate(self.kept) if not kept)
+        empty = np.empty((0, self._contract.n_channels, self._contract.window_samples), dtype=np.float32)
         return RecordedTrials(
             windows=np.stack(windows) if windows else empty,
             trial=np.repeat(np.arange(len(self.kept)), [len(kept) for kept in self.kept]),
@@ -198,24 +233,13 @@ class _Collector:
         )
 
 
-def default_length(markers: Sequence[Sequence[Marker]], trials: Sequence[Sequence[Trial]]) -> float:
-    """Length of a trial in seconds when nobody states it: the median time to the next marker, at most 5 s.
-
-    Markers within half a second of the cue belong to it.
-    """
-    gaps = []
-    for some, cued in zip(markers, trials, strict=True):
-        times = np.sort([marker.time for marker in some])
-        cues = np.array([trial.cue for trial in cued])
-        following = np.searchsorted(times, cues + _SAME_CUE_SECONDS)
-        there = following < len(times)
-        gaps += (times[following[there]] - cues[there]).tolist()
-    return min(_LONGEST_TRIAL_SECONDS, float(np.median(gaps))) if gaps else _LONGEST_TRIAL_SECONDS
+def _aligned(window: Window) -> NDArray[np.float32]:
+    return np.ascontiguousarray(window.alignment @ window.samples.T)
 
 
 def open_trials(
     paths: Sequence[Path], classes: Sequence[str], settings: RunSettings
-) -> tuple[list[Recording], list[list[Trial]], float]:
+) -> tuple[list[Recording], list[list[Trial]], TrialEnd]:
     """Open recordings and find their trials.
 
     Parameters
@@ -229,8 +253,8 @@ def open_trials(
     recordings : list of Recording
     trials : list of list of Trial
         Per recording.
-    length : float
-        What :func:`default_length` makes of them, in seconds.
+    end : TrialEnd
+        When trials end as far as the markers tell.
 
     Raises
     ------
@@ -247,7 +271,7 @@ def open_trials(
         trials_from_markers(some, classes, settings.markers, where=str(recording.path))
         for recording, some in zip(recordings, markers, strict=True)
     ]
-    return recordings, trials, default_length(markers, trials)
+    return recordings, trials, find_trial_end(markers, trials)
 
 
 def collect_trials(
@@ -311,10 +335,9 @@ def collect_trials(
         )
     data = RecordedTrials.join(parts)
     if not len(data.windows):
-        reasons = ", ".join(f"{name.replace('_', ' ')} ({count} trials)" for name, count in data.left_out.items())
         msg = (
             f"None of the {len(data.labels)} trials has a valid window of "
-            f"{contract.window_samples / contract.sfreq:g} s: {reasons}. Record anew, or choose a shorter --window."
+            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. Record anew, or choose a shorter --window."
         )
         raise RecordingError(msg)
     return data, sources
@@ -332,12 +355,13 @@ def _collect(
     """Windows of a recording's trials, and how many trials' cues lie where there is no signal."""
     signal = recording.signal(settings.stream)
     collector = _Collector(trials, span, contract)
-    pipeline = Pipeline(contract, signal.info, collector, settings.pipeline)
+    pipeline = Pipeline(contract, signal.info, collector, replace(settings.pipeline, hop_samples=1))
     covered = CoveredTime()
     for chunk in signal.chunks():
-        pipeline.process(chunk)
+        collector.take(pipeline.advance(chunk))
         covered.take(chunk.times)
         taken(len(chunk))
     pipeline.finish()
+    n_outside = covered.count_outside(trials, str(recording.path))
     labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
-    return collector.collected(labels), covered.count_outside(trials, str(recording.path))
+    return collector.collected(labels, covered.extent), n_outside

@@ -19,7 +19,7 @@ from service import calibration
 from service.calibration import Candidate, Fold, Validation
 from service.calibration_card import comparison_rows, provenance, verdict
 from service.calibration_contract import ContractChoices, make_contract
-from service.calibration_data import RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
+from service.calibration_data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
 from service.evaluation_notes import confounded_note, left_out_note, outside_note
 from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 _RHYTHMS_FROM_HZ = 4.0
+_FEW_USABLE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Plan:
         Seconds after the cue at which a trial begins to count.
     length, decided_at : float or None
         Seconds; None takes them from the markers.
+    slide : float or None
+        Seconds by which windows may reach beyond a trial's end; None takes a share of the window.
     n_folds : int or None
         None holds each recording out once; 0 leaves validation out.
     workers : int or None
@@ -64,13 +67,14 @@ class Plan:
     offset: float = 0.0
     length: float | None = None
     decided_at: float | None = None
+    slide: float | None = None
     n_folds: int | None = None
     workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Trials, ready to train on."""
+    """Trials, ready to train on; ``ended_by`` tells where their length comes from."""
 
     contract: Contract
     span: TrialSpan
@@ -80,6 +84,7 @@ class Prepared:
     workers: int | None
     settings: RunSettings
     info: SignalInfo
+    ended_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +107,19 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
         A recording, a marker or a choice does not fit; the message says which.
     """
     check_distinct(plan.paths)
-    recordings, trials, usual_length = open_trials(plan.paths, plan.classes, plan.settings)
+    recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
     info = recordings[0].signal(plan.settings.stream).info
     channels = plan.settings.pipeline.channels
     contract = make_contract(plan.base, info, plan.classes, plan.choices, channels=channels)
-    length = plan.length if plan.length is not None else max(usual_length - plan.offset, 1 / contract.sfreq)
+    length = plan.length if plan.length is not None else max(end.seconds - plan.offset, 1 / contract.sfreq)
     decided_at = plan.decided_at if plan.decided_at is not None else plan.offset + length
-    span = TrialSpan(plan.offset, length, decided_at)
+    slide = plan.slide if plan.slide is not None else SLIDE * contract.window_samples / contract.sfreq
+    span = TrialSpan(plan.offset, length, decided_at, slide)
     data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
     folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
-    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info)
+    ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
+    ended_by = ended_by or "the longest without --length"
+    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
 
 
 def notes(prepared: Prepared) -> list[str]:
@@ -126,21 +134,42 @@ def notes(prepared: Prepared) -> list[str]:
         left_out_note((label for source in sources for label in source.left_out), classes, classes),
         confounded_note([Path(source.file).name for source in sources], counts, classes),
         outside_note(n_outside, len(data.labels), "give no window"),
+        _unusable_note(data),
     ]
     return [note for note in told if note is not None]
 
 
+def _unusable_note(data: RecordedTrials) -> str | None:
+    """Trials without a window, by reason; a warning where they are more than one in ten."""
+    if not data.left_out:
+        return None
+    missing = len(data.labels) - len(data.usable)
+    text = f"{missing} of {len(data.labels)} trials gave no window: {data.why_left_out}."
+    if len(data.usable) >= _FEW_USABLE * len(data.labels):
+        return text
+    return (
+        f"Warning: {text} Look for these reasons in the recordings; a shorter --window or a longer --slide needs less "
+        "signal of a trial."
+    )
+
+
 def describe(prepared: Prepared) -> str:
-    """One sentence on what will be trained on, and what of the recordings is not."""
+    """What will be trained on, in a few sentences, and what of the recordings is not."""
     data, contract, span = prepared.data, prepared.contract, prepared.span
     counts = np.bincount(data.labels[data.usable], minlength=len(contract.classes))
     classes = ", ".join(f"{name} {count}" for name, count in zip(contract.classes, counts, strict=True))
+    first, last = span.window_ends(contract)
     text = (
-        f"{len(data.usable)} of {len(data.labels)} trials ({classes}), {len(data.windows)} windows of "
-        f"{contract.window_samples / contract.sfreq:g} s between {span.offset:g} and {span.offset + span.length:g} s "
-        f"after the cue, {contract.n_channels} channels at {contract.sfreq:g} Hz; decided at {span.decided_at:g} s."
+        f"{len(data.usable)} of {len(data.labels)} trials ({classes}) gave {len(data.windows)} windows of "
+        f"{contract.window_samples / contract.sfreq:g} s, which end {_seconds(first)} to {_seconds(last)} s after the "
+        f"cue; {contract.n_channels} channels at {contract.sfreq:g} Hz. A trial ends {_seconds(span.offset + span.length)} s "
+        f"after its cue ({prepared.ended_by}) and is decided at {_seconds(span.decided_at)} s."
     )
     return "\n".join([text, *notes(prepared)])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> Candidate:

@@ -37,6 +37,13 @@ class CoveredTime:
             else:
                 self._spans.append((first, last))
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Earliest and latest time of a sample."""
+        return min((first for first, _ in self._spans), default=np.inf), max(
+            (last for _, last in self._spans), default=-np.inf
+        )
+
     def distances(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
         """Seconds from each trial's cue to the nearest sample; 0 within the signal."""
         cues = np.array([trial.cue for trial in trials], dtype=np.float64)
