@@ -186,12 +186,12 @@ class _Collector:
         if not len(times):
             return
         earliest, latest = times.min(), times.max()
-        for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)):
-            for place in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])):
+        for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)).tolist():
+            for place in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])).tolist():
                 self._keep(index, windows[place])
         oldest = self._decided_at - self._max_age
-        for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)):
-            for place in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])):
+        for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)).tolist():
+            for place in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])).tolist():
                 window = windows[place]
                 if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
                     self.deciding[index] = _aligned(window) if window.valid else None

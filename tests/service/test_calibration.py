@@ -166,7 +166,8 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     options = ("--epochs", 5, "--decoder", decoder, *(part for one in network for part in ("--network", one)))
     output = run("train", *recordings[:2], *CHOICES, *options, "--out", out)
     assert "32 of 32 trials (left_hand 16, right_hand 16)" in output
-    assert "between 0 and 2.5 s after the cue, 4 channels at 100 Hz; decided at 2.5 s." in output
+    assert "windows of 2 s, which end 2 to 2.5 s after the cue; 4 channels at 100 Hz." in output
+    assert "A trial ends 2.5 s after its cue (by '9') and is decided at 2.5 s." in output
     bundle = load_bundle(out)
     assert bundle.contract.classes == ("left_hand", "right_hand")
     assert bundle.contract.channels == CHANNELS
