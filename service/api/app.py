@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -16,8 +17,9 @@ from starlette.staticfiles import StaticFiles
 
 from service import __version__
 from service.api import routes, websockets
-from service.api.guard import Access, Guard
+from service.api.guard import Access, BodyLimit, Guard, plain_origin
 from service.api.page import PageHeaders
+from service.api.problems import refuse_invalid
 from service.api.streams import Streams, up_to_date
 
 if TYPE_CHECKING:
@@ -101,8 +103,15 @@ def create_app(
         return FileResponse(STATIC / "docs.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_middleware(BodyLimit)
     app.add_middleware(PageHeaders)
     app.add_middleware(Guard, access=Access(token, tuple(allowed_hosts), tuple(allowed_origins)))
     if allowed_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=list(allowed_origins), allow_headers=["Authorization"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"] if "*" in allowed_origins else sorted(set(map(plain_origin, allowed_origins))),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization"],
+        )
     return app

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
+from service.api.guard import TRUSTED
+from service.api.problems import problem
 from service.api.streams import StreamLike, Streams, streams_of, unknown_stream
 from service.errors import ContractError
 from service.options import AdaptationCommand
@@ -45,17 +48,11 @@ class StreamReadiness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Ready only while the predictions of every stream are fresh."""
+    """Ready only while the predictions of every stream are fresh; without the token nothing more is said."""
 
     ready: bool
-    reason: str
-    streams: dict[str, StreamReadiness]
-
-
-class Problem(BaseModel):
-    """What went wrong, in one sentence."""
-
-    detail: str
+    reason: str = ""
+    streams: dict[str, StreamReadiness] = {}
 
 
 async def _streams(request: Request) -> Streams:
@@ -74,7 +71,10 @@ def _one_stream(streams: AllStreams, stream: Annotated[str, Path(description="Na
 
 OneStream = Annotated[StreamLike, Depends(_one_stream)]
 
-v1 = APIRouter(prefix="/v1")
+# What the guard, the limits and the routes answer to requests that they refuse.
+_REFUSED = problem("The request is refused.")
+_NO_STREAM = problem("There is no such stream.")
+v1 = APIRouter(prefix="/v1", responses={"4XX": _REFUSED})
 health = APIRouter(prefix="/health", tags=["health"])
 
 
@@ -85,13 +85,13 @@ def list_streams(streams: AllStreams) -> list[StreamStatus]:
     return [stream.status() for stream in streams.values()]
 
 
-@v1.get("/streams/{stream}", tags=["streams"], responses={404: {"model": Problem}})
+@v1.get("/streams/{stream}", tags=["streams"], responses={404: _NO_STREAM})
 def show_stream(stream: OneStream) -> StreamStatus:
     """One stream."""
     return stream.status()
 
 
-@v1.get("/streams/{stream}/events", tags=["streams"], responses={404: {"model": Problem}})
+@v1.get("/streams/{stream}/events", tags=["streams"], responses={404: _NO_STREAM})
 async def list_events(stream: OneStream) -> list[EventMessage]:
     """The stream's last events, oldest first, at most 200."""
     return [
@@ -106,6 +106,17 @@ async def list_events(stream: OneStream) -> list[EventMessage]:
     ]
 
 
+def _number(value: Any) -> Any:
+    """Refuse what JSON does not call a number, ``false`` and ``"3"`` for example."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        kind = "int_type"
+        raise PydanticCustomError(kind, "Input should be an integer")
+    return value
+
+
+_Count = Annotated[int, BeforeValidator(_number), Field(ge=0, le=600)]
+
+
 class AdaptationRequest(BaseModel):
     """What to do with a stream's online adaptation.
 
@@ -113,15 +124,21 @@ class AdaptationRequest(BaseModel):
     """
 
     action: Literal["freeze", "resume", "rollback"]
-    updates: Annotated[int, Field(ge=0, le=600)] = 0
-    steps: Annotated[int, Field(ge=0, le=600)] = 0
+    updates: _Count = 0
+    steps: _Count = 0
 
 
 @v1.post(
     "/streams/{stream}/adaptation",
     status_code=202,
     tags=["streams"],
-    responses={404: {"model": Problem}, 409: {"model": Problem}},
+    responses={
+        400: problem("The request or its body cannot be read."),
+        404: _NO_STREAM,
+        409: problem("There is nothing to command."),
+        413: problem("The body is larger than 64 KiB."),
+        422: problem("The body is not what was expected."),
+    },
 )
 async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
     """Freeze, resume or roll back the adaptation; carried out between two chunks and told as an event."""
@@ -152,9 +169,13 @@ async def live() -> Liveness:
     return Liveness()
 
 
-@health.get("/ready", responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}})
-def ready(streams: AllStreams, response: Response) -> Readiness:
-    """200 while the predictions of every stream are fresh, 503 with the reasons otherwise."""
+@health.get(
+    "/ready",
+    response_model_exclude_unset=True,
+    responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}},
+)
+def ready(request: Request, streams: AllStreams, response: Response) -> Readiness:
+    """200 while the predictions of every stream are fresh, 503 otherwise; the reasons only with the token."""
     each: dict[str, StreamReadiness] = {}
     for name, stream in streams.items():
         status = stream.status()
@@ -171,4 +192,6 @@ def ready(streams: AllStreams, response: Response) -> Readiness:
     fine = bool(each) and not waiting
     if not fine:
         response.status_code = 503
+    if not request.scope.get(TRUSTED, False):
+        return Readiness(ready=fine)
     return Readiness(ready=fine, reason=reason, streams=each)

@@ -12,23 +12,28 @@ import socket
 import sys
 from typing import Any
 
+from service.api.limits import BACKLOG
 from service.api.protocol import FrameProtocol
+from service.api.requests import RequestProtocol
 from service.errors import ServiceError
 
 SEND_BUFFER_BYTES = 16 * 1024
 STALL_LIMIT_S = 120.0
 MAX_INPUT_BYTES = 4096
 
-# For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query.
+# For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query, and
+# strangers could fill a disk with a warning per bad request.
 SERVER_SETTINGS: dict[str, Any] = {
+    "http": RequestProtocol,
     "ws": FrameProtocol,
     "ws_max_size": MAX_INPUT_BYTES,
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20.0,
     "ws_ping_timeout": STALL_LIMIT_S,
+    "backlog": BACKLOG,
     "access_log": False,
     "log_config": None,
-    "log_level": "warning",
+    "log_level": "error",
     "server_header": False,
     "timeout_graceful_shutdown": 2,
 }
@@ -82,7 +87,7 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
         if sys.platform == "linux":  # the kernel itself ends connections whose data nobody takes
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_limit_s * 1000))
         sock.bind(address)
-        sock.listen(2048)
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise ServiceError(_why(host, port, error)) from error

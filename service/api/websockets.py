@@ -18,11 +18,8 @@ from service.sinks.subscription import Subscription
 CLOSE_GOING_AWAY = 1001
 CLOSE_PROTOCOL_ERROR = 1002
 CLOSE_UNSUPPORTED = 1003
-CLOSE_POLICY = 1008
 CLOSE_TOO_BIG = 1009
 CLOSE_UNKNOWN_STREAM = 4404
-INPUT_PER_SECOND = 5.0
-INPUT_BURST = 20.0
 STALL_CHECK_S = 5.0
 
 router = APIRouter()
@@ -82,8 +79,7 @@ class _Connection:
         raise _Goodbye(CLOSE_GOING_AWAY, "The stream has stopped.")
 
     async def _listen(self) -> None:
-        """Read on, so that pings and goodbyes are heard; nothing a client says has a meaning yet."""
-        allowance, last = INPUT_BURST, time.monotonic()
+        """Read on, so that the end is heard; nothing a client says has a meaning yet, and the protocol counts it."""
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -93,11 +89,6 @@ class _Connection:
                 raise _Goodbye(CLOSE_UNSUPPORTED, "Clients may not send binary messages here.")
             if len(text) > MAX_INPUT_BYTES:
                 raise _Goodbye(CLOSE_TOO_BIG, f"Messages of clients may have at most {MAX_INPUT_BYTES} bytes.")
-            now = time.monotonic()
-            allowance = min(INPUT_BURST, allowance + (now - last) * INPUT_PER_SECOND) - 1.0
-            last = now
-            if allowance < 0.0:
-                raise _Goodbye(CLOSE_POLICY, f"Clients may send at most {INPUT_PER_SECOND:g} messages per second.")
 
 
 def _event(message: Message, encoding: Encoding) -> dict[str, Any]:

@@ -90,3 +90,62 @@ def test_own_loopback_and_allowed_pages_may_connect(loopback):
 
 def test_a_token_does_not_mind_the_name(guarded):
     assert get(guarded, Host="lab-pc.local", Authorization=f"Bearer {TOKEN}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("[::1", None, 421),
+        ("[", None, 421),
+        ("a:b:c", None, 421),
+        ("127.0.0.1:99999999", None, 421),
+        ("127.0.0.1", "http://[", 403),
+        ("127.0.0.1", "http://[::1", 403),
+        ("127.0.0.1", "http://localhost:99999999", 403),
+        ("127.0.0.1", "\x9bhttp://evil", 403),
+    ],
+)
+def test_malformed_addresses_are_refused_in_a_sentence(loopback, host, origin, status):
+    answer = get(loopback, Host=host, **({"Origin": origin.encode("latin-1")} if origin else {}))
+    assert answer.status_code == status
+    assert answer.json()["detail"].endswith(".")
+    assert answer.json()["detail"].isprintable()
+
+
+def test_names_are_compared_as_browsers_write_them():
+    with served(
+        StandIn(), allowed_hosts=["Lab-PC", "other:8000"], allowed_origins=["HTTPS://Lab.Example:443/"]
+    ) as where:
+        for host in ("lab-pc", "LAB-PC:8000", "other"):
+            assert get(where, Host=host).status_code == 200
+        for origin in ("https://lab.example", "HTTPS://LAB.example"):
+            assert get(where, Origin=origin).status_code == 200
+        answer = get(where, Origin="https://lab.example")
+        assert answer.headers["access-control-allow-origin"] == "https://lab.example"
+        assert get(where, Origin="http://lab.example").status_code == 403
+
+
+def test_allowed_pages_may_post(loopback):
+    preflight = httpx.options(
+        f"http://{loopback}/v1/streams/eeg/adaptation",
+        headers={
+            "Origin": "https://lab.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization, content-type",
+        },
+    )
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://lab.example"
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    foreign = httpx.options(
+        f"http://{loopback}/v1/streams/eeg/adaptation",
+        headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"},
+    )
+    assert foreign.status_code == 400
+
+
+def test_strangers_learn_only_whether_all_is_ready(guarded):
+    told = httpx.get(f"http://{guarded}/health/ready")
+    assert told.json() == {"ready": told.status_code == 200}
+    known = httpx.get(f"http://{guarded}/health/ready", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert set(known) == {"ready", "reason", "streams"}

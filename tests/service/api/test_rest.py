@@ -137,3 +137,50 @@ def test_adaptation_is_commanded_over_rest(http, streams):
     refused = http.post("/v1/streams/left/adaptation", json={"action": "rollback", "updates": 3})
     assert refused.status_code == 409
     assert refused.json() == {"detail": "There is nothing to roll back here."}
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("{}", "The request lacks 'action'; see /docs."),
+        ("", "The request lacks the body; see /docs."),
+        ("[1]", "Expected a JSON object as the body, with the header 'Content-Type: application/json'; see /docs."),
+        ('{"action":', "The body is not valid JSON (Expecting value at character 10); see /docs."),
+        ('{"action": "melt"}', "Expected 'freeze', 'resume' or 'rollback' as 'action'; see /docs."),
+        ('{"action": "\\ud800"}', "Expected text as 'action'; see /docs."),
+        ('{"action": "rollback", "steps": false}', "Expected an integer as 'steps'; see /docs."),
+        ('{"action": "rollback", "steps": "3"}', "Expected an integer as 'steps'; see /docs."),
+        ('{"action": "rollback", "updates": NaN}', "Expected a finite number as 'updates'; see /docs."),
+        ('{"action": "rollback", "updates": 1e400}', "Expected a finite number as 'updates'; see /docs."),
+        (
+            '{"action": "rollback", "updates": 601}',
+            "Expected a number less than or equal to 600 as 'updates'; see /docs.",
+        ),
+    ],
+)
+def test_requests_that_are_not_understood_are_one_sentence(http, body, sentence):
+    answer = http.post("/v1/streams/left/adaptation", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json() == {"detail": sentence}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 60_000, b'{"updates": ' + b"1" * 6000 + b"}", b"\xff\xfe{}", b'"\xed\xa0\x80"']
+)
+def test_bodies_that_cannot_be_read(http, body):
+    answer = http.post("/v1/streams/left/adaptation", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert isinstance(answer.json()["detail"], str)
+
+
+def test_openapi_says_what_is_answered(http):
+    document = http.get("/openapi.json").json()
+    responses = document["paths"]["/v1/streams/{stream}/adaptation"]["post"]["responses"]
+    assert {"202", "400", "404", "409", "413", "422"} <= set(responses)
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if status[0] == "4":
+                    assert response["content"]["application/json"]["schema"] == problem
+    assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -1,0 +1,37 @@
+"""Text of others – of the network, of files – made safe to show in messages, logs and terminals."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+MAX_SHOWN: Final = 4000
+_ELLIPSIS: Final = "…"
+
+
+def printable(text: str, limit: int = MAX_SHOWN) -> str:
+    r"""Text with everything that is not visible as an escape, such as ``\x1b``, ``\u202e`` or ``\n``.
+
+    Control characters, directional marks, lone surrogates, line separators and unassigned characters become escapes;
+    letters of all scripts and spaces stay. What is already printable is returned as it is.
+
+    Parameters
+    ----------
+    text : str
+    limit : int
+        Characters above which the rest is left out, with an ellipsis.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    if len(text) > limit:
+        text = text[: limit - 1] + _ELLIPSIS
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

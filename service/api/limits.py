@@ -1,0 +1,109 @@
+"""Limits of the web server: how many connections, how long for a request, how many frames.
+
+All of one server's connections share a :class:`Connections`, which knows those that can be closed without harm:
+connections that wait for a request, and websockets that were refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+from uvicorn.server import ServerState
+
+# A client has so long for a whole request, and so long to take the response.
+REQUEST_S: Final = 10.0
+RESPONSE_S: Final = 30.0
+# Seconds until a connection that has been answered or refused is cut, read or not.
+CLOSE_S: Final = 2.0
+MAX_BODY_BYTES: Final = 64 * 1024
+# Frames of any kind that a websocket client may send.
+FRAMES_PER_SECOND: Final = 5.0
+FRAME_BURST: Final = 20.0
+# Connections that may wait to be accepted; they arrive in one go, before any of them can be refused.
+BACKLOG: Final = 128
+MAX_CONNECTIONS: Final = 4096
+_MIN_CONNECTIONS: Final = 16
+_WEBSOCKETS: Final = 0.75
+
+
+def max_connections() -> int:
+    """How many connections the descriptor limit allows; LSL, recordings and the backlog keep more than half of it."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(_MIN_CONNECTIONS, min(MAX_CONNECTIONS, (soft - BACKLOG) // 2))
+
+
+class Connections:
+    """The connections of one server that are counted, and those that may be closed to make room.
+
+    Attributes
+    ----------
+    websockets : int
+        Accepted or refused, until they end.
+    """
+
+    def __init__(self) -> None:
+        self.websockets = 0
+        self._refused: dict[asyncio.Transport, None] = {}
+        self._waiting: dict[asyncio.Transport, None] = {}
+
+    @classmethod
+    def of(cls, server: ServerState) -> Connections:
+        """Those of a server."""
+        found: Connections = vars(server).setdefault("mindwire_connections", cls())
+        return found
+
+    def waits(self, transport: asyncio.Transport) -> None:
+        """Note a connection whose client has not sent its request yet."""
+        self._waiting.pop(transport, None)
+        self._waiting[transport] = None
+
+    def refused(self, transport: asyncio.Transport) -> None:
+        """Note a websocket that only waits for its client to close it."""
+        self._refused[transport] = None
+
+    def keep(self, transport: asyncio.Transport) -> None:
+        """Note that a connection is in use, or has ended."""
+        self._waiting.pop(transport, None)
+        self._refused.pop(transport, None)
+
+    def make_room(self, *, for_websocket: bool) -> bool:
+        """Cut the oldest connection that may be closed; returns False when there is none."""
+        for group in (self._refused,) if for_websocket else (self._refused, self._waiting):
+            if group:
+                transport = next(iter(group))
+                del group[transport]
+                transport.abort()
+                return True
+        return False
+
+    def websocket_allowed(self) -> bool:
+        """Whether one more websocket may be accepted; a part of the connections is kept for requests."""
+        return self.websockets < _WEBSOCKETS * max_connections() or self.make_room(for_websocket=True)
+
+
+class Allowance:
+    """A number of frames that refills with time.
+
+    Parameters
+    ----------
+    now : float
+        Seconds of a monotonic clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._left = FRAME_BURST
+        self._at = now
+
+    def take(self, n: int, now: float) -> bool:
+        """Take ``n`` frames; returns whether they were allowed."""
+        self._left = min(FRAME_BURST, self._left + (now - self._at) * FRAMES_PER_SECOND) - n
+        self._at = now
+        return self._left >= 0.0
