@@ -35,9 +35,11 @@ _ROWS = {
     "p": (-36.0, 126.0),
     "po": (-54.0, 144.0),
     "o": (-72.0, 162.0),
+    "n": (90.0, 18.0),
+    "i": (-90.0, 162.0),
 }
 _OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8", "m1": "tp9", "m2": "tp10", "a1": "t9", "a2": "t10"}
-_LABEL = re.compile(r"(fp|af|fc|ft|cp|tp|po|f|c|t|p|o)(z|10|[1-9])")
+_LABEL = re.compile(r"(fp|af|fc|ft|cp|tp|po|f|c|t|p|o)(z|10|[1-9])|([ni])(z|[12])")
 _CIRCUMFERENCE = 72.0
 _BELOW_CIRCUMFERENCE = 90.0
 
@@ -83,7 +85,7 @@ def position(label: str) -> NDArray[np.float64]:
     if found is None:
         msg = f"Channel {label!r} has no place on the head: expected labels of the 10-10 system such as C3, Cz or FC4."
         raise ArgumentError(msg)
-    row, column = found.groups()
+    row, column = found.group(1) or found.group(3), found.group(2) or found.group(4)
     towards_nose, row_end = _ROWS[row]
     midline = on_sphere(abs(towards_nose), 0.0 if towards_nose >= 0 else 180.0)
     if column == "z":
@@ -91,7 +93,7 @@ def position(label: str) -> NDArray[np.float64]:
     number = int(column)
     side = -1.0 if number % 2 else 1.0
     quarters = (number + 1) // 2
-    if quarters > 4:
+    if quarters > 4 or row in {"n", "i"}:  # nasion and inion lie below the circumference, as the last sites of a row do
         return on_sphere(_BELOW_CIRCUMFERENCE, side * row_end)
     end = on_sphere(_CIRCUMFERENCE, side * row_end)
     # The short rows at the front and the back have no inner sites: Fp1 and O1 are their ends.

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 from models.contract import Alignment, Butterworth, Contract, Filters
 from models.contract_edit import edit_contract
-from models.electrodes import position
-from models.errors import ArgumentError
 from service.errors import ContractError
 from service.signal.labels import bare_label, eeg_channels
 from service.signal.montage import remarks
+from service.signal.named_channels import check_pick, electrodes
 from service.types import SignalInfo
 
 # The mu and beta rhythms, where imagined movement shows.
 _BAND = Filters(highpass=Butterworth(order=4, freq=8.0), lowpass=Butterworth(order=4, freq=30.0))
 _UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
 _HOP_SECONDS = 0.04
-_REFERENCES = frozenset({"a1", "a2", "m1", "m2"})
+_ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class ContractChoices:
     Parameters
     ----------
     pick : sequence of str or None
-        Channels of the model.
+        Channels of the model; ``all`` takes every EEG channel, whatever it is called.
     sfreq : float or None
         Hertz; the recording's nominal rate unless given.
     window_s, hop_s : float or None
@@ -89,7 +88,12 @@ def make_contract(
     ContractError
         The recording names no channels and nobody else does, or the choices contradict each other.
     """
-    start = base or _from_recording(info, classes, channels)
+    pick = choices.pick
+    if pick is not None and [name.casefold() for name in pick] == [_ALL]:
+        pick = [bare_label(label) for label in channels or _eeg_labels(info)]
+    elif pick is not None:
+        check_pick(pick, channels or info.labels or pick)
+    start = base or _from_recording(info, classes, channels, picked=pick is not None)
     sfreq = choices.sfreq or start.sfreq
     window = start.window_samples if choices.window_s is None else round(choices.window_s * sfreq)
     hop = start.hop_samples if choices.hop_s is None else max(1, round(choices.hop_s * sfreq))
@@ -100,7 +104,7 @@ def make_contract(
     aligned = choices.normalisation in {"euclidean", "riemannian"}
     return edit_contract(
         start,
-        channels=choices.pick,
+        channels=pick,
         sfreq=choices.sfreq,
         unit=choices.unit,
         reference=choices.reference,
@@ -117,7 +121,9 @@ def make_contract(
     )
 
 
-def _from_recording(info: SignalInfo, classes: Sequence[str], channels: Sequence[str] | None) -> Contract:
+def _from_recording(
+    info: SignalInfo, classes: Sequence[str], channels: Sequence[str] | None, *, picked: bool
+) -> Contract:
     labels = tuple(channels) if channels is not None else info.labels
     if labels is None:
         msg = (
@@ -126,14 +132,13 @@ def _from_recording(info: SignalInfo, classes: Sequence[str], channels: Sequence
         )
         raise ContractError(msg)
     if channels is None:
-        labels = tuple(labels[i] for i in eeg_channels(info))
+        labels = _eeg_labels(info)
     if not info.sfreq > 0:
         msg = f"{info.name!r} has no nominal rate; say the model's with --sfreq."
         raise ContractError(msg)
     tidy = tuple(map(bare_label, labels))
-    electrodes = tuple(label for label in tidy if _is_electrode(label))
     return Contract(
-        channels=electrodes or tidy,
+        channels=tidy if picked else electrodes(info.name, tidy),
         sfreq=info.sfreq,
         filters=_BAND,
         normalisation=Alignment(
@@ -148,11 +153,5 @@ def _from_recording(info: SignalInfo, classes: Sequence[str], channels: Sequence
     )
 
 
-def _is_electrode(label: str) -> bool:
-    if label.casefold() in _REFERENCES:
-        return False
-    try:
-        position(label)
-    except ArgumentError:
-        return False
-    return True
+def _eeg_labels(info: SignalInfo) -> tuple[str, ...]:
+    return tuple(info.labels[i] for i in eeg_channels(info)) if info.labels else ()

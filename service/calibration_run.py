@@ -23,6 +23,7 @@ from service.calibration_data import SLIDE, RecordedTrials, RecordingSource, Tri
 from service.evaluation_notes import confounded_note, left_out_note, outside_note
 from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings
+from service.signal.named_channels import left_out_note as channels_left_out
 from service.types import SignalInfo
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def notes(prepared: Prepared) -> list[str]:
     ]
     n_outside = sum(source.n_outside for source in sources)
     told = [
+        channels_left_out(prepared.info, prepared.contract.channels, prepared.settings.pipeline.channels),
         left_out_note((label for source in sources for label in source.left_out), classes, classes),
         confounded_note([Path(source.file).name for source in sources], counts, classes),
         outside_note(n_outside, len(data.labels), "give no window"),

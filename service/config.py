@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from service.errors import UsageError
+from service.signal.named_channels import check_labels, split_labels
 
 ENV_PREFIX = "MINDWIRE_"
 _KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "hop", "unit")
@@ -31,6 +32,18 @@ def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
+def _labels(value: Any) -> Any:
+    """Channel labels; one that is empty stands for a position, and is not dropped."""
+    labels = split_labels(value) if isinstance(value, str) else value
+    if isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels):
+        try:
+            check_labels(labels, "channels")
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return labels
+
+
+Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -65,7 +78,7 @@ class StreamSpec(BaseModel):
     predicate: str | None = None
     model: Path | None = None
     hop: Annotated[int, Field(ge=1)] | None = None
-    channels: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = None
+    channels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
     unit: str | None = None
 
     @model_validator(mode="before")
@@ -192,7 +205,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["auto", "onnxruntime", "torch"] = "auto"
     hop: Annotated[int, Field(ge=1)] | None = None
-    channels: Words | None = None
+    channels: Labels | None = None
     unit: str | None = None
     rate: Annotated[float, Field(gt=0)] | None = None
     bad_channels: Literal["auto", "interpolate", "invalidate"] = "auto"

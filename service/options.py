@@ -8,6 +8,7 @@ from typing import Literal
 from models.training_record import TrainedSource
 from service.inference.decoder import Adapt
 from service.signal.bad_channels import BadChannels
+from service.signal.named_channels import check_labels
 from service.types import SignalInfo
 
 
@@ -76,6 +77,10 @@ class PipelineOptions:
     adapt: Adapt = "alignment"
     state: str | None = None
     trained: TrainedSource | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels is not None:
+            check_labels(self.channels, "--channels")
 
     def for_source(self, info: SignalInfo) -> PipelineOptions:
         """The options for a source, with channels and unit as in training where nobody says otherwise.

@@ -187,6 +187,7 @@ def evaluate(
     from service.options import PipelineOptions
     from service.outputs import PICTURES, check_report
     from service.pseudo_online import RunSettings
+    from service.signal.named_channels import split_labels
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
@@ -211,14 +212,14 @@ def evaluate(
     parse_marker_map(markers or [])  # before what follows it is taken for recordings
     paths, assignments = split_files(files, expect_assignments=bool(markers))
     rule = ActivationRule(activation, dwell)
-    labels = split_list(channels)
+    labels = split_labels(channels)
     settings = RunSettings(
         markers=parse_marker_map([*(markers or []), *assignments]),
         marker_stream=marker_stream,
         stream=Selector.parse(stream) if stream else None,
         alignment=AlignmentMode(alignment),
         pipeline=PipelineOptions(
-            channels=tuple(labels) if labels else None,
+            channels=None if labels is None else tuple(labels),
             unit=unit,
             sfreq=rate,
             bad_channels=bad_channels,

@@ -102,11 +102,12 @@ def replay(
     from models.zoo import zoo_bundle_path
     from service.options import PipelineOptions
     from service.outputs import PREDICTIONS, check_output
+    from service.signal.named_channels import split_labels
     from service.warm_start import beginning
 
-    labels = tuple(label.strip() for label in channels.split(",")) if channels else None
+    labels = split_labels(channels)
     options = PipelineOptions(
-        channels=labels,
+        channels=None if labels is None else tuple(labels),
         unit=unit,
         hop_samples=hop,
         sfreq=rate,

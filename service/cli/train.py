@@ -42,7 +42,9 @@ def train(
     channels: Annotated[
         str | None, typer.Option(help="Labels by position, comma-separated, for recordings that name no channels.")
     ] = None,
-    pick: Annotated[str | None, typer.Option(help="Channels of the model; else all electrodes.")] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="Channels of the model, comma-separated, or all; else all electrodes.")
+    ] = None,
     sfreq: Annotated[
         float | None, typer.Option(help="The model's sampling rate in hertz; else the recording's.")
     ] = None,
@@ -97,6 +99,7 @@ def train(
     from service.cli.train_options import base_contract, parse_network, parse_recipe, parse_sweep
     from service.options import PipelineOptions
     from service.pseudo_online import RunSettings
+    from service.signal.named_channels import split_labels
     from service.sources.recording import Selector
     from service.trials import parse_marker_map
 
@@ -109,7 +112,7 @@ def train(
             "Training needs at least two classes: name them with --classes, or with --markers 2=left_hand 3=right_hand."
         )
         raise UsageError(msg)
-    labels = split_list(channels)
+    labels = split_labels(channels)
     plan = calibration_run.Plan(
         paths=paths,
         classes=tuple(named),
@@ -117,11 +120,11 @@ def train(
             markers=mapping,
             marker_stream=marker_stream,
             stream=Selector.parse(stream) if stream else None,
-            pipeline=PipelineOptions(channels=tuple(labels) if labels else None, unit=unit),
+            pipeline=PipelineOptions(channels=None if labels is None else tuple(labels), unit=unit),
         ),
         base=base_contract(preset, contract),
         choices=ContractChoices(
-            pick=split_list(pick),
+            pick=split_labels(pick),
             sfreq=sfreq,
             window_s=window,
             hop_s=hop,

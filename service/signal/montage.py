@@ -103,6 +103,11 @@ def resolve_montage(
         raise ContractError(msg)
     indices = np.array([where[0] for where in found], dtype=np.intp)
     scale, note = _scale(contract, info, indices, unit, by_position=channels is not None)
+    if channels is not None and len(channels) < info.n_channels:
+        unused = info.n_channels - len(channels)
+        note = (
+            f"{info.name!r} has {info.n_channels} channels, {len(channels)} are named; {unused} unused. {note}".strip()
+        )
     return Montage(indices, scale, note)
 
 

@@ -99,3 +99,10 @@ def test_files_that_cannot_be_used(tmp_path):
     unknown.write_text("prot = 3")
     with pytest.raises(UsageError, match="prot"):
         load_settings({}, unknown)
+
+
+@pytest.mark.parametrize(("text", "told"), [("C3;C4", "separated by commas"), ("C3,,C4", "a label is empty")])
+def test_channel_labels_that_cannot_be_meant_are_refused(text: str, told: str) -> None:
+    assert load_settings({"channels": "C3,C4"}).channels == ("C3", "C4")
+    with pytest.raises(UsageError, match=told):
+        load_settings({"channels": text})

@@ -32,3 +32,12 @@ def test_a_smooth_field_is_restored():
 def test_labels_without_a_place_are_refused():
     with pytest.raises(ArgumentError, match="'EMG1' has no place"):
         Interpolator(("C3", "EMG1"))
+
+
+def test_nasion_and_inion_have_a_place_below_the_circumference() -> None:
+    nasion, inion, left, right = positions(("Nz", "Iz", "I1", "I2"))
+    np.testing.assert_allclose(nasion, [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(inion, [0, -1, 0], atol=1e-12)
+    np.testing.assert_allclose(left * [-1, 1, 1], right)
+    assert left[0] < 0
+    assert left[1] < positions(("PO9",))[0, 1]
