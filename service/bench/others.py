@@ -39,7 +39,7 @@ def start_up(model: Path, *, rounds: int) -> dict[str, float]:
     ours, bare, memory = [], [], []
     for _ in range(rounds):
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", _BARE], check=True)
+        subprocess.run([sys.executable, "-P", "-c", _BARE], check=True)
         bare.append(time.perf_counter() - begin)
         with Processes.temporary() as processes:
             begin = time.perf_counter()

@@ -88,7 +88,7 @@ class Processes:
 
     def python(self, *command: object) -> subprocess.Popen[str]:
         """Start this interpreter with arguments."""
-        words = [sys.executable, *map(str, command)]
+        words = [sys.executable, "-P", *map(str, command)]  # -P: nothing of the current folder
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._stack.callback(_end, process)
         return process

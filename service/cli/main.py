@@ -87,6 +87,9 @@ def main() -> None:
     # Read once, when numpy is imported. Our matrices are small: a second thread of the linear algebra saves no time on
     # them, but takes a core for some 20 ms after each that it shares. Worker processes inherit it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Python processes started from here, multiprocessing's among them, import nothing of the current folder: it holds
+    # recordings and bundles, and whatever else others put there.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         app()
     except MindwireError as error:

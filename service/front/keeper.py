@@ -308,7 +308,7 @@ class Keeper:
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A worker's process, and our end of the socket to it."""
-    words = [sys.executable, "-m", "service.front.worker"]
+    words = [sys.executable, "-P", "-m", "service.front.worker"]  # -P: nothing of the current folder
     try:
         ours, theirs = socket.socketpair()
         with theirs:

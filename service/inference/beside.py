@@ -207,7 +207,7 @@ def keep_memory() -> None:
 
 def _start(bundle: Path) -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = socket.socketpair()
-    words = [sys.executable, "-m", "service.inference.beside", str(bundle)]
+    words = [sys.executable, "-P", "-m", "service.inference.beside", str(bundle)]  # -P: nothing of the current folder
     with theirs:
         try:
             # A group of its own: Ctrl-C is for this process, whose end of the socket then closes.
