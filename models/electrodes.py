@@ -1,8 +1,8 @@
-"""Where the electrodes of the 10-10 system sit, for scalp maps, interpolation and simulation.
+"""Where the electrodes of the 10-10 and 10-5 systems sit, for scalp maps, interpolation and simulation.
 
 The head is a unit sphere: x to the right ear, y to the nose, z to the vertex. Positions follow the
 system's own construction: the midline in steps of 10 % (18°), a circumference 72° below the vertex, and
-every other site in quarters of the arc between the two.
+every other site in quarters of the arc between the two; the 10-5 system halves each step.
 
 References
 ----------
@@ -35,11 +35,23 @@ _ROWS = {
     "p": (-36.0, 126.0),
     "po": (-54.0, 144.0),
     "o": (-72.0, 162.0),
-    "n": (90.0, 18.0),
-    "i": (-90.0, 162.0),
+    "afp": (63.0, 27.0),
+    "aff": (45.0, 45.0),
+    "ffc": (27.0, 63.0),
+    "fft": (27.0, 63.0),
+    "fcc": (9.0, 81.0),
+    "ftt": (9.0, 81.0),
+    "ccp": (-9.0, 99.0),
+    "ttp": (-9.0, 99.0),
+    "cpp": (-27.0, 117.0),
+    "tpp": (-27.0, 117.0),
+    "ppo": (-45.0, 135.0),
+    "poo": (-63.0, 153.0),
 }
+# Below the circumference at the front and the back: degrees from the nose.
+_LOWEST = {"nz": 0.0, "n1": -18.0, "n2": 18.0, "iz": 180.0, "i1": -162.0, "i2": 162.0}
 _OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8", "m1": "tp9", "m2": "tp10", "a1": "t9", "a2": "t10"}
-_LABEL = re.compile(r"(fp|af|fc|ft|cp|tp|po|f|c|t|p|o)(z|10|[1-9])|([ni])(z|[12])")
+_LABEL = re.compile(rf"({'|'.join(sorted(_ROWS, key=len, reverse=True))})(?:(z)|(10|[1-9])(h?))")
 _CIRCUMFERENCE = 72.0
 _BELOW_CIRCUMFERENCE = 90.0
 
@@ -68,7 +80,7 @@ def position(label: str) -> NDArray[np.float64]:
     Parameters
     ----------
     label : str
-        Of the 10-10 system, in any case; the old names T3, T4, T5, T6 and M1, M2, A1, A2 are known.
+        Of the 10-10 or 10-5 system, in any case; the old names T3, T4, T5, T6 and M1, M2, A1, A2 are known.
 
     Returns
     -------
@@ -78,26 +90,29 @@ def position(label: str) -> NDArray[np.float64]:
     Raises
     ------
     ArgumentError
-        The label is not of the 10-10 system.
+        The label is of neither system.
     """
     folded = label.strip().casefold()
+    if folded in _LOWEST:
+        return on_sphere(_BELOW_CIRCUMFERENCE, _LOWEST[folded])
     found = _LABEL.fullmatch(_OLD_NAMES.get(folded, folded))
     if found is None:
         msg = f"Channel {label!r} has no place on the head: expected labels of the 10-10 system such as C3, Cz or FC4."
         raise ArgumentError(msg)
-    row, column = found.group(1) or found.group(3), found.group(2) or found.group(4)
+    row, central, column, half = found.groups()
     towards_nose, row_end = _ROWS[row]
     midline = on_sphere(abs(towards_nose), 0.0 if towards_nose >= 0 else 180.0)
-    if column == "z":
+    if central:
         return midline
     number = int(column)
     side = -1.0 if number % 2 else 1.0
-    quarters = (number + 1) // 2
-    if quarters > 4 or row in {"n", "i"}:  # nasion and inion lie below the circumference, as the last sites of a row do
-        return on_sphere(_BELOW_CIRCUMFERENCE, side * row_end)
+    quarters = (number + 1) // 2 - (0.5 if half else 0.0)
+    if quarters > 4:
+        below = (quarters - 4) * (_BELOW_CIRCUMFERENCE - _CIRCUMFERENCE)
+        return on_sphere(_CIRCUMFERENCE + below, side * row_end)
     end = on_sphere(_CIRCUMFERENCE, side * row_end)
     # The short rows at the front and the back have no inner sites: Fp1 and O1 are their ends.
-    fraction = 1.0 if row in {"fp", "o"} else quarters / 4
+    fraction = min(quarters, 1.0) if row in {"fp", "o"} else quarters / 4
     angle = np.arccos(np.clip(midline @ end, -1.0, 1.0))
     return (np.sin((1 - fraction) * angle) * midline + np.sin(fraction * angle) * end) / np.sin(angle)
 
