@@ -47,6 +47,7 @@ _ROWS = {
     "tpp": (-27.0, 117.0),
     "ppo": (-45.0, 135.0),
     "poo": (-63.0, 153.0),
+    "oi": (-81.0, 162.0),
 }
 # Below the circumference at the front and the back: degrees from the nose.
 _LOWEST = {"nz": 0.0, "n1": -18.0, "n2": 18.0, "iz": 180.0, "i1": -162.0, "i2": 162.0}
@@ -112,7 +113,7 @@ def position(label: str) -> NDArray[np.float64]:
         return on_sphere(_CIRCUMFERENCE + below, side * row_end)
     end = on_sphere(_CIRCUMFERENCE, side * row_end)
     # The short rows at the front and the back have no inner sites: Fp1 and O1 are their ends.
-    fraction = min(quarters, 1.0) if row in {"fp", "o"} else quarters / 4
+    fraction = min(quarters, 1.0) if row in {"fp", "o", "oi"} else quarters / 4
     angle = np.arccos(np.clip(midline @ end, -1.0, 1.0))
     return (np.sin((1 - fraction) * angle) * midline + np.sin(fraction * angle) * end) / np.sin(angle)
 

@@ -134,7 +134,7 @@ def _from_recording(
     if channels is None:
         labels = _eeg_labels(info)
     if not info.sfreq > 0:
-        msg = f"{info.name!r} has no nominal rate; say the model's with --sfreq."
+        msg = f"{info.name!r} has no nominal rate; say with --rate which it really has."
         raise ContractError(msg)
     tidy = tuple(map(bare_label, labels))
     return Contract(

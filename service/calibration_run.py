@@ -111,6 +111,8 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
     info = recordings[0].signal(plan.settings.stream).info
     channels = plan.settings.pipeline.channels
+    if plan.settings.pipeline.sfreq is not None:
+        info = replace(info, sfreq=plan.settings.pipeline.sfreq)
     contract = make_contract(plan.base, info, plan.classes, plan.choices, channels=channels)
     length = plan.length if plan.length is not None else max(end.seconds - plan.offset, 1 / contract.sfreq)
     decided_at = plan.decided_at if plan.decided_at is not None else plan.offset + length

@@ -121,6 +121,7 @@ class Replay:
         self._signal = signal
         self._speed = speed
         self._on_samples = on_samples
+        self._sfreq = (options and options.sfreq) or signal.info.sfreq
         self.pipeline = (
             RunPipeline(contract, signal.info, decoder, options)
             if speed is None and isinstance(decoder, OfflineDecoder | DecoderBeside)
@@ -165,11 +166,11 @@ class Replay:
             yield run
         for event in pipeline.drain_events():
             summary.events[event.kind] += 1
-        summary.signal_seconds = summary.samples / self._signal.info.sfreq
+        summary.signal_seconds = summary.samples / (self._signal.info.sfreq or self._sfreq)
         summary.wall_seconds = time.perf_counter() - begin
 
     def _pieces(self) -> Iterator[Chunk]:
-        chunks, sfreq = self._signal.chunks(), self._signal.info.sfreq
+        chunks, sfreq = self._signal.chunks(), self._sfreq
         pieces = coalesced(chunks, round(sfreq * TOGETHER_SECONDS)) if self._speed is None else None
         for chunk in pieces or paced(chunks, sfreq, self._speed or 1.0):
             yield chunk

@@ -227,7 +227,7 @@ def _build_stream(
     hop = options.hop_samples or contract.hop_samples
 
     sinks: list[Sink] = []
-    connector: Connector = LslConnector(_selector(spec))
+    connector: Connector = LslConnector(_selector(spec), settings.rate)
     recorder: Recorder | None = None
 
     def make_pipeline(info: SignalInfo) -> Pipeline:

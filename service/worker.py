@@ -69,7 +69,7 @@ class Worker:
         self._kept: list[Chunk] = []
         self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]] = []
         self._n_kept = 0
-        self._sfreq = pipeline.info.sfreq
+        self._sfreq = pipeline.options.sfreq or pipeline.info.sfreq
         self._most_kept = max(1, round(_MOST_KEPT_S * self._sfreq))
         self._samples_wanted = 1
         self._advanced = False

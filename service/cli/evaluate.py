@@ -66,7 +66,10 @@ def evaluate(
         typer.Option(help="Seconds after the cue at which a trial is decided; else as in training, or at 4 s."),
     ] = None,
     stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
-    marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
+    marker_stream: Annotated[
+        str | None,
+        typer.Option(help="Marker stream by name, source id, number in the file, or stimulus channel; all without it."),
+    ] = None,
     channels: Annotated[
         str | None, typer.Option(help="Labels by position, comma-separated, for a recording that names no channels.")
     ] = None,

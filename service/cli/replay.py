@@ -155,7 +155,7 @@ def _is_long(signal: RecordedSignal, bundle: Bundle) -> bool:
     from service.cores import usable_cores
 
     streams = bundle.streaming is not None and bundle.records
-    return streams and usable_cores() > 1 and signal.n_samples >= _LONG_SECONDS * signal.info.sfreq
+    return streams and usable_cores() > 1 and signal.n_samples >= _LONG_SECONDS * (signal.info.sfreq or 1000.0)
 
 
 def _parse_speed(text: str | None) -> float | None:

@@ -60,9 +60,15 @@ def train(
         float | None, typer.Option(help="Seconds of exponential forgetting of the alignment.")
     ] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the samples where the recording states none.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1.0, help="Rate in hertz of recordings whose nominal rate is missing or wrong.")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="Reference and ground, for the contract.")] = None,
     stream: Annotated[str | None, typer.Option(help="The signal: name=…,type=…,source_id=…,id=…")] = None,
-    marker_stream: Annotated[str | None, typer.Option(help="Name of the marker stream; without it, all.")] = None,
+    marker_stream: Annotated[
+        str | None,
+        typer.Option(help="Marker stream by name, source id, number in the file, or stimulus channel; all without it."),
+    ] = None,
     start: Annotated[
         Literal["tangent_space", "random"] | None,
         typer.Option(
@@ -120,7 +126,7 @@ def train(
             markers=mapping,
             marker_stream=marker_stream,
             stream=Selector.parse(stream) if stream else None,
-            pipeline=PipelineOptions(channels=None if labels is None else tuple(labels), unit=unit),
+            pipeline=PipelineOptions(channels=None if labels is None else tuple(labels), unit=unit, sfreq=rate),
         ),
         base=base_contract(preset, contract),
         choices=ContractChoices(

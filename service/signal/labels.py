@@ -15,8 +15,8 @@ _REFERENCE = re.compile(
     re.IGNORECASE,
 )
 _OTHER_LABEL = re.compile(
-    r"[vh]?e[ou]g\w*|emg\w*|e[ck]g\w*|gsr|eda|resp\w*|ppg|bvp|spo2|pulse|temp\w*|acc\w*|gyr\w*|mag[xyz]?|battery"
-    r"|counter|count|validation|status|sti\W*\d*|trig\w*|markers?|events?|time\w*|timestamp|sample\w*|quality",
+    r"([vh]?eog\w*|emg\w*|e[ck]g\w*|gsr|eda|resp\w*|ppg|bvp|spo2|pulse|temp\w*|acc\w*|gyr\w*|mag[xyz]?|battery"
+    r"|counter|count|validation|status|sti\W*\d*|trig\w*|markers?|events?|time\w*|sample\w*|quality)([\s_-].*)?",
     re.IGNORECASE,
 )
 

@@ -24,6 +24,7 @@ _FIXED_BYTES = 256
 # Where the channels' fields begin, in bytes per channel before them: labels, physical dimensions, samples per record.
 _LABELS, _DIMENSIONS, _GDF2_CODES, _COUNTS = 0, 96, 102, 216
 _GDF_CODES = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
+_MICRO = ("\u03bcV", "\u00b5V", "\x83\xcaV", "uV")
 _ONSET = re.compile(rb"[+-]\d{1,12}(\.\d{0,12})?")
 
 
@@ -36,6 +37,8 @@ class EdfHeader:
     path : Path
     units : tuple of str
         What the file states for each channel but those of annotations; empty where it states nothing.
+    factors : tuple of float
+        What MNE-Python multiplies each of these channels with; one where it does not know the unit.
     discontinuous : bool
         Whether there may be pauses between the data records.
     record_seconds : float
@@ -49,6 +52,7 @@ class EdfHeader:
 
     path: Path
     units: tuple[str, ...]
+    factors: tuple[float, ...]
     discontinuous: bool
     record_seconds: float
     n_bytes: int
@@ -76,9 +80,11 @@ class EdfHeader:
             sample = 3 if head[0] == 0xFF else 2
             widths = tuple(sample * int(text) for text in _texts(fields, n, _COUNTS, 8))
             annotations = tuple(i for i, label in enumerate(labels) if label in _ANNOTATIONS)
+            units = tuple(unit for i, unit in enumerate(dimensions) if i not in annotations)
             return cls(
                 path=path,
-                units=tuple(unit for i, unit in enumerate(dimensions) if i not in annotations),
+                units=units,
+                factors=tuple(1e-6 if unit in _MICRO else 1e-3 if unit == "mV" else 1.0 for unit in units),
                 discontinuous=head[192:197].decode("latin-1") in ("EDF+D", "BDF+D"),
                 record_seconds=float(head[244:252].decode("latin-1").replace(",", ".")),
                 n_bytes=_FIXED_BYTES * (n + 1),
@@ -96,9 +102,11 @@ class EdfHeader:
         if second:
             codes = np.frombuffer(fields, "<u2", n, n * _GDF2_CODES).tolist()
             units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
+            factors = tuple({"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units)
         else:
             units = tuple(_texts(fields, n, _DIMENSIONS, 8))
-        return cls(path, units, False, 0.0, 0, (), ())  # noqa: FBT003 - in the order of the fields
+            factors = tuple(1e-6 if unit.startswith("uV") else 1.0 for unit in units)
+        return cls(path, units, factors, False, 0.0, 0, (), ())  # noqa: FBT003 - in the order of the fields
 
     def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
         """When each record began, and the annotations, all in seconds since the first record's beginning.
@@ -157,16 +165,3 @@ def _annotation_lists(channel: bytes) -> list[tuple[float, float, list[str]]]:
             length = float(duration) if re.fullmatch(rb"\d{1,12}(\.\d{0,12})?", duration) else 0.0
             lists.append((float(onset), length, [text.decode("utf-8", "replace") for text in texts]))
     return lists
-
-
-def stated_factor(unit: str) -> float:
-    """What MNE-Python multiplied values of a stated unit with; one where it does not know the unit.
-
-    Parameters
-    ----------
-    unit : str
-        As the file states it.
-    """
-    if unit in ("\u03bcV", "\u00b5V", "\x83\xcaV") or unit.startswith("uV"):
-        return 1e-6
-    return 1e-3 if unit == "mV" else 1.0

@@ -112,6 +112,8 @@ class LslSource:
         As :func:`service.sources.lsl_discovery.resolve` gives it.
     buffer_seconds : int
         How much the inlet keeps while nobody reads.
+    sfreq : float or None
+        Rate in hertz that the user says, for an outlet that states none.
     cancelled : threading.Event, optional
         Ends the waiting for an outlet that does not answer.
 
@@ -134,17 +136,19 @@ class LslSource:
         found: FoundStream,
         *,
         buffer_seconds: int = BUFFER_SECONDS,
+        sfreq: float | None = None,
         cancelled: threading.Event | None = None,
     ) -> None:
-        _refuse_unusable(found.info)
+        _refuse_unusable(found.info, sfreq)
         with lsl_resources():
             inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
             self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
-        _refuse_unusable(self.info)
+        _refuse_unusable(self.info, sfreq)
+        self._sfreq = self.info.sfreq or sfreq or 0.0
         self.clock = ClockOffset()
         self._found = found
         self._buffer_seconds = buffer_seconds
-        rows = max(256, int(self.info.sfreq))
+        rows = max(256, int(self._sfreq))
         self._puller: Puller | None = Puller(inlet, rows)
         self._last_read = self._next_offset = time.monotonic()
         try:
@@ -212,7 +216,7 @@ class LslSource:
             msg = f"Stream {self._found} cannot be read any more ({error})."
             raise StreamLostError(msg) from error
         capacity = 0.9 * self._buffer_seconds
-        if paused > capacity or n > capacity * self.info.sfreq:
+        if paused > capacity or n > capacity * self._sfreq:
             # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did
             broken |= Reason.GAP
         self._last_read = now
@@ -227,7 +231,7 @@ class LslSource:
             if not n:
                 break
             parts.append((puller.samples[:n].copy(), puller.stamps[:n].copy()))
-            if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self.info.sfreq:
+            if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self._sfreq:
                 break
         return np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
 
@@ -255,13 +259,13 @@ class LslSource:
         self._puller = None  # the inlet disconnects when it is destroyed
 
 
-def _refuse_unusable(info: SignalInfo) -> None:
+def _refuse_unusable(info: SignalInfo, sfreq: float | None) -> None:
     if info.dtype == "string":
         msg = f"Stream {describe(info)} carries text, not samples; choose a stream with numbers."
         raise SourceError(msg)
-    if not info.sfreq > 0:
+    if not (info.sfreq > 0 or sfreq):
         msg = (
             f"Stream {describe(info)} has no regular sampling rate, and a model needs one; "
-            "choose a stream with a nominal rate."
+            "choose a stream with a nominal rate, or say its rate with --rate."
         )
         raise SourceError(msg)

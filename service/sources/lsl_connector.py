@@ -69,10 +69,13 @@ class LslConnector:
     ----------
     selector : Selector
         What the user says of the stream.
+    sfreq : float or None
+        Its rate in hertz, where the user says it.
     """
 
-    def __init__(self, selector: Selector) -> None:
+    def __init__(self, selector: Selector, sfreq: float | None = None) -> None:
         self.selector = selector
+        self._sfreq = sfreq
         self._known: SignalInfo | None = None
         self._others: list[FoundStream] = []
 
@@ -149,7 +152,7 @@ class LslConnector:
         SourceError
             It does not answer, or is of a kind that cannot be decoded.
         """
-        source = LslSource(found, cancelled=cancelled)
+        source = LslSource(found, sfreq=self._sfreq, cancelled=cancelled)
         changes = differences(self._known, source.info) if self._known else ()
         if changes:
             source.close()

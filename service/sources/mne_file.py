@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import MissingExtraError, RecordingError, StreamNotFoundError
-from service.sources.edf_header import EdfHeader, stated_factor
+from service.sources.edf_header import EdfHeader
 from service.sources.markers import MarkerReader, tidy_label
 from service.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
 from service.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
@@ -258,8 +258,9 @@ def _units(
     """The unit that the file states for each channel, and what MNE multiplied the file's values with."""
     if header is not None:
         # MNE takes what has no unit, or one that it does not know, for volts.
-        stated = [header.units[pick] if len(header.units) == len(raw.ch_names) else "" for pick in picks]
-        return tuple(stated), np.array([stated_factor(unit) for unit in stated])
+        if len(header.units) != len(raw.ch_names):
+            return ("",) * len(picks), np.ones(len(picks))
+        return tuple(header.units[pick] for pick in picks), np.array([header.factors[pick] for pick in picks])
     if suffix in (".fif", ".gz"):
         volts = [str(raw.info["chs"][pick]["unit"]).endswith("(FIFF_UNIT_V)") for pick in picks]
         return tuple("V" if known else "" for known in volts), np.ones(len(picks))

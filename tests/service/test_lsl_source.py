@@ -190,8 +190,16 @@ def test_text_and_irregular_streams_are_refused_in_a_sentence():
     ):
         LslSource(find(Selector(name=name)))
     irregular = pylsl.StreamOutlet(pylsl.StreamInfo(f"{name}-irregular", "EEG", 3, 0.0, "float32", name))
+    found = find(Selector(name=f"{name}-irregular"))
     with pytest.raises(SourceError, match="no regular sampling rate"):
-        LslSource(find(Selector(name=f"{name}-irregular")))
+        LslSource(found)
+    source = LslSource(found, sfreq=250.0)
+    for number in range(20):
+        irregular.push_sample([number] * 3)
+    chunk = read_some(source, 20)
+    assert chunk.samples[:, 0].tolist() == list(range(20))
+    assert not chunk.broken
+    source.close()
     del irregular
 
 

@@ -1,0 +1,80 @@
+"""Small writers of EDF, BDF and BrainVision files, sound or odd, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+def _field(text: object, width: int) -> bytes:
+    return str(text).encode("latin-1")[:width].ljust(width)
+
+
+def edf_file(
+    path: Path,
+    values: np.ndarray,
+    labels,
+    onsets,
+    annotations=(),
+    *,
+    unit="uV",
+    kind="EDF+C",
+    sfreq=100,
+) -> Path:
+    """Records of a second each with whole numbers of the unit; an onset of None leaves its record's time out."""
+    bdf = kind.startswith("BDF")
+    onsets = list(onsets)
+    limit = 8388607 if bdf else 32767
+    n, text_bytes = len(labels) + 1, 120
+    channels = [*labels, "BDF Annotations" if bdf else "EDF Annotations"]
+    width = 3 if bdf else 2
+    head = b"\xffBIOSEMI" if bdf else _field(0, 8)
+    head += _field("X X X X", 80) + _field("Startdate 02-JAN-2024 X X X", 80) + b"02.01.2403.04.05"
+    head += _field(256 * (n + 1), 8) + _field(kind, 44) + _field(len(onsets), 8) + _field(1, 8) + _field(n, 4)
+    head += b"".join(_field(label, 16) for label in channels) + _field("", 80 * n)
+    head += b"".join(_field(unit, 8) for _ in labels) + _field("", 8)
+    for low in (-limit, -limit):
+        head += b"".join(_field(low, 8) for _ in channels) + b"".join(_field(limit, 8) for _ in channels)
+    head += _field("", 80 * n) + b"".join(_field(sfreq, 8) for _ in labels) + _field(text_bytes // width, 8)
+    head += _field("", 32 * n)
+    body = b""
+    pending = list(annotations)
+    for record, onset in enumerate(onsets):
+        block = values[record * sfreq : (record + 1) * sfreq].astype("<i4").T
+        for row in block:
+            body += row.astype("<i2").tobytes() if not bdf else row.copy().view("u1").reshape(-1, 4)[:, :3].tobytes()
+        text = b"" if onset is None else b"+%g\x14\x14\x00" % onset
+        here = [one for one in pending if record == len(onsets) - 1 or one[0] < (onset or 0) + 1]
+        for time, label in here:
+            pending.remove((time, label))
+            text += b"+%g\x14%s\x14\x00" % (time, label.encode())
+        body += text.ljust(text_bytes, b"\x00")
+    path.write_bytes(head + body)
+    return path
+
+
+def brainvision_file(path: Path, values: np.ndarray, labels, segments, *, sfreq=100) -> Path:
+    """Microvolts with a cue a second before the end; segments are (first sample from 1, description, date)."""
+    path.with_suffix(".eeg").write_bytes(values.astype("<f4").tobytes())
+    channels = "\n".join(f"Ch{i}={label},,1,\xb5V" for i, label in enumerate(labels, 1))
+    path.write_text(
+        "Brain Vision Data Exchange Header File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={path.stem}.eeg\nMarkerFile={path.stem}.vmrk\nDataFormat=BINARY\nDataOrientation=MULTIPLEXED\n"
+        f"NumberOfChannels={len(labels)}\nSamplingInterval={1e6 / sfreq:g}\n\n[Binary Infos]\n"
+        f"BinaryFormat=IEEE_FLOAT_32\n\n[Channel Infos]\n{channels}\n",
+        encoding="utf-8",
+    )
+    marks = [("New Segment", "", 1, "20240102030405000000")]
+    marks += [("New Segment", text, at, date) for at, text, date in segments]
+    marks += [("Stimulus", "S  1", len(values) - sfreq + 1, "")]
+    lines = "\n".join(
+        f"Mk{i}={kind},{text},{at},1,0" + (f",{date}" if date else "")
+        for i, (kind, text, at, date) in enumerate(marks, 1)
+    )
+    path.with_suffix(".vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={path.stem}.eeg\n\n[Marker Infos]\n{lines}\n",
+        encoding="utf-8",
+    )
+    return path
