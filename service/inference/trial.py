@@ -8,6 +8,7 @@ only where they are made.
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +28,8 @@ _N_WINDOWS = 4  # as many as bring the graphs for streams and recordings into us
 _NOISE_SCALE = 10.0
 
 _OUT_OF_MEMORY = "Available memory"  # how ONNX Runtime says that its allocator's limit is reached
+
+_FAILED_OPERATOR = re.compile(r"while running (\w+) node")
 
 _passed: set[tuple[str, str]] = set()
 
@@ -116,8 +119,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if _OUT_OF_MEMORY in text:
         return f"asks for more than {_MAX_BYTES // MIB} MiB of memory"
-    detail = text.splitlines()[0] if text else type(error).__name__
-    return f"could not be run ({ascii(detail)[1:-1][:200]})"
+    operator = _FAILED_OPERATOR.search(text)
+    return f"fails in its operator {operator[1]}" if operator else "gives tensors of other shapes than it declares"
 
 
 class _LimitedSession:
