@@ -59,6 +59,10 @@ class TrainingRecord(_Model):
         The marker stream that was named.
     offset_s, length_s : float
         The part of a trial that counted, in seconds since its cue.
+    slide_s : float
+        How far windows reach beyond a trial's ends.
+    ended_by : str
+        How the end of a trial was found, for people.
     decided_at_s : float
         When trials were decided, in seconds since their cue.
     """
@@ -70,6 +74,8 @@ class TrainingRecord(_Model):
     marker_stream: str | None = None
     offset_s: _Seconds
     length_s: _Seconds
+    slide_s: _Seconds = 0.0
+    ended_by: str = ""
     decided_at_s: _Seconds
 
 

@@ -20,7 +20,8 @@ from service.calibration import Candidate, Fold, Validation
 from service.calibration_card import comparison_rows, provenance, verdict
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
-from service.evaluation_notes import confounded_note, left_out_note, outside_note
+from service.errors import ArgumentError, RecordingError
+from service.evaluation_notes import confounded_note, count_trials, left_out_note, outside_note
 from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings
 from service.signal.named_channels import left_out_note as channels_left_out
@@ -119,19 +120,38 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     slide = plan.slide if plan.slide is not None else SLIDE * contract.window_samples / contract.sfreq
     span = TrialSpan(plan.offset, length, decided_at, slide)
     data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
+    _check_classes(data, contract.classes)
+    if plan.n_folds != 0 and (
+        alone := confounded_note(
+            [source.file for source in sources],
+            count_trials(data.labels, data.recording, contract.classes),
+            contract.classes,
+        )
+    ):
+        msg = f"{alone} Held out, such a recording leaves nothing to learn the class from: --folds 0 leaves validation out."
+        raise ArgumentError(msg)
     folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
     ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
     ended_by = ended_by or "the longest without --length"
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
 
 
+def _check_classes(data: RecordedTrials, classes: Sequence[str]) -> None:
+    """Refuse classes of which there is nothing to learn."""
+    for index, name in enumerate(classes):
+        cued = int((data.labels == index).sum())
+        if not cued:
+            msg = f"No recording has a trial of {name!r}; say which marker means it with --markers LABEL={name}, or leave it out of --classes."
+            raise RecordingError(msg)
+        if not (data.labels[data.usable] == index).any():
+            msg = f"None of the {cued} trials of {name!r} has a valid window ({data.why_left_out}); leave the class out, or record more."
+            raise RecordingError(msg)
+
+
 def notes(prepared: Prepared) -> list[str]:
     """What has to be told of the trials before they are trained on, a sentence each."""
     data, classes, sources = prepared.data, prepared.contract.classes, prepared.sources
-    counts = [
-        {name: int((data.labels[data.recording == i] == k).sum()) for k, name in enumerate(classes)}
-        for i in range(len(sources))
-    ]
+    counts = count_trials(data.labels, data.recording, classes)
     n_outside = sum(source.n_outside for source in sources)
     told = [
         channels_left_out(prepared.info, prepared.contract.channels, prepared.settings.pipeline.channels),
@@ -297,6 +317,8 @@ def training_record(prepared: Prepared) -> TrainingRecord:
         marker_stream=settings.marker_stream,
         offset_s=span.offset,
         length_s=span.length,
+        slide_s=span.slide,
+        ended_by=prepared.ended_by,
         decided_at_s=span.decided_at,
     )
 

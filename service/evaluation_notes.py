@@ -7,10 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from service.evaluation import EvaluatedRun
 
 _LISTED = 8
+
+
+def count_trials(labels: NDArray[np.intp], recording: NDArray[np.intp], classes: Sequence[str]) -> list[dict[str, int]]:
+    """Trials of each class, per recording; both arrays hold an index per trial."""
+    return [
+        {name: int((labels[recording == i] == k).sum()) for k, name in enumerate(classes)}
+        for i in range(int(recording.max(initial=-1)) + 1)
+    ]
 
 
 def left_out_note(labels: Iterable[str], classes: Sequence[str], known: Sequence[str]) -> str | None:

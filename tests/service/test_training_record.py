@@ -13,7 +13,7 @@ from models.bundle import Bundle, load_bundle
 from models.errors import BundleError
 from models.training_record import TrainedSource, read_training
 from service.cli.main import app
-from service.errors import UsageError
+from service.errors import ArgumentError, RecordingError, UsageError
 from service.known_recordings import trained_on
 from service.options import PipelineOptions
 from service.pseudo_online import file_sha256
@@ -153,6 +153,42 @@ def test_training_on_a_recording_twice_is_refused(recordings: list[Path], tmp_pa
     copy.write_bytes(recordings[0].read_bytes())
     with pytest.raises(UsageError, match=r"copy\.xdf is the same recording as .*run0\.xdf"):
         run("train", recordings[0], copy, "--markers", "1=left_hand", "2=right_hand", "--out", tmp_path / "model")
+
+
+def test_classes_without_a_trial_and_classes_in_one_recording_alone_are_refused(
+    recordings: list[Path], data_dir: Path, tmp_path: Path
+) -> None:
+    told = (
+        "--channels",
+        ",".join(CHANNELS),
+        "--classes",
+        "1,2,feet",
+        "--decoder",
+        "riemann",
+        "--out",
+        tmp_path / "model",
+    )
+    with pytest.raises(RecordingError, match="No recording has a trial of 'feet'; say which marker"):
+        run("train", recordings[0], *told)
+    runs = [data_dir / "s1" / f"s1-run{number}-22ch-250hz.xdf" for number in ("04", "06", "08")]
+    options = ("--classes", "left_hand,right_hand,feet", "--decoder", "riemann", "--out", tmp_path / "model")
+    with pytest.raises(
+        ArgumentError, match=r"Confounded: feet \(in .*run06.*\) occurs in one recording alone.*--folds 0"
+    ):
+        run("train", *runs, *options)
+    output = run("train", *runs, *options, "--folds", 0)
+    assert "Confounded: feet (in s1-run06-22ch-250hz.xdf) occurs in one recording alone" in output
+    assert "52 markers belong to no class of the model and were left out (rest 45, both_hands 7)." in output
+
+
+def test_training_after_a_clock_jump_and_with_another_clock(data_dir: Path, tmp_path: Path) -> None:
+    options = ("--classes", "left_hand,right_hand", "--decoder", "riemann", "--folds", 0, "--out", tmp_path / "model")
+    output = run("train", data_dir / "faulty" / "stamps-jump-and-return.xdf", *options, "--window", 2)
+    # The first trial, and the one after the clock's return.
+    assert "2 of 4 trials (left_hand 1, right_hand 1) gave" in output
+    assert "2 of 4 cues lie outside the EEG's time" in output
+    with pytest.raises(RecordingError, match="none of the 4 cues lies within the EEG's time"):
+        run("train", data_dir / "faulty" / "eeg-unix-markers-lsl.xdf", *options)
 
 
 def test_brainvision_recordings_are_told_apart_by_their_data(tmp_path: Path) -> None:
