@@ -189,6 +189,8 @@ class Settings(BaseSettings):
         Whether predictions go out over LSL too.
     record : Path or None
         Folder for recordings of everything the streams see and say.
+    marker_stream : tuple of str
+        Names or source_ids of marker streams to show; those of the source's host unless given.
     log_level
         What is logged on standard error.
     """
@@ -220,6 +222,7 @@ class Settings(BaseSettings):
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
     lsl_outlet: bool = True
     record: Path | None = None
+    marker_stream: Words = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("stream")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
@@ -16,13 +14,11 @@ from pathlib import Path
 
 from service.config import Settings
 from service.errors import ServiceError
-from service.status import Event, Sink
+from service.status import Sink
 from service.stream import Stream
 
 STREAM = "demo"
 _START_S = 30.0
-_FIND_S = 1.0
-_PULL_S = 0.2
 # LSL would otherwise multicast off this machine, and find, or be found by, another person's demonstration.
 _LSL_ON_LOOPBACK = """[ports]
 IPv6 = disable
@@ -89,7 +85,7 @@ def run_demo(
     @contextmanager
     def alongside(streams: Mapping[str, Stream]) -> Iterator[None]:
         stream = streams[STREAM]
-        with view(streams) as sink, _telling_cues(stream, sink):
+        with view(streams) as sink:
             stream.add_sink(sink)
             yield
 
@@ -158,38 +154,3 @@ def _simulate(seed: int, identity: str, pipe: Connection) -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     pipe.send("ready")
     drive([person], stop)
-
-
-@contextmanager
-def _telling_cues(stream: Stream, view: Sink) -> Iterator[None]:
-    """Forward the simulated person's cues as events, so that everybody sees how right the decoder is."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_tell_cues, args=(stream, view, stop), name="cues", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(2.0)
-
-
-def _tell_cues(stream: Stream, view: Sink, stop: threading.Event) -> None:
-    import pylsl
-    from pylsl.util import LostError
-
-    found: list[pylsl.StreamInfo] = []
-    while not found:
-        if stop.is_set():
-            return
-        found = pylsl.resolve_byprop("source_id", f"{source_id()}-markers", 1, _FIND_S)
-    inlet = pylsl.StreamInlet(found[0], max_buflen=60, recover=False)
-    with contextlib.suppress(LostError):  # the demonstration ends
-        while not stop.is_set():
-            cue, at = inlet.pull_sample(_PULL_S)
-            if cue is None:
-                continue
-            message = f"The simulated person begins to imagine {cue[0].replace('_', ' ')}."
-            event = Event(stream.name, "cue", message, time.time(), {"label": cue[0], "time": at})
-            stream.hub.event(event)
-            view.event(event)
-    inlet.close_stream()

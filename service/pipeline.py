@@ -171,6 +171,27 @@ class Pipeline:
         return self.conditioner.timebase.drift_ppm
 
     @property
+    def seconds_until_valid(self) -> float:
+        """How long it still takes until a window can be valid, if the signal is good from now on; about, in seconds.
+
+        May be asked from any thread.
+        """
+        buffer, window = self._buffer, self._window_samples
+        count = buffer.count
+        start = max(0, count - window)
+        bad = np.flatnonzero(buffer.flags(start, count) & _BAD)
+        unsettled = self.conditioner.settling_left
+        good_from = count + unsettled if unsettled else start + int(bad[-1]) + 1 if len(bad) else 0
+        end = good_from + window
+        if self.alignment is not None and self._blocks is not None and not self.alignment.ready:
+            learnt = (self._align_at or self._blocks.after(count)) - self._blocks.n_samples
+            enough = max(good_from, learnt) + self.alignment.missing_samples
+            end = max(
+                end, self._blocks.after(enough - 1) + 1
+            )  # a block is learnt from after the window that ends with it
+        return max(0, end - count) / self.contract.sfreq
+
+    @property
     def samples_until_due(self) -> int:
         """How many more source samples it takes, as far as is known, until the next window falls due; at least 1.
 

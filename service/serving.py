@@ -31,6 +31,7 @@ from service.errors import MindwireError, UsageError
 from service.inference.decoder import Decoder
 from service.inference.load import load_decoder
 from service.listening import address, event_loop, listen, stop_on_signals, with_token
+from service.live_markers import showing_markers
 from service.options import PipelineOptions
 from service.outputs import ADAPTATION, check_output
 from service.pipeline import Pipeline
@@ -101,7 +102,7 @@ def serve(
             announce(notice)
         refused: list[MindwireError] = []
         with alongside(streams), event_loop() as runner:
-            runner.run(_run(app, sock, list(streams.values()), refused))
+            runner.run(_run(settings, app, sock, list(streams.values()), refused))
     finally:
         sock.close()
     if refused:
@@ -266,6 +267,7 @@ def _build_stream(
         ),
         adapts=settings.adapt != "alignment",
         runner=together.runner if together else None,
+        recording=(lambda: recorder.path) if recorder is not None else (lambda: None),
     )
     if kept is not None:
         stream.add_sink(AdaptationKeeper(kept, stream.saved_adaptation))
@@ -286,7 +288,9 @@ def _selector(spec: StreamSpec) -> Selector:
     return Selector(spec.name, spec.type, spec.source_id, spec.hostname, spec.predicate)
 
 
-async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused: list[MindwireError]) -> None:
+async def _run(
+    settings: Settings, app: FastAPI, sock: socket.socket, streams: list[Stream], refused: list[MindwireError]
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -295,7 +299,7 @@ async def _run(app: FastAPI, sock: socket.socket, streams: list[Stream], refused
         loop.call_soon_threadsafe(stop.set)
 
     supervisor = Supervisor(streams, on_refused=on_refused)
-    with stop_on_signals(stop):
+    with stop_on_signals(stop), showing_markers(streams, settings.marker_stream):
         await listen(
             app, sock, stop, begin=supervisor.start, end=lambda: asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
         )

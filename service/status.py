@@ -27,6 +27,10 @@ class StreamState(StrEnum):
     STOPPED = "stopped"
 
 
+# Events of the network and not of the service: told to those who look, not kept.
+SHOWN_KINDS = frozenset({"cue", "marker"})
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something a client should hear of: a transition, a gap, a model swap, dropped messages.
@@ -129,7 +133,11 @@ class DecoderAdaptationStatus(BaseModel):
 
 
 class StreamStatus(BaseModel):
-    """Everything ``/v1/streams/{stream}`` says."""
+    """Everything ``/v1/streams/{stream}`` says.
+
+    ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
+    seconds; ``recording`` the name of the file that is being written.
+    """
 
     name: str
     state: StreamState
@@ -150,6 +158,8 @@ class StreamStatus(BaseModel):
     drift_ppm: float | None = None
     effective_rate: float | None = None
     last_prediction_age_s: float | None = None
+    valid_in_s: float | None = None
+    recording: str | None = None
     latency_ms: dict[str, float] = {}
     adaptation: AdaptationStatus | None = None
     decoder_adaptation: DecoderAdaptationStatus | None = None

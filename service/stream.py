@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
 from typing import Any
@@ -108,6 +109,8 @@ class Stream:
         Whether the decoder itself learns from the signal.
     runner : Runner or None
         Drives the connected stream together with others; without one it drives itself.
+    recording : callable
+        Returns the file that the stream is recorded to now, or None.
 
     Attributes
     ----------
@@ -131,6 +134,7 @@ class Stream:
         limits: StreamLimits | None = None,
         adapts: bool = False,
         runner: Runner | None = None,
+        recording: Callable[[], Path | None] = lambda: None,
     ) -> None:
         self.name = name
         self.hub = hub
@@ -147,6 +151,7 @@ class Stream:
         self._limits = limits or StreamLimits()
         self._sinks = Sinks(name, (hub, *sinks))
         self._runner = runner
+        self._recording = recording
         self._stop = threading.Event()
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
@@ -173,6 +178,12 @@ class Stream:
     def reason(self) -> str:
         """Why the stream is where it is."""
         return self._state[1]
+
+    @property
+    def source(self) -> SignalInfo | None:
+        """The signal that the stream is connected to; None while there is none."""
+        source = self._source
+        return source.info if source else None
 
     @property
     def stopping(self) -> bool:
@@ -233,6 +244,8 @@ class Stream:
             drift_ppm=pipeline.drift_ppm if pipeline else None,
             effective_rate=pipeline.effective_rate if pipeline else None,
             last_prediction_age_s=self._prediction_age(),
+            valid_in_s=pipeline.seconds_until_valid if source and pipeline else None,
+            recording=file.name if (file := self._recording()) else None,
             adaptation=adaptation_status(pipeline) if pipeline else None,
             decoder_adaptation=decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
             quality=[ChannelStatus.model_validate(c) for c in pipeline.channel_quality()]
@@ -340,12 +353,18 @@ class Stream:
         self._state = (state, reason, time.time())
         self.emit("state", reason, {"state": str(state), "previous": str(before)})
 
-    def emit(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+    def emit(
+        self, kind: str, message: str, data: Mapping[str, Any] | None = None, *, level: int = logging.INFO
+    ) -> None:
         """Tell every sink and the log that something happened."""
-        level = logging.WARNING if kind in ("error", "refused") else logging.INFO
+        level = logging.WARNING if kind in ("error", "refused") else level
         log.log(level, "%s: %s%s", self.name, f"{self.state}: " if kind == "state" else "", message)
         event = Event(self.name, kind, message, time.time(), data or {})
         self._tell_of_failed(self._sinks.event(event))
+
+    def show(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
+        """Tell every sink of something that is to be seen beside the predictions; may be called from any thread."""
+        self._sinks.event(Event(self.name, kind, message, time.time(), data))
 
     def _tell_of_failed(self, failed: Failed) -> None:
         for what, error in failed:
@@ -466,16 +485,17 @@ class Stream:
         self.counters.valid += valid
         if prediction.reasons is self._noted[0] and self._state is self._noted[1]:  # as a rule
             return
+        state, why = StreamState.LIVE, "Predictions are fresh."
+        if int(prediction.reasons) & _UNSETTLED_BITS:
+            names = ", ".join((prediction.reasons & _UNSETTLED).labels)
+            state, why = StreamState.SETTLING, f"Predictions are not valid yet: {names}."
         if valid is not self._valid:
             self._valid = valid
             reasons = prediction.reasons.labels
             message = "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
-            self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq})
-        if int(prediction.reasons) & _UNSETTLED_BITS:
-            names = ", ".join((prediction.reasons & _UNSETTLED).labels)
-            self.to_state(StreamState.SETTLING, f"Predictions cannot be believed yet: {names}.")
-        else:
-            self.to_state(StreamState.LIVE, "Predictions are fresh.")
+            level = logging.INFO if self._state[:2] == (state, why) else logging.DEBUG  # else the state says it
+            self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq}, level=level)
+        self.to_state(state, why)
         self._noted = prediction.reasons, self._state
 
     def _fill(self) -> None:

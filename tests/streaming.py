@@ -95,6 +95,7 @@ def make_stream(
     connector=None,
     decoder=None,
     options: PipelineOptions | None = None,
+    recording=lambda: None,
     **limits,
 ) -> tuple[Stream, Memory]:
     law = contract_ or contract()
@@ -112,6 +113,7 @@ def make_stream(
         hub=PredictionHub(name, law),
         sinks=[memory],
         limits=StreamLimits(**limits),
+        recording=recording,
     )
     return stream, memory
 

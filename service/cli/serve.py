@@ -74,6 +74,10 @@ def serve(
     record: Annotated[
         Path | None, typer.Option(help="Folder for recordings of signal, markers, predictions and events, as XDF.")
     ] = None,
+    marker_stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or source_id of a marker stream to show; those of the source's host unless given."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="MINDWIRE_CONFIG", help="Settings as TOML; flags and environment go first.")
@@ -114,6 +118,7 @@ def serve(
         "batch_wait_ms": batch_wait_ms,
         "lsl_outlet": lsl_outlet,
         "record": record,
+        "marker_stream": marker_stream or None,
         "log_level": log_level,
     }
     settings = load_settings(flags, config)

@@ -14,7 +14,7 @@ from service.sinks.clients import Clients
 from service.sinks.feed import REMEMBERED_EVENTS, LatencyHistogram
 from service.sinks.messages import Encoding, Message, event_payload
 from service.sinks.subscription import Subscription
-from service.status import Event, StreamState, StreamStatus
+from service.status import SHOWN_KINDS, Event, StreamState, StreamStatus
 
 
 class RelayHub:
@@ -87,7 +87,8 @@ class RelayHub:
 
     def event(self, event: Event) -> None:
         """Pass on an event; the latest of kind ``state`` is what new clients hear first."""
-        self._events.append(event)
+        if event.kind not in SHOWN_KINDS:
+            self._events.append(event)
         if event.kind == "state":
             self._state = event
         self._clients.offer([Message(event_payload(event))])

@@ -31,6 +31,7 @@ from service.front.wire import (
     Stop,
 )
 from service.listening import event_loop, settle_memory, stop_on_signals
+from service.live_markers import showing_markers
 from service.options import AdaptationCommand
 from service.serving import STOP_STREAMS_S, build_streams
 from service.stream import Stream
@@ -89,9 +90,10 @@ class WorkerProcess:
         self._link.send(Ready({stream.name: _introduction(stream) for stream in self._streams.values()}))
         settle_memory()
         supervisor = Supervisor(list(self._streams.values()), on_refused=on_refused)
-        supervisor.start()
-        await self._stop.wait()
-        await asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
+        with showing_markers(self._streams.values(), settings.marker_stream):
+            supervisor.start()
+            await self._stop.wait()
+            await asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
         self._catch_up()
         self._link.send(Ended())
 

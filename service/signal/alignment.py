@@ -106,6 +106,11 @@ class OnlineAlignment:
         return self._state.weight > 0 and self._state.good_samples >= self._spec.ready_samples
 
     @property
+    def missing_samples(self) -> int:
+        """How many more good samples it takes until it is ready."""
+        return max(0, self._spec.ready_samples - self._state.good_samples)
+
+    @property
     def state(self) -> AlignmentState:
         """What was learnt so far; :meth:`restore` takes it back."""
         return self._state

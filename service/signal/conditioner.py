@@ -127,6 +127,11 @@ class Conditioner:
         """Constant delay of the resampler; 0 without one."""
         return self._resampler.delay_seconds if self._resampler else 0.0
 
+    @property
+    def settling_left(self) -> int:
+        """Conditioned samples until the filters have settled."""
+        return max(0, self._settling - self._settled)
+
     def channel_quality(self) -> list[ChannelQuality]:
         """Each channel over the last whole second."""
         return self.meter.channels()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.contract import Contract
 from service.sinks.messages import PROTOCOL_VERSION, signal_block
-from service.status import Event
+from service.status import SHOWN_KINDS, Event
 from service.types import Prediction
 
 LATENCY_BUCKETS_MS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 125.0, 250.0, 500.0, 1000.0)
@@ -160,7 +160,8 @@ class Feed(ABC):
     def _post(self, item: Item) -> None:
         with self._lock:
             if isinstance(item, Event):
-                self._events.append(item)
+                if item.kind not in SHOWN_KINDS:  # the history is of the service
+                    self._events.append(item)
                 if item.kind == "state":
                     self._state = item
             if self._loop is None:

@@ -14,7 +14,7 @@ import pylsl
 
 from models.contract import Contract
 from service.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
-from service.status import Event, ModelStatus
+from service.status import SHOWN_KINDS, Event, ModelStatus
 from service.types import Prediction
 
 _INVALID = "A row of NaN is a prediction that is not to be believed; the outlet Mindwire-{stream}-events tells why."
@@ -72,8 +72,8 @@ class LslSink:
             self._outlet.push_sample(row, prediction.time)
 
     def event(self, event: Event) -> None:
-        """Take one event."""
-        if self._events is not None:
+        """Take one event; markers are on the network already."""
+        if self._events is not None and event.kind not in SHOWN_KINDS:
             text = {
                 "kind": event.kind,
                 "message": event.message,

@@ -200,7 +200,7 @@ class StreamSearch:
         if time.monotonic() - self._renewed >= RENEW_S:
             self._renew()
         handles = {handle.uid(): handle for resolver in self._resolvers for handle in resolver.results()}
-        return [FoundStream(_short_info(handle), handle) for handle in handles.values()]
+        return [found_stream(handle) for handle in handles.values()]
 
     def close(self) -> None:
         """End the search."""
@@ -211,6 +211,11 @@ class StreamSearch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def found_stream(handle: pylsl.StreamInfo) -> FoundStream:
+    """What a resolver found."""
+    return FoundStream(_short_info(handle), handle)
 
 
 def _short_info(handle: pylsl.StreamInfo) -> SignalInfo:

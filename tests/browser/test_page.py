@@ -230,6 +230,37 @@ def test_bad_channels_are_named(address, stream, open_page):
     assert {"✕", "!", "C3", "FC1"} <= names
 
 
+def test_the_wait_is_counted_down(address, stream, open_page):
+    stream.reasons = Reason.ALIGNING
+    stream.said["valid_in_s"] = 500.0
+    page = open_page(f"http://{address}/")
+    text = page.locator("#invalid-text")
+    expect(text).to_have_text("learning this signal, 500 s")
+    stream.said["valid_in_s"] = 4.6
+    expect(text).to_have_text(re.compile(r"learning this signal, [345] s"))
+
+
+def test_markers_of_the_network_are_drawn(address, stream, open_page):
+    page = open_page(f"http://{address}/")
+    expect(page.locator(".bar.best")).to_have_count(1)
+    for kind, label in (("marker", "S 7"), ("cue", "left_hand")):
+        stream.hub.event(Event("eeg", kind, "A marker.", time.time(), {"label": label, "time": time.monotonic()}))
+    expect(page.locator(".bar.cued .text")).to_have_text("left hand")
+    for canvas in ("#eeg", "#history"):
+        written = {one["text"] for one in texts_of(page, canvas)}
+        assert {"▸ S 7", "▸ left hand"} <= written
+    expect(page.locator("#events")).not_to_contain_text("A marker.")
+
+
+def test_a_recording_is_shown(address, stream, open_page):
+    page = open_page(f"http://{address}/")
+    expect(page.locator("#facts")).to_contain_text("Recordingoff")
+    expect(page.locator("#recording")).to_be_hidden()
+    stream.said["recording"] = "cap-20261128-120000.xdf"
+    expect(page.locator("#recording")).to_have_text("REC")
+    expect(page.locator("#facts")).to_contain_text("cap-20261128-120000.xdf")
+
+
 def test_many_channels_make_the_strip_taller(open_page):
     many = StandIn(contract=replace_channels(128))
     with served(many) as address:

@@ -94,6 +94,38 @@ def test_reasons_follow_settling_and_alignment():
     assert pipeline.alignment.ready
 
 
+@pytest.mark.parametrize("damage", [None, "flat", "gap"])
+@pytest.mark.parametrize("ready_samples", [50, 100, 400])
+def test_the_wait_until_predictions_are_valid_is_told(damage, ready_samples):
+    samples, times = noise(1500), np.arange(1500) / 100.0
+    if damage == "flat":
+        samples[700:760, 0] = 0.0
+    elif damage == "gap":
+        times[700:] += 3.0
+    contract = small_contract(
+        normalisation=Alignment(kind="euclidean", scale="window_sum", update_samples=50, ready_samples=ready_samples)
+    )
+    pipeline = Pipeline(contract, signal_info(), LinearDecoder(2), PipelineOptions(bad_channels="invalidate"))
+    told, valid = [], []
+    for chunk in cut(samples, times, [10]):
+        predictions = pipeline.process(chunk)
+        now = pipeline.samples / 100.0
+        told.append((now, pipeline.seconds_until_valid))
+        valid += [(now, p.valid) for p in predictions]
+    first = next(now for now, is_valid in valid if is_valid)
+    tolerance = (10 + contract.hop_samples) / 100.0
+    for now, wait in told:
+        if now < first - tolerance and now > 0.6:  # the first samples are held back until the time base has begun
+            assert abs(now + wait - first) <= tolerance
+    assert told[-1][1] == 0.0
+    if damage:
+        again = next(now for now, is_valid in valid if is_valid and now > 8.0)
+        for now, wait in told:
+            if 7.7 < now < again:
+                assert now + wait <= again + tolerance
+                assert now < again - 1.0 or now + wait >= again - tolerance
+
+
 def test_a_short_gap_is_bridged_flagged_and_forgotten():
     samples, times = noise(1500), np.arange(1500) / 100.0
     kept = np.r_[0:700, 703:1500]

@@ -30,6 +30,12 @@ from tests.streaming import Memory, contract, eventually, make_stream, running
 INFO = SignalInfo("cap", "EEG", 100.0, 3, ("C3", "Cz", "C4"), ("uV",) * 3, source_id="a", uid="1")
 
 
+def test_the_status_names_the_recording_without_its_folder(tmp_path):
+    stream, _ = make_stream(Scripted(), recording=lambda: tmp_path / "cap-1.xdf")
+    assert stream.status().recording == "cap-1.xdf"
+    assert stream.status().valid_in_s is None
+
+
 class Found:
     def __init__(self, info: SignalInfo) -> None:
         self.info = info

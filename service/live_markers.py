@@ -1,0 +1,145 @@
+"""Markers of the network for those who look at a stream: cues of a paradigm, annotations, key presses.
+
+They change nothing of what is decoded, and the recorder takes them from the network itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pylsl
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
+
+from service.errors import ResourceError
+from service.sources.lsl_discovery import OWN_TYPES, FoundStream, found_stream, lsl_resources, quote
+from service.stream import Stream
+from service.trials import shown
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 5.0
+_LOOK_S = 1.0
+_POLL_S = 0.05
+_LABEL_LENGTH = 200
+# More markers than this in a second are nothing to look at.
+MOST_PER_SECOND = 100
+
+
+@contextmanager
+def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) -> Iterator[None]:
+    """Publish markers of the network as events of streams while the context lasts.
+
+    Parameters
+    ----------
+    streams : collection of Stream
+    names : collection of str
+        Names or source_ids of the marker streams that are shown with every stream; without any, those of the host
+        that a stream's source runs on are shown with it.
+    """
+    stop = threading.Event()
+    watch = _MarkerWatch(streams, frozenset(names))
+    thread = threading.Thread(target=watch.run, args=(stop,), name="mindwire-markers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(2.0)
+
+
+def marker_predicate(names: Iterable[str]) -> str:
+    """XPath of what is looked for: the outlets named, else strings, and numbers at no rate that call themselves markers."""
+    named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
+    if named:
+        return " or ".join(named)
+    own = " or ".join(f"type={quote(kind)}" for kind in OWN_TYPES)
+    markers = "channel_format='string' or (nominal_srate=0 and (contains(type,'arker') or contains(type,'MARKER')))"
+    return f"({markers}) and not(starts-with(name,'Mindwire-') and ({own}))"
+
+
+def marker_label(values: Iterable[Any]) -> str:
+    """One sample of a marker stream as a label: ``1.0`` is 1, several channels are separated by commas."""
+    text = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return shown(text)[:_LABEL_LENGTH]
+
+
+class _MarkerWatch:
+    """Looks for marker outlets now and then, and takes from those found what they send."""
+
+    def __init__(self, streams: Collection[Stream], names: frozenset[str]) -> None:
+        self._streams = streams
+        self._names = names
+        self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet]] = {}
+        self._resolver: pylsl.ContinuousResolver | None = None
+        self._look_at = time.monotonic()
+        self._second = 0
+        self._sent: Counter[str] = Counter()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(_POLL_S if self._inlets else 5 * _POLL_S):
+            hosts = {source.hostname for stream in self._streams if (source := stream.source)}
+            if not hosts:
+                self._inlets.clear()
+                continue
+            with suppress(ResourceError):  # there are no descriptors left; streams need them more
+                self._look(hosts)
+            for uid, (found, inlet) in list(self._inlets.items()):
+                self._take(uid, found, inlet)
+
+    def _look(self, hosts: Collection[str]) -> None:
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        with lsl_resources():
+            if self._resolver is None:
+                self._resolver = pylsl.ContinuousResolver(pred=marker_predicate(self._names), forget_after=2 * _LOOK_S)
+                self._look_at = now + _LOOK_S
+                return
+            handles, self._resolver = self._resolver.results(), None
+            self._look_at = now + _LOOK_EVERY_S
+            for handle in handles:
+                found = found_stream(handle)
+                if found.info.uid in self._inlets or not (self._names or found.info.hostname in hosts):
+                    continue
+                inlet = pylsl.StreamInlet(handle, max_buflen=60, recover=False, processing_flags=pylsl.proc_clocksync)
+                self._inlets[found.info.uid] = found, inlet
+                log.info("Markers are shown from %s.", found)
+
+    def _take(self, uid: str, found: FoundStream, inlet: pylsl.StreamInlet) -> None:
+        try:
+            while True:
+                values, at = inlet.pull_sample(0.0)
+                if values is None or at is None:
+                    return
+                self._publish(found, marker_label(values), at)
+        except LostError:
+            del self._inlets[uid]
+        except LslTimeoutError:
+            return
+
+    def _publish(self, found: FoundStream, label: str, at: float) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._sent.clear()
+        for stream in self._streams:
+            source = stream.source
+            if source is None or not (self._names or source.hostname == found.info.hostname):
+                continue
+            self._sent[stream.name] += 1
+            if self._sent[stream.name] > MOST_PER_SECOND:
+                continue
+            cue = found.info.source_id == f"{source.source_id}-markers"  # the simulator's own
+            if cue:
+                message = f"The simulated person begins to imagine {label.replace('_', ' ')}."
+            else:
+                message = f"Marker {label} from {found.info.name}."
+            data = {"label": label, "time": at, "source": found.info.name}
+            stream.show("cue" if cue else "marker", message, data)
