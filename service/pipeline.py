@@ -124,7 +124,14 @@ class Pipeline:
         self.hop_samples = options.hop_samples or contract.hop_samples
         self.samples = 0
         self.gaps = 0
-        self.conditioner = Conditioner(contract, self.montage, sfreq, options.bridge_seconds, options.bad_channels)
+        self.conditioner = Conditioner(
+            contract,
+            self.montage,
+            sfreq,
+            options.bridge_seconds,
+            options.bad_channels,
+            rate_accepted=options.sfreq is not None,
+        )
         spec = contract.normalisation
         self.alignment: OnlineAlignment | None = None
         self._blocks: BlockSchedule | None = None
@@ -163,7 +170,7 @@ class Pipeline:
     @property
     def effective_rate(self) -> float | None:
         """Measured rate of the source in hertz; None until about 15 s were seen."""
-        return self.conditioner.timebase.effective_rate
+        return self.conditioner.timebase.rate.effective_rate
 
     @property
     def drift_ppm(self) -> float:
@@ -500,10 +507,10 @@ class Pipeline:
 
     def _note_rate(self) -> None:
         timebase = self.conditioner.timebase
-        if timebase.rate_is_off is not self._rate_was_off:
-            self._rate_was_off = timebase.rate_is_off
-            rate = timebase.effective_rate
+        if (timebase.rate.state != "nominal") is not self._rate_was_off:
+            self._rate_was_off = timebase.rate.state != "nominal"
+            rate = timebase.rate.effective_rate
             measured = "unknown" if rate is None else f"{rate:.2f} Hz"
-            state = "differs from" if timebase.rate_is_off else "is again within 1 % of"
+            state = "differs from" if (timebase.rate.state != "nominal") else "is again within 1 % of"
             message = f"The measured rate ({measured}) {state} the nominal {self.info.sfreq:g} Hz."
             self._events.append(PipelineEvent("rate", message, {"effective_rate": rate}))

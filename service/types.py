@@ -38,6 +38,8 @@ class Reason(IntFlag):
     RECONNECT = 4096
     INTERPOLATED = 8192
     TIMING = 16384
+    WRONG_RATE = 32768
+    DECODER = 65536
 
     @property
     def bit(self) -> np.uint32:

@@ -71,6 +71,8 @@ class Conditioner:
     bridge_seconds : float
         Gaps up to this are bridged.
     bad_channels : {"auto", "interpolate", "invalidate"}
+    rate_accepted : bool
+        Whether the user says that this is the rate, against the time stamps.
 
     Attributes
     ----------
@@ -93,12 +95,14 @@ class Conditioner:
         sfreq: float,
         bridge_seconds: float,
         bad_channels: BadChannels = "auto",
+        *,
+        rate_accepted: bool = False,
     ) -> None:
         self.kind = _kind(contract, sfreq)
         self.montage = montage
         microvolt = _MICROVOLTS[contract.unit]
         self.limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
-        self.timebase = TimeBase(sfreq, bridge_seconds)
+        self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
         self.check = SampleCheck(contract.n_channels, sfreq, microvolt)
         self.meter = QualityMeter(contract.channels, sfreq, microvolt)
         self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)

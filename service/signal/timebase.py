@@ -3,7 +3,9 @@
 Stamps arrive jittered, in bursts and drifting; a tracker follows them with samples of the past only
 (:mod:`service.signal.tracking`). A stamp far off the tracker's expectation is not judged at once: the samples that
 follow tell whether it was late (they catch up) or whether samples are lost (they stay behind). Until
-then they are held back, at most two seconds. All decisions count samples, so chunking cannot matter.
+then they are held back, at most two seconds. Stamps that do neither and contradict the rate are not followed at all:
+samples pass as they come, marked, until their stamps agree with the rate again. All decisions count samples, so chunking
+cannot matter.
 """
 
 from __future__ import annotations
@@ -12,20 +14,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from service.signal.judge import HOLD_SECONDS, Judge, Verdict
+from service.signal.rate import LARGEST_STAMP, RateMeter, believable
 from service.signal.tracking import Course, Tracker
 from service.types import Reason
 
-_DECIDE_SECONDS = 0.1
-_HOLD_SECONDS = 2.0
-_RATE_POINTS = 30  # one per second of samples
-_RATE_MIN_POINTS = 15
-_RATE_TOLERANCE = 0.01
-_LONG_GAP_SECONDS = 1.0
 _REANCHOR_SECONDS = 0.5
-_UNKNOWN_SECONDS = 1e9  # stands for a stamp that is no number
+# A measured rate that is less certain is no drift to begin with.
+_LEAST_CERTAIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +53,6 @@ class Block:
     missing: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """``late``: the next ``count`` samples are contiguous; otherwise the stamps moved by ``shift`` seconds."""
-
-    late: bool
-    count: int = 0
-    shift: float = 0.0
-
-
 class TimeBase:
     """Tracks the stamps of one stream.
 
@@ -73,22 +62,26 @@ class TimeBase:
         Rate the stream is taken to have, in hertz.
     bridge_seconds : float
         Gaps up to this are bridged, longer ones break the signal.
+    rate_accepted : bool
+        Whether the user says that this is the rate, against the stamps.
+
+    Attributes
+    ----------
+    rate : RateMeter
     """
 
-    def __init__(self, sfreq: float, bridge_seconds: float = 0.04) -> None:
+    def __init__(self, sfreq: float, bridge_seconds: float = 0.04, *, rate_accepted: bool = False) -> None:
         self.tracker = Tracker(sfreq)
         self._period = self.tracker.period
         self._bridge = bridge_seconds
-        self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
-        self._hold = max(self._decide, math.ceil(_HOLD_SECONDS * sfreq))
-        self._rate_block = max(1, round(sfreq))
-        self._sfreq = sfreq
+        self._judge = Judge(sfreq)
         self._held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self.course = Course()
-        self._rate_stamps: list[float] = []
-        self._rate_count = 0
-        self.effective_rate: float | None = None
-        self.rate_is_off = False
+        self.rate = RateMeter(sfreq, accepted=rate_accepted)
+        # Stamps are not followed; and the last one that could be a time, with the samples since.
+        self._passing = False
+        self._last = 0.0
+        self._since_last = 1
         self._out: list[Block] = []
         self._restart(Reason.NONE, 0.0)
 
@@ -106,7 +99,12 @@ class TimeBase:
     def steady(self) -> bool:
         """Whether the next samples can be followed as they come: the start is over and nothing is in doubt."""
         course = self.course
-        return self._held is None and course.origin is not None and course.index >= self.tracker.start_samples
+        return (
+            self._held is None
+            and not self._passing
+            and course.origin is not None
+            and course.index >= self.tracker.start_samples
+        )
 
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
@@ -128,10 +126,12 @@ class TimeBase:
         self._out = []
         if broken:
             self._finish_held()
-            gap = self._residual(stamps[0]) if broken == Reason.GAP and self.course.index and len(stamps) else 0.0
+            followed = bool(self.course.index) and not self._passing
+            gap = self._residual(float(stamps[0])) if broken == Reason.GAP and followed and len(stamps) else 0.0
             self.course.drift = 0.0
-            self._rate_stamps.clear()
-            self._restart(broken, gap if 0.5 * self._period < gap < _UNKNOWN_SECONDS else 0.0)
+            self._passing = False
+            self.rate.restart()
+            self._restart(broken, gap if gap > 0.5 * self._period else 0.0)
         if self._held is not None:
             samples = np.concatenate([self._held[0], samples])
             stamps = np.concatenate([self._held[1], stamps])
@@ -159,88 +159,146 @@ class TimeBase:
         self._missing = 0
 
     def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
+        """Take samples one part after the other.
+
+        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp of a course is never
+        suspicious, nor is any while samples pass; and whether a stamp is suspicious is computed once, by
+        :meth:`_start` or :meth:`_track`, and only read from there on.
+        """
         position, n = 0, len(stamps)
         while position < n:
+            if self._passing:
+                position = self._pass(samples, stamps, position)
+                continue
             if self.course.origin is None:
-                self.course.origin = stamps[position] if math.isfinite(stamps[position]) else 0.0
-            stop = (
-                self._start(samples, stamps, position)
-                if self.course.index < self.tracker.start_samples
-                else self._track(samples, stamps, position)
-            )
-            position = stop
-            if position == n or abs(self._residual(stamps[position])) <= self._tolerance:
-                continue  # the chunk or the start-up ended, nothing is suspicious
-            verdict = self._judge(stamps[position:], final=final)
+                self.course.origin = float(stamps[position]) if believable(stamps[position : position + 1])[0] else 0.0
+            take = self._start if self.course.index < self.tracker.start_samples else self._track
+            position, suspicious = take(samples, stamps, position)
+            if not suspicious:
+                continue
+            part = stamps[position : position + self._judge.hold]
+            verdict = self._judge.verdict(part, self._expected(len(part)), self._tolerance, final=final)
             if verdict is None:
                 self._held = (samples[position:].copy(), stamps[position:].copy())
                 return
-            if verdict.late:
+            if verdict.kind == "shifted" and abs(verdict.shift) <= self._bridge + 0.5 * self._period:
+                verdict = self._unlearnt() or verdict
+            if verdict.kind == "wrong":
+                self.rate.condemn(verdict.measured)
+                self._passing = True
+                self._last = self.course.origin + (self.course.index - 1) * self._period + self.course.offset
+                self._since_last = 1
+                continue
+            if verdict.kind == "drifts":
+                residual = self._residual(float(stamps[position]))
+                self.course.offset += 0.0 if math.isnan(residual) else residual + self.course.drift - verdict.shift
+                self.course.drift = verdict.shift
+            if verdict.kind != "shifted" or self._shift(verdict.shift):
                 stop = position + verdict.count
-                self._follow(samples, stamps, position, stop)
+                self._follow(samples, stamps, position, stop, returned=verdict.returned)
                 position = stop
-            else:
-                self._shift(verdict.shift)
+
+    def _unlearnt(self) -> Verdict | None:
+        """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""
+        measured = self.rate.measured
+        starting = self.course.index < self.tracker.start_samples
+        if not starting or measured is None or not measured.clear or measured.margin > _LEAST_CERTAIN:
+            return None
+        drift = measured.seconds - self._period
+        unlearnt = abs(drift - self.course.drift) > measured.uncertain * self._period
+        return Verdict("drifts", shift=drift) if unlearnt else None
 
     @property
     def _tolerance(self) -> float:
         return max(0.5 * self._period, 4 * self.course.jitter)
 
     def _residual(self, stamp: float) -> float:
+        """By how much a stamp is off; NaN for one that is no time."""
         assert self.course.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
         residual = (
             stamp - self.course.origin - self.course.index * self._period - self.course.offset - self.course.drift
         )
-        return residual if math.isfinite(residual) else _UNKNOWN_SECONDS
+        return residual if abs(residual) < LARGEST_STAMP else math.nan
 
-    def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
-        """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp."""
+    def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
+        """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp, and says whether it did."""
         stop = position
         begin_index = self.course.index
         offsets: list[float] = []
         leans: list[bool] = []
+        suspicious = False
         while stop < len(stamps) and self.course.index < self.tracker.start_samples:
-            residual = self._residual(stamps[stop])
-            if begin_index + len(offsets) > 0 and abs(residual) > self._tolerance:
+            residual = self._residual(float(stamps[stop]))
+            suspicious = self.course.index > 0 and not abs(residual) <= self._tolerance
+            if suspicious:
                 break
-            offsets.append(self._step(residual, residual))
+            residual = 0.0 if math.isnan(residual) else residual
+            offsets.append(self._step(residual, abs(residual)))
             leans.append(self.tracker.leans(self.course, residual))
             stop += 1
-        self._emit(samples[position:stop], stamps[position:stop], begin_index, np.array(offsets), np.array(leans))
-        return stop
+        part = stamps[position:stop]
+        self._emit(samples[position:stop], part, begin_index, np.array(offsets), np.array(leans))
+        return stop, suspicious
 
-    def _follow(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int) -> None:
-        """Take samples whose stamps were late: contiguous, but their stamps hardly count."""
+    def _follow(
+        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int, *, returned: bool
+    ) -> None:
+        """Take samples that are contiguous, whose stamps hardly count; those that were only late say nothing of the rate."""
         begin_index = self.course.index
         offsets: list[float] = []
-        for stamp in stamps[start:stop]:
+        tolerance = self._tolerance
+        for stamp in stamps[start:stop].tolist():
             residual = self._residual(stamp)
+            if math.isnan(residual):  # which says nothing
+                residual, size = 0.0, self.course.jitter
+            else:
+                size = abs(residual)
+            offsets.append(self._step(min(max(residual, -tolerance), tolerance), size))
             tolerance = self._tolerance
-            offsets.append(self._step(min(max(residual, -tolerance), tolerance), residual))
-        self._emit(samples[start:stop], stamps[start:stop], begin_index, np.array(offsets))
+        part = None if returned else stamps[start:stop]
+        self._emit(samples[start:stop], part, begin_index, np.array(offsets))
 
-    def _step(self, residual: float, jitter: float) -> float:
+    def _pass(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
+        """Take samples whose stamps contradict the rate, up to where that may end; their times are the stamps as they came."""
+        part = stamps[position : position + self.rate.until_measured]
+        n = len(part)
+        # a stamp that is no time counts on from the last one that is
+        counts = np.arange(n)
+        newest = np.maximum.accumulate(np.where(believable(part), counts, -self._since_last))
+        base = np.where(newest < 0, self._last, part[np.maximum(newest, 0)])
+        times = base + (counts - newest) * self._period
+        flags = np.zeros(n, dtype=np.uint32)
+        self.rate.watch(part, flags)
+        self._put(samples[position : position + n], times, flags)
+        self._last, self._since_last = float(base[-1]), n - int(newest[-1])
+        if self.rate.state != "wrong":
+            self._passing = False
+            self.rate.restart()
+            self._restart(Reason.CLOCK_JUMP, 0.0)
+        return position + n
+
+    def _step(self, residual: float, size: float) -> float:
         gain = max(self.tracker.alpha, 1.0 / (self.course.index + 1))
         self.course.state = None
         self.course.offset += self.course.drift + gain * residual
         if self.course.index >= self.tracker.start_samples:
             self.course.drift += self.tracker.beta * residual
         self.course.jitter += (
-            self.tracker.forget * (min(abs(jitter), _HOLD_SECONDS) - self.course.jitter) if self.course.index else 0.0
+            self.tracker.forget * (min(size, HOLD_SECONDS) - self.course.jitter) if self.course.index else 0.0
         )
         self.course.index += 1
         return self.course.offset
 
-    def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
-        """All samples up to the first suspicious stamp, at once."""
+    def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
+        """All samples up to the first suspicious stamp, at once; and whether there is one."""
         course = self.course
         assert course.origin is not None  # noqa: S101
-        stop = len(stamps)
-        origin, index, jitter = (np.array([value]) for value in (course.origin, float(course.index), course.jitter))
+        stop, suspect = len(stamps), -1
+        origin, index, jitter, swing = np.array([[course.origin], [course.index], [course.jitter], [course.swing]])
         while True:
             part = stamps[position:stop]
             if not len(part):
-                return stop
+                return stop, True
             state = np.array([[self.tracker.state_of(course)]])
             elapsed = self.tracker.elapsed(index, len(part))
             followed = self.tracker.follow(part[None], origin, elapsed, state, jitter)
@@ -250,10 +308,11 @@ class TimeBase:
                 before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
                 suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
                 if suspicious.any():
-                    stop = position + int(np.argmax(suspicious))
+                    stop = suspect = position + int(np.argmax(suspicious))
                     continue
-            leaning = self.tracker.leaning(followed.residuals, np.array([[course.lean]]), np.array([course.swing]))
-            end = position + int(np.argmax(leaning.marks[0])) + 1 if leaning.marks.any() else stop
+            leaning = self.tracker.leaning(followed.residuals, np.array([[course.lean]]), swing)
+            leans = bool(leaning.marks.any())
+            end = position + int(np.argmax(leaning.marks[0])) + 1 if leans else stop
             if end == stop:
                 break
             stop = end
@@ -267,52 +326,26 @@ class TimeBase:
         course.index += len(part)
         first, second = leaning.state[0, 0].tolist()
         course.lean, course.swing = (first, second), float(leaning.swing[0])
-        self._emit(samples[position:stop], part, begin_index, offsets, leaning.marks[0])
-        if leaning.marks[0, -1]:
+        self._emit(samples[position:stop], part, begin_index, offsets, leaning.marks[0] if leans else None)
+        if leans:
             # Samples were lost, less than the jitter shows: follow at once, or the next loss would hide behind this one.
             course.offset += float(leaning.leans[0, -1])
             course.lean, course.state = (0.0, 0.0), None
-        return stop
+        return stop, stop == suspect
 
-    def _judge(self, stamps: NDArray[np.float64], *, final: bool) -> _Verdict | None:
-        """What a suspicious stamp means, from the samples after it; None while that is open."""
+    def _expected(self, n: int) -> NDArray[np.float64]:
+        """The stamps that are expected of the next samples."""
         assert self.course.origin is not None  # noqa: S101
-        steps = np.arange(len(stamps))
-        expected = (
+        steps = np.arange(n)
+        return np.asarray(
             self.course.origin
             + (self.course.index + steps) * self._period
             + self.course.offset
             + self.course.drift * (steps + 1)
         )
-        residuals = stamps - expected
-        residuals[~np.isfinite(residuals)] = _UNKNOWN_SECONDS
-        sign = 1.0 if residuals[0] > 0 else -1.0
-        ahead = residuals[: self._hold] * sign
-        tolerance = self._tolerance
-        back = np.flatnonzero(ahead <= tolerance)
-        returned = int(back[0]) if len(back) else None
-        settled = self._settled(ahead, tolerance)
-        if returned is not None and (settled is None or returned <= settled):
-            return _Verdict(late=True, count=returned)
-        if settled is not None:
-            shift = float(ahead[settled - self._decide + 1 : settled + 1].min())
-        elif len(ahead) == self._hold or final:
-            shift = float(ahead.min())
-        else:
-            return None
-        if round(shift / self._period) < 1:
-            return _Verdict(late=True, count=len(ahead) if settled is None else settled + 1)
-        return _Verdict(late=False, shift=sign * shift)
 
-    def _settled(self, ahead: NDArray[np.float64], tolerance: float) -> int | None:
-        """Index at which the last few stamps agree with each other on being off."""
-        if len(ahead) < self._decide:
-            return None
-        runs = sliding_window_view(ahead, self._decide)
-        agree = (np.ptp(runs, axis=1) <= 2 * tolerance) & (runs.min(axis=1) > tolerance)
-        return int(np.argmax(agree)) + self._decide - 1 if agree.any() else None
-
-    def _shift(self, shift: float) -> None:
+    def _shift(self, shift: float) -> bool:
+        """Go on where the stamps moved to; whether the same course does, or a new one begins with the next sample."""
         missing = round(shift / self._period)
         self.course.state = None
         self.course.lean = (0.0, 0.0)
@@ -321,22 +354,25 @@ class TimeBase:
             self._gap = missing * self._period
             self.course.index += missing
             self.course.offset += self.course.drift * missing
+            self.rate.skip(self._gap)
         elif -_REANCHOR_SECONDS <= shift < 0:
             self.course.offset += shift
             self._gap = shift
         else:
-            if shift > _LONG_GAP_SECONDS or shift < 0:
-                self._rate_stamps.clear()
+            self.rate.skip(shift)
             self._restart(Reason.GAP if shift > 0 else Reason.CLOCK_JUMP, shift)
+            return False
+        return True
 
     def _emit(
         self,
         samples: NDArray[np.float64],
-        stamps: NDArray[np.float64],
+        stamps: NDArray[np.float64] | None,
         begin_index: int,
         offsets: NDArray[np.float64],
         leaning: NDArray[np.bool_] | None = None,
     ) -> None:
+        """Put out followed samples; the rate is watched by their stamps, or without any by their honest times."""
         if not len(samples):
             return
         assert self.course.origin is not None  # noqa: S101
@@ -344,43 +380,13 @@ class TimeBase:
         times += self.course.origin
         times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
-        self.watch_rate(stamps, flags)
-        if leaning is not None and leaning.any():
+        self.rate.watch(times if stamps is None else stamps, flags)
+        if leaning is not None:
             flags[leaning] |= Reason.TIMING.bit
         if self._gap < 0 and not self._broken:
             flags[0] |= Reason.TIMING.bit
+        self._put(samples, times, flags)
+
+    def _put(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
         self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
         self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0
-
-    def watch_rate(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        """Once per second of samples: the slope of the recent stamps against the count of samples.
-
-        Parameters
-        ----------
-        stamps : ndarray of float64, shape (n_samples,)
-            As they came.
-        flags : ndarray of uint32, shape (n_samples,)
-            Marked in place where the rate is not the nominal one.
-        """
-        first = -self._rate_count % self._rate_block
-        if first >= len(stamps) and not self.rate_is_off:  # as a rule
-            self._rate_count += len(stamps)
-            return
-        done = 0
-        for position in range(first, len(stamps), self._rate_block):
-            if self.rate_is_off:
-                flags[done:position] |= Reason.RATE.bit
-            done = position
-            self._rate_stamps.append(float(stamps[position]))
-            del self._rate_stamps[:-_RATE_POINTS]
-            if len(self._rate_stamps) >= _RATE_MIN_POINTS and all(map(math.isfinite, self._rate_stamps)):
-                counts = (np.arange(len(self._rate_stamps)) - 0.5 * (len(self._rate_stamps) - 1)) * self._rate_block
-                # least squares, in which the centred counts leave the mean of the stamps out
-                slope = float(counts @ (np.array(self._rate_stamps) - self._rate_stamps[0]) / (counts @ counts))
-                self.effective_rate = float(1 / slope) if slope > 0 else None
-                self.rate_is_off = self.effective_rate is None or (
-                    abs(self.effective_rate / self._sfreq - 1) > _RATE_TOLERANCE
-                )
-        if self.rate_is_off:
-            flags[done:] |= Reason.RATE.bit
-        self._rate_count += len(stamps)

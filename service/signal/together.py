@@ -81,7 +81,7 @@ class _Rows:
                 continue
             conditioner = self._all[row]
             _go_on(conditioner.timebase, courses[row], n_samples)
-            conditioner.timebase.watch_rate(self._stamps[row], flags[row])
+            conditioner.timebase.rate.watch(self._stamps[row], flags[row])
             check, end = conditioner.check, last[row]
             check.last, check.run, check.peak = end, runs[row], peaks[row]
             if states is not None:
