@@ -112,7 +112,7 @@ def test_a_live_run_gives_what_replaying_its_recording_gives(tmp_path, bundle, s
         by_lsl = json.loads(inlet.communicate(timeout=100)[0])
         assert player.wait(30) == 0
 
-    replayed = np.array([[float(v) for v in row[3:]] for row in rows])
+    replayed = np.array([[float(v) for v in row[3:7]] for row in rows])
     assert [m["seq"] for m in by_websocket] == [int(row[0]) for row in rows]
     assert [m["valid"] for m in by_websocket] == [row[2] == "true" for row in rows]
     np.testing.assert_allclose([m["probabilities"] for m in by_websocket], replayed, rtol=0, atol=1e-6)
