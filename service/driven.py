@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.runner import Look
+from service.place import Look
 from service.types import Prediction
 from service.worker import Due, Worker
 
@@ -27,7 +27,7 @@ class Driven:
 
     Parameters
     ----------
-    stream : Stoppable
+    stop : Stoppable
     worker : Worker
     look : callable
         Takes what has arrived, without waiting; None when nothing has.
@@ -39,7 +39,7 @@ class Driven:
 
     def __init__(
         self,
-        stream: Stoppable,
+        stop: Stoppable,
         worker: Worker,
         look: Callable[[], Look | None],
         publish: Callable[[Prediction], None],
@@ -47,14 +47,14 @@ class Driven:
     ) -> None:
         self.worker = worker
         self.look = look
-        self._stream = stream
+        self._stop = stop
         self._publish = publish
         self._told = told
 
     @property
     def stopping(self) -> bool:
         """Whether the stream is to end."""
-        return self._stream.stopping
+        return self._stop.stopping
 
     def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
         """Complete a window and tell everybody."""

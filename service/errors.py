@@ -15,6 +15,7 @@ __all__ = [
     "ContractError",
     "ExportError",
     "GraphTrialError",
+    "LoopError",
     "MindwireError",
     "MissingExtraError",
     "RecordingError",
@@ -58,6 +59,10 @@ class StreamChangedError(SourceError):
 
 class RecordingError(MindwireError):
     """A recording cannot be read or written."""
+
+
+class LoopError(MindwireError):
+    """A stream's loop does not move; it is replaced."""
 
 
 class ServiceError(MindwireError):

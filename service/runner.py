@@ -4,137 +4,64 @@ A thread per stream answers fastest, but its wake-ups cost more than the work th
 fill a core. Here a stream's inlet is asked when its next window can be due; the streams that are due within so
 short a time that nobody notices go through the pipeline together. How a stream is found, and what becomes of
 it when it is lost, stays with the stream's own thread, which sleeps meanwhile.
+
+Before each step the thread notes which streams take part. When a step raises, or takes so long that
+:meth:`Runner.relieve` is called, only those streams end; the rest of the turn is finished, by another thread if need be.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.decoder import MAX_BATCH, Decoder
+from service.errors import LoopError
+from service.inference.decoder import MAX_BATCH
+from service.loops import Abandoned, LoopThread
+from service.place import Look, Member, Place
+from service.shared_decoder import SharedDecoder
+from service.signal.conditioner import Conditioned
 from service.signal.together import condition_together
-from service.types import Chunk, Window
-from service.worker import Due, Worker
+from service.worker import Due
+
+log = logging.getLogger(__name__)
 
 BATCH_WAIT_S = 0.002
-# A chunk that is late is asked for again after so long, then after twice as long, and so on up to the last.
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.001, 0.016
-_MARGIN_S = 0.0003
-_DELAYS_KEPT = 100
+# A step that takes longer hangs: the streams that do not take part in it go on without it.
+RELIEVE_AFTER_S = 3.0
 _CONNECTING = 8
 # So many take part in a turn; with more, the first would wait long for the last.
 _MOST_AT_ONCE = 32
+_DECODING = "decoding"
 
 
-class SharedDecoder:
-    """One decoder for many streams, whose buffers take one batch at a time.
+class _Turn:
+    """What is still to be done for the streams of one turn; each step takes out what it begins."""
 
-    Parameters
-    ----------
-    decoder : Decoder
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.engine = decoder.engine
-        self.device = decoder.device
-        self.reason = decoder.reason
-        self._decoder = decoder
-        self._lock = threading.Lock()
-
-    def session(self) -> Any:
-        """A fresh state for one stream."""
-        return self._decoder.session()
-
-    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Logits of windows; see :class:`service.inference.decoder.Decoder`."""
-        with self._lock:
-            return self._decoder.decode(sessions, windows)
+    def __init__(self, places: Sequence[Place] = ()) -> None:
+        self.places = deque(places)
+        self.looks: dict[Place, Look] = {}
+        self.conditioned: deque[tuple[Place, Conditioned, float]] = deque()
+        self.due: list[tuple[Place, Due]] = []
+        self.batches: deque[list[tuple[Place, Due]]] = deque()
+        self.decoded: deque[tuple[Place, Due, NDArray[np.float64], float]] = deque()
 
 
-class Look(msgspec.Struct, frozen=True, eq=False):
-    """What a look at a stream's inlet brought.
+class _Step(msgspec.Struct, frozen=True, eq=False):
+    """What the thread is doing: since when, and for which streams."""
 
-    Parameters
-    ----------
-    chunks : list of Chunk
-        To be conditioned now; they stay valid until the next look.
-    pulled_at : float
-        When it was, in the clock of the chunks' times.
-    since : float
-        When it was, by ``time.perf_counter``.
-    age_s : float or None
-        Age of the newest sample when it was pulled, of which only the differences matter; None when nothing new
-        came and the chunks had been kept back.
-    """
-
-    chunks: list[Chunk]
-    pulled_at: float
+    what: str
+    places: Sequence[Place]
     since: float
-    age_s: float | None
-
-
-class Member(Protocol):
-    """A connected stream as the runner sees it; all but ``stopping`` is used in the runner's thread."""
-
-    worker: Worker
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the stream is to end."""
-        ...
-
-    def look(self) -> Look | None:
-        """Take what has arrived, without waiting; None when nothing has. What it raises ends the stream."""
-        ...
-
-    def publish(self, due: Due, probabilities: NDArray[np.float64], decode_ms: float) -> None:
-        """Complete a window and tell everybody."""
-        ...
-
-    def settle(self) -> None:
-        """Tell everybody what else happened; called once the windows of a look are published."""
-        ...
-
-
-class _Place:
-    """A member's place in the runner, and when its inlet is worth another look."""
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.ended = threading.Event()
-        self.error: Exception | None = None
-        self._delay = self._delay_before = float("inf")
-        self._looks = 0
-        self._retry_s = _FIRST_RETRY_S
-
-    def pause_s(self, look: Look | None) -> float:
-        """Seconds until the next look."""
-        if look is None or look.age_s is None:
-            pause, self._retry_s = self._retry_s, min(2 * self._retry_s, _LAST_RETRY_S)
-            return pause
-        self._retry_s = _FIRST_RETRY_S
-        # The least age of late is how long a sample takes to get here; a clock that jumped is soon forgotten.
-        self._looks += 1
-        if self._looks % _DELAYS_KEPT == 0:
-            self._delay_before, self._delay = self._delay, look.age_s
-        self._delay = min(self._delay, look.age_s)
-        delay = min(self._delay, self._delay_before)
-        due = self.member.worker.seconds_awaited - look.age_s + delay + _MARGIN_S
-        return max(0.0, due - (time.perf_counter() - look.since))
-
-    def end(self, error: Exception | None) -> None:
-        """Give the member back to the thread that waits for it."""
-        self.error = error
-        self.ended.set()
 
 
 class Runner:
@@ -159,12 +86,14 @@ class Runner:
         self.connecting = threading.BoundedSemaphore(_CONNECTING)
         self._batch_wait_s = batch_wait_s
         self._lock = threading.Lock()
-        self._newcomers: list[_Place] = []
+        self._newcomers: list[Place] = []
         self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: LoopThread | None = None
+        self._now = _Turn()
+        self._step: _Step | None = None
         self._count = itertools.count()
         # when to look, a number that settles ties, whom to look at
-        self._looks: list[tuple[float, int, _Place]] = []
+        self._looks: list[tuple[float, int, Place]] = []
 
     def drive(self, member: Member) -> None:
         """Drive a stream until it stops; blocks the calling thread, which is the stream's own.
@@ -178,18 +107,79 @@ class Runner:
         Exception
             Whatever ended the stream.
         """
-        place = _Place(member)
+        place = Place(member)
         with self._lock:
             self._newcomers.append(place)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mindwire-runner", daemon=True)
-                self._thread.start()
+                self._start()
         self._wake.set()
         place.ended.wait()
         if place.error is not None:
             raise place.error
 
+    def relieve(self, after_s: float = RELIEVE_AFTER_S) -> None:
+        """Have another thread go on when the present one hangs in a step; the streams of that step end.
+
+        Parameters
+        ----------
+        after_s : float
+            How long a step may take.
+        """
+        with self._lock:
+            thread, step = self._thread, self._step
+            if thread is None:
+                return
+            dead = not thread.is_alive()
+            if not dead and (step is None or time.monotonic() - step.since < after_s):
+                return
+            what = step.what if step else "waiting"
+            places = step.places if step else ()
+            log.error("The thread of many streams %s while %s.", "died" if dead else "hangs", what)
+            thread.abandon()
+            for place in places:
+                how = (
+                    f"Its thread ended while {what}" if dead else f"It did not return from {what} within {after_s:g} s"
+                )
+                msg = f"{how}; the other streams go on without it."
+                place.end(LoopError(msg))
+                decoder = place.member.worker.decoder
+                if what == _DECODING and isinstance(decoder, SharedDecoder):
+                    decoder.renew()
+            self._step = None
+            self._start()
+
+    def stop(self) -> None:
+        """Fence the thread off, because the service ends without waiting for it."""
+        with self._lock:
+            if self._thread is not None:
+                self._thread.abandon()
+
+    def _start(self) -> None:
+        self._thread = LoopThread(target=self._run, name="mindwire-runner", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
+        while True:
+            try:
+                self._finish(self._now)  # what is left of a turn that was interrupted
+                self._drive()
+            except Exception as error:  # noqa: BLE001 - handed to the streams' own threads
+                self._fail(error)
+            else:
+                return
+
+    def _fail(self, error: Exception) -> None:
+        """End the streams of the step that failed, or all when it was of none."""
+        step = self._step
+        log.error("The thread of many streams failed while %s.", step.what if step else "waiting", exc_info=error)
+        places = [place for place in step.places if not place.ended.is_set()] if step else []
+        if not places:
+            places = [*self._now.looks, *self._now.places, *(place for _, _, place in self._looks)]
+            self._now = _Turn()
+        for place in places:
+            place.end(error)
+
+    def _drive(self) -> None:
         while self._welcome():
             # The first that is due waits a little for others; one alone would wait for nobody.
             turn_at = self._looks[0][0] + (self._batch_wait_s if len(self._looks) > 1 else 0.0)
@@ -199,14 +189,25 @@ class Runner:
                     self._wake.clear()
                 continue
             now = time.monotonic()
-            places: list[_Place] = []
+            places: list[Place] = []
             while self._looks and self._looks[0][0] <= now and len(places) < _MOST_AT_ONCE:
                 places.append(heapq.heappop(self._looks)[2])
             self._turn(places)
 
+    def _enter(self, what: str, places: Sequence[Place]) -> None:
+        """Note what is begun for whom; ends a thread that was relieved."""
+        thread = threading.current_thread()
+        with self._lock:
+            if thread is not self._thread:
+                raise Abandoned
+            self._step = _Step(what, places, time.monotonic())
+
     def _welcome(self) -> bool:
         """Take in newcomers; whether there is anybody to drive."""
         with self._lock:
+            if threading.current_thread() is not self._thread:
+                raise Abandoned
+            self._step = None
             newcomers, self._newcomers = self._newcomers, []
             if not newcomers and not self._looks:
                 self._thread = None
@@ -216,105 +217,136 @@ class Runner:
             heapq.heappush(self._looks, (now, next(self._count), place))
         return True
 
-    def _turn(self, places: list[_Place]) -> None:
+    def _turn(self, places: list[Place]) -> None:
         """Take some streams from the pull to the publication."""
-        looks = {place: look for place in places if not place.ended.is_set() and (look := self._look(place))}
-        due = [*self._condition_together(looks), *self._condition_rest(looks)]
-        self._decode_all(due)
-        for place, look in looks.items():
-            self._settle(place, look)
+        self._now = _Turn(places)
+        self._finish(self._now)
 
-    def _look(self, place: _Place) -> Look | None:
+    def _finish(self, turn: _Turn) -> None:
+        while turn.places:
+            self._look(turn, turn.places.popleft())
+        self._condition_together(turn)
+        while turn.conditioned:
+            self._take(turn, *turn.conditioned.popleft())
+        for place, look in list(turn.looks.items()):
+            self._condition_rest(turn, place, look)
+        self._gather_batches(turn)
+        while turn.batches:
+            self._decode(turn, turn.batches.popleft())
+            while turn.decoded:
+                self._publish(*turn.decoded.popleft())
+        while turn.looks:
+            self._settle(*turn.looks.popitem())
+
+    def _look(self, turn: _Turn, place: Place) -> None:
+        if place.ended.is_set():
+            return
+        self._enter("reading", (place,))
         if place.member.stopping:
             place.end(None)
-            return None
+            return
         try:
             look = place.member.look()
+            if look is None:
+                self._look_again(place, None)
+            else:
+                turn.looks[place] = look
         except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
             place.end(error)
-            return None
-        if look is None:
-            self._look_again(place, None)
-        return look
 
-    def _condition_together(self, looks: dict[_Place, Look]) -> list[tuple[_Place, Due]]:
+    def _condition_together(self, turn: _Turn) -> None:
         """Condition whoever is in the usual course; what is left to do stays in the looks' chunks."""
-        places = [place for place, look in looks.items() if len(look.chunks) == 1]
+        looks = list(turn.looks.items())
+        places = [place for place, look in looks if len(look.chunks) == 1 and not place.ended.is_set()]
+        if not places:
+            return
+        self._enter("conditioning", places)
         begin = time.perf_counter()
         conditioners = [place.member.worker.pipeline.conditioner for place in places]
-        found = condition_together(conditioners, [looks[place].chunks[0] for place in places])
+        found = condition_together(conditioners, [turn.looks[place].chunks[0] for place in places])
         each_ms = (time.perf_counter() - begin) * 1e3
-        due: list[tuple[_Place, Due]] = []
         for place, conditioned in zip(places, found, strict=True):
-            if conditioned is None:
-                continue
-            worker, look = place.member.worker, looks[place]
-            look.chunks.clear()
-            begin = time.perf_counter()
-            try:
-                windows = worker.pipeline.take(conditioned)
-            except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
-                place.end(error)
-                continue
+            if conditioned is not None:
+                turn.looks[place].chunks.clear()
+                turn.conditioned.append((place, conditioned, each_ms))
+
+    def _take(self, turn: _Turn, place: Place, conditioned: Conditioned, each_ms: float) -> None:
+        self._enter("conditioning", (place,))
+        worker, look = place.member.worker, turn.looks[place]
+        begin = time.perf_counter()
+        try:
+            windows = worker.pipeline.take(conditioned)
             condition_ms = each_ms + (time.perf_counter() - begin) * 1e3
             since = look.since + condition_ms / 1e3
-            due += [(place, one) for one in worker.due(windows, look.pulled_at, condition_ms, since)]
-        return due
+            turn.due += [(place, one) for one in worker.due(windows, look.pulled_at, condition_ms, since)]
+        except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
+            place.end(error)
 
-    @staticmethod
-    def _condition_rest(looks: dict[_Place, Look]) -> list[tuple[_Place, Due]]:
-        due: list[tuple[_Place, Due]] = []
-        for place, look in looks.items():
+    def _condition_rest(self, turn: _Turn, place: Place, look: Look) -> None:
+        while look.chunks and not place.ended.is_set():
+            self._enter("conditioning", (place,))
             try:
-                for chunk in look.chunks:
-                    due += [(place, one) for one in place.member.worker.condition(chunk, look.pulled_at)]
+                due = place.member.worker.condition(look.chunks.pop(0), look.pulled_at)
+                turn.due += [(place, one) for one in due]
             except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
                 place.end(error)
-        return due
 
-    def _decode_all(self, due: list[tuple[_Place, Due]]) -> None:
+    @staticmethod
+    def _gather_batches(turn: _Turn) -> None:
         """In rounds, because a batch holds one window of each stream, and a stream that is behind has several."""
-        rounds: dict[_Place, int] = {}
-        waiting: dict[tuple[int, int], list[tuple[_Place, Due]]] = {}
-        for one in due:
+        rounds: dict[Place, int] = {}
+        waiting: dict[tuple[int, int], list[tuple[Place, Due]]] = {}
+        for one in turn.due:
             place = one[0]
             rounds[place] = nth = rounds.get(place, 0) + 1
             waiting.setdefault((nth, id(place.member.worker.decoder)), []).append(one)
         for together in waiting.values():
             size = math.ceil(len(together) / math.ceil(len(together) / MAX_BATCH))
-            for start in range(0, len(together), size):
-                self._decode(together[start : start + size])
+            turn.batches.extend(together[start : start + size] for start in range(0, len(together), size))
+        turn.due.clear()
 
-    def _decode(self, part: list[tuple[_Place, Due]]) -> None:
+    def _decode(self, turn: _Turn, part: list[tuple[Place, Due]]) -> None:
+        part = [one for one in part if not one[0].ended.is_set()]
+        if not part:
+            return
+        places = [place for place, _ in part]
+        self._enter(_DECODING, places)
         begin = time.perf_counter()
         try:
-            sessions = [place.member.worker.pipeline.session for place, _ in part]
-            logits = part[0][0].member.worker.decoder.decode(sessions, [due.window for _, due in part])
-        except Exception as error:  # noqa: BLE001 - handed to the threads of the streams it concerns
-            for place, _ in part:
-                place.end(error)
+            sessions = [place.member.worker.pipeline.session for place in places]
+            logits = places[0].member.worker.decoder.decode(sessions, [due.window for _, due in part])
+            # one decoder, one bundle, one temperature
+            probabilities = places[0].member.worker.pipeline.probabilities(logits)
+        except Exception as error:
+            if len(part) == 1:
+                places[0].end(error)
+            else:  # each by itself, so that only the one whose window it is ends
+                log.warning("Decoding %d windows together failed; each is decoded by itself.", len(part), exc_info=True)
+                turn.batches.extendleft([one] for one in reversed(part))
             return
         decode_ms = (time.perf_counter() - begin) * 1e3
         self.batches += 1
         self.windows += len(part)
-        # one decoder, one bundle, one temperature
-        probabilities = part[0][0].member.worker.pipeline.probabilities(logits)
-        for (place, due), row in zip(part, probabilities, strict=True):
-            try:
-                if not place.ended.is_set():
-                    place.member.publish(due, row, decode_ms)
-            except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
-                place.end(error)
+        turn.decoded.extend((*one, row, decode_ms) for one, row in zip(part, probabilities, strict=True))
 
-    def _settle(self, place: _Place, look: Look) -> None:
+    def _publish(self, place: Place, due: Due, row: NDArray[np.float64], decode_ms: float) -> None:
         if place.ended.is_set():
             return
+        self._enter("publishing", (place,))
         try:
-            place.member.settle()
+            place.member.publish(due, row, decode_ms)
         except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
             place.end(error)
-            return
-        self._look_again(place, look)
 
-    def _look_again(self, place: _Place, look: Look | None) -> None:
+    def _settle(self, place: Place, look: Look) -> None:
+        if place.ended.is_set():
+            return
+        self._enter("publishing", (place,))
+        try:
+            place.member.settle()
+            self._look_again(place, look)
+        except Exception as error:  # noqa: BLE001 - handed to the stream's own thread
+            place.end(error)
+
+    def _look_again(self, place: Place, look: Look | None) -> None:
         heapq.heappush(self._looks, (time.monotonic() + place.pause_s(look), next(self._count), place))

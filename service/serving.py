@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ from service.live_markers import showing_markers
 from service.options import PipelineOptions
 from service.outputs import ADAPTATION, check_output
 from service.pipeline import Pipeline
-from service.runner import Runner, SharedDecoder
+from service.runner import Runner
+from service.shared_decoder import SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
 from service.sinks.lsl import LslSink
@@ -186,7 +188,8 @@ class _Together:
         self._counts[bundle.path, hop] += 1
         self._contracts[bundle.path] = bundle.contract
         if bundle.path not in self._decoders:
-            self._decoders[bundle.path] = SharedDecoder(_load(self._settings, bundle))
+            again = partial(_load, self._settings, bundle)
+            self._decoders[bundle.path] = SharedDecoder(again(), again)
         return self._decoders[bundle.path]
 
 

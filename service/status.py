@@ -136,7 +136,8 @@ class StreamStatus(BaseModel):
     """Everything ``/v1/streams/{stream}`` says.
 
     ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
-    seconds; ``recording`` the name of the file that is being written.
+    seconds; ``recording`` the name of the file that is being written; ``hung`` is true from when the loop did not move
+    until it has shown that it does.
     """
 
     name: str
@@ -160,6 +161,7 @@ class StreamStatus(BaseModel):
     last_prediction_age_s: float | None = None
     valid_in_s: float | None = None
     recording: str | None = None
+    hung: bool = False
     latency_ms: dict[str, float] = {}
     adaptation: AdaptationStatus | None = None
     decoder_adaptation: DecoderAdaptationStatus | None = None

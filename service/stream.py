@@ -10,11 +10,10 @@ the supervisor's business.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +27,14 @@ from service.cores import unhurried
 from service.driven import Driven
 from service.errors import ContractError, StreamLostError
 from service.inference.decoder import Decoder
+from service.loops import LoopStop, fence
 from service.options import AdaptationCommand
 from service.pipeline import Pipeline
+from service.place import Look
 from service.rehearsal import Rehearsal
-from service.runner import Look, Runner
+from service.runner import Runner
 from service.search import Search
+from service.shared_decoder import SharedDecoder
 from service.silence import Silence
 from service.sinks.all import Failed, Sinks
 from service.sinks.hub import PredictionHub
@@ -115,7 +117,9 @@ class Stream:
     Attributes
     ----------
     heartbeat : float
-        Monotonic time of the loop's last turn.
+        Monotonic time at which the loop last read.
+    driven : bool
+        Whether the connected stream is driven by the runner's thread.
     counters : Counters
     """
 
@@ -142,6 +146,7 @@ class Stream:
         self.model = model
         self.counters = Counters()
         self.heartbeat = time.monotonic()
+        self.driven = False
         self._connector = connector
         self._decoder = decoder
         self._make_pipeline = make_pipeline
@@ -152,7 +157,10 @@ class Stream:
         self._sinks = Sinks(name, (hub, *sinks))
         self._runner = runner
         self._recording = recording
-        self._stop = threading.Event()
+        self._stop = LoopStop()
+        # Held while it is this stream's turn to connect; taken out by whoever gives the turn back.
+        self._turns: list[Runner] = []
+        self._hung: tuple[float, float] | None = None
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
         self._pipeline: Pipeline | None = None
@@ -188,7 +196,25 @@ class Stream:
     @property
     def stopping(self) -> bool:
         """Whether the stream was told to stop."""
-        return self._stop.is_set()
+        return self._stop.stopping
+
+    @property
+    def runner(self) -> Runner | None:
+        """Drives the connected stream together with others; None when it drives itself."""
+        return self._runner
+
+    @property
+    def still_s(self) -> float:
+        """Seconds since the loop last gave a sign of life."""
+        return time.monotonic() - max(self.heartbeat, self._stop.looked_at)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the loop hung and has not since shown that it moves."""
+        if self._hung is None:
+            return False
+        at, until = self._hung
+        return self.state is StreamState.FAILED or time.monotonic() < until or self.heartbeat <= at
 
     @property
     def connected_once(self) -> bool:
@@ -248,6 +274,7 @@ class Stream:
             recording=file.name if (file := self._recording()) else None,
             adaptation=adaptation_status(pipeline) if pipeline else None,
             decoder_adaptation=decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
+            hung=self.hung,
             quality=[ChannelStatus.model_validate(c) for c in pipeline.channel_quality()]
             if source and pipeline
             else [],
@@ -280,6 +307,47 @@ class Stream:
         """Let the loop end at its next turn."""
         self._stop.set()
 
+    def begin(self) -> None:
+        """Take the beginning of a loop as its first sign of life."""
+        self.heartbeat = time.monotonic()
+
+    def abandon(self, state: StreamState, reason: str, *, hung_for_s: float = 0.0) -> None:
+        """Let go of a loop that hangs or has died, so that another can begin with a fresh pipeline.
+
+        Its thread must have been fenced off before. Nothing is told here, because to tell may be what hangs.
+
+        Parameters
+        ----------
+        state : StreamState
+        reason : str
+        hung_for_s : float
+            For how long it did not move; 0 when it died.
+        """
+        before, self._stop = self._stop, LoopStop()
+        if before.stopping:
+            self._stop.set()
+        before.set()
+        while self._turns:
+            self._give_back(self._turns)
+        now = time.monotonic()
+        if hung_for_s:
+            # Until it has moved for longer than it took to notice that it did not.
+            self._hung = now, now + 2 * hung_for_s
+        self._search = Search(self._connector, self, wait=self._limits.wait, stop=self._stop)
+        self._source = None
+        self._published = []
+        self.driven = False
+        self.heartbeat = now
+        self._state = (state, reason, time.time())
+        if state is not StreamState.STOPPED:  # then what was learnt is still to be kept
+            self.forget_signal()
+
+    def drive_itself(self) -> None:
+        """Leave the runner for good, also its decoder: a stream that hung there shall hang nobody else."""
+        self._runner = None
+        if isinstance(self._decoder, SharedDecoder):
+            self._decoder = self._decoder.alone()
+
     def add_sink(self, sink: Sink) -> None:
         """Give a sink everything from now on."""
         self._sinks.add(sink)
@@ -303,40 +371,50 @@ class Stream:
             The very first search is refused: several streams match, none does and none is to be waited
             for, or what is found cannot be used. Later refusals leave the stream searching.
         """
-        while not self._stop.is_set():
-            with self._turn_to_connect() as mine:
+        stop = self._stop
+        while not stop.is_set():
+            with self._turn_to_connect(stop) as mine:
                 self.heartbeat = time.monotonic()
                 source = self._search.attempt(self._accept) if mine else None
+            fence()
             if source is None or self._pipeline is None:
                 continue
             self._source = source
             worker = Worker(self._pipeline, self._decoder, max_backlog_s=self._limits.max_backlog_s)
             try:
-                self._decode_until_lost(source, worker)
+                self._decode_until_lost(source, worker, stop)
             except StreamLostError as error:
                 self._publish_all(worker, worker.flush(source.now()))
                 self.to_state(StreamState.LOST, str(error))
             finally:
-                self._source = None
+                if self._source is source:
+                    self._source = None
                 source.close()
         self.to_state(StreamState.STOPPED, "The service is stopping.")
 
     @contextmanager
-    def _turn_to_connect(self) -> Iterator[bool]:
+    def _turn_to_connect(self, stop: LoopStop) -> Iterator[bool]:
         """Wait until few enough others search and connect; whether it is this stream's turn before it has to stop."""
-        if self._runner is None:
+        runner = self._runner
+        if runner is None:
             yield True
             return
-        while not (mine := self._runner.connecting.acquire(timeout=_READ_S)) and not self._stop.is_set():
-            self.heartbeat = time.monotonic()
+        while not (mine := runner.connecting.acquire(timeout=_READ_S)) and not stop.is_set():
+            fence()
+        turns = [runner] if mine else []
+        self._turns = turns
         try:
             # The inlet's threads are started here. Those of many streams would interrupt the one that decodes, many
             # hundred times a second and each time for a few samples.
             with unhurried():
                 yield mine
         finally:
-            if mine:
-                self._runner.connecting.release()
+            self._give_back(turns)
+
+    @staticmethod
+    def _give_back(turns: list[Runner]) -> None:
+        with suppress(IndexError):  # the other thread has done it
+            turns.pop().connecting.release()
 
     def forget_signal(self) -> None:
         """Begin with a fresh pipeline at the next connection, after a failure of unknown extent."""
@@ -347,10 +425,16 @@ class Stream:
 
     def to_state(self, state: StreamState, reason: str) -> None:
         """Enter a state, and tell everybody if it or its reason is new."""
+        fence()
         before, why, _ = self._state
         if (before, why) == (state, reason):
             return
         self._state = (state, reason, time.time())
+        self.tell_state(before)
+
+    def tell_state(self, before: StreamState) -> None:
+        """Tell everybody the present state and its reason."""
+        state, reason, _ = self._state
         self.emit("state", reason, {"state": str(state), "previous": str(before)})
 
     def emit(
@@ -371,27 +455,33 @@ class Stream:
             self.emit("error", f"The sink {what} failed and misses messages: {error}", {"sink": what})
 
     def _accept(self, source: Source) -> None:
+        fence()
         if self._pipeline is None:
             self._pipeline = self._make_pipeline(source.info)
         else:
             self._broken = Reason.RECONNECT
             self.counters.reconnects += 1
 
-    def _decode_until_lost(self, source: Source, worker: Worker) -> None:
+    def _decode_until_lost(self, source: Source, worker: Worker, stop: LoopStop) -> None:
         silence = Silence(self._connector, source, self._limits.give_up_after_s)
         try:
             if self._runner is None:
-                self._decode(source, worker, silence)
+                self._decode(source, worker, silence, stop)
             else:
                 look = partial(self._look, source, worker, silence)
-                self._runner.drive(Driven(self, worker, look, self._publish, self._told))
+                self.driven = True
+                try:
+                    self._runner.drive(Driven(stop, worker, look, self._publish, self._told))
+                finally:
+                    fence()
+                    self.driven = False
         finally:
             silence.close()
 
-    def _decode(self, source: Source, worker: Worker, silence: Silence) -> None:
+    def _decode(self, source: Source, worker: Worker, silence: Silence, stop: LoopStop) -> None:
         rehearsal = None if worker.pipeline.learner else Rehearsal(worker.pipeline, self._decoder)
         owed = False
-        while not self._stop.is_set():
+        while not stop.is_set():
             pause = rehearsal.pause(_READ_S) if rehearsal else _READ_S
             chunk = self._read(source, worker, silence, min(pause, _BREATH_S) if owed else pause)
             if owed:
@@ -430,6 +520,7 @@ class Stream:
 
     def _read(self, source: Source, worker: Worker, silence: Silence, timeout: float) -> Chunk | None:
         chunk = source.read(timeout)
+        fence()
         self.heartbeat = time.monotonic()
         if chunk is None:
             return None
@@ -475,6 +566,8 @@ class Stream:
     def _publish(self, prediction: Prediction) -> None:
         begin = time.perf_counter()
         self._tell_of_failed(self._sinks.publish(prediction))
+        fence()
+        self._hung = None
         self._published_at = time.monotonic()
         self._published.append((prediction, (time.perf_counter() - begin) * 1e3))
 

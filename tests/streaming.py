@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from models.contract import Alignment, Butterworth, Contract, Filters
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
+from service.runner import Runner
 from service.sinks.hub import PredictionHub
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector
@@ -96,6 +97,7 @@ def make_stream(
     decoder=None,
     options: PipelineOptions | None = None,
     recording=lambda: None,
+    runner: Runner | None = None,
     **limits,
 ) -> tuple[Stream, Memory]:
     law = contract_ or contract()
@@ -114,6 +116,7 @@ def make_stream(
         sinks=[memory],
         limits=StreamLimits(**limits),
         recording=recording,
+        runner=runner,
     )
     return stream, memory
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
@@ -34,9 +36,10 @@ class ModelInUse(ModelStatus):
 
 
 class Liveness(BaseModel):
-    """The process answers."""
+    """Whether the process answers and the loop of at least one of its streams moves."""
 
     alive: bool = True
+    reason: str | None = None
 
 
 class StreamReadiness(BaseModel):
@@ -71,6 +74,7 @@ def _one_stream(streams: AllStreams, stream: Annotated[str, Path(description="Na
 
 OneStream = Annotated[StreamLike, Depends(_one_stream)]
 
+_REFRESH_S = 0.5
 # What the guard, the limits and the routes answer to requests that they refuse.
 _REFUSED = problem("The request is refused.")
 _NO_STREAM = problem("There is no such stream.")
@@ -163,9 +167,19 @@ def list_models(streams: AllStreams) -> list[ModelInUse]:
     return list(models.values())
 
 
-@health.get("/live")
-async def live() -> Liveness:
-    """Answers as long as the process does."""
+@health.get(
+    "/live",
+    response_model_exclude_none=True,
+    responses={503: {"model": Liveness, "description": "The loops of all streams hang."}},
+)
+async def live(request: Request, response: Response) -> Liveness:
+    """200 as long as the process answers, 503 when the loops of all its streams hang."""
+    with suppress(TimeoutError):  # a worker that is slow to answer is no reason to be taken for dead
+        await asyncio.wait_for(request.app.state.refresh(), _REFRESH_S)
+    streams = streams_of(request)
+    if streams and all(stream.hung for stream in streams.values()):
+        response.status_code = 503
+        return Liveness(alive=False, reason="The loops of all streams hang; restart the service.")
     return Liveness()
 
 

@@ -73,6 +73,11 @@ class StreamLike(Protocol):
         ...
 
     @property
+    def hung(self) -> bool:
+        """Whether the loop hung and has not since shown that it moves."""
+        ...
+
+    @property
     def hub(self) -> Hub:
         """Where websocket clients subscribe."""
         ...

@@ -153,6 +153,11 @@ class MirroredStream:
         """Whether predictions are fresh."""
         return bool(self._said["ready"])
 
+    @property
+    def hung(self) -> bool:
+        """Whether the stream's loop hangs, by the worker's last report."""
+        return bool(self._said.get("hung"))
+
     def hello(self) -> dict[str, Any]:
         """The first message of the websocket."""
         return dict(self._hello)
@@ -201,6 +206,7 @@ class MirroredStream:
         if (before, self._said["state_reason"]) == (state, reason):
             return
         changed = {"state": state.value, "state_reason": reason, "state_since_unix": time.time(), "ready": False}
+        changed["hung"] = state is StreamState.FAILED  # as its worker is
         nothing: dict[str, Any] = {"source": None, "last_prediction_age_s": None, "quality": []}
         self._said = {**self._said, **changed, **nothing}
         self._out_of_reach = True

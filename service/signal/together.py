@@ -8,6 +8,7 @@ late stamp, a gap, a bad sample) a stream is left alone, untouched, for its own 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from service.signal.quality import equal_runs, steps_beyond
 from service.signal.recursion import run_sections
 from service.signal.timebase import TimeBase
 from service.types import Chunk
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", np.float64, np.int64)
@@ -49,7 +52,16 @@ def condition_together(conditioners: Sequence[Conditioner], chunks: Sequence[Chu
     for places in groups.values():
         if len(places) >= _FEWEST:
             rows = _Rows([conditioners[place] for place in places], [chunks[place] for place in places])
-            for place, conditioned in zip(places, rows.run(), strict=True):
+            try:
+                each = rows.run()
+            except Exception:
+                if rows.begun:
+                    raise
+                log.warning(
+                    "%d streams could not be conditioned together; each is by itself.", len(places), exc_info=True
+                )
+                continue
+            for place, conditioned in zip(places, each, strict=True):
                 found[place] = conditioned
     return found
 
@@ -59,6 +71,7 @@ class _Rows:
 
     def __init__(self, conditioners: list[Conditioner], chunks: list[Chunk]) -> None:
         self._all = conditioners
+        self.begun = False  # something has happened to a conditioner
         self._stamps = _stack([chunk.times for chunk in chunks])
         samples = np.concatenate([chunk.samples for chunk in chunks])
         self._samples = conditioners[0].montage.apply(samples).reshape(*self._stamps.shape, -1)
@@ -75,6 +88,7 @@ class _Rows:
         # What is kept is not a part of what is not, which would stay as long.
         last, ends, n_samples = self._samples[:, -1].copy(), times[:, -1].tolist(), times.shape[1]
         found: list[Conditioned | None] = []
+        self.begun = True
         for row, usual in enumerate(self._usual.tolist()):
             if not usual:
                 found.append(None)

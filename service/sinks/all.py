@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.loops import fence
 from service.status import Event, Sink
 from service.types import Prediction
 
@@ -70,6 +71,7 @@ class Sinks:
     def _tell(self, ways: Sequence[tuple[Sink, Callable[..., None]]], *what: object) -> Failed:
         failed: Failed = ()
         for sink, way in ways:
+            fence()  # a thread that hung in the sink before
             try:
                 way(*what)
             except Exception as error:

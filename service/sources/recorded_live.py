@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from service.loops import fence
 from service.sinks.recorder import Recorder
 from service.sources.live import Connector, Source, Watch
 from service.types import Chunk, SignalInfo
@@ -72,6 +73,7 @@ class _RecordedSource:
 
     def read(self, timeout: float) -> Chunk | None:
         chunk = self._source.read(timeout)
+        fence()
         if chunk is None or not len(chunk):
             self._recorder.check(samples=False)
             return chunk

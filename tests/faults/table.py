@@ -26,6 +26,7 @@ OTHERS = "tests/faults/test_connection.py"
 STALLS = "tests/faults/test_stalls.py"
 CLIENTS = "tests/service/api/test_slow_clients.py"
 RECORDER = "tests/service/test_recorder.py"
+HANGS = "tests/service/test_hangs.py"
 STREAM = "tests/service/test_stream.py"
 SERVING = "tests/service/test_serving.py"
 WORKERS = "tests/service/front/test_workers.py"
@@ -252,6 +253,24 @@ ROWS = (
         "As SIGTERM: clients hear it, and what was learnt is kept.",
         f"{SERVING}::test_a_signal_ends_a_live_service_within_two_seconds_and_clients_hear_it",
         "ended within 2 s",
+    ),
+    Row(
+        "A stream's loop has not moved for 15 s (a driver, a decoder, a sink that hangs)",
+        "`stale` and an `error` event with the reason; another thread takes its place, and the one that hangs can publish nothing more. After five failures in a row `failed`; `/health/live` is 503 while all streams hang. Ctrl-C ends the service.",
+        f"{HANGS}::test_a_source_that_hangs_is_told_and_replaced_and_what_it_then_says_is_not_heard",
+        "at most 16 s, window and settling",
+    ),
+    Row(
+        "Among many streams in one thread, one hangs for 3 s or raises",
+        "Another thread takes over the other streams; the one that hung gets a thread and a decoder of its own.",
+        f"{HANGS}::test_among_many_streams_one_that_hangs_ends_at_most_itself",
+        "others lose no prediction",
+    ),
+    Row(
+        "The thread of a stream, or of many, ends",
+        "`stale` and an `error` event; another takes its place.",
+        f"{HANGS}::test_when_the_thread_of_many_streams_ends_another_goes_on",
+        "others lose no prediction",
     ),
 )
 

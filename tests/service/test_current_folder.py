@@ -78,7 +78,9 @@ def test_the_process_that_decodes(folder, tmp_path_factory):
     from tests.service.bundles import random_bundle
     from tests.service.signals import small_contract
 
-    bundle = load_bundle(random_bundle(tmp_path_factory.mktemp("beside") / "bundle", small_contract(window_samples=200)))
+    bundle = load_bundle(
+        random_bundle(tmp_path_factory.mktemp("beside") / "bundle", small_contract(window_samples=200))
+    )
     with DecoderBeside(bundle) as decoder:
         process = decoder._process
     assert process.wait(60) == 0

@@ -97,7 +97,9 @@ def test_stopping_gives_up_on_a_thread_that_hangs():
     supervisor.start()
     eventually(hangs.is_set)
     assert not supervisor.stop(0.2)
-    assert not memory.closed
+    assert memory.closed
+    assert stream.state is StreamState.STOPPED
+    assert "hung" in memory.events[-1].message
     release.set()
 
 

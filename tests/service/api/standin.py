@@ -62,8 +62,13 @@ class StandIn:
         self._since = time.time()
         self._rate = rate
         self._stop = threading.Event()
+        self.hangs = False
         self._thread = threading.Thread(target=self._run, name=f"standin-{name}", daemon=True)
         self._noise = np.random.default_rng(1)
+
+    @property
+    def hung(self) -> bool:
+        return self.hangs
 
     @property
     def ready(self) -> bool:

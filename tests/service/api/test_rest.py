@@ -56,6 +56,17 @@ def test_events_are_remembered(http, streams):
     assert events[-1]["data"] == {"state": "lost"}
 
 
+def test_alive_until_the_loops_of_all_streams_hang(http, streams):
+    for hung in streams:
+        assert http.get("/health/live").json()["alive"] is True
+        hung.hangs = True
+    answer = http.get("/health/live")
+    assert answer.status_code == 503
+    assert "restart the service" in answer.json()["reason"]
+    streams[0].hangs = False
+    assert http.get("/health/live").status_code == 200
+
+
 def test_ready_only_while_every_stream_is(http, streams):
     assert http.get("/health/live").json() == {"alive": True}
     for stream in streams:

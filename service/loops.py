@@ -1,0 +1,83 @@
+"""Threads of loops that can be abandoned when they hang.
+
+Python cannot end a thread. One that hangs is abandoned: it may publish nothing more, whenever it comes back, and
+another thread does its work. Where it hangs in Python code an exception ends it; otherwise it ends as soon as the
+call that hangs returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+import time
+
+
+class Abandoned(SystemExit):
+    """Ends an abandoned thread; no handler of errors catches it."""
+
+
+class LoopThread(threading.Thread):
+    """Thread of a loop.
+
+    Attributes
+    ----------
+    abandoned : bool
+        Whether another thread has taken its place.
+    """
+
+    abandoned = False
+
+    def run(self) -> None:
+        """Run the target; :class:`Abandoned` and other wishes to exit end the thread without a word."""
+        with contextlib.suppress(SystemExit):
+            super().run()
+
+    def abandon(self) -> None:
+        """Fence the thread off, and end it as soon as it executes Python code again."""
+        self.abandoned = True
+        if self.ident is not None and self.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(Abandoned))
+
+
+def fence() -> None:
+    """End the calling thread here if it was abandoned; called before anything that others would notice.
+
+    Raises
+    ------
+    Abandoned
+        It was.
+    """
+    if getattr(threading.current_thread(), "abandoned", False):
+        raise Abandoned
+
+
+class LoopStop(threading.Event):
+    """Event that asks a loop to end; that the loop looks at it is its sign of life.
+
+    Attributes
+    ----------
+    looked_at : float
+        Monotonic time at which the loop last looked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_at = time.monotonic()
+
+    def is_set(self) -> bool:
+        """Return whether the loop is to end."""
+        self.looked_at = time.monotonic()
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the loop is to end; return whether it is."""
+        self.looked_at = time.monotonic()
+        ended = super().wait(timeout)
+        self.looked_at = time.monotonic()
+        return ended
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop is to end; no sign of life."""
+        return super().is_set()
