@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import reprlib
 from collections.abc import Mapping
@@ -311,14 +312,6 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
 def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
     """Whatever the bundle decodes with, in PyTorch and in evaluation mode.
 
-    Parameters
-    ----------
-    bundle : Bundle
-
-    Returns
-    -------
-    AttentionBaseNet, Ensemble or TangentSpaceNetwork
-
     Raises
     ------
     MissingExtraError
@@ -356,6 +349,9 @@ def _json(document: Mapping[str, Any]) -> bytes:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
+    if not os.path.lexists(folder / SUMS):
+        msg = f"{folder}: expected a Mindwire bundle, found a folder without {SUMS}; choose a bundle's folder."
+        raise BundleError(msg)
     text = _read_limited(folder, SUMS)
     digests: dict[str, str] = {}
     for line in text.decode(errors="replace").splitlines():

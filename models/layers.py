@@ -120,7 +120,7 @@ def _products(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
 
 def layer_table(title: str, layers: list[Layer]) -> str:
     """The layers as a Markdown table with a row of totals."""
-    lines = [f"## {title}", "", "| layer | kind | output | parameters | multiply-adds |", "|---|---|---|---:|---:|"]
+    lines = [f"## {title}", "", "| layer | kind | output | weights | multiply-adds |", "|---|---|---|---:|---:|"]
     lines += [
         f"| {row.name} | {row.kind} | {'×'.join(map(str, row.shape)) or '1'} | {row.parameters:,} | {row.multiply_adds:,} |"
         for row in layers

@@ -337,7 +337,7 @@ def collect_trials(
     if not len(data.windows):
         msg = (
             f"None of the {len(data.labels)} trials has a valid window of "
-            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. Record anew, or choose a shorter --window."
+            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. Record longer trials, or choose a shorter --window."
         )
         raise RecordingError(msg)
     return data, sources

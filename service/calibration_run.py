@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
@@ -326,7 +327,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
 def summary(result: Result) -> Group:
     """What a terminal shows of a training: the verdict first, then a row per recording."""
     prepared = result.prepared
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     head, rows = comparison_rows(prepared.sources, result.network, result.baseline)
     for column in head:
         table.add_column(column, justify="left" if column == "recording" else "right", overflow="fold")
@@ -379,7 +380,7 @@ def sweep(
         for one in fitted
         if one.held_out is not None
     ]
-    table = Table(title=f"{len(folds)} folds, {n_seeds} seeds, decided {at_s:g} s after the cue")
+    table = Table(box=SIMPLE_HEAD, title=f"{len(folds)} folds, {n_seeds} seeds, decided {at_s:g} s after the cue")
     for column in ("network", "accuracy", "± spread", "κ", "seeds"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for row, combination in enumerate(combinations):

@@ -296,17 +296,7 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
 
 
 def accuracy_curve(by_time: Sequence[tuple[float, Decisions]]) -> Curve:
-    """Accuracy at each of several times since the cue.
-
-    Parameters
-    ----------
-    by_time : sequence of (float, Decisions)
-        Seconds since the cue and what was decided then.
-
-    Returns
-    -------
-    Curve
-    """
+    """Accuracy at each of several times: ``by_time`` holds seconds since the cue, and what was decided then."""
     seconds, accuracy, intervals, counts = [], [], [], []
     for at_s, decisions in by_time:
         n_trials = len(decisions.true)

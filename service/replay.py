@@ -74,7 +74,7 @@ class ReplaySummary:
 
     def describe(self) -> str:
         """One line for a person."""
-        text = f"{self.windows} windows, {self.valid} valid, 0 skipped"
+        text = f"{self.windows} windows, {self.valid} valid (whole and clean)"
         if self.reasons:
             text += f" (reasons: {', '.join(f'{name} {count}' for name, count in self.reasons.most_common())})"
         if self.events:

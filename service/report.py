@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from models.bundle import Bundle
@@ -30,7 +31,11 @@ DEFINITIONS = {
     "activation": "a class other than idle that leads with the probability stated, in successive valid predictions, for the "
     "dwell stated; counted once as long as it leads. Idle trials count from their cue to the moment of decision; a "
     "window there still holds signal from before the cue",
-    "calibration error": "mean distance between confidence and accuracy over ten bins, weighted by trials",
+    "false activations": "activations in trials of the idle class, when the person asks for nothing",
+    "valid": "a prediction made of a whole window of continuous, clean signal, its filters settled and its alignment learnt; "
+    "otherwise it carries its reasons (gap, flat, saturated, settling …) and decides nothing",
+    "calibration error": "expected calibration error (ECE): mean distance between confidence and accuracy over ten bins, "
+    "weighted by trials; 0 % where a probability of 80 % is right in 80 % of the trials",
 }
 
 
@@ -132,12 +137,14 @@ def interval_text(interval: tuple[float, float]) -> str:
     return f"{interval[0]:.0%} to {interval[1]:.0%}"
 
 
+def reasons_text(score: Score) -> str:
+    """Why trials were undecided, with counts."""
+    return ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(score.undecided.items()))
+
+
 def undecided_text(score: Score) -> str:
     """How many trials were undecided, and why."""
-    if not score.n_undecided:
-        return "0"
-    reasons = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(score.undecided.items()))
-    return f"{score.n_undecided} ({reasons})"
+    return f"{score.n_undecided} ({reasons_text(score)})" if score.n_undecided else "0"
 
 
 def guessing_text(score: Score, classes: Sequence[str]) -> str:
@@ -158,18 +165,18 @@ def headline(report: Figures) -> str:
     overall = report.overall
     if overall.accuracy is None:
         if overall.n_cued == 1:
-            return f"The only trial had no valid prediction {report.at_s:g} s after its cue."
-        return f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:g} s after its cue."
+            return f"The only trial had no valid prediction {report.at_s:.4g} s after its cue."
+        return f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:.4g} s after its cue."
     text = (
         f"{overall.n_correct} of {overall.n_trials} trials right ({overall.accuracy:.0%}, 95 % interval "
-        f"{interval_text(overall.accuracy_interval)}) {report.at_s:g} s after the cue; "
+        f"{interval_text(overall.accuracy_interval)}) {report.at_s:.4g} s after the cue; "
         f"{'recordings that were trained on: no verdict' if report.warning else guessing_text(overall, report.classes)}."
     )
     if overall.n_undecided:
         one = overall.n_undecided == 1
         text += (
             f" {overall.n_undecided} of {overall.n_cued} trials {'was' if one else 'were'} undecided "
-            f"and {'is' if one else 'are'} not counted."
+            f"({reasons_text(overall)}) and {'is' if one else 'are'} not counted."
         )
     if report.beside is not None:
         other = report.beside.overall
@@ -181,39 +188,74 @@ def headline(report: Figures) -> str:
 
 
 def idle_sentence(idle: IdleFigures) -> str:
-    """False activations and the time to a right one, in one or two sentences."""
-    text = (
-        f"Acting on {idle.probability:g} for {idle.dwell_s:g} s: {idle.false_activations} false activations in "
-        f"{idle.idle_minutes:.1f} min of {idle.idle_class} ({number(idle.false_activations_per_minute, 1)} per minute); "
-        f"{idle.n_reached} of {idle.n_movements} other trials acted on rightly"
-    )
-    if idle.median_seconds is not None:
-        text += f", half of them within {idle.median_seconds:.1f} s of the cue"
-    return f"{text}; in {idle.n_wrong} a wrong class came first."
+    """False activations and the time to a right one, in a sentence; what there is none of is left out."""
+    parts = []
+    if idle.false_activations_per_minute is not None:
+        count = f"{idle.false_activations} in {idle.idle_minutes:.1f} min"
+        parts.append(
+            f"{idle.false_activations_per_minute:.1f} false activations per minute of {idle.idle_class} ({count})"
+        )
+    if idle.n_movements:
+        median = "" if idle.median_seconds is None else f" (median {idle.median_seconds:.1f} s after the cue)"
+        parts.append(f"{idle.n_reached} of {idle.n_movements} other trials triggered the right class{median}")
+    if idle.n_wrong:
+        parts.append(f"{idle.n_wrong} triggered a wrong class first")
+    return f"With threshold {idle.probability:g} held for {idle.dwell_s:g} s: {'; '.join(parts) or 'no trial'}."
+
+
+LEGEND = (
+    "95 %: interval of the accuracy. κ: agreement beyond chance, 0 none, 1 full; nMCC: likewise, 0.5 none. bits/min: transfer "
+    "rate. cal. error: expected calibration error (ECE), how far probabilities are from the share that was right. "
+    "undecided: no valid prediction (of a whole, clean window) then."
+)
+
+
+def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
+    """Scores as a table for a terminal of 80 columns.
+
+    Parameters
+    ----------
+    title : str
+    groups : sequence of (str, Figures)
+        A heading, empty for none, and what stands below it: a row per recording and one over all.
+
+    Returns
+    -------
+    Table
+    """
+    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("recording", overflow="fold")
+    for head in ("right", "", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"):
+        made.add_column(head, justify="right", no_wrap=True)
+    besides = [figures.beside.alignment for _, figures in groups if figures.beside is not None]
+    if besides:
+        made.add_column(f"alignment\n{besides[0]}", justify="right", no_wrap=True)
+    for heading, figures in groups:
+        if heading:
+            made.add_row(heading, style="bold")
+        beside = figures.beside
+        others: list[Score] = [] if beside is None else [*beside.runs, beside.overall]
+        rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in figures.runs]
+        for index, (name, score) in enumerate([*rows, ("all", figures.overall)]):
+            low, high = score.accuracy_interval
+            made.add_row(
+                name,
+                f"{score.n_correct}/{score.n_trials}",
+                percent(score.accuracy),
+                f"{100 * low:.0f}–{100 * high:.0f}",
+                number(score.kappa),
+                number(score.normalised_mcc),
+                number(score.itr_bits_per_minute, 1),
+                percent(score.calibration_error),
+                str(score.n_undecided),
+                *(f"{other.n_correct}/{other.n_trials}" for other in others[index : index + 1]),
+                style="bold" if score is figures.overall else None,
+                end_section=score is figures.overall,
+            )
+    return made
 
 
 def table(report: Report) -> Table:
     """The report as a table for the terminal."""
-    made = Table(title=f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:g} s after the cue")
-    made.add_column("recording", overflow="fold", min_width=24)
-    beside = report.beside
-    for name in ("right", "accuracy", "95 %", "κ", "bits/min", "undecided"):
-        made.add_column(name, justify="right")
-    others: list[Score] = []
-    if beside is not None:
-        made.add_column(f"alignment {beside.alignment}", justify="right")
-        others = [*beside.runs, beside.overall]
-    rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in report.runs]
-    for index, (name, score) in enumerate([*rows, ("all", report.overall)]):
-        made.add_row(
-            name,
-            f"{score.n_correct}/{score.n_trials}",
-            percent(score.accuracy),
-            f"{100 * score.accuracy_interval[0]:.0f}–{100 * score.accuracy_interval[1]:.0f}",
-            number(score.kappa),
-            number(score.itr_bits_per_minute, 1),
-            undecided_text(score),
-            *(f"{other.n_correct}/{other.n_trials} {percent(other.accuracy)}" for other in others[index : index + 1]),
-            style="bold" if score is report.overall else None,
-        )
-    return made
+    title = f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:.4g} s after the cue"
+    return score_table(title, [("", report)])

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from models.contract import Contract
@@ -22,7 +21,7 @@ from service.evaluation import RunScore, Score, score_runs
 from service.evaluation_held_out import DecoderName, HeldOutRuns
 from service.evaluation_idle import ActivationRule, idle_figures
 from service.evaluation_notes import notes
-from service.report import DEFINITIONS, Beside, Figures, idle_sentence, number, percent, undecided_text
+from service.report import DEFINITIONS, Beside, Figures, idle_sentence, number, percent, score_table, undecided_text
 from service.report_page import figures_html, notes_html, page_html, table_html, write_files
 
 _DEFINITIONS = {
@@ -172,7 +171,7 @@ def held_out_headline(report: HeldOutReport) -> str:
     """Which is better first, then the seeds, then what another alignment gave."""
     network, baseline = typical(report, "network"), typical(report, "baseline")
     validations = [None if one is None else Validation(one.overall, [], 1.0) for one in (network, baseline)]
-    text = f"{verdict(*validations)} Decided {report.at_s:g} s after the cue."
+    text = f"{verdict(*validations)} Decided {report.at_s:.4g} s after the cue."
     spread = report.network_accuracy
     if spread is not None and spread.deviation is not None:
         right = ", ".join(str(one.overall.n_correct) for one in report.decoders if one.decoder == "network")
@@ -236,35 +235,8 @@ def _title(report: HeldOutReport) -> str:
 
 def held_out_table(report: HeldOutReport) -> Table:
     """The report as a table for the terminal; what it has no room for is in the page."""
-    made = Table(title=f"{_title(report)} at {report.at_s:g} s after the cue", box=SIMPLE_HEAD)
-    made.pad_edge, made.collapse_padding = False, True
-    made.add_column("recording", overflow="fold")
-    for head in ("right", "", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"):
-        made.add_column(head, justify="right", no_wrap=True)
-    besides = [one.beside.alignment for one in report.decoders if one.beside is not None]
-    if besides:
-        made.add_column(f"alignment\n{besides[0]}", justify="right", no_wrap=True)
-    for one in report.decoders:
-        made.add_row(one.name, style="bold")
-        others: list[Score] = [] if one.beside is None else [*one.beside.runs, one.beside.overall]
-        scores: list[Score | RunScore] = [*one.runs, one.overall]
-        for index, score in enumerate(scores):
-            low, high = score.accuracy_interval
-            made.add_row(
-                Path(score.file).name if isinstance(score, RunScore) else "all",
-                f"{score.n_correct}/{score.n_trials}",
-                percent(score.accuracy),
-                f"{100 * low:.0f}–{100 * high:.0f}",
-                number(score.kappa),
-                number(score.normalised_mcc),
-                number(score.itr_bits_per_minute, 1),
-                percent(score.calibration_error),
-                str(score.n_undecided),
-                *(f"{o.n_correct}/{o.n_trials}" for o in others[index : index + 1]),
-                style="bold" if score is one.overall else None,
-                end_section=score is one.overall,
-            )
-    return made
+    title = f"{_title(report)} at {report.at_s:.4g} s after the cue"
+    return score_table(title, [(one.name, one) for one in report.decoders])
 
 
 def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]:

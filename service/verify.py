@@ -116,12 +116,16 @@ class Verification:
     def lines(self) -> list[str]:
         """What was found, a sentence or two each."""
         where = f" (at {self.at_time:.3f} s)" if self.at_time is not None and self.largest_difference > 0 else ""
-        predictions = (
-            f"{self.confirmed} predictions confirmed, {self.compared} of them valid; largest difference "
-            f"{self.largest_difference:.3g}{where}; {self.validity_differs} differ in validity, "
-            f"{self.unknown} are not in the replay, {self.skipped} were skipped live."
+        clauses = [
+            f"{self.confirmed} predictions confirmed, {self.compared} of them valid (made of a whole, clean window)",
+            f"largest difference {self.largest_difference:.3g}{where}",
+        ]
+        counted = (
+            (self.validity_differs, "valid only live or only in the replay"),
+            (self.unknown, "not in the replay"),
+            (self.skipped, "skipped live"),
         )
-        told = [predictions]
+        told = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
         if self.unchecked:
             told.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
         if self.input is None:
@@ -129,10 +133,10 @@ class Verification:
                 "The device's own stream is not in the recording; the recorded input cannot be compared with it."
             )
         else:
-            told.append(
-                f"{self.input.same} samples are as the device's own recorded stream has them, "
-                f"{self.input.different} differ from it, {self.input.missed} are missing there."
-            )
+            compared = [f"{self.input.same} samples equal those of the device's own recorded stream"]
+            compared += [f"{self.input.different} differ from it"] if self.input.different else []
+            compared += [f"{self.input.missed} are missing there"] if self.input.missed else []
+            told.append(", ".join(compared) + ".")
         return told
 
 

@@ -47,7 +47,9 @@ def spread_option(arguments: list[str], option: str) -> list[str]:
 
 
 def evaluate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers, XDF.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers: XDF, or what MNE-Python reads.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
     model: Annotated[Path | None, typer.Option(help="Bundle to evaluate.")] = None,
     classes: Annotated[
@@ -90,13 +92,17 @@ def evaluate(
         str | None, typer.Option(help="Class that asks for nothing; else one called idle, rest or nothing.")
     ] = None,
     activation: Annotated[
-        float, typer.Option(help="Probability at which a program would act, for false activations.")
+        float,
+        typer.Option(
+            help="Probability at which a program would act, to count false activations (actions during idle)."
+        ),
     ] = 0.6,
     dwell: Annotated[float, typer.Option(help="Seconds for which a class must have it.")] = 0.5,
     views: Annotated[
         bool,
         typer.Option(
-            "--views", help="Draw the network too: temporal filters as spectra, spatial ones as scalp maps, attention."
+            "--views",
+            help="Add pictures of the filters: temporal ones as spectra, spatial ones as scalp maps, attention.",
         ),
     ] = False,
     rate: Annotated[
@@ -113,8 +119,8 @@ def evaluate(
         Literal["alignment", "bn", "entropy"],
         typer.Option(help="What follows the person, as for serve: bn and entropy run the network in PyTorch."),
     ] = "alignment",
-    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="Inference engine.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device.")] = "auto",
     protocol: Annotated[
         Literal["wimpff2024"] | None,
         typer.Option(

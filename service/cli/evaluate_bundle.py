@@ -71,7 +71,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     from service.inference.load import load_decoder
     from service.known_recordings import check_distinct, check_not_trained_on
     from service.pseudo_online import as_in_training, choose_classes, run_recordings
-    from service.report import Beside, describe_run, headline, idle_sentence, table
+    from service.report import LEGEND, Beside, describe_run, headline, idle_sentence, table
     from service.report_page import write_report
 
     bundle = load_bundle(choices.model)
@@ -121,6 +121,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     )
     written = [*write_report(report, choices.out, pictures), *pictures]
     console.print(table(report))
+    console.print(LEGEND, style="dim", highlight=False, markup=False)
     console.print(headline(report), highlight=False)
     for note in report.notes:
         console.print(note, highlight=False, markup=False)

@@ -79,6 +79,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     from service.cli.evaluate import progress_bar
     from service.cli.train_options import parse_network, parse_recipe
     from service.evaluation_idle import idle_class
+    from service.report import LEGEND
     from service.report_held_out import (
         describe_held_out,
         held_out_headline,
@@ -138,6 +139,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     )
     written = write_held_out_report(report, choices.out)
     console.print(held_out_table(report))
+    console.print(LEGEND, style="dim", highlight=False, markup=False)
     for sentence in (held_out_headline(report), *held_out_sentences(report)):
         console.print(sentence, highlight=False)
     console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
     from models.contract import Contract
 
 _LAYERS, _SPECTRA, _MAPS = "layers.md", "temporal-filters.png", "spatial-filters.png"
+
+
+_WIDTH = 80
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def inspect(
@@ -30,7 +37,7 @@ def inspect(
         check_report(out, (_LAYERS, _SPECTRA, _MAPS), inputs=[bundle], force=force)
     loaded = load_bundle(bundle)
     typer.echo(_summary(loaded))
-    typer.echo(_layers(loaded, out))
+    typer.echo(plain_text(_layers(loaded, out)))
 
 
 def _summary(bundle: Bundle) -> str:
@@ -54,12 +61,48 @@ def _summary(bundle: Bundle) -> str:
         ("classes", ", ".join(contract.classes)),
         ("temperature", f"{contract.temperature:g}"),
     ]
-    lines = [f"{name:15}{value}" for name, value in rows]
+    if bundle.training is not None:
+        training = bundle.training
+        told = ", ".join(f"{label}={name}" for label, name in training.markers.items())
+        rows.append(("markers", told or "named as the classes"))
+        rows.append(("trial", f"decided {training.decided_at_s:.4g} s after its cue"))
+    lines = [_wrapped(f"{name:15}{value}", indent=" " * 15) for name, value in rows]
     card = bundle.read(CARD).decode(errors="replace")
     _, _, provenance = card.partition("## Where it comes from")
-    lines += ["", "Where it comes from:", *(f"  {line}" for line in provenance.strip().splitlines() if line)]
-    lines += ["", "SHA-256:", *(f"  {digest}  {name}" for name, digest in sorted(bundle.digests.items()))]
+    lines += ["", "Where it comes from:", *(line for line in plain_text(provenance.strip()).splitlines() if line)]
+    lines += ["", "SHA-256:", *(f"  {name}\n    {digest}" for name, digest in sorted(bundle.digests.items()))]
     return "\n".join(lines)
+
+
+def plain_text(markdown: str) -> str:
+    """Markdown as text for a terminal of 80 columns: tables aligned, hashes cut, lines wrapped."""
+    lines: list[str] = []
+    for is_table, group in itertools.groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
+        part = list(group)
+        lines += _aligned(part) if is_table else map(_paragraph, part)
+    return "\n".join(lines)
+
+
+def _paragraph(line: str) -> str:
+    return _wrapped(line.removeprefix("## "), indent="  " if line.startswith("- ") else "")
+
+
+def _wrapped(line: str, indent: str) -> str:
+    return textwrap.fill(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _aligned(table: list[str]) -> list[str]:
+    rows = [[_HASH.sub(r"\1…", cell.strip().strip("`")) for cell in line.strip("|").split("|")] for line in table]
+    head, rule, *body = rows
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    right = [cell.endswith(":") for cell in rule]
+    return [
+        "  ".join(
+            cell.rjust(width) if side else cell.ljust(width)
+            for cell, width, side in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in [head, *body]
+    ]
 
 
 def _streaming(bundle: Bundle) -> str:

@@ -50,7 +50,10 @@ class _Commands(TyperGroup):
         module = import_module(f"service.cli.{cmd_name}")
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(cmd_name, cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, cmd_name))
-        return typer.main.get_command(alone)
+        command = typer.main.get_command(alone)
+        # A docstring's lines are of its source; the terminal's width is another.
+        command.help = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
+        return command
 
 
 app = typer.Typer(

@@ -66,8 +66,8 @@ def replay(
     warm_start: Annotated[
         Path | None, typer.Option(help="Recording at rest, or kept state, to begin the alignment with.")
     ] = None,
-    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="Inference engine.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device.")] = "auto",
     lsl: Annotated[
         bool, typer.Option("--lsl", help="Play EEG and markers through LSL outlets in real time instead of decoding.")
     ] = False,

@@ -17,8 +17,8 @@ def verify(
         str | None, typer.Option(help="Name of the stream in the service, when the recording holds several.")
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference in probability that passes.")] = 1e-6,
-    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="What runs the model.")] = "auto",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where it runs.")] = "auto",
+    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="Inference engine.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device.")] = "auto",
 ) -> None:
     """Replay a recorded run and compare with the predictions in it.
 

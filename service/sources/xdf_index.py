@@ -130,10 +130,14 @@ class Indexer:
         """Take note of one chunk in the first pass."""
         tag = chunk.tag
         if tag is Tag.DAMAGE:
-            where = "the end of the file" if chunk.offset + chunk.length >= self.size else "the next boundary"
-            self._problems.add(
-                f"{chunk.length} bytes at byte {chunk.offset} are no whole chunk and were left out up to {where}"
+            at_end = chunk.offset + chunk.length >= self.size
+            what = (
+                "The file ends in an incomplete chunk"
+                if at_end
+                else "Damaged bytes up to the next boundary were ignored"
             )
+            place = f"({chunk.length} bytes at {chunk.offset})"
+            self._problems.add(f"{what} {place}, which was ignored" if at_end else f"{what} {place}")
         elif tag is Tag.STREAM_HEADER:
             self._take_header(file, chunk)
         elif tag in (Tag.FILE_HEADER, Tag.BOUNDARY):

@@ -66,7 +66,7 @@ def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
     assert report["beside"]["overall"]["n_correct"] > report["overall"]["n_correct"]
     assert report["beside"]["runs"][0]["file"] == str(file)
     assert (report["idle"]["idle_class"], report["idle"]["n_movements"]) == ("left_hand", 7)
-    assert "min of left_hand" in " ".join(output.split())
+    assert "false activations per minute of left_hand" in " ".join(output.split())
     assert "not distinguishable from guessing" in " ".join(output.split())
 
 

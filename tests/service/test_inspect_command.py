@@ -80,3 +80,22 @@ def test_without_torch_the_rest_is_printed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     assert isinstance(inspect(tmp_path).exception, BundleError)
+
+
+def test_nothing_is_wider_than_a_terminal(tmp_path: Path) -> None:
+    network = make_network(n_chans=3)
+    contract = make_contract(network, channels=("C3", "Cz", "C4"))
+    table = f"| recording | SHA-256 |\n| --- | --- |\n| a-long-name-of-a-recording.xdf | `{'ab' * 32}` |"
+    export_bundle(
+        network, contract, tmp_path / "b", name="wide", provenance=f"{'A sentence. ' * 20}\n\n{table}\n\n- {'x ' * 90}"
+    )
+    lines = inspect(tmp_path / "b").output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "a-long-name-of-a-recording.xdf  abababababab…" in lines
+    assert not any("| ---" in line or line.startswith("|") for line in lines)
+
+
+def test_help_is_wrapped_once() -> None:
+    output = CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "80"}).output
+    lines = [line.strip() for line in output.split("Each trial is decided")[1].split("Arguments")[0].splitlines()[:-2]]
+    assert all(len(line) > 50 for line in lines[1:-2])

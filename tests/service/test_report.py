@@ -17,6 +17,8 @@ from service.errors import RecordingError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, score_runs
 from service.evaluation_idle import IdleFigures
 from service.report import (
+    DEFINITIONS,
+    LEGEND,
     Beside,
     EvaluatedModel,
     Report,
@@ -60,7 +62,7 @@ def test_the_headline_tells_chance_and_undecided_trials() -> None:
     text = headline(make_report())
     assert "18 of 20 trials right (90%" in text
     assert "better than guessing among 2 classes" in text
-    assert "1 of 21 trials was undecided and is not counted" in text
+    assert "1 of 21 trials was undecided (no prediction 1) and is not counted" in text
     assert "not distinguishable from guessing" in headline(make_report(n_right=12, n_late=0))
 
 
@@ -157,8 +159,13 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
     beside = Beside(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
     report = report.model_copy(update={"idle": idle, "beside": beside})
     assert "With alignment off: 9 of 20 right (45%" in headline(report)
-    assert "3 false activations in 2.0 min of rest (1.5 per minute); 30 of 40 other trials" in idle_sentence(
-        report.idle
+    assert idle_sentence(report.idle) == (
+        "With threshold 0.6 held for 0.5 s: 1.5 false activations per minute of rest (3 in 2.0 min); 30 of 40 other trials "
+        "triggered the right class (median 2.2 s after the cue); 4 triggered a wrong class first."
+    )
+    nothing = {"false_activations_per_minute": None, "n_wrong": 0, "median_seconds": None, "n_reached": 0}
+    assert idle_sentence(report.idle.model_copy(update=nothing)) == (
+        "With threshold 0.6 held for 0.5 s: 0 of 40 other trials triggered the right class."
     )
     page = render_html(report)
     for text in ("Accuracy, alignment off", "1.5 per minute", "median of 30 of 40 trials"):
@@ -166,7 +173,7 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
     console = Console(width=200, force_terminal=False)
     with console.capture() as capture:
         console.print(table(report))
-    assert capture.get().count("9/20 45%") == 2
+    assert capture.get().count("9/20") == 2
     assert Report.model_validate_json(report.model_dump_json()) == report
 
 
@@ -189,3 +196,20 @@ def test_the_terminal_table_has_a_row_per_recording_and_one_for_all() -> None:
     assert "run.xdf" in text
     assert "folder" not in text
     assert text.count("18/20") == 2
+
+
+def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
+    report = make_report(name="s1-run04-22ch-250hz-a-long-name-of-a-recording.xdf")
+    report = report.model_copy(
+        update={"beside": Beside(alignment=AlignmentMode.OFF, overall=report.overall, runs=report.runs)}
+    )
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table(report))
+    text = capture.get()
+    assert max(map(len, text.splitlines())) <= 80
+    for word in ("18/20", "90%", "70–97", "0.80", "off", "decided"):
+        assert word in text
+    for word in ("95 %", "κ", "nMCC", "bits/min", "cal. error", "ECE", "undecided", "valid"):
+        assert word in LEGEND
+    assert {"valid", "false activations", "calibration error", "chance"} <= DEFINITIONS.keys()
