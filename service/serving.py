@@ -44,7 +44,7 @@ from service.sinks.lsl import LslSink
 from service.sources.live import Connector
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector, check_predicate, describe, survey
-from service.status import ModelStatus, Sink
+from service.status import ModelStatus, Sink, StreamState
 from service.stream import Stream, StreamLimits
 from service.supervisor import Supervisor
 from service.types import SignalInfo
@@ -82,7 +82,7 @@ def serve(
     UsageError
         No bundle or no stream is named.
     MindwireError
-        The bundle cannot be loaded, the port is taken, or a stream is refused at the start.
+        The bundle cannot be loaded, the port is taken, or every stream is refused at the start (any, if not waited for).
     """
     raise_descriptor_limit()
     _check(settings)
@@ -297,7 +297,10 @@ async def _run(
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def on_refused(_: Stream, error: MindwireError) -> None:
+    def on_refused(stream: Stream, error: MindwireError) -> None:
+        if settings.wait and any(one.state is not StreamState.FAILED for one in streams):
+            log.error("Stream %s is refused, the others go on: %s", stream.name, error)
+            return
         refused.append(error)
         loop.call_soon_threadsafe(stop.set)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import ProcessCollector
@@ -21,6 +23,8 @@ from service.errors import MindwireError, UsageError
 from service.front.keeper import Keeper
 from service.front.mirror import MirroredStream
 from service.listening import address, event_loop, listen, stop_on_signals, with_token
+
+log = logging.getLogger(__name__)
 
 # All of an end together takes less than two seconds; a worker needs a little longer than its streams.
 _STOP_WORKERS_S = 1.3
@@ -44,7 +48,7 @@ def serve_with_workers(settings: Settings, workers: int, *, announce: Callable[[
     UsageError
         This system cannot do it.
     MindwireError
-        A bundle cannot be loaded, the port is taken, or a stream is refused at the start.
+        A bundle cannot be loaded, the port is taken, or every stream is refused at the start (any, if not waited for).
     """
     if sys.platform == "win32":
         msg = "--workers takes sockets that processes inherit, which Windows does not have; leave it out."
@@ -92,15 +96,23 @@ async def _serve(
     """Run until told to stop; what was refused."""
     stop = asyncio.Event()
     refused: list[MindwireError] = []
+    without_streams: set[int] = set()
 
-    def on_refused(error: MindwireError) -> None:
-        refused.append(error)
-        stop.set()
+    def on_refused(worker: int, error: MindwireError) -> None:
+        without_streams.add(worker)
+        if not settings.wait or len(without_streams) == workers:
+            refused.append(error)
+            stop.set()
+        else:
+            log.error("The streams of worker %d are refused, the others go on: %s", worker, error)
 
     instance = str(sock.getsockname()[1])
     shares = shared_out(settings.stream, workers, settings.hop or _USUAL_HOP)
     house = House(
-        [Keeper(n, workers, names, settings, instance, on_refused=on_refused) for n, names in enumerate(shares, 1)]
+        [
+            Keeper(n, workers, names, settings, instance, on_refused=partial(on_refused, n))
+            for n, names in enumerate(shares, 1)
+        ]
     )
     with stop_on_signals(stop):
         try:

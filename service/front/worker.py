@@ -34,6 +34,7 @@ from service.listening import event_loop, settle_memory, stop_on_signals
 from service.live_markers import showing_markers
 from service.options import AdaptationCommand
 from service.serving import STOP_STREAMS_S, build_streams
+from service.status import StreamState
 from service.stream import Stream
 from service.supervisor import Supervisor
 
@@ -79,8 +80,11 @@ class WorkerProcess:
             self._refuse(error)
             return
 
-        def on_refused(_: Stream, error: MindwireError) -> None:
-            loop.call_soon_threadsafe(self._refuse, error)
+        def on_refused(stream: Stream, error: MindwireError) -> None:
+            if settings.wait and any(one.state is not StreamState.FAILED for one in self._streams.values()):
+                log.error("Stream %s is refused, the others go on: %s", stream.name, error)
+            else:
+                loop.call_soon_threadsafe(self._refuse, error)
 
         for stream in self._streams.values():
             stream.counters.restarts = begin.restarts

@@ -114,7 +114,7 @@ class LslConnector:
         cancelled = cancelled or threading.Event()
         self._others = []
         with ExitStack() as searches:
-            search = searches.enter_context(StreamSearch(self._identity.xpath))
+            search = searches.enter_context(StreamSearch(self._identity.describable))
             everything: StreamSearch | None = None
             seen_at = math.inf
             while not cancelled.wait(_POLL_S):
@@ -189,4 +189,9 @@ class LslConnector:
                     f"({changes[0]}), which is taken for another device: restart Mindwire to accept it."
                 )
             return f"Waiting for {describe(self._known)} to come back; on the network: {listing(there)}."
+        if any(self.selector.matches(stream.info) for stream in there) and self.selector.predicate is None:
+            return (
+                f"The description of {self.selector} is too large or too deeply nested to be read "
+                f"(on the network: {listing(there)}); mend the program that sends it."
+            )
         return f"No stream matches {self.selector}; on the network: {listing(there)}."

@@ -57,6 +57,15 @@ _FORMATS = {
 }
 
 
+# What a stream's description may hold, asked of the outlet itself in the search: liblsl would read one of any size into
+# memory, several times over, before anything of it could be seen. The depth counts because liblsl indents.
+MAX_DESCRIPTION_DEPTH = 32
+_DESCRIBABLE = (
+    "count(desc//*)<=100000 and count(desc//@*)<=10000 and string-length(desc)<=4000000 "
+    f"and not(desc{MAX_DESCRIPTION_DEPTH * '/*'})"
+)
+
+
 def quote(text: str) -> str:
     """Text as an XPath 1.0 string literal; the language has no escapes, so quotes are chosen or joined."""
     if "'" not in text:
@@ -84,6 +93,16 @@ class Selector:
     source_id: str | None = None
     hostname: str | None = None
     predicate: str | None = None
+
+    @property
+    def describable(self) -> str:
+        """The predicate to resolve with, for streams whose description has a size that can be read."""
+        return f"({self.xpath}) and {_DESCRIBABLE}" if self.xpath else _DESCRIBABLE
+
+    def matches(self, info: SignalInfo) -> bool:
+        """Whether a stream has the exact values that are given; the predicate is for its outlet to judge."""
+        exact = ((field.name, getattr(self, field.name)) for field in fields(self)[:4])
+        return all(value is None or value == getattr(info, key) for key, value in exact)
 
     @property
     def xpath(self) -> str:
@@ -321,15 +340,17 @@ def survey(timeout: float) -> list[SignalInfo]:
     if not found:
         return []
     with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
-        infos = list(pool.map(lambda stream: _info_or_short(stream, timeout), found))
+        infos = list(pool.map(lambda each: _info_or_short(each[0], timeout) if each[1] else each[0].info, found))
     return sorted(infos, key=lambda info: (info.name, info.source_id, info.uid))
 
 
-def _all_streams(timeout: float) -> list[FoundStream]:
-    with StreamSearch("") as search:
+def _all_streams(timeout: float) -> list[tuple[FoundStream, bool]]:
+    """All streams, each with whether its description has a size that can be read."""
+    with StreamSearch("") as search, StreamSearch(_DESCRIBABLE) as describable:
         while (left := timeout - search.age) > 0:
             time.sleep(min(0.1, left))
-        return search.results()
+        small = {stream.info.uid for stream in describable.results()}
+        return [(stream, stream.info.uid in small) for stream in search.results()]
 
 
 def _info_or_short(found: FoundStream, timeout: float) -> SignalInfo:

@@ -1,7 +1,7 @@
 """What a stream's XML description says: LSL and XDF share one layout, and both may be hostile.
 
 A description comes from the network or from a file of unknown origin, so document types and entities
-are refused outright and depth and length are bounded.
+are refused outright, and depth, length and the numbers of elements and attributes are bounded.
 """
 
 from __future__ import annotations
@@ -15,8 +15,18 @@ from service.types import SignalInfo
 
 MAX_XML_BYTES = 1 << 24
 MAX_DEPTH = 64
+# A footer with the clock offsets of a week has 360,000 elements. No program writes attributes by the thousand.
+MAX_ELEMENTS = 500_000
+MAX_ATTRIBUTES = 10_000
+_PIECE_BYTES = 1 << 16
+# A tag that does not end within so many bytes is not waited for.
+_MAX_TAG_BYTES = 1 << 18
 MAX_CHANNELS = 65_536
 MAX_SFREQ = 1e7
+
+_TOO_MANY = (
+    f"Expected a stream description of at most {MAX_ELEMENTS} elements and {MAX_ATTRIBUTES} attributes, found more."
+)
 
 FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
 
@@ -51,20 +61,25 @@ def parse_xml(document: bytes | str) -> Element:
         raise SourceError(msg)
     text = decode_xml(document) if isinstance(document, bytes) else document
     builder = TreeBuilder()
-    parser = expat.ParserCreate()
+    data = text.strip("\x00 \t\r\n").encode("utf-8", "replace")
+    parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
-    depth = 0
+    depth = elements = attributes_seen = 0
 
     def refuse(*_: object) -> None:
         msg = "The stream description declares a document type or an entity, which Mindwire refuses to read."
         raise SourceError(msg)
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, elements, attributes_seen
         depth += 1
+        elements += 1
+        attributes_seen += len(attributes)
         if depth > MAX_DEPTH:
             msg = f"The stream description is nested more than {MAX_DEPTH} levels deep."
             raise SourceError(msg)
+        if elements > MAX_ELEMENTS or attributes_seen > MAX_ATTRIBUTES:
+            raise SourceError(_TOO_MANY)
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:
@@ -78,7 +93,11 @@ def parse_xml(document: bytes | str) -> Element:
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
     try:
-        parser.Parse(text.strip("\x00 \t\r\n"), True)  # noqa: FBT003 - expat takes "is final" by position
+        for at in range(0, len(data), _PIECE_BYTES):
+            parser.Parse(data[at : at + _PIECE_BYTES], False)  # noqa: FBT003 - expat takes "is final" by position
+            if at - parser.CurrentByteIndex > _MAX_TAG_BYTES:
+                raise SourceError(_TOO_MANY)
+        parser.Parse(b"", True)  # noqa: FBT003
     except expat.ExpatError as error:
         msg = f"The stream description is not well-formed XML ({error})."
         raise SourceError(msg) from error

@@ -156,6 +156,25 @@ def test_several_matches_at_the_start_end_the_service_with_the_list(bundle):
     assert f"{name}-2" in sentence
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_that_is_refused_at_the_start_ends_no_other(bundle, workers):
+    good, bad = unique("cap"), unique("twin")
+    streams = ("--stream", f"id=good,name={good}", "--stream", f"id=bad,name={bad}")
+    with (
+        Cap(good, source_id=good),
+        Cap(bad, source_id=f"{bad}-1"),
+        Cap(bad, source_id=f"{bad}-2"),
+        service("--model", bundle, *streams, "--workers", workers) as running,
+    ):
+        address = running.address()
+
+        def states():
+            return {stream["name"]: stream["state"] for stream in get(address, "/v1/streams")}
+
+        eventually(lambda: states() == {"good": "live", "bad": "failed"}, 60)
+        assert f"{bad}-1" in get(address, "/v1/streams/bad")["state_reason"]
+
+
 def test_an_absent_stream_is_refused_with_no_wait(bundle):
     code, sentence = refused("--model", bundle, "--stream", f"name={unique('none')}", "--no-wait")
     assert code == 1

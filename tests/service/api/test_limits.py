@@ -41,10 +41,10 @@ def dial(address, data=b"", timeout=20):
     return sock
 
 
-def upgraded(address):
+def upgraded(address, path="/ws"):
     sock = dial(address)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.sendall(UPGRADE)
+    sock.sendall(UPGRADE.replace(b"/ws", path.encode()))
     assert sock.recv(300).startswith(b"HTTP/1.1 101")
     return sock
 

@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from service.sinks.messages import Encoding
 from tests.lsl_cap import Cap
+from tests.service.api.test_limits import flood, upgraded
 from tests.service.bundles import random_bundle
 from tests.service.test_serving import Service, get, ready, refused, service
 from tests.streaming import contract, eventually, unique
@@ -170,6 +171,18 @@ def test_no_worker_outlives_its_front_door(bundle):
         for process in alive:
             process.kill()
         assert len(gone) == 2
+
+
+def test_a_flood_at_one_stream_is_not_noticed_by_clients_of_another(bundle):
+    with ExitStack() as stack:
+        _, address, (_, other) = started(stack, bundle, ["a", "b"], "--workers", 2)
+        for kind in ("continuations", "pings"):
+            with upgraded(address, "/v1/streams/a/signal") as sock:
+                assert flood(sock, kind)
+        n = len(other.predictions())
+        eventually(lambda: len(other.predictions()) > n + 20, 30)
+        assert not [message for message in other.messages if message.get("kind") == "dropped"]
+        other.end()
 
 
 def test_what_one_worker_refuses_ends_the_service_with_its_sentence(bundle, tmp_path):
