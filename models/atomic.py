@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from models.errors import BundleError
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -138,3 +140,18 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     result: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     return result == 0
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a file or folder to be made where nothing can be made.
+
+    Raises
+    ------
+    BundleError
+        The nearest folder above it that exists is a file, or is not to be written to.
+    """
+    above = next((folder for folder in target.absolute().parents if folder.exists()), target)
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "cannot be written to" if above.is_dir() else "is a file"
+        msg = f"{target}: nothing can be written there, for {above} {what}; choose another place."
+        raise BundleError(msg)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from models.atomic import replace_folder
+from models.atomic import check_writable, replace_folder
 from models.bundle_checks import (
     CONFIG,
     KIND_NAMES,
@@ -212,8 +212,9 @@ def check_target(out: Path) -> None:
     Raises
     ------
     BundleError
-        There is a file, or a folder that holds anything but a bundle.
+        There is a file, or a folder that holds anything but a bundle, or nothing can be written there.
     """
+    check_writable(out)
     if not out.exists() and not out.is_symlink():
         return
     found = sorted(path.name for path in out.iterdir()) if out.is_dir() else None

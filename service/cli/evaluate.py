@@ -330,14 +330,15 @@ def _exists(text: str) -> bool:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress | None]:
-    """A progress bar with the time left when on a terminal; nothing otherwise."""
+    """A progress bar when on a terminal, nothing otherwise: it moves at once, and has a share from the first step on."""
     from rich.console import Console
     from rich.progress import Progress as Bar
+    from rich.progress import TimeElapsedColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
         return
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task(title)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Bar(*Bar.get_default_columns(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total) if done else None

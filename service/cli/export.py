@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli.evaluate import progress_bar
 from service.errors import UsageError
 
 
@@ -45,9 +46,7 @@ def export(
     from models.bundle import check_target
     from models.contract import Contract
     from models.contract_edit import edit_contract
-    from models.export import export_bundle
     from models.presets import preset as preset_contract
-    from models.source import open_source
 
     if preset is not None and contract is not None:
         msg = "--preset and --contract both give a contract; choose one."
@@ -60,33 +59,37 @@ def export(
     if out.exists() and Path(source).exists() and out.samefile(source):
         msg = f"--out {out} would write over the model that is read; choose another folder."
         raise UsageError(msg)
-    opened = open_source(source, config)
-    demanded = edit_contract(
-        base or opened.contract,
-        opened.network,
-        channels=_names(channels),
-        sfreq=sfreq,
-        unit=unit,
-        reference=reference,
-        highpass=highpass,
-        lowpass=lowpass,
-        notch=notch,
-        normalisation=normalisation,
-        scale=scale,
-        forgetting=forgetting,
-        window=window,
-        hop=hop,
-        classes=_names(classes),
-        temperature=temperature,
-    )
-    bundle = export_bundle(
-        opened.network,
-        demanded,
-        out,
-        name=name or Path(source).stem,
-        provenance=provenance or opened.provenance,
-        graph="plain" if plain else "folded",
-    )
+    with progress_bar("Exporting"):
+        from models.export import export_bundle
+        from models.source import open_source
+
+        opened = open_source(source, config)
+        demanded = edit_contract(
+            base or opened.contract,
+            opened.network,
+            channels=_names(channels),
+            sfreq=sfreq,
+            unit=unit,
+            reference=reference,
+            highpass=highpass,
+            lowpass=lowpass,
+            notch=notch,
+            normalisation=normalisation,
+            scale=scale,
+            forgetting=forgetting,
+            window=window,
+            hop=hop,
+            classes=_names(classes),
+            temperature=temperature,
+        )
+        bundle = export_bundle(
+            opened.network,
+            demanded,
+            out,
+            name=name or Path(source).stem,
+            provenance=provenance or opened.provenance,
+            graph="plain" if plain else "folded",
+        )
     typer.echo(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}")
 
 

@@ -100,6 +100,7 @@ def train(
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
     from rich.console import Console
 
+    from models.bundle import check_target
     from service import calibration_run
     from service.calibration_contract import ContractChoices
     from service.cli.train_options import base_contract, parse_network, parse_recipe, parse_sweep
@@ -147,26 +148,30 @@ def train(
         n_folds=folds,
         workers=workers,
     )
+    if not sweep:
+        check_target(out)
     console = Console()
     with progress_bar("Conditioning") as progress:
         prepared = calibration_run.prepare(plan, progress)
     console.print(calibration_run.describe(prepared), highlight=False)
-    candidate = calibration_run.candidate(prepared.contract, start)
-    candidate = replace(
-        candidate,
-        recipe=parse_recipe(candidate.recipe, recipe or [], epochs=epochs, seed=seed),
-        network_arguments={**candidate.network_arguments, **parse_network(network or [])},
-        members=members,
-    )
+    with progress_bar("Preparing"):  # PyTorch takes seconds to load
+        candidate = calibration_run.candidate(prepared.contract, start)
+        candidate = replace(
+            candidate,
+            recipe=parse_recipe(candidate.recipe, recipe or [], epochs=epochs, seed=seed),
+            network_arguments={**candidate.network_arguments, **parse_network(network or [])},
+            members=members,
+        )
     if sweep:
         with progress_bar("Training") as progress:
             console.print(calibration_run.sweep(prepared, candidate, parse_sweep(sweep), seeds, progress))
         return
-    if decoder == "riemann":
-        result = calibration_run.train_riemann(prepared)
-    else:
-        with progress_bar("Training") as progress:
+    with progress_bar("Training") as progress:
+        if decoder == "riemann":
+            result = calibration_run.train_riemann(prepared)
+        else:
             result = calibration_run.train_network(prepared, candidate, progress)
-    bundle = calibration_run.write(result, out, name or out.name)
+    with progress_bar("Writing the bundle"):
+        bundle = calibration_run.write(result, out, name or out.name)
     console.print(calibration_run.summary(result))
     console.print(f"Wrote {bundle.path}; run it with: mindwire serve --model {bundle.path}", highlight=False)

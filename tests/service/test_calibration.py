@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from models.bundle import load_bundle
 from models.contract import Butterworth, Contract, Filters
+from models.errors import BundleError
 from service import calibration, calibration_run
 from service.calibration_card import verdict
 from service.calibration_data import RecordedTrials, TrialSpan
+from service.cli.evaluate import progress_bar
 from service.cli.main import app
 from service.errors import ArgumentError, MindwireError, UsageError
 from service.pseudo_online import file_sha256
@@ -228,3 +230,45 @@ def test_wrong_options_are_refused_with_what_is_known(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         run("train", recordings[0], *options, "--out", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("precious", "precious exists and is not a Mindwire bundle: it holds diary.txt"),
+        ("precious/diary.txt", "it is a file"),
+        ("precious/diary.txt/model", "nothing can be written there, for .*diary.txt is a file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "export"])
+def test_a_folder_that_is_taken_is_refused_before_the_work(
+    command: str, name: str, told: str, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        pytest.fail("The work has begun.")
+
+    monkeypatch.setattr(calibration_run, "prepare", worked)
+    monkeypatch.setattr("models.source.open_source", worked)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "diary.txt").write_text("mine")
+    given = (recordings[0], *CHOICES) if command == "train" else (tmp_path / "weights.ckpt", "--preset", "bcic2a")
+    with pytest.raises(BundleError, match=told):
+        run(command, *given, "--out", tmp_path / name)
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["diary.txt"]
+
+
+def test_progress_moves_at_once_and_has_a_share_from_the_first_step_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress_bar("Training") as progress:
+        assert progress is not None
+        progress(0, 100)
+    shown = capsys.readouterr().err
+    assert "Training" in shown
+    assert "0%" not in shown
+    with progress_bar("Training") as progress:
+        assert progress is not None
+        progress(40, 100)
+    assert "40%" in capsys.readouterr().err
