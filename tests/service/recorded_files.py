@@ -78,3 +78,29 @@ def brainvision_file(path: Path, values: np.ndarray, labels, segments, *, sfreq=
         encoding="utf-8",
     )
     return path
+
+
+def eeglab_file(path: Path, values: np.ndarray, labels, events, *, sfreq=100) -> Path:
+    """Microvolts in one file; events are (latency from 1, type, duration in samples)."""
+    from scipy.io import savemat
+
+    rows = [{"type": kind, "latency": float(at), "duration": float(length)} for at, kind, length in events]
+    document = {
+        "setname": "x",
+        "nbchan": len(labels),
+        "pnts": len(values),
+        "trials": 1,
+        "srate": sfreq,
+        "xmin": 0.0,
+        "xmax": (len(values) - 1) / sfreq,
+        "data": values.T.astype(np.float32),
+        "chanlocs": np.array([(label,) for label in labels], dtype=[("labels", object)]),
+        "event": np.array(
+            [(row["type"], row["latency"], row["duration"]) for row in rows],
+            dtype=[("type", object), ("latency", object), ("duration", object)],
+        ),
+        "ref": "common",
+        "icaweights": np.empty((0, 0)),
+    }
+    savemat(path, {"EEG": document})
+    return path
