@@ -128,7 +128,8 @@ class EdfHeader:
             file.seek(self.n_bytes)
             while len(record := file.read(size)) == size:
                 found = [part for i in self.annotations for part in _annotation_lists(self._channel(record, i))]
-                if not found:
+                # The first list of a record holds its time and begins with an empty text.
+                if not found or found[0][2][0]:
                     msg = (
                         f"{self.path}: expected the time of each data record, since the file says that it has pauses "
                         f"(EDF+D), found none in record {len(onsets) + 1}; export it as EDF+C without pauses, or as XDF."

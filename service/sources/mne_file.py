@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import MissingExtraError, RecordingError, StreamNotFoundError
+from service.errors import MindwireError, MissingExtraError, RecordingError, StreamNotFoundError
 from service.sources.edf_header import EdfHeader
 from service.sources.markers import MarkerReader, tidy_label
 from service.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
@@ -57,10 +58,16 @@ class MneRecording:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._raw: Any = mne.io.read_raw(self.path, preload=False, verbose="ERROR")
+                self._describe(mne)
+        except MindwireError:
+            raise
         # MNE's readers raise whatever their parsers stumble over.
         except Exception as error:
             msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged file{_reason(error)}."
             raise RecordingError(msg) from error
+
+    def _describe(self, mne: Any) -> None:
+        """Take note of channels, units, times and annotations."""
         info = self._raw.info
         self._picks = np.asarray(mne.pick_types(info, eeg=True, exclude=()))
         self._stims = {
@@ -90,7 +97,7 @@ class MneRecording:
                 Marker(self._timeline.of(float(onset) - self._raw.first_time), tidy_label(str(label)))
                 for onset, label in zip(own.onset, own.description, strict=True)
             ]
-        self._annotated = tuple(sorted(found, key=lambda marker: marker.time))
+        self._annotated = tuple(sorted((one for one in found if math.isfinite(one.time)), key=lambda one: one.time))
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:

@@ -44,11 +44,11 @@ def edf_file(
         block = values[record * sfreq : (record + 1) * sfreq].astype("<i4").T
         for row in block:
             body += row.astype("<i2").tobytes() if not bdf else row.copy().view("u1").reshape(-1, 4)[:, :3].tobytes()
-        text = b"" if onset is None else b"+%g\x14\x14\x00" % onset
+        text = b"" if onset is None else b"%+.12g\x14\x14\x00" % round(onset, 9)
         here = [one for one in pending if record == len(onsets) - 1 or one[0] < (onset or 0) + 1]
         for time, label in here:
             pending.remove((time, label))
-            text += b"+%g\x14%s\x14\x00" % (time, label.encode())
+            text += b"%+.12g\x14%s\x14\x00" % (round(time, 9), label.encode())
         body += text.ljust(text_bytes, b"\x00")
     path.write_bytes(head + body)
     return path
