@@ -305,14 +305,20 @@ def write(result: Result, out: Path, name: str) -> Bundle:
 def training_record(prepared: Prepared) -> TrainingRecord:
     """What later commands need not be told again."""
     settings, info, span = prepared.settings, prepared.info, prepared.span
+    device = info.original or info
+    channels, unit = settings.pipeline.channels, settings.pipeline.unit
+    if channels is None and info.labels != device.labels:
+        channels = info.labels
+    if unit is None and info.units and info.units != device.units:
+        unit = info.units[0]
     return TrainingRecord(
         recordings=tuple(TrainedRecording(file=Path(s.file).name, sha256=s.sha256) for s in prepared.sources),
         source=TrainedSource(
             n_channels=info.n_channels,
-            labels=info.labels,
-            units=info.units,
-            channels=settings.pipeline.channels,
-            unit=settings.pipeline.unit,
+            labels=device.labels,
+            units=device.units,
+            channels=channels,
+            unit=unit,
         ),
         markers=dict(settings.markers),
         marker_stream=settings.marker_stream,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.training_record import TrainedSource
 from service.errors import RecordingError, UsageError
 from service.options import AdaptationCommand, PipelineOptions
 from service.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
+from service.sources.own_input import same_device, signal_from_json
 from service.sources.recording import RecordedStream, Recording
 from service.sources.xdf import XdfRecording
 from service.types import SignalInfo
@@ -41,7 +43,14 @@ def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
     """
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
     options_ = asdict(replace(options, trained=None)) | {"trained": trained}
-    return {"model": {"name": bundle.name, "sha256": bundle.sha256}, "options": options_}
+    model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
+    return {"model": model, "options": options_}
+
+
+def known_of(options: PipelineOptions, info: SignalInfo) -> dict[str, Any]:
+    """Channels, unit and rate of a source where the user gave them or the bundle remembers them; JSON-serialisable."""
+    used = options.for_source(info)
+    return {"channels": used.channels, "unit": used.unit, "sfreq": used.sfreq}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,8 @@ class RecordedRun:
     stream : str
         Name of the stream in the service.
     model_name, model_sha256 : str
+    model_path : Path or None
+        Where the bundle was.
     options : PipelineOptions
         Without commands.
     info : SignalInfo
@@ -76,6 +87,7 @@ class RecordedRun:
     stream: str
     model_name: str
     model_sha256: str
+    model_path: Path | None
     options: PipelineOptions
     info: SignalInfo
     commands: tuple[tuple[AdaptationCommand, ...], ...]
@@ -141,18 +153,20 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     if first is None or name not in inputs:
         msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
         raise RecordingError(msg)
-    info = _signal_info(first["source"])
+    info = signal_from_json(first["source"])
+    device = same_device(recording.streams, info)
     times, probabilities = _predictions(recording, outlets[name])
     return RecordedRun(
         recording=recording,
         stream=name,
         model_name=first["model"]["name"],
         model_sha256=first["model"]["sha256"],
+        model_path=Path(path) if (path := first["model"].get("path")) else None,
         options=_options(first["options"]),
         info=info,
         commands=tuple(map(tuple, commands)),
         input_id=inputs[name].stream_id,
-        signal_id=_signal(recording, info),
+        signal_id=None if device is None else device.stream_id,
         clock_offsets=offsets,
         times=times,
         probabilities=probabilities,
@@ -193,23 +207,6 @@ def _predictions(recording: XdfRecording, stream: RecordedStream) -> tuple[NDArr
         np.concatenate([part.times for part in parts]),
         np.concatenate([part.values for part in parts]).astype(np.float32),
     )
-
-
-def _signal(recording: Recording, info: SignalInfo) -> int | None:
-    """The device's own stream in the file: the very outlet, or one of the same identity."""
-    signals = [stream for stream in recording.streams if stream.is_signal]
-    for key in ("uid", "source_id", "name"):
-        wanted = getattr(info, key)
-        same = [stream for stream in signals if wanted and getattr(stream.info, key) == wanted]
-        if len(same) == 1:
-            return same[0].stream_id
-    return None
-
-
-def _signal_info(source: Mapping[str, Any]) -> SignalInfo:
-    """A signal's description from JSON, which has lists where it has tuples."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
-    return SignalInfo(**values)
 
 
 def _options(document: Mapping[str, Any]) -> PipelineOptions:

@@ -245,13 +245,13 @@ def _build_stream(
         outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
         sinks.append(outlets)
         if settings.record is not None:
-            from service.recorded_run import run_details
+            from service.recorded_run import known_of, run_details
             from service.sinks.recorder import Recorder
             from service.sources.recorded_live import RecordedConnector
 
             recorder = Recorder(spec.id, settings.record, outlets.source_id)
             sinks.append(recorder)
-            connector = RecordedConnector(connector, recorder, run_details(bundle, options))
+            connector = RecordedConnector(connector, recorder, run_details(bundle, options), partial(known_of, options))
     stream = Stream(
         spec.id,
         connector=connector,

@@ -117,6 +117,8 @@ class SignalInfo:
         Type of each channel as the source spells it (``EEG``, ``EOG``, ``stim`` …); None when no channel has one.
     remarks : tuple of str
         What is odd about the description, a clause each, for whoever refuses the signal.
+    original : SignalInfo or None
+        What the device itself said, where a recording knows better what its channels and unit are.
     """
 
     name: str
@@ -131,6 +133,7 @@ class SignalInfo:
     dtype: str = "float32"
     types: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
+    original: SignalInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

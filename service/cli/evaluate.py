@@ -51,7 +51,7 @@ def evaluate(
         list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers: XDF, or what MNE-Python reads.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
-    model: Annotated[Path | None, typer.Option(help="Bundle to evaluate.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Bundle to evaluate; live recordings name theirs.")] = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Classes to decide between, comma-separated; fewer than the model's are renormalised."),
@@ -196,8 +196,9 @@ def evaluate(
     from service.options import PipelineOptions
     from service.outputs import PICTURES, check_report
     from service.pseudo_online import RunSettings
+    from service.recorded_bundle import bundle_path
     from service.signal.named_channels import split_labels
-    from service.sources.recording import Selector
+    from service.sources.recording import Selector, open_recording
     from service.trials import parse_marker_map
 
     alone = [
@@ -263,6 +264,10 @@ def evaluate(
             settings,
         )
         return
+    if model is None:
+        model, sentence = bundle_path(None, [open_recording(path) for path in paths], None)
+        if sentence:
+            typer.echo(sentence)
     if model is None:
         msg = "Say which bundle to evaluate with --model BUNDLE, or train first with --leave-one-out or --train."
         raise UsageError(msg)

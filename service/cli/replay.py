@@ -25,7 +25,12 @@ _LONG_SECONDS = 300.0
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording: XDF, or what MNE-Python reads.")],
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Bundle; the demonstration bundle without it.")
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Bundle; the one a live recording was made with, or the demonstration bundle, without it.",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the file at --out even if it is no table of predictions.")
@@ -102,6 +107,7 @@ def replay(
     from models.zoo import zoo_bundle_path
     from service.options import PipelineOptions
     from service.outputs import PREDICTIONS, check_output
+    from service.recorded_bundle import bundle_path
     from service.signal.named_channels import split_labels
     from service.warm_start import beginning
 
@@ -122,7 +128,10 @@ def replay(
         inputs = (file, model or zoo_bundle_path(), adaptation_state, warm_start)
         check_output(out, PREDICTIONS, inputs=inputs, force=force)
     recording = open_recording(file)
-    bundle = load_bundle(model or zoo_bundle_path())
+    path, sentence = bundle_path(model, [recording], zoo_bundle_path())
+    if sentence:
+        typer.echo(sentence, err=True)
+    bundle = load_bundle(path or zoo_bundle_path())
     signal = recording.signal(selector)
     options = replace(options, trained=bundle.training.source if bundle.training else None)
     if remembered := options.as_in_training(signal.info):

@@ -11,7 +11,10 @@ import typer
 def verify(
     recording: Annotated[Path, typer.Argument(help="What mindwire serve --record wrote.")],
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="The bundle of the run; the demonstration bundle without it.")
+        Path | None,
+        typer.Option(
+            "--model", "-m", help="The bundle of the run; found by what the recording says of it, unless given."
+        ),
     ] = None,
     stream: Annotated[
         str | None, typer.Option(help="Name of the stream in the service, when the recording holds several.")
@@ -31,15 +34,18 @@ def verify(
     from rich.progress import Progress
 
     from models.bundle import load_bundle
-    from models.zoo import zoo_bundle_path
     from service.inference.load import load_decoder
+    from service.recorded_bundle import find_bundle
     from service.recorded_run import recorded_run
     from service.sources.recording import open_recording
     from service.verify import verify as compare
 
     opened = open_recording(recording)
     run = recorded_run(opened, stream)
-    bundle = load_bundle(model or zoo_bundle_path())
+    path, sentence = (model, "") if model else find_bundle(run.model_name, run.model_sha256, run.model_path)
+    if sentence:
+        typer.echo(sentence)
+    bundle = load_bundle(path)
     decoder = load_decoder(bundle, engine=engine, device=device, adapt=run.options.adapt)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

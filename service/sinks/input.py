@@ -7,13 +7,18 @@ recording, and says it: the samples, with the times they were given, and where t
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 import pylsl
 
 from service.sources.lsl_discovery import INPUT_TYPE
+from service.sources.own_input import RUN, known_info
 from service.types import Chunk, Reason, SignalInfo
 
 # LSL counts the buffer of a stream without a rate in hundreds of samples.
@@ -67,9 +72,11 @@ class InputOutlet:
         Its identity.
     info : SignalInfo
         The signal; numbers at a regular rate.
+    details : mapping
+        What it takes to repeat the run: bundle and options; see :func:`service.recorded_run.run_details`.
     """
 
-    def __init__(self, stream: str, source_id: str, info: SignalInfo) -> None:
+    def __init__(self, stream: str, source_id: str, info: SignalInfo, details: Mapping[str, Any] | None = None) -> None:
         self._form = _form(info)
         # Without a nominal rate every sample keeps the time it has, and nobody takes the outlet for a signal.
         outlet = pylsl.StreamInfo(
@@ -80,8 +87,11 @@ class InputOutlet:
             getattr(pylsl, f"cf_{info.dtype}"),
             source_id,
         )
-        outlet.desc().append_child_value("manufacturer", "Mindwire")
-        outlet.desc().append_child_value("encoding", "what the pipeline was given; the last channel marks breaks")
+        desc = outlet.desc()
+        desc.append_child_value("manufacturer", "Mindwire")
+        desc.append_child_value("encoding", "what the pipeline was given; the last channel marks breaks")
+        if details is not None:
+            _describe(desc, info, details)
         self._outlet = pylsl.StreamOutlet(outlet, 0, max(1, math.ceil(_BUFFER_SECONDS * info.sfreq / 100)))
 
     def fits(self, info: SignalInfo) -> bool:
@@ -104,5 +114,23 @@ class InputOutlet:
         self._outlet.push_chunk(rows, chunk.times.tolist())
 
 
-def _form(info: SignalInfo) -> tuple[str, str, str, int, str]:
-    return info.name, info.type, info.source_id, info.n_channels, info.dtype
+def _describe(desc: pylsl.info.XMLElement, info: SignalInfo, details: Mapping[str, Any]) -> None:
+    """Channels as the service knows them, and all that it takes to repeat the run, so that nobody need be asked."""
+    run = json.dumps({"source": asdict(info), **details})
+    desc.append_child_value(RUN, run)
+    known = known_info(info, details)
+    channels = desc.append_child("channels")
+    for label, unit in zip(
+        known.labels or ("",) * info.n_channels, known.units or ("",) * info.n_channels, strict=True
+    ):
+        channel = channels.append_child("channel")
+        channel.append_child_value("label", label)
+        channel.append_child_value("unit", unit)
+        channel.append_child_value("type", "EEG")
+    mark = channels.append_child("channel")
+    mark.append_child_value("label", "break")
+    mark.append_child_value("type", "Misc")
+
+
+def _form(info: SignalInfo) -> tuple[object, ...]:
+    return info.name, info.type, info.source_id, info.n_channels, info.dtype, info.labels, info.units

@@ -152,7 +152,9 @@ class Recorder:
         """Take note that what is taken next is given to a new pipeline."""
         self._begins = True
 
-    def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
+    def start(
+        self, info: SignalInfo, cancelled: threading.Event | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
         """Record a signal from now on, unless that is so already; return once samples are taken.
 
         Failure is told, and is no reason not to decode. Once samples were taken the recording is of their
@@ -164,10 +166,12 @@ class Recorder:
             The signal that was found.
         cancelled : threading.Event or None
             Ends the waiting.
+        details : mapping or None
+            Of the run, for the description of what the pipeline is given.
         """
         if not self._taken and (self._input is None or not self._input.fits(info)):
             self._let_go()  # it is of a signal that was refused
-            self._input = InputOutlet(self._stream, f"{self._prefix}-input", info)
+            self._input = InputOutlet(self._stream, f"{self._prefix}-input", info, details)
             self._predicate = " or ".join(
                 (
                     f"({_identity(info)})",

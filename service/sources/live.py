@@ -83,6 +83,16 @@ class Connector(Protocol):
         """
         ...
 
+    def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
+        """Everything that what was found says of itself, labels and units included.
+
+        Raises
+        ------
+        SourceError
+            It does not answer.
+        """
+        ...
+
     def accept(self, info: SignalInfo) -> None:
         """Hold to this source's identity from now on."""
         ...

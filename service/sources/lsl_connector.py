@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from service.errors import StreamChangedError, StreamNotFoundError
 from service.sources.live import Presence
-from service.sources.lsl import LslSource
+from service.sources.lsl import CONNECT_TIMEOUT_S, LslSource
 from service.sources.lsl_discovery import (
     OWN_TYPES,
     RENEW_S,
@@ -22,6 +22,7 @@ from service.sources.lsl_discovery import (
     StreamSearch,
     describe,
     differences,
+    full_info,
     listing,
 )
 from service.types import SignalInfo
@@ -162,6 +163,16 @@ class LslConnector:
             )
             raise StreamChangedError(msg)
         return source
+
+    def describe(self, found: FoundStream, cancelled: threading.Event | None = None) -> SignalInfo:
+        """Everything that a stream says of itself, labels and units included.
+
+        Raises
+        ------
+        SourceError
+            It does not answer.
+        """
+        return full_info(found, CONNECT_TIMEOUT_S, cancelled)
 
     def accept(self, info: SignalInfo) -> None:
         """Hold to this stream's identity from now on."""

@@ -353,10 +353,15 @@ def _all_streams(timeout: float) -> list[tuple[FoundStream, bool]]:
         return [(stream, stream.info.uid in small) for stream in search.results()]
 
 
+def full_info(found: FoundStream, timeout: float, cancelled: threading.Event | None = None) -> SignalInfo:
+    """Everything that a stream says of itself; see :func:`ask`."""
+    with lsl_resources():
+        return ask(pylsl.StreamInlet(found.handle, max_buflen=1, recover=False), found, timeout, cancelled)
+
+
 def _info_or_short(found: FoundStream, timeout: float) -> SignalInfo:
     try:
-        inlet = pylsl.StreamInlet(found.handle, max_buflen=1, recover=False)
-        return ask(inlet, found, max(timeout, 0.5))
+        return full_info(found, max(timeout, 0.5))
     except SourceError:
         return found.info  # it is there, but says no more: the table shows what is known
 

@@ -6,7 +6,7 @@ So a recording holds all that the predictions in it depend on, and can be verifi
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.loops import fence
@@ -25,12 +25,21 @@ class RecordedConnector:
     recorder : Recorder
     details : mapping
         What it takes to repeat the run; goes into the recording.
+    known : callable
+        Given a signal, says what of its channels, unit and rate is known otherwise; goes into the description.
     """
 
-    def __init__(self, connector: Connector, recorder: Recorder, details: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        recorder: Recorder,
+        details: Mapping[str, Any],
+        known: Callable[[SignalInfo], Mapping[str, Any]],
+    ) -> None:
         self._connector = connector
         self._recorder = recorder
         self._details = details
+        self._known = known
 
     def __str__(self) -> str:
         return str(self._connector)
@@ -41,8 +50,13 @@ class RecordedConnector:
 
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
         """Record what was found, then connect to it."""
-        self._recorder.start(found.info, cancelled)
+        info = self._connector.describe(found, cancelled)
+        self._recorder.start(info, cancelled, {"model": self._details["model"], "known": self._known(info)})
         return _RecordedSource(self._connector.open(found, cancelled), self._recorder, self._details)
+
+    def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
+        """Everything that what was found says of itself."""
+        return self._connector.describe(found, cancelled)
 
     def accept(self, info: SignalInfo) -> None:
         """Hold to this source's identity from now on."""

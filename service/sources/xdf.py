@@ -7,6 +7,7 @@ decodes only that signal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from service.errors import RecordingError, StreamNotFoundError
 from service.sources.markers import MarkerReader, merge_markers, stim_channels
-from service.sources.recording import RecordedStream, Selector, choose_signal
+from service.sources.own_input import OwnInput, own_inputs, same_device
+from service.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal
 from service.sources.xdf_chunks import Tag, walk
 from service.sources.xdf_clock import ClockTracker
 from service.sources.xdf_index import IndexedStream, Indexer, Problems, open_file
@@ -74,6 +76,20 @@ class XdfRecording:
         if not self._file.streams:
             msg = f"{path}: expected streams, found no readable stream header; the file is empty or damaged."
             raise RecordingError(msg)
+        self._inputs = own_inputs(self.streams)
+        for own in self._inputs:
+            self._know_better(own)
+
+    def _know_better(self, own: OwnInput) -> None:
+        """Read the device's stream with the channels, unit and rate that the service knew when it recorded."""
+        device = same_device(self.streams, own.info)
+        if device is None or own.info.original is None or device.info.n_channels != own.info.n_channels:
+            return
+        stream = self._file.streams[device.stream_id]
+        info = replace(
+            own.info, uid=device.info.uid, hostname=device.info.hostname, dtype=device.info.dtype, original=device.info
+        )
+        self._file.streams[device.stream_id] = replace(stream, recorded=replace(device, info=info))
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
@@ -140,17 +156,17 @@ class XdfRecording:
                 found[number] += readers[number].read(samples.values[start : start + len(times)], times)
         return found
 
-    def signal(self, selector: Selector | None = None) -> XdfSource:
+    def signal(self, selector: Selector | None = None) -> RecordedSignal:
         """A signal as a source of chunks.
 
         Parameters
         ----------
         selector : Selector or None
-            None means the only stream of type EEG.
+            None means the signal that a live run was made of, or the only stream of type EEG.
 
         Returns
         -------
-        XdfSource
+        RecordedSignal
 
         Raises
         ------
@@ -159,7 +175,21 @@ class XdfRecording:
         RecordingError
             The stream is empty, or no signal.
         """
-        return self.source(choose_signal(self.path, self.streams, selector, self.problems).stream_id)
+        own = self._own_input(selector)
+        if own is None:
+            return self.source(choose_signal(self.path, self.streams, selector, self.problems).stream_id)
+        device = same_device(self.streams, own.info)
+        if device is not None and device.n_samples and selector is None:
+            return self.source(device.stream_id)
+        return InputSource(self, own)
+
+    def _own_input(self, selector: Selector | None) -> OwnInput | None:
+        """What a live run's pipeline was given, where that is chosen, or nothing is and it says which signal is meant."""
+        if selector is not None:
+            chosen = [own for own in self._inputs if selector.matches(own.stream)]
+            others = [stream for stream in self.streams if stream.is_signal and selector.matches(stream)]
+            return chosen[0] if len(chosen) == 1 and not others else None
+        return self._inputs[0] if len(self._inputs) == 1 else None
 
     def as_sent(self, stream_id: int) -> Iterator[Samples]:
         """A stream's samples with its sender's own stamps, whatever they are: no clock is corrected, nothing judged.
@@ -231,6 +261,43 @@ class XdfSource:
                     left -= len(piece_times)
                     last = float(piece_times[-1])
                     broken = Reason.NONE
+
+
+class InputSource:
+    """What a live run's pipeline was given, as a source of chunks; the device's own stream may be missing.
+
+    Parameters
+    ----------
+    recording : XdfRecording
+    own : OwnInput
+    """
+
+    def __init__(self, recording: XdfRecording, own: OwnInput) -> None:
+        self.info = own.info
+        self.n_samples = own.stream.n_samples
+        self._recording = recording
+        self._stream_id = own.stream.stream_id
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The samples from the beginning, in the order of the file; may be called again.
+
+        Yields
+        ------
+        Chunk
+            With the times and breaks that the pipeline was given.
+
+        Raises
+        ------
+        RecordingError
+            The file cannot be read any more.
+        """
+        from service.recorded_input import input_parts
+
+        first = True
+        for part in input_parts(self._recording, self._stream_id):
+            broken = part.chunk.broken | (Reason.GAP if part.lost or part.begins else Reason.NONE)
+            yield Chunk(part.chunk.samples, part.chunk.times, Reason.NONE if first else broken)
+            first = False
 
 
 def _answers(stream: RecordedStream, text: str) -> bool:

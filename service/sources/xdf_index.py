@@ -62,7 +62,8 @@ class IndexedStream:
 
     def decoder(self, *, judge: bool = True) -> SampleDecoder:
         """A fresh decoder for the stream's sample chunks."""
-        return _decoder(self.recorded.info, judge=judge)
+        info = self.recorded.info
+        return _decoder(info.original or info, judge=judge)  # stamps that are left out go by the sender's rate
 
 
 @dataclass(slots=True)

@@ -303,6 +303,11 @@ give one, and where both signals have a sample and not the same. It also fails, 
 device's own stream is missing from the file or the file is damaged, even if all predictions are confirmed. Predictions whose
 samples the file lacks, because it begins amid a run, are counted, and nothing is claimed of them.
 
+The description of that outlet holds what the service knew: the channels' labels and units, also where they were given by
+`--channels` and `--unit`, and the bundle's path and hash (`desc/channels`, and `desc/run` as JSON). `replay`, `evaluate`, `train`
+and `verify` read the device's signal accordingly and take that bundle, unless they are told otherwise; a bundle that has moved or
+changed is refused. `--stream name=Mindwire-{stream}-input` replays what the pipeline was given.
+
 ## Many random faults
 
     python benchmarks/soak.py --minutes 60 --streams 4 --clients 20 --seed 1
