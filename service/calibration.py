@@ -138,9 +138,10 @@ def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
         folds.append(Fold(trials[~test], trials[test]))
         absent = set(data.labels.tolist()) - set(data.labels[~test].tolist())
         if absent:
+            where = "one recording" if n_recordings > 1 else "one stretch of the recording"
             msg = (
-                "A class occurs in one recording alone, so holding that out leaves nothing to learn it from; "
-                "record each class in several recordings, or leave validation out with --folds 0."
+                f"A class occurs in {where} alone, so holding that out leaves nothing to learn it from; "
+                "record each class in several, or leave validation out with --folds 0."
             )
             raise ArgumentError(msg)
     return folds

@@ -129,7 +129,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
             contract.classes,
         )
     ):
-        msg = f"{alone} Held out, such a recording leaves nothing to learn the class from: --folds 0 leaves validation out."
+        msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
     folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
     ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"

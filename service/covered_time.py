@@ -63,7 +63,7 @@ class CoveredTime:
             All do: the message says how far apart the two are, and what to do.
         """
         distances = self.distances(trials)
-        outside = int((distances > _JITTER_S).sum())
+        outside = int((~(distances <= _JITTER_S)).sum())
         if not self._spans or not outside or outside < len(trials):
             return outside
         first, last = min(low for low, _ in self._spans), max(high for _, high in self._spans)

@@ -161,7 +161,7 @@ def decide(trace: Trace, trials: Sequence[Trial], classes: Sequence[str], at_s: 
     newest = np.searchsorted(trace.times, moments, side="right", sorter=order) - 1
     for trial, moment, place in zip(trials, moments, newest, strict=True):
         index = order[place] if place >= 0 else -1
-        if index < 0 or moment - trace.times[index] > max_age_s:
+        if index < 0 or not moment - trace.times[index] <= max_age_s:  # nor where the cue has no time
             undecided[MISSING] += 1
             n_undecided += 1
         elif not valid[index]:

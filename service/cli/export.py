@@ -47,6 +47,7 @@ def export(
     from models.contract import Contract
     from models.contract_edit import edit_contract
     from models.presets import preset as preset_contract
+    from service.signal.named_channels import check_separators
 
     if preset is not None and contract is not None:
         msg = "--preset and --contract both give a contract; choose one."
@@ -59,6 +60,7 @@ def export(
     if out.exists() and Path(source).exists() and out.samefile(source):
         msg = f"--out {out} would write over the model that is read; choose another folder."
         raise UsageError(msg)
+    check_separators(_names(channels) or (), "--channels")
     with progress_bar("Exporting"):
         from models.export import export_bundle
         from models.source import open_source

@@ -37,6 +37,20 @@ def split_labels(text: str | None) -> list[str] | None:
     return labels[:-1] if not labels[-1] else labels
 
 
+def check_separators(labels: Sequence[str], option: str) -> None:
+    """Refuse labels that are several, separated by something else than commas.
+
+    Raises
+    ------
+    UsageError
+    """
+    for label in labels:
+        words = label.split()
+        if _SEPARATOR.search(label) or (len(words) > 1 and all(map(has_place, words))):
+            msg = f"{option}: labels are separated by commas, as in C3,Cz,C4; found {label!r}."
+            raise UsageError(msg)
+
+
 def check_labels(labels: Sequence[str], option: str) -> None:
     """Refuse a list of labels that cannot be meant.
 
@@ -51,11 +65,7 @@ def check_labels(labels: Sequence[str], option: str) -> None:
     UsageError
         There is none, one is empty or given twice, or they are separated by something else than commas.
     """
-    for label in labels:
-        words = label.split()
-        if _SEPARATOR.search(label) or (len(words) > 1 and all(map(has_place, words))):
-            msg = f"{option}: labels are separated by commas, as in C3,Cz,C4; found {label!r}."
-            raise UsageError(msg)
+    check_separators(labels, option)
     if not all(labels) or not labels:
         msg = f"{option}: a label is empty; give a name to each, or - to a channel that is not used."
         raise UsageError(msg)

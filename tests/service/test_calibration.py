@@ -222,6 +222,8 @@ def test_a_sweep_validates_and_writes_no_bundle(recordings: list[Path], tmp_path
         ((*CHOICES, "--recipe", "learning_rat=1"), "'learning_rat' is unknown; known are epochs"),
         ((*CHOICES, "--recipe", "epochs=many"), "epochs expects a value like"),
         ((*CHOICES, "--network", "attention=se"), "'attention' is unknown"),
+        (("--markers", "left_hand", "right_hand"), "LABEL=CLASS such as 2=left_hand, found 'left_hand'"),
+        (("--markers", "left_hand=1", "right_hand=2"), r"no marker 'left_hand'.* exchanged\? Write 1=left_hand"),
         ((*CHOICES, "--preset", "bcic2a", "--contract", "c.json"), "both give a contract"),
     ],
 )

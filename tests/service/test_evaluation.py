@@ -48,10 +48,10 @@ def test_times_need_not_ascend() -> None:
     trace = make_trace()
     order = np.r_[50:100, 0:50]
     mixed = Trace(trace.times[order], trace.probabilities[order], trace.reasons[order])
-    trials = [Trial(10.0, "left_hand"), Trial(14.0, "left_hand"), Trial(1e6, "left_hand")]
+    trials = [Trial(10.0, "left_hand"), Trial(14.0, "left_hand"), Trial(1e6, "left_hand"), Trial(np.nan, "left_hand")]
     expected, found = (decide(one, trials, CLASSES, 4.0, 0.15) for one in (trace, mixed))
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
-    assert found.undecided == {"no_prediction": 1}
+    assert found.undecided == {"no_prediction": 2}
 
 
 def test_a_recording_without_predictions_decides_nothing() -> None:
