@@ -10,9 +10,9 @@ replay of its recording give the same.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
+from service.signal_events import DecoderEvents, GapEvents, PipelineEvent, rate_event
 from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 
 log = logging.getLogger(__name__)
@@ -54,15 +55,6 @@ class _Turn(IntEnum):
     LEARN = 0
     DECODE = 1
     ALIGN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineEvent:
-    """Something that happened to the signal: a kind, a sentence, details."""
-
-    kind: str
-    message: str
-    data: Mapping[str, Any]
 
 
 class Pipeline:
@@ -152,7 +144,9 @@ class Pipeline:
         self._seq = 0
         self._events: list[PipelineEvent] = []
         self._commands = list(options.commands)
-        self._rate_was_off = False
+        self._gap_events = GapEvents(contract.sfreq)
+        self._decoder_events = DecoderEvents(contract.sfreq / self.hop_samples)
+        self._conditioned_samples = 0
         self._fresh: list[Conditioned] = []
         if options.state is not None:
             self._restore(SavedAdaptation.from_text(options.state))
@@ -243,6 +237,7 @@ class Pipeline:
         """Decode what is still held back, at the end of a recording."""
         predictions = [self._decode(window) for window in self._take(self.conditioner.flush())]
         self.catch_up()
+        self._events += self._gap_events.due()
         return predictions
 
     def complete(
@@ -264,16 +259,26 @@ class Pipeline:
         return self.conclude(window, self.probabilities(logits), latency_ms)
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Softmax of logits over the contract's temperature, ``(..., n_classes)``."""
+        """Softmax of logits over the contract's temperature, ``(..., n_classes)``; NaN where any of a row is not finite."""
         scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
+        finite = np.isfinite(scaled)
+        if not finite.all():
+            rows = finite.all(axis=-1, keepdims=True)
+            return np.where(rows, self.probabilities(np.where(rows, logits, 0.0)), np.nan)
         exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         exponents /= exponents.sum(axis=-1, keepdims=True)
         return np.asarray(exponents)
 
-    @staticmethod
-    def conclude(window: Window, probabilities: NDArray[np.float64], latency_ms: Mapping[str, float]) -> Prediction:
+    def conclude(
+        self, window: Window, probabilities: NDArray[np.float64], latency_ms: Mapping[str, float]
+    ) -> Prediction:
         """The prediction of a window, given its probabilities, ``(n_classes,)``; see :meth:`complete`."""
-        return Prediction(window.seq, window.time, probabilities, window.reasons, latency_ms)
+        reasons = window.reasons
+        failed = math.isnan(probabilities[0])
+        if failed or self._decoder_events.failing:
+            self._events += self._decoder_events.take(window.seq, failed=failed)
+            reasons |= Reason.DECODER if failed else Reason.NONE
+        return Prediction(window.seq, window.time, probabilities, reasons, latency_ms)
 
     def process(self, chunk: Chunk) -> list[Prediction]:
         """Take a chunk, decode every window that falls due."""
@@ -398,6 +403,7 @@ class Pipeline:
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
             windows += self._append(part) if not self._commands else self._append_in_pieces(part)
+            self._conditioned_samples += len(part.times)
         self._note_rate()
         return windows
 
@@ -498,19 +504,16 @@ class Pipeline:
         self.gaps += 1
         if part.broken:
             kind = "clock_reset" if part.broken & Reason.CLOCK_JUMP else "gap"
-            message = f"The signal broke ({part.broken.labels[0]}, {part.gap_seconds:.3f} s); a new segment starts."
+            length = f", {part.gap_seconds:.3f} s" if part.gap_seconds else ""
+            message = f"The signal broke ({part.broken.labels[0]}{length}); a new segment starts."
         else:
             kind = "gap"
             message = f"A gap of {part.gap_seconds * 1e3:.0f} ms was bridged."
         data = {"seconds": part.gap_seconds, "bridged": not part.broken, "reasons": part.broken.labels}
-        self._events.append(PipelineEvent(kind, message, data))
+        self._events += self._gap_events.take(kind, message, data, self._conditioned_samples)
 
     def _note_rate(self) -> None:
-        timebase = self.conditioner.timebase
-        if (timebase.rate.state != "nominal") is not self._rate_was_off:
-            self._rate_was_off = timebase.rate.state != "nominal"
-            rate = timebase.rate.effective_rate
-            measured = "unknown" if rate is None else f"{rate:.2f} Hz"
-            state = "differs from" if (timebase.rate.state != "nominal") else "is again within 1 % of"
-            message = f"The measured rate ({measured}) {state} the nominal {self.info.sfreq:g} Hz."
-            self._events.append(PipelineEvent("rate", message, {"effective_rate": rate}))
+        meter = self.conditioner.timebase.rate
+        for state, measured in meter.drain_changes():
+            self._events.append(rate_event(state, measured, meter.sfreq, accepted=meter.accepted))
+        self._events += self._gap_events.due(self._conditioned_samples)

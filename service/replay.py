@@ -23,6 +23,7 @@ from service.inference.offline import OfflineDecoder
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.runs import PredictedRun, RunPipeline, WindowRun
+from service.signal_events import PipelineEvent
 from service.sources.recording import RecordedSignal
 from service.types import Chunk, Prediction, Reason
 
@@ -51,6 +52,8 @@ class ReplaySummary:
         How many predictions carry each reason.
     events : Counter of str
         Gaps, clock resets and the like.
+    remarks : dict of str to str
+        What is to be told of the whole signal, a sentence by its kind: ``rate`` where time stamps contradict it, ``error`` where the decoder fails.
     """
 
     samples: int = 0
@@ -60,6 +63,13 @@ class ReplaySummary:
     valid: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
+    remarks: dict[str, str] = field(default_factory=dict)
+
+    def note(self, event: PipelineEvent) -> None:
+        """Take an event into account."""
+        self.events[event.kind] += event.data.get("count", 1)
+        if event.data.get("state") == "wrong" or event.kind == "error":
+            self.remarks.setdefault(event.kind, event.message)
 
     def count(self, run: PredictedRun) -> None:
         """Take a run of predictions into account."""
@@ -165,7 +175,7 @@ class Replay:
             summary.count(run)
             yield run
         for event in pipeline.drain_events():
-            summary.events[event.kind] += 1
+            summary.note(event)
         summary.signal_seconds = summary.samples / (self._signal.info.sfreq or self._sfreq)
         summary.wall_seconds = time.perf_counter() - begin
 

@@ -134,6 +134,7 @@ class RunPipeline(Pipeline):
     def finish_runs(self) -> list[WindowRun]:
         """Take what is still held back, at the end of a recording; otherwise as :meth:`advance_runs`."""
         self._take(self.conditioner.flush())
+        self._events += self._gap_events.due()
         return self._taken()
 
     def _taken(self) -> list[WindowRun]:
@@ -162,12 +163,15 @@ class RunPipeline(Pipeline):
 
         for logits in self._run_decoder.decode_runs(batches(), self.hop_samples):
             runs = under_way.popleft()
-            yield PredictedRun(
-                runs[0].first_seq,
-                np.concatenate([run.times for run in runs]),
-                np.concatenate([run.reasons for run in runs]),
-                self.probabilities(logits),
-            )
+            first = runs[0].first_seq
+            reasons = np.concatenate([run.reasons for run in runs])
+            probabilities = self.probabilities(logits)
+            failed = np.isnan(probabilities[:, 0])
+            if failed.any() or self._decoder_events.failing:
+                reasons[failed] |= Reason.DECODER.bit
+                for seq, one in enumerate(failed.tolist(), first):
+                    self._events += self._decoder_events.take(seq, failed=one)
+            yield PredictedRun(first, np.concatenate([run.times for run in runs]), reasons, probabilities)
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Collect runs instead of windows; what is learnt between them is learnt at the same samples."""

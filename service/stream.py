@@ -57,6 +57,8 @@ log = logging.getLogger(__name__)
 # While a prediction carries one of these, the stream is settling; the other reasons judge the signal.
 _UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
 _UNSETTLED_BITS = int(_UNSETTLED)
+# While it carries one of these, the stream is no more ready, though it may have to be mended.
+_UNUSABLE_BITS = int(Reason.DECODER | Reason.WRONG_RATE)
 _READ_S = 0.25
 # So long a stream waits for more samples before it does what its clients need not wait for.
 _BREATH_S = 0.001
@@ -558,7 +560,8 @@ class Stream:
             )
             self.emit("skipped", message, {"windows": backlog.windows, "seconds": backlog.seconds})
         for happened in worker.pipeline.drain_events():
-            self.counters.gaps += happened.kind in ("gap", "clock_reset")
+            if happened.kind in ("gap", "clock_reset"):
+                self.counters.gaps += happened.data["count"]
             self.emit(happened.kind, happened.message, happened.data)
         for times, samples in worker.drain_conditioned():
             self._tell_of_failed(self._sinks.signal(times, samples))
@@ -579,7 +582,15 @@ class Stream:
         if prediction.reasons is self._noted[0] and self._state is self._noted[1]:  # as a rule
             return
         state, why = StreamState.LIVE, "Predictions are fresh."
-        if int(prediction.reasons) & _UNSETTLED_BITS:
+        if int(prediction.reasons) & _UNUSABLE_BITS:
+            state = StreamState.SETTLING
+            what = (
+                "The model gives no numbers"
+                if prediction.reasons & Reason.DECODER
+                else "The time stamps contradict the rate"
+            )
+            why = f"{what}; no prediction is valid."
+        elif int(prediction.reasons) & _UNSETTLED_BITS:
             names = ", ".join((prediction.reasons & _UNSETTLED).labels)
             state, why = StreamState.SETTLING, f"Predictions are not valid yet: {names}."
         if valid is not self._valid:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.errors import UsageError
+from service.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -219,6 +219,11 @@ def _decode(
             deque(replay.runs(), maxlen=0)
     for problem in recording.problems:
         typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
+    for remark in replay.summary.remarks.values():
+        if not replay.summary.valid:
+            msg = f"{recording.path}: {remark}"
+            raise RecordingError(msg)
+        typer.echo(f"mindwire: {recording.path}: for a part: {remark}", err=True)
     if not replay.summary.windows:
         needed = bundle.contract.window_samples / bundle.contract.sfreq
         typer.echo(f"mindwire: no stretch of the recording holds the {needed:g} s that a window takes.", err=True)

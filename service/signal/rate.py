@@ -135,6 +135,8 @@ class RateMeter:
 
     Attributes
     ----------
+    sfreq, accepted
+        As given.
     effective_rate : float or None
         In hertz, over up to 30 s; None until 15 s were seen.
     measured : MeasuredRate or None
@@ -143,7 +145,8 @@ class RateMeter:
     """
 
     def __init__(self, sfreq: float, *, accepted: bool = False) -> None:
-        self._accepted = accepted
+        self.sfreq = sfreq
+        self.accepted = accepted
         self._period = 1.0 / sfreq
         self._step = max(1, round(sfreq / _POINTS_PER_SECOND))
         self._count = 0
@@ -154,6 +157,7 @@ class RateMeter:
         self.effective_rate: float | None = None
         self.measured: MeasuredRate | None = None
         self.state: RateState = "nominal"
+        self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
 
     @property
@@ -246,10 +250,19 @@ class RateMeter:
         else:
             self._enter("nominal", best)
 
+    def drain_changes(self) -> list[tuple[RateState, MeasuredRate | None]]:
+        """The states entered since the last call, each with what was measured then."""
+        if not self._changes:  # as a rule
+            return []
+        changes, self._changes = self._changes, []
+        return changes
+
     def _enter(self, state: RateState, measured: MeasuredRate | None) -> None:
+        if state != self.state:
+            self._changes.append((state, measured))
         self.state, self.measured = state, measured
         reasons = Reason.NONE if state == "nominal" else Reason.RATE
         ascends = measured is not None and measured.seconds > 0
-        if state == "wrong" and not (self._accepted and ascends):
+        if state == "wrong" and not (self.accepted and ascends):
             reasons |= Reason.WRONG_RATE
         self._bits = reasons.bit

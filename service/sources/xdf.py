@@ -25,6 +25,8 @@ from service.sources.xdf_samples import DamagedChunkError, SampleDecoder, Sample
 from service.types import Chunk, Marker, Reason, SignalInfo
 
 # Jittered stamps step back a little within a stream; more than this is another order or another clock.
+# Since 1970, in the years 2001 to 2100.
+_MILLISECONDS = 1e12, 4.1e12
 _MAX_BACKWARD_SECONDS = 0.25
 
 
@@ -246,7 +248,8 @@ class XdfSource:
         left = self._stream.limit if self._stream.limit is not None else self._file.size
         last: float | None = None
         number = self._stream.recorded.stream_id
-        for _, samples in self._file.decode({number: self._stream.decoder()}):
+        decoder = self._stream.decoder()
+        for _, samples in self._file.decode({number: decoder}):
             broken = Reason.GAP if samples.broken else Reason.NONE
             for position, (start, times) in enumerate(tracker.apply(samples.times)):
                 if position:
@@ -261,6 +264,17 @@ class XdfSource:
                     left -= len(piece_times)
                     last = float(piece_times[-1])
                     broken = Reason.NONE
+        if last is None and decoder.refused is not None:
+            seem = (
+                " they seem to be milliseconds since 1970;"
+                if _MILLISECONDS[0] < decoder.refused < _MILLISECONDS[1]
+                else ""
+            )
+            msg = (
+                f"{self._file.path}: no time stamp of {self.info.name!r} can be seconds, {decoder.refused:.10g} for example;"
+                f"{seem} correct them, in the file or where they are made."
+            )
+            raise RecordingError(msg)
 
 
 class InputSource:

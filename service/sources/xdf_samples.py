@@ -225,6 +225,11 @@ class SampleDecoder:
         Nominal rate in hertz, 0 when irregular.
     judge : bool
         Whether stamps that no clock can have end what is believed.
+
+    Attributes
+    ----------
+    refused : float or None
+        The newest stamp that no clock can have.
     """
 
     def __init__(self, dtype: str, n_channels: int, sfreq: float, *, judge: bool = True) -> None:
@@ -236,6 +241,7 @@ class SampleDecoder:
         # The time that an absent stamp follows on; None while it is unknown.
         self._last: float | None = 0.0
         self._broken = False
+        self.refused: float | None = None
 
     @property
     def smallest_sample(self) -> int:
@@ -315,6 +321,7 @@ class SampleDecoder:
             yield Samples(values[start:stop], stamps[start:stop], self._broken)
             self._broken = False
         if stop < n:
+            self.refused = float(stamps[stop])
             self.lose_track()
         else:
             self._last = float(stamps[-1])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from models.bundle import load_bundle
 from models.zoo import zoo_bundle_path
 from service.calibration_contract import ContractChoices, make_contract
-from service.errors import ContractError, MindwireError, StreamNotFoundError
+from service.cli.main import app
+from service.errors import ContractError, MindwireError, RecordingError, StreamNotFoundError
 from service.options import PipelineOptions
 from service.replay import Replay
 from service.sources.recording import open_recording
@@ -130,3 +133,28 @@ def test_only_eeg_is_taken(faulty):
 def test_the_data_file_of_a_recording_names_its_header(faulty):
     with pytest.raises(MindwireError, match=r"give .*pause\.vhdr"):
         open_recording(faulty / "pause.eeg")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("stamps-ms.xdf", "cannot be seconds: they seem to be milliseconds"),
+        ("stamps-unix-ms.xdf", "can be seconds, .*they seem to be milliseconds since 1970"),
+        ("half-nominal.xdf", "by them the signal runs at 500 Hz, and it is taken to have 250 Hz"),
+    ],
+)
+def test_stamps_that_contradict_the_rate_are_one_sentence(faulty, name, says):
+    ran = CliRunner().invoke(app, ["replay", str(faulty / name)], catch_exceptions=True)
+    assert isinstance(ran.exception, RecordingError)
+    assert re.search(says, str(ran.exception))
+    assert ran.output.count("\n") <= 1
+
+
+def test_one_stamp_half_a_period_early_changes_nothing(faulty):
+    replay = replayed(faulty / "one-stamp-half-period-early.xdf")
+    assert (replay.summary.samples, sum(replay.summary.events.values())) == (500, 0)
+
+
+def test_the_rate_may_be_accepted_against_the_stamps(faulty):
+    summary = replayed(faulty / "stamps-ms.xdf", sfreq=250.0).summary
+    assert (summary.windows, summary.valid, summary.events) == (501, 400, {"rate": 1})

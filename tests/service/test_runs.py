@@ -18,7 +18,7 @@ from service.options import AdaptationCommand, PipelineOptions
 from service.pipeline import Pipeline
 from service.replay import Replay, write_csv
 from service.runs import PredictedRun
-from service.types import Chunk
+from service.types import Chunk, Reason
 from tests.service.bundles import random_bundle
 from tests.service.signals import cut, noise, signal_info, small_contract
 
@@ -119,3 +119,22 @@ def test_numbers_that_are_none_are_written_too() -> None:
     write_csv([run, nothing], ["a", "b"], file)
     lines = file.getvalue().splitlines()
     assert lines[1:] == ["7,1.5,true,0.25,1e-17,,a", "7,1.5,true,nan,inf,,"]
+
+
+def test_logits_that_are_no_numbers_are_invalid_in_a_run_as_they_are_live(bundle):
+    decoder = load_decoder(bundle, purpose="recording")
+    decode = decoder.decode_runs
+
+    def failing(batches, hop):
+        for logits in decode(batches, hop):
+            logits[20:25, 0] = np.inf
+            yield logits
+
+    decoder.decode_runs = failing
+    replay = Replay(Signal(cut(noise(2000), 100.0 + np.arange(2000) / 100, [2000])), bundle.contract, decoder)
+    found = list(replay.predictions())
+    failed = [prediction.seq for prediction in found if prediction.reasons & Reason.DECODER]
+    assert failed == [20, 21, 22, 23, 24]
+    assert all(np.isnan(found[seq].probabilities).all() and not found[seq].valid for seq in failed)
+    assert replay.summary.events == {"error": 1}
+    assert "no numbers" in replay.summary.remarks["error"]
