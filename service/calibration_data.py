@@ -27,7 +27,7 @@ from service.types import SUSPECT, Reason, Window
 
 _WINDOW_STEP_SECONDS = 0.1
 # Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
-SLIDE = 0.15
+SLIDE = 0.18
 START_OF_RECORDING, END_OF_RECORDING = "start_of_recording", "end_of_recording"
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from service.cli import train_options as options
 from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.pseudo_online import Progress
 
-_TRAINING = "Train first"
 _ASSIGNMENT = re.compile(r".*\S\s*=\s*\S.*", re.DOTALL)
 _RECORDINGS = (".xdf", ".xdfz", ".gz", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set", ".cnt", ".mat")
 
@@ -140,7 +140,7 @@ def evaluate(
         typer.Option(
             "--leave-one-out",
             help="Instead of a bundle: train on all recordings but one and evaluate on that, each in turn.",
-            rich_help_panel=_TRAINING,
+            rich_help_panel=options.TRAINING,
         ),
     ] = False,
     train: Annotated[
@@ -148,34 +148,53 @@ def evaluate(
         typer.Option(
             metavar="FILE...",
             help="Instead of a bundle: train on these recordings, all names up to the next option, of another session.",
-            rich_help_panel=_TRAINING,
+            rich_help_panel=options.TRAINING,
         ),
     ] = None,
     decoder: Annotated[
         Literal["network", "riemann", "both"],
         typer.Option(
-            help="What to train: the network, the tangent-space baseline, or both.", rich_help_panel=_TRAINING
+            help="What to train: the network, the tangent-space baseline, or both.", rich_help_panel=options.TRAINING
         ),
     ] = "both",
     preset: Annotated[
-        str | None, typer.Option(help="Contract that comes with Mindwire; else as train.", rich_help_panel=_TRAINING)
+        str | None,
+        typer.Option(help="Contract that comes with Mindwire; else as train.", rich_help_panel=options.TRAINING),
     ] = None,
-    contract: Annotated[Path | None, typer.Option(help="Contract as a JSON file.", rich_help_panel=_TRAINING)] = None,
+    contract: Annotated[
+        Path | None, typer.Option(help="Contract as a JSON file.", rich_help_panel=options.TRAINING)
+    ] = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="Argument of the network, as train; may be repeated.", rich_help_panel=_TRAINING
+            metavar="KEY=VALUE",
+            help="Argument of the network, as train; may be repeated.",
+            rich_help_panel=options.TRAINING,
         ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="Part of the recipe, as train; may be repeated.", rich_help_panel=_TRAINING
+            metavar="KEY=VALUE", help="Part of the recipe, as train; may be repeated.", rich_help_panel=options.TRAINING
         ),
     ] = None,
+    offset: options.Offset = 0.0,
+    length: options.Length = None,
+    slide: options.Slide = None,
+    pick: options.Pick = None,
+    sfreq: options.Sfreq = None,
+    window: options.WindowSeconds = None,
+    hop: options.HopSeconds = None,
+    highpass: options.Highpass = None,
+    lowpass: options.Lowpass = None,
+    notch: options.Notch = None,
+    normalisation: options.Normalisation = None,
+    forgetting: options.Forgetting = None,
+    start: options.Start = None,
+    members: options.Members = 1,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings side by side; else one per core.", rich_help_panel=_TRAINING),
+        typer.Option(min=1, help="Trainings side by side; else one per core.", rich_help_panel=options.TRAINING),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
 ) -> None:
@@ -188,9 +207,9 @@ def evaluate(
     a model carries over. With --leave-one-out or --train, network and baseline are trained first and compared on
     recordings that they have not met.
     """
+    from service.calibration_contract import ContractChoices
     from service.cli import evaluate_bundle, evaluate_protocol
     from service.cli import evaluate_held_out as held_out
-    from service.cli.train_options import base_contract
     from service.evaluation import AlignmentMode
     from service.evaluation_idle import ActivationRule
     from service.options import PipelineOptions
@@ -237,6 +256,17 @@ def evaluate(
             adapt=adapt,
         ),
     )
+    choices = ContractChoices(
+        pick=split_labels(pick),
+        sfreq=sfreq,
+        window_s=window,
+        hop_s=hop,
+        highpass=highpass,
+        lowpass=lowpass,
+        notch=notch,
+        normalisation=normalisation,
+        forgetting=forgetting,
+    )
     if leave_one_out or train:
         if model is not None or views:
             msg = f"{alone[0]} trains decoders of its own, which are not kept; leave out --model and --views."
@@ -249,7 +279,13 @@ def evaluate(
                 at=at,
                 beside=None if beside is None else AlignmentMode(beside),
                 decoder=decoder,
-                base=base_contract(preset, contract),
+                base=options.base_contract(preset, contract),
+                contract=choices,
+                offset=offset,
+                length=length,
+                slide=slide,
+                start=start,
+                members=members,
                 network=network or [],
                 recipe=recipe or [],
                 epochs=epochs,
@@ -270,6 +306,12 @@ def evaluate(
             typer.echo(sentence)
     if model is None:
         msg = "Say which bundle to evaluate with --model BUNDLE, or train first with --leave-one-out or --train."
+        raise UsageError(msg)
+    if choices != ContractChoices() or (offset, length, slide, start, members) != (0.0, None, None, None, 1):
+        msg = (
+            "Options of a training, such as --length or --window, change nothing of a bundle; leave them out, or train "
+            "with --leave-one-out or --train."
+        )
         raise UsageError(msg)
     evaluate_bundle.run(
         evaluate_bundle.Choices(

@@ -11,6 +11,7 @@ from service.errors import UsageError
 
 if TYPE_CHECKING:
     from models.contract import Contract
+    from service.calibration_contract import ContractChoices
     from service.evaluation import AlignmentMode
     from service.evaluation_idle import ActivationRule
     from service.inference.load import Device, Engine
@@ -34,6 +35,12 @@ class Choices:
     beside : AlignmentMode or None
     decoder : {"network", "riemann", "both"}
     base : Contract or None
+    contract : ContractChoices
+    offset : float
+    length, slide : float or None
+        Seconds; see :class:`~service.calibration_run.Plan`.
+    start : {"tangent_space", "random"} or None
+    members : int
     network, recipe : sequence of str
         ``KEY=VALUE`` entries.
     epochs : int or None
@@ -52,6 +59,12 @@ class Choices:
     beside: AlignmentMode | None
     decoder: Literal["network", "riemann", "both"]
     base: Contract | None
+    contract: ContractChoices
+    offset: float
+    length: float | None
+    slide: float | None
+    start: Literal["tangent_space", "random"] | None
+    members: int
     network: Sequence[str]
     recipe: Sequence[str]
     epochs: int | None
@@ -102,6 +115,10 @@ def run(choices: Choices, settings: RunSettings) -> None:
         # What the network itself would learn live is no part of its training.
         settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
         base=choices.base,
+        choices=choices.contract,
+        offset=choices.offset,
+        length=choices.length,
+        slide=choices.slide,
         decided_at=choices.at,
         workers=choices.workers,
     )
@@ -111,11 +128,12 @@ def run(choices: Choices, settings: RunSettings) -> None:
     console.print(calibration_run.describe(session.prepared), highlight=False)
     candidate = None
     if choices.decoder != "riemann":
-        candidate = calibration_run.candidate(session.prepared.contract)
+        candidate = calibration_run.candidate(session.prepared.contract, choices.start)
         candidate = replace(
             candidate,
             recipe=parse_recipe(candidate.recipe, choices.recipe, epochs=choices.epochs),
             network_arguments={**candidate.network_arguments, **arguments},
+            members=choices.members,
         )
     modes = (settings.alignment,) if choices.beside is None else (settings.alignment, choices.beside)
     with progress_bar("Training") as training, progress_bar("Evaluating") as running:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli import train_options as options
 from service.cli.evaluate import progress_bar, split_files, split_list
 from service.errors import UsageError
 
@@ -30,10 +31,9 @@ def train(
     decoder: Annotated[
         Literal["network", "riemann"], typer.Option(help="AttentionBaseNet, or the tangent-space baseline itself.")
     ] = "network",
-    offset: Annotated[float, typer.Option(help="Seconds after the cue at which a trial begins to count.")] = 0.0,
-    length: Annotated[
-        float | None, typer.Option(help="Seconds that a trial counts; else until the next marker, at most 5.")
-    ] = None,
+    offset: options.Offset = 0.0,
+    length: options.Length = None,
+    slide: options.Slide = None,
     at: Annotated[
         float | None, typer.Option(help="Seconds after the cue at which trials are decided; else their end.")
     ] = None,
@@ -42,23 +42,15 @@ def train(
     channels: Annotated[
         str | None, typer.Option(help="Labels by position, comma-separated, for recordings that name no channels.")
     ] = None,
-    pick: Annotated[
-        str | None, typer.Option(help="Channels of the model, comma-separated, or all; else all electrodes.")
-    ] = None,
-    sfreq: Annotated[
-        float | None, typer.Option(help="The model's sampling rate in hertz; else the recording's.")
-    ] = None,
-    window: Annotated[float | None, typer.Option(help="Window in seconds.")] = None,
-    hop: Annotated[float | None, typer.Option(help="Seconds between two windows, live.")] = None,
-    highpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in hertz, or none.")] = None,
-    lowpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in hertz, or none.")] = None,
-    notch: Annotated[list[str] | None, typer.Option(help="FREQ or FREQ:Q in hertz; may be repeated.")] = None,
-    normalisation: Annotated[
-        Literal["riemannian", "euclidean", "none"] | None, typer.Option(help="How the signal is aligned online.")
-    ] = None,
-    forgetting: Annotated[
-        float | None, typer.Option(help="Seconds of exponential forgetting of the alignment.")
-    ] = None,
+    pick: options.Pick = None,
+    sfreq: options.Sfreq = None,
+    window: options.WindowSeconds = None,
+    hop: options.HopSeconds = None,
+    highpass: options.Highpass = None,
+    lowpass: options.Lowpass = None,
+    notch: options.Notch = None,
+    normalisation: options.Normalisation = None,
+    forgetting: options.Forgetting = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the samples where the recording states none.")] = None,
     rate: Annotated[
         float | None, typer.Option(min=1.0, help="Rate in hertz of recordings whose nominal rate is missing or wrong.")
@@ -69,12 +61,7 @@ def train(
         str | None,
         typer.Option(help="Marker stream by name, source id, number in the file, or stimulus channel; all without it."),
     ] = None,
-    start: Annotated[
-        Literal["tangent_space", "random"] | None,
-        typer.Option(
-            help="Begin at the tangent-space classifier or at random weights; else the first where 4 Hz and less are filtered out."
-        ),
-    ] = None,
+    start: options.Start = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the trials.")] = None,
     network: Annotated[
         list[str] | None,
@@ -84,7 +71,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Part of the recipe: learning_rate=5e-4, mixup=0.2; may be repeated."),
     ] = None,
-    members: Annotated[int, typer.Option(min=1, help="Networks that decide together, as one graph.")] = 1,
+    members: options.Members = 1,
     seed: Annotated[int, typer.Option(help="Seed of the first network.")] = 0,
     folds: Annotated[
         int | None, typer.Option(min=0, help="Folds of the validation; else one per recording. 0 leaves it out.")
@@ -144,6 +131,7 @@ def train(
         ),
         offset=offset,
         length=length,
+        slide=slide,
         decided_at=at,
         n_folds=folds,
         workers=workers,

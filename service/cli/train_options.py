@@ -1,11 +1,13 @@
-"""Options of everything that trains: ``KEY=VALUE``, checked against what network and recipe know, and the contract."""
+"""Options of everything that trains: trials and contract, ``KEY=VALUE`` for network and recipe, checked by what these know."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from service.errors import MissingExtraError, UsageError
 
@@ -14,6 +16,43 @@ if TYPE_CHECKING:
 
     from models.contract import Contract
     from models.training import Recipe
+
+TRAINING = "Training"
+
+
+def _option(text: str, **more: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=TRAINING, **more)
+
+
+Offset = Annotated[float, _option("Seconds after the cue at which a trial begins to count.")]
+Length = Annotated[
+    float | None, _option("Seconds that a trial counts; else until the marker that ends it or the next cue, at most 5.")
+]
+Slide = Annotated[
+    float | None,
+    _option(
+        "Seconds by which windows may reach beyond a trial that is hardly longer than they are; else 18 % of a window.",
+        min=0.0,
+    ),
+]
+Pick = Annotated[str | None, _option("Channels of the model, comma-separated, or all; else all electrodes.")]
+Sfreq = Annotated[float | None, _option("The model's sampling rate in hertz; else the recording's.")]
+WindowSeconds = Annotated[float | None, _option("Window in seconds.")]
+HopSeconds = Annotated[float | None, _option("Seconds between two windows, live.")]
+Highpass = Annotated[str | None, _option("FREQ or FREQ:ORDER in hertz, or none.")]
+Lowpass = Annotated[str | None, _option("FREQ or FREQ:ORDER in hertz, or none.")]
+Notch = Annotated[list[str] | None, _option("FREQ or FREQ:Q in hertz; may be repeated.")]
+Normalisation = Annotated[
+    Literal["riemannian", "euclidean", "none"] | None, _option("How the signal is aligned online.")
+]
+Forgetting = Annotated[float | None, _option("Seconds of exponential forgetting of the alignment.")]
+Start = Annotated[
+    Literal["tangent_space", "random"] | None,
+    _option(
+        "Begin at the tangent-space classifier or at random weights; else the first where 4 Hz and less are filtered out."
+    ),
+]
+Members = Annotated[int, _option("Networks that decide together, as one graph.", min=1)]
 
 Value = bool | int | float | str | None
 

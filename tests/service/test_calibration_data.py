@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.contract import Contract
+from service import calibration_run
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import RecordedTrials, TrialSpan, collect_trials, open_trials
 from service.errors import ArgumentError, RecordingError
@@ -142,3 +143,19 @@ def test_trials_are_decided_and_windows_aligned_as_live(tmp_path: Path) -> None:
     known = [window.tobytes() for window in live.windows.values()]
     on_a_hop = [window.tobytes() in known for window in data.windows]
     assert 0 < sum(on_a_hop) < len(on_a_hop)
+
+
+@pytest.mark.parametrize(("n_lost", "warned"), [(0, False), (1, False), (2, True)])
+def test_the_summary_counts_trials_and_warns_when_many_gave_no_window(
+    n_lost: int, warned: bool, tmp_path: Path
+) -> None:
+    cues = np.concatenate([10.003 + 4.2 * np.arange(11), 58.0 + np.arange(n_lost)])
+    path = recording(tmp_path / "run.xdf", cues)
+    plan = calibration_run.Plan([path], CLASSES, RunSettings(), n_folds=0)
+    first, *notes = calibration_run.describe(calibration_run.prepare(plan)).split("\n")
+    assert first.startswith(f"11 of {len(cues)} trials (left 6, right 5) gave 88 windows of 4 s, which end 4 to 4.72 s")
+    assert "A trial ends 4.2 s after its cue (by 'the next cue') and is decided at 4.2 s." in first
+    [*others] = [note for note in notes if "gave no window" in note]
+    lost = f"{n_lost} of {len(cues)} trials gave no window: end of recording {n_lost}."
+    assert others == ([] if not n_lost else [others[0]])
+    assert all(note.startswith(f"Warning: {lost}" if warned else lost) for note in others)

@@ -155,3 +155,12 @@ def test_a_recording_on_both_sides_is_refused(recordings: list[Path], tmp_path: 
     copy.write_bytes(recordings[0].read_bytes())
     with pytest.raises(UsageError, match=r"copy\.xdf is trained on too"):
         run(copy, "--train", *recordings[:2], *MARKERS, "--out", tmp_path)
+
+
+def test_trials_and_contract_have_the_options_of_train(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
+    trials = ("--offset", 0.25, "--length", 2, "--slide", 0.3, "--window", 2)
+    output = run(*recordings, "--leave-one-out", *MARKERS, *trials, "--decoder", "riemann", "--out", tmp_path)
+    assert "30 of 30 trials (left_hand 15, right_hand 15) gave 120 windows of 2 s, which end 2.25 to 2.55 s" in output
+    assert "A trial ends 2.25 s after its cue (as asked for) and is decided at 2.25 s." in output
+    with pytest.raises(UsageError, match="change nothing of a bundle"):
+        run(*recordings, *MARKERS, "--model", tmp_path / "bundle", "--length", 2, "--out", tmp_path)
