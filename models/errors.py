@@ -3,9 +3,16 @@
 Every message is one or two sentences: what was expected, what was found, what to do.
 """
 
+from models.text import printable
+
+_MAX_LENGTH = 4000
+
 
 class MindwireError(Exception):
-    """Base of all errors that Mindwire raises on purpose."""
+    """Base of all errors that Mindwire raises on purpose; what others named so in its message is shown printable."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _MAX_LENGTH)
 
 
 class ArgumentError(MindwireError, ValueError):

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Final
-
-MAX_SHOWN: Final = 4000
-_ELLIPSIS: Final = "…"
 
 
-def printable(text: str, limit: int = MAX_SHOWN) -> str:
+def printable(text: str, limit: int | None = None) -> str:
     r"""Text with everything that is not visible as an escape, such as ``\x1b``, ``\u202e`` or ``\n``.
 
     Control characters, directional marks, lone surrogates, line separators and unassigned characters become escapes;
@@ -18,7 +14,7 @@ def printable(text: str, limit: int = MAX_SHOWN) -> str:
     Parameters
     ----------
     text : str
-    limit : int
+    limit : int or None
         Characters above which the rest is left out, with an ellipsis.
 
     Returns
@@ -26,8 +22,8 @@ def printable(text: str, limit: int = MAX_SHOWN) -> str:
     str
         One line.
     """
-    if len(text) > limit:
-        text = text[: limit - 1] + _ELLIPSIS
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.bundle import CARD, Bundle
+from models.text import printable
 from service.errors import UsageError
 from service.pseudo_online import file_sha256
 
@@ -58,7 +59,7 @@ def check_not_trained_on(bundle: Bundle, paths: Sequence[Path], *, allowed: bool
     found = trained_on(bundle, paths)
     if not found:
         return ""
-    names = ", ".join(path.name for path in found)
+    names = printable(", ".join(path.name for path in found))
     if not allowed:
         msg = (
             f"{names}: {bundle.name} was trained on {'this recording' if len(found) == 1 else 'these recordings'}, so it "

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from models.text import printable
 from service.types import Prediction
+
+_MAX_LENGTH = 4000
 
 
 class StreamState(StrEnum):
@@ -54,6 +57,14 @@ class Event:
     message: str
     unix_time: float
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Show text of the network and of files printable, in the details too."""
+        object.__setattr__(self, "message", printable(self.message, _MAX_LENGTH))
+        shown = {
+            key: printable(value, _MAX_LENGTH) if isinstance(value, str) else value for key, value in self.data.items()
+        }
+        object.__setattr__(self, "data", shown)
 
 
 class SourceStatus(BaseModel):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from service.logs import PrintableFormatter, log_handler
 from service.status import Event, Sink
 from service.types import Prediction
 
@@ -38,14 +39,14 @@ _COLOURS = ("#56b4e9", "#e07b39", "#2fbf93", "#cc79a7", "#d9c02f", "#8f9bff")
 def choose_view() -> tuple[View, logging.Handler]:
     """The view that suits standard output, and the log handler that suits the view."""
     if not sys.stdout.isatty():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        return _lines, handler
+        return _lines, log_handler()
     from rich.console import Console
     from rich.logging import RichHandler
 
     console = Console()
-    return lambda streams: _bars(streams, console), RichHandler(console=console, show_path=False)
+    handler = RichHandler(console=console, show_path=False)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    return lambda streams: _bars(streams, console), handler
 
 
 class Newest:

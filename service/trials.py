@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.text import printable
 from service.errors import RecordingError, UsageError
 from service.types import Marker
 
@@ -79,7 +80,7 @@ def _entries(text: str) -> list[str]:
 
 def shown(label: str) -> str:
     """A label as it is shown and compared first: blanks collapsed, a number in its shortest form."""
-    text = " ".join(label.split())
+    text = printable(" ".join(label.split()))
     parts = text.split(",")  # several channels of a marker stream
     return ",".join(map(_shortest, parts)) if all(map(_NUMBER.fullmatch, parts)) else text
 

@@ -22,6 +22,7 @@ def doctor(
     from rich.console import Console
     from rich.text import Text
 
+    from models.text import printable
     from service.doctor import Verdict, examine
 
     console = Console(highlight=False)
@@ -30,10 +31,10 @@ def doctor(
         findings.append(finding)
         if not as_json:
             console.print(Text(f"{finding.verdict:<8}", _STYLES[finding.verdict]), end="")
-            console.print(Text(f"{finding.what}: {finding.found}."))
+            console.print(Text(printable(f"{finding.what}: {finding.found}.")))
             if finding.advice:
-                console.print(Text(f"        {finding.advice}", "dim"))
+                console.print(Text(printable(f"        {finding.advice}"), "dim"))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.verdict is Verdict.FAILURE for finding in findings):
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from models.text import printable
 from service.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
@@ -218,12 +219,12 @@ def _decode(
         else:
             deque(replay.runs(), maxlen=0)
     for problem in recording.problems:
-        typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
+        typer.echo(printable(f"mindwire: {recording.path}: {problem}"), err=True)
     for remark in replay.summary.remarks.values():
         if not replay.summary.valid:
             msg = f"{recording.path}: {remark}"
             raise RecordingError(msg)
-        typer.echo(f"mindwire: {recording.path}: for a part: {remark}", err=True)
+        typer.echo(printable(f"mindwire: {recording.path}: for a part: {remark}"), err=True)
     if not replay.summary.windows:
         needed = bundle.contract.window_samples / bundle.contract.sfreq
         typer.echo(f"mindwire: no stretch of the recording holds the {needed:g} s that a window takes.", err=True)
@@ -268,11 +269,13 @@ def _play(
     for number in ending_signals():
         signal.signal(number, lambda *_: stop.set())
     waiting = " Waiting for somebody to listen." if wait_for_consumer else ""
-    typer.echo(f"Playing {', '.join(playback.names)} for {playback.duration:.1f} s.{waiting} Stop with Ctrl-C.")
+    typer.echo(
+        f"Playing {printable(', '.join(playback.names))} for {playback.duration:.1f} s.{waiting} Stop with Ctrl-C."
+    )
     if playback.shortened_silences:
         typer.echo(f"{playback.shortened_silences} silences are shortened to {LONGEST_SILENCE_SECONDS:g} s.")
     for problem in recording.problems:
-        typer.echo(f"mindwire: {recording.path}: {problem}", err=True)
+        typer.echo(printable(f"mindwire: {recording.path}: {problem}"), err=True)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Playing", total=playback.duration)

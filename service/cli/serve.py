@@ -128,7 +128,9 @@ def serve(
 
     import logging
 
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    from service.logs import log_handler
+
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler()])
     from service.serving import serve as run
 
     run(settings, announce=typer.echo)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from service.types import SignalInfo
 
 _LABELS_SHOWN = 60
+_CELL_LENGTH = 200
 
 
 def streams(
@@ -22,7 +23,7 @@ def streams(
 
     infos = survey(timeout)
     if as_json:
-        typer.echo(json.dumps([_as_dict(info) for info in infos], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([_as_dict(info) for info in infos], indent=2))
         return
     if not infos:
         typer.echo(
@@ -53,6 +54,8 @@ def _print_table(infos: list[SignalInfo]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from models.text import printable
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("name", "type", "source_id", "channels", "labels", "unit", "rate", "host"):
         table.add_column(heading, justify="right" if heading in ("channels", "rate") else "left", overflow="fold")
@@ -70,5 +73,5 @@ def _print_table(infos: list[SignalInfo]) -> None:
             info.hostname or "-",
         )
         # as plain text: a stream's name may hold what rich would take for markup
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(printable(cell, _CELL_LENGTH)) for cell in cells))
     Console(width=None if Console().is_terminal else 200).print(table)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from models.text import printable
+
 
 def verify(
     recording: Annotated[Path, typer.Argument(help="What mindwire serve --record wrote.")],
@@ -52,9 +54,9 @@ def verify(
         task = bar.add_task("Verifying", total=run.recording.source(run.input_id).n_samples)
         found = compare(run, bundle, decoder, tolerance, on_samples=lambda done: bar.update(task, completed=done))
     for problem in opened.problems:
-        typer.echo(f"mindwire: {recording}: {problem}", err=True)
+        typer.echo(printable(f"mindwire: {recording}: {problem}"), err=True)
     for line in found.lines():
-        typer.echo(f"{run.stream}: {line}")
+        typer.echo(printable(f"{run.stream}: {line}"))
     if found.agrees:
         verdict = "The recording gives the predictions it contains."
     elif found.reproduced:

@@ -32,6 +32,7 @@ from service.front.wire import (
 )
 from service.listening import event_loop, settle_memory, stop_on_signals
 from service.live_markers import showing_markers
+from service.logs import log_handler
 from service.options import AdaptationCommand
 from service.serving import STOP_STREAMS_S, build_streams
 from service.status import StreamState
@@ -73,7 +74,7 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         settings = Settings.model_validate_json(begin.settings)
         form = f"%(asctime)s %(levelname)s worker {begin.worker}: %(message)s"
-        logging.basicConfig(level=settings.log_level.upper(), format=form)
+        logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(form)])
         try:
             self._streams = build_streams(settings, instance=begin.instance, only=begin.streams, workers=begin.workers)
         except MindwireError as error:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
+from models.text import printable
 from service.errors import ResourceError, ServiceError, SourceError, StreamLostError, UsageError
 from service.sources.stream_xml import parse_xml
 from service.sources.stream_xml import signal_info as info_from_xml
@@ -43,6 +44,7 @@ EVENTS_TYPE = "Events"
 INPUT_TYPE = "Input"
 OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
 _SLICE_S = 0.25
+_MAX_NAME = 100
 # Both kinds of question are asked this often; see StreamSearch.
 RENEW_S = 0.5
 _RESOLVERS = 4
@@ -156,9 +158,12 @@ def lsl_resources() -> Iterator[None]:
 
 def describe(info: SignalInfo) -> str:
     """One stream in a few words, for a list in a message."""
+    name, kind, source_id, host = (
+        printable(text, _MAX_NAME) for text in (info.name, info.type, info.source_id, info.hostname)
+    )
     rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
-    source = f"source_id={info.source_id}" if info.source_id else "no source_id"
-    return f"{info.name!r} (type={info.type}, {source}, {info.n_channels} channels, {rate}, on {info.hostname})"
+    source = f"source_id={source_id}" if source_id else "no source_id"
+    return f"'{name}' (type={kind}, {source}, {info.n_channels} channels, {rate}, on {host})"
 
 
 def listing(found: Iterable[FoundStream]) -> str:
