@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from service.evaluation import EvaluatedRun
 
 _LISTED = 8
+# Labels that need no quotes in a list.
+_PLAIN = re.compile(r"[\w./+-]+")
 
 
 def count_trials(labels: NDArray[np.intp], recording: NDArray[np.intp], classes: Sequence[str]) -> list[dict[str, int]]:
@@ -45,11 +48,12 @@ def left_out_note(labels: Iterable[str], classes: Sequence[str], known: Sequence
     n = counts.total()
     if not n:
         return None
-    named = ", ".join(f"{label} {count}" for label, count in counts.most_common(_LISTED))
+    listed = counts.most_common(_LISTED)
+    named = ", ".join(f"{label if _PLAIN.fullmatch(label) else repr(label)} {count}" for label, count in listed)
     more = f" and {len(counts) - _LISTED} more labels" if len(counts) > _LISTED else ""
     to = "no class of the model" if set(classes) == set(known) else f"none of the classes {', '.join(classes)}"
-    belong = "marker belongs" if n == 1 else "markers belong"
-    return f"{n} {belong} to {to} and {'was' if n == 1 else 'were'} left out ({named}{more})."
+    belong = f"marker ({named}) belongs" if n == 1 else f"markers ({named}{more}) belong"
+    return f"{n} {belong} to {to} and {'was' if n == 1 else 'were'} left out."
 
 
 def missing_note(by_recording: Sequence[Mapping[str, int]], classes: Sequence[str]) -> str | None:

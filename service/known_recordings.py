@@ -25,7 +25,8 @@ def check_distinct(paths: Sequence[Path]) -> None:
     for path in paths:
         same = known.setdefault(file_sha256(path), path)
         if same is not path:
-            msg = f"{path} is the same recording as {same}, and would count twice; name each recording once."
+            named = "is named twice" if str(path) == str(same) else f"is the same recording as {same}"
+            msg = f"{path} {named}, and would count twice; name each recording once."
             raise UsageError(msg)
 
 

@@ -165,8 +165,13 @@ def headline(report: Figures) -> str:
     overall = report.overall
     if overall.accuracy is None:
         if overall.n_cued == 1:
-            return f"The only trial had no valid prediction {report.at_s:.4g} s after its cue."
-        return f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:.4g} s after its cue."
+            return (
+                f"The only trial had no valid prediction {report.at_s:.4g} s after its cue ({reasons_text(overall)})."
+            )
+        return (
+            f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:.4g} s after its cue "
+            f"({reasons_text(overall)})."
+        )
     text = (
         f"{overall.n_correct} of {overall.n_trials} trials right ({overall.accuracy:.0%}, 95 % interval "
         f"{interval_text(overall.accuracy_interval)}) {report.at_s:.4g} s after the cue; "

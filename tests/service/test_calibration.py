@@ -179,8 +179,7 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
         assert file_sha256(recording) in card
     assert "Cross-validated in 2 folds that hold out whole recordings" in card
     assert ("initialisation tangent_space" in card) == (decoder == "network")
-    markers = ("--markers", "1=left_hand", "2=right_hand")
-    evaluation = ("evaluate", recordings[2], *markers, "--model", out, "--at", 2.5, "--out", tmp_path / "report")
+    evaluation = ("evaluate", recordings[2], "--model", out, "--at", 2.5, "--out", tmp_path / "report")
     if decoder == "network":
         assert "attention.png" in run(*evaluation, "--views")
         assert (tmp_path / "report" / "report.html").read_text().count("data:image/png;base64,iVBOR") == 3

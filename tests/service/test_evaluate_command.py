@@ -113,7 +113,7 @@ def test_trials_of_classes_that_the_model_lacks_are_told_and_one_class_gives_no_
 ) -> None:
     output = " ".join(run(data_dir / "s1" / "s1-run06-22ch-250hz.xdf", "--model", bundle, "--out", tmp_path).split())
     notes = [
-        "22 markers belong to no class of the model and were left out (rest 15, both_hands 7).",
+        "22 markers (rest 15, both_hands 7) belong to no class of the model and were left out.",
         "No trial is of left_hand, right_hand, tongue, so the figures say nothing of them.",
     ]
     report = json.loads((tmp_path / "report.json").read_text())
@@ -137,8 +137,8 @@ def test_the_same_recording_twice_is_refused(bundle: Path, data_dir: Path, tmp_p
     file = data_dir / "faulty" / "marker-spaces.xdf"
     copy = tmp_path / "copy.xdf"
     copy.write_bytes(file.read_bytes())
-    for other in (file, copy):
-        with pytest.raises(UsageError, match="is the same recording as"):
+    for other, told in ((file, "is named twice"), (copy, "is the same recording as")):
+        with pytest.raises(UsageError, match=told):
             run(file, other, "--model", bundle, "--out", tmp_path / "out")
 
 

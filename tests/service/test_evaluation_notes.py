@@ -26,13 +26,13 @@ def test_nothing_is_told_where_nothing_is_amiss() -> None:
 
 
 def test_markers_left_out_and_cues_outside_are_counted_over_all_recordings() -> None:
-    runs = [made_run("a", "left right rest", ("9",) * 3, 1), made_run("b", "left right rest", ("9", "8"))]
+    runs = [made_run("a", "left right rest", ("9",) * 3, 1), made_run("b", "left right rest", ("9", "a b"))]
     assert notes(runs, CLASSES, CLASSES) == [
-        "5 markers belong to no class of the model and were left out (9 4, 8 1).",
+        "5 markers (9 4, 'a b' 1) belong to no class of the model and were left out.",
         "1 of 6 cues lies outside the EEG's time (before it, after it or in a gap); such trials are undecided.",
     ]
     assert notes([made_run("a", "left right", ("rest",))], CLASSES, ("left", "right")) == [
-        "1 marker belongs to none of the classes left, right and was left out (rest 1)."
+        "1 marker (rest 1) belongs to none of the classes left, right and was left out."
     ]
 
 

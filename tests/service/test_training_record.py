@@ -178,7 +178,7 @@ def test_classes_without_a_trial_and_classes_in_one_recording_alone_are_refused(
         run("train", *runs, *options)
     output = run("train", *runs, *options, "--folds", 0)
     assert "Confounded: feet (in s1-run06-22ch-250hz.xdf) occurs in one recording alone" in output
-    assert "52 markers belong to no class of the model and were left out (rest 45, both_hands 7)." in output
+    assert "52 markers (rest 45, both_hands 7) belong to no class of the model and were left out." in output
 
 
 def test_training_after_a_clock_jump_and_with_another_clock(data_dir: Path, tmp_path: Path) -> None:
