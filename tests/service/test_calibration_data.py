@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from models.contract import Contract
-from service import calibration_run
+from service import calibration, calibration_run
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import RecordedTrials, TrialSpan, collect_trials, open_trials
 from service.errors import ArgumentError, RecordingError
+from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.pseudo_online import RunSettings
 from service.sources.recording import open_recording
@@ -159,3 +160,17 @@ def test_the_summary_counts_trials_and_warns_when_many_gave_no_window(
     lost = f"{n_lost} of {len(cues)} trials gave no window: end of recording {n_lost}."
     assert others == ([] if not n_lost else [others[0]])
     assert all(note.startswith(f"Warning: {lost}" if warned else lost) for note in others)
+
+
+def test_a_person_whose_trials_are_as_long_as_the_window(data_dir: Path) -> None:
+    pytest.importorskip("pyriemann")
+    files = sorted((data_dir / "people" / "grasp-S05").glob("*.edf"))
+    settings = RunSettings(
+        markers={"OVTK_GDF_Right": "grasp", "OVTK_GDF_Tongue": "rest"}, pipeline=PipelineOptions(unit="uV")
+    )
+    prepared = calibration_run.prepare(calibration_run.Plan(files, ("grasp", "rest"), settings))
+    assert (len(prepared.data.usable), len(prepared.data.decided)) == (160, 160)
+    held_out = calibration.validate_baseline(prepared.data, 2, prepared.folds)
+    overall = calibration.validate(prepared.data, held_out, 2, prepared.span.decided_at).overall
+    assert (overall.n_cued, overall.n_undecided) == (160, 0)
+    assert overall.n_correct >= 134

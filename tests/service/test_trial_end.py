@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.calibration_data import open_trials
+from service.pseudo_online import RunSettings
 from service.trial_end import TrialEnd, find_trial_end
 from service.trials import Trial
 from service.types import Marker
@@ -68,3 +71,32 @@ def test_recordings_are_pooled_and_the_median_counts() -> None:
     delays = [(4.0, 4.1, 4.2)[i] for i in range(3)]
     markers = [[Marker(cue + delay, "end") for cue in CUES.tolist()] for delay in delays]
     assert find_trial_end(markers, trials) == TrialEnd(4.1, "end")
+
+
+GRASP = {"OVTK_GDF_Right": "right", "OVTK_GDF_Tongue": "rest"}
+NUMBERS = {"1": "idle", "2": "left", "3": "right"}
+
+
+@pytest.mark.parametrize(
+    ("files", "markers", "end"),
+    [
+        # Half of S04's trials have an error marker inside.
+        ("people/grasp-S04/*.edf", GRASP, TrialEnd(3.999, "OVTK_GDF_End_Of_Trial")),
+        ("people/grasp-S05/S05R1.edf", GRASP, TrialEnd(4.005, "OVTK_GDF_End_Of_Trial")),
+        ("people/physionet-S002/S002R*[48].edf", {"T1": "left", "T2": "right"}, TrialEnd(4.1, "T0")),
+        ("people/course-s/*run1.xdf", NUMBERS, TrialEnd(5.0, None)),
+        ("a/a-day1-run2.xdf", NUMBERS, TrialEnd(5.0, None)),
+        ("s1/s1-run04-22ch*.xdf", {"left_hand": "left", "right_hand": "right"}, TrialEnd(4.1, "rest")),
+        ("s1/s1-run04-22ch*.xdf", {"rest": "rest", "left_hand": "l", "right_hand": "r"}, TrialEnd(4.2, "the next cue")),
+        (
+            "essentials/p1-miswitch-run2.xdf",
+            {"switch,3,1,2": "one", "switch,3,2,2": "two", "switch,3,0,2": "none"},
+            TrialEnd(2.004, "the next cue"),
+        ),
+    ],
+)
+def test_the_end_of_trials_in_real_recordings(
+    files: str, markers: dict[str, str], end: TrialEnd, data_dir: Path
+) -> None:
+    settings = RunSettings(markers=markers)
+    assert open_trials(sorted(data_dir.glob(files)), tuple(dict.fromkeys(markers.values())), settings)[2] == end
