@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import MissingExtraError
+from models.interrupts import children_without_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,8 +164,10 @@ def run_jobs(
     # A fresh interpreter per worker: a forked copy of a process that has used torch may hang.
     context = multiprocessing.get_context("spawn")
     epochs = context.Value("q", 0)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _prepare, (data, n_outputs, epochs)) as pool:
-        futures = [pool.submit(_work, job) for job in jobs]
+        with children_without_interrupts():
+            futures = [pool.submit(_work, job) for job in jobs]
         try:
             pending = set(futures)
             while pending:
@@ -175,6 +178,8 @@ def run_jobs(
                     future.result()  # a failure ends the wait for the others
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()  # else the end waits for the trainings that run
             raise
     return [future.result() for future in futures]
 

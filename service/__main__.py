@@ -1,14 +1,33 @@
-"""``python -m service`` is ``mindwire``."""
+"""``mindwire`` and ``python -m service``: the command line, once Ctrl-C is taken care of."""
 
+from __future__ import annotations
+
+import os
 import sys
-from pathlib import Path
 
-if not sys.flags.safe_path:
+if __name__ == "__main__" and not sys.flags.safe_path:
     # Python looks for modules in the current folder first, which may hold files of others; only a checkout needs it.
     current = sys.path.pop(0)
-    if Path(current) == Path(__file__).parents[1]:
+    if os.path.realpath(current) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):  # noqa: PTH120 - os is loaded
         sys.path.append(current)
 
-from service.cli.main import main
+from service.interrupts import INTERRUPTED, Interrupts
 
-main()
+
+def main() -> None:
+    """Run the command line; exit code 0 success, 1 failure, 2 wrong usage, 130 when interrupted."""
+    interrupts = Interrupts()
+    try:
+        from service.cli.main import run
+
+        code = run()
+    except BaseException:
+        if not interrupts.came:
+            raise
+        code = INTERRUPTED
+    interrupts.end()
+    sys.exit(INTERRUPTED if interrupts.came and code else code)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from models.interrupts import children_without_interrupts
 from service.config import Settings
 from service.errors import ServiceError
 from service.status import Sink
@@ -31,7 +31,7 @@ Interfaces = 127.0.0.1
 KnownPeers = {{127.0.0.1}}
 SessionID = mindwire-demo-{process}
 [log]
-level = -2
+level = -3
 """
 
 
@@ -114,7 +114,8 @@ def simulated_person(seed: int, identity: str) -> Iterator[int]:
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_simulate, args=(seed, identity, theirs), name="simulated-person", daemon=True)
-    process.start()
+    with children_without_interrupts():
+        process.start()
     theirs.close()
     try:
         if not (ours.poll(_START_S) and _received(ours)):
@@ -142,7 +143,6 @@ def _simulate(seed: int, identity: str, pipe: Connection) -> None:
     from service.sources.simulator import Simulator
     from service.sources.simulator_outlets import SimulatorOutlets, drive
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the service ends us
     stop = threading.Event()
 
     def wait_for_the_end() -> None:
@@ -152,5 +152,8 @@ def _simulate(seed: int, identity: str, pipe: Connection) -> None:
 
     person = SimulatorOutlets(Simulator(seed, name="Mindwire-Demo"), source_id=identity)
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    pipe.send("ready")
+    try:
+        pipe.send("ready")
+    except OSError:  # the demonstration has ended meanwhile
+        return
     drive([person], stop)

@@ -29,7 +29,6 @@ _IFF_UP, _IFF_LOOPBACK, _IFF_MULTICAST = 0x1, 0x8, 0x1000
 _SIOCGIFFLAGS = 0x8913
 # 22 channels of float32 at 250 Hz, as the device sent them and as the pipeline took them, with their stamps
 _BYTES_PER_HOUR = 2 * (22 * 4 + 9) * 250 * 3600
-_CONFIG_FILES = ("lsl_api.cfg", "~/lsl_api/lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
 
 
 class Verdict(StrEnum):
@@ -105,6 +104,7 @@ def _system() -> Iterator[Finding]:
 
 
 def _lsl_configuration() -> Iterator[Finding]:
+    from service.sources.liblsl import CONFIG_FILES
     from service.sources.lsl_discovery import library_version
 
     yield Finding("liblsl", Verdict.OK, f"version {library_version()}")
@@ -113,7 +113,7 @@ def _lsl_configuration() -> Iterator[Finding]:
         advice = "Correct or unset the environment variable LSLAPICFG."
         yield Finding("LSL configuration", Verdict.FAILURE, f"LSLAPICFG names {named}, which is not there", advice)
         return
-    files = [named] if named else [path for path in _CONFIG_FILES if Path(path).expanduser().is_file()]
+    files = [named] if named else [path for path in CONFIG_FILES if Path(path).expanduser().is_file()]
     yield Finding("LSL configuration", Verdict.OK, f"from {files[0]}" if files else "liblsl's defaults")
 
 
@@ -183,7 +183,7 @@ def _timers() -> Iterator[Finding]:
 
 
 def _discovery() -> Iterator[Finding]:
-    import pylsl
+    from service.sources.liblsl import pylsl
 
     source_id = f"mindwire-doctor-{uuid.uuid4().hex[:12]}"
     info = pylsl.StreamInfo("Mindwire-doctor", "Doctor", 1, pylsl.IRREGULAR_RATE, pylsl.cf_double64, source_id)
@@ -233,7 +233,7 @@ def _streams(seconds: float) -> Iterator[Finding]:
 
 
 def _listen(what: str, described: str, uid: str, sfreq: float, seconds: float) -> Finding:
-    import pylsl
+    from service.sources.liblsl import pylsl
 
     matches = pylsl.resolve_bypred(f"uid='{uid}'", timeout=2.0)
     if not matches:

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import pylsl
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import ResourceError
+from service.sources.liblsl import pylsl
 from service.sources.lsl_discovery import OWN_TYPES, FoundStream, found_stream, lsl_resources, quote
 from service.stream import Stream
 from service.trials import shown

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
-import pylsl
 from numpy.typing import NDArray
 
 from service.errors import RecordingError
+from service.sources.liblsl import pylsl
 from service.sources.recording import RecordedStream, Recording, Selector, choose_signal
 from service.sources.stream_xml import parse_xml
 

@@ -7,6 +7,8 @@ terminal never holds up a stream.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from service.interrupts import drop_output
 from service.logs import PrintableFormatter, log_handler
 from service.status import Event, Sink
 from service.types import Prediction
@@ -103,6 +106,13 @@ def _lines(streams: Mapping[str, Stream]) -> Iterator[Sink]:
     stream, newest, stop = _the_only(streams), Newest(), threading.Event()
 
     def write() -> None:
+        try:
+            write_lines()
+        except BrokenPipeError:  # nobody reads any more, as after "| head"
+            drop_output()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def write_lines() -> None:
         said, said_at = "", 0.0
         while not stop.wait(0.1):
             status = stream.status()

@@ -89,7 +89,7 @@ class Processes:
     def python(self, *command: object) -> subprocess.Popen[str]:
         """Start this interpreter with arguments."""
         words = [sys.executable, "-P", *map(str, command)]  # -P: nothing of the current folder
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
         self._stack.callback(_end, process)
         return process
 

@@ -7,9 +7,11 @@ the standard library and typer at their top; what a command needs is imported in
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from importlib import import_module
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,7 @@ from typer.core import TyperGroup
 from models.errors import MindwireError
 from service import __version__
 from service.errors import UsageError
+from service.interrupts import close_output, drop_output
 
 # In the order of the help. Each is a function in a module of the same name.
 COMMANDS = (
@@ -33,6 +36,18 @@ COMMANDS = (
     "replay",
     "bench",
     "verify",
+)
+
+
+# What typer raises for a wrong command line; only the classes below it have public names.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_WRONG_VALUE = re.compile(r"Invalid value for '(--[\w-]+)'[^:]*: (?:Input should be |Value error, )(.*)")
+_EXPECTED = (
+    (re.compile(r"a valid integer.*"), "a whole number"),
+    (re.compile(r"a valid (?:number|float).*"), "a number"),
+    (re.compile(r"greater than or equal to (.*)"), r"at least \1"),
+    (re.compile(r"less than or equal to (.*)"), r"at most \1"),
+    (re.compile(r"'.*?' is not one of (.*)"), r"one of \1"),
 )
 
 
@@ -85,8 +100,8 @@ def common(
         os.environ["MINDWIRE_DEBUG"] = "1"
 
 
-def main() -> None:
-    """Run the command line; exit code 0 success, 1 failure, 2 wrong usage."""
+def run() -> int:
+    """Run the command line; return the exit code: 0 success, 1 failure, 2 wrong usage."""
     # Read once, when numpy is imported. Our matrices are small: a second thread of the linear algebra saves no time on
     # them, but takes a core for some 20 ms after each that it shares. Worker processes inherit it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -94,10 +109,44 @@ def main() -> None:
     # recordings and bundles, and whatever else others put there.
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        app()
-    except MindwireError as error:
-        if os.environ.get("MINDWIRE_DEBUG"):
-            traceback.print_exc()
-        else:
-            print(f"mindwire: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        words = sys.argv[1:] or ["--help"]
+        code = app(words, standalone_mode=False, prog_name="mindwire")
+        close_output()
+    except SystemExit as end:  # as typer and rich have it
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        drop_output()
+        return 0
+    except (MindwireError, _UsageError, OSError) as error:
+        return _fail(error)
+    else:
+        return code if isinstance(code, int) else 0 if len(sys.argv) > 1 else 2
+
+
+def _fail(error: Exception) -> int:
+    """Say an error in one sentence; return the exit code."""
+    if os.environ.get("MINDWIRE_DEBUG"):
+        traceback.print_exception(error)
+    elif isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"mindwire: {place}{error.strerror or error}.", file=sys.stderr)
+        drop_output()
+    elif isinstance(error, MindwireError):
+        print(f"mindwire: {error}", file=sys.stderr)
+    else:
+        print(f"mindwire: {_usage(error)}", file=sys.stderr)
+    return 2 if isinstance(error, UsageError) or not isinstance(error, (MindwireError, OSError)) else 1
+
+
+def _usage(error: Any) -> str:
+    """What typer says of a wrong command line, as one sentence, and where the right one is found."""
+    text = " ".join(error.format_message().split())
+    if found := _WRONG_VALUE.search(text):
+        option, expected = found[1], found[2].rstrip(".")
+        for pattern, words in _EXPECTED:
+            expected = pattern.sub(words, expected)
+        given = next((word for before, word in pairwise(sys.argv) if before == option), None)
+        given = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{option}=")), given)
+        text = f"{option}: expected {expected}" + (f", found {given!r}" if given is not None else "")
+    command = error.ctx.command_path if error.ctx is not None else "mindwire"
+    return f"{text}{'' if text[-1] in '.?!' else '.'} See `{command} --help`."

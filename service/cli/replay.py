@@ -263,11 +263,11 @@ def _play(
     from service.ending import ending_signals
     from service.playback import LONGEST_SILENCE_SECONDS, Playback, PlaybackOptions
 
-    options = PlaybackOptions(name, source_id, chunk, wait_for_consumer)
-    playback = Playback(recording, selector, options)
     stop = threading.Event()
     for number in ending_signals():
         signal.signal(number, lambda *_: stop.set())
+    options = PlaybackOptions(name, source_id, chunk, wait_for_consumer)
+    playback = Playback(recording, selector, options)
     waiting = " Waiting for somebody to listen." if wait_for_consumer else ""
     typer.echo(
         f"Playing {printable(', '.join(playback.names))} for {playback.duration:.1f} s.{waiting} Stop with Ctrl-C."

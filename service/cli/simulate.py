@@ -40,6 +40,9 @@ def simulate(
     if duration is not None and duration <= 0:
         msg = f"--duration must be above 0 seconds, found {duration:g}."
         raise UsageError(msg)
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
     try:
         simulator = Simulator(
             seed,
@@ -53,9 +56,6 @@ def simulate(
     except ArgumentError as error:
         raise UsageError(str(error)) from error
 
-    stop = threading.Event()
-    for number in ending_signals():
-        signal.signal(number, lambda *_: stop.set())
     typer.echo(
         f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {len(labels)} channels at {sfreq:g} Hz, "
         f"cues on {outlets.marker_name}. Stop with Ctrl-C."

@@ -15,8 +15,8 @@ from enum import IntFlag
 from typing import Any
 
 import numpy as np
-import pylsl
 
+from service.sources.liblsl import pylsl
 from service.sources.lsl_discovery import INPUT_TYPE
 from service.sources.own_input import RUN, known_info
 from service.types import Chunk, Reason, SignalInfo

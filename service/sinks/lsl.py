@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import socket
 
-import pylsl
-
 from models.contract import Contract
+from service.sources.liblsl import pylsl
 from service.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
 from service.status import SHOWN_KINDS, Event, ModelStatus
 from service.types import Prediction

@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pylsl
 from numpy.typing import NDArray
 from pylsl.util import InternalError, LostError
 from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import SourceError, StreamLostError
+from service.sources.liblsl import pylsl
 from service.sources.lsl_discovery import FoundStream, ask, describe, lsl_resources, patiently, time_correction
 from service.sources.lsl_pull import Puller
 from service.types import Chunk, Reason, SignalInfo

@@ -17,22 +17,12 @@ from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
 from models.text import printable
-from service.errors import ResourceError, ServiceError, SourceError, StreamLostError, UsageError
+from service.errors import ResourceError, SourceError, StreamLostError, UsageError
+from service.sources.liblsl import LostError, LslTimeoutError, handle_error, pylsl
+from service.sources.liblsl import lib as _liblsl
 from service.sources.stream_xml import parse_xml
 from service.sources.stream_xml import signal_info as info_from_xml
 from service.types import SignalInfo
-
-try:
-    import pylsl
-    from pylsl.lib import lib as _liblsl
-    from pylsl.util import LostError, handle_error
-    from pylsl.util import TimeoutError as LslTimeoutError
-except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeError when liblsl is missing
-    msg = (
-        f"The Lab Streaming Layer library cannot be loaded ({str(error).strip().splitlines()[0]}); "
-        "install it with `pip install pylsl`, or set PYLSL_LIB to the path of liblsl."
-    )
-    raise ServiceError(msg) from error
 
 _liblsl.lsl_time_correction_ex.restype = ctypes.c_double
 

@@ -11,9 +11,10 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import pylsl
 from numpy.typing import NDArray
 from pylsl.util import handle_error
+
+from service.sources.liblsl import pylsl
 
 
 class Puller:

@@ -10,9 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import pylsl
-
 from service.errors import ArgumentError
+from service.sources.liblsl import pylsl
 from service.sources.simulator import Simulator
 
 

@@ -18,7 +18,7 @@ from service.bench.others import replay_speed
 from service.bench.picture import distributions
 from service.bench.processes import Processes, said, summarise
 from service.bench.streams import many_streams
-from service.cli.main import main
+from service.cli.main import run
 from service.errors import UsageError
 from service.sinks.messages import websocket_frame
 
@@ -134,7 +134,5 @@ def test_a_certificate_takes_time():
 )
 def test_wrong_usage_is_told(monkeypatch, capsys, words):
     monkeypatch.setattr("sys.argv", ["mindwire", "bench", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
+    assert run() == 2
     assert capsys.readouterr().err.startswith("mindwire: ")

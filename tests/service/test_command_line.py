@@ -1,16 +1,22 @@
-"""What the command line sets before anything else runs."""
+"""The command line before and around its commands: what it sets, wrong words, Ctrl-C at any moment, closed pipes."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from service.cli.main import run
+from service.sources.liblsl import quiet_config
+
 _SCRIPT = """
 import os, sys
-from service.cli.main import main
+from service.__main__ import main
 assert "numpy" not in sys.modules
 sys.argv = ["mindwire", "--version"]
 try:
@@ -32,3 +38,110 @@ def test_linear_algebra_takes_one_core_unless_the_user_says_otherwise(asked: str
     )
 
     assert done.stdout.splitlines()[-1] == f"threads {given}"
+
+
+def start(*words: str, **settings: object) -> subprocess.Popen[str]:
+    """A command in a session of its own, as a terminal has them, so that Ctrl-C reaches its children too."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("words", [("demo", "--port", "0"), ("simulate",), ("streams", "--timeout", "5")])
+def test_ctrl_c_ends_a_command_without_a_word_also_amid_its_imports(words: tuple[str, ...], seconds: float) -> None:
+    process = start(*words)
+    time.sleep(seconds)  # whatever it is doing by then
+    os.killpg(process.pid, signal.SIGINT)
+    text, _ = process.communicate(timeout=30)
+    assert process.returncode in (0, 130)  # 0: it had begun what Ctrl-C is meant to end
+    for word in ("Traceback", "rror", "xception", "gnored", "Abort"):
+        assert word not in text
+
+
+def test_an_interrupt_is_raised_again_when_a_library_has_swallowed_it() -> None:
+    script = """
+import signal, time
+import service.cli.main
+from service.__main__ import main
+def swallow():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except BaseException:
+        pass
+    try:
+        raise ImportError("half a module")
+    except ImportError:
+        for _ in range(600):
+            time.sleep(0.1)
+service.cli.main.run = swallow
+main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as one:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+        one.send_signal(signal.SIGINT)
+        assert (one.wait(30), one.stdout.read()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["replay"], "Missing argument 'FILE'. See `mindwire replay --help`."),
+        (["tarin"], "No such command 'tarin'. Did you mean 'train'? See `mindwire --help`."),
+        (["bench", "--hop", "abc"], "--hop: expected a whole number, found 'abc'. See `mindwire bench --help`."),
+        (["bench", "--hop=0"], "--hop: expected at least 1, found '0'. See `mindwire bench --help`."),
+        (
+            ["replay", "x", "--device", "gpu"],
+            "--device: expected one of 'auto', 'cpu', 'cuda', found 'gpu'. See `mindwire replay --help`.",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(monkeypatch, capsys, words: list[str], sentence: str) -> None:
+    monkeypatch.setattr("sys.argv", ["mindwire", *words])
+    assert run() == 2
+    assert capsys.readouterr().err == f"mindwire: {sentence}\n"
+
+
+@pytest.mark.parametrize("words", [("demo", "--port", "0"), ("--help",), ("replay", "--help")])
+def test_a_pipe_that_nobody_reads_any_more_ends_a_command_quietly(words: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (0, "")
+    process.stderr.close()
+
+
+def test_a_full_disk_at_standard_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "service", "--version"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "mindwire: No space left on device.\n")
+
+
+def test_the_log_of_liblsl_is_off_unless_the_user_configured_it() -> None:
+    assert quiet_config("") == "\n\n[log]\nlevel = -3\n"
+    assert quiet_config("[lab]\nSessionID = x") == "[lab]\nSessionID = x\n\n[log]\nlevel = -3\n"
+    assert quiet_config("[log]\n; nothing\n[lab]\nlevel = 1\n") == "[log]\nlevel = -3\n; nothing\n[lab]\nlevel = 1\n"
+    assert quiet_config("[log]\nlevel = 2\n") is None
+    assert quiet_config("[lab]\n[log]\nfile = lsl.log\n") is None
+    loud = {key: value for key, value in os.environ.items() if key != "LSLAPICFG"}
+    script = "from service.sources.liblsl import pylsl; pylsl.library_version(); pylsl.StreamInfo()"
+    for debug, words in (("", 0), ("1", 1)):
+        environment = {**loud, "MINDWIRE_DEBUG": debug}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert bool(done.stderr) is bool(words), done.stderr
