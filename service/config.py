@@ -22,6 +22,7 @@ from service.errors import UsageError
 from service.signal.named_channels import check_labels, split_labels
 
 ENV_PREFIX = "MINDWIRE_"
+MIN_TOKEN = 8
 _KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "hop", "unit")
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -153,6 +154,8 @@ class Settings(BaseSettings):
         Where to listen; other than loopback takes a token.
     token : str or None
         Demanded of every client.
+    token_file : Path or None
+        A file that holds the token, which other users see in the process list when it is a flag.
     allow_host, allow_origin : tuple of str
         Host names and web pages' origins that may connect beside the loopback ones.
     device, engine
@@ -201,7 +204,8 @@ class Settings(BaseSettings):
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_streams)] = ()
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    token: Annotated[str, Field(min_length=8)] | None = None
+    token: Annotated[str, Field(min_length=MIN_TOKEN)] | None = None
+    token_file: Path | None = None
     allow_host: Words = ()
     allow_origin: Words = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -224,6 +228,13 @@ class Settings(BaseSettings):
     record: Path | None = None
     marker_stream: Words = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            msg = "token and token_file are both given; leave one of them out"
+            raise ValueError(msg)
+        return self
 
     @field_validator("stream")
     @classmethod

@@ -10,20 +10,23 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.server import SERVER_SETTINGS, is_loopback
-from service.config import Settings
+from service.config import MIN_TOKEN, Settings
 from service.ending import ending_signals
+from service.errors import UsageError
 
 # A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
 SWITCH_INTERVAL_S = 0.0005
 # Little that the hot path makes refers to itself, but what each client leaves behind does: 25 KiB that would pile up.
 GC_THRESHOLDS = (2_000, 5, 5)
 CLOSE_CLIENTS_S = 0.5
+_MAX_TOKEN = 4096
 
 
 def event_loop() -> asyncio.Runner:
@@ -45,11 +48,38 @@ def settle_memory() -> None:
 
 
 def with_token(settings: Settings) -> tuple[Settings, str | None]:
-    """The settings with a token where one is needed, and what to tell the user of it."""
+    """The settings with a token where one is needed, and what to tell the user of it.
+
+    Raises
+    ------
+    UsageError
+        The file of the token cannot be used.
+    """
+    if settings.token_file is not None:
+        return settings.model_copy(update={"token": _token_of(settings.token_file)}), None
     if is_loopback(settings.host) or settings.token is not None:
         return settings, None
     token = secrets.token_urlsafe(24)
     return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
+
+
+def _token_of(path: Path) -> str:
+    """The token that a file holds on its only line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_TOKEN + 1).strip()
+    except OSError as error:
+        msg = f"The token's file {path} cannot be read ({error.strerror}); check the path after --token-file."
+        raise UsageError(msg) from error
+    except UnicodeDecodeError:
+        text = ""
+    if not (MIN_TOKEN <= len(text) <= _MAX_TOKEN and text.isprintable()):
+        msg = (
+            f"The token's file {path}: expected one line of {MIN_TOKEN} to {_MAX_TOKEN} printable characters; "
+            "write one, for example with: openssl rand -hex 24."
+        )
+        raise UsageError(msg)
+    return text
 
 
 def address(settings: Settings, sock: socket.socket) -> str:

@@ -67,7 +67,7 @@ def marker_predicate(names: Iterable[str]) -> str:
 def marker_label(values: Iterable[Any]) -> str:
     """One sample of a marker stream as a label: ``1.0`` is 1, several channels are separated by commas."""
     text = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-    return shown(text)[:_LABEL_LENGTH]
+    return shown(text[: 4 * _LABEL_LENGTH])[:_LABEL_LENGTH]  # a long label would take its time
 
 
 class _MarkerWatch:

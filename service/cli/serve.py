@@ -20,8 +20,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 8000 unless given, 0 for any free one.")] = None,
     token: Annotated[
         str | None,
-        typer.Option(help="Demanded of every client; made and shown when listening elsewhere than on loopback."),
+        typer.Option(
+            help="Demanded of every client; made and shown when listening elsewhere than on loopback. Other users of this "
+            "machine see flags: give MINDWIRE_TOKEN or --token-file there."
+        ),
     ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File that holds the token.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Host name that clients may use.")] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Origin of web pages that may connect.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
@@ -98,6 +102,7 @@ def serve(
         "host": host,
         "port": port,
         "token": token,
+        "token_file": token_file,
         "allow_host": allow_host or None,
         "allow_origin": allow_origin or None,
         "device": device,

@@ -122,7 +122,7 @@ class Keeper:
         await loop.create_connection(lambda: link, sock=ours)
         link.send(
             Begin(
-                self._settings.model_dump_json(exclude={"token"}),
+                self._settings.model_dump_json(exclude={"token", "token_file"}),
                 list(self._names),
                 self._instance,
                 self.number,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.config import StreamSpec, load_settings, parse_stream
 from service.errors import UsageError
+from service.listening import with_token
 
 
 def test_flags_go_before_environment_before_file(tmp_path, monkeypatch):
@@ -106,3 +107,27 @@ def test_channel_labels_that_cannot_be_meant_are_refused(text: str, told: str) -
     assert load_settings({"channels": "C3,C4"}).channels == ("C3", "C4")
     with pytest.raises(UsageError, match=told):
         load_settings({"channels": text})
+
+
+def test_a_token_from_a_file(tmp_path, monkeypatch):
+    file = tmp_path / "token"
+    file.write_text("correct horse\n")
+    settings, notice = with_token(load_settings({"token_file": file}))
+    assert (settings.token, notice) == ("correct horse", None)
+    assert "correct" not in settings.to_toml()
+    monkeypatch.setenv("MINDWIRE_TOKEN", "battery staple")
+    assert with_token(load_settings({}))[0].token == "battery staple"
+    with pytest.raises(UsageError, match="both given"):
+        load_settings({"token_file": file})
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"two\nlines, each long enough", b"\xff" * 20, b"a\x1bbcdefghi", b"x" * 5000]
+)
+def test_files_that_hold_no_token(tmp_path, content):
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="one line of 8 to 4096 printable characters"):
+        with_token(load_settings({"token_file": file}))
+    with pytest.raises(UsageError, match="cannot be read"):
+        with_token(load_settings({"token_file": tmp_path / "none"}))
