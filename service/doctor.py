@@ -279,7 +279,7 @@ def _inference() -> Iterator[Finding]:
 
 
 def _disk(recordings: Path) -> Iterator[Finding]:
-    from service.sinks.recorder import labrecorder
+    from service.sinks.labrecorder import labrecorder
 
     try:
         yield Finding("LabRecorder", Verdict.OK, f"installed at {labrecorder()}")

@@ -28,6 +28,7 @@ COMMANDS = (
     "simulate",
     "serve",
     "streams",
+    "record",
     "doctor",
     "export",
     "inspect",

