@@ -32,7 +32,7 @@ from service.signal.conditioner import Conditioned, Conditioner
 from service.signal.montage import resolve_montage
 from service.signal.quality import ChannelQuality
 from service.signal.window import WindowBuffer
-from service.signal_events import DecoderEvents, GapEvents, PipelineEvent, rate_event
+from service.signal_events import DecoderEvents, GapEvents, PipelineEvent, rate_event, size_event
 from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 
 log = logging.getLogger(__name__)
@@ -516,4 +516,6 @@ class Pipeline:
         meter = self.conditioner.timebase.rate
         for state, measured in meter.drain_changes():
             self._events.append(rate_event(state, measured, meter.sfreq, accepted=meter.accepted))
+        for power in self.conditioner.meter.size.drain():
+            self._events.append(size_event(power, self.montage.unit))
         self._events += self._gap_events.due(self._conditioned_samples)

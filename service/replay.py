@@ -53,7 +53,8 @@ class ReplaySummary:
     events : Counter of str
         Gaps, clock resets and the like.
     remarks : dict of str to str
-        What is to be told of the whole signal, a sentence by its kind: ``rate`` where time stamps contradict it, ``error`` where the decoder fails.
+        What is to be told of the whole signal, a sentence by its kind: ``rate`` where time stamps contradict it, ``amplitude`` where
+        its size is not that of EEG, ``error`` where the decoder fails.
     """
 
     samples: int = 0
@@ -68,7 +69,7 @@ class ReplaySummary:
     def note(self, event: PipelineEvent) -> None:
         """Take an event into account."""
         self.events[event.kind] += event.data.get("count", 1)
-        if event.data.get("state") == "wrong" or event.kind == "error":
+        if event.doubts_all:
             self.remarks.setdefault(event.kind, event.message)
 
     def count(self, run: PredictedRun) -> None:

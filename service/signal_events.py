@@ -10,6 +10,7 @@ from typing import Any
 from service.signal.rate import MeasuredRate, RateState
 
 _UNITS_OF_TIME = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+_UNITS = ("V", "mV", "uV", "nV")
 _NEAR = 0.1
 
 
@@ -20,6 +21,11 @@ class PipelineEvent:
     kind: str
     message: str
     data: Mapping[str, Any]
+
+    @property
+    def doubts_all(self) -> bool:
+        """Whether it says of the whole signal, or of the model, why nothing valid comes of it."""
+        return self.kind in ("error", "amplitude") or self.data.get("state") == "wrong"
 
 
 class GapEvents:
@@ -71,6 +77,28 @@ class _Further:
 
     def data(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "count": self.count}
+
+
+def size_event(power: int, taken: str) -> PipelineEvent:
+    """The event that the signal is off the size of EEG by a factor that another unit explains.
+
+    Parameters
+    ----------
+    power : int
+        Of ten; a multiple of 3, positive where the signal is too large.
+    taken : str
+        Unit that the samples are taken to have: V, mV, uV or nV.
+    """
+    place = _UNITS.index(taken) + power // 3
+    unit = _UNITS[place] if 0 <= place < len(_UNITS) else None
+    times = {3: "a thousand", 6: "a million"}.get(abs(power), f"10^{abs(power)}")
+    then = (
+        f"the unit seems to be {unit}, not {taken}: if so, say --unit {unit}"
+        if unit
+        else "its unit, gain or scale cannot be right; mend it where it is made, or say the unit with --unit"
+    )
+    message = f"The signal is about {times} times too {'large' if power > 0 else 'small'} for EEG; {then}."
+    return PipelineEvent("amplitude", message, {"factor": 10.0**power, "taken": taken, "unit": unit})
 
 
 def rate_event(state: RateState, measured: MeasuredRate | None, sfreq: float, *, accepted: bool) -> PipelineEvent:

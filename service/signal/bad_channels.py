@@ -40,21 +40,23 @@ class BadChannelPolicy:
     ----------
     quiet : bool
         Whether no channel is bad or was so recently.
+    most : int
+        So many channels are interpolated.
     """
 
     def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:
-        self._most = int(_SHARE[mode] * len(labels))
+        self.most = int(_SHARE[mode] * len(labels))
         self._hold = max(1, hold_samples)
         self._since = np.zeros(len(labels), dtype=np.int64)
         self._since_large = np.zeros(len(labels), dtype=np.int64)
         self.reset()
         self._interpolator = None
-        if not self._most:
+        if not self.most:
             return
         try:
             self._interpolator = Interpolator(labels)
         except ArgumentError as error:
-            self._most = 0
+            self.most = 0
             if mode == "interpolate":
                 msg = f"Bad channels cannot be interpolated: {error} Use --bad-channels invalidate."
                 raise ContractError(msg) from error
@@ -88,12 +90,12 @@ class BadChannelPolicy:
         whole = np.bitwise_or.reduce(marks, axis=1)
         bad = (since < self._hold) | (since_large < 2 * self._hold)
         count = bad.sum(axis=1)
-        flags[count > self._most] |= whole[count > self._most]
+        flags[count > self.most] |= whole[count > self.most]
         # Once too many channels were bad, their filters still ring: no interpolation hides that.
-        flags[(count > self._most) & (whole == 0)] |= Reason.AMPLITUDE.bit
+        flags[(count > self.most) & (whole == 0)] |= Reason.AMPLITUDE.bit
         if self._interpolator is None:
             return
-        few = (count > 0) & (count <= self._most)
+        few = (count > 0) & (count <= self.most)
         flags[few] |= Reason.INTERPOLATED.bit
         changes = np.flatnonzero((bad[1:] != bad[:-1]).any(axis=1)) + 1
         for start, stop in zip([0, *changes], [*changes, len(bad)], strict=True):

@@ -104,8 +104,8 @@ class Conditioner:
         self.limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
         self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
         self.check = SampleCheck(contract.n_channels, sfreq, microvolt)
-        self.meter = QualityMeter(contract.channels, sfreq, microvolt)
         self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
+        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self.policy.most)
         self._resampler = None
         self._sfreq = contract.sfreq
         self._ratio = sfreq / contract.sfreq
@@ -176,6 +176,7 @@ class Conditioner:
             self._gap = block.gap_seconds
         flags, times = block.flags, block.times
         samples, marks = self.check.process(block.samples)
+        self.meter.beyond = self.check.beyond
         self.meter.process(samples, marks, flags)
         if self._resampler or (block.missing and self._previous is not None):
             samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)

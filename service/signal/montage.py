@@ -30,6 +30,8 @@ class Montage:
     scale : ndarray of float64, shape (n_channels,)
     note : str
         What was assumed, one sentence; empty when nothing was.
+    unit : str
+        That the first of the source's channels is taken to have.
     key : bytes
         The same for montages that do the same.
     """
@@ -37,6 +39,7 @@ class Montage:
     indices: NDArray[np.intp]
     scale: NDArray[np.float64]
     note: str = ""
+    unit: str = "uV"
     key: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +111,8 @@ def resolve_montage(
         note = (
             f"{info.name!r} has {info.n_channels} channels, {len(channels)} are named; {unused} unused. {note}".strip()
         )
-    return Montage(indices, scale, note)
+    unit = min(_VOLTS, key=lambda name: abs(np.log10(_VOLTS[name] / _VOLTS[contract.unit] / scale[0])))
+    return Montage(indices, scale, note, unit)
 
 
 def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ...]:

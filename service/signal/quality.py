@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.signal.size import SizeWatch
 from service.types import Reason
 
 _FLAT_SECONDS = 0.2
@@ -33,6 +34,10 @@ _MUSCLE_LIMIT = 0.6
 _DRIFT_LIMIT_MICROVOLT = 150.0
 _SUSPECT_SHARE = 0.1  # of the channels
 
+# Within half a second an electrode on a head moves by more than this, the noise of its amplifier alone does.
+_QUIET_MICROVOLT = 0.1
+_QUIET_SAMPLES = 16
+
 
 class SampleCheck:
     """Finds the samples that are bad by themselves and replaces what is not finite.
@@ -51,6 +56,8 @@ class SampleCheck:
         No sample of a head is larger, nor further from the one before it.
     rail_run : int
         No shorter run of equal samples says anything.
+    beyond : float
+        Median size of the newest samples that were too large; 0 before any.
     last, peak : ndarray of float64, shape (n_channels,)
         The last sample, and the largest size so far.
     run : ndarray of int64, shape (n_channels,)
@@ -64,6 +71,7 @@ class SampleCheck:
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
         self.impossible = _IMPOSSIBLE_MICROVOLT * microvolt
         self.step = _STEP_MICROVOLT * microvolt
+        self.beyond = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -87,9 +95,9 @@ class SampleCheck:
             Bits of :class:`service.types.Reason`; None when nothing is wrong.
         """
         size = np.abs(samples)
-        possible = size < self.impossible  # no NaN is
-        if possible.all():
-            steps = steps_beyond(samples, self.last, self.step, size.max())
+        largest = size.max()
+        if largest < self.impossible:  # no NaN is
+            steps = steps_beyond(samples, self.last, self.step, largest)
             # The usual case needs no more than this: no value is the one before it, so no run can be long.
             if steps is None and not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
                 self.last, self.run = samples[-1].copy(), self._no_run
@@ -97,8 +105,12 @@ class SampleCheck:
                 return samples, None
             flags = np.zeros(samples.shape, dtype=np.uint32)
         else:
+            possible = size < self.impossible
             flags = np.zeros(samples.shape, dtype=np.uint32)
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
+            beyond = size[~possible & np.isfinite(size)]
+            if len(beyond):
+                self.beyond = float(np.median(beyond))
             samples = self._hold(samples, ~possible)
             size = np.abs(samples)
             steps = steps_beyond(samples, self.last, self.step, size.max())
@@ -207,10 +219,20 @@ class QualityMeter:
         Hertz, of the source.
     microvolt : float
         One microvolt in the unit of the samples.
+    most_quiet : int
+        So many channels may be too small for EEG without making the signal bad.
+
+    Attributes
+    ----------
+    beyond : float
+        Size of samples that were too large to be kept; see :attr:`SampleCheck.beyond`.
+    size : SizeWatch
     """
 
-    def __init__(self, labels: tuple[str, ...], sfreq: float, microvolt: float) -> None:
+    def __init__(self, labels: tuple[str, ...], sfreq: float, microvolt: float, most_quiet: int = 0) -> None:
         self._labels = labels
+        self._most_quiet = most_quiet
+        self._quiet_limit = _QUIET_MICROVOLT * microvolt
         self._microvolt = microvolt
         self._block = max(8, round(sfreq))
         freqs = np.fft.rfftfreq(self._block, 1 / sfreq)
@@ -227,6 +249,9 @@ class QualityMeter:
         self._amplitude_scale = 2 / (self._block * (taper**2).sum())
         # Copied here, for views would keep all they are part of, which for many streams is a lot of memory to wander through.
         self._second = np.empty((self._block, len(labels)), dtype=np.float32)
+        self._half = self._block // 2
+        self.beyond = 0.0
+        self.size = SizeWatch()
         self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
         n = len(labels)
         self._amplitude, self._line = np.zeros(n), np.zeros(n)
@@ -243,9 +268,10 @@ class QualityMeter:
             Of a second, by which all seconds behind the first are later; see :attr:`Conditioner.phase`.
         """
         self._later, self._pause = round(phase * self._block), 0
-        self._count = 0
+        self._count, self._look_at = 0, self._half
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
-        self._standing = np.uint32(0)
+        self._suspect = self._quiet = self._standing = np.uint32(0)
+        self.size.reset()
 
     def process(
         self,
@@ -264,7 +290,7 @@ class QualityMeter:
             Reasons are added in place.
         """
         start, count = 0, self._count + len(samples)
-        if not self._pause and channel_flags is None and count < self._block:
+        if not self._pause and channel_flags is None and count < self._look_at:
             # as a rule there is nothing else to do
             if self._standing:
                 flags |= self._standing
@@ -272,7 +298,7 @@ class QualityMeter:
             self._count = count
             return
         while start < len(samples):
-            stop = min(len(samples), start + (self._pause or self._block - self._count))
+            stop = min(len(samples), start + (self._pause or self._look_at - self._count))
             if self._standing:
                 flags[start:stop] |= self._standing
             if self._pause:
@@ -283,10 +309,23 @@ class QualityMeter:
             if channel_flags is not None:
                 self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
             self._count += stop - start
-            if self._count == self._block:
-                self._measure()
-                self._pause, self._later = self._later, 0
+            if self._count == self._look_at:
+                self._look()
             start = stop
+
+    def _look(self) -> None:
+        """Half a second is over: whether it was too small for EEG; after a whole one, all the rest."""
+        whole = self._count == self._block
+        newest = self._second[self._half : self._block] if whole else self._second[: self._half]
+        some = newest[:: max(1, len(newest) // _QUIET_SAMPLES)]
+        quiet = (some.max(axis=0) - some.min(axis=0) < self._quiet_limit) & (self._seen_bad == 0)
+        self._quiet = (Reason.AMPLITUDE if np.count_nonzero(quiet) > self._most_quiet else Reason.NONE).bit
+        self._look_at = self._block
+        if whole:
+            self._measure()
+            self._pause, self._later = self._later, 0
+            self._look_at = self._half
+        self._standing = self._suspect | self._quiet
 
     def _measure(self) -> None:
         microvolts = np.divide(self._second, self._microvolt, dtype=np.float64)
@@ -306,9 +345,18 @@ class QualityMeter:
         for reason, exceeded in self._suspects():
             if np.count_nonzero(exceeded) >= self._required:
                 standing |= reason
-        self._standing = standing.bit
+        self._suspect = standing.bit
+        self._watch_size()
         self._count = 0
         self._seen_bad = np.zeros_like(self._seen_bad)
+
+    def _watch_size(self) -> None:
+        bad = self._seen_bad != 0
+        size = sorted(self._amplitude.tolist())[len(bad) // 2]
+        if 2 * np.count_nonzero(bad) > len(bad):  # what was too large is not there any more
+            large = (self._seen_bad & Reason.AMPLITUDE.bit).any()
+            size = max(size, self.beyond / self._microvolt) if large else 0.0
+        self.size.take(size)
 
     def _suspects(self) -> list[tuple[Reason, NDArray[np.bool_]]]:
         return [

@@ -188,3 +188,73 @@ def test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_told():
         eventually(lambda: "error" in [event.kind for event in memory.events])
     assert stream.counters.valid == 0
     assert all(prediction.reasons & Reason.DECODER for prediction in memory.predictions)
+
+
+# ── signals that are too small or too large for EEG ──────────────────────────────────────────────────────
+
+
+def of_size(samples, unit="microvolts", sizes=(10,), contract=None):
+    contract = contract or small_contract(normalisation=NoNormalisation())
+    pipeline = Pipeline(contract, signal_info(units=(unit,) * 3), LinearDecoder(2))
+    times = np.arange(len(samples)) / 100.0
+    predictions = [p for chunk in cut(samples, times, sizes) for p in pipeline.process(chunk)] + pipeline.finish()
+    return predictions, pipeline.drain_events(), pipeline
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e-6, 1e-30, 1e-45, 1e-60])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_signals_too_small_for_eeg_are_never_valid(factor, aligned):
+    contract = small_contract() if aligned else small_contract(normalisation=NoNormalisation())
+    predictions, events, _ = of_size(noise(N) * factor, contract=contract)
+    assert predictions
+    assert not any(prediction.valid for prediction in predictions)
+    assert predictions[-1].reasons & Reason.AMPLITUDE
+    if factor in {1e-3, 1e-6}:
+        (event,) = events
+        assert event.kind == "amplitude"
+        assert event.data["factor"] == pytest.approx(factor)
+
+
+def test_the_smallest_number_with_either_sign_is_no_signal():
+    predictions, _, _ = of_size(np.random.default_rng(0).choice([-1e-45, 1e-45], (N, 3)))
+    assert not any(prediction.valid for prediction in predictions)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (7, 250), (N,)])
+def test_chunks_do_not_matter_to_a_signal_that_is_too_small(sizes):
+    samples = noise(N)
+    samples[1000:1700] *= 1e-6
+    (one, told, _), (other, told_too, _) = of_size(samples), of_size(samples, sizes=sizes)
+    assert [(p.seq, int(p.reasons), p.probabilities.tobytes()) for p in one] == [
+        (p.seq, int(p.reasons), p.probabilities.tobytes()) for p in other
+    ]
+    assert told == told_too
+    small = [p.time for p in one if p.reasons & Reason.AMPLITUDE]
+    assert 10.5 <= small[0] <= 12.0
+    assert one[-1].valid
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit", "says"),
+    [
+        (1e6, "V", "a million times too large for EEG; the unit seems to be uV, not V: if so, say --unit uV."),
+        (1e3, "mV", "a thousand times too large for EEG; the unit seems to be uV, not mV"),
+        (1e3, "uV", "a thousand times too large for EEG; the unit seems to be nV, not uV"),
+        (1e-6, "uV", "a million times too small for EEG; the unit seems to be V, not uV: if so, say --unit V."),
+        (1e-3, "uV", "a thousand times too small for EEG; the unit seems to be mV, not uV"),
+        (1e6, "uV", "a million times too large for EEG; its unit, gain or scale cannot be right"),
+    ],
+)
+def test_the_unit_that_would_fit_is_named(factor, unit, says):
+    in_unit = noise(1000) * factor / {"V": 1e6, "mV": 1e3, "uV": 1.0}[unit]
+    predictions, events, _ = of_size(in_unit, unit)
+    assert not any(prediction.valid for prediction in predictions)
+    (event,) = events
+    assert says in event.message
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 20.0, 150.0])
+def test_eeg_of_any_size_is_neither_too_small_nor_too_large(scale):
+    predictions, events, _ = of_size(noise(N, scale=scale))
+    assert not events
+    assert predictions[-1].valid
