@@ -7,6 +7,7 @@ contract's own hops, as they are live.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from service.sources.recording import Recording, open_recording
 from service.trial_end import TrialEnd, find_trial_end
 from service.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from service.types import SUSPECT, Reason, Window
+
+log = logging.getLogger(__name__)
 
 _WINDOW_STEP_SECONDS = 0.1
 # Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
@@ -362,6 +365,9 @@ def _collect(
         covered.take(chunk.times)
         taken(len(chunk))
     pipeline.finish()
+    doubts = {event.kind: event.message for event in pipeline.drain_events() if event.doubts_all}
+    for message in doubts.values():
+        log.warning("%s: %s", recording.path, message)
     n_outside = covered.count_outside(trials, str(recording.path))
     labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
     return collector.collected(labels, covered.extent), n_outside

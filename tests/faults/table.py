@@ -29,6 +29,7 @@ RECORDER = "tests/service/test_recorder.py"
 HANGS = "tests/service/test_hangs.py"
 RECORD = "tests/service/test_record_command.py"
 STREAM = "tests/service/test_stream.py"
+EVENTS = "tests/service/test_signal_events.py"
 SERVING = "tests/service/test_serving.py"
 WORKERS = "tests/service/front/test_workers.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
@@ -140,6 +141,36 @@ ROWS = (
     ),
     Row("Detached cap: all flat", "After 0.2 s flagged `flat`, invalid.", f"{BAD}[detached cap-flat]"),
     Row("Amplitudes × 1000: a wrong unit", "Flagged `amplitude`, invalid.", f"{BAD}[x1000-amplitude]"),
+    Row(
+        "Time stamps at another rate, backwards, standing still, in milliseconds, of samples, no numbers",
+        "A `rate` event says in which way they contradict the rate; windows are flagged `wrong_rate`, invalid; `--rate` accepts them.",
+        f"{EVENTS}::test_stamps_that_contradict_the_rate_are_one_sentence",
+        "4 s after the stamps are right, window and settling",
+    ),
+    Row(
+        "A rate that is 1 to 5 % off",
+        "Followed without a gap; a `rate` event, and windows flagged `rate`.",
+        f"{EVENTS}::test_a_window_of_a_rate_that_is_off_is_marked_and_told_once_and_a_wrong_one_is_not_valid",
+        "valid",
+    ),
+    Row(
+        "Gaps many times a second",
+        "`gap` events at most once a second, with their count.",
+        f"{EVENTS}::test_gaps_are_told_at_most_once_a_second_and_counted_and_chunks_do_not_matter",
+        "as a gap",
+    ),
+    Row(
+        "Amplitudes × 0.001 and less",
+        "After half a second flagged `amplitude`, invalid; an event names the unit that would fit.",
+        f"{EVENTS}::test_signals_too_small_for_eeg_are_never_valid",
+        "half a second and a window",
+    ),
+    Row(
+        "A model that gives NaN or Inf",
+        "Its predictions are flagged `decoder`, invalid; an `error` event; not ready.",
+        f"{EVENTS}::test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_told",
+        "with the next number",
+    ),
     Row(
         "Uninitialised last sample",
         "Its stamp is never believed; no prediction comes of it, and the outlet is taken up again.",
@@ -346,7 +377,9 @@ not verify. Measured over that hour, on two cores that were busy with other work
 
 ## What cannot be known
 
-- A constant is called flat after 0.2 s; a prediction within them is published as if it were a signal.
+- A constant is called flat after 0.2 s, a signal too small for EEG after 0.5 s (1.5 s at the start of a segment); a prediction within them
+  is published as if it were a signal.
+- A rate is known after a second, and then over four: a device that sends in bursts or stalls is judged later than one with exact stamps.
 - A loss shorter than the jitter of the stamps shows in none of them, only in their mean: with ± 5 ms, one or two samples
   at 250 Hz are noticed some twenty samples later. From then on the windows are marked `timing`; they stay valid.
 - Settled means that one percent of the transient of a gap is left. In the tests a valid prediction may differ by 0.05
