@@ -32,16 +32,30 @@ def verdict(network: Validation | None, baseline: Validation | None) -> str:
     if network is None or baseline is None:
         what, found = ("network", network) if baseline is None else ("tangent-space baseline", baseline)
         assert found is not None  # noqa: S101 - one of the two is there
-        return f"The {what} decides {_right(found.overall)}."
+        return f"The {what} decides {_right(found.overall)}.{_against_guessing([(what, found.overall)])}"
     ours, theirs = network.overall.n_correct, baseline.overall.n_correct
+    guessing = _against_guessing([("network", network.overall), ("baseline", baseline.overall)])
     both = f"{_right(network.overall)}, the tangent-space baseline {_right(baseline.overall, brief=True)}"
     if ours > theirs:
-        return f"The network decides {both}."
+        return f"The network decides {both}.{guessing}"
     relation = "only equals" if ours == theirs else "does not beat"
     return (
         f"The network {relation} the baseline: it decides {both}. "
-        "The baseline itself is exported with --decoder riemann."
+        f"The baseline itself is exported with --decoder riemann.{guessing}"
     )
+
+
+def _against_guessing(scores: Sequence[tuple[str, Score]]) -> str:
+    """Which of the decoders is better than guessing; empty where nothing was decided."""
+    first = scores[0][1]
+    if not first.n_trials:
+        return ""
+    if first.better_than_chance is None:
+        return " All decided trials are of one class, so there is no verdict."
+    low, high = first.chance_interval
+    better = [name for name, score in scores if score.better_than_chance]
+    which = f"the {' and the '.join(better)} {'are' if len(better) > 1 else 'is'}" if better else "nothing here is"
+    return f" Guessing gives {first.chance:.0%} (95 % within {low:.0%} to {high:.0%}); {which} better than that."
 
 
 def _right(score: Score, *, brief: bool = False) -> str:

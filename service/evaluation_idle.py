@@ -54,7 +54,7 @@ class ActivationRule:
 class IdleFigures(BaseModel):
     """False activations at rest and the time to a right one.
 
-    ``idle_minutes`` is the time of all idle trials from the cue to the moment of decision; of ``n_movements``
+    ``idle_minutes`` is the time of all idle trials with a valid prediction, from the cue to the moment of decision; of ``n_movements``
     trials of other classes ``n_reached`` led to an activation of the right class before that moment, half of them
     within ``median_seconds`` of the cue, and ``n_wrong`` to one of another class first or only.
     """
@@ -170,7 +170,7 @@ def idle_figures(
             part = Trace(trace.times[inside], trace.probabilities[inside], trace.reasons[inside])
             acted = activations(part, classes.index(idle), rule)
             if trial.label == idle:
-                n_idle += 1
+                n_idle += bool(part.valid.any())
                 n_false += len(acted)
                 continue
             n_movements += 1

@@ -29,7 +29,7 @@ DEFINITIONS = {
     "normalised MCC": "(R_K + 1) / 2 with R_K the multi-class Matthews correlation (Gorodkin 2004)",
     "information transfer rate": ITR_FORMULA,
     "activation": "a class other than idle that leads with the probability stated, in successive valid predictions, for the "
-    "dwell stated; counted once as long as it leads. Idle trials count from their cue to the moment of decision; a "
+    "dwell stated; counted once as long as it leads. Idle trials with a valid prediction count from their cue to the moment of decision; a "
     "window there still holds signal from before the cue",
     "false activations": "activations in trials of the idle class, when the person asks for nothing",
     "valid": "a prediction made of a whole window of continuous, clean signal, its filters settled and its alignment learnt; "

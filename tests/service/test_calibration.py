@@ -105,6 +105,12 @@ def test_the_verdict_says_plainly_which_is_better() -> None:
     assert "does not beat the baseline: it decides 22 of 23" in verdict(second, best)
     assert "--decoder riemann" in verdict(second, best)
     assert "not validated" in verdict(None, None)
+    # 12 of 23 trials are of the more frequent class.
+    assert verdict(second, best).endswith(
+        "Guessing gives 52% (95 % within 30% to 74%); the network and the baseline are better than that."
+    )
+    guessed = replace(right, deciding=np.tile([4.0, 0.0], (23, 1)))
+    assert verdict(None, calibration.validate(data, guessed, 2, 1.5)).endswith("; nothing here is better than that.")
 
 
 def test_training_begins_at_the_tangent_space_where_only_rhythms_are_left() -> None:

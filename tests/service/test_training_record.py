@@ -13,7 +13,7 @@ from models.bundle import Bundle, load_bundle
 from models.errors import BundleError
 from models.training_record import TrainedSource, read_training
 from service.cli.main import app
-from service.errors import ArgumentError, RecordingError, UsageError
+from service.errors import ArgumentError, ContractError, RecordingError, UsageError
 from service.known_recordings import trained_on
 from service.options import PipelineOptions
 from service.pseudo_online import file_sha256
@@ -199,3 +199,18 @@ def test_brainvision_recordings_are_told_apart_by_their_data(tmp_path: Path) -> 
     a, b, c = (file_sha256(tmp_path / folder / "run.vhdr") for folder in "abc")
     assert a != b
     assert a == c
+
+
+def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    from service import serving
+    from service.config import load_settings
+
+    settings = load_settings({"model": str(bundle.path), "stream": ["name=cap"], "lsl_outlet": False})
+    with caplog.at_level("INFO"):
+        stream = serving._build_stream(settings, settings.stream[0], bundle, "test", None)
+        pipeline = stream._make_pipeline(BARE)
+    assert pipeline.montage.indices.tolist() == [0, 1, 2, 3]
+    assert pipeline.options.unit == "uV"
+    assert "cap: as model was trained: channels by position C3,Cz,C4,Pz, unit uV" in caplog.text
+    with pytest.raises(ContractError, match="without labels"):
+        stream._make_pipeline(replace(BARE, n_channels=5))
