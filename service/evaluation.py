@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -383,7 +384,7 @@ def score_runs(
         scored.append(
             RunScore(
                 **figures.model_dump(),
-                file=run.file,
+                file=Path(run.file).name,
                 sha256=run.sha256,
                 duration_s=run.duration_s,
                 n_predictions=len(trace.times),

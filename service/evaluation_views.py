@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from models.bundle import Bundle
 from models.errors import ContractError
-from service.calibration_data import TrialSpan, collect_trials
+from service.calibration_data import RecordedTrials, TrialSpan, collect_trials
 from service.errors import MissingExtraError, UsageError
+from service.evaluation import AlignmentMode, contract_for
 from service.outputs import PICTURES, writing
 from service.pseudo_online import RunSettings
 from service.sources.recording import open_recording
@@ -26,13 +28,13 @@ SPECTRA, MAPS, ATTENTION = PICTURES
 def draw_views(
     bundle: Bundle, paths: Sequence[Path], classes: Sequence[str], at_s: float, *, settings: RunSettings, folder: Path
 ) -> list[Path]:
-    """Write pictures of a network: spectra, scalp maps where channels have places, attention where there is some.
+    """Write pictures of a network: spectra, patterns where channels have places, attention where there is some.
 
     Parameters
     ----------
     bundle : Bundle
     paths : sequence of Path
-        Recordings whose trials show what the attention does.
+        Recordings whose trials give the patterns and show what the attention does.
     classes : sequence of str
     at_s : float
         Seconds since the cue at which trials are decided; those windows are shown.
@@ -76,20 +78,8 @@ def _draw(
     folder: Path,
 ) -> list[Path]:
     from models.folded_weights import fold
-    from models.pictures import draw_attention, draw_spatial_filters, draw_temporal_filters
-
-    weights = fold(network)
-    written = [folder / SPECTRA]
-    draw_temporal_filters(weights, bundle.contract, written[0])
-    try:
-        draw_spatial_filters(weights, bundle.contract, folder / MAPS)
-        written.append(folder / MAPS)
-    except ContractError:
-        (folder / MAPS).unlink(missing_ok=True)  # channels without places have no map; an old one would mislead
-    if network.attention_mode is None:
-        (folder / ATTENTION).unlink(missing_ok=True)
-        return written
-    from models.attention_view import attention_gains
+    from models.patterns import cross_spectra
+    from models.pictures import draw_attention, draw_patterns, draw_temporal_filters
 
     recordings = [open_recording(path) for path in paths]
     trials = [
@@ -97,7 +87,25 @@ def _draw(
         for one in recordings
     ]
     span = TrialSpan(0.0, at_s, at_s)
-    data, _ = collect_trials(recordings, trials, bundle.contract, span, settings=settings)
+
+    def collected(mode: AlignmentMode) -> RecordedTrials:
+        contract = contract_for(bundle.contract, mode)
+        return collect_trials(recordings, trials, contract, span, settings=settings)[0]
+
+    weights = fold(network)
+    written = [folder / SPECTRA]
+    draw_temporal_filters(weights, bundle.contract, written[0])
+    spectra = cross_spectra(collected(AlignmentMode.OFF).deciding)
+    (folder / MAPS).unlink(missing_ok=True)
+    with suppress(ContractError):  # channels without places have no map
+        draw_patterns(weights, bundle.contract, spectra, folder / MAPS)
+        written.append(folder / MAPS)
+    if network.attention_mode is None:
+        (folder / ATTENTION).unlink(missing_ok=True)
+        return written
+    from models.attention_view import attention_gains
+
+    data = collected(AlignmentMode.ONLINE)
     gains = attention_gains(network, data.deciding)
     labels = data.labels[data.decided]
     shown = [name for name in classes if (labels == bundle.contract.classes.index(name)).any()]

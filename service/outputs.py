@@ -17,7 +17,7 @@ from service.errors import RecordingError, UsageError
 # A report with its pictures inside is some megabytes.
 _MOST_BYTES = 1 << 26
 # Of a network, in a report's folder.
-PICTURES = ("temporal-filters.png", "spatial-filters.png", "attention.png")
+PICTURES = ("temporal-filters.png", "spatial-patterns.png", "attention.png")
 # Files that belong to a recording whose name is that of another one.
 _COMPANIONS = {".vhdr": (".eeg", ".dat", ".vmrk"), ".set": (".fdt",)}
 

@@ -22,7 +22,7 @@ from service.evaluation_held_out import DecoderName, HeldOutRuns
 from service.evaluation_idle import ActivationRule, idle_figures
 from service.evaluation_notes import notes
 from service.report import DEFINITIONS, Beside, Figures, idle_sentence, number, percent, score_table, undecided_text
-from service.report_page import figures_html, notes_html, page_html, table_html, write_files
+from service.report_page import figures_html, in_words, notes_html, page_html, table_html, tiles_html, write_files
 
 _DEFINITIONS = {
     "held out": "each decoder was trained without the recordings that it decides here, and ran on them as it would live; "
@@ -154,7 +154,9 @@ def describe_held_out(
         evaluation=evaluation,
         contract=contract,
         at_s=at_s,
-        trained_on=[TrainedOn(file=s.file, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable) for s in sources],
+        trained_on=[
+            TrainedOn(file=Path(s.file).name, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable) for s in sources
+        ],
         network_accuracy=spread,
         decoders=decoders,
         definitions=_DEFINITIONS,
@@ -255,16 +257,19 @@ def _html(report: HeldOutReport) -> str:
     signal = f"{report.contract.n_channels} channels at {report.contract.sfreq:g} Hz"
     parts = [
         f'<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · {signal}</p>',
-        f'<p class="lead">{escape(held_out_headline(report))}</p>',
-        notes_html(report.notes),
+        f'<p class="lead">{escape(in_words(held_out_headline(report), report.contract.classes))}</p>',
+        notes_html([in_words(note, report.contract.classes) for note in report.notes]),
         table_html(heads, rows, strong=strong),
     ]
-    for one in (typical(report, "network"), typical(report, "baseline")):
-        if one is not None:
-            parts += [f"<h1>{escape(one.name.capitalize())}</h1>", figures_html(one)]
+    shown = [one for one in (typical(report, "network"), typical(report, "baseline")) if one is not None]
+    for one in shown:
+        parts += [f"<h2>{escape(one.name.capitalize())}</h2>", tiles_html(one)]
+        if one.idle is not None:
+            parts.append(f"<p>{escape(in_words(idle_sentence(one.idle), one.classes))}</p>")
+    parts.append(figures_html(shown, [one.name for one in shown]))
     trained = "<br>".join(
-        f"{escape(source.file)}: {source.n_usable} of {source.n_cued} trials, sha256 {source.sha256}"
+        f"{escape(Path(source.file).name)}: {source.n_usable} of {source.n_cued} trials, sha256 {source.sha256}"
         for source in report.trained_on
     )
     footer = f"Mindwire {escape(report.mindwire)}; trained on<br>{trained}"
-    return page_html(_title(report), "\n".join(parts), report.definitions, footer)
+    return page_html(in_words(_title(report), report.contract.classes), "\n".join(parts), report.definitions, footer)

@@ -1,6 +1,7 @@
 """Small inline SVG plots, so that a report is one file, needs no plotting library and fetches nothing.
 
-Colours are CSS variables of the page around the plot; a plot therefore follows its light or dark theme.
+Colours are CSS variables of the page around the plot; a plot therefore follows its light or dark theme. All are
+equally wide, two of them side by side on a large screen, and narrow enough that their text is read on a phone.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 44
+_WIDTH, _HEIGHT = 440, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 42
+_CHARACTER = 7.9  # about as wide as one is in a wide face
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +109,16 @@ class Figure:
         for position, label in self.rules:
             x = self._px(position)
             out.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
-            out.append(f'<text x="{x + 5:.1f}" y="{_TOP + 12}">{escape(label)}</text>')
+            # above the plot, where no curve is, and within the picture
+            half = len(label) * _CHARACTER / 2
+            middle = min(max(x, _LEFT + half), _WIDTH - 4 - half)
+            out.append(f'<text x="{middle:.1f}" y="{_TOP - 9}" text-anchor="middle">{escape(label)}</text>')
         for line in self.lines:
             name = f"<title>{escape(line.name)}</title>" if line.name else ""
             out.append(f'<path class="{line.css}" d="{self._path(line)}">{name}</path>')
             if line.points:
                 out += [
-                    f'<circle class="point" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" r="4"/>'
+                    f'<circle class="point {line.css}" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" r="4"/>'
                     for x, y in zip(line.x, line.y, strict=True)
                     if y is not None
                 ]
@@ -121,48 +126,84 @@ class Figure:
 
 
 def _element(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}" '
-        f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
-    )
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
 
 
-def heatmap(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> str:
-    """A confusion matrix: true class in rows, predicted in columns, shaded by the share of the row."""
-    cell, left, top = 84, 128, 52
-    n = len(labels)
-    width, height = left + n * cell + 8, top + n * cell + 8
-    out = [f'<text x="{left + n * cell / 2}" y="16" text-anchor="middle">predicted</text>']
-    out += [
-        f'<text x="{left + (i + 0.5) * cell}" y="{top - 10}" text-anchor="middle">{escape(name)}</text>'
-        for i, name in enumerate(labels)
+def legend(names: Sequence[str]) -> str:
+    """Which line is which, where there are several: the first is drawn as ``line first``, the next as ``line second``."""
+    if len(names) < 2:
+        return ""
+    swatches = [
+        f'<span><svg class="swatch" viewBox="0 0 30 10" aria-hidden="true"><path class="line {css}" d="M1 5L29 5"/></svg>'
+        f"{escape(name)}</span>"
+        for name, css in zip(names, SERIES, strict=False)
     ]
-    for row, (name, values) in enumerate(zip(labels, counts, strict=True)):
-        y, total = top + row * cell, sum(values)
-        out.append(f'<text x="{left - 10}" y="{y + cell / 2 + 4}" text-anchor="end">{escape(name)}</text>')
+    return f'<p class="legend">{"".join(swatches)}</p>'
+
+
+SERIES = ("first", "second")
+
+
+def heatmap(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, *, half: bool = False) -> str:
+    """A confusion matrix: true class in rows, predicted in columns, shaded by the share of the row; or half as wide."""
+    n, width = len(labels), _WIDTH * (0.65 if half and len(labels) < 5 else 1.0)
+    left, top = 78, 52
+    cell = min(130.0, (width - left - 4) / n)
+    row_height = min(cell, 64)
+    height = top + n * row_height + 6
+    out = [f'<text x="{left + n * cell / 2:.1f}" y="14" text-anchor="middle">predicted</text>']
+    for i, name in enumerate(labels):
+        out.append(_label(name, left + (i + 0.5) * cell, top - 10, cell, anchor="middle", upwards=True))
+        out.append(_label(name, left - 8, top + (i + 0.5) * row_height + 4, left - 10, anchor="end"))
+    for row, values in enumerate(counts):
+        y, total = top + row * row_height, sum(values)
         for column, value in enumerate(values):
             share = value / total if total else 0.0
             x = left + column * cell
             out.append(
-                f'<rect class="cell" style="fill-opacity:{0.06 + 0.84 * share:.3f}" x="{x}" y="{y}" '
-                f'width="{cell - 3}" height="{cell - 3}" rx="6"/>'
+                f'<rect class="cell" style="fill-opacity:{0.06 + 0.84 * share:.3f}" x="{x:.1f}" y="{y:.1f}" '
+                f'width="{cell - 3:.1f}" height="{row_height - 3:.1f}" rx="6"/>'
             )
             css = "count strong" if share > 0.55 else "count"
-            text = f"{value}" + (f" ({share:.0%})" if total else "")
-            out.append(
-                f'<text class="{css}" x="{x + cell / 2 - 1}" y="{y + cell / 2 + 4}" text-anchor="middle">{text}</text>'
-            )
+            lines = [f"{value}"] + ([f"{share:.0%}"] if total else [])
+            for i, text in enumerate(lines):
+                at = y + row_height / 2 + 3 + (i - (len(lines) - 1) / 2) * 15
+                out.append(
+                    f'<text class="{css}" x="{x + cell / 2 - 1:.1f}" y="{at:.1f}" text-anchor="middle">{text}</text>'
+                )
     return _element(width, height, title, out)
 
 
-def interval_bars(
-    rows: Sequence[tuple[str, float | None, tuple[float, float], tuple[float, float]]], chance: float, title: str
-) -> str:
+def _label(name: str, x: float, y: float, room: float, *, anchor: str, upwards: bool = False) -> str:
+    """A class's name in as many lines as fit beside each other, at most two, cut where even these are too long."""
+    most = max(3, int(room / _CHARACTER))
+    words, lines = name.split(), [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > most and len(lines) < 2:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    shown = [line if len(line) <= most else f"{line[: most - 1]}…" for line in lines]
+    begin = y - 14 * (len(shown) - 1) * (1.0 if upwards else 0.5)
+    spans = [f'<tspan x="{x:.1f}" y="{begin + 14 * i:.1f}">{escape(line)}</tspan>' for i, line in enumerate(shown)]
+    return f'<text text-anchor="{anchor}"><title>{escape(name)}</title>{"".join(spans)}</text>'
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """An accuracy with its interval; no accuracy where nothing was decided."""
+
+    accuracy: float | None
+    interval: tuple[float, float]
+
+
+def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]], chance: float, title: str) -> str:
     """Accuracies as points with their intervals, one row per name, over each row's chance interval.
 
     Parameters
     ----------
-    rows : sequence of (name, accuracy, interval, chance interval)
+    rows : sequence of (name, bars, chance interval)
+        Bars in the order of :data:`SERIES`.
     chance : float
         Drawn as a vertical line.
     title : str
@@ -172,9 +213,9 @@ def interval_bars(
     str
         An ``<svg>`` element.
     """
-    left, step, top = 230, 30, 8
-    span, height = _WIDTH - left - 60, top + step * len(rows) + 34
-    bottom = top + step * len(rows)
+    left, top, head = 12, 4, 18
+    step = head + 14 * max((len(bars) for _, bars, _ in rows), default=1) + 8
+    span, bottom = _WIDTH - 2 * left, top + step * len(rows)
 
     def px(value: float) -> float:
         return left + value * span
@@ -182,20 +223,26 @@ def interval_bars(
     out = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
         out.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{bottom}"/>')
-        out.append(f'<text x="{px(tick)}" y="{bottom + 20}" text-anchor="middle">{tick:g}</text>')
-    for i, (name, accuracy, interval, by_chance) in enumerate(rows):
-        y = top + (i + 0.5) * step
+        anchor = "start" if tick == 0 else "end" if tick == 1 else "middle"
+        out.append(f'<text x="{px(tick)}" y="{bottom + 18}" text-anchor="{anchor}">{tick:.0%}</text>')
+    for i, (name, bars, by_chance) in enumerate(rows):
+        y = top + i * step
         low, high = px(by_chance[0]), px(by_chance[1])
-        out.append(f'<rect class="chance" x="{low:.1f}" y="{y - 11}" width="{high - low:.1f}" height="22" rx="4"/>')
-        shown = name if len(name) <= 32 else f"…{name[-31:]}"
-        out.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(shown)}</text>')
-        if accuracy is None:
-            out.append(f'<text x="{_WIDTH - 52}" y="{y + 4}">none</text>')
-            continue
         out.append(
-            f'<line class="whisker" x1="{px(interval[0]):.1f}" x2="{px(interval[1]):.1f}" y1="{y}" y2="{y}"/>'
-            f'<circle class="point" cx="{px(accuracy):.1f}" cy="{y}" r="5"/>'
-            f'<text x="{_WIDTH - 52}" y="{y + 4}">{accuracy:.0%}</text>'
+            f'<rect class="chance" x="{low:.1f}" y="{y + head}" width="{high - low:.1f}" height="{step - head - 4}" rx="4"/>'
         )
+        told = " / ".join("none" if bar.accuracy is None else f"{bar.accuracy:.0%}" for bar in bars)
+        most = int((span - len(told) * _CHARACTER) / _CHARACTER) - 2
+        shown = name if len(name) <= most else f"…{name[1 - most :]}"
+        out.append(f'<text x="{left}" y="{y + 13}">{escape(shown)}</text>')
+        out.append(f'<text class="count" x="{px(1)}" y="{y + 13}" text-anchor="end">{told}</text>')
+        for j, (bar, css) in enumerate(zip(bars, SERIES, strict=False)):
+            at = y + head + 9 + 14 * j
+            if bar.accuracy is None:
+                continue
+            out.append(
+                f'<line class="whisker {css}" x1="{px(bar.interval[0]):.1f}" x2="{px(bar.interval[1]):.1f}" '
+                f'y1="{at}" y2="{at}"/><circle class="point {css}" cx="{px(bar.accuracy):.1f}" cy="{at}" r="5"/>'
+            )
     out.append(f'<line class="rule" x1="{px(chance):.1f}" x2="{px(chance):.1f}" y1="{top}" y2="{bottom}"/>')
-    return _element(_WIDTH, height, title, out)
+    return _element(_WIDTH, bottom + 24, title, out)

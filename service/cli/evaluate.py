@@ -102,7 +102,7 @@ def evaluate(
         bool,
         typer.Option(
             "--views",
-            help="Add pictures of the filters: temporal ones as spectra, spatial ones as scalp maps, attention.",
+            help="Add pictures of the network: temporal filters as spectra, patterns as scalp maps, attention.",
         ),
     ] = False,
     rate: Annotated[

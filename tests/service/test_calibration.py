@@ -194,6 +194,8 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
         with pytest.raises(UsageError, match="filters of one AttentionBaseNet; bundle is another decoder"):
             run(*evaluation, "--views")
         assert "No table of layers" in run("inspect", out)
+    for file in ("report.json", "report.html"):
+        assert str(recordings[2].parent) not in (tmp_path / "report" / file).read_text()
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["overall"]["n_trials"] == 16
     assert report["overall"]["n_correct"] >= 15

@@ -62,7 +62,7 @@ def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Pa
     assert report.at_s == 2.5  # the trials' end, as train decides
     assert [(one.decoder, one.seed) for one in report.decoders] == [("network", 0), ("network", 1), ("baseline", None)]
     for one in report.decoders:
-        assert [run.file for run in one.runs] == [str(path) for path in recordings]
+        assert [run.file for run in one.runs] == [path.name for path in recordings]
         assert one.overall.n_cued == 30
         assert one.overall.n_correct >= 27
         assert one.beside is not None
@@ -77,6 +77,9 @@ def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Pa
     page = (tmp_path / "report.html").read_text()
     assert page.count("run1.xdf") > 4
     assert "Tangent-space baseline" in page
+    assert page.count("Accuracy over time since the cue</h2>") == 1  # both decoders in one picture
+    assert page.count('<path class="line second"') >= 2
+    assert str(recordings[0].parent) not in page + (tmp_path / "report.json").read_text()
 
 
 def test_another_session_is_scored_by_what_was_trained_before(
@@ -85,9 +88,9 @@ def test_another_session_is_scored_by_what_was_trained_before(
     options = ("--at", 2.5, "--contract", contract, "--decoder", "riemann")
     output = run(recordings[2], "--train", *recordings[:2], *MARKERS, *options, "--out", tmp_path / "one")
     report = json.loads((tmp_path / "one" / "report.json").read_text())
-    assert [source["file"] for source in report["trained_on"]] == [str(path) for path in recordings[:2]]
+    assert [source["file"] for source in report["trained_on"]] == [path.name for path in recordings[:2]]
     [decided] = report["decoders"]
-    assert [run["file"] for run in decided["runs"]] == [str(recordings[2])]
+    assert [run["file"] for run in decided["runs"]] == [recordings[2].name]
     assert "The tangent-space baseline decides" in output
     # The same in two commands gives the same.
     bundle = tmp_path / "bundle"
