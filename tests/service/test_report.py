@@ -168,7 +168,7 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
         "With threshold 0.6 held for 0.5 s: 0 of 40 other trials triggered the right class."
     )
     page = render_html(report)
-    for text in ("Accuracy, alignment off", "1.5 per minute", "median of 30 of 40 trials"):
+    for text in ("Accuracy, alignment off", "1.5<small>per minute of rest", "median of 30 of 40 trials"):
         assert text in page
     console = Console(width=200, force_terminal=False)
     with console.capture() as capture:
