@@ -11,14 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
+import numpy as np
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeoutError
 
-from service.errors import ResourceError
+from service.errors import ResourceError, SourceError
 from service.sources.liblsl import pylsl
-from service.sources.lsl_discovery import OWN_TYPES, FoundStream, found_stream, lsl_resources, quote
+from service.sources.lsl_discovery import OWN_TYPES, FoundStream, ask, found_stream, lsl_resources, quote
+from service.sources.markers import EVENT_TYPES, MarkerReader, holds_markers
 from service.stream import Stream
 from service.trials import shown
 
@@ -55,13 +58,16 @@ def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) ->
 
 
 def marker_predicate(names: Iterable[str]) -> str:
-    """XPath of what is looked for: the outlets named, else strings, and numbers at no rate that call themselves markers."""
+    """XPath of what is looked for: the outlets named, else what may hold markers by its format, rate or type."""
     named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
     if named:
         return " or ".join(named)
     own = " or ".join(f"type={quote(kind)}" for kind in OWN_TYPES)
-    markers = "channel_format='string' or (nominal_srate=0 and (contains(type,'arker') or contains(type,'MARKER')))"
-    return f"({markers}) and not(starts-with(name,'Mindwire-') and ({own}))"
+    kind = f"translate(type,{quote(ascii_uppercase)},{quote(ascii_lowercase)})"
+    markers = " or ".join(f"contains({kind},{quote(word)})" for word in EVENT_TYPES)
+    return (
+        f"(channel_format='string' or nominal_srate=0 or {markers}) and not(starts-with(name,'Mindwire-') and ({own}))"
+    )
 
 
 def marker_label(values: Iterable[Any]) -> str:
@@ -76,7 +82,7 @@ class _MarkerWatch:
     def __init__(self, streams: Collection[Stream], names: frozenset[str]) -> None:
         self._streams = streams
         self._names = names
-        self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet]] = {}
+        self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet, MarkerReader]] = {}
         self._resolver: pylsl.ContinuousResolver | None = None
         self._look_at = time.monotonic()
         self._second = 0
@@ -90,8 +96,8 @@ class _MarkerWatch:
                 continue
             with suppress(ResourceError):  # there are no descriptors left; streams need them more
                 self._look(hosts)
-            for uid, (found, inlet) in list(self._inlets.items()):
-                self._take(uid, found, inlet)
+            for uid, (found, inlet, reader) in list(self._inlets.items()):
+                self._take(uid, found, inlet, reader)
 
     def _look(self, hosts: Collection[str]) -> None:
         now = time.monotonic()
@@ -106,19 +112,26 @@ class _MarkerWatch:
             self._look_at = now + _LOOK_EVERY_S
             for handle in handles:
                 found = found_stream(handle)
-                if found.info.uid in self._inlets or not (self._names or found.info.hostname in hosts):
+                wanted = self._names or (found.info.hostname in hosts and holds_markers(found.info))
+                if found.info.uid in self._inlets or not wanted:
                     continue
                 inlet = pylsl.StreamInlet(handle, max_buflen=60, recover=False, processing_flags=pylsl.proc_clocksync)
-                self._inlets[found.info.uid] = found, inlet
+                try:
+                    reader = MarkerReader(ask(inlet, found, _LOOK_S))
+                except SourceError as error:
+                    log.warning("Markers are not shown: %s", error)
+                    continue
+                self._inlets[found.info.uid] = found, inlet, reader
                 log.info("Markers are shown from %s.", found)
 
-    def _take(self, uid: str, found: FoundStream, inlet: pylsl.StreamInlet) -> None:
+    def _take(self, uid: str, found: FoundStream, inlet: pylsl.StreamInlet, reader: MarkerReader) -> None:
         try:
             while True:
                 values, at = inlet.pull_sample(0.0)
                 if values is None or at is None:
                     return
-                self._publish(found, marker_label(values), at)
+                for marker in reader.read(np.array([values]), np.array([at])):
+                    self._publish(found, marker_label([marker.label]), at)
         except LostError:
             del self._inlets[uid]
         except LslTimeoutError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.types import Marker, SignalInfo
 
 _OWN = ("events", "probabilities", "input")
-_EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
+EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?\d{1,300}\.\d{1,300}\s*")
@@ -34,7 +34,7 @@ def holds_markers(info: SignalInfo) -> bool:
     kind = info.type.casefold()
     if info.name.startswith("Mindwire-") and (kind in _OWN or info.name.endswith("-Decisions")):
         return False
-    if info.dtype == "string" or any(word in kind for word in _EVENT_TYPES):
+    if info.dtype == "string" or any(word in kind for word in EVENT_TYPES):
         return True
     single = info.sfreq == 0 and info.n_channels == 1 and "eeg" not in kind
     return single and (info.dtype.startswith("int") or not kind)

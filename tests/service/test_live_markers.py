@@ -80,6 +80,22 @@ def test_only_the_streams_named_are_shown_and_no_flood():
     assert sum(label.startswith("flood") for label in stream.labels) < 10 * MOST_PER_SECOND
 
 
+def test_triggers_levels_and_annotations_are_shown_as_they_are_read_from_files():
+    stream = Shown("cap", socket.gethostname())
+    triggers = outlet(unique("trigger"), kind="Trigger", form=pylsl.cf_int32)
+    info = pylsl.StreamInfo(unique("notes"), "annotations", 2, pylsl.IRREGULAR_RATE, pylsl.cf_double64, "notes")
+    channels = info.desc().append_child("channels")
+    for label in ("T0", "T1"):
+        channels.append_child("channel").append_child_value("label", label)
+    annotations, gaze = pylsl.StreamOutlet(info), outlet(unique("gaze"), kind="Gaze", form=pylsl.cf_float32)
+    with showing_markers([stream]):
+        pushed_until(triggers, stream, "5", [5])
+        pushed_until(annotations, stream, "T1", [0.0, -1.0])
+        gaze.push_sample([0.25])
+        pushed_until(triggers, stream, "6", [6])
+    assert set(stream.labels) == {"5", "T1", "6"}
+
+
 @pytest.mark.parametrize(
     ("values", "label"),
     [
