@@ -12,11 +12,14 @@ from typer.testing import CliRunner
 from models.bundle import load_bundle
 from models.zoo import zoo_bundle_path
 from service.calibration_contract import ContractChoices, make_contract
+from service.calibration_data import TrialSpan, collect_trials, open_trials
 from service.cli.main import app
 from service.errors import ContractError, MindwireError, RecordingError, StreamNotFoundError
 from service.options import PipelineOptions
+from service.pseudo_online import RunSettings
 from service.replay import Replay
 from service.sources.recording import open_recording
+from service.trials import parse_marker_map, trials_from_markers
 from tests.service.linear_decoder import LinearDecoder
 
 CUES = (5.0, 9.5, 14.0, 18.5)
@@ -31,8 +34,8 @@ def faulty(data_dir) -> Path:
     return folder
 
 
-def replayed(path: Path, **options) -> Replay:
-    contract = load_bundle(zoo_bundle_path()).contract
+def replayed(path: Path, window_samples: int = 1000, **options) -> Replay:
+    contract = load_bundle(zoo_bundle_path()).contract.model_copy(update={"window_samples": window_samples})
     replay = Replay(
         open_recording(path).signal(), contract, LinearDecoder(len(contract.classes)), PipelineOptions(**options)
     )
@@ -158,3 +161,56 @@ def test_one_stamp_half_a_period_early_changes_nothing(faulty):
 def test_the_rate_may_be_accepted_against_the_stamps(faulty):
     summary = replayed(faulty / "stamps-ms.xdf", sfreq=250.0).summary
     assert (summary.windows, summary.valid, summary.events) == (501, 400, {"rate": 1})
+
+
+@pytest.mark.parametrize("name", ["half-nominal.xdf", "stamps-ms.xdf"])
+def test_stamps_that_contradict_the_rate_are_told_and_nothing_of_them_is_valid(faulty, name):
+    summary = replayed(faulty / name).summary
+    assert summary.valid == 0
+    assert "contradict" in summary.remarks["rate"]
+
+
+def test_stamps_that_cannot_be_seconds_are_refused(faulty):
+    with pytest.raises(MindwireError, match="milliseconds since 1970"):
+        replayed(faulty / "stamps-unix-ms.xdf")
+
+
+def test_one_early_stamp_changes_nothing(faulty):
+    summary = replayed(faulty / "one-stamp-half-period-early.xdf", window_samples=250).summary
+    assert (summary.windows, sum(summary.events.values())) == (26, 0)
+    assert "gap" not in summary.reasons
+
+
+def test_after_stamps_that_jump_and_return_predictions_go_on(faulty):
+    replay = replayed(faulty / "stamps-jump-and-return.xdf")
+    assert any(1018.5 + 4 < one.time <= 1024 and one.valid for one in replay.found)
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("reference.xdf", []),
+        ("marker-spaces.xdf", ["Stimulus/S  1=left_hand", "Stimulus/S  2=right_hand"]),
+        ("marker-commas.xdf", ["switch,2,0,2=left_hand", "switch,2,1,2=right_hand"]),
+        ("marker-type-stim.xdf", ["1=left_hand", "2=right_hand"]),
+        ("marker-stream-twice.xdf", []),
+        ("unit-latin1.xdf", []),
+        ("boundary-duration.set", []),
+        ("discontinuous.edf", []),
+        ("pause.vhdr", ["S1=left_hand", "S2=right_hand"]),
+    ],
+)
+def test_the_four_cues_are_trials(faulty, name, entries):
+    if not name.endswith("xdf"):
+        pytest.importorskip("mne")
+    markers = open_recording(faulty / name).markers()
+    trials = trials_from_markers(markers, ("left_hand", "right_hand"), parse_marker_map(entries))
+    assert [trial.label for trial in trials] == ["left_hand", "right_hand"] * 2
+
+
+def test_cues_of_another_clock_are_told(faulty):
+    settings = RunSettings(markers={}, marker_stream=None, stream=None, pipeline=PipelineOptions())
+    contract = load_bundle(zoo_bundle_path()).contract.model_copy(update={"classes": ("left_hand", "right_hand")})
+    recordings, trials, _ = open_trials([faulty / "eeg-unix-markers-lsl.xdf"], contract.classes, settings)
+    with pytest.raises(RecordingError, match="none of the 4 cues lies within the EEG's time"):
+        collect_trials(recordings, trials, contract, TrialSpan(0.0, 4.0, 4.0), settings=settings)
