@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,6 +29,8 @@ from pydantic_settings import (
 )
 
 from service.errors import UsageError
+from service.setting_errors import describe_error, did_you_mean, unknown_variables
+from service.signal.labels import parse_unit
 from service.signal.named_channels import check_labels, split_labels
 
 ENV_PREFIX = "MINDWIRE_"
@@ -45,6 +57,16 @@ def _labels(value: Any) -> Any:
 
 
 Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
+
+
+def _unit(value: str) -> str:
+    if parse_unit(value) is None:
+        msg = f"{value!r} is no unit of voltage; expected V, mV, uV or nV"
+        raise ValueError(msg)
+    return value
+
+
+Unit = Annotated[str, AfterValidator(_unit)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -80,7 +102,7 @@ class StreamSpec(BaseModel):
     model: Path | None = None
     hop: Annotated[int, Field(ge=1)] | None = None
     channels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
-    unit: str | None = None
+    unit: Unit | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -94,12 +116,16 @@ class StreamSpec(BaseModel):
             msg = "say which LSL stream is meant by name, type, source_id, hostname or predicate"
             raise ValueError(msg)
         if not self.id:
-            derived = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or self.source_id or self.type or "").strip("-._")
-            object.__setattr__(self, "id", derived[:64] or "eeg")
+            object.__setattr__(self, "id", stream_id(self.name or self.source_id or self.type or "") or "eeg")
         if not _ID.fullmatch(self.id):
             msg = f"the id {self.id!r} may hold only letters, digits, '.', '_' and '-', and begins with one of the first two"
             raise ValueError(msg)
         return self
+
+
+def stream_id(text: str) -> str:
+    """A name for a stream made of other text; empty where nothing of it can stand in one."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64]
 
 
 def parse_stream(text: str) -> dict[str, str]:
@@ -116,7 +142,8 @@ def parse_stream(text: str) -> dict[str, str]:
     for part in parts:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in _KEYS:
-            msg = f"expected {', '.join(f'{known}=…' for known in _KEYS)} separated by commas, found {part!r}"
+            meant = did_you_mean(key, _KEYS) if equals else f"; do you mean name={part}?"
+            msg = f"expected {', '.join(f'{known}=…' for known in _KEYS)} separated by commas, found {part!r}{meant}"
             raise ValueError(msg)
         if key in spec:
             msg = f"{key} is given twice"
@@ -212,7 +239,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "onnxruntime", "torch"] = "auto"
     hop: Annotated[int, Field(ge=1)] | None = None
     channels: Labels | None = None
-    unit: str | None = None
+    unit: Unit | None = None
     rate: Annotated[float, Field(gt=0)] | None = None
     bad_channels: Literal["auto", "interpolate", "invalidate"] = "auto"
     bridge_ms: Annotated[float, Field(ge=0, le=1000)] = 40.0
@@ -291,6 +318,8 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
     """
     if config is not None:
         _check_file(config)
+    for sentence in unknown_variables(ENV_PREFIX, tuple(Settings.model_fields)):
+        print(f"mindwire: {sentence}", file=sys.stderr)  # noqa: T201 - logging is set up by what is read here
 
     class Loaded(Settings):
         model_config = SettingsConfigDict(toml_file=config)
@@ -299,8 +328,8 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
         return Loaded(**{key: value for key, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        msg = f"Setting {place} is wrong: {first['msg'].removeprefix('Value error, ')}."
+        known = tuple((StreamSpec if len(first["loc"]) > 1 else Settings).model_fields)
+        msg = describe_error(first, flags=flags, prefix=ENV_PREFIX, config=config, known=known)
         raise UsageError(msg) from error
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 import uvicorn
 from fastapi import FastAPI
@@ -83,9 +84,23 @@ def _token_of(path: Path) -> str:
 
 
 def address(settings: Settings, sock: socket.socket) -> str:
-    """Where the service is found, as a URL."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{sock.getsockname()[1]}"
+    """Where the service is found, as a URL that a browser can open: with the token, and of this machine's own address."""
+    host = settings.host.strip("[]")
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared
+        host = _own_address(sock.family)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+    return url if settings.token is None else f"{url}/?token={quote(settings.token, safe='')}"
+
+
+def _own_address(family: int) -> str:
+    """The address from which this machine reaches others; no packet is sent."""
+    outside = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # set aside for documentation
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((outside, 9))
+        except OSError:  # no network
+            return "localhost"
+        return str(probe.getsockname()[0])
 
 
 async def listen(

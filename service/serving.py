@@ -25,7 +25,7 @@ from models.contract import Contract
 from service.api.app import create_app
 from service.api.server import bind_socket
 from service.capacity import Load, check_capacity
-from service.config import Settings, StreamSpec
+from service.config import Settings, StreamSpec, stream_id
 from service.cores import usable_cores
 from service.descriptors import raise_descriptor_limit
 from service.errors import MindwireError, UsageError
@@ -41,6 +41,7 @@ from service.shared_decoder import SharedDecoder
 from service.sinks.adaptation import AdaptationKeeper
 from service.sinks.hub import PredictionHub
 from service.sinks.lsl import LslSink
+from service.sources.liblsl import pylsl
 from service.sources.live import Connector
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector, check_predicate, describe, survey
@@ -86,6 +87,7 @@ def serve(
     """
     raise_descriptor_limit()
     _check(settings)
+    settings = named_after_sources(settings)
     workers = min(settings.workers or usable_cores(), len(settings.stream))
     if workers > 1:
         from service.front.door import serve_with_workers
@@ -109,6 +111,28 @@ def serve(
         sock.close()
     if refused:
         raise refused[0]
+
+
+def named_after_sources(settings: Settings) -> Settings:
+    """The settings with streams called after the LSL streams that they describe, where the user named none.
+
+    A description without ``id`` and ``name``, such as ``type=EEG``, that fits one stream now takes its name; where there
+    is none yet, or more than one, the stream is called after the description. Kept states of several streams go by the
+    streams' names, which then stay those of the descriptions.
+    """
+    if settings.adaptation_state is not None and len(settings.stream) > 1:
+        return settings
+    taken = {spec.id.casefold() for spec in settings.stream}
+    renamed = []
+    for spec in settings.stream:
+        if "id" not in spec.model_fields_set and spec.name is None and spec.source_id is None:
+            found = pylsl.resolve_bypred(_selector(spec).xpath, 1, _SURVEY_S)
+            name = stream_id(found[0].name()) if len(found) == 1 else ""
+            if name and name.casefold() not in taken:
+                taken.add(name.casefold())
+                spec = spec.model_copy(update={"id": name})  # noqa: PLW2901
+        renamed.append(spec)
+    return settings.model_copy(update={"stream": tuple(renamed)})
 
 
 def _check(settings: Settings) -> None:

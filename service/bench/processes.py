@@ -112,7 +112,7 @@ def compile_packages() -> None:
 
 def address_of(process: subprocess.Popen[str]) -> str:
     """The address that a server's first line tells."""
-    found = re.search(r"http://(\S+)", said(process))
+    found = re.search(r"http://([^\s/]+)", said(process))
     if found is None:
         msg = "A server did not say where it listens; run `mindwire serve` to see why."
         raise ServiceError(msg)

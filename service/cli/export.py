@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -93,6 +94,7 @@ def export(
             graph="plain" if plain else "folded",
         )
     typer.echo(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}")
+    typer.echo(f"Run it with: mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG")
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -162,4 +163,5 @@ def train(
     with progress_bar("Writing the bundle"):
         bundle = calibration_run.write(result, out, name or out.name)
     console.print(calibration_run.summary(result))
-    console.print(f"Wrote {bundle.path}; run it with: mindwire serve --model {bundle.path}", highlight=False)
+    run = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
+    console.print(f"Wrote {bundle.path}; run it with: {run}", highlight=False, markup=False, soft_wrap=True)

@@ -131,3 +131,55 @@ def test_files_that_hold_no_token(tmp_path, content):
         with_token(load_settings({"token_file": file}))
     with pytest.raises(UsageError, match="cannot be read"):
         with_token(load_settings({"token_file": tmp_path / "none"}))
+
+
+@pytest.mark.parametrize(
+    ("toml", "variables", "flags", "sentence"),
+    [
+        ('streem = "x"', {}, {}, "FILE: there is no setting 'streem'; do you mean 'stream'?"),
+        ('[[stream]]\nnmae = "x"', {}, {}, "FILE, stream: there is no setting 'nmae'; do you mean 'name'?"),
+        ("zebra = 1", {}, {}, "FILE: there is no setting 'zebra'."),
+        ('port = "abc"', {}, {}, "FILE, port: expected a whole number, found 'abc'."),
+        ("", {"MINDWIRE_PORT": "abc"}, {}, "MINDWIRE_PORT: expected a whole number, found 'abc'."),
+        ("port = 1", {"MINDWIRE_PORT": "2"}, {"port": 70000}, "--port: expected at most 65535, found 70000."),
+        ("", {}, {"batch_wait_ms": -1.0}, "--batch-wait-ms: expected at least 0, found -1.0."),
+        ("", {}, {"device": "tpu"}, "--device: expected 'auto', 'cpu' or 'cuda', found 'tpu'."),
+        ("", {}, {"token": "short"}, "--token: expected at least 8 characters."),
+        ("", {"MINDWIRE_WAIT": "perhaps"}, {}, "MINDWIRE_WAIT: expected true or false, found 'perhaps'."),
+        ("", {}, {"unit": "microfoo"}, "--unit: 'microfoo' is no unit of voltage; expected V, mV, uV or nV."),
+        (
+            "",
+            {},
+            {"stream": ["name=x,unit=furlong"]},
+            "--stream unit: 'furlong' is no unit of voltage; expected V, mV, uV or nV.",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_value_and_where_it_came_from(
+    tmp_path, monkeypatch, toml, variables, flags, sentence
+):
+    file = tmp_path / "settings.toml"
+    file.write_text(toml)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as error:
+        load_settings(flags, file if toml else None)
+    assert str(error.value) == sentence.replace("FILE", str(file))
+
+
+def test_a_stream_that_is_no_description_says_what_was_perhaps_meant():
+    with pytest.raises(UsageError, match=r"^--stream: expected id=…, .*found 'EEG-S1'; do you mean name=EEG-S1\?$"):
+        load_settings({"stream": ["EEG-S1"]})
+    with pytest.raises(UsageError, match=r"found 'nmae=X'; do you mean 'name'\?$"):
+        load_settings({"stream": ["nmae=X"]})
+
+
+def test_variables_that_are_no_settings_are_warned_about(monkeypatch, capsys):
+    monkeypatch.setenv("MINDWIRE_HOPP", "3")
+    monkeypatch.setenv("MINDWIRE_ZEBRA", "3")
+    monkeypatch.setenv("MINDWIRE_DEBUG", "")
+    load_settings({})
+    assert capsys.readouterr().err.splitlines() == [
+        "mindwire: MINDWIRE_HOPP is no setting and is ignored; do you mean MINDWIRE_HOP?",
+        "mindwire: MINDWIRE_ZEBRA is no setting and is ignored.",
+    ]
