@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import secrets
 import signal
 import socket
@@ -89,7 +90,9 @@ def address(settings: Settings, sock: socket.socket) -> str:
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared
         host = _own_address(sock.family)
     url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
-    return url if settings.token is None else f"{url}/?token={quote(settings.token, safe='')}"
+    # What was given in a file or the environment so that others do not read it is not printed either.
+    hidden = settings.token_file is not None or os.environ.get("MINDWIRE_TOKEN") == settings.token
+    return url if settings.token is None or hidden else f"{url}/?token={quote(settings.token, safe='')}"
 
 
 def _own_address(family: int) -> str:

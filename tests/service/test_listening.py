@@ -27,6 +27,12 @@ def test_an_address_that_can_be_opened(host: str, token: str | None, begin: str,
         assert address(settings, sock) == f"{begin}{sock.getsockname()[1]}{end}"
 
 
+def test_a_token_from_the_environment_is_not_printed(monkeypatch) -> None:
+    monkeypatch.setenv("MINDWIRE_TOKEN", "long-enough")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        assert "long-enough" not in address(load_settings({"host": "192.0.2.7"}), sock)
+
+
 def test_every_interface_is_told_as_one_address_of_this_machine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         found = address(load_settings({"host": "0.0.0.0", "token": "long-enough"}), sock)
