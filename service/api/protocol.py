@@ -103,9 +103,10 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send what the application says; a connection that it closes has little time left."""
+        """Send what the application says; a connection that it closes or refuses has little time left."""
         await super().send(message)
         if self.close_sent:
+            self.handshake_complete = True  # uvicorn forgets it when the handshake is refused, and logs an error
             self._all.refused(self.transport)
 
     async def run_asgi(self) -> None:

@@ -48,8 +48,14 @@ class RequestProtocol(H11Protocol):
         try:
             super().data_received(data)
         except h11.LocalProtocolError:  # it breaks the protocol while its last request is answered
+            self._drop_answer()
             self.transport.abort()
         self._expect_response()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; a request that it was part of gets no other answer."""
+        self._drop_answer()
+        super().send_400_response(msg)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over, unless there are too many websockets."""
@@ -85,6 +91,11 @@ class RequestProtocol(H11Protocol):
         self._answering = True
         self._all.keep(self.transport)
         self._set_timer(RESPONSE_S, self.transport.abort)
+
+    def _drop_answer(self) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _refuse(self) -> None:
         self.transport.write(_FULL)

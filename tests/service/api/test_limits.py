@@ -271,3 +271,62 @@ def test_garbage_is_no_traceback(caplog, garbage, start):
     assert [
         record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING
     ] == []
+
+
+ODD_REQUESTS = [
+    b"GET /static/%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /static/" + b"a" * 3000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /v1/streams/%ed%a0%80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /v1/streams/%1b%5b31m%0a/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /v1/streams?token=%ff%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET //[/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://[\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+    b"OPTIONS /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://[\r\nAccess-Control-Request-Method: \xff\r\n\r\n",
+    b"FOO / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil\r\n\r\n",
+    b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5, 5\r\n\r\nhello",
+    b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+    b"GET /v1/streams HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    b"GET /static/page.css HTTP/1.1\r\nHost: 127.0.0.1\r\nRange: bytes=9-1,x\r\nIf-Modified-Since: \xff\r\n\r\n",
+    HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    HEAD.replace(b"application/json", b"application/json; charset=\xff") + b"Content-Length: 2\r\n\r\n{}",
+    HEAD.replace(b"application/json", b"multipart/form-data") + b"Content-Length: 2\r\n\r\n{}",
+    UPGRADE.replace(b"/ws", b"/v1/streams/%1b%0a%ed%a0%80/predictions"),
+    UPGRADE.replace(b"/ws", b"/ws?\xff"),
+    UPGRADE.replace(b"/ws", b"/none"),
+    UPGRADE.replace(b"127.0.0.1", b"[::1"),
+    UPGRADE.replace(b"Host:", b"Origin: http://[\r\nHost:"),
+    UPGRADE.replace(b"Host:", b"Sec-WebSocket-Protocol: \xff,,\r\nHost:"),
+    UPGRADE.replace(b"GET", b"POST"),
+    UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"short"),
+]
+
+
+@pytest.mark.parametrize(
+    "access", [{}, {"token": "0123456789", "allowed_origins": ["http://["]}], ids=["open", "token"]
+)
+def test_odd_requests_are_no_errors_of_the_service(caplog, access):
+    with caplog.at_level(logging.DEBUG), served(StandIn(), **access) as where:
+        for request in ODD_REQUESTS:
+            with dial(where, request) as sock:
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(5)
+                answer = sock.recv(65536)
+                assert answer == b"" or answer.startswith((b"HTTP/1.1 1", b"HTTP/1.1 2", b"HTTP/1.1 4")), (
+                    request,
+                    answer,
+                )
+                if b"application/json" in answer:
+                    assert answer.partition(b"\r\n\r\n")[2].decode().isprintable()
+        assert live(where) == 200
+    assert [
+        r.getMessage() + str(r.exc_info) for r in caplog.records if r.exc_info or r.levelno >= logging.WARNING
+    ] == []
