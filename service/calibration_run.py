@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from models.bundle import Bundle
@@ -338,7 +339,7 @@ def summary(result: Result) -> Group:
     for column in head:
         table.add_column(column, justify="left" if column == "recording" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row, style="bold" if row is rows[-1] else None)
+        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
     line = verdict(result.network, result.baseline)
     return Group(line, table) if len(head) > 2 else Group(line)
 

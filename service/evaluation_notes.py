@@ -49,7 +49,8 @@ def left_out_note(labels: Iterable[str], classes: Sequence[str], known: Sequence
     if not n:
         return None
     listed = counts.most_common(_LISTED)
-    named = ", ".join(f"{label if _PLAIN.fullmatch(label) else repr(label)} {count}" for label, count in listed)
+    quoted = [(label if _PLAIN.fullmatch(label) else f"'{label}'", count) for label, count in listed]
+    named = ", ".join(f"{label} {count}" for label, count in quoted)
     more = f" and {len(counts) - _LISTED} more labels" if len(counts) > _LISTED else ""
     to = "no class of the model" if set(classes) == set(known) else f"none of the classes {', '.join(classes)}"
     belong = f"marker ({named}) belongs" if n == 1 else f"markers ({named}{more}) belong"

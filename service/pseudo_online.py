@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models.bundle import Bundle
 from models.contract import Contract
+from models.text import printable
 from service.covered_time import CoveredTime
 from service.errors import RecordingError, UsageError
 from service.evaluation import AlignmentMode, EvaluatedRun, Trace, contract_for
@@ -136,7 +137,9 @@ def as_in_training(
         there = set(match_labels(labels, training.markers).values())
         markers = {label: name for label, name in training.markers.items() if label in there}
         settings = replace(settings, markers=markers)
-        told += [f"markers {', '.join(f'{label}={name}' for label, name in markers.items())}"] if markers else []
+        told += (
+            [f"markers {', '.join(printable(f'{label}={name}') for label, name in markers.items())}"] if markers else []
+        )
     settings = replace(settings, pipeline=replace(settings.pipeline, trained=training.source))
     said = [settings.pipeline.as_in_training(recording.signal(settings.stream).info) for recording in recordings]
     told += [text for text in dict.fromkeys(said) if text]

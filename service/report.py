@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from models.bundle import Bundle
@@ -228,7 +229,7 @@ def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
     -------
     Table
     """
-    made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("recording", overflow="fold")
     for head in ("right", "", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"):
         made.add_column(head, justify="right", no_wrap=True)
@@ -237,14 +238,14 @@ def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
         made.add_column(f"alignment\n{besides[0]}", justify="right", no_wrap=True)
     for heading, figures in groups:
         if heading:
-            made.add_row(heading, style="bold")
+            made.add_row(escape(heading), style="bold")
         beside = figures.beside
         others: list[Score] = [] if beside is None else [*beside.runs, beside.overall]
         rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in figures.runs]
         for index, (name, score) in enumerate([*rows, ("all", figures.overall)]):
             low, high = score.accuracy_interval
             made.add_row(
-                name,
+                escape(name),
                 f"{score.n_correct}/{score.n_trials}",
                 percent(score.accuracy),
                 f"{100 * low:.0f}–{100 * high:.0f}",

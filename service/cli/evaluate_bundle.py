@@ -122,9 +122,9 @@ def run(choices: Choices, settings: RunSettings) -> None:
     written = [*write_report(report, choices.out, pictures), *pictures]
     console.print(table(report))
     console.print(LEGEND, style="dim", highlight=False, markup=False)
-    console.print(headline(report), highlight=False)
+    console.print(headline(report), highlight=False, markup=False)
     for note in report.notes:
         console.print(note, highlight=False, markup=False)
     if report.idle is not None:
-        console.print(idle_sentence(report.idle), highlight=False)
-    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
+        console.print(idle_sentence(report.idle), highlight=False, markup=False)
+    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, markup=False, soft_wrap=True)

@@ -125,7 +125,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
     console = Console()
     with progress_bar("Conditioning") as progress:
         session = held_out.prepare(plan, None if choices.train is None else choices.paths, progress)
-    console.print(calibration_run.describe(session.prepared), highlight=False)
+    console.print(calibration_run.describe(session.prepared), highlight=False, markup=False)
     candidate = None
     if choices.decoder != "riemann":
         candidate = calibration_run.candidate(session.prepared.contract, choices.start)
@@ -159,5 +159,5 @@ def run(choices: Choices, settings: RunSettings) -> None:
     console.print(held_out_table(report))
     console.print(LEGEND, style="dim", highlight=False, markup=False)
     for sentence in (held_out_headline(report), *held_out_sentences(report)):
-        console.print(sentence, highlight=False)
-    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, soft_wrap=True)
+        console.print(sentence, highlight=False, markup=False)
+    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, markup=False, soft_wrap=True)

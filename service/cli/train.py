@@ -142,7 +142,7 @@ def train(
     console = Console()
     with progress_bar("Conditioning") as progress:
         prepared = calibration_run.prepare(plan, progress)
-    console.print(calibration_run.describe(prepared), highlight=False)
+    console.print(calibration_run.describe(prepared), highlight=False, markup=False)
     with progress_bar("Preparing"):  # PyTorch takes seconds to load
         candidate = calibration_run.candidate(prepared.contract, start)
         candidate = replace(

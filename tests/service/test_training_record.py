@@ -214,3 +214,19 @@ def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: py
     assert "cap: as model was trained: channels by position C3,Cz,C4,Pz, unit uV" in caplog.text
     with pytest.raises(ContractError, match="without labels"):
         stream._make_pipeline(replace(BARE, n_channels=5))
+
+
+def test_labels_and_names_are_shown_and_not_obeyed(recordings: list[Path], tmp_path: Path) -> None:
+    """Square brackets are markup to the library that prints, and escapes are orders to the terminal."""
+    files = []
+    for recording in recordings[:3]:
+        data = recording.read_bytes().replace(b"\x051.000", b"\x05[/1] ").replace(b"\x052.000", b"\x05\x1b[2J ")
+        files.append(tmp_path / f"[bold]{recording.name}")
+        files[-1].write_bytes(data.replace(b"\x019", b"\x01\x07"))
+    told = ("--channels", ",".join(CHANNELS), "--markers", "[/1]=left_hand", "\x1b[2J=right_hand", "--window", 2)
+    output = run("train", *files[:2], *told, "--decoder", "riemann", "--out", tmp_path / "model")
+    assert "32 markers ('\\x07' 32) belong to no class" in output
+    assert "[bold]run0.xdf" in output
+    output = run("evaluate", files[2], "--model", tmp_path / "model", "--out", tmp_path / "out")
+    assert "markers [/1]=left_hand, \\x1b[2J=right_hand" in output
+    assert "[bold]run2.xdf" in output
