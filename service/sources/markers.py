@@ -20,6 +20,7 @@ EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?\d{1,300}\.\d{1,300}\s*")
+_MOST_LEVELS = 8
 # A level that comes again after more periods than these is another event.
 _HELD_PERIODS = 2.5
 # Copies of one marker stream reach the recorder within this.
@@ -34,8 +35,10 @@ def holds_markers(info: SignalInfo) -> bool:
     kind = info.type.casefold()
     if info.name.startswith("Mindwire-") and (kind in _OWN or info.name.endswith("-Decisions")):
         return False
-    if info.dtype == "string" or any(word in kind for word in EVENT_TYPES):
+    if info.dtype == "string":
         return True
+    if any(word in kind for word in EVENT_TYPES):
+        return info.sfreq == 0 or info.n_channels <= _MOST_LEVELS  # more are positions of markers on a body
     single = info.sfreq == 0 and info.n_channels == 1 and "eeg" not in kind
     return single and (info.dtype.startswith("int") or not kind)
 
@@ -59,7 +62,7 @@ class MarkerReader:
     """Makes markers of a stream's samples, chunk by chunk.
 
     Text and numbers without a rate are an event each. In a stream with a rate an event is a change to another
-    value than zero. In annotation streams, which have a channel per label, it is a value other than zero.
+    whole number than zero. In annotation streams, which have a channel per label, it is a value other than zero.
 
     Parameters
     ----------
@@ -112,8 +115,8 @@ class MarkerReader:
         if first and self._started:
             held[0] = False
         self._last = (values[-1].copy(), float(times[-1]))
-        whole = np.nan_to_num(values.astype(float))
-        result: NDArray[np.bool_] = ~held & (whole != 0).any(axis=1)
+        codes = np.nan_to_num(values.astype(float))
+        result: NDArray[np.bool_] = ~held & (codes != 0).any(axis=1) & (codes == np.rint(codes)).all(axis=1)
         return result
 
 

@@ -133,7 +133,8 @@ def _annotations(raw: Any, path: Path) -> list[tuple[float, float, str]]:
     if path.suffix.casefold() == ".set":
         import mne
 
-        with_durations = mne.read_annotations(path)
+        with mne.use_log_level("ERROR"):
+            with_durations = mne.read_annotations(path)
         if with_durations.orig_time is None and any(str(text) == _BOUNDARY for text in found.description):
             found = with_durations
     return [

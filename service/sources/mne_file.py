@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.errors import MindwireError, MissingExtraError, RecordingError, StreamNotFoundError
 from service.sources.edf_header import EdfHeader
-from service.sources.markers import MarkerReader, tidy_label
+from service.sources.markers import MarkerReader, merge_markers, tidy_label
 from service.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
 from service.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
 from service.types import Chunk, Marker, Reason, SignalInfo
@@ -112,6 +113,11 @@ class MneRecording:
         """None: MNE either reads a file or refuses it."""
         return ()
 
+    @cached_property
+    def _stimuli(self) -> list[Marker]:
+        """Events of all stimulus channels."""
+        return merge_markers(self._levels(pick) for pick in self._stims.values())
+
     def markers(self, stream: str | None = None) -> list[Marker]:
         """The annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
 
@@ -135,10 +141,7 @@ class MneRecording:
             there = ", ".join(map(repr, (_ANNOTATIONS, *self._stims)))
             msg = f"{self.path}: expected a marker stream named {stream!r}, found {there}."
             raise StreamNotFoundError(msg)
-        names = list(self._stims) if stream is None else [stream]
-        found = [marker for name in names for marker in self._levels(self._stims[name])]
-        if stream is None:
-            found += self._annotated
+        found = [*self._stimuli, *self._annotated] if stream is None else self._levels(self._stims[stream])
         return sorted(found, key=lambda marker: marker.time)
 
     def _levels(self, pick: int) -> list[Marker]:

@@ -171,6 +171,11 @@ class Recording(Protocol):
         ...
 
 
+def told(problems: Sequence[str]) -> str:
+    """The first few problems of a recording, to end a message with."""
+    return "".join(f" {sentence}" for sentence in problems[:_TOLD])
+
+
 def choose_signal(
     path: Path, streams: Sequence[RecordedStream], selector: Selector | None, problems: Sequence[str] = ()
 ) -> RecordedStream:
@@ -205,8 +210,9 @@ def choose_signal(
     there = "; ".join(stream.describe() for stream in streams) or "no stream at all"
     if not chosen:
         what = "a stream of type EEG" if selector is None else "a stream that answers the selection"
-        why = f" {' '.join(problems[:_TOLD])}" if problems else ""
-        msg = f"{path}: expected {what}, found {there}; choose one with --stream name=… or --stream id=….{why}"
+        msg = (
+            f"{path}: expected {what}, found {there}; choose one with --stream name=… or --stream id=….{told(problems)}"
+        )
         raise StreamNotFoundError(msg)
     if len(chosen) > 1:
         msg = f"{path}: expected one stream, found {len(chosen)} that answer: {there}; choose one with --stream id=…."

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service.errors import RecordingError, StreamNotFoundError
 from service.sources.markers import MarkerReader, merge_markers, stim_channels
 from service.sources.own_input import OwnInput, own_inputs, same_device
-from service.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal
+from service.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal, told
 from service.sources.xdf_chunks import Tag, walk
 from service.sources.xdf_clock import ClockTracker
 from service.sources.xdf_index import IndexedStream, Indexer, Problems, open_file
@@ -129,7 +129,7 @@ class XdfRecording:
             there = chosen or there
             if not chosen and not (found := self._stim_markers(stream)):
                 names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
-                msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}."
+                msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}.{told(self.problems)}"
                 raise StreamNotFoundError(msg)
             return self._read_markers(chosen) if chosen else found
         return self._read_markers(there) or self._stim_markers(None)

@@ -27,6 +27,7 @@ def stream(**changes) -> SignalInfo:
         ({"type": "", "dtype": "double64"}, True),
         ({"type": "Buttons"}, True),
         ({"type": "annotations", "n_channels": 5, "dtype": "double64"}, True),
+        ({"type": "MocapMarkers", "n_channels": 60, "sfreq": 100.0, "dtype": "float32"}, False),
         ({"type": "Gaze", "n_channels": 2, "dtype": "float32"}, False),
         ({"type": "Pupil", "dtype": "float32"}, False),
         ({"type": "EEG", "sfreq": 250.0}, False),
@@ -75,6 +76,11 @@ def test_of_a_level_only_its_beginning_is_an_event():
     level = [0, 0, 1, 1, 1, 0, 0, 2, 3, 3, 0, 3]
     times = np.arange(12) / 100
     assert read(stream(sfreq=100.0), level, times) == [(0.02, "1"), (0.07, "2"), (0.08, "3"), (0.11, "3")]
+
+
+def test_what_is_no_whole_number_is_no_code():
+    level = [0.0, 0.3, 2.0, 2.1, float("nan"), 3.0]
+    assert read(stream(sfreq=100.0), level, np.arange(6) / 100) == [(0.02, "2"), (0.05, "3")]
 
 
 def test_events_sent_sparsely_at_a_nominal_rate_are_an_event_each():

@@ -302,3 +302,24 @@ def test_reasons_are_those_of_the_windows(tmp_path):
         touched = prediction.time - 1.19 <= at <= prediction.time
         assert not (touched and prediction.valid)
     assert any(p.reasons & Reason.NON_FINITE for p in predictions)
+
+
+def test_a_recording_without_a_nominal_rate_takes_the_rate_that_is_given(tmp_path):
+    values, times = noise(1000), 50.0 + np.arange(1000) / 100
+    regular = eeg_file(tmp_path / "regular.xdf", values.astype("f4"), 100.0, LABELS, times=times)
+    irregular = eeg_file(tmp_path / "irregular.xdf", values.astype("f4"), 0.0, LABELS, times=times)
+    with pytest.raises(ContractError, match="--rate"):
+        Replay(open_recording(irregular).signal(), small_contract(), LinearDecoder(2))
+    found = []
+    for path, rate in ((regular, None), (irregular, 100.0)):
+        replay = Replay(open_recording(path).signal(), small_contract(), LinearDecoder(2), PipelineOptions(sfreq=rate))
+        found.append([(one.time, one.valid, *one.probabilities) for one in replay.predictions()])
+        assert replay.summary.signal_seconds == 10.0
+    assert found[0] == found[1]
+    assert len(found[0]) > 100
+
+
+def test_a_rate_that_no_amplifier_has_is_refused(tmp_path):
+    path = eeg_file(tmp_path / "fast.xdf", noise(50).astype("f4"), 1e7, LABELS)
+    with pytest.raises(ContractError, match="at most 100000 Hz"):
+        Replay(open_recording(path).signal(), small_contract(), LinearDecoder(2))
