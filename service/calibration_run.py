@@ -27,7 +27,7 @@ from service.evaluation_notes import confounded_note, count_trials, left_out_not
 from service.known_recordings import check_distinct
 from service.pseudo_online import Progress, RunSettings
 from service.signal.named_channels import left_out_note as channels_left_out
-from service.types import SignalInfo
+from service.types import Reason, SignalInfo
 
 if TYPE_CHECKING:
     from models.attentionbasenet import AttentionBaseNet
@@ -173,10 +173,12 @@ def _unusable_note(data: RecordedTrials) -> str | None:
     text = f"{missing} of {len(data.labels)} trials gave no window: {data.why_left_out}."
     if len(data.usable) >= _FEW_USABLE * len(data.labels):
         return text
-    return (
-        f"Warning: {text} Look for these reasons in the recordings; a shorter --window or a longer --slide needs less "
-        "signal of a trial."
+    advice = (
+        "look for these reasons in the recordings; a shorter --window or a longer --slide needs less signal of a trial"
     )
+    if Reason.WRONG_RATE.labels[0] in data.left_out:
+        advice += ", and --rate accepts a rate that is wrong"
+    return f"Warning: {text} {advice[0].upper()}{advice[1:]}."
 
 
 def describe(prepared: Prepared) -> str:
