@@ -28,6 +28,6 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        msg = "AttentionBaseNet needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        msg = "AttentionBaseNet needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     return AttentionBaseNet

@@ -323,7 +323,7 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     try:
         from safetensors.torch import load
     except ModuleNotFoundError as error:
-        msg = "The network itself needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        msg = "The network itself needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     from models.attentionbasenet import AttentionBaseNet
     from models.checkpoints import restore

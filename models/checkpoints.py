@@ -250,7 +250,7 @@ def _import_torch() -> Any:
     try:
         import torch
     except ModuleNotFoundError as error:
-        msg = "Reading weights needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        msg = "Reading weights needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     return torch
 

@@ -66,7 +66,7 @@ def export_bundle(
     try:
         from safetensors.torch import save
     except ModuleNotFoundError as error:
-        msg = "Export needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        msg = "Export needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     from models.graph_check import check_graph
 

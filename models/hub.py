@@ -334,7 +334,9 @@ def _hub_api(token: str | None = None) -> HfApi:
     try:
         from huggingface_hub import HfApi
     except ModuleNotFoundError as error:
-        msg = "The Hugging Face Hub needs huggingface_hub; install it with: pip install 'mindwire[torch]'."
+        msg = (
+            "The Hugging Face Hub needs huggingface_hub; install it with: pip install '.[torch]' in Mindwire's folder."
+        )
         raise MissingExtraError(msg) from error
     return HfApi(token=token)
 

@@ -31,7 +31,9 @@ class GraphBuilder:
         try:
             import onnx
         except ModuleNotFoundError as error:
-            msg = "Building a graph needs the package onnx; install it with: pip install 'mindwire[torch]'."
+            msg = (
+                "Building a graph needs the package onnx; install it with: pip install '.[torch]' in Mindwire's folder."
+            )
             raise MissingExtraError(msg) from error
         self._onnx = onnx
         self._nodes: list[Any] = []

@@ -147,7 +147,7 @@ def _draw_maps(rows: NDArray[np.float64], titles: Sequence[str], contract: Contr
     try:
         import mne
     except ModuleNotFoundError as error:
-        msg = "Scalp maps need mne; install it with: pip install 'mindwire[train]'."
+        msg = "Scalp maps need mne; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
 
     known, positions = _positions(contract)
@@ -220,7 +220,7 @@ def _figure(size: tuple[float, float], title: str) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        msg = "Pictures need matplotlib; install it with: pip install 'mindwire[train]'."
+        msg = "Pictures need matplotlib; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
 
     figure = Figure(figsize=size, layout="constrained")

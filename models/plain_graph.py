@@ -75,6 +75,6 @@ def trace(module: nn.Module, example: Tensor, input_name: str, output_name: str)
         except ModuleNotFoundError as error:
             if error.name not in {"onnx", "onnxscript"}:
                 raise
-            msg = "Export needs the package onnx; install it with: pip install 'mindwire[torch]'."
+            msg = "Export needs the package onnx; install it with: pip install '.[torch]' in Mindwire's folder."
             raise MissingExtraError(msg) from error
     return stream.getvalue()

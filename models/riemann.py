@@ -124,7 +124,7 @@ def fit_tangent_space(
         from pyriemann.geometry.tangentspace import tangent_space
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError as error:
-        msg = "The tangent-space baseline needs pyriemann and scikit-learn; install them with: pip install 'mindwire[train]'."
+        msg = "The tangent-space baseline needs pyriemann and scikit-learn; install them with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     present = np.unique(labels)
     if len(present) < 2:

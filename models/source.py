@@ -66,7 +66,7 @@ def open_source(source: str, config: Path | None = None) -> Source:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        msg = "Export needs PyTorch; install it with: pip install 'mindwire[torch]'."
+        msg = "Export needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
 
     path = Path(source)

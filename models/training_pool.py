@@ -155,7 +155,7 @@ def run_jobs(
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install 'mindwire[train]'."
+        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     total = sum(job.recipe.epochs for job in jobs)
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))

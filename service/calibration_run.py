@@ -218,7 +218,7 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     try:
         from models.training import CALIBRATION, Recipe, scaled_arguments
     except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install 'mindwire[train]'."
+        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     highpass = contract.filters.highpass
     if start is None:

@@ -57,7 +57,7 @@ def draw_views(
         from models.attentionbasenet import AttentionBaseNet
         from models.bundle import load_module
     except ModuleNotFoundError as error:
-        msg = "Views need PyTorch; install it with: pip install 'mindwire[train]'."
+        msg = "Views need PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     network = load_module(bundle)
     if not isinstance(network, AttentionBaseNet):

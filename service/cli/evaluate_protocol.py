@@ -36,7 +36,7 @@ def run(files: list[str], out: Path, model: Path | None, *, attention: str, epoc
         from service.protocols import wimpff2024
         from service.protocols.wimpff2024_published import published
     except ImportError as error:
-        msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install 'mindwire[train]'."
+        msg = "--protocol trains, which takes PyTorch and MNE-Python; pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     if attention not in {"none", *ATTENTION_MODES}:
         msg = f"--attention {attention}: known are none, {', '.join(ATTENTION_MODES)}."

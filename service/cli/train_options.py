@@ -99,7 +99,7 @@ def network_keys() -> list[str]:
     try:
         from models.attentionbasenet import AttentionBaseNet
     except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install 'mindwire[train]'."
+        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     return [key for key in inspect.signature(AttentionBaseNet).parameters if key not in _CONTRACTS]
 

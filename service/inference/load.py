@@ -120,7 +120,7 @@ def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:
     try:
         import torch
     except ImportError as error:
-        msg = f"PyTorch is not installed ({why}); install it with: pip install 'mindwire[torch]'."
+        msg = f"PyTorch is not installed ({why}); install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     from service.inference.pytorch import TorchDecoder
 
@@ -139,7 +139,7 @@ def _adaptive(bundle: Bundle, engine: Engine, device: Device, adapt: Literal["bn
     try:
         import torch  # noqa: F401 - to tell its absence from any other failure
     except ImportError as error:
-        msg = f"--adapt {adapt} takes PyTorch, which is not installed; install it with: pip install 'mindwire[torch]'."
+        msg = f"--adapt {adapt} takes PyTorch, which is not installed; install it with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     from service.inference.adaptive import AdaptiveDecoder
 

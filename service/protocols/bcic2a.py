@@ -247,7 +247,9 @@ def _read_gdf(path: Path) -> tuple[float, list[Run]]:
     try:
         import mne
     except ImportError as error:
-        msg = f"{path}: a GDF file takes MNE-Python, which is not installed; pip install 'mindwire[train]'."
+        msg = (
+            f"{path}: a GDF file takes MNE-Python, which is not installed; pip install '.[train]' in Mindwire's folder."
+        )
         raise MissingExtraError(msg) from error
     try:
         raw = mne.io.read_raw_gdf(path, preload=True, verbose="ERROR")

@@ -264,7 +264,9 @@ def zero_phase(samples: NDArray[np.float64], sfreq: float) -> NDArray[np.float64
     try:
         from mne.filter import filter_data
     except ImportError as error:
-        msg = "The protocol filters with MNE-Python, which is not installed; pip install 'mindwire[train]'."
+        msg = (
+            "The protocol filters with MNE-Python, which is not installed; pip install '.[train]' in Mindwire's folder."
+        )
         raise MissingExtraError(msg) from error
     filtered = filter_data(samples.T.copy(), sfreq, None, _HIGH_CUT_HERTZ, verbose="ERROR")
     return np.asarray(filtered, dtype=np.float64).T

@@ -108,7 +108,7 @@ def labrecorder() -> Path:
     except (ImportError, OSError):
         found = []
     if not found:
-        msg = "Recording takes LabRecorder, which is not installed here; pip install 'mindwire[record]'."
+        msg = "Recording takes LabRecorder, which is not installed here; pip install '.[record]' in Mindwire's folder."
         raise MissingExtraError(msg)
     with as_file(found[0]) as path:
         return path

@@ -51,7 +51,7 @@ class MneRecording:
         except ImportError as error:
             msg = (
                 f"{path} is no XDF recording, and other formats take MNE-Python, which is not installed; "
-                "pip install 'mindwire[train]'."
+                "pip install '.[train]' in Mindwire's folder."
             )
             raise MissingExtraError(msg) from error
         self.path = Path(path)

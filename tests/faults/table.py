@@ -352,7 +352,7 @@ The description of that outlet holds what the service knew: the channels' labels
 and `verify` read the device's signal accordingly and take that bundle, unless they are told otherwise; a bundle that has moved or
 changed is refused. `--stream name=Mindwire-{stream}-input` replays what the pipeline was given.
 
-`mindwire record` writes signals and all markers without a model, by LabRecorder too (`pip install 'mindwire[record]'`). It says
+`mindwire record` writes signals and all markers without a model, by LabRecorder too (`pip install '.[record]'`). It says
 what is recorded, for how long and how much, never writes over a file, and ends in order at Ctrl-C, SIGTERM and SIGHUP. LabRecorder takes up
 a lost device by its `source_id`; one that has none, and any stream that comes later, begins a new file.
 

@@ -74,7 +74,7 @@ def test_without_torch_the_rest_is_printed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)  # as it is where there is no torch
     result = inspect(folder)
     assert result.exit_code == 0, result.output
-    assert "mindwire[torch]" in result.output
+    assert "'.[torch]'" in result.output
     assert isinstance(inspect(folder, "--out", tmp_path / "p").exception, MissingExtraError)
 
 

