@@ -32,7 +32,9 @@ def main(root: Path) -> None:
     subprocess.run([mindwire, "replay", "recording.xdf", "--out", "predictions.csv"], check=True, timeout=120)
     with Path("predictions.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue"], rows[0]
+    assert rows[0] == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue", "reasons", "decided"], rows[
+        0
+    ]
     assert len(rows) - 1 == 1 + (SECONDS * 250 - 1000) // 10, f"{len(rows) - 1} predictions"
     print(f"default installation: {len(rows) - 1} predictions of {SECONDS} s replayed without torch")
 

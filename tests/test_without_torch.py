@@ -80,7 +80,7 @@ def _replay(recording: Path, out: Path, env: dict[str, str], *options: str) -> t
     assert done.returncode == 0, done.stderr
     with out.open() as file:
         rows = list(csv.reader(file))
-    return rows[0], np.array([[float(value) for value in row[3:]] for row in rows[1:]]), done.stderr + done.stdout
+    return rows[0], np.array([[float(value) for value in row[3:-2]] for row in rows[1:]]), done.stderr + done.stdout
 
 
 def test_packages_are_hidden(hide) -> None:
@@ -100,7 +100,7 @@ def test_replay_gives_the_same_without_the_extras(hide, recording: Path, tmp_pat
     header, expected, _ = _replay(recording, tmp_path / "with.csv", dict(os.environ))
     _, found, _ = _replay(recording, tmp_path / "without.csv", hide(*EXTRAS))
 
-    assert header == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue"]
+    assert header == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue", "reasons", "decided"]
     assert len(found) == 1 + (250 * 60 - 1000) // 10
     np.testing.assert_array_equal(found, expected)
 
