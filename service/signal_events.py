@@ -114,7 +114,7 @@ def rate_event(state: RateState, measured: MeasuredRate | None, sfreq: float, *,
         Whether the user has said so.
     """
     seconds = measured.seconds if measured else math.nan
-    rate = 1 / seconds if seconds > 0 else None
+    rate = 1 / seconds if seconds > 0 and measured and math.isfinite(measured.deviation) else None
     if state == "wrong" and accepted and rate is not None:
         state = "off"
     data = {"state": state, "effective_rate": rate, "sfreq": sfreq}
@@ -127,15 +127,18 @@ def rate_event(state: RateState, measured: MeasuredRate | None, sfreq: float, *,
             f"the {sfreq:g} Hz that it is taken to have; predictions are marked."
         )
         return PipelineEvent("rate", message, data)
-    return PipelineEvent("rate", _contradiction(seconds, sfreq), data)
+    jumps = measured is not None and math.isinf(measured.deviation)
+    return PipelineEvent("rate", _contradiction(seconds, sfreq, jumps=jumps), data)
 
 
-def _contradiction(seconds: float, sfreq: float) -> str:
+def _contradiction(seconds: float, sfreq: float, *, jumps: bool) -> str:
     """In which way time stamps contradict the rate, and what to do."""
     anyhow = f"to use the signal at {sfreq:g} Hz whatever its time stamps are, say so with --rate {sfreq:g}"
     then = "no prediction is valid while they do. Mend them where they are made"
     if math.isnan(seconds):
         return f"The time stamps are no numbers, so they contradict the {sfreq:g} Hz of the signal; {then}."
+    if jumps:
+        return f"The time stamps jump about, so they contradict the {sfreq:g} Hz of the signal; {then}."
     if seconds <= 0:
         how = "stand still" if abs(seconds) * sfreq < _NEAR else "run backwards"
         return f"The time stamps {how}, so they contradict the {sfreq:g} Hz of the signal; {then}."

@@ -47,7 +47,7 @@ class MeasuredRate:
     seconds : float
         By which the stamps advance per sample; NaN where too few of them are numbers.
     deviation : float
-        Of that from the expected period, as a part of it; infinite where the stamps are no numbers.
+        Of that from the expected period, as a part of it; infinite where the stamps are no numbers or jump about.
     margin : float
         By which the deviation is uncertain.
     """
@@ -74,6 +74,10 @@ class MeasuredRate:
     def uncertain(self) -> float:
         """The least deviation that is clear."""
         return _CLEAR + self.margin
+
+
+# What stamps that jump about are measured as.
+JUMPING = MeasuredRate(0.0, math.inf, 0.0)
 
 
 def believable(stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -111,8 +115,10 @@ def measure(stamps: NDArray[np.float64], period: float) -> MeasuredRate | None:
     sum_of_values = float(values.sum())
     slope = float(counts @ values) / squares
     left = max(0.0, float(values @ values) - sum_of_values**2 / len(values) - slope**2 * squares)
-    span = float(counts[-1] - counts[0]) * period
-    size = math.sqrt(left / len(values)) / span
+    count = float(counts[-1] - counts[0])
+    size = math.sqrt(left / len(values)) / (count * period)
+    if size > max(1.0, abs(slope) / period):  # they jump further than they go on
+        return JUMPING
     return MeasuredRate(slope, slope / period - 1, min(_MARGIN_SIZES * size, _STALL + _STALL_SIZES * size))
 
 
@@ -157,6 +163,7 @@ class RateMeter:
         self.effective_rate: float | None = None
         self.measured: MeasuredRate | None = None
         self.state: RateState = "nominal"
+        self._told: RateState = "nominal"
         self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
 
@@ -215,40 +222,46 @@ class RateMeter:
             flags[done:] |= self._bits
 
     def _measure(self) -> None:
+        """Once a second of samples: measure over seconds and over many, and enter the state that both say."""
         del self._fast[:-_FAST_POINTS]
-        self._slow.append(self._fast[-1])
-        del self._slow[:-_SLOW_POINTS]
-        seconds = self._step * _POINTS_PER_SECOND
-        slow = None
-        if len(self._slow) >= _SLOW_MIN_POINTS:
-            slow = measure(np.array(self._slow), seconds * self._period)
-            advance = slow.seconds if slow else math.nan
-            self.effective_rate = seconds / advance if advance > 0 else None
+        slow = self._measure_slow()
         # What was called wrong is so until the newest stamps are right.
-        if len(self._fast) < _FAST_MIN_POINTS * (2 if self.state == "wrong" else 1):
-            return
-        recent = self._fast[-2 * _FAST_MIN_POINTS :] if self.state == "wrong" else self._fast
-        fast = measure(np.array(recent), self._step * self._period)
-        if fast is None:
+        points = self._fast[-2 * _FAST_MIN_POINTS :] if self.state == "wrong" else self._fast
+        fast = measure(np.array(points), self._step * self._period)
+        sure = len(self._fast) >= 2 * _FAST_MIN_POINTS
+        if fast is None or (self.state == "wrong" and not sure):
             return
         limit, margin = _WRONG[self.state == "wrong"], fast.margin
-        if self.state == "wrong":  # what is uncertain does not put it right
+        if self._told == "wrong":  # what is uncertain does not put it right
             margin = min(margin, limit)
-        elif len(self._fast) < 2 * _FAST_MIN_POINTS:  # at first, while filters settle, a doubt costs little
+        elif slow is not None:  # what was so long right hardly changes; a device that stalls does that often
+            margin *= 2
+        elif not sure:  # at first, while filters settle, a doubt costs little
             margin *= 0.5
         if abs(fast.deviation) > limit + margin:
-            self._enter("wrong", fast.per(self._step))
+            self._enter("wrong", fast.per(self._step), sure=sure)
             return
-        if slow is None or self.state == "wrong":  # what was wrong says nothing of what is right
-            best, margin = fast.per(self._step), fast.margin
-        else:
-            best, margin = slow.per(seconds), slow.margin / _MARGIN_SIZES
+        best, margin = fast.per(self._step), fast.margin
+        if slow is not None and self.state != "wrong":  # what was wrong says nothing of what is right
+            best, margin = slow, slow.margin / _MARGIN_SIZES
         if slow is not None and fast.margin > _WRONG[0] and abs(slow.deviation) > limit + slow.margin:
-            self._enter("wrong", best)
+            self._enter("wrong", slow, sure=sure)
         elif abs(best.deviation) > (_OFF[0] + margin if self.state == "nominal" else _OFF[1]):
-            self._enter("off", best)
+            self._enter("off", best, sure=sure)
         else:
-            self._enter("nominal", best)
+            self._enter("nominal", best, sure=sure)
+
+    def _measure_slow(self) -> MeasuredRate | None:
+        self._slow.append(self._fast[-1])
+        del self._slow[:-_SLOW_POINTS]
+        if len(self._slow) < _SLOW_MIN_POINTS:
+            return None
+        samples = self._step * _POINTS_PER_SECOND
+        slow = measure(np.array(self._slow), samples * self._period)
+        if slow is None:
+            return None
+        self.effective_rate = samples / slow.seconds if slow.seconds > 0 else None
+        return slow.per(samples)
 
     def drain_changes(self) -> list[tuple[RateState, MeasuredRate | None]]:
         """The states entered since the last call, each with what was measured then."""
@@ -257,12 +270,14 @@ class RateMeter:
         changes, self._changes = self._changes, []
         return changes
 
-    def _enter(self, state: RateState, measured: MeasuredRate | None) -> None:
-        if state != self.state:
+    def _enter(self, state: RateState, measured: MeasuredRate | None, *, sure: bool = True) -> None:
+        """Be in a state; one that is not sure is told only if it stays."""
+        if sure and state != self._told:
+            self._told = state
             self._changes.append((state, measured))
         self.state, self.measured = state, measured
         reasons = Reason.NONE if state == "nominal" else Reason.RATE
-        ascends = measured is not None and measured.seconds > 0
+        ascends = measured is not None and measured.seconds > 0 and math.isfinite(measured.deviation)
         if state == "wrong" and not (self.accepted and ascends):
             reasons |= Reason.WRONG_RATE
         self._bits = reasons.bit

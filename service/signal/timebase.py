@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.signal.judge import HOLD_SECONDS, Judge, Verdict
-from service.signal.rate import LARGEST_STAMP, RateMeter, believable
+from service.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
 from service.signal.tracking import Course, Tracker
 from service.types import Reason
 
 _REANCHOR_SECONDS = 0.5
+# Nobody's stamps are off by so much all the time; a stall of two seconds stays below it.
+_NO_CLOCK_SECONDS = 1.5
 # A measured rate that is less certain is no drift to begin with.
 _LEAST_CERTAIN = 0.01
 
@@ -176,13 +178,10 @@ class TimeBase:
             position, suspicious = take(samples, stamps, position)
             if not suspicious:
                 continue
-            part = stamps[position : position + self._judge.hold]
-            verdict = self._judge.verdict(part, self._expected(len(part)), self._tolerance, final=final)
+            verdict = self._verdict(stamps[position : position + self._judge.hold], final=final)
             if verdict is None:
                 self._held = (samples[position:].copy(), stamps[position:].copy())
                 return
-            if verdict.kind == "shifted" and abs(verdict.shift) <= self._bridge + 0.5 * self._period:
-                verdict = self._unlearnt() or verdict
             if verdict.kind == "wrong":
                 self.rate.condemn(verdict.measured)
                 self._passing = True
@@ -197,6 +196,15 @@ class TimeBase:
                 stop = position + verdict.count
                 self._follow(samples, stamps, position, stop, returned=verdict.returned)
                 position = stop
+
+    def _verdict(self, stamps: NDArray[np.float64], *, final: bool) -> Verdict | None:
+        """What a suspicious stamp means, from those after it; None while that is open."""
+        if self.course.jitter > _NO_CLOCK_SECONDS:
+            return Verdict("wrong", measured=JUMPING)
+        verdict = self._judge.verdict(stamps, self._expected(len(stamps)), self._tolerance, final=final)
+        if verdict and verdict.kind == "shifted" and abs(verdict.shift) <= self._bridge + 0.5 * self._period:
+            return self._unlearnt() or verdict
+        return verdict
 
     def _unlearnt(self) -> Verdict | None:
         """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""

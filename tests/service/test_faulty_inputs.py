@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.bundle import load_bundle
+from models.contract import NoNormalisation
 from models.zoo import zoo_bundle_path
 from service.calibration_contract import ContractChoices, make_contract
 from service.calibration_data import TrialSpan, collect_trials, open_trials
@@ -21,6 +22,7 @@ from service.replay import Replay
 from service.sources.recording import open_recording
 from service.trials import parse_marker_map, trials_from_markers
 from tests.service.linear_decoder import LinearDecoder
+from tests.service.signals import small_contract
 
 CUES = (5.0, 9.5, 14.0, 18.5)
 BEHIND = (5.0, 9.5, 24.0, 28.5)
@@ -214,3 +216,16 @@ def test_cues_of_another_clock_are_told(faulty):
     recordings, trials, _ = open_trials([faulty / "eeg-unix-markers-lsl.xdf"], contract.classes, settings)
     with pytest.raises(RecordingError, match="none of the 4 cues lies within the EEG's time"):
         collect_trials(recordings, trials, contract, TrialSpan(0.0, 4.0, 4.0), settings=settings)
+
+
+@pytest.mark.parametrize(("run", "least"), [("day1-run2", 0.98), ("day1-run4", 0.95), ("day2-run3", 0.98)])
+def test_a_cap_whose_stamps_come_in_bursts_and_stall_stays_usable(data_dir, run, least):
+    path = data_dir / "a" / f"a-{run}.xdf"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    labels = ("Fz", "FC1", "FC2", "C3", "Cz", "C4", "CP1", "CP2")
+    contract = small_contract(channels=labels, sfreq=125.0, normalisation=NoNormalisation(), window_samples=500)
+    options = PipelineOptions(channels=labels, unit="uV")
+    replay = Replay(open_recording(path).signal(), contract, LinearDecoder(2), options)
+    assert sum(prediction.valid for prediction in replay.predictions()) > least * replay.summary.windows
+    assert replay.summary.events["rate"] < 20

@@ -79,6 +79,15 @@ def test_stamps_that_contradict_the_rate_are_one_sentence(times, says, sizes):
     assert all(prediction.reasons & Reason.WRONG_RATE for prediction in predictions)
 
 
+@pytest.mark.parametrize("sizes", [(10,), (N,)])
+def test_stamps_that_jump_about_are_told_and_not_valid_once_that_is_known(sizes):
+    found, predictions, _ = events_of(np.random.default_rng(0).uniform(0, 1e5, N), sizes)
+    told = [event for event in found if event.kind == "rate"]
+    assert told[-1].data["state"] == "wrong"
+    assert "contradict" in told[-1].message
+    assert not any(prediction.valid for prediction in predictions if prediction.seq > 40)
+
+
 def test_a_window_of_a_rate_that_is_off_is_marked_and_told_once_and_a_wrong_one_is_not_valid():
     marked, predictions, _ = events_of(INDEX / 97.0, (10,))
     assert [(event.kind, event.data["state"]) for event in marked] == [("rate", "off")]

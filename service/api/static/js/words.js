@@ -12,6 +12,9 @@ const REASONS = {
   saturated: "saturated channel",
   amplitude: "implausible amplitude",
   non_finite: "values that are not numbers",
+  rate: "sampling rate slightly off",
+  wrong_rate: "time stamps contradict the sampling rate",
+  decoder: "the model gives no numbers",
 };
 
 /** Reasons of a prediction, as the page names them. */
