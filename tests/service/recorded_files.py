@@ -104,3 +104,23 @@ def eeglab_file(path: Path, values: np.ndarray, labels, events, *, sfreq=100) ->
     }
     savemat(path, {"EEG": document})
     return path
+
+
+def gdf_file(path: Path, values: np.ndarray, labels, events, *, unit="uV", sfreq=100) -> Path:
+    """GDF 1.25 in records of a second with whole numbers of the unit; events are (sample from 1, code)."""
+    n, limit = len(labels), 32767
+    head = b"GDF 1.25" + _field("X X", 80) + _field("run", 80) + _field("2024010203040500", 16)
+    head += np.int64(256 * (n + 1)).tobytes() + bytes(44) + np.int64(len(values) // sfreq).tobytes()
+    head += np.array([1, 1, n], "<u4").tobytes()
+    head += b"".join(_field(label, 16) for label in labels) + _field("", 80 * n)
+    head += b"".join(_field(unit, 8) for _ in labels)
+    head += np.full(n, -limit, "<f8").tobytes() + np.full(n, limit, "<f8").tobytes()
+    head += np.full(n, -limit, "<i8").tobytes() + np.full(n, limit, "<i8").tobytes()
+    head += _field("", 80 * n) + np.full(n, sfreq, "<i4").tobytes() + np.full(n, 3, "<i4").tobytes() + bytes(32 * n)
+    records = [values[at : at + sfreq].astype("<i2").T.tobytes() for at in range(0, len(values), sfreq)]
+    table = b"\x01" + int(sfreq).to_bytes(3, "little") + len(events).to_bytes(4, "little")
+    at, codes = zip(*events, strict=True)
+    path.write_bytes(
+        head + b"".join(records) + table + np.array(at, "<u4").tobytes() + np.array(codes, "<u2").tobytes()
+    )
+    return path

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.fuzz_recordings import MAKERS, run_case
+from tests.fuzz_recordings import run_case
+from tests.odd_recordings import MAKERS
 
 pytest.importorskip("mne")
 _BLOCK = 60

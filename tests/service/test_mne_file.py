@@ -9,7 +9,7 @@ from service.errors import ContractError, RecordingError, StreamNotFoundError
 from service.signal.montage import resolve_montage
 from service.sources.recording import open_recording
 from service.types import Reason
-from tests.service.recorded_files import brainvision_file, edf_file
+from tests.service.recorded_files import brainvision_file, edf_file, eeglab_file, gdf_file
 from tests.service.signals import LABELS, small_contract
 
 mne = pytest.importorskip("mne")
@@ -84,6 +84,42 @@ def test_a_new_segment_of_brainvision_is_a_break(tmp_path, segments, expected):
     assert parts(recording) == expected
     last_time = expected[-1][0] + expected[-1][1] / SFREQ
     assert labels(recording)[-1] == (pytest.approx(last_time - 1.0), "Stimulus/S  1")
+
+
+@pytest.mark.parametrize(
+    ("code", "duration", "gap"),
+    [
+        ("boundary", 250.0, 2.5),
+        ("boundary", float("nan"), 0.0),
+        ("boundary", 0.0, 0.0),
+        ("boundary", 1e4, 100.0),
+        (-99, 250.0, 2.5),
+    ],
+)
+def test_a_boundary_of_eeglab_is_a_break_that_drops_nothing(tmp_path, code, duration, gap):
+    cue = "left" if code == "boundary" else 7
+    path = eeglab_file(
+        tmp_path / "b.set", RNG.standard_normal((1000, 3)), LABELS, [(300.5, code, duration), (801.0, cue, 0.0)]
+    )
+    recording = open_recording(path)
+    assert parts(recording) == [(0.0, 300, False), (3.0 + gap, 700, True)]
+    assert labels(recording)[-1] == (8.0 + gap, str(cue))
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("uV", 1.0), ("mV", 1e3), ("", None)])
+def test_a_new_run_of_gdf_is_a_break_and_its_unit_is_what_it_states(tmp_path, unit, scale):
+    values = RNG.integers(-500, 500, (1000, 3))
+    events = [(1, 32766), (301, 32766), (401, 769)]
+    recording = open_recording(gdf_file(tmp_path / "r.gdf", values, LABELS, events, unit=unit))
+    assert parts(recording) == [(0.0, 300, False), (3.0, 700, True)]
+    assert labels(recording)[-1] == (4.0, "769")
+    if scale is None:
+        with pytest.raises(ContractError, match="states no unit"):
+            resolve_montage(small_contract(), recording.signal().info)
+        return
+    samples = np.concatenate([chunk.samples for chunk in recording.signal().chunks()])
+    montage = resolve_montage(small_contract(), recording.signal().info)
+    np.testing.assert_allclose(montage.apply(samples), values * scale, rtol=1e-6, atol=1e-6)
 
 
 def test_records_of_a_discontinuous_edf_have_the_times_they_state(tmp_path):
