@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections import deque
@@ -36,6 +37,8 @@ View = Callable[[Mapping[str, "Stream"]], AbstractContextManager[Sink]]
 _REDRAW_PER_S = 8
 _LINE_EVERY_S = 2.0
 _CUE_SHOWN_S = 4.5
+_IMAGINED = "◀ imagined now"
+_STATE_LINES = 2
 _COLOURS = ("#56b4e9", "#e07b39", "#2fbf93", "#cc79a7", "#d9c02f", "#8f9bff")
 
 
@@ -147,7 +150,7 @@ def _bars(streams: Mapping[str, Stream], console: Console) -> Iterator[Sink]:
     stream, newest = _the_only(streams), Newest()
     live = Live(
         console=console,
-        get_renderable=lambda: _picture(stream, newest),
+        get_renderable=lambda: _picture(stream, newest, console.width),
         refresh_per_second=_REDRAW_PER_S,
         transient=True,
     )
@@ -155,7 +158,8 @@ def _bars(streams: Mapping[str, Stream], console: Console) -> Iterator[Sink]:
         yield newest
 
 
-def _picture(stream: Stream, newest: Newest) -> Group:
+def _picture(stream: Stream, newest: Newest, width: int) -> Group:
+    """Bars and state; of one height and within the width, whatever is shown."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.progress_bar import ProgressBar
@@ -164,10 +168,12 @@ def _picture(stream: Stream, newest: Newest) -> Group:
 
     status, prediction = stream.status(), newest.prediction
     table = Table.grid(padding=(0, 2))
-    table.add_column(min_width=12)
-    table.add_column(width=44)
+    names = min(max(12, *(len(name) for name in status.classes)), 24)
+    bar = min(44, max(8, width - names - len(_IMAGINED) - 15))  # 15: the percentage, and what is between the columns
+    table.add_column(width=names, no_wrap=True)
+    table.add_column(width=bar)
     table.add_column(justify="right", width=5)
-    table.add_column()
+    table.add_column(width=len(_IMAGINED), no_wrap=True)
     valid = prediction is not None and prediction.valid
     for index, name in enumerate(status.classes):
         probability = float(prediction.probabilities[index]) if prediction is not None else 0.0
@@ -175,12 +181,15 @@ def _picture(stream: Stream, newest: Newest) -> Group:
         best = prediction is not None and index == int(np.argmax(prediction.probabilities))
         table.add_row(
             Text(name.replace("_", " "), style="bold" if best and valid else ""),
-            ProgressBar(1.0, probability, complete_style=colour, finished_style=colour, width=44),
+            ProgressBar(1.0, probability, complete_style=colour, finished_style=colour, width=bar),
             f"{probability:.0%}" if prediction is not None else "–",
-            Text("◀ imagined now", style="dim") if newest.imagined == name else "",
+            Text(_IMAGINED, style="dim") if newest.imagined == name else "",
         )
     state_style = {"live": "bold green", "failed": "bold red", "lost": "bold red"}.get(status.state, "bold yellow")
-    state = Text.assemble((str(status.state), state_style), f"  {status.state_reason}")
+    text = f"{status.state}  {status.state_reason}"
+    lines = textwrap.wrap(text, max(20, width - 4), max_lines=_STATE_LINES, placeholder=" …")
+    state = Text("\n".join(lines + [""] * (_STATE_LINES - len(lines))))
+    state.stylize(state_style, 0, len(str(status.state)))
     latency = newest.latency_ms
     facts = [f"{status.counters.predictions} predictions"]
     if latency is not None:

@@ -96,13 +96,17 @@ def _aligned(table: list[str]) -> list[str]:
     head, rule, *body = rows
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     right = [cell.endswith(":") for cell in rule]
-    return [
-        "  ".join(
-            cell.rjust(width) if side else cell.ljust(width)
-            for cell, width, side in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in [head, *body]
-    ]
+    widths[0] = min(widths[0], max(len(head[0]), _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    lines = []
+    for row in [head, *body]:
+        if len(row[0]) > widths[0]:  # a name too long for its column has a line of its own
+            lines.append(row[0])
+            row = ["", *row[1:]]  # noqa: PLW2901
+        cells = zip(row, widths, right, strict=True)
+        lines.append(
+            "  ".join(cell.rjust(width) if side else cell.ljust(width) for cell, width, side in cells).rstrip()
+        )
+    return lines
 
 
 def _streaming(bundle: Bundle) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from service.types import SignalInfo
 
 _LABELS_SHOWN = 60
+_FILE_WIDTH = 200
+_LINE_LENGTH = 400
 _CELL_LENGTH = 200
 
 
@@ -51,6 +54,7 @@ def _as_dict(info: SignalInfo) -> dict[str, object]:
 
 def _print_table(infos: list[SignalInfo]) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -74,4 +78,31 @@ def _print_table(infos: list[SignalInfo]) -> None:
         )
         # as plain text: a stream's name may hold what rich would take for markup
         table.add_row(*(Text(printable(cell, _CELL_LENGTH)) for cell in cells))
-    Console(width=None if Console().is_terminal else 200).print(table)
+    console = Console()
+    if not console.is_terminal:
+        Console(width=_FILE_WIDTH).print(table)
+    elif Measurement.get(console, console.options.update(max_width=_FILE_WIDTH), table).maximum <= console.width:
+        console.print(table)
+    else:
+        for info in infos:
+            typer.echo(_block(info, console.width))
+
+
+def _block(info: SignalInfo, width: int) -> str:
+    """A stream on lines of its own, for a terminal that is narrower than the table."""
+    from models.text import printable
+
+    rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
+    channels = f"{info.n_channels} channel{'s' if info.n_channels != 1 else ''}"
+    facts = {
+        "source_id": info.source_id,
+        "host": info.hostname,
+        "unit": ", ".join(sorted(set(info.units or ()) - {""})),
+        "labels": " ".join(label or "?" for label in info.labels or ()),
+    }
+    lines = [f"{info.name}: {info.type or 'no type'}, {channels}, {rate}"]
+    lines += [f"  {name + ':':<11}{value}" for name, value in facts.items() if value]
+    return "\n".join(
+        textwrap.fill(printable(line, _LINE_LENGTH), width, subsequent_indent=" " * 13, break_on_hyphens=False)
+        for line in lines
+    )
