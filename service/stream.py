@@ -49,7 +49,7 @@ from service.status import (
     StreamStatus,
 )
 from service.stream_status import adaptation_status, decoder_status, source_status
-from service.types import Chunk, Prediction, Reason, SignalInfo
+from service.types import SUSPECT, Chunk, Prediction, Reason, SignalInfo
 from service.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -591,7 +591,7 @@ class Stream:
             )
             why = f"{what}; no prediction is valid."
         elif int(prediction.reasons) & _UNSETTLED_BITS:
-            names = ", ".join((prediction.reasons & _UNSETTLED).labels)
+            names = ", ".join((prediction.reasons & ~SUSPECT).labels)
             state, why = StreamState.SETTLING, f"Predictions are not valid yet: {names}."
         if valid is not self._valid:
             self._valid = valid

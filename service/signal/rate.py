@@ -34,6 +34,7 @@ _CLEAR = 0.002
 # No clock counts further, not even nanoseconds since 1970.
 LARGEST_STAMP = 1e19
 _MIN_STAMPS = 8
+_LARGEST_RATIO = 1e3
 
 RateState = Literal["nominal", "off", "wrong"]
 
@@ -260,7 +261,8 @@ class RateMeter:
         slow = measure(np.array(self._slow), samples * self._period)
         if slow is None:
             return None
-        self.effective_rate = samples / slow.seconds if slow.seconds > 0 else None
+        rate = samples / slow.seconds if slow.seconds > 0 else math.inf
+        self.effective_rate = rate if rate * self._period < _LARGEST_RATIO else None  # stamps that stand still have none
         return slow.per(samples)
 
     def drain_changes(self) -> list[tuple[RateState, MeasuredRate | None]]:
