@@ -505,7 +505,7 @@ class Pipeline:
         if part.broken:
             kind = "clock_reset" if part.broken & Reason.CLOCK_JUMP else "gap"
             length = f", {part.gap_seconds:.3f} s" if part.gap_seconds else ""
-            message = f"The signal broke ({part.broken.labels[0]}{length}); a new segment starts."
+            message = f"Signal interrupted ({part.broken.labels[0].replace('_', ' ')}{length}); a new segment starts."
         else:
             kind = "gap"
             message = f"A gap of {part.gap_seconds * 1e3:.0f} ms was bridged."

@@ -163,7 +163,7 @@ class LslSource:
 
     @property
     def _gone(self) -> str:
-        return f"Stream {self._found} has ended or its program or network has gone."
+        return f"Lost stream {self._found}: its program stopped or the network dropped."
 
     @property
     def clock_offset_s(self) -> float | None:

@@ -379,3 +379,16 @@ def test_api_page_describes_and_tries(address, open_page):
     form.get_by_label("stream").fill("eeg")
     form.get_by_role("button", name="Try it").click()
     expect(page.locator("details[open] pre")).to_contain_text('"state": "live"')
+
+
+def test_api_page_sends_a_body(address, stream, open_page):
+    page = open_page(f"http://{address}/docs")
+    page.get_by_text("/v1/streams/{stream}/adaptation", exact=True).click()
+    form = page.locator("details[open] form")
+    form.get_by_label("stream").fill("eeg")
+    body = form.get_by_label("body")
+    assert '"action": "freeze"' in body.input_value()
+    form.get_by_role("button", name="Try it").click()
+    expect(page.locator("details[open] pre")).to_contain_text(re.compile("^20[024]"))
+    assert [command.action for command in stream.commands] == ["freeze"]
+    assert accessibility_problems(page) == []

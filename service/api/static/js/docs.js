@@ -34,7 +34,17 @@ function table(name, schema) {
   return made;
 }
 
-function tryForm(path, operation) {
+/** A request body to begin with: for each field its default, the first of its choices, or an empty text. */
+function example(schema, schemas) {
+  if (schema.$ref) return example(schemas[schema.$ref.split("/").at(-1)], schemas);
+  if (schema.default !== undefined) return schema.default;
+  if (schema.enum) return schema.enum[0];
+  if (schema.anyOf) return example(schema.anyOf[0], schemas);
+  if (schema.type === "object") return Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, part]) => [name, example(part, schemas)]));
+  return { integer: 0, number: 0, boolean: false, array: [] }[schema.type] ?? "";
+}
+
+function tryForm(path, verb, operation, schemas) {
   const form = element("form");
   const inputs = (operation.parameters ?? []).filter((parameter) => parameter.in === "path").map(({ name }) => {
     const label = element("label", `${name} `);
@@ -45,6 +55,15 @@ function tryForm(path, operation) {
     form.append(label);
     return input;
   });
+  const asked = operation.requestBody?.content?.["application/json"]?.schema;
+  const body = asked ? element("textarea", JSON.stringify(example(asked, schemas), null, 2)) : null;
+  if (body) {
+    const label = element("label", "body ");
+    body.rows = body.value.split("\n").length;
+    body.spellcheck = false;
+    label.append(body);
+    form.append(label);
+  }
   form.append(element("button", "Try it"));
   const output = element("pre");
   output.hidden = true;
@@ -53,7 +72,7 @@ function tryForm(path, operation) {
     const address = inputs.reduce((text, { name, value }) => text.replace(`{${name}}`, encodeURIComponent(value)), path);
     output.hidden = false;
     try {
-      output.textContent = await answerText(address);
+      output.textContent = await answerText(address, verb, body?.value);
     } catch (error) {
       output.textContent = String(error.message ?? error);
     }
@@ -61,9 +80,11 @@ function tryForm(path, operation) {
   return [form, output];
 }
 
-async function answerText(address) {
+async function answerText(address, verb, body) {
   const token = sessionStorage.getItem("mindwire-token");
-  const answer = await fetch(address, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(address, { method: verb.toUpperCase(), headers, body });
   const text = await answer.text();
   const json = answer.headers.get("content-type")?.includes("json");
   return `${answer.status}\n${json ? JSON.stringify(JSON.parse(text), null, 2) : text}`;
@@ -72,7 +93,7 @@ async function answerText(address) {
 function describe(path, verb, operation, schemas) {
   const details = element("details");
   const summary = element("summary");
-  summary.append(element("span", verb.toUpperCase(), "verb"), element("code", path), element("span", operation.summary, "about"));
+  summary.append(element("span", verb.toUpperCase(), `verb ${verb}`), element("code", path), element("span", operation.summary, "about"));
   details.append(summary, element("p", operation.description));
   const answer = operation.responses["200"]?.content?.["application/json"]?.schema;
   if (answer) {
@@ -80,7 +101,7 @@ function describe(path, verb, operation, schemas) {
     const name = typeText(answer).replace("array of ", "");
     if (schemas[name]) details.append(table(name, schemas[name]));
   }
-  details.append(...tryForm(path, operation));
+  details.append(...tryForm(path, verb, operation, schemas));
   return details;
 }
 
