@@ -93,8 +93,9 @@ async function answerText(address, verb, body) {
 function describe(path, verb, operation, schemas) {
   const details = element("details");
   const summary = element("summary");
-  summary.append(element("span", verb.toUpperCase(), `verb ${verb}`), element("code", path), element("span", operation.summary, "about"));
-  details.append(summary, element("p", operation.description));
+  summary.append(element("span", verb.toUpperCase(), `verb ${verb}`), element("code", path), element("span", operation.description.split(/\n\n|(?<=\.)\s/)[0], "about"));
+  details.append(summary);
+  if (summary.lastElementChild.textContent !== operation.description) details.append(element("p", operation.description));
   const answer = operation.responses["200"]?.content?.["application/json"]?.schema;
   if (answer) {
     details.append(element("p", `Answers with ${typeText(answer)}.`));

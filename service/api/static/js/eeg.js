@@ -217,7 +217,7 @@ export class Eeg {
     context.fillStyle = context.strokeStyle = colour("text");
     for (const { label, time } of this.#markers) {
       const at = right - (end - time) * perSecond;
-      if (at < left - 200 || at > right) continue;
+      if (at < left || at > right) continue;
       context.beginPath();
       context.moveTo(at, top);
       context.lineTo(at, bottom);

@@ -113,7 +113,6 @@ export class Probabilities {
     context.rect(left, top - 4, right - left, bottom - top + 8);
     context.clip();
     this.#drawInvalid(context, x, top, bottom);
-    this.#drawCues(context, x, right, top, bottom);
     context.lineWidth = 2;
     context.lineJoin = "round";
     this.#classes.forEach((_, index) => {
@@ -128,8 +127,9 @@ export class Probabilities {
       }
       context.stroke();
     });
-    context.restore();
     context.setLineDash([]);
+    this.#drawCues(context, x, right, top, bottom);
+    context.restore();
     context.textBaseline = "middle";
     this.#drawNames(context, right, top, bottom, y);
   }
