@@ -166,9 +166,9 @@ def run_jobs(
     epochs = context.Value("q", 0)
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _prepare, (data, n_outputs, epochs)) as pool:
-        with children_without_interrupts():
-            futures = [pool.submit(_work, job) for job in jobs]
         try:
+            with children_without_interrupts():
+                futures = [pool.submit(_work, job) for job in jobs]
             pending = set(futures)
             while pending:
                 finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)

@@ -161,3 +161,44 @@ def test_the_log_of_liblsl_is_off_unless_the_user_configured_it() -> None:
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
         )
         assert bool(done.stderr) is bool(words), done.stderr
+
+
+_TRAINING = """
+import numpy as np
+import service.cli.main
+from models.training import Recipe, TrialWindows
+from models.training_pool import Job, run_jobs
+from service.__main__ import main
+
+def train():
+    rng = np.random.default_rng(0)
+    windows = rng.standard_normal((8, 4, 500)).astype(np.float32)
+    data = TrialWindows(windows, np.arange(8), np.arange(8) % 2)
+    print("ready", flush=True)
+    run_jobs(data, 2, [Job(np.arange(8), Recipe(epochs=1_000_000))] * 2, workers=2)
+
+if __name__ == "__main__":
+    service.cli.main.run = train
+    main()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 3.0])
+def test_ctrl_c_ends_trainings_with_their_processes(tmp_path: Path, seconds: float) -> None:
+    script = tmp_path / "training.py"
+    script.write_text(_TRAINING)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    text, _ = process.communicate(timeout=30)  # to the end of the last process that holds the pipe
+    assert (process.returncode, text) == (130, "")
