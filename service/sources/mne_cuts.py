@@ -104,10 +104,10 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
     sfreq, n = float(raw.info["sfreq"]), len(raw.times)
     suffix = path.suffix.casefold()
     kept = np.ones(n, dtype=bool)
-    missing: dict[int, float] = {0: 0.0}
-    dates = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
+    segments = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
+    missing = {0: 0.0, **{first: gap for first, gap in segments.items() if 0 < first < n}}
     for onset, duration, label in _annotations(raw, path):
-        text = label.strip().casefold()
+        text = label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
         first = math.ceil((onset - raw.first_time) * sfreq - _ROUNDING)
         known = duration if math.isfinite(duration) and duration > 0 else 0.0
         gap: float | None = None
@@ -117,7 +117,7 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
             gap = known
         elif text.startswith(_SEGMENT):
             lost = _LOST.search(text)
-            gap = int(lost[1]) / sfreq if lost else dates.get(first, 0.0)
+            gap = int(lost[1]) / sfreq if lost else segments.get(first, 0.0)
         elif text in _JOINED or (suffix == ".gdf" and text == _RUN):
             gap = 0.0
         if gap is not None and 0 < first < n:
@@ -144,7 +144,7 @@ def _annotations(raw: Any, path: Path) -> list[tuple[float, float, str]]:
 
 
 def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
-    """Seconds missing before each of BrainVision's segments but the first, by its first sample, as their dates say."""
+    """Seconds missing before each of BrainVision's segments, by its first sample, as their dates say; 0 if unknown."""
     try:
         named = _MARKER_FILE.search(path.read_text("latin-1"))
         name = named[1].replace("$b", path.stem) if named else f"{path.stem}.vmrk"
@@ -152,7 +152,7 @@ def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
     except OSError:
         return {}
     segments = [(int(at) - 1, _date(stamp)) for _, at, stamp in _SEGMENT_LINE.findall(text)]
-    gaps: dict[int, float] = {}
+    gaps = {first: 0.0 for first, _ in segments}  # MNE leaves the first one out, wherever it is
     for (before, began), (first, begins) in pairwise(segments):
         if began is not None and begins is not None:
             gaps[first] = max((begins - began).total_seconds() - (first - before) / sfreq, 0.0)

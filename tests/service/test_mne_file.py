@@ -122,6 +122,14 @@ def test_a_new_run_of_gdf_is_a_break_and_its_unit_is_what_it_states(tmp_path, un
     np.testing.assert_allclose(montage.apply(samples), values * scale, rtol=1e-6, atol=1e-6)
 
 
+def test_what_mne_exports_to_brainvision_keeps_its_breaks(tmp_path):
+    path = brainvision_file(tmp_path / "p.vhdr", RNG.standard_normal((1000, 3)), LABELS, [])
+    marks = path.with_suffix(".vmrk")
+    text = marks.read_text(encoding="utf-8").replace("New Segment,,1,1,0", "New Segment,,301,1,0")
+    marks.write_text(f"{text}Mk9=Comment,BAD boundary,501,0,0\n", encoding="utf-8")
+    assert parts(open_recording(path)) == [(0.0, 300, False), (3.0, 200, True), (5.0, 500, True)]
+
+
 def test_records_of_a_discontinuous_edf_have_the_times_they_state(tmp_path):
     path = edf_file(
         tmp_path / "d.edf",
