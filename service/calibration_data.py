@@ -7,7 +7,6 @@ contract's own hops, as they are live.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +20,11 @@ from service.covered_time import CoveredTime
 from service.errors import ArgumentError, RecordingError
 from service.pipeline import Pipeline
 from service.pseudo_online import Progress, RunSettings, file_sha256
+from service.signal_events import warn_of_doubts
 from service.sources.recording import Recording, open_recording
 from service.trial_end import TrialEnd, find_trial_end
 from service.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from service.types import SUSPECT, Reason, Window
-
-log = logging.getLogger(__name__)
 
 _WINDOW_STEP_SECONDS = 0.1
 # Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
@@ -321,8 +319,9 @@ def collect_trials(
             progress(done, total)
 
     parts, sources = [], []
+    doubts: list[str] = []
     for recording, cued in zip(recordings, trials, strict=True):
-        part, n_outside = _collect(recording, cued, contract, span, settings=settings, taken=taken)
+        part, n_outside = _collect(recording, cued, contract, span, settings=settings, taken=taken, doubts=doubts)
         parts.append(part)
         sources.append(
             RecordingSource(
@@ -338,9 +337,10 @@ def collect_trials(
         )
     data = RecordedTrials.join(parts)
     if not len(data.windows):
+        then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."
         msg = (
             f"None of the {len(data.labels)} trials has a valid window of "
-            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. Record longer trials, or choose a shorter --window."
+            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. {then}"
         )
         raise RecordingError(msg)
     return data, sources
@@ -354,6 +354,7 @@ def _collect(
     *,
     settings: RunSettings,
     taken: Callable[[int], None],
+    doubts: list[str],
 ) -> tuple[RecordedTrials, int]:
     """Windows of a recording's trials, and how many trials' cues lie where there is no signal."""
     signal = recording.signal(settings.stream)
@@ -365,9 +366,7 @@ def _collect(
         covered.take(chunk.times)
         taken(len(chunk))
     pipeline.finish()
-    doubts = {event.kind: event.message for event in pipeline.drain_events() if event.doubts_all}
-    for message in doubts.values():
-        log.warning("%s: %s", recording.path, message)
+    doubts += warn_of_doubts(pipeline.drain_events(), str(recording.path))
     n_outside = covered.count_outside(trials, str(recording.path))
     labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
     return collector.collected(labels, covered.extent), n_outside

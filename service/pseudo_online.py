@@ -18,6 +18,7 @@ from service.inference.decoder import Decoder
 from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.replay import TOGETHER_SECONDS, coalesced
+from service.signal_events import warn_of_doubts
 from service.sources.recording import Recording, Selector, open_recording
 from service.trials import check_marker_map, left_out_markers, match_labels, trials_from_markers
 from service.types import Marker, Prediction
@@ -174,6 +175,7 @@ def _run(
         last = float(chunk.times[-1])
         taken(len(chunk))
     predictions += pipeline.finish()
+    warn_of_doubts(pipeline.drain_events(), where)
     return EvaluatedRun(
         file=where,
         sha256=file_sha256(recording.path),

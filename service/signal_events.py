@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from service.signal.rate import MeasuredRate, RateState
+
+log = logging.getLogger(__name__)
 
 _UNITS_OF_TIME = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 _UNITS = ("V", "mV", "uV", "nV")
@@ -26,6 +29,26 @@ class PipelineEvent:
     def doubts_all(self) -> bool:
         """Whether it says of the whole signal, or of the model, why nothing valid comes of it."""
         return self.kind in ("error", "amplitude") or self.data.get("state") == "wrong"
+
+
+def warn_of_doubts(pipeline_events: Iterable[PipelineEvent], where: str) -> list[str]:
+    """Warn once of each kind of what makes a whole recording doubtful.
+
+    Parameters
+    ----------
+    pipeline_events : iterable of PipelineEvent
+    where : str
+        Which recording.
+
+    Returns
+    -------
+    list of str
+        The sentences.
+    """
+    doubts = {event.kind: f"{where}: {event.message}" for event in pipeline_events if event.doubts_all}
+    for sentence in doubts.values():
+        log.warning("%s", sentence)
+    return list(doubts.values())
 
 
 class GapEvents:

@@ -262,7 +262,9 @@ class RateMeter:
         if slow is None:
             return None
         rate = samples / slow.seconds if slow.seconds > 0 else math.inf
-        self.effective_rate = rate if rate * self._period < _LARGEST_RATIO else None  # stamps that stand still have none
+        self.effective_rate = (
+            rate if rate * self._period < _LARGEST_RATIO else None
+        )  # stamps that stand still have none
         return slow.per(samples)
 
     def drain_changes(self) -> list[tuple[RateState, MeasuredRate | None]]:

@@ -17,7 +17,7 @@ from service.calibration_data import TrialSpan, collect_trials, open_trials
 from service.cli.main import app
 from service.errors import ContractError, MindwireError, RecordingError, StreamNotFoundError
 from service.options import PipelineOptions
-from service.pseudo_online import RunSettings
+from service.pseudo_online import RunSettings, run_recordings
 from service.replay import Replay
 from service.sources.recording import open_recording
 from service.trials import parse_marker_map, trials_from_markers
@@ -229,3 +229,24 @@ def test_a_cap_whose_stamps_come_in_bursts_and_stall_stays_usable(data_dir, run,
     replay = Replay(open_recording(path).signal(), contract, LinearDecoder(2), options)
     assert sum(prediction.valid for prediction in replay.predictions()) > least * replay.summary.windows
     assert replay.summary.events["rate"] < 20
+
+
+def test_training_says_that_the_stamps_are_why_no_trial_has_a_window(faulty, caplog):
+    settings = RunSettings(markers={}, marker_stream=None, stream=None, pipeline=PipelineOptions())
+    contract = load_bundle(zoo_bundle_path()).contract.model_copy(update={"classes": ("left_hand", "right_hand")})
+    recordings, trials, _ = open_trials([faulty / "stamps-ms.xdf"], contract.classes, settings)
+    with pytest.raises(RecordingError, match=r"None of the 4 trials .* Mend what is said above"):
+        collect_trials(recordings, trials, contract, TrialSpan(0.0, 4.0, 4.0), settings=settings)
+    assert caplog.text.count("they seem to be milliseconds") == 1
+    accepted = RunSettings(markers={}, marker_stream=None, stream=None, pipeline=PipelineOptions(sfreq=250.0))
+    assert collect_trials(recordings, trials, contract, TrialSpan(0.0, 4.0, 4.0), settings=accepted)
+
+
+def test_evaluation_says_that_the_stamps_are_why_nothing_is_valid(faulty, caplog):
+    settings = RunSettings(markers={}, marker_stream=None, stream=None, pipeline=PipelineOptions())
+    contract = load_bundle(zoo_bundle_path()).contract
+    (run,) = run_recordings(
+        [faulty / "stamps-ms.xdf"], contract, LinearDecoder(4), classes=contract.classes, settings=settings
+    )
+    assert not run.trace.valid.any()
+    assert caplog.text.count("they seem to be milliseconds") == 1
