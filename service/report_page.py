@@ -14,6 +14,8 @@ from service.outputs import writing
 from service.report import Figures, Report, headline, idle_sentence, interval_text, number, percent, undecided_text
 from service.svg import SERIES, Axis, Band, Bar, Figure, Line, heatmap, interval_bars, legend
 
+# Cells of more characters may be broken into lines.
+_LONG_CELL = 24
 _STYLE = """
 :root { --ink:#1d2430; --soft:#566172; --line:#d9dee7; --paper:#fff; --card:#f6f8fb; --accent:#2563a8; --second:#b4500a;
   --chance:#c9a227; }
@@ -30,7 +32,7 @@ h3 { font-size:1rem; margin:0 0 .3rem; } p { margin:.5rem 0; max-width:80ch; }
 p.lead { font-size:1.1rem; } .soft, footer { color:var(--soft); }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; }
 th, td { padding:.4rem .6rem; text-align:right; border-bottom:1px solid var(--line); white-space:nowrap; }
-th { white-space:normal; vertical-align:bottom; } th:first-child, td:first-child { text-align:left; }
+td.long { white-space:normal; min-width:10rem; } th { white-space:normal; vertical-align:bottom; } th:first-child, td:first-child { text-align:left; }
 tr.all td { font-weight:600; } .wide { overflow-x:auto; }
 dl { display:flex; flex-wrap:wrap; gap:.75rem; margin:1rem 0; }
 dl div { flex:1 1 9.6rem; background:var(--card); border-radius:10px; padding:.7rem .9rem; }
@@ -231,10 +233,11 @@ def notes_html(notes: Sequence[str]) -> str:
 
 def table_html(heads: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
     """A table; rows whose index is in ``strong`` are set in bold."""
+    long = ' class="long"'
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
     body = "".join(
         ('<tr class="all">' if index in strong else "<tr>")
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "".join(f"<td{long if len(cell) > _LONG_CELL else ''}>{escape(cell)}</td>" for cell in row)
         + "</tr>"
         for index, row in enumerate(rows)
     )

@@ -147,7 +147,7 @@ SERIES = ("first", "second")
 def heatmap(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, *, half: bool = False) -> str:
     """A confusion matrix: true class in rows, predicted in columns, shaded by the share of the row; or half as wide."""
     n, width = len(labels), _WIDTH * (0.65 if half and len(labels) < 5 else 1.0)
-    left, top = 78, 52
+    left, top = 78, 58
     cell = min(130.0, (width - left - 4) / n)
     row_height = min(cell, 64)
     height = top + n * row_height + 6
