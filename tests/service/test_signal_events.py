@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,9 @@ from service.options import PipelineOptions
 from service.pipeline import Pipeline
 from service.signal.rate import MeasuredRate
 from service.signal_events import rate_event
-from service.types import Chunk, Reason
+from service.sinks.messages import encode_json, prediction_payload
+from service.types import Chunk, Prediction, Reason
+from service.worker import Worker
 from tests.service.linear_decoder import LinearDecoder
 from tests.service.signals import cut, noise, signal_info, small_contract
 from tests.service.test_stream import Scripted
@@ -267,3 +271,23 @@ def test_eeg_of_any_size_is_neither_too_small_nor_too_large(scale):
     predictions, events, _ = of_size(noise(N, scale=scale))
     assert not events
     assert predictions[-1].valid
+
+
+def test_a_worker_of_many_streams_completes_no_numbers_as_invalid():
+    pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
+    worker = Worker(pipeline, pipeline.decoder, max_backlog_s=100.0)
+    first, second = worker.gather(Chunk(noise(127), INDEX[:127] / 100.0), 2.0)
+    rows = pipeline.probabilities(np.array([[1.0, 0.0], [np.nan, 0.0]]))
+    good, bad = (worker.complete(due, row, 0.1) for due, row in zip((first, second), rows, strict=True))
+    assert not good.reasons & Reason.DECODER
+    assert bad.reasons & Reason.DECODER
+    assert np.isfinite(good.probabilities).all()
+    assert np.isnan(bad.probabilities).all()
+    assert [event.kind for event in pipeline.drain_events()] == ["error"]
+
+
+def test_the_message_of_such_a_prediction_has_null_for_its_probabilities():
+    window = Prediction(7, 1.0, np.array([np.nan, np.nan]), Reason.DECODER)
+    message = json.loads(encode_json(prediction_payload(window, 0.0)))
+    assert message["probabilities"] == [None, None]
+    assert (message["valid"], message["reasons"]) == (False, ["decoder"])
