@@ -222,7 +222,8 @@ def _streams(seconds: float) -> Iterator[Finding]:
         yield Finding("streams", Verdict.WARNING, "no stream on the network", advice)
     for info in found:
         what = f"stream {info.name}"
-        described = f"{info.type or 'no type'}, {info.n_channels} channels at {info.sfreq:g} Hz"
+        rate = f" at {info.sfreq:g} Hz" if info.sfreq > 0 else ", irregular"
+        described = f"{info.type or 'no type'}, {info.n_channels} channel{'s' if info.n_channels != 1 else ''}{rate}"
         if info.sfreq <= 0 or info.dtype == "string":
             yield Finding(what, Verdict.OK, described)
             continue

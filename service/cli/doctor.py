@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,6 @@ def doctor(
     from rich.console import Console
     from rich.text import Text
 
-    from models.text import printable
     from service.doctor import Verdict, examine
 
     console = Console(highlight=False)
@@ -30,11 +30,21 @@ def doctor(
     for finding in examine(seconds, record):
         findings.append(finding)
         if not as_json:
-            console.print(Text(f"{finding.verdict:<8}", _STYLES[finding.verdict]), end="")
-            console.print(Text(printable(f"{finding.what}: {finding.found}.")))
+            line = Text(_indented(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width))
+            line.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
+            console.print(line)
             if finding.advice:
-                console.print(Text(printable(f"        {finding.advice}"), "dim"))
+                console.print(Text(_indented(f"{'':<8}{finding.advice}", console.width), "dim"))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.verdict is Verdict.FAILURE for finding in findings):
         raise typer.Exit(1)
+
+
+def _indented(text: str, width: int) -> str:
+    """Text on lines of a width, those after the first below its ninth character."""
+    from models.text import printable
+
+    return textwrap.fill(
+        printable(text), width, subsequent_indent=" " * 8, break_on_hyphens=False, break_long_words=False
+    )

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from models.zoo import zoo_bundle_path
+from service.cli.doctor import _indented
 from service.cli.streams import _block
 from service.status import Event
 from service.terminal import Newest, _picture
@@ -71,3 +72,9 @@ def test_a_bundle_is_printed_within_eighty_columns() -> None:
     output = inspect(zoo_bundle_path()).output
     assert max(map(len, output.splitlines())) <= 80
     assert "channel_attention_block.attention_block" in output
+
+
+def test_a_finding_of_the_doctor_goes_on_below_its_words() -> None:
+    lines = _indented("ok      timers: " + "a sleep is late, " * 10, 80).splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith(" " * 8) and len(line) <= 80 for line in lines[1:])
