@@ -109,7 +109,12 @@ ROWS = (
         "Only the newest window is decoded, the others are counted.",
         f"{OTHERS}::test_a_long_backlog_is_skipped_but_what_follows_is_right",
     ),
-    Row("Stamps jitter by ± 5 ms", "Smoothed.", f"{SIGNAL}::test_jitter_of_five_milliseconds_is_no_gap", "undisturbed"),
+    Row(
+        "Stamps jitter by ± 5 ms",
+        "The stamps are smoothed.",
+        f"{SIGNAL}::test_jitter_of_five_milliseconds_is_no_gap",
+        "undisturbed",
+    ),
     Row(
         "Clock drifts by 200 ppm",
         "Followed; the drift is in the status.",
@@ -119,7 +124,7 @@ ROWS = (
     *(
         Row(
             f"Clock jumps by {n:+d} s",
-            "Told; a new segment starts.",
+            "It is reported as an event; a new segment starts.",
             f"{SIGNAL}::test_a_clock_that_jumps_breaks_the_signal_and_is_told[{n}]",
         )
         for n in (10, -10)
@@ -130,8 +135,16 @@ ROWS = (
         f"{SIGNAL}::test_a_clock_a_thousand_seconds_off_changes_nothing",
         "undisturbed",
     ),
-    Row("NaN", "Held; its windows are flagged `non_finite` and invalid.", f"{BAD}[nan-non_finite]"),
-    Row("Inf", "Held; its windows are flagged `non_finite` and invalid.", f"{BAD}[inf-non_finite]"),
+    Row(
+        "NaN",
+        "The last good value is held; its windows are flagged `non_finite` and invalid.",
+        f"{BAD}[nan-non_finite]",
+    ),
+    Row(
+        "Inf",
+        "The last good value is held; its windows are flagged `non_finite` and invalid.",
+        f"{BAD}[inf-non_finite]",
+    ),
     Row("A flat channel", "After 0.2 s flagged `flat`, invalid.", f"{BAD}[flat channel-flat]"),
     Row("A saturated channel", "Flagged `saturated`, invalid.", f"{BAD}[saturated channel-saturated]"),
     Row(
@@ -204,7 +217,7 @@ ROWS = (
     ),
     Row(
         "Websocket client vanished",
-        "Forgotten.",
+        "The connection is closed and forgotten.",
         f"{CLIENTS}::test_vanished_clients_are_forgotten",
         "others undisturbed",
     ),
