@@ -94,7 +94,9 @@ class Judge:
         measured = measure(stamps[:count], self._period)
         if measured is not None and settled is None and measured.wrong:
             return Verdict("wrong", measured=measured)
-        if measured is not None and measured.clear and tolerance <= 0.5 * self._period and self._even(stamps[:count]):
+        # Drift leaves the tolerance by a step at a time; what begins with a jump is none.
+        gradual = ahead[0] < self._period and tolerance <= 0.5 * self._period
+        if measured is not None and measured.clear and gradual and self._even(stamps[:count]):
             return Verdict("drifts", shift=measured.seconds - self._period)
         agreeing = ahead if settled is None else ahead[settled - self._decide + 1 : count]
         numbers = agreeing[np.isfinite(agreeing)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.signal.judge import Judge
 from service.signal.timebase import TimeBase
 from service.types import Reason
 
@@ -368,3 +369,11 @@ def test_the_worst_stamps_cost_less_than_they_last():
         stamps = np.random.default_rng(seed).uniform(0, 1e5, 20000)
         with ends_within(20):  # 20 s of signal
             walk(stamps, 1000.0)
+
+
+def test_a_jump_is_no_drift_though_the_stamps_after_it_run_at_another_rate():
+    expected = 10.0 + np.arange(11) / 100
+    for jump, kind in ((0.5, "shifted"), (0.007, "drifts")):
+        verdict = Judge(100.0).verdict(expected + jump + np.arange(11) * 3e-4, expected, 0.005, final=False)
+        assert verdict is not None
+        assert verdict.kind == kind
