@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.text import printable
+
 if TYPE_CHECKING:
     from service.evaluation import AlignmentMode
     from service.evaluation_idle import ActivationRule
@@ -127,4 +129,5 @@ def run(choices: Choices, settings: RunSettings) -> None:
         console.print(note, highlight=False, markup=False)
     if report.idle is not None:
         console.print(idle_sentence(report.idle), highlight=False, markup=False)
-    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, markup=False, soft_wrap=True)
+    names = printable(", ".join(str(path) for path in written))
+    console.print(f"Wrote {names}.", highlight=False, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from models.text import printable
 from service.errors import UsageError
 
 if TYPE_CHECKING:
@@ -160,4 +161,5 @@ def run(choices: Choices, settings: RunSettings) -> None:
     console.print(LEGEND, style="dim", highlight=False, markup=False)
     for sentence in (held_out_headline(report), *held_out_sentences(report)):
         console.print(sentence, highlight=False, markup=False)
-    console.print(f"Wrote {', '.join(str(path) for path in written)}.", highlight=False, markup=False, soft_wrap=True)
+    names = printable(", ".join(str(path) for path in written))
+    console.print(f"Wrote {names}.", highlight=False, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.text import printable
 from service.errors import UsageError
 
 
@@ -56,4 +57,4 @@ def run(files: list[str], out: Path, model: Path | None, *, attention: str, epoc
     console = Console()
     console.print(wimpff2024.table(report))
     console.print(wimpff2024.published_table(report))
-    console.print(f"Wrote {out / 'protocol.json'}.", highlight=False, soft_wrap=True)
+    console.print(printable(f"Wrote {out / 'protocol.json'}."), highlight=False, markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from models.text import printable
 from service.cli.evaluate import progress_bar
 from service.errors import UsageError
 
@@ -93,8 +94,8 @@ def export(
             provenance=provenance or opened.provenance,
             graph="plain" if plain else "folded",
         )
-    typer.echo(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}")
-    typer.echo(f"Run it with: mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG")
+    typer.echo(printable(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}"))
+    typer.echo(printable(f"Run it with: mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"))
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from models.errors import MindwireError
+from models.text import printable
 from service import __version__
 from service.errors import UsageError
 from service.interrupts import close_output, drop_output
@@ -137,13 +138,15 @@ def _fail(error: Exception) -> int:
         traceback.print_exception(error)
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        print(f"mindwire: {place}{error.strerror or error}.", file=sys.stderr)
+        _say(f"{place}{error.strerror or error}.")
         drop_output()
-    elif isinstance(error, MindwireError):
-        print(f"mindwire: {error}", file=sys.stderr)
     else:
-        print(f"mindwire: {_usage(error)}", file=sys.stderr)
+        _say(str(error) if isinstance(error, MindwireError) else _usage(error))
     return 2 if isinstance(error, UsageError) or not isinstance(error, (MindwireError, OSError)) else 1
+
+
+def _say(sentence: str) -> None:
+    print(f"mindwire: {printable(sentence)}", file=sys.stderr)
 
 
 def _usage(error: Any) -> str:

@@ -230,7 +230,7 @@ def _decode(
         typer.echo(f"mindwire: no stretch of the recording holds the {needed:g} s that a window takes.", err=True)
     typer.echo(f"{bundle.name}: {replay.summary.describe()}", err=to_stdout)
     if out is not None and not to_stdout:
-        typer.echo(f"Wrote {out}.")
+        typer.echo(printable(f"Wrote {out}."))
 
 
 @contextmanager

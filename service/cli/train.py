@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from models.text import printable
 from service.cli import train_options as options
 from service.cli.evaluate import progress_bar, split_files, split_list
 from service.errors import UsageError
@@ -164,4 +165,4 @@ def train(
         bundle = calibration_run.write(result, out, name or out.name)
     console.print(calibration_run.summary(result))
     run = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
-    console.print(f"Wrote {bundle.path}; run it with: {run}", highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(f"Wrote {bundle.path}; run it with: {run}"), highlight=False, markup=False, soft_wrap=True)

@@ -114,3 +114,25 @@ def test_hostile_outlets_on_the_terminal(hostile_outlet, command):
     said = done.stdout + done.stderr
     assert hostile_outlet in said
     assert all(line.isprintable() for line in said.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay", f"{HOSTILE[:-2]}.xdf".replace("\x00", "")),
+        ("inspect", HOSTILE[:-2].replace("\x00", "")),
+        ("serve", "--stream", HOSTILE[:-2].replace("\x00", "")),
+        ("replay", f"--{HOSTILE[1:-2]}".replace("\x00", "")),
+        (HOSTILE[1:-2].replace("\x00", ""),),
+    ],
+    ids=["recording", "bundle", "stream", "option", "command"],
+)
+def test_hostile_names_on_the_command_line(words, monkeypatch, capsys):
+    from service.cli.main import run
+
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # what run sets ends with the test
+    monkeypatch.setattr(sys, "argv", ["mindwire", *words])
+    assert run() in (1, 2)
+    said = capsys.readouterr().err.removesuffix("\n")
+    assert said.startswith("mindwire: ")
+    assert said.isprintable()
