@@ -38,7 +38,8 @@ from service.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalIn
 log = logging.getLogger(__name__)
 
 _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
-# No EEG is sampled faster, and the work of a second grows with the rate.
+# No EEG is sampled slower or faster; the work of a second grows with the rate, that of a resampled sample with its inverse.
+_MIN_SFREQ = 1.0
 _MAX_SFREQ = 1e5
 _BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
@@ -98,8 +99,8 @@ class Pipeline:
                 "give the rate it really has with --rate, or use another stream."
             )
             raise ContractError(msg)
-        if sfreq > _MAX_SFREQ:
-            msg = f"The model needs EEG of at most {_MAX_SFREQ:g} Hz, but {info.name!r} has {sfreq:g} Hz; give its true rate with --rate."
+        if not _MIN_SFREQ <= sfreq <= _MAX_SFREQ:
+            msg = f"The model needs EEG of {_MIN_SFREQ:g} to {_MAX_SFREQ:g} Hz, but {info.name!r} has {sfreq:g} Hz; give its true rate with --rate."
             raise ContractError(msg)
         self.contract = contract
         self.info = info
