@@ -32,10 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
+from models.atomic import replace_file  # noqa: E402
 from service.bench.latency import Case, LatencyRun  # noqa: E402
 from service.bench.picture import distributions  # noqa: E402
 from service.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
 from service.bench.suite import machine  # noqa: E402
+from service.outputs import check_report  # noqa: E402
 
 ENVIRONMENTS = {
     "mne-lsl": ("torch==2.13.0", "mne-lsl==1.14.0", "braindecode==1.8.1", "onnxruntime==1.32.0", "safetensors"),
@@ -122,6 +124,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="keep the peers' environments here")
     parser.add_argument("--out", type=Path, default=Path("peers.svg"))
     options = parser.parse_args()
+    check_report(options.out.parent, (options.out.name, options.out.with_suffix(".json").name))
     report: dict = {"machine": machine(), "hop": options.hop, "cases": []}
     curves: dict[str, np.ndarray] = {}
     keep = nullcontext(str(options.environments)) if options.environments else tempfile.TemporaryDirectory()
@@ -163,8 +166,8 @@ def main() -> None:
     last = f", chunk {options.chunks.split(',')[-1]}"
     shown = {name.removesuffix(last): ages for name, ages in curves.items() if name.endswith(last)}
     title = f"Sample pushed to prediction received, hop {options.hop}{last}"
-    options.out.write_text(distributions(shown, title, note), encoding="utf-8")
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    replace_file(options.out, distributions(shown, title, note))
+    replace_file(options.out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     print(f"Saved {options.out} and {options.out.with_suffix('.json')}")
 
 
