@@ -20,7 +20,7 @@ from pylsl.util import TimeoutError as LslTimeoutError
 
 from service.errors import ResourceError, SourceError
 from service.sources.liblsl import pylsl
-from service.sources.lsl_discovery import OWN_TYPES, FoundStream, ask, found_stream, lsl_resources, quote
+from service.sources.lsl_discovery import DESCRIBABLE, OWN_TYPES, FoundStream, ask, found_stream, lsl_resources, quote
 from service.sources.markers import EVENT_TYPES, MarkerReader, holds_markers
 from service.stream import Stream
 from service.trials import shown
@@ -61,12 +61,13 @@ def marker_predicate(names: Iterable[str]) -> str:
     """XPath of what is looked for: the outlets named, else what may hold markers by its format, rate or type."""
     named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
     if named:
-        return " or ".join(named)
+        return f"({' or '.join(named)}) and {DESCRIBABLE}"
     own = " or ".join(f"type={quote(kind)}" for kind in OWN_TYPES)
     kind = f"translate(type,{quote(ascii_uppercase)},{quote(ascii_lowercase)})"
     markers = " or ".join(f"contains({kind},{quote(word)})" for word in EVENT_TYPES)
     return (
-        f"(channel_format='string' or nominal_srate=0 or {markers}) and not(starts-with(name,'Mindwire-') and ({own}))"
+        f"(channel_format='string' or nominal_srate=0 or {markers}) and not(starts-with(name,'Mindwire-') and ({own})) "
+        f"and {DESCRIBABLE}"
     )
 
 

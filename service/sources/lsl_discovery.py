@@ -52,7 +52,7 @@ _FORMATS = {
 # What a stream's description may hold, asked of the outlet itself in the search: liblsl would read one of any size into
 # memory, several times over, before anything of it could be seen. The depth counts because liblsl indents.
 MAX_DESCRIPTION_DEPTH = 32
-_DESCRIBABLE = (
+DESCRIBABLE = (
     "count(desc//*)<=100000 and count(desc//@*)<=10000 and string-length(desc)<=4000000 "
     f"and not(desc{MAX_DESCRIPTION_DEPTH * '/*'})"
 )
@@ -89,7 +89,7 @@ class Selector:
     @property
     def describable(self) -> str:
         """The predicate to resolve with, for streams whose description has a size that can be read."""
-        return f"({self.xpath}) and {_DESCRIBABLE}" if self.xpath else _DESCRIBABLE
+        return f"({self.xpath}) and {DESCRIBABLE}" if self.xpath else DESCRIBABLE
 
     def matches(self, info: SignalInfo) -> bool:
         """Whether a stream has the exact values that are given; the predicate is for its outlet to judge."""
@@ -341,7 +341,7 @@ def survey(timeout: float) -> list[SignalInfo]:
 
 def _all_streams(timeout: float) -> list[tuple[FoundStream, bool]]:
     """All streams, each with whether its description has a size that can be read."""
-    with StreamSearch("") as search, StreamSearch(_DESCRIBABLE) as describable:
+    with StreamSearch("") as search, StreamSearch(DESCRIBABLE) as describable:
         while (left := timeout - search.age) > 0:
             time.sleep(min(0.1, left))
         small = {stream.info.uid for stream in describable.results()}

@@ -7,6 +7,7 @@ import pylsl
 import pytest
 
 from service.errors import SourceError
+from service.live_markers import marker_predicate
 from service.sources.lsl_connector import LslConnector
 from service.sources.lsl_discovery import Selector, survey
 from service.sources.stream_xml import parse_xml
@@ -56,6 +57,19 @@ def test_ordinary_outlets_are_found_beside_it():
         found = LslConnector(Selector(name=name)).find(10.0)
     assert found.info.source_id == name
     del outlet
+
+
+def test_markers_of_a_hostile_outlet_are_not_shown():
+    outlets = []
+    for kind in ("good", "evil"):
+        info = pylsl.StreamInfo(unique(kind), "Markers", 1, 0, pylsl.cf_string, unique(kind))
+        if kind == "evil":
+            nested(info.desc())
+        outlets.append(pylsl.StreamOutlet(info))
+    names = {outlet.get_info().name() for outlet in outlets[:1]}
+    for wanted in ((), [*names, outlets[1].get_info().name()]):
+        found = pylsl.resolve_bypred(marker_predicate(wanted), minimum=2, timeout=2.0)
+        assert {handle.name() for handle in found if handle.name().startswith(("good", "evil"))} == names
 
 
 @pytest.mark.parametrize(
