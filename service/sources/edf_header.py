@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import RecordingError
+from service.sources.recording import FORMATS
 
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _FIXED_BYTES = 256
@@ -74,6 +75,7 @@ class EdfHeader:
                 if head.startswith(b"GDF"):
                     return cls._gdf(path, head, file.read(1 << 20))
                 n = int(head[252:256])
+                _check_fits(path, n)
                 fields = file.read(n * _FIXED_BYTES)
             labels = _texts(fields, n, _LABELS, 16)
             dimensions = _texts(fields, n, _DIMENSIONS, 8)
@@ -92,13 +94,14 @@ class EdfHeader:
                 annotations=annotations,
             )
         except (OSError, ValueError) as error:
-            msg = f"{path}: expected the header of an EDF, BDF or GDF file, which cannot be read ({error})."
+            msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged header."
             raise RecordingError(msg) from error
 
     @classmethod
     def _gdf(cls, path: Path, head: bytes, fields: bytes) -> EdfHeader:
         second = float(head[4:8]) >= 1.9
         n = int.from_bytes(head[252 : 254 if second else 256], "little")
+        _check_fits(path, n)
         if second:
             codes = np.frombuffer(fields, "<u2", n, n * _GDF2_CODES).tolist()
             units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
@@ -148,6 +151,13 @@ class EdfHeader:
     def _channel(self, record: bytes, index: int) -> bytes:
         start = sum(self.widths[:index])
         return record[start : start + self.widths[index]]
+
+
+def _check_fits(path: Path, n_channels: int) -> None:
+    """Refuse a header that says to be longer than the file, before anybody makes room for its channels."""
+    if not n_channels > 0 or path.stat().st_size < _FIXED_BYTES * (n_channels + 1):
+        msg = f"{n_channels} channels do not fit into the file"
+        raise ValueError(msg)
 
 
 def _texts(fields: bytes, n: int, offset: int, width: int) -> list[str]:

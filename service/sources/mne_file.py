@@ -55,6 +55,7 @@ class MneRecording:
             )
             raise MissingExtraError(msg) from error
         self.path = Path(path)
+        self._header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -74,7 +75,7 @@ class MneRecording:
         self._stims = {
             str(info["ch_names"][pick]): int(pick) for pick in mne.pick_types(info, meg=False, stim=True, exclude=())
         }
-        header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
+        header = self._header
         units, self._factors = _units(self._raw, self._picks, header, self.path.suffix.casefold())
         labels = tuple(str(info["ch_names"][pick]) for pick in self._picks)
         self._info = SignalInfo(

@@ -241,3 +241,12 @@ def test_a_folder_is_refused_with_the_files_in_it(tmp_path):
     (tmp_path / "run1.xdf").write_bytes(b"XDF:")
     with pytest.raises(RecordingError, match=r"found a folder; give the files in it, for example .*run1\.xdf"):
         open_recording(tmp_path)
+
+
+def test_a_header_of_more_channels_than_the_file_holds_is_refused_at_once(tmp_path):
+    path = gdf_file(tmp_path / "r.gdf", np.zeros((100, 3)), LABELS, [(50, 769)])
+    data = bytearray(path.read_bytes())
+    data[252:256] = b"\xff" * 4
+    path.write_bytes(bytes(data))
+    with pytest.raises(RecordingError, match="damaged header"):
+        open_recording(path)
