@@ -16,6 +16,7 @@ from rich.table import Table
 from models.bundle import Bundle
 from models.contract import Contract
 from models.errors import MissingExtraError
+from models.text import printable
 from models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 from service import calibration
 from service.calibration import Candidate, Fold, Validation
@@ -341,7 +342,7 @@ def summary(result: Result) -> Group:
     for column in head:
         table.add_column(column, justify="left" if column == "recording" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row), style="bold" if row is rows[-1] else None)
+        table.add_row(*(escape(printable(cell)) for cell in row), style="bold" if row is rows[-1] else None)
     line = verdict(result.network, result.baseline)
     return Group(line, table) if len(head) > 2 else Group(line)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from models.text import printable
+
 if TYPE_CHECKING:
     from service.evaluation import EvaluatedRun
 
@@ -126,7 +128,7 @@ def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[
     told = [
         left_out_note((label for run in runs for label in run.left_out), classes, known),
         missing_note(counts, classes),
-        confounded_note([Path(run.file).name for run in runs], counts, classes),
+        confounded_note([printable(Path(run.file).name) for run in runs], counts, classes),
         outside_note(sum(run.n_outside for run in runs), n_cued, "are undecided"),
     ]
     return [note for note in told if note is not None]

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.bundle import Bundle
+from models.text import printable
 from service import __version__
 from service.evaluation import AlignmentMode, RunScore, Score
 from service.evaluation_idle import IdleFigures
@@ -245,7 +246,7 @@ def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
         for index, (name, score) in enumerate([*rows, ("all", figures.overall)]):
             low, high = score.accuracy_interval
             made.add_row(
-                escape(name),
+                escape(printable(name)),
                 f"{score.n_correct}/{score.n_trials}",
                 percent(score.accuracy),
                 f"{100 * low:.0f}–{100 * high:.0f}",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from models.contract import Contract
+from models.text import printable
 from service import __version__
 from service.calibration import Validation
 from service.calibration_card import verdict
@@ -212,7 +213,7 @@ def _rows(report: HeldOutReport) -> tuple[list[str], list[list[str]], list[int]]
             low, high = score.accuracy_interval
             row = [
                 one.name if not index else "",
-                Path(score.file).name if isinstance(score, RunScore) else "all",
+                printable(Path(score.file).name) if isinstance(score, RunScore) else "all",
                 f"{score.n_correct}/{score.n_trials}",
                 percent(score.accuracy),
                 f"{100 * low:.0f}–{100 * high:.0f}",
