@@ -155,7 +155,7 @@ class EdfHeader:
 
 def _check_fits(path: Path, n_channels: int) -> None:
     """Refuse a header that says to be longer than the file, before anybody makes room for its channels."""
-    if not n_channels > 0 or path.stat().st_size < _FIXED_BYTES * (n_channels + 1):
+    if n_channels < 1 or path.stat().st_size < _FIXED_BYTES * (n_channels + 1):
         msg = f"{n_channels} channels do not fit into the file"
         raise ValueError(msg)
 
