@@ -10,7 +10,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from models.errors import MissingExtraError
 from models.interrupts import children_without_interrupts
+from models.torch_threads import use_one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.sharedctypes import Synchronized
 
     from models.training import Recipe, TrialWindows
@@ -105,17 +104,17 @@ def run_job(data: TrialWindows, n_outputs: int, job: Job, progress: Progress | N
     """One training in this process, in one thread."""
     from models.training import predict_logits, train_network
 
-    with _one_thread():
-        network = train_network(
-            data.subset(job.trials),
-            n_outputs,
-            job.recipe,
-            network_arguments=job.network_arguments,
-            progress=progress,
-        )
-        n_chans, n_times = data.windows.shape[1:]
-        test = np.empty((0, n_chans, n_times), dtype=np.float32) if job.test is None else job.test
-        logits = predict_logits(network, test)
+    use_one_thread()
+    network = train_network(
+        data.subset(job.trials),
+        n_outputs,
+        job.recipe,
+        network_arguments=job.network_arguments,
+        progress=progress,
+    )
+    n_chans, n_times = data.windows.shape[1:]
+    test = np.empty((0, n_chans, n_times), dtype=np.float32) if job.test is None else job.test
+    logits = predict_logits(network, test)
     state = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
     return Trained(state, network.get_config(), logits)
 
@@ -198,15 +197,3 @@ def _run_here(
         trained.append(run_job(data, n_outputs, job, count))
         before += job.recipe.epochs
     return trained
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

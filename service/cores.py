@@ -16,15 +16,26 @@ def usable_cores() -> int:
 def unhurried() -> Iterator[None]:
     """Threads started within wait for their turn where a core is busy, instead of interrupting the thread that it is busy with.
 
-    On a core that is free they run at once, as others. Nothing happens where the system does not know the difference, or
-    whoever started this program has chosen a schedule for it.
+    On a core that is free they run at once, as others. Nothing happens where the system does not know the difference or
+    forbids it (gVisor, seccomp), or whoever started this program has chosen a schedule for it.
     """
-    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
     # A thread inherits its policy from the one that starts it.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    changed = _change_policy("SCHED_OTHER", "SCHED_BATCH")
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        if changed:
+            _change_policy("SCHED_BATCH", "SCHED_OTHER")
+
+
+def _change_policy(before: str, after: str) -> bool:
+    """Give this thread another scheduling policy, if it has the one expected and may change it; whether it was changed."""
+    if not hasattr(os, after):
+        return False
+    try:
+        if os.sched_getscheduler(0) != getattr(os, before):
+            return False
+        os.sched_setscheduler(0, getattr(os, after), os.sched_param(0))
+    except OSError:
+        return False
+    return True

@@ -36,6 +36,7 @@ from models.attentionbasenet import AttentionBaseNet
 from models.bundle import Bundle, load_module
 from models.ensemble import Ensemble
 from models.fast_training import fast_forward
+from models.torch_threads import use_one_thread
 from service.errors import ContractError, UsageError
 from service.types import Window
 
@@ -296,8 +297,7 @@ class AdaptiveDecoder:
         if not isinstance(network, AttentionBaseNet | Ensemble):
             msg = f"{bundle.path} decodes without BatchNorm, so there is nothing for --adapt {kind}; use --adapt alignment."
             raise UsageError(msg)
-        # For good, not for each call: sums over threads would depend on how many there are at that moment.
-        torch.set_num_threads(1)
+        use_one_thread()
         self.reason = reason
         self._network = network
         self._kind: Literal["bn", "entropy"] = kind

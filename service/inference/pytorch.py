@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_module
+from models.torch_threads import use_one_thread
 from service.inference.decoder import StatelessSession, batches
 from service.types import Window
 
@@ -38,6 +38,7 @@ class TorchDecoder:
         self._n_classes = len(bundle.contract.classes)
         self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
         self._network = load_module(bundle).to(device)
+        use_one_thread()
 
     def session(self) -> StatelessSession:
         """A marker of one stream; whole windows need no state."""
@@ -59,23 +60,10 @@ class TorchDecoder:
         import torch
 
         logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode():
             for part in batches(sessions):
                 x = np.empty((len(part), *self._shape), dtype=np.float32)
                 for row, index in enumerate(part):
                     np.matmul(windows[index].alignment, windows[index].samples.T, out=x[row])
                 logits[part] = self._network(torch.from_numpy(x).to(self.device)).cpu().numpy()
         return logits
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for so small a network: more only wait for each other, and take the cores of other streams."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

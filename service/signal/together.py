@@ -47,7 +47,7 @@ def condition_together(conditioners: Sequence[Conditioner], chunks: Sequence[Chu
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, (conditioner, chunk) in enumerate(zip(conditioners, chunks, strict=True)):
         if len(chunk) and not chunk.broken and conditioner.steady:
-            key = (conditioner.kind, conditioner.montage.key, chunk.samples.dtype, len(chunk))
+            key = (conditioner.kind, conditioner.montage.key, chunk.samples.dtype, chunk.samples.shape)
             groups.setdefault(key, []).append(place)
     for places in groups.values():
         if len(places) >= _FEWEST:

@@ -7,10 +7,10 @@ it is invalid is told by the events outlet, and by the websocket.
 
 from __future__ import annotations
 
-import json
 import socket
 
 from models.contract import Contract
+from service.sinks.messages import encode_json
 from service.sources.liblsl import pylsl
 from service.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
 from service.status import SHOWN_KINDS, Event, ModelStatus
@@ -79,7 +79,7 @@ class LslSink:
                 "unix_time": event.unix_time,
                 "data": dict(event.data),
             }
-            self._events.push_sample([json.dumps(text, default=str)])
+            self._events.push_sample([encode_json(text)])
 
     def signal(self, times: object, samples: object) -> None:
         """Samples are on the network already; nothing to do."""

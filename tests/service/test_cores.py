@@ -37,3 +37,16 @@ def test_a_schedule_that_somebody_chose_is_left_alone():
     thread.start()
     thread.join()
     assert within == [os.SCHED_BATCH, os.SCHED_BATCH]
+
+
+@pytest.mark.parametrize("error", [PermissionError(1, "Operation not permitted"), OSError(22, "Invalid argument")])
+@pytest.mark.parametrize("call", ["sched_getscheduler", "sched_setscheduler"])
+def test_where_policies_are_forbidden_threads_start_as_they_are(monkeypatch, call, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(os, call, refuse)
+    begun = threading.Event()
+    with unhurried():
+        threading.Thread(target=begun.set).start()
+    assert begun.wait(10)

@@ -89,6 +89,14 @@ def test_events_go_out_as_json(sink, name):
     }
 
 
+def test_numbers_of_events_stay_numbers_whatever_they_and_their_keys_are_made_of(sink, name):
+    inlet = inlet_of(f"Mindwire-{name}-events")
+    data = {np.int64(3): np.float32(0.5), 4: np.arange(2), "none": np.nan, "nested": {np.int64(5): [np.int16(6)]}}
+    sink.event(Event(name, "gap", "A gap.", 1.5, data))
+    sample, _ = inlet.pull_sample(5.0)
+    assert json.loads(sample[0])["data"] == {"3": 0.5, "4": [0, 1], "none": None, "nested": {"5": [6]}}
+
+
 def test_nothing_happens_after_close(sink):
     sink.close()
     sink.publish(Prediction(0, 1.0, np.array([0.5, 0.5])))

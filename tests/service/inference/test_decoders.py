@@ -144,3 +144,15 @@ def test_a_bundle_from_disk_decodes_as_the_one_in_memory(bundle: Bundle) -> None
     first, second = load_decoder(bundle), load_decoder(load_bundle(bundle.path))
     sessions = [first.session() for _ in windows]
     np.testing.assert_array_equal(first.decode(sessions, windows), second.decode(sessions, windows))
+
+
+@pytest.mark.parametrize("adapt", ["alignment", "bn"])
+def test_decoding_never_changes_how_many_threads_other_threads_compute_with(
+    bundle: Bundle, adapt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(2)
+    decoder = load_decoder(bundle, "torch", "cpu", adapt=adapt)  # type: ignore[arg-type]
+    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: pytest.fail(f"set to {n} while decoding"))
+    decoder.decode([decoder.session()], make_windows(bundle, 1))

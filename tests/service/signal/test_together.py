@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from models.contract import NoNormalisation, ZScore
@@ -11,8 +11,10 @@ from service.pipeline import Pipeline
 from service.signal.together import condition_together
 from service.types import Chunk
 from tests.service.linear_decoder import LinearDecoder
-from tests.service.signals import noise, signal_info, small_contract
+from tests.service.signals import LABELS, noise, signal_info, small_contract
 from tests.service.test_pipeline import as_bits, damaged_signals
+
+CAP_OF_FIVE = signal_info(n_channels=5, labels=(*LABELS, "A1", "A2"), units=("uV",) * 5)
 
 
 def together(pipelines, chunks):
@@ -56,6 +58,47 @@ def test_together_is_alone(signals, sizes, norm):
         assert p.channel_quality() == q.channel_quality()
         assert (p.samples, p.gaps, p.drift_ppm, p.effective_rate) == (q.samples, q.gaps, q.drift_ppm, q.effective_rate)
         assert [event.message for event in p.drain_events()] == [event.message for event in q.drain_events()]
+
+
+UNITS = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}
+
+
+@st.composite
+def descriptions(draw):
+    """A stream's description, with the contract's channels in any order among others."""
+    labels = tuple(draw(st.permutations([*LABELS, *("Fz", "Pz", "Oz")[: draw(st.integers(0, 3))]])))
+    unit = draw(st.sampled_from(sorted(UNITS)))
+    info = signal_info(
+        sfreq=draw(st.sampled_from([100.0, 128.0, 250.0])),
+        n_channels=len(labels),
+        labels=labels,
+        units=(unit,) * len(labels),
+    )
+    return info, unit, draw(st.sampled_from(["float32", "float64"]))
+
+
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(kinds=st.lists(descriptions(), min_size=1, max_size=3), repeats=st.integers(3, 4))
+@example(kinds=[(signal_info(), "uV", "float32"), (CAP_OF_FIVE, "uV", "float32")], repeats=3)
+def test_streams_of_different_descriptions_predict_together_as_each_alone(kinds, repeats):
+    contract = small_contract()
+    streams = [kind for kind in kinds for _ in range(repeats)]
+    alone, grouped = ([Pipeline(contract, info, LinearDecoder(2)) for info, _, _ in streams] for _ in range(2))
+    signals = [
+        (noise(1000, info.n_channels, seed=seed) * UNITS[unit]).astype(dtype)
+        for seed, (info, unit, dtype) in enumerate(streams)
+    ]
+    together_once = 0
+    for start in range(0, 1000, 10):
+        chunks = [
+            Chunk(samples[start : start + 10], np.arange(start, start + 10) / info.sfreq)
+            for samples, (info, _, _) in zip(signals, streams, strict=True)
+        ]
+        predictions, count = together(grouped, chunks)
+        together_once += count
+        for ours, pipeline, chunk in zip(predictions, alone, chunks, strict=True):
+            assert as_bits(ours) == as_bits(pipeline.process(chunk))
+    assert together_once or all(info.sfreq != 100.0 for info, _, _ in streams)
 
 
 def test_steady_streams_go_together_even_when_their_values_repeat():
