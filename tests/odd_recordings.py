@@ -207,10 +207,10 @@ def damaged(rng: Rng, folder: Path) -> Made:
     victims = sorted(path for path in folder.iterdir() if path.is_file())
     victim = victims[rng.integers(0, len(victims))]
     data = bytearray(victim.read_bytes())
-    if rng.random() < 0.4 or victim.suffix == ".set":  # SciPy's reader of MAT files ends the process at some bytes
+    if rng.random() < 0.4:
         data = data[: rng.integers(0, len(data))]
     reach = len(data) if rng.random() < 0.5 else min(len(data), 2000)
-    for _ in range(rng.integers(0, 12) if reach and victim.suffix != ".set" else 0):
+    for _ in range(rng.integers(0, 12) if reach else 0):
         data[rng.integers(0, reach)] = rng.integers(0, 256)
     victim.write_bytes(bytes(data))
     return Made(made.path)

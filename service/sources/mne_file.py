@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from service.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0
 _ANNOTATIONS = "annotations"
+_MAT_SECONDS = 120.0
 _STATED_UNITS = (".edf", ".bdf", ".gdf")
 # BioSemi keeps its own bits above these.
 _TRIGGER_BITS = 0xFFFF
@@ -56,6 +59,8 @@ class MneRecording:
             raise MissingExtraError(msg) from error
         self.path = Path(path)
         self._header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
+        if self.path.suffix.casefold() == ".set":
+            _require_sound_mat(self.path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -246,6 +251,18 @@ def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np
     except Exception as error:
         msg = f"{path}: the samples from {start} on cannot be read{_reason(error)}; is the file whole?"
         raise RecordingError(msg) from error
+
+
+def _require_sound_mat(path: Path) -> None:
+    """Read an EEGLAB file in a process of its own first: at some damage SciPy's reader ends the process it runs in."""
+    words = [sys.executable, "-P", "-c", "import sys; from scipy.io import loadmat; loadmat(sys.argv[1])", str(path)]
+    try:
+        ended = subprocess.run(words, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        ended = -1
+    if ended < 0:
+        msg = f"{path}: expected an EEGLAB recording, found a damaged file, which cannot be read; use another copy."
+        raise RecordingError(msg)
 
 
 def _reason(error: Exception) -> str:

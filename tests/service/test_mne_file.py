@@ -9,6 +9,7 @@ from service.errors import ContractError, RecordingError, StreamNotFoundError
 from service.signal.montage import resolve_montage
 from service.sources.recording import open_recording
 from service.types import Reason
+from tests.odd_recordings import eeglab
 from tests.service.recorded_files import brainvision_file, edf_file, eeglab_file, gdf_file
 from tests.service.signals import LABELS, small_contract
 
@@ -235,6 +236,17 @@ def test_noise_is_refused_in_one_readable_sentence(tmp_path, name):
         open_recording(path)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("seed", [4, 18, 20, 104])
+def test_damage_that_ends_the_process_of_scipys_reader_is_told(tmp_path, seed):
+    path = eeglab(np.random.default_rng(1), tmp_path).path
+    data, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for _ in range(6):
+        data[rng.integers(0, 2000)] = rng.integers(0, 256)
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match="damaged file"):
+        open_recording(path)
 
 
 def test_a_folder_is_refused_with_the_files_in_it(tmp_path):
