@@ -124,7 +124,8 @@ _Count = Annotated[int, BeforeValidator(_number), Field(ge=0, le=600)]
 class AdaptationRequest(BaseModel):
     """What to do with a stream's online adaptation.
 
-    A rollback takes back so many ``updates`` of the alignment and so many ``steps`` of the decoder's own adaptation.
+    A rollback takes back so many ``updates`` of the alignment and so many ``steps`` of the decoder's own adaptation, as far as
+    they are remembered: at most 600, and no more than 2 MiB hold. The event tells how many were taken back.
     """
 
     action: Literal["freeze", "resume", "rollback"]

@@ -38,9 +38,8 @@ from models.ensemble import Ensemble
 from models.fast_training import fast_forward
 from models.torch_threads import use_one_thread
 from service.errors import ContractError, UsageError
+from service.rollback import remembered
 from service.types import Window
-
-_HISTORY = 600  # states kept for rolling back
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,8 @@ class AdaptiveSession:
             for weight in self._weights:
                 weight.requires_grad_()
         self._start = self._loaded = self._state = NetworkState(0, self._capture())
-        self._history: deque[NetworkState] = deque(maxlen=_HISTORY)
+        size = sum(tensor.nbytes for tensor in self._state.tensors.values())
+        self._history: deque[NetworkState] = deque(maxlen=remembered(size))
         self._recent: deque[NDArray[np.float32]] = deque(maxlen=pace.windows)
 
     @property
@@ -179,7 +179,7 @@ class AdaptiveSession:
         self._loaded = self._state = NetworkState(self._state.steps + 1, self._capture())
 
     def rollback(self, steps: int) -> int:
-        """Take back the last steps, at most the 600 remembered; what follows begins there.
+        """Take back the last steps, at most those remembered (:func:`service.rollback.remembered`); what follows begins there.
 
         Returns
         -------

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment
+from service.rollback import remembered
 from service.signal.artefacts import ArtefactGuard, Block, Pieces
 from service.signal.manifold import Matrix, distance, geodesic_from, spectrum
 
@@ -23,7 +24,6 @@ _STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that
 # The matrix follows the mean when that is further, per channel and in power, from the one that it whitens. A new matrix costs
 # a decoder as much as several windows; 2 % were seen to change decisions, half a percent not.
 _NEAR = 0.005
-_HISTORY = 600  # states kept for rolling back, one per update
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class OnlineAlignment:
         self._spectrum = self._state, spectrum(self._state.covariance)
         self._whitened = self._state.covariance
         self._reference: Matrix | None = None
-        self._history: deque[AlignmentState] = deque(maxlen=_HISTORY)
+        self._history: deque[AlignmentState] = deque(maxlen=remembered(self._state.covariance.nbytes))  # one per update
         self._guard = ArtefactGuard(n_channels)
         self._anew = True
         self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
@@ -195,7 +195,7 @@ class OnlineAlignment:
         Parameters
         ----------
         updates : int
-            How many; at most those remembered (600) are taken back.
+            How many; at most those remembered (:func:`service.rollback.remembered`) are taken back.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class OnlineAlignment:
             state = self._history[-count]
             kept = list(self._history)[:-count]
             self._adopt(state, exactly=True)
-            self._history = deque(kept, maxlen=_HISTORY)
+            self._history = deque(kept, maxlen=self._history.maxlen)
         return count
 
     def restore(self, state: AlignmentState) -> None:

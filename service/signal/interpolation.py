@@ -9,6 +9,7 @@ mapping", https://doi.org/10.1016/0013-4694(89)90180-6
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial.legendre import legval
@@ -19,33 +20,48 @@ from models.electrodes import positions
 _ORDER = 4
 _TERMS = 50
 _REGULARISATION = 1e-5
+# Sets of bad channels whose weights are kept.
+_MASKS = 64
 
 
-def _spline(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    n = np.arange(1, _TERMS + 1)
-    return np.asarray(legval(cosines, np.r_[0.0, (2 * n + 1) / ((n * (n + 1)) ** _ORDER * 4 * np.pi)]))
-
-
-def spline_weights(good: NDArray[np.float64], bad: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that carry potentials from some places on the head to others.
+def spline_of(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The spherical spline between electrodes.
 
     Parameters
     ----------
-    good : ndarray of float64, shape (n_good, 3)
-        Unit vectors of the electrodes to interpolate from.
-    bad : ndarray of float64, shape (n_bad, 3)
-        Unit vectors of the electrodes to interpolate.
+    places : ndarray of float64, shape (n_channels, 3)
+        Unit vectors.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_channels, n_channels)
+    """
+    n = np.arange(1, _TERMS + 1)
+    return np.asarray(legval(places @ places.T, np.r_[0.0, (2 * n + 1) / ((n * (n + 1)) ** _ORDER * 4 * np.pi)]))
+
+
+def spline_weights(spline: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights that carry potentials from some electrodes to others.
+
+    Parameters
+    ----------
+    spline : ndarray of float64, shape (n_channels, n_channels)
+        Of all electrodes, see :func:`spline_of`.
+    bad : ndarray of bool, shape (n_channels,)
+        The electrodes to interpolate; at least one is good.
 
     Returns
     -------
     ndarray of float64, shape (n_bad, n_good)
     """
-    n = len(good)
+    good = ~bad
+    n = int(good.sum())
+    # symmetric, and regular by the regularisation
     system = np.ones((n + 1, n + 1))
-    system[:n, :n] = _spline(good @ good.T) + _REGULARISATION * np.eye(n)
+    system[:n, :n] = spline[np.ix_(good, good)] + _REGULARISATION * np.eye(n)
     system[n, n] = 0.0
-    target = np.hstack([_spline(bad @ good.T), np.ones((len(bad), 1))])
-    return np.asarray((target @ np.linalg.pinv(system))[:, :n])
+    target = np.hstack([spline[np.ix_(bad, good)], np.ones((len(bad) - n, 1))])
+    return np.asarray(np.linalg.solve(system, target.T)[:n].T)
 
 
 class Interpolator:
@@ -63,8 +79,8 @@ class Interpolator:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        self._positions = positions(labels)
-        self._weights: dict[bytes, NDArray[np.float64]] = {}
+        spline = spline_of(positions(labels))
+        self._weights = lru_cache(_MASKS)(lambda mask: spline_weights(spline, np.frombuffer(mask, dtype=np.bool_)))
 
     def fill(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> None:
         """Replace channels in place.
@@ -77,11 +93,8 @@ class Interpolator:
         bad : ndarray of bool, shape (n_channels,)
             The channels to replace; at least one is good.
         """
-        key = bad.tobytes()
-        if key not in self._weights:
-            self._weights[key] = spline_weights(self._positions[~bad], self._positions[bad])
         good = np.flatnonzero(~bad)
-        for channel, weights in zip(np.flatnonzero(bad), self._weights[key], strict=True):
+        for channel, weights in zip(np.flatnonzero(bad), self._weights(bad.tobytes()), strict=True):
             total = np.zeros(len(samples))
             for source, weight in zip(good, weights, strict=True):
                 total += weight * samples[:, source]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import Alignment
-from service.signal.alignment import OnlineAlignment
+from service.signal.alignment import AlignmentState, OnlineAlignment
 from service.signal.manifold import distance, geodesic, matrix_power
 
 
@@ -115,6 +117,21 @@ def test_rolling_back_and_restoring_give_the_same_matrix_again():
     versions = online.version
     assert online.rollback(0) == 0
     assert online.version == versions
+
+
+@pytest.mark.parametrize("n_channels", [3, 64])
+def test_what_is_remembered_for_a_rollback_is_bounded_in_bytes(n_channels):
+    spec = Alignment(kind="euclidean", scale="sample_mean", update_samples=50, ready_samples=100)
+    online = OnlineAlignment(spec, n_channels, 100, 100.0)
+    tracemalloc.start()
+    for weight in range(1, 700):
+        online.restore(AlignmentState(np.eye(n_channels), float(weight), weight))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert used < 3e6
+    taken = online.rollback(600)
+    assert taken == min(600, 2**21 // (8 * n_channels**2))
+    assert online.state.weight == 699 - taken
 
 
 @pytest.mark.parametrize("kind", ["euclidean", "riemannian"])

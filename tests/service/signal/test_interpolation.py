@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from models.electrodes import positions
 from models.presets import BCIC2A_CHANNELS
 from service.errors import ArgumentError
-from service.signal.interpolation import Interpolator, spline_weights
+from service.signal.interpolation import Interpolator, spline_of, spline_weights
 
 
 def test_weights_are_those_of_mne():
@@ -15,7 +18,7 @@ def test_weights_are_those_of_mne():
     bad = np.zeros(22, dtype=bool)
     bad[[0, 7, 21]] = True
     expected = mne._make_interpolation_matrix(places[~bad], places[bad])
-    np.testing.assert_allclose(spline_weights(places[~bad], places[bad]), expected, atol=1e-9)
+    np.testing.assert_allclose(spline_weights(spline_of(places), bad), expected, atol=1e-9)
 
 
 def test_a_smooth_field_is_restored():
@@ -27,6 +30,30 @@ def test_a_smooth_field_is_restored():
     damaged[:, bad] = 1e6
     Interpolator(BCIC2A_CHANNELS).fill(damaged, bad)
     np.testing.assert_allclose(damaged, field, atol=0.05)
+
+
+def test_the_weights_of_few_sets_of_bad_channels_are_kept_and_none_costs_a_pseudo_inverse(monkeypatch):
+    solved = []
+    monkeypatch.setattr(np.linalg, "pinv", lambda *_: pytest.fail("a pseudo-inverse in the live path"))
+    monkeypatch.setattr(
+        "service.signal.interpolation.spline_weights", lambda *given: solved.append(1) or spline_weights(*given)
+    )
+    interpolator, samples = Interpolator(BCIC2A_CHANNELS), np.ones((2, 22))
+    masks = [np.isin(np.arange(22), pair) for pair in combinations(range(22), 2)]
+    tracemalloc.start()
+    for mask in masks:
+        interpolator.fill(samples, mask)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    interpolator.fill(samples, masks[-1])
+    assert len(solved) == len(masks)
+    assert kept < 100_000
+
+
+def test_one_good_channel_is_enough():
+    interpolator, samples = Interpolator(("C3", "Cz", "C4")), np.array([[1.0, 9.0, 9.0]])
+    interpolator.fill(samples, np.array([False, True, True]))
+    np.testing.assert_allclose(samples, 1.0)
 
 
 def test_labels_without_a_place_are_refused():
