@@ -77,7 +77,7 @@ class Runner:
     batches, windows : int
         Decoded so far.
     connecting : semaphore
-        To be held while a stream searches and connects: all at once, they would drown their own answers.
+        To be held while a stream connects, never while it searches: all at once, they would drown their own answers.
     """
 
     def __init__(self, batch_wait_s: float = BATCH_WAIT_S) -> None:

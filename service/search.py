@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from service.errors import (
@@ -57,13 +58,25 @@ class Search:
         Whether a source that is absent at the start is waited for; otherwise it is refused.
     stop : threading.Event
         Ends every waiting.
+    turn : callable
+        Returns a context to be entered while a source is opened, and never while it is searched for; it yields whether
+        to open it.
     """
 
-    def __init__(self, connector: Connector, standing: Standing, *, wait: bool, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        standing: Standing,
+        *,
+        wait: bool,
+        stop: threading.Event,
+        turn: Callable[[], AbstractContextManager[bool]],
+    ) -> None:
         self._connector = connector
         self._standing = standing
         self._wait = wait
         self._stop = stop
+        self._turn = turn
         self._begun = False
         self._refused_uid = ""
         self._pause_s = _FIRST_PAUSE_S
@@ -100,7 +113,8 @@ class Search:
                 self._stop.wait(_RETRY_S)
                 return None
             self._standing.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
-            return self._open(found, accept)
+            with self._turn() as mine:
+                return self._open(found, accept) if mine else None
         except (StreamNotFoundError, StreamChangedError, ContractError) as error:
             if first:
                 raise

@@ -167,7 +167,7 @@ class Stream:
         self._state = (StreamState.SEARCHING, "not started", time.time())
         self._pipeline: Pipeline | None = None
         self._source: Source | None = None
-        self._search = Search(connector, self, wait=self._limits.wait, stop=self._stop)
+        self._search = self._new_search()
         self._broken = Reason.NONE
         self._published_at: float | None = None
         # What is out but not yet counted: clients need not wait for that.
@@ -335,7 +335,7 @@ class Stream:
         if hung_for_s:
             # Until it has moved for longer than it took to notice that it did not.
             self._hung = now, now + 2 * hung_for_s
-        self._search = Search(self._connector, self, wait=self._limits.wait, stop=self._stop)
+        self._search = self._new_search()
         self._source = None
         self._published = []
         self.driven = False
@@ -375,9 +375,8 @@ class Stream:
         """
         stop = self._stop
         while not stop.is_set():
-            with self._turn_to_connect(stop) as mine:
-                self.heartbeat = time.monotonic()
-                source = self._search.attempt(self._accept) if mine else None
+            self.heartbeat = time.monotonic()
+            source = self._search.attempt(self._accept)
             fence()
             if source is None or self._pipeline is None:
                 continue
@@ -394,9 +393,14 @@ class Stream:
                 source.close()
         self.to_state(StreamState.STOPPED, "The service is stopping.")
 
+    def _new_search(self) -> Search:
+        stop = self._stop
+        turn = partial(self._turn_to_connect, stop)
+        return Search(self._connector, self, wait=self._limits.wait, stop=stop, turn=turn)
+
     @contextmanager
     def _turn_to_connect(self, stop: LoopStop) -> Iterator[bool]:
-        """Wait until few enough others search and connect; whether it is this stream's turn before it has to stop."""
+        """Wait until few enough others connect; whether it is this stream's turn before it has to stop."""
         runner = self._runner
         if runner is None:
             yield True

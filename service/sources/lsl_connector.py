@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from service.errors import StreamChangedError, StreamNotFoundError
@@ -19,12 +20,11 @@ from service.sources.lsl_discovery import (
     RENEW_S,
     FoundStream,
     Selector,
-    StreamSearch,
     describe,
-    differences,
     full_info,
     listing,
 )
+from service.sources.shared_search import SharedSearch
 from service.types import SignalInfo
 
 # Every outlet is asked anew this often, so a twin has answered by then.
@@ -39,19 +39,20 @@ class LslWatch:
 
     Parameters
     ----------
-    xpath : str
-        The identity of the stream.
+    identity : Selector
+        Of the stream.
     uid : str
         Of the outlet that is connected.
     """
 
-    def __init__(self, xpath: str, uid: str) -> None:
-        self._search = StreamSearch(xpath)
+    def __init__(self, identity: Selector, uid: str) -> None:
+        self._search = SharedSearch("")
+        self._identity = identity
         self._uid = uid
 
     def verdict(self) -> Presence | None:
         """What is known by now; None while the answers are still coming in."""
-        uids = {stream.info.uid for stream in self._search.results()}
+        uids = {stream.info.uid for stream in self._search.results() if self._identity.matches(stream.info)}
         if self._uid in uids:
             return Presence.THERE
         if self._search.age < _ROUND_S:
@@ -115,20 +116,22 @@ class LslConnector:
         cancelled = cancelled or threading.Event()
         self._others = []
         with ExitStack() as searches:
-            search = searches.enter_context(StreamSearch(self._identity.describable))
-            everything: StreamSearch | None = None
+            identity = self._identity
+            search = searches.enter_context(SharedSearch(identity.question))
+            everything: SharedSearch | None = None
             seen_at = math.inf
             while not cancelled.wait(_POLL_S):
-                found = search.results()
+                found = [stream for stream in search.results() if identity.matches(stream.info)]
                 seen_at = min(seen_at, search.age) if found else math.inf
                 if len(found) > 1:
                     raise StreamNotFoundError(self._several(found))
                 if found and search.age >= seen_at + _TWIN_S:
                     return found[0]
                 if everything is None and search.age >= timeout - _ROUND_S:
-                    everything = searches.enter_context(StreamSearch(""))
+                    everything = searches.enter_context(SharedSearch(""))
+                if everything is not None:
+                    self._others = everything.results()
                 if search.age >= timeout and not found:
-                    self._others = everything.results() if everything else []
                     break
         return None
 
@@ -186,7 +189,7 @@ class LslConnector:
         uid : str
             Of the outlet that is connected.
         """
-        return LslWatch(self._identity.xpath, uid)
+        return LslWatch(self._identity, uid)
 
     def explain(self) -> str:
         """Why the last :meth:`find` found nothing, with what was there instead."""
@@ -206,3 +209,35 @@ class LslConnector:
                 f"(on the network: {listing(there)}); mend the program that sends it."
             )
         return f"No stream matches {self.selector}; on the network: {listing(there)}."
+
+
+def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
+    """What makes a stream another one than it was, as phrases for a message; empty when it is the same.
+
+    The uid differs after every restart of an outlet and is not compared.
+    """
+    changes = []
+    for key, what in (
+        ("source_id", "source_id"),
+        ("sfreq", "nominal rate"),
+        ("n_channels", "number of channels"),
+        ("dtype", "sample format"),
+    ):
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            changes.append(f"{what} {old or 'none'} became {new or 'none'}")
+    if before.n_channels == now.n_channels:
+        changes.extend(_channel_changes("label", before.labels, now.labels))
+        changes.extend(_channel_changes("unit", before.units, now.units))
+    return changes
+
+
+def _channel_changes(what: str, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> list[str]:
+    if old == new:
+        return []
+    if old is None or new is None:
+        return [f"{what}s {'disappeared' if new is None else 'appeared'}"]
+    if sorted(old) == sorted(new):
+        return [f"the order of the {what}s changed"]
+    index = next(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    return [f"{what} of channel {index + 1} changed from {old[index] or 'none'} to {new[index] or 'none'}"]

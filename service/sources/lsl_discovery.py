@@ -10,13 +10,14 @@ import ctypes
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
 from models.text import printable
+from service.cores import unhurried
 from service.errors import ResourceError, SourceError, StreamLostError, UsageError
 from service.sources.liblsl import LostError, LslTimeoutError, handle_error, pylsl
 from service.sources.liblsl import lib as _liblsl
@@ -87,14 +88,21 @@ class Selector:
     predicate: str | None = None
 
     @property
-    def describable(self) -> str:
-        """The predicate to resolve with, for streams whose description has a size that can be read."""
-        return f"({self.xpath}) and {DESCRIBABLE}" if self.xpath else DESCRIBABLE
+    def question(self) -> str:
+        """What outlets are asked: the same for all selectors without a predicate; :meth:`matches` must hold besides.
+
+        Only streams answer whose description has a size that can be read.
+        """
+        return f"({self.predicate}) and {DESCRIBABLE}" if self.predicate else DESCRIBABLE
 
     def matches(self, info: SignalInfo) -> bool:
         """Whether a stream has the exact values that are given; the predicate is for its outlet to judge."""
-        exact = ((field.name, getattr(self, field.name)) for field in fields(self)[:4])
-        return all(value is None or value == getattr(info, key) for key, value in exact)
+        return (
+            self.name in (None, info.name)
+            and self.type in (None, info.type)
+            and self.source_id in (None, info.source_id)
+            and self.hostname in (None, info.hostname)
+        )
 
     @property
     def xpath(self) -> str:
@@ -195,14 +203,16 @@ class StreamSearch:
 
     def __init__(self, xpath: str) -> None:
         self._xpath = xpath
-        self._resolvers: deque[pylsl.ContinuousResolver] = deque(maxlen=_RESOLVERS)
-        self._begun = self._renewed = time.monotonic()
+        # each with when it was made
+        self._resolvers: deque[tuple[float, pylsl.ContinuousResolver]] = deque(maxlen=_RESOLVERS)
+        self._begun = time.monotonic()
         self._renew()
 
     def _renew(self) -> None:
-        self._renewed = time.monotonic()
-        with lsl_resources():
-            self._resolvers.append(pylsl.ContinuousResolver(pred=self._xpath or None))
+        now = time.monotonic()
+        # Whoever decodes must not be interrupted by the threads that wait for answers.
+        with lsl_resources(), unhurried():
+            self._resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
 
     @property
     def age(self) -> float:
@@ -211,10 +221,19 @@ class StreamSearch:
 
     def results(self) -> list[FoundStream]:
         """Streams that answered within the last two seconds; to be called a few times a second."""
-        if time.monotonic() - self._renewed >= RENEW_S:
+        return [found for _, found in self.answers()]
+
+    def answers(self) -> list[tuple[float, FoundStream]]:
+        """As :meth:`results`, each with when the newest question was asked that it answered (monotonic time)."""
+        if not self._resolvers or time.monotonic() - self._resolvers[-1][0] >= RENEW_S:
             self._renew()
-        handles = {handle.uid(): handle for resolver in self._resolvers for handle in resolver.results()}
-        return [found_stream(handle) for handle in handles.values()]
+        answered = {handle.uid(): (at, handle) for at, resolver in self._resolvers for handle in resolver.results()}
+        return [(at, found_stream(handle)) for at, handle in answered.values()]
+
+    @property
+    def asked_at(self) -> list[float]:
+        """When the questions were asked whose answers count."""
+        return [at for at, _ in self._resolvers]
 
     def close(self) -> None:
         """End the search."""
@@ -365,35 +384,3 @@ def library_version() -> str:
     """The version of liblsl in use, such as ``1.18``."""
     version = pylsl.library_version()
     return f"{version // 100}.{version % 100}"
-
-
-def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
-    """What makes a stream another one than it was, as phrases for a message; empty when it is the same.
-
-    The uid differs after every restart of an outlet and is not compared.
-    """
-    changes = []
-    for key, what in (
-        ("source_id", "source_id"),
-        ("sfreq", "nominal rate"),
-        ("n_channels", "number of channels"),
-        ("dtype", "sample format"),
-    ):
-        old, new = getattr(before, key), getattr(now, key)
-        if old != new:
-            changes.append(f"{what} {old or 'none'} became {new or 'none'}")
-    if before.n_channels == now.n_channels:
-        changes.extend(_channel_changes("label", before.labels, now.labels))
-        changes.extend(_channel_changes("unit", before.units, now.units))
-    return changes
-
-
-def _channel_changes(what: str, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> list[str]:
-    if old == new:
-        return []
-    if old is None or new is None:
-        return [f"{what}s {'disappeared' if new is None else 'appeared'}"]
-    if sorted(old) == sorted(new):
-        return [f"the order of the {what}s changed"]
-    index = next(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
-    return [f"{what} of channel {index + 1} changed from {old[index] or 'none'} to {new[index] or 'none'}"]

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from service.errors import SourceError, StreamChangedError, StreamLostError, StreamNotFoundError, UsageError
 from service.sources.live import Presence
 from service.sources.lsl import ClockOffset, LslSource
-from service.sources.lsl_connector import LslConnector
+from service.sources.lsl_connector import LslConnector, differences
 from service.sources.lsl_discovery import (
     Selector,
     StreamSearch,
     check_predicate,
-    differences,
     quote,
     survey,
 )
