@@ -58,6 +58,28 @@ class SavedAdaptation:
         """The same without what the decoder learnt."""
         return replace(self, network={})
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was learnt."""
+        return self.alignment is None and not self.network
+
+    def with_more_of(self, other: SavedAdaptation | None) -> SavedAdaptation:
+        """The same, with the other's alignment and network where that has learnt of the same signal and more.
+
+        Parameters
+        ----------
+        other : SavedAdaptation or None
+
+        Returns
+        -------
+        SavedAdaptation
+        """
+        if other is None or other.signal != self.signal:
+            return self
+        mine, its = self.alignment, other.alignment
+        more = its is not None and (mine is None or its.good_samples > mine.good_samples)
+        return replace(self, alignment=its if more else mine, network=self.network or other.network)
+
     def check(self, contract: Contract) -> None:
         """Refuse what was learnt of another kind of signal.
 

@@ -362,6 +362,11 @@ class Pipeline:
     def saved_adaptation(self) -> SavedAdaptation:
         """What was learnt so far, to begin another session with."""
         self.catch_up()
+        return self.learnt
+
+    @property
+    def learnt(self) -> SavedAdaptation:
+        """As :meth:`saved_adaptation`, but for what is still to be learnt of the last samples; from any thread."""
         state = self.alignment.state if self.alignment and self.alignment.state.weight else None
         return SavedAdaptation.of(self.contract, state, self.learner.save() if self.learner else {})
 
@@ -371,6 +376,11 @@ class Pipeline:
             self.alignment.restore(saved.warm_start(self.contract))
         if self.learner and saved.network:
             self.learner.restore(saved.network)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether somebody has had all learning stopped."""
+        return any(one.frozen for one in (self.alignment, self.learner) if one is not None)
 
     def catch_up(self) -> None:
         """Learn what the windows of the last advance need not have waited for.

@@ -66,11 +66,12 @@ class RecordedRun:
     model_path : Path or None
         Where the bundle was.
     options : PipelineOptions
-        Without commands.
+        Without commands, and of the first pipeline.
     info : SignalInfo
         The signal.
-    commands : tuple of tuple of AdaptationCommand
-        The commands to each pipeline, the run's first and one more for each time the stream died.
+    pipelines : tuple of PipelineOptions
+        The options with the commands to each pipeline and the state that it began with: the run's first, and one more
+        for each time the stream died.
     input_id : int
         The stream in the file that says what the pipeline was given.
     signal_id : int or None
@@ -90,7 +91,7 @@ class RecordedRun:
     model_path: Path | None
     options: PipelineOptions
     info: SignalInfo
-    commands: tuple[tuple[AdaptationCommand, ...], ...]
+    pipelines: tuple[PipelineOptions, ...]
     input_id: int
     signal_id: int | None
     clock_offsets: Mapping[float, float]
@@ -136,6 +137,7 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         raise RecordingError(msg)
     first: Mapping[str, Any] | None = None
     commands: list[list[AdaptationCommand]] = []
+    states: list[str | None] = []
     offsets: dict[float, float] = {}
     for event in _events(recording, name):
         data = event["data"]
@@ -144,6 +146,7 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         if event["kind"] == "recording" and data.get("begins"):
             first = first or data
             commands.append([])
+            states.append(data.get("state", first["options"].get("state")))
         elif event["kind"] == "adaptation" and commands:
             commands[-1].append(
                 AdaptationCommand(
@@ -155,6 +158,7 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         raise RecordingError(msg)
     info = signal_from_json(first["source"])
     device = same_device(recording.streams, info)
+    options = _options(first["options"])
     times, probabilities = _predictions(recording, outlets[name])
     return RecordedRun(
         recording=recording,
@@ -162,9 +166,11 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         model_name=first["model"]["name"],
         model_sha256=first["model"]["sha256"],
         model_path=Path(path) if (path := first["model"].get("path")) else None,
-        options=_options(first["options"]),
+        options=options,
         info=info,
-        commands=tuple(map(tuple, commands)),
+        pipelines=tuple(
+            replace(options, commands=tuple(given), state=state) for given, state in zip(commands, states, strict=True)
+        ),
         input_id=inputs[name].stream_id,
         signal_id=None if device is None else device.stream_id,
         clock_offsets=offsets,

@@ -147,7 +147,7 @@ class Search:
         source = self._connector.open(found, self._stop)
         try:
             accept(source)
-        except ContractError:
+        except BaseException:
             source.close()
             raise
         self._connector.accept(source.info)

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from models import zoo
 from models.bundle import Bundle, load_bundle
 from models.contract import Contract
+from service.adaptation import SavedAdaptation
 from service.api.app import create_app
 from service.api.server import bind_socket
 from service.capacity import Load, check_capacity
@@ -258,12 +259,13 @@ def _build_stream(
     connector: Connector = LslConnector(_selector(spec), settings.rate)
     recorder: Recorder | None = None
 
-    def make_pipeline(info: SignalInfo) -> Pipeline:
+    def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None = None) -> Pipeline:
+        begun = options if learnt is None else replace(options, state=learnt.to_text())
         if recorder is not None:
-            recorder.begin()
+            recorder.begin(begun.state)
         if remembered := options.as_in_training(info):
             log.info("%s: as %s was trained: %s", spec.id, bundle.name, remembered)
-        return Pipeline(contract, info, decoder, options)
+        return Pipeline(contract, info, decoder, begun)
 
     if settings.lsl_outlet:
         outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)

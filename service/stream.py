@@ -101,7 +101,8 @@ class Stream:
     model : ModelStatus
     decoder : Decoder
     make_pipeline : callable
-        Makes the pipeline for a signal; raises ContractError when the signal cannot meet the contract.
+        Makes the pipeline for a signal, given what was learnt before the loop was replaced, or None; raises
+        ContractError when the signal cannot meet the contract.
     hop_samples : int
         Distance between windows in conditioned samples.
     hub : PredictionHub
@@ -133,7 +134,7 @@ class Stream:
         contract: Contract,
         model: ModelStatus,
         decoder: Decoder,
-        make_pipeline: Callable[[SignalInfo], Pipeline],
+        make_pipeline: Callable[[SignalInfo, SavedAdaptation | None], Pipeline],
         hop_samples: int,
         hub: PredictionHub,
         sinks: Sequence[Sink] = (),
@@ -166,6 +167,7 @@ class Stream:
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
         self._state = (StreamState.SEARCHING, "not started", time.time())
         self._pipeline: Pipeline | None = None
+        self._learnt: SavedAdaptation | None = None  # by pipelines that are no more
         self._source: Source | None = None
         self._search = self._new_search()
         self._broken = Reason.NONE
@@ -303,7 +305,7 @@ class Stream:
 
     def saved_adaptation(self) -> SavedAdaptation | None:
         """What was learnt of the person; None before any signal. To be asked when the loop has ended."""
-        return self._pipeline.saved_adaptation() if self._pipeline else None
+        return self._pipeline.saved_adaptation() if self._pipeline else self._learnt
 
     def stop(self) -> None:
         """Let the loop end at its next turn."""
@@ -423,8 +425,16 @@ class Stream:
             turns.pop().connecting.release()
 
     def forget_signal(self) -> None:
-        """Begin with a fresh pipeline at the next connection, after a failure of unknown extent."""
-        self._pipeline = None
+        """Begin with a fresh pipeline at the next connection, after a failure of unknown extent.
+
+        What was learnt of the person is kept, and nothing more is learnt where somebody has stopped that.
+        """
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            if not pipeline.learnt.empty:
+                self._learnt = pipeline.learnt
+            if pipeline.frozen:
+                self._commands.put(AdaptationCommand("freeze"))
         self._broken = Reason.NONE
         self._valid = None
         self._noted = (None, None)
@@ -463,7 +473,7 @@ class Stream:
     def _accept(self, source: Source) -> None:
         fence()
         if self._pipeline is None:
-            self._pipeline = self._make_pipeline(source.info)
+            self._pipeline = self._make_pipeline(source.info, self._learnt)
         else:
             self._broken = Reason.RECONNECT
             self.counters.reconnects += 1

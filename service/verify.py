@@ -191,13 +191,13 @@ def _replay(
     on_samples: Callable[[int], None] | None,
 ) -> Replayed:
     pipeline: Pipeline | None = None
-    commands = iter(run.commands)
+    options = iter(run.pipelines)
     predictions: list[Prediction] = []
     holes: list[int] = []
     taken, last = 0, float("-inf")
     for part in input_parts(run.recording, run.input_id):
         if part.begins:
-            pipeline = Pipeline(bundle.contract, run.info, decoder, replace(run.options, commands=next(commands, ())))
+            pipeline = Pipeline(bundle.contract, run.info, decoder, next(options, run.options))
         elif part.lost or (pipeline is None and not holes):
             pipeline = None
             holes.append(len(predictions))

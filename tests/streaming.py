@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 
 from models.contract import Alignment, Butterworth, Contract, Filters
 from service.options import PipelineOptions
@@ -110,7 +111,9 @@ def make_stream(
         contract=law,
         model=MODEL,
         decoder=decoder,
-        make_pipeline=lambda info: Pipeline(law, info, decoder, options),
+        make_pipeline=lambda info, learnt: Pipeline(
+            law, info, decoder, replace(options, state=learnt.to_text() if learnt else options.state)
+        ),
         hop_samples=options.hop_samples or law.hop_samples,
         hub=PredictionHub(name, law),
         sinks=[memory],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adaptation import SavedAdaptation
+from service.errors import ContractError
 from service.status import Event
 from service.types import Prediction
 
@@ -40,14 +41,22 @@ class AdaptationKeeper:
         """The signal is not kept."""
 
     def close(self) -> None:
-        """Write the file, unless nothing was learnt; a failure is logged."""
+        """Write the file, unless nothing was learnt, or less than is kept there already; a failure is logged."""
         saved = self._learnt()
-        if saved is None or (saved.alignment is None and not saved.network):
+        if saved is None or saved.empty:
             log.info("Nothing was learnt of the person; %s is left as it was.", self._path)
             return
+        saved = saved.with_more_of(self._kept())
         try:
             saved.write(self._path)
         except OSError as error:
             log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400 - a full disk is no bug
         else:
             log.info("What was learnt of the person is kept in %s.", self._path)
+
+    def _kept(self) -> SavedAdaptation | None:
+        """What the file holds; None where there is none, or none that can be read."""
+        try:
+            return SavedAdaptation.read(self._path) if self._path.exists() else None
+        except ContractError:
+            return None

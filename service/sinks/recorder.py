@@ -84,6 +84,7 @@ class Recorder:
         self._input: InputOutlet | None = None
         self._taken = False
         self._begins = False
+        self._state: str | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             probe = self._folder / f".{stream}-probe"
@@ -102,9 +103,15 @@ class Recorder:
         """Tell of recordings through ``emit`` from now on."""
         self._emit = emit
 
-    def begin(self) -> None:
-        """Take note that what is taken next is given to a new pipeline."""
-        self._begins = True
+    def begin(self, state: str | None = None) -> None:
+        """Take note that what is taken next is given to a new pipeline.
+
+        Parameters
+        ----------
+        state : str or None
+            What it begins with, see :class:`service.options.PipelineOptions`.
+        """
+        self._begins, self._state = True, state
 
     def start(
         self, info: SignalInfo, cancelled: threading.Event | None = None, details: Mapping[str, Any] | None = None
@@ -156,6 +163,7 @@ class Recorder:
         data = {
             "time": float(chunk.times[0]),
             "begins": begins,
+            "state": self._state,
             "source": asdict(info),
             **details,
             "file": str(self._process.path),

@@ -125,6 +125,22 @@ def test_the_keeper_writes_at_the_end_and_never_raises(tmp_path, caplog):
     assert "could not be written" in caplog.text
 
 
+def test_a_poorer_state_never_replaces_the_kept_one(tmp_path):
+    network = {"steps": np.array([5])}
+    rich, poor = replace(learnt(), network=network), learnt(SAMPLES[:1000])
+    for first, then, alignment in ((rich, poor, rich), (replace(poor, network=network), learnt(), learnt())):
+        path = tmp_path / "state"
+        first.write(path)
+        AdaptationKeeper(path, lambda then=then: then).close()
+        kept = SavedAdaptation.read(path)
+        assert kept.network["steps"] == [5]
+        np.testing.assert_array_equal(kept.alignment.covariance, alignment.alignment.covariance)
+        assert kept.alignment.good_samples == alignment.alignment.good_samples
+    other = learnt(contract=small_contract(window_samples=200, sfreq=64.0))
+    AdaptationKeeper(path, lambda: other).close()
+    assert SavedAdaptation.read(path).to_bytes() == other.to_bytes()
+
+
 def run(*arguments):
     result = CliRunner().invoke(app, list(map(str, arguments)))
     if isinstance(result.exception, MindwireError):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 
+import numpy as np
+
 from service.errors import StreamNotFoundError
+from service.options import AdaptationCommand
 from service.status import StreamState
 from service.supervisor import RestartPolicy, Supervisor
+from service.types import Reason
 from tests.service.linear_decoder import LinearDecoder
 from tests.service.test_stream import Scripted
 from tests.streaming import eventually, make_stream
@@ -52,6 +56,40 @@ def test_a_stream_that_dies_is_reported_and_restarted():
     assert stream.counters.restarts == 1
     assert stream.state is StreamState.STOPPED
     assert memory.closed
+
+
+def test_a_restart_keeps_what_was_learnt_and_that_learning_was_stopped():
+    source = Scripted()
+    source.feed(600)
+    decoder = Failing(0)
+    stream, memory = make_stream(connector=source, decoder=decoder)
+    with supervised(stream):
+        eventually(lambda: stream.state is StreamState.LIVE and len(memory.predictions) >= 51)
+        stream.command(AdaptationCommand("freeze"))
+        source.feed(10)
+        eventually(lambda: memory.of("adaptation"))
+        learnt = stream.saved_adaptation()
+        assert learnt.alignment.good_samples >= 400
+        count, decoder.failures = len(memory.predictions), 1
+        source.feed(500)
+        eventually(lambda: stream.counters.restarts == 1 and len(memory.predictions) >= count + 30)
+    again = memory.predictions[count:]
+    assert not any(prediction.reasons & Reason.ALIGNING for prediction in again)
+    assert [event.data["action"] for event in memory.of("adaptation")] == ["freeze", "freeze"]
+    np.testing.assert_array_equal(stream.saved_adaptation().alignment.covariance, learnt.alignment.covariance)
+
+
+def test_what_a_stream_had_learnt_that_is_given_up_is_still_to_be_kept():
+    source = Scripted()
+    source.feed(600)
+    decoder = Failing(0)
+    stream, memory = make_stream(connector=source, decoder=decoder)
+    with supervised(stream):
+        eventually(lambda: len(memory.predictions) >= 51)
+        decoder.failures = 10**6
+        source.feed(2000)
+        eventually(lambda: stream.state is StreamState.FAILED)
+    assert stream.saved_adaptation().alignment.good_samples >= 400
 
 
 def test_after_repeated_failure_it_has_failed_and_the_others_go_on():

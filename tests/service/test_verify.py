@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -57,12 +57,19 @@ class LiveRun:
         self.input: list[np.ndarray] = []
         self.input_times: list[float] = []
 
-    def begin(self, time, *, begins=True):
+    def begin(self, time, *, begins=True, state=None):
         details = run_details(self.bundle, self.options)
-        data = {"time": time, "source": asdict(INFO), **details, "begins": begins, "clock_offset": OFFSET}
+        data = {
+            "state": state,
+            "time": time,
+            "source": asdict(INFO),
+            **details,
+            "begins": begins,
+            "clock_offset": OFFSET,
+        }
         self.events.append((time, "recording", data))
 
-    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None):
+    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False):
         """Run the pipeline as a live service does, chunk by chunk."""
         pipeline = None
         number = 0
@@ -70,9 +77,12 @@ class LiveRun:
             times = TIMES[at : at + 25] + OFFSET + (-3.0 if jump is not None and at >= jump else 0.0)
             chunk, mark = Chunk(SAMPLES[at : at + 25], times), InputMark.NONE
             if pipeline is None or at in restarts:
-                pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, self.options)
-                self.begin(float(times[0]))
+                state = pipeline.learnt.to_text() if pipeline is not None and keeps else None
+                pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, replace(self.options, state=state))
+                self.begin(float(times[0]), state=state)
                 mark = InputMark.BEGIN
+                if state is not None:
+                    pipeline.adapt(AdaptationCommand("freeze"))
             elif at in reconnects:
                 self.begin(float(times[0]), begins=False)
                 chunk, mark = Chunk(chunk.samples, chunk.times, Reason.RECONNECT), InputMark.RECONNECT
@@ -153,6 +163,15 @@ def test_a_stream_that_died_and_began_anew_is_repeated(tmp_path, bundle):
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.agrees
     assert found.confirmed == len(run.rows)
+
+
+def test_a_stream_that_began_anew_with_what_it_had_learnt_and_frozen_is_repeated(tmp_path, bundle):
+    run = LiveRun(bundle).play({600: ("freeze",), 1200: ("resume",)}, restarts=(900,), keeps=True)
+    assert verified(run.write(tmp_path / "r.xdf"), bundle).agrees
+    for _, kind, data in run.events:
+        if kind == "recording":
+            data["state"] = None
+    assert not verified(run.write(tmp_path / "forgot.xdf"), bundle).agrees
 
 
 def test_what_the_recorder_missed_of_the_device_is_told_and_no_contradiction(tmp_path, bundle):
