@@ -46,8 +46,8 @@ def write_beside(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[A
     target = target.resolve()
     before = target.stat().st_mode if target.is_file() else None
     fresh = target.parent / f".{secrets.token_hex(8)}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
@@ -128,7 +128,11 @@ def _swap(fresh: Path, target: Path) -> None:
     # Only where the system cannot exchange two folders: between the two lines the old bundle has the other name.
     old = fresh.with_suffix(".old")
     target.rename(old)
-    fresh.rename(target)
+    try:
+        fresh.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
     shutil.rmtree(old)
 
 

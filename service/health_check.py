@@ -1,0 +1,69 @@
+"""The image's health check: whether the service answers, wherever it was told to listen.
+
+Run as a program in the container. It imports next to nothing, for it runs every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_TIMEOUT_S = 4.0
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Where a service answers that was started so: flags go before the environment, and that before the settings file.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The service's command line.
+    environ : mapping of str to str
+        Its environment.
+
+    Raises
+    ------
+    OSError, tomllib.TOMLDecodeError
+        The settings file cannot be read.
+    """
+    config = _option(arguments, "--config") or environ.get("MINDWIRE_CONFIG")
+    kept: dict[str, Any] = tomllib.loads(Path(config).read_text(encoding="utf-8")) if config else {}
+    host, port = (
+        _option(arguments, f"--{name}") or environ.get(f"MINDWIRE_{name.upper()}") or str(kept.get(name, default))
+        for name, default in (("host", "127.0.0.1"), ("port", 8000))
+    )
+    host = _EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{port}/health/live" if ":" in host else f"http://{host}:{port}/health/live"
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    """The value of an option, the last one given."""
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == name:
+            found = following
+        elif argument.startswith(f"{name}="):
+            found = argument.removeprefix(f"{name}=")
+    return found
+
+
+def main() -> int:
+    """Ask the container's first process; 0 when it is well."""
+    arguments = Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
+    try:
+        with urllib.request.urlopen(url(arguments, os.environ), timeout=_TIMEOUT_S):  # noqa: S310 - always http
+            return 0
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - docker inspect shows it
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
