@@ -301,7 +301,8 @@ def evaluate(
         )
         return
     if model is None:
-        model, sentence = bundle_path(None, [open_recording(path) for path in paths], None)
+        own = [open_recording(path) for path in paths if ".xdf" in path.name.casefold()]
+        model, sentence = bundle_path(None, own, None)
         if sentence:
             typer.echo(sentence)
     if model is None:
