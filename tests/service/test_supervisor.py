@@ -119,6 +119,24 @@ def test_a_refusal_at_the_start_is_handed_up_and_not_tried_again():
         assert stream.state is StreamState.FAILED
 
 
+def test_a_refusal_after_the_start_concerns_its_stream_alone():
+    late, good_source = Scripted(), Scripted()
+    late.there = None
+    good_source.feed(300)
+    stream, memory = make_stream(connector=late, name="late")
+    good, _ = make_stream(connector=good_source, name="good")
+    with supervised(stream, good) as refused:
+        eventually(lambda: good.state is StreamState.LIVE and "nothing here" in stream.reason)
+        late.there = StreamNotFoundError("2 streams match.")
+        eventually(lambda: memory.of("refused"))
+        assert (stream.state, stream.reason) == (StreamState.SEARCHING, "2 streams match.")
+        assert good.state is StreamState.LIVE
+        late.there = late.info
+        late.feed(300)
+        eventually(lambda: stream.state is StreamState.LIVE)
+    assert not refused
+
+
 def test_stopping_gives_up_on_a_thread_that_hangs():
     release, hangs = threading.Event(), threading.Event()
 

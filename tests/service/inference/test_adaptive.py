@@ -14,6 +14,7 @@ from models.bundle import load_bundle  # noqa: E402
 from models.ensemble import Ensemble  # noqa: E402
 from models.export import export_bundle  # noqa: E402
 from models.riemann_network import TangentSpaceNetwork  # noqa: E402
+from service import rollback  # noqa: E402
 from service.adaptation import SavedAdaptation  # noqa: E402
 from service.errors import ArgumentError, ContractError, UsageError  # noqa: E402
 from service.inference.adaptive import AdaptationSteps, AdaptiveDecoder  # noqa: E402
@@ -122,6 +123,23 @@ def test_frozen_stays_until_resumed(decoders, kind):
     pipeline.adapt(AdaptationCommand("resume"))
     pipeline.advance(Chunk(SAMPLES[3000:], TIMES[3000:]))
     assert pipeline.learner.steps > before["steps"][0]
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 600), (100, 600), (8 * 64 * 64, 64), (1 << 30, 1)])
+def test_what_is_remembered_for_rollbacks_has_a_largest_number_and_size(size, count):
+    assert rollback.remembered(size) == count
+
+
+@KINDS
+def test_a_network_remembers_no_more_steps_than_may_be_kept(decoders, kind, monkeypatch):
+    monkeypatch.setattr(rollback, "MAX_BYTES", 1)
+    pipeline = make_pipeline(decoders[kind], kind)
+    for chunk in cut(SAMPLES, TIMES, [100]):
+        pipeline.advance(chunk)
+    steps = pipeline.learner.steps
+    assert steps > 6
+    assert pipeline.learner.rollback(10_000) == 1
+    assert pipeline.learner.steps == steps - 1
 
 
 @KINDS
