@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.bundle import SUMS, load_bundle, load_network
+from models.bundle_checks import CONFIG
 from models.contract import Contract
 from models.errors import ArgumentError, BundleError, MissingExtraError
 from models.reading import MIB, parse_json_object, read_regular
@@ -83,6 +84,13 @@ def open_source(source: str, config: Path | None = None) -> Source:
             raise ArgumentError(msg)
         arguments, weights = _read_arguments(config), read_state_dict(path)
         card = f"The weights `{path.name}`."
+    elif path.exists() and not (path / CONFIG).exists():
+        what = f"a folder without {CONFIG}" if path.is_dir() else "a file of another kind"
+        msg = (
+            f"{path}: expected a checkpoint (.ckpt), weights ({', '.join(sorted(_STATE_DICTS))}), a folder with {CONFIG} or a "
+            f"Hugging Face Hub id, found {what}; check the path."
+        )
+        raise BundleError(msg)
     else:
         kind = "folder" if path.is_dir() else "Hugging Face Hub repository"
         return Source(AttentionBaseNet.from_pretrained(source), None, f"The {kind} `{path.name or source}`.")

@@ -29,5 +29,10 @@ def printable(text: str, limit: int | None = None) -> str:
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: ``1 channel``, ``22 channels``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

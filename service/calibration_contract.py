@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from models.contract import Alignment, Butterworth, Contract, Filters
 from models.contract_edit import edit_contract
+from models.text import counted
 from service.errors import ContractError
 from service.signal.labels import bare_label, eeg_channels
 from service.signal.montage import remarks
@@ -127,7 +128,7 @@ def _from_recording(
     labels = tuple(channels) if channels is not None else info.labels
     if labels is None:
         msg = (
-            f"{info.name!r} has {info.n_channels} channels without labels, and channels are never taken by position; "
+            f"{info.name!r} has {counted(info.n_channels, 'channel')} without labels, and channels are never taken by position; "
             f'name them in order with --channels "C3,C4,…".{remarks(info)}'
         )
         raise ContractError(msg)

@@ -16,7 +16,7 @@ from rich.table import Table
 from models.bundle import Bundle
 from models.contract import Contract
 from models.errors import MissingExtraError
-from models.text import printable
+from models.text import counted, printable
 from models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 from service import calibration
 from service.calibration import Candidate, Fold, Validation
@@ -191,7 +191,7 @@ def describe(prepared: Prepared) -> str:
     text = (
         f"{len(data.usable)} of {len(data.labels)} trials ({classes}) gave {len(data.windows)} windows of "
         f"{contract.window_samples / contract.sfreq:g} s, which end {_seconds(first)} to {_seconds(last)} s after the "
-        f"cue; {contract.n_channels} channels at {contract.sfreq:g} Hz. A trial ends {_seconds(span.offset + span.length)} s "
+        f"cue; {counted(contract.n_channels, 'channel')} at {contract.sfreq:g} Hz. A trial ends {_seconds(span.offset + span.length)} s "
         f"after its cue ({prepared.ended_by}) and is decided at {_seconds(span.decided_at)} s."
     )
     return "\n".join([text, *notes(prepared)])

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.text import counted
 from service.errors import MindwireError, MissingExtraError, SourceError
 
 # LSL's own site-local and organisation-local multicast group (liblsl's default configuration).
@@ -223,7 +224,7 @@ def _streams(seconds: float) -> Iterator[Finding]:
     for info in found:
         what = f"stream {info.name}"
         rate = f" at {info.sfreq:g} Hz" if info.sfreq > 0 else ", irregular"
-        described = f"{info.type or 'no type'}, {info.n_channels} channel{'s' if info.n_channels != 1 else ''}{rate}"
+        described = f"{info.type or 'no type'}, {counted(info.n_channels, 'channel')}{rate}"
         if info.sfreq <= 0 or info.dtype == "string":
             yield Finding(what, Verdict.OK, described)
             continue

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from models.text import counted
 from service.errors import RecordingError, StreamNotFoundError
 from service.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
 from service.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, describe, listing, quote
@@ -287,7 +288,8 @@ class StreamRecording:
             self._announce(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s):")
             for stream in recording.streams:
                 self._announce(
-                    f"  {stream.info.name!r}: {stream.n_samples} samples of {stream.info.n_channels} channels"
+                    f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of "
+                    f"{counted(stream.info.n_channels, 'channel')}"
                 )
         if not any(stream.n_samples for stream in held if stream.is_signal):
             msg = "No signal sent a sample, and so none was recorded; is the device started?"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from models.contract import Contract
-from models.text import printable
+from models.text import counted, printable
 from service import __version__
 from service.calibration import Validation
 from service.calibration_card import verdict
@@ -255,7 +255,7 @@ def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]
 
 def _html(report: HeldOutReport) -> str:
     heads, rows, strong = _rows(report)
-    signal = f"{report.contract.n_channels} channels at {report.contract.sfreq:g} Hz"
+    signal = f"{counted(report.contract.n_channels, 'channel')} at {report.contract.sfreq:g} Hz"
     parts = [
         f'<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · {signal}</p>',
         f'<p class="lead">{escape(in_words(held_out_headline(report), report.contract.classes))}</p>',

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.text import counted
 from service.errors import ArgumentError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def simulate(
         raise UsageError(str(error)) from error
 
     typer.echo(
-        f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {len(labels)} channels at {sfreq:g} Hz, "
+        f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {counted(len(labels), 'channel')} at {sfreq:g} Hz, "
         f"cues on {outlets.marker_name}. Stop with Ctrl-C."
     )
     drive([outlets], stop, duration)

@@ -90,10 +90,10 @@ def _print_table(infos: list[SignalInfo]) -> None:
 
 def _block(info: SignalInfo, width: int) -> str:
     """A stream on lines of its own, for a terminal that is narrower than the table."""
-    from models.text import printable
+    from models.text import counted, printable
 
     rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
-    channels = f"{info.n_channels} channel{'s' if info.n_channels != 1 else ''}"
+    channels = counted(info.n_channels, "channel")
     facts = {
         "source_id": info.source_id,
         "host": info.hostname,

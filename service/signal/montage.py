@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import Alignment, Contract
+from models.text import counted
 from service.errors import ContractError
 from service.signal.labels import normalise_label, parse_unit
 from service.types import SignalInfo
@@ -92,7 +93,7 @@ def resolve_montage(
     missing = [label for label, where in zip(contract.channels, found, strict=True) if not where]
     if missing:
         msg = (
-            f"The model needs {contract.n_channels} channels, but {info.name!r} lacks {', '.join(missing)}; "
+            f"The model needs {counted(contract.n_channels, 'channel')}, but {info.name!r} lacks {', '.join(missing)}; "
             f"it has {', '.join(labels)}. Use a model made for this cap, or name the channels with --channels."
             f"{remarks(info)}"
         )
@@ -108,9 +109,7 @@ def resolve_montage(
     scale, note = _scale(contract, info, indices, unit, by_position=channels is not None)
     if channels is not None and len(channels) < info.n_channels:
         unused = info.n_channels - len(channels)
-        note = (
-            f"{info.name!r} has {info.n_channels} channels, {len(channels)} are named; {unused} unused. {note}".strip()
-        )
+        note = f"{info.name!r} has {counted(info.n_channels, 'channel')}, {len(channels)} are named; {unused} unused. {note}".strip()
     unit = min(_VOLTS, key=lambda name: abs(np.log10(_VOLTS[name] / _VOLTS[contract.unit] / scale[0])))
     return Montage(indices, scale, note, unit)
 
@@ -119,14 +118,14 @@ def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ..
     if channels is not None:
         if len(channels) > info.n_channels:
             msg = (
-                f"--channels names {len(channels)} channels, but {info.name!r} has {info.n_channels}; "
+                f"--channels names {counted(len(channels), 'channel')}, but {info.name!r} has {info.n_channels}; "
                 "give at most one label per channel, in the stream's order."
             )
             raise ContractError(msg)
         return channels
     if info.labels is None:
         msg = (
-            f"{info.name!r} has {info.n_channels} channels without labels, and channels are never taken by position; "
+            f"{info.name!r} has {counted(info.n_channels, 'channel')} without labels, and channels are never taken by position; "
             f'name them in order with --channels "C3,C4,…".{remarks(info)}'
         )
         raise ContractError(msg)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
-from models.text import printable
+from models.text import counted, printable
 from service.cores import unhurried
 from service.errors import ResourceError, SourceError, StreamLostError, UsageError
 from service.sources.liblsl import LostError, LslTimeoutError, handle_error, pylsl
@@ -161,7 +161,7 @@ def describe(info: SignalInfo) -> str:
     )
     rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
     source = f"source_id={source_id}" if source_id else "no source_id"
-    return f"'{name}' (type={kind}, {source}, {info.n_channels} channels, {rate}, on {host})"
+    return f"'{name}' (type={kind}, {source}, {counted(info.n_channels, 'channel')}, {rate}, on {host})"
 
 
 def listing(found: Iterable[FoundStream]) -> str:

@@ -176,6 +176,12 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
             open_source(str(tmp_path / "weights.safetensors"), config)
     with pytest.raises(BundleError, match="no such file"):
         open_source(str(tmp_path / "weights.safetensors"), tmp_path / "nothing.json")
+    (tmp_path / "run04.xdf").write_bytes(b"XDF:")
+    with pytest.raises(BundleError, match=r"run04.xdf: expected a checkpoint .* found a file of another kind"):
+        open_source(str(tmp_path / "run04.xdf"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match=r"empty: expected a checkpoint .* found a folder without config.json"):
+        open_source(str(tmp_path / "empty"))
 
 
 class Harm:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text import printable
+from models.text import counted, printable
 from service.errors import MindwireError, SourceError
 from service.logs import PrintableFormatter
 from service.sources.lsl_discovery import Selector, describe
@@ -136,3 +136,9 @@ def test_hostile_names_on_the_command_line(words, monkeypatch, capsys):
     said = capsys.readouterr().err.removesuffix("\n")
     assert said.startswith("mindwire: ")
     assert said.isprintable()
+
+
+def test_one_of_a_thing_is_told_in_the_singular():
+    assert [counted(n, "channel") for n in (0, 1, 22)] == ["0 channels", "1 channel", "22 channels"]
+    markers = SignalInfo("Markers", "Markers", 0.0, 1)
+    assert "1 channel, irregular" in describe(markers)
