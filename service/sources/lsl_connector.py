@@ -141,10 +141,9 @@ class LslConnector:
                 f"{len(found)} live streams have the identity of {describe(self._known)}: {listing(found)}; "
                 "stop all but the right one."
             )
-        return (
-            f"{len(found)} streams match {self.selector}: {listing(found)}; "
-            "say which one, for example by its source_id."
-        )
+        alike = len({describe(stream.info) for stream in found}) < len(found)
+        advice = "stop all but the right one" if alike else "say which one, for example by its source_id"
+        return f"{len(found)} streams match {self.selector}: {listing(found)}; {advice}."
 
     def open(self, found: FoundStream, cancelled: threading.Event | None = None) -> LslSource:
         """Connect to what was found, and make sure that it is what it was.

@@ -95,6 +95,13 @@ def test_several_matches_are_refused_with_the_list():
     assert f"{name}-2" in str(error.value)
 
 
+def test_two_streams_of_one_identity_cannot_be_chosen_from():
+    name = unique("twins")
+    with Cap(name, source_id=name), Cap(name, source_id=name), pytest.raises(StreamNotFoundError) as error:
+        find(Selector(name=name))
+    assert str(error.value).endswith("; stop all but the right one.")
+
+
 def test_looking_ends_when_it_is_cancelled():
     cancelled = threading.Event()
     cancelled.set()
