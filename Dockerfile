@@ -32,7 +32,7 @@ EXPOSE 8000
 # Whether the process answers, not whether EEG arrives: a cap taken off is no reason to restart. Readiness
 # is at /health/ready.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-P", "-m", "service.health_check"]
+    CMD ["python", "-P", "-m", "mindwire.health_check"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["mindwire"]
 CMD ["demo"]

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import service
-from service.sources.simulator import Simulator
+import mindwire
+from mindwire.sources.simulator import Simulator
 
 SECONDS = 20
 
@@ -16,9 +16,9 @@ def main(root: Path) -> None:
     """Write a recording with the writer of the tests, replay it with the installed command, check the rows."""
     for name in ("torch", "onnx", "mne", "sklearn", "matplotlib"):
         assert importlib.util.find_spec(name) is None, f"the default installation should not bring {name}"
-    assert Path(sys.prefix) in Path(service.__file__).parents, f"{service.__file__} is not what was installed"
+    assert Path(sys.prefix) in Path(mindwire.__file__).parents, f"{mindwire.__file__} is not what was installed"
 
-    spec = importlib.util.spec_from_file_location("xdf_writer", root / "tests" / "service" / "xdf_writer.py")
+    spec = importlib.util.spec_from_file_location("xdf_writer", root / "tests" / "support" / "xdf_writer.py")
     assert spec is not None
     assert spec.loader is not None
     writer = importlib.util.module_from_spec(spec)
@@ -28,8 +28,8 @@ def main(root: Path) -> None:
     samples = simulator.read(SECONDS * 250).samples
     writer.eeg_file(Path("recording.xdf"), samples, 250.0, simulator.info.labels)
 
-    mindwire = Path(sys.executable).with_name("mindwire")
-    subprocess.run([mindwire, "replay", "recording.xdf", "--out", "predictions.csv"], check=True, timeout=120)
+    command = Path(sys.executable).with_name("mindwire")
+    subprocess.run([command, "replay", "recording.xdf", "--out", "predictions.csv"], check=True, timeout=120)
     with Path("predictions.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["seq", "time", "valid", "feet", "left_hand", "right_hand", "tongue", "reasons", "decided"], rows[

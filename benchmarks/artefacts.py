@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from models.bundle import load_bundle
-from models.electrodes import position
-from service.evaluation_metrics import restrict
-from service.inference.decoder import StatelessSession
-from service.inference.onnx import OnnxDecoder
-from service.pipeline import Pipeline
-from service.pseudo_online import choose_classes
-from service.signal.manifold import distance
-from service.sources.recording import open_recording
-from service.trials import parse_marker_map, trials_from_markers
-from service.types import Chunk
+from mindwire.evaluation.metrics import restrict
+from mindwire.evaluation.pseudo_online import choose_classes
+from mindwire.inference.decoder import StatelessSession
+from mindwire.inference.onnx import OnnxDecoder
+from mindwire.offline.trials import parse_marker_map, trials_from_markers
+from mindwire.pipeline import Pipeline
+from mindwire.signal.manifold import distance
+from mindwire.sources.recording import open_recording
+from mindwire.types import Chunk
+from mindwire_models.bundle import load_bundle
+from mindwire_models.electrodes import position
 
 SECONDS_TOGETHER = 10.0
 

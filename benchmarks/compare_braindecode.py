@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models import AttentionBaseNet
-from models.attention import ATTENTION_MODES
+from mindwire_models import AttentionBaseNet
+from mindwire_models.network.attention import ATTENTION_MODES
 
 EXACT, LOOSE = 1e-5, 1e-4
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from models.attentionbasenet import AttentionBaseNet
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
 HOP = 10
 SECONDS = 60
@@ -35,7 +35,7 @@ Run = Callable[[], object]
 
 def bound(graph: bytes, feeds: dict[str, np.ndarray]) -> Run:
     """A graph on one thread, its inputs bound once."""
-    from service.inference.onnx import open_graph
+    from mindwire.inference.onnx import open_graph
 
     session = open_graph(graph, "cpu", "graph")
     binding = session.io_binding()
@@ -49,13 +49,13 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
     """The service's decoder on streams that go on for ever."""
     from safetensors.torch import save
 
-    from models.bundle import GRAPH, write_bundle
-    from models.bundle_checks import STEM, STREAMING
-    from models.contract import Contract
-    from models.folding import folded_graph
-    from models.streaming_graph import stem_graph, step_graph
-    from service.inference.load import load_decoder
-    from service.types import Reason, Window
+    from mindwire.inference.load import load_decoder
+    from mindwire.types import Reason, Window
+    from mindwire_models.bundle import GRAPH, write_bundle
+    from mindwire_models.bundle_checks import STEM, STREAMING
+    from mindwire_models.contract import Contract
+    from mindwire_models.graphs.folding import folded_graph
+    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
 
     contract = Contract(
         channels=tuple(f"C{index}" for index in range(22)),
@@ -92,9 +92,9 @@ def designs(mode: str, batch: int) -> dict[str, Run]:
     """What is compared, ready to run on random windows of 22 channels and 1000 samples."""
     import torch
 
-    from models.attentionbasenet import AttentionBaseNet
-    from models.folding import folded_graph
-    from models.plain_graph import plain_graph
+    from mindwire_models.graphs.folding import folded_graph
+    from mindwire_models.graphs.plain_graph import plain_graph
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -67,7 +67,7 @@ SETS = (
 def decide(runs: list[Path], chosen: Set, decoder: str, more: list[str]) -> dict[str, tuple[int, int]]:
     """Trials right and all trials by decoder, of runs left out in turn."""
     with tempfile.TemporaryDirectory(prefix="mindwire-") as out:
-        command = [sys.executable, "-m", "service", "evaluate", *map(str, runs), "--leave-one-out"]
+        command = [sys.executable, "-m", "mindwire", "evaluate", *map(str, runs), "--leave-one-out"]
         command += ["--markers", *chosen.markers, *chosen.options, "--decoder", decoder, "--out", out, *more]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

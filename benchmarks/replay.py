@@ -27,15 +27,15 @@ from typing import IO
 
 import numpy as np
 
-from models.bundle import Bundle, load_bundle
-from models.zoo import zoo_bundle_path
-from service.bench.processes import compile_packages
-from service.inference.load import load_decoder
-from service.options import PipelineOptions
-from service.pipeline import Pipeline
-from service.sources.xdf import XdfRecording
-from service.sources.xdf_chunks import BOUNDARY_UUID, MAGIC, Tag
-from service.types import Window
+from mindwire.bench.processes import compile_packages
+from mindwire.inference.load import load_decoder
+from mindwire.options import PipelineOptions
+from mindwire.pipeline import Pipeline
+from mindwire.sources.xdf import XdfRecording
+from mindwire.sources.xdf_chunks import BOUNDARY_UUID, MAGIC, Tag
+from mindwire.types import Window
+from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.zoo import zoo_bundle_path
 
 _CHUNK_SECONDS = 0.5
 _OFFSET_EVERY, _BOUNDARY_EVERY = 10, 20  # chunks
@@ -139,7 +139,7 @@ def main() -> None:
 
     import torch
 
-    from models.bundle import load_module
+    from mindwire_models.bundle import load_module
 
     torch.set_num_threads(1)
     compile_packages()

@@ -39,8 +39,8 @@ import psutil  # noqa: E402
 import websockets  # noqa: E402
 from scipy.signal import sosfilt  # noqa: E402
 
-from models.contract import Butterworth, Contract, Filters  # noqa: E402
-from tests.lsl_cap import TABLE, Cap, table_of  # noqa: E402
+from mindwire_models.contract import Butterworth, Contract, Filters  # noqa: E402
+from tests.support.lsl_cap import TABLE, Cap, table_of  # noqa: E402
 
 SFREQ, LABELS = 250.0, ("Fz", "C3", "C1", "Cz", "C2", "C4", "CPz", "Pz")
 HOP, WINDOW = 25, 250
@@ -99,8 +99,8 @@ def make_bundle(folder: Path, streams: int) -> tuple[Path, list[np.ndarray]]:
     """A bundle with random weights, and each cap's true probabilities, (TABLE, n_classes)."""
     import torch
 
-    from models import AttentionBaseNet
-    from models.export import export_bundle
+    from mindwire_models import AttentionBaseNet
+    from mindwire_models.export import export_bundle
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -485,7 +485,7 @@ def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool)
     streams = [part for name in names for part in ("--stream", f"id={name},name={name}")]
     recording = ["--record", str(folder / "recordings")] if record else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve", "--model", str(bundle), "--port", "0", *streams, *recording],
+        [sys.executable, "-m", "mindwire", "serve", "--model", str(bundle), "--port", "0", *streams, *recording],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=(folder / "serve.log").open("w"),
@@ -499,12 +499,12 @@ def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool)
 
 def check_recordings(folder: Path, bundle: Path, streams: int) -> tuple[list[str], list[str]]:
     """Whether the recordings, one of each stream, give the predictions they contain: what was found, and problems."""
-    from models.bundle import load_bundle
-    from service.errors import MindwireError
-    from service.inference.load import load_decoder
-    from service.recorded_run import recorded_run
-    from service.sources.recording import open_recording
-    from service.verify import verify
+    from mindwire.errors import MindwireError
+    from mindwire.inference.load import load_decoder
+    from mindwire.offline.recorded_run import recorded_run
+    from mindwire.offline.verify import verify
+    from mindwire.sources.recording import open_recording
+    from mindwire_models.bundle import load_bundle
 
     loaded, lines, problems = load_bundle(bundle), [], []
     paths = sorted((folder / "recordings").glob("*.xdf"))

@@ -1,6 +1,6 @@
 """Make the demonstration bundle: AttentionBaseNet trained on simulated people through the live pipeline.
 
-    python benchmarks/train_zoo.py models/zoo/simulated-4class
+    python benchmarks/train_zoo.py models/mindwire_models/zoo/simulated-4class
 
 Every window that trains the network comes out of the pipeline that runs live (causal filters, online
 alignment as it was at that moment), never out of a shortcut. People who train, people who choose the epoch
@@ -18,16 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models import AttentionBaseNet
-from models.bundle import Bundle, load_bundle
-from models.contract import Contract
-from models.export import export_bundle
-from models.fast_training import fast_forward
-from models.presets import BCIC2A
-from service.inference.load import load_decoder
-from service.pipeline import Pipeline
-from service.sources.simulator import Simulator
-from service.types import Prediction, Window
+from mindwire.inference.load import load_decoder
+from mindwire.pipeline import Pipeline
+from mindwire.sources.simulator import Simulator
+from mindwire.types import Prediction, Window
+from mindwire_models import AttentionBaseNet
+from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.contract import Contract
+from mindwire_models.export import export_bundle
+from mindwire_models.presets import BCIC2A
+from mindwire_models.training.fast_training import fast_forward
 
 NAME = "simulated-4class"
 # Far from the small seeds that people try first, so that the demonstration shows somebody unseen.
@@ -134,7 +134,7 @@ def provenance(result: str) -> str:
     return f"""**For demonstration only. Trained on simulated EEG, this model knows nothing of real brains**: it shows that
 Mindwire runs, and says nothing about how well imagined movement can be decoded from anybody's EEG. Never use it on a person.
 
-Data: `Simulator` of `service/sources/simulator.py`, seeds {TRAINING.start}–{TRAINING.stop - 1} to train and
+Data: `Simulator` of `service/mindwire/sources/simulator.py`, seeds {TRAINING.start}–{TRAINING.stop - 1} to train and
 {CHOOSING.start}–{CHOOSING.stop - 1} to choose the epoch, {TRAINING_SECONDS:g} s each, conditioned and aligned by the pipeline that runs
 live. Windows end {", ".join(f"{offset:g}" for offset in OFFSETS)} s after the cue.
 

@@ -14,9 +14,9 @@ import time
 import torch
 from torch import nn
 
-from models import AttentionBaseNet
-from models.attention import ATTENTION_MODES
-from models.fast_training import fast_forward
+from mindwire_models import AttentionBaseNet
+from mindwire_models.network.attention import ATTENTION_MODES
+from mindwire_models.training.fast_training import fast_forward
 
 
 def step(network, forward, optimizer, x, y):

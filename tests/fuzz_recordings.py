@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from models.contract import Contract, Filters, NoNormalisation
-from service.errors import MindwireError
-from service.options import PipelineOptions
-from service.pipeline import Pipeline
-from service.sources.recording import open_recording
-from service.trials import trials_from_markers
-from service.types import Reason, Window
-from tests.odd_recordings import LABELS, MAKERS, SFREQ, Made
+from mindwire.errors import MindwireError
+from mindwire.offline.trials import trials_from_markers
+from mindwire.options import PipelineOptions
+from mindwire.pipeline import Pipeline
+from mindwire.sources.recording import open_recording
+from mindwire.types import Reason, Window
+from mindwire_models.contract import Contract, Filters, NoNormalisation
+from tests.support.odd_recordings import LABELS, MAKERS, SFREQ, Made
 
 LIMIT_S = 20.0
 WINDOW, HOP = 60, 7

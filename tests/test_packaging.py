@@ -16,9 +16,9 @@ import pylsl
 import pytest
 import yaml
 
-from models.bundle import load_bundle
-from models.errors import BundleError
-from models.zoo import zoo_bundle_path
+from mindwire_models.bundle import load_bundle
+from mindwire_models.errors import BundleError
+from mindwire_models.zoo import zoo_bundle_path
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -40,15 +40,15 @@ def test_wheel_holds_every_committed_file_of_the_packages(wheel: list[str]) -> N
     listed = subprocess.run(
         ["git", "ls-files", "models", "service"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\n")
-    committed = {name for name in listed if name and (ROOT / name).exists()}
+    committed = {name.partition("/")[2] for name in listed if name and (ROOT / name).exists()}
 
     assert committed <= set(wheel)
-    assert {name.split("/")[0].split("-")[0] for name in wheel} == {"models", "service", "mindwire"}
+    assert {name.split("/")[0].split("-")[0] for name in wheel} == {"mindwire", "mindwire_models"}
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
 
 
 def test_wheel_holds_a_bundle_to_start_with(wheel: list[str]) -> None:
-    folder = "models/zoo/simulated-4class/"
+    folder = "mindwire_models/zoo/simulated-4class/"
     shipped = {name.removeprefix(folder) for name in wheel if name.startswith(folder)}
 
     assert {"config.json", "contract.json", "model.onnx", "model.safetensors", "README.md", "SHA256SUMS"} <= shipped

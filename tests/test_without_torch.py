@@ -19,9 +19,9 @@ import httpx
 import numpy as np
 import pytest
 
-from models.zoo import zoo_bundle_path
-from service.sources.simulator import Simulator
-from tests.service.xdf_writer import eeg_file
+from mindwire.sources.simulator import Simulator
+from mindwire_models.zoo import zoo_bundle_path
+from tests.support.xdf_writer import eeg_file
 
 EXTRAS = (
     "torch",
@@ -71,7 +71,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _mindwire(*arguments: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service", *map(str, arguments)]
+    command = [sys.executable, "-m", "mindwire", *map(str, arguments)]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -147,7 +147,7 @@ def test_demo_becomes_ready(hide, hidden: tuple[str, ...], engine: str, tmp_path
         port = probe.getsockname()[1]
     log = tmp_path / "demo.log"
     with log.open("w") as output:
-        command = [sys.executable, "-m", "service", "demo", "--port", str(port)]
+        command = [sys.executable, "-m", "mindwire", "demo", "--port", str(port)]
         process = subprocess.Popen(command, env=hide(*hidden), stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready", log)

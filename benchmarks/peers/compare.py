@@ -32,12 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from models.atomic import replace_file  # noqa: E402
-from service.bench.latency import Case, LatencyRun  # noqa: E402
-from service.bench.picture import distributions  # noqa: E402
-from service.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
-from service.bench.suite import machine  # noqa: E402
-from service.outputs import check_report  # noqa: E402
+from mindwire.bench.latency import Case, LatencyRun  # noqa: E402
+from mindwire.bench.picture import distributions  # noqa: E402
+from mindwire.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
+from mindwire.bench.suite import machine  # noqa: E402
+from mindwire.outputs import check_report  # noqa: E402
+from mindwire_models.atomic import replace_file  # noqa: E402
 
 ENVIRONMENTS = {
     "mne-lsl": ("torch==2.13.0", "mne-lsl==1.14.0", "braindecode==1.8.1", "onnxruntime==1.32.0", "safetensors"),
@@ -69,8 +69,8 @@ def environment(folder: Path, name: str) -> Path | None:
 
 def plain_onnx(bundle: Path, out: Path) -> Path:
     """The bundle's network as torch exports it, nothing folded."""
-    from models.bundle import load_bundle, load_module
-    from models.plain_graph import plain_graph
+    from mindwire_models.bundle import load_bundle, load_module
+    from mindwire_models.graphs.plain_graph import plain_graph
 
     out.write_bytes(plain_graph(load_module(load_bundle(bundle)).eval()))
     return out
@@ -113,7 +113,7 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
 
 
 def main() -> None:
-    from models.zoo import zoo_bundle_path
+    from mindwire_models.zoo import zoo_bundle_path
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=zoo_bundle_path())

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models.presets import BCIC2A
-from service.report_held_out import Decided, HeldOutReport, TrainedOn, write_held_out_report
-from service.report_page import write_report
+from mindwire.evaluation.page import write_report
+from mindwire.training.held_out_report import Decided, HeldOutReport, TrainedOn, write_held_out_report
+from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.service.test_report import make_report
+from tests.mindwire.evaluation.test_report import make_report
 
 COLLISIONS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
   const texts = [...svg.querySelectorAll("text")].map(text => ({ text: text.textContent, box: text.getBoundingClientRect() }));

@@ -1,4 +1,4 @@
-"""Marks every test here; what they share is in tests/lsl_cap.py, tests/streaming.py, oracle.py and cases.py."""
+"""Marks every test here; what they share is in tests/support/lsl_cap.py, tests/support/streaming.py, oracle.py and cases.py."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from service.pipeline import Pipeline
-from service.sources.lsl_discovery import Selector
-from service.status import StreamState
-from service.types import Chunk, SignalInfo
-from tests.lsl_cap import Cap, samples_of
-from tests.service.linear_decoder import LinearDecoder
-from tests.streaming import contract, eventually, make_stream, running, unique
+from mindwire.pipeline import Pipeline
+from mindwire.sources.lsl_discovery import Selector
+from mindwire.status import StreamState
+from mindwire.types import Chunk, SignalInfo
+from tests.support.linear_decoder import LinearDecoder
+from tests.support.lsl_cap import Cap, samples_of
+from tests.support.streaming import contract, eventually, make_stream, running, unique
 
 WINDOW_S, SETTLING_S = 1.0, contract().settling_samples / 100.0
 

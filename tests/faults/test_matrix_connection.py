@@ -7,10 +7,10 @@ import time
 import psutil
 import pytest
 
-from models.presets import BCIC2A, BCIC2A_CHANNELS
-from service.status import StreamState
-from tests.faults.cases import Case, make_case, side_by_side
-from tests.faults.oracle import law
+from mindwire.status import StreamState
+from mindwire_models.presets import BCIC2A, BCIC2A_CHANNELS
+from tests.support.cases import Case, make_case, side_by_side
+from tests.support.oracle import law
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,24 +11,24 @@ import time
 import numpy as np
 import pytest
 
-from models.bundle import load_bundle
-from models.contract import Alignment
-from service.errors import BundleError
-from service.inference.load import load_decoder
-from service.pipeline import Pipeline
-from service.recorded_run import recorded_run
-from service.sources.lsl_discovery import Selector
-from service.sources.recording import open_recording
-from service.status import StreamState
-from service.types import Chunk, SignalInfo
-from service.verify import verify
-from tests.faults.oracle import law
+from mindwire.errors import BundleError
+from mindwire.inference.load import load_decoder
+from mindwire.offline.recorded_run import recorded_run
+from mindwire.offline.verify import verify
+from mindwire.pipeline import Pipeline
+from mindwire.sources.lsl_discovery import Selector
+from mindwire.sources.recording import open_recording
+from mindwire.status import StreamState
+from mindwire.types import Chunk, SignalInfo
+from mindwire_models.bundle import load_bundle
+from mindwire_models.contract import Alignment
 from tests.faults.test_stalls import Listener
-from tests.lsl_cap import Cap, samples_of
-from tests.service.bundles import random_bundle
-from tests.service.test_recorder import finished
-from tests.service.test_serving import ROOT, Service, ready, service
-from tests.streaming import eventually, make_stream, running, unique
+from tests.mindwire.serve.test_serving import ROOT, Service, ready, service
+from tests.mindwire.sinks.test_recorder import finished
+from tests.support.bundles import random_bundle
+from tests.support.lsl_cap import Cap, samples_of
+from tests.support.oracle import law
+from tests.support.streaming import eventually, make_stream, running, unique
 
 RULES = law(window_samples=200, temperature=0.3)
 
@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(bundle, tmp_pa
 
     with Cap(name, source_id=name, chunk=50, sfreq=1000.0):
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", "--model", str(bundle), "--stream", f"id=cap,name={name}",
+            [sys.executable, "-m", "mindwire", "serve", "--model", str(bundle), "--stream", f"id=cap,name={name}",
              "--port", "0", "--record", str(tmp_path / "out")],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=nearly_full,
         )  # fmt: skip

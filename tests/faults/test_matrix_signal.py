@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from tests.faults.cases import Case, make_case, side_by_side
-from tests.faults.oracle import law
+from tests.support.cases import Case, make_case, side_by_side
+from tests.support.oracle import law
 
 pytestmark = pytest.mark.timeout(300)
 

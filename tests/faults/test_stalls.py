@@ -13,14 +13,14 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from models.bundle import load_bundle
-from service.inference.load import load_decoder
-from service.pipeline import Pipeline
-from service.types import Chunk, SignalInfo
-from tests.lsl_cap import Cap, samples_of
-from tests.service.bundles import random_bundle
-from tests.service.test_serving import ready, service
-from tests.streaming import contract, eventually, unique
+from mindwire.inference.load import load_decoder
+from mindwire.pipeline import Pipeline
+from mindwire.types import Chunk, SignalInfo
+from mindwire_models.bundle import load_bundle
+from tests.mindwire.serve.test_serving import ready, service
+from tests.support.bundles import random_bundle
+from tests.support.lsl_cap import Cap, samples_of
+from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
 

@@ -1,0 +1,33 @@
+"""The network, its contract and its bundles. Importing this package does not import torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mindwire_models.errors import MindwireError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mindwire_models.contract import Contract
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+__all__ = ["AttentionBaseNet", "Contract", "MindwireError"]
+
+
+def __getattr__(name: str) -> object:
+    # The contract brings numpy and pydantic, which whoever only wants the errors need not wait for.
+    if name == "Contract":
+        from mindwire_models.contract import Contract
+
+        return Contract
+    # The network needs torch, which the default installation does not have.
+    if name != "AttentionBaseNet":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    try:
+        from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        msg = "AttentionBaseNet needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error
+    return AttentionBaseNet

@@ -1,0 +1,402 @@
+"""The bundle: a folder with everything a model needs to run, verified before anything in it is used.
+
+Loading needs neither torch nor a runtime and executes nothing: hashes first, then documents, then that
+weights, contract and graphs tell the same story. Writing is atomic: whoever looks sees the old bundle or
+the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from mindwire_models.atomic import check_writable, replace_folder
+from mindwire_models.bundle_checks import (
+    CONFIG,
+    KIND_NAMES,
+    RECORDING,
+    STEM,
+    STREAMING,
+    DecoderKind,
+    GraphKind,
+    check_config,
+    check_model_graph,
+    check_recording_graph,
+    check_streaming_graphs,
+    check_weights,
+    decoder_of,
+)
+from mindwire_models.contract import Contract
+from mindwire_models.errors import BundleError, MissingExtraError
+from mindwire_models.graphs.streaming_plan import StemGeometry
+from mindwire_models.reading import MIB, parse_json_object, read_regular
+from mindwire_models.training_record import TrainingRecord, read_training
+
+if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    from mindwire_models.network.ensemble import Ensemble
+    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+
+BUNDLE_VERSION = 1
+
+BUNDLE, CONTRACT, CARD = "bundle.json", "contract.json", "README.md"
+WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
+REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
+# The first two, or all, or none.
+OPTIONAL = (STREAMING, STEM, RECORDING)
+FILES = (*REQUIRED, *OPTIONAL)
+
+_LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB)
+_DOCUMENT_LIMIT = 16 * MIB
+_MAX_NAME = 200
+_REPLACED_MEANWHILE = 3
+_SUM = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    name : str
+        The model's name for people.
+    contract : Contract
+    config : dict
+        The network's constructor arguments as braindecode stores them.
+    graph : {"plain", "folded"}
+        Kind of ``model.onnx``: ``plain`` maps ``x`` to ``logits``; ``folded`` also takes the alignment and
+        also gives probabilities.
+    digests : mapping of str to str
+        SHA-256 of each file.
+    sha256 : str
+        Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
+        depend on dates.
+    streaming : StemGeometry or None
+        Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
+    records : bool
+        Whether it has also such a graph for recordings.
+    training : TrainingRecord or None
+        What it remembers of its training; None where it was only exported.
+    """
+
+    path: Path
+    name: str
+    contract: Contract
+    config: Mapping[str, Any]
+    graph: GraphKind
+    digests: Mapping[str, str]
+    sha256: str
+    streaming: StemGeometry | None = None
+    records: bool = False
+    training: TrainingRecord | None = None
+
+    @property
+    def outdated_streaming(self) -> bool:
+        """Whether there are streaming graphs, but of another version of Mindwire."""
+        return self.streaming is None and STREAMING in self.digests
+
+    @property
+    def onnx_path(self) -> Path:
+        """Where ``model.onnx`` lies."""
+        return self.path / GRAPH
+
+    @property
+    def weights_path(self) -> Path:
+        """Where ``model.safetensors`` lies."""
+        return self.path / WEIGHTS
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, verified again, so that what is used is what was checked.
+
+        Raises
+        ------
+        BundleError
+            The bundle has no such file, or it has changed since the bundle was loaded.
+        """
+        if name not in self.digests:
+            msg = f"{self.path}: the bundle has no {name}; export it again."
+            raise BundleError(msg)
+        return _read_verified(self.path, name, self.digests[name])
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """Load a bundle and verify all of it.
+
+    Parameters
+    ----------
+    path : Path or str
+        The bundle's folder.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        The folder is no bundle, a file is missing, changed, too large or lies outside the folder, a version is
+        unknown, or weights, contract and graph contradict each other.
+    ContractError
+        The contract does not hold together.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        msg = f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'} there."
+        raise BundleError(msg)
+    for _ in range(_REPLACED_MEANWHILE):
+        before = folder.stat().st_ino
+        try:
+            return _load(folder)
+        except BundleError:
+            # Files of two bundles, because another one took this one's place while it was read?
+            if not folder.is_dir() or folder.stat().st_ino == before:
+                raise
+    return _load(folder)
+
+
+def _load(folder: Path) -> Bundle:
+    digests = _read_sums(folder)
+    files = {name: _read_verified(folder, name, digest) for name, digest in digests.items()}
+    about = parse_json_object(files[BUNDLE], folder / BUNDLE, "a description of the bundle", BundleError)
+    if about.get("version") != BUNDLE_VERSION:
+        msg = (
+            f"{folder / BUNDLE}: expected bundle version {BUNDLE_VERSION}, found {reprlib.repr(about.get('version'))}; "
+            "export it again with this version of Mindwire, or update Mindwire."
+        )
+        raise BundleError(msg)
+    name, graph = about.get("name"), about.get("graph")
+    named = isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()
+    if not named or graph not in ("plain", "folded"):
+        msg = (
+            f"{folder / BUNDLE}: expected a name of at most {_MAX_NAME} printable characters and a graph that is "
+            f"'plain' or 'folded', found {reprlib.repr(name)} and {reprlib.repr(graph)}; export the bundle again."
+        )
+        raise BundleError(msg)
+    contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
+    config = parse_json_object(files[CONFIG], folder / CONFIG, "the network's arguments", BundleError)
+    check_config(config, contract, folder / CONFIG)
+    check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
+    check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
+    geometry, records = None, False
+    if STREAMING in files:
+        geometry = check_streaming_graphs(files[STEM], files[STREAMING], contract, folder)
+    if geometry is not None and RECORDING in files:
+        records = check_recording_graph(files[RECORDING], geometry, contract, folder / RECORDING)
+    return Bundle(
+        path=folder,
+        name=cast("str", name),
+        contract=contract,
+        config=config,
+        graph=cast("GraphKind", graph),
+        digests=digests,
+        sha256=identity(digests),
+        streaming=geometry,
+        records=records,
+        training=read_training(about.get("training"), str(folder / BUNDLE)),
+    )
+
+
+def check_target(out: Path) -> None:
+    """Refuse a place where a bundle would take the place of something else.
+
+    Raises
+    ------
+    BundleError
+        There is a file, or a folder that holds anything but a bundle, or nothing can be written there.
+    """
+    check_writable(out)
+    if not out.exists() and not out.is_symlink():
+        return
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
+    if found and SUMS in found:
+        found = [name for name in found if name not in (*FILES, SUMS)]
+    if found is None or found:
+        what = f"holds {found[0]}, which is no part of one" if found else "is a file"
+        msg = f"{out} exists and is not a Mindwire bundle: it {what}; choose an empty or a new folder."
+        raise BundleError(msg)
+
+
+def write_bundle(
+    out: Path | str,
+    *,
+    name: str,
+    contract: Contract,
+    config: Mapping[str, Any],
+    weights: bytes,
+    graph: GraphKind,
+    graphs: Mapping[str, bytes],
+    card: str,
+    training: TrainingRecord | None = None,
+) -> Bundle:
+    """Write a bundle, whole or not at all, and verify it before it takes its place.
+
+    Parameters
+    ----------
+    out : Path or str
+        The folder; an existing bundle there is replaced, anything else is left alone.
+    name : str
+        The model's name for people.
+    contract : Contract
+    config : mapping
+        The network's constructor arguments, JSON-serialisable.
+    weights : bytes
+        The content of ``model.safetensors``.
+    graph : {"plain", "folded"}
+        Kind of ``model.onnx``.
+    graphs : mapping of str to bytes
+        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx`` and ``recording.onnx``.
+    card : str
+        The model card, ``README.md``.
+    training : TrainingRecord, optional
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        The folder holds something else, the disk is full, or the parts contradict each other; what was there
+        before is untouched.
+    """
+    out = Path(out)
+    check_target(out)
+    remembered = {} if training is None else {"training": training.model_dump(mode="json")}
+    files: dict[str, bytes] = {
+        BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph} | remembered),
+        CONFIG: _json(dict(config)),
+        CONTRACT: contract.to_json().encode(),
+        CARD: card.encode(),
+        WEIGHTS: weights,
+        **graphs,
+    }
+    sums = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
+    files[SUMS] = "".join(f"{digest}  {file}\n" for file, digest in sums.items()).encode()
+    try:
+        replace_folder(out, files, verify=load_bundle)
+    except OSError as error:
+        msg = f"{out}: the bundle could not be written ({error.strerror}); what was there before is unchanged."
+        raise BundleError(msg) from error
+    return load_bundle(out)
+
+
+def load_network(bundle: Bundle) -> AttentionBaseNet:
+    """The bundle's network in PyTorch, in evaluation mode.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    BundleError
+        The weights do not fit the network, or the bundle decodes with something else.
+    """
+    network = load_module(bundle)
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+    if not isinstance(network, AttentionBaseNet):
+        kind = KIND_NAMES[decoder_of(bundle.config, bundle.path)]
+        msg = f"{bundle.path}: expected an AttentionBaseNet, found {kind}; choose another bundle."
+        raise BundleError(msg)
+    return network
+
+
+def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
+    """Whatever the bundle decodes with, in PyTorch and in evaluation mode.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    BundleError
+        The weights do not fit the network.
+    """
+    try:
+        from safetensors.torch import load
+    except ModuleNotFoundError as error:
+        msg = "The network itself needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    from mindwire_models.network.checkpoints import restore
+    from mindwire_models.network.ensemble import Ensemble
+    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+
+    kind = decoder_of(bundle.config, bundle.path)
+    classes: Mapping[DecoderKind, type[AttentionBaseNet | Ensemble | TangentSpaceNetwork]] = {
+        "attentionbasenet": AttentionBaseNet,
+        "ensemble": Ensemble,
+        "tangent_space": TangentSpaceNetwork,
+    }
+    return restore(lambda: classes[kind].from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
+
+
+def identity(digests: Mapping[str, str]) -> str:
+    """Hash over the hashes of all files but the model card, in the order of their names."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    if not os.path.lexists(folder / SUMS):
+        msg = f"{folder}: expected a Mindwire bundle, found a folder without {SUMS}; choose a bundle's folder."
+        raise BundleError(msg)
+    text = _read_limited(folder, SUMS)
+    digests: dict[str, str] = {}
+    for line in text.decode(errors="replace").splitlines():
+        match = _SUM.fullmatch(line)
+        if match is None:
+            msg = f"{folder / SUMS}: expected lines of a hash, two spaces and a file name, found {line[:80]!r}."
+            raise BundleError(msg)
+        digest, name = match.groups()
+        if name not in REQUIRED + OPTIONAL:
+            msg = f"{folder / SUMS}: expected only {', '.join(REQUIRED + OPTIONAL)}, found {name[:80]!r}, which is refused."
+            raise BundleError(msg)
+        digests[name] = digest
+    expected = REQUIRED + ((STREAMING, STEM) if set(OPTIONAL) & digests.keys() else ())
+    missing = [name for name in expected if name not in digests]
+    if missing:
+        msg = f"{folder / SUMS}: no hash for {', '.join(missing)}; export the bundle again."
+        raise BundleError(msg)
+    return digests
+
+
+def _read_limited(folder: Path, name: str) -> bytes:
+    file = folder / name
+    try:
+        outside = not file.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        msg = f"{file}: expected a file of the bundle, but it cannot be read ({_why(error)}); export the bundle again."
+        raise BundleError(msg) from error
+    if outside:
+        msg = f"{file}: the file lies outside the bundle, which is refused; copy it into the folder."
+        raise BundleError(msg)
+    return read_regular(file, _LIMITS.get(name, _DOCUMENT_LIMIT), BundleError)
+
+
+def _why(error: OSError | RuntimeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "links that lead in a circle"
+
+
+def _read_verified(folder: Path, name: str, digest: str) -> bytes:
+    data = _read_limited(folder, name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        msg = (
+            f"{folder / name}: expected SHA-256 {digest[:12]}…, found {found[:12]}…; the file was changed or damaged, "
+            "copy or export the bundle again."
+        )
+        raise BundleError(msg)
+    return data

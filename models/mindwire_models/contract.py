@@ -1,0 +1,362 @@
+"""The contract: everything a model demands of the signal, as one strict, versioned document.
+
+Whoever conditions a signal (live, replay, training, evaluation) reads it from here and nowhere else.
+Labels, units and filters are spelled out; the filters' second-order sections are derived once and
+stored, and verified when a contract is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mindwire_models.errors import ContractError
+from mindwire_models.filter_design import butterworth, notch
+from mindwire_models.reading import MIB, parse_json_object, read_regular
+
+CONTRACT_VERSION = 1
+
+Unit = Literal["V", "mV", "uV", "nV"]
+Sections = tuple[tuple[float, float, float, float, float, float], ...]
+
+# Upper bounds: far above any laboratory's needs, and low enough that no contract can exhaust a machine.
+_MAX_BYTES = 16 * MIB
+_MAX_CHANNELS = 1024
+_MAX_SFREQ = 20_000.0  # hertz
+_MAX_WINDOW_VALUES = 1 << 24  # samples x channels of a window or of a block that the alignment learns from
+_MAX_SAMPLES = 1 << 31
+_MAX_SETTLING_SECONDS = 600.0
+_MAX_NAME = 200
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        msg = f"a name consists of printable characters, found {text[:40]!a}"
+        raise ValueError(msg)
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_printable)]
+Samples = Annotated[int, Field(ge=1, le=_MAX_SAMPLES)]
+Hertz = Annotated[float, Field(ge=1e-3, le=_MAX_SFREQ)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Butterworth(_Strict):
+    """A causal Butterworth high-pass or low-pass.
+
+    Parameters
+    ----------
+    order : int
+        Order of the filter, 1 to 10.
+    freq : float
+        Cut-off (−3 dB) in hertz.
+    """
+
+    order: Annotated[int, Field(ge=1, le=10)]
+    freq: Hertz
+
+
+class Notch(_Strict):
+    """A causal second-order notch (``scipy.signal.iirnotch``).
+
+    Parameters
+    ----------
+    freq : float
+        Centre in hertz.
+    q : float
+        Quality factor: ``freq`` divided by the −3 dB bandwidth.
+    """
+
+    freq: Hertz
+    q: Annotated[float, Field(ge=1e-2, le=1e4)] = 30.0
+
+
+class Filters(_Strict):
+    """The causal filters, applied in the order high-pass, notches, low-pass."""
+
+    highpass: Butterworth | None = None
+    lowpass: Butterworth | None = None
+    notch: Annotated[tuple[Notch, ...], Field(max_length=64)] = ()
+
+    def design(self, sfreq: float) -> Sections:
+        """Second-order sections for a sampling rate.
+
+        Parameters
+        ----------
+        sfreq : float
+            Sampling rate in hertz.
+
+        Returns
+        -------
+        tuple of 6-tuples
+            Rows ``(b0, b1, b2, a0, a1, a2)`` as :func:`scipy.signal.sosfilt` takes them.
+
+        Raises
+        ------
+        ContractError
+            A frequency is not below half the sampling rate.
+        """
+        freqs = [f.freq for f in (self.highpass, self.lowpass, *self.notch) if f is not None]
+        for freq in freqs:
+            if freq >= sfreq / 2:
+                msg = (
+                    f"A filter at {freq:g} Hz needs a sampling rate above {2 * freq:g} Hz, "
+                    f"but the contract's is {sfreq:g} Hz; lower the frequency or leave the filter out."
+                )
+                raise ContractError(msg)
+        if self.highpass and self.lowpass and self.highpass.freq >= self.lowpass.freq:
+            msg = (
+                f"The high-pass at {self.highpass.freq:g} Hz lies at or above the low-pass at "
+                f"{self.lowpass.freq:g} Hz and nothing would pass; exchange or change them."
+            )
+            raise ContractError(msg)
+        rows: list[NDArray[np.float64]] = []
+        if self.highpass:
+            rows.append(butterworth(self.highpass.order, self.highpass.freq, "highpass", sfreq))
+        rows += [notch(line.freq, line.q, sfreq) for line in self.notch]
+        if self.lowpass:
+            rows.append(butterworth(self.lowpass.order, self.lowpass.freq, "lowpass", sfreq))
+        if not rows:
+            return ()
+        return tuple(tuple(float(v) for v in row) for row in np.vstack(rows))  # type: ignore[misc]
+
+
+class NoNormalisation(_Strict):
+    """Conditioned samples go to the network as they are, in the contract's unit."""
+
+    kind: Literal["none"] = "none"
+
+
+class ZScore(_Strict):
+    """Fixed standardisation per channel with statistics stored at training time.
+
+    Parameters
+    ----------
+    mean, std : tuple of float
+        One value per channel, in the contract's unit.
+    """
+
+    kind: Literal["zscore"] = "zscore"
+    mean: Annotated[tuple[float, ...], Field(max_length=_MAX_CHANNELS)]
+    std: Annotated[tuple[Annotated[float, Field(ge=1e-30)], ...], Field(max_length=_MAX_CHANNELS)]
+
+
+class Alignment(_Strict):
+    """Online whitening by the inverse square root of the mean covariance of the person's own signal.
+
+    Parameters
+    ----------
+    kind : {"euclidean", "riemannian"}
+        Which mean of the covariances.
+    scale : {"window_sum", "sample_mean"}
+        ``window_sum``: a covariance is ``x @ x.T`` summed over ``window_samples`` samples, so whitened
+        samples have variance ``1 / window_samples``. ``sample_mean``: averaged, variance 1. A model works
+        only with the scale it was trained with.
+    forgetting_seconds : float or None
+        Time constant of exponential forgetting in seconds of good signal; None weighs all the past equally.
+    update_samples : int
+        The mean is learnt after each block of so many conditioned samples; the matrix follows when it has moved.
+    ready_samples : int
+        Good conditioned samples needed before the matrix is trusted.
+    warm_start : tuple of tuple of float or None
+        A covariance per sample, ``(n_channels, n_channels)`` in unit², that a fresh stream begins with.
+    warm_start_samples : int
+        How many samples' weight the warm start has.
+
+    References
+    ----------
+    He & Wu 2020, "Transfer learning for brain-computer interfaces: a Euclidean space data alignment
+    approach"; Wimpff et al. 2023, arXiv 2311.18520.
+    """
+
+    kind: Literal["euclidean", "riemannian"]
+    scale: Literal["window_sum", "sample_mean"]
+    forgetting_seconds: Annotated[float, Field(gt=0)] | None = None
+    update_samples: Samples
+    ready_samples: Samples
+    warm_start: Annotated[tuple[tuple[float, ...], ...], Field(max_length=_MAX_CHANNELS)] | None = None
+    warm_start_samples: Annotated[int, Field(ge=0, le=_MAX_SAMPLES)] = 0
+
+
+Normalisation = Annotated[NoNormalisation | ZScore | Alignment, Field(discriminator="kind")]
+
+
+class Contract(_Strict):
+    """What a model demands of the signal.
+
+    Parameters
+    ----------
+    version : int
+        Version of this document, 1.
+    channels : tuple of str
+        Labels (10-10 names where they exist) in the order of the model's input.
+    sfreq : float
+        Sampling rate in hertz.
+    unit : {"V", "mV", "uV", "nV"}
+        Unit of the conditioned samples.
+    reference : str
+        Reference and ground of the training data, free text for the person at the cap.
+    filters : Filters
+        The causal filters.
+    sos : tuple of 6-tuples
+        The filters' second-order sections at ``sfreq``; derived when empty, verified when given.
+    normalisation : NoNormalisation, ZScore or Alignment
+    window_samples, hop_samples : int
+        Length of a window and default distance between two, in conditioned samples.
+    classes : tuple of str
+        Class names in the order of the logits.
+    temperature : float
+        Softmax temperature: probabilities are ``softmax(logits / temperature)``.
+
+    Raises
+    ------
+    ContractError
+        From :meth:`parse` and :meth:`read`, when a document does not hold together.
+    """
+
+    version: Literal[1] = 1
+    channels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=_MAX_CHANNELS)]
+    sfreq: Annotated[float, Field(ge=1, le=_MAX_SFREQ)]
+    unit: Unit = "uV"
+    reference: Annotated[str, Field(max_length=10_000)] = ""
+    filters: Filters = Filters()
+    sos: Annotated[Sections, Field(max_length=512)] = ()
+    normalisation: Normalisation = NoNormalisation()
+    window_samples: Samples
+    hop_samples: Samples
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000)]
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for what, names in (("channel", self.channels), ("class", self.classes)):
+            folded = [name.casefold() for name in names]
+            twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
+            if twice:
+                msg = f"each {what} may be named once, but {', '.join(twice)} appear more than once"
+                raise ValueError(msg)
+        norm = self.normalisation
+        n = len(self.channels)
+        _check_size("window_samples", self.window_samples, n)
+        if isinstance(norm, Alignment):
+            _check_size("update_samples", norm.update_samples, n)
+        if isinstance(norm, ZScore) and not len(norm.mean) == len(norm.std) == n:
+            msg = f"zscore needs {n} means and {n} deviations, found {len(norm.mean)} and {len(norm.std)}"
+            raise ValueError(msg)
+        if isinstance(norm, Alignment) and norm.warm_start is not None:
+            matrix = np.asarray([list(row) for row in norm.warm_start if len(row) == n])
+            if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:
+                msg = f"the warm start must be a symmetric positive definite matrix of {n} x {n}"
+                raise ValueError(msg)
+        derived = self.filters.design(self.sfreq)
+        if not self.sos:
+            object.__setattr__(self, "sos", derived)
+        elif len(self.sos) != len(derived) or not np.allclose(self.sos, derived, rtol=1e-9, atol=1e-12):
+            msg = "the stored second-order sections are not those of the stated filters"
+            raise ValueError(msg)
+        _check_settling(self.sos, self.sfreq)
+        return self
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+    @property
+    def settling_samples(self) -> int:
+        """Samples after a start until the filters' transient has fallen below one percent.
+
+        From the slowest pole ``p``: the smallest n with ``|p| ** n <= 0.01``.
+        """
+        radius = _slowest_pole(self.sos)
+        return math.ceil(math.log(0.01) / math.log(radius)) if radius > 0 else 0
+
+    @classmethod
+    def parse(cls, document: str | bytes | dict[str, Any], where: str = "contract") -> Contract:
+        """Read a contract from JSON text or a mapping.
+
+        Parameters
+        ----------
+        document : str, bytes or dict
+            JSON text or what it stands for.
+        where : str
+            Names the origin in error messages.
+
+        Returns
+        -------
+        Contract
+
+        Raises
+        ------
+        ContractError
+            The document is no JSON, of an unknown version, or does not hold together.
+        """
+        data = (
+            parse_json_object(document, where, "a contract", ContractError)
+            if isinstance(document, str | bytes)
+            else document
+        )
+        if data.get("version") != CONTRACT_VERSION:
+            msg = (
+                f"{where}: expected contract version {CONTRACT_VERSION}, found {reprlib.repr(data.get('version'))}; "
+                "export the bundle again with this version of Mindwire, or update Mindwire."
+            )
+            raise ContractError(msg)
+        try:
+            return cls.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "contract"
+            reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+            msg = f"{where}: the contract is not valid at {ascii(place)[1:-1][:80]}: {reason}."
+            raise ContractError(msg) from error
+        except (ValueError, RecursionError) as error:
+            msg = f"{where}: the contract holds text or nesting that no contract has; check the file."
+            raise ContractError(msg) from error
+
+    @classmethod
+    def read(cls, path: Path | str) -> Contract:
+        """Read a contract from a file.
+
+        Raises
+        ------
+        ContractError
+            As :meth:`parse`, or the file cannot be read.
+        """
+        return cls.parse(read_regular(Path(path), _MAX_BYTES, ContractError), str(path))
+
+    def to_json(self) -> str:
+        """The contract as indented JSON that :meth:`parse` reads back to an equal contract."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def _check_size(what: str, samples: int, n_channels: int) -> None:
+    if samples * n_channels > _MAX_WINDOW_VALUES:
+        msg = f"{what} x channels may be {_MAX_WINDOW_VALUES} at most, found {samples} x {n_channels}"
+        raise ValueError(msg)
+
+
+def _slowest_pole(sos: Sections) -> float:
+    """Radius of the pole nearest the unit circle; 0 without filters."""
+    return max((float(abs(np.roots(row[3:])).max(initial=0.0)) for row in sos), default=0.0)
+
+
+def _check_settling(sos: Sections, sfreq: float) -> None:
+    radius = _slowest_pole(sos)
+    if radius > 0 and not (radius < 1 and math.log(0.01) / math.log(radius) <= _MAX_SETTLING_SECONDS * sfreq):
+        msg = (
+            f"the filters settle in {_MAX_SETTLING_SECONDS:g} s at most, these take longer or are unstable; "
+            "raise the high-pass frequency, or lower an order or a quality"
+        )
+        raise ValueError(msg)

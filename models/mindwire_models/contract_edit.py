@@ -1,0 +1,174 @@
+"""Makes a contract from another one, or from nothing, and a few changes written as a person writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mindwire_models.contract import CONTRACT_VERSION, Contract
+from mindwire_models.errors import ContractError
+
+if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+_NONE = "none"
+_ALIGNMENTS = ("euclidean", "riemannian")
+# Without a contract to start from: updates once a second, trusted after five.
+_UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
+
+
+def edit_contract(
+    base: Contract | None,
+    network: AttentionBaseNet | None = None,
+    *,
+    channels: Sequence[str] | None = None,
+    sfreq: float | None = None,
+    unit: str | None = None,
+    reference: str | None = None,
+    highpass: str | None = None,
+    lowpass: str | None = None,
+    notch: Sequence[str] | None = None,
+    normalisation: str | None = None,
+    scale: str | None = None,
+    forgetting: float | None = None,
+    window: int | None = None,
+    hop: int | None = None,
+    classes: Sequence[str] | None = None,
+    temperature: float | None = None,
+) -> Contract:
+    """A contract with some terms replaced; None leaves a term as it is.
+
+    Parameters
+    ----------
+    base : Contract or None
+        None starts from the network's sizes; channels, sampling rate and classes must then be given.
+    network : AttentionBaseNet or None
+        Only needed where there is no base.
+    channels, classes : sequence of str or None
+    sfreq : float or None
+        Hertz.
+    unit, reference : str or None
+    highpass, lowpass : str or None
+        ``FREQ`` or ``FREQ:ORDER`` in hertz, order 2 unless given; ``none`` takes the filter out.
+    notch : sequence of str or None
+        Each ``FREQ`` or ``FREQ:Q``; ``none`` takes the notches out.
+    normalisation : str or None
+        ``none``, ``euclidean`` or ``riemannian``.
+    scale : str or None
+        ``window_sum`` or ``sample_mean``, for an alignment.
+    forgetting : float or None
+        Seconds, for an alignment.
+    window, hop : int or None
+        Conditioned samples.
+    temperature : float or None
+
+    Returns
+    -------
+    Contract
+
+    Raises
+    ------
+    ContractError
+        A term is missing, malformed, or contradicts the others.
+    """
+    terms = _start(network, channels, sfreq, classes) if base is None else base.model_dump(mode="json")
+    simple = {
+        "channels": None if channels is None else list(channels),
+        "sfreq": sfreq,
+        "unit": unit,
+        "reference": reference,
+        "window_samples": window,
+        "hop_samples": hop,
+        "classes": None if classes is None else list(classes),
+        "temperature": temperature,
+    }
+    terms |= {name: value for name, value in simple.items() if value is not None}
+    filters = terms["filters"]
+    for name, text in (("highpass", highpass), ("lowpass", lowpass)):
+        if text is not None:
+            filters[name] = _filter(name, text)
+    if notch is not None:
+        filters["notch"] = [] if list(notch) == [_NONE] else [_notch(text) for text in notch]
+    terms["normalisation"] = _normalisation(terms, normalisation, scale, forgetting)
+    terms["sos"] = []  # derived anew
+    return Contract.parse(terms, "the contract as changed")
+
+
+def _start(
+    network: AttentionBaseNet | None,
+    channels: Sequence[str] | None,
+    sfreq: float | None,
+    classes: Sequence[str] | None,
+) -> dict[str, Any]:
+    if network is None:
+        msg = "A contract is made from another one or from a network's sizes, and neither was given."
+        raise ContractError(msg)
+    given = {"channels": channels, "sfreq": sfreq or network.sfreq, "classes": classes}
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        msg = (
+            f"A contract is needed: give --contract FILE or --preset NAME, or at least {', '.join(missing)} "
+            "(--channels, --sfreq, --classes)."
+        )
+        raise ContractError(msg)
+    return {
+        "version": CONTRACT_VERSION,
+        "channels": [],
+        "sfreq": float(given["sfreq"]),  # type: ignore[arg-type]  # not None, see above
+        "filters": {},
+        "normalisation": {"kind": _NONE},
+        "window_samples": network.n_times,
+        "hop_samples": 10,
+        "classes": [],
+    }
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = (
+            f"{name}: expected a number in hertz, optionally with a second one after a colon, or none; found {text!r}."
+        )
+        raise ContractError(msg) from None
+
+
+def _filter(name: str, text: str) -> dict[str, Any] | None:
+    if text == _NONE:
+        return None
+    freq, _, order = text.partition(":")
+    if order and not order.isdecimal():
+        msg = f"{name}: expected FREQ:ORDER with a whole number as order, found {text!r}."
+        raise ContractError(msg)
+    return {"freq": _number(name, freq), "order": int(order or 2)}
+
+
+def _notch(text: str) -> dict[str, Any]:
+    freq, _, q = text.partition(":")
+    return {"freq": _number("notch", freq)} | ({"q": _number("notch", q)} if q else {})
+
+
+def _normalisation(
+    terms: Mapping[str, Any], kind: str | None, scale: str | None, forgetting: float | None
+) -> dict[str, Any]:
+    old: dict[str, Any] = terms["normalisation"]
+    kind = kind or old["kind"]
+    if kind not in {*_ALIGNMENTS, _NONE, "zscore"} or (kind == "zscore" and old["kind"] != "zscore"):
+        msg = f"normalisation: expected none, euclidean or riemannian (zscore needs --contract), found {kind!r}."
+        raise ContractError(msg)
+    if kind not in _ALIGNMENTS:
+        if scale is not None or forgetting is not None:
+            msg = f"Scale and forgetting belong to an alignment, but the normalisation is {kind}; leave them out."
+            raise ContractError(msg)
+        return old if kind == old["kind"] else {"kind": kind}
+    new = dict(old) if old["kind"] in _ALIGNMENTS else {}
+    new["kind"] = kind
+    new["scale"] = scale or new.get("scale")
+    if new["scale"] is None:
+        msg = "An alignment needs its scale: --scale window_sum or sample_mean, as the model was trained."
+        raise ContractError(msg)
+    if forgetting is not None:
+        new["forgetting_seconds"] = forgetting
+    new.setdefault("update_samples", round(_UPDATE_SECONDS * terms["sfreq"]))
+    new.setdefault("ready_samples", round(_READY_SECONDS * terms["sfreq"]))
+    return new

@@ -1,0 +1,35 @@
+"""The one hierarchy of errors: what a caller can do about each is said in its message.
+
+Every message is one or two sentences: what was expected, what was found, what to do.
+"""
+
+from mindwire_models.text import printable
+
+_MAX_LENGTH = 4000
+
+
+class MindwireError(Exception):
+    """Base of all errors that Mindwire raises on purpose; what others named so in its message is shown printable."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _MAX_LENGTH)
+
+
+class ArgumentError(MindwireError, ValueError):
+    """An argument of a function or of the network is wrong or contradicts another."""
+
+
+class ContractError(MindwireError, ValueError):
+    """A contract is malformed, or a signal cannot meet it."""
+
+
+class BundleError(MindwireError):
+    """A bundle, checkpoint or graph is damaged, inconsistent or of an unknown version."""
+
+
+class ExportError(MindwireError):
+    """A model could not be exported, or its exported graph disagrees with the network."""
+
+
+class MissingExtraError(MindwireError, ImportError):
+    """A feature needs an optional dependency that is not installed."""

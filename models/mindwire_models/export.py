@@ -1,0 +1,235 @@
+"""From a network in PyTorch to a bundle: weights, a checked ONNX graph, the contract and the model card."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mindwire_models.bundle import GRAPH, Bundle, write_bundle
+from mindwire_models.bundle_checks import RECORDING, STEM, STREAMING, GraphKind
+from mindwire_models.contract import Alignment, Contract
+from mindwire_models.errors import ExportError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    from mindwire_models.network.ensemble import Ensemble
+    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.training_record import TrainingRecord
+
+    Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
+
+
+def export_bundle(
+    network: Network,
+    contract: Contract,
+    out: Path | str,
+    *,
+    name: str,
+    provenance: str,
+    graph: GraphKind = "folded",
+    training: TrainingRecord | None = None,
+) -> Bundle:
+    """Write a network as a bundle, after checking that its graph computes what the network computes.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
+        Left as it is; exported in evaluation mode.
+    contract : Contract
+        What the network demands of the signal.
+    out : Path or str
+        The bundle's folder; an existing bundle there is replaced.
+    name : str
+        The model's name for people.
+    provenance : str
+        Where the weights come from, for the model card: data, training, licence.
+    graph : {"folded", "plain"}
+        ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
+    training : TrainingRecord, optional
+        What the bundle is to remember of its training.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    ExportError
+        Network and contract contradict each other, or the graph differs from the network.
+    BundleError
+        The bundle could not be written.
+    MissingExtraError
+        PyTorch or onnx is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ModuleNotFoundError as error:
+        msg = "Export needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error
+    from mindwire_models.graphs.graph_check import check_graph
+
+    network = copy.deepcopy(network).cpu().eval()
+    # What followed from other arguments is written out: a bundle says each number itself.
+    sizes = {"n_times": network.n_times, "n_chans": network.n_chans, "n_outputs": network.n_outputs}
+    config = network.get_config() | sizes
+    _check_sizes(config, contract)
+    data = build_graph(network, contract, graph)
+    check_graph(data, network, graph, contract.temperature)
+    graphs = {GRAPH: data, **(_streaming_graphs(network, contract.hop_samples) if graph == "folded" else {})}
+    weights = save({key: value.contiguous() for key, value in network.state_dict().items()}, {"format": "pt"})
+    return write_bundle(
+        out,
+        name=name,
+        contract=contract,
+        config=config,
+        weights=weights,
+        graph=graph,
+        graphs=graphs,
+        card=model_card(name, contract, provenance, config),
+        training=training,
+    )
+
+
+def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes:
+    """The ONNX graph of a network, unchecked.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
+        On the CPU, in evaluation mode. Only a single network has a plain graph.
+    contract : Contract
+        Gives the softmax temperature of the folded graph.
+    graph : {"folded", "plain"}
+
+    Returns
+    -------
+    bytes
+        The content of ``model.onnx``; the same for the same weights, whenever it is made.
+
+    Raises
+    ------
+    ExportError
+        A plain graph of several networks or of a tangent space was asked for.
+    """
+    from mindwire_models.graphs.riemann_graph import tangent_space_graph
+    from mindwire_models.network.ensemble import Ensemble, ensemble_graph
+    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+
+    if isinstance(network, Ensemble | TangentSpaceNetwork):
+        if graph == "plain":
+            msg = "Only a single AttentionBaseNet has a plain graph; leave out --plain."
+            raise ExportError(msg)
+        if isinstance(network, Ensemble):
+            return ensemble_graph(network, contract.temperature)
+        return tangent_space_graph(network.to_model(), contract.temperature)
+    if graph == "plain":
+        from mindwire_models.graphs.plain_graph import plain_graph
+
+        return plain_graph(network)
+    from mindwire_models.graphs.folding import folded_graph
+
+    return folded_graph(network, contract.temperature)
+
+
+def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
+    """The checked graphs that compute each sample once; none where the network does not allow it."""
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+    if not isinstance(network, AttentionBaseNet):
+        return {}
+    from mindwire_models.graphs.recording_graph import recording_graph
+    from mindwire_models.graphs.recording_plan import most_windows, plan_recording
+    from mindwire_models.graphs.streaming_check import check_recording, check_streaming
+    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
+    from mindwire_models.graphs.streaming_plan import plan_streaming
+
+    geometry = streaming_geometry(network)
+    usable = [samples for samples in (hop, 1) if plan_streaming(geometry, samples) is not None]
+    if not usable:
+        return {}
+    stem, step = stem_graph(network), step_graph(network)
+    for samples in usable:
+        check_streaming(stem, step, network, samples)
+    graphs = {STEM: stem, STREAMING: step}
+    if plan_recording(geometry, hop, most_windows(geometry, hop)) is not None:
+        graphs[RECORDING] = recording_graph(network)
+        check_recording(graphs[RECORDING], network, hop)
+    return graphs
+
+
+def _check_sizes(config: dict[str, object], contract: Contract) -> None:
+    demands = {
+        "n_chans": ("channels", contract.n_channels),
+        "n_times": ("samples per window", contract.window_samples),
+        "n_outputs": ("classes", len(contract.classes)),
+    }
+    for key, (what, expected) in demands.items():
+        if config[key] != expected:
+            msg = (
+                f"The contract has {expected} {what}, but the network was built for {config[key]}; "
+                "choose the contract that belongs to these weights."
+            )
+            raise ExportError(msg)
+    if config.get("sfreq") is not None and config["sfreq"] != contract.sfreq:
+        msg = (
+            f"The contract's sampling rate is {contract.sfreq:g} Hz, but the network was built for {config['sfreq']} Hz; "
+            "choose the contract that belongs to these weights."
+        )
+        raise ExportError(msg)
+
+
+def model_card(name: str, contract: Contract, provenance: str, config: dict[str, object]) -> str:
+    """The model card: what the model is, what it demands, where it comes from. Only this file holds a date."""
+    normalisation = contract.normalisation
+    if isinstance(normalisation, Alignment):
+        scale = "summed over the window" if normalisation.scale == "window_sum" else "averaged per sample"
+        normalised = f"{normalisation.kind} alignment, covariance {scale}"
+    else:
+        normalised = normalisation.kind
+    filters = contract.filters
+    steps = [
+        f"{what} {f.freq:g} Hz (order {f.order})"
+        for what, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
+        if f is not None
+    ] + [f"notch {notch.freq:g} Hz" for notch in filters.notch]
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    return f"""---
+library_name: braindecode
+tags:
+- eeg
+- motor-imagery
+- mindwire
+---
+
+# {name}
+
+{_what(config)},
+as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
+
+| demands | |
+|---|---|
+| channels | {" ".join(contract.channels)} |
+| sampling rate | {contract.sfreq:g} Hz |
+| unit | {contract.unit} |
+| reference | {contract.reference or "not stated"} |
+| causal filters | {", ".join(steps) or "none"} |
+| normalisation | {normalised} |
+| window, hop | {contract.window_samples}, {contract.hop_samples} samples |
+| classes | {", ".join(contract.classes)} |
+
+## Where it comes from
+
+{provenance}
+
+Exported {today}.
+"""
+
+
+def _what(config: dict[str, object]) -> str:
+    if config.get("decoder") == "tangent_space":
+        return "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
+    members = f", mean of {config['members']} networks" if config.get("decoder") == "ensemble" else ""
+    mode = config.get("attention_mode")
+    return f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{mode}`{members}"

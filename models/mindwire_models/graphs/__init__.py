@@ -1,0 +1,1 @@
+"""ONNX graphs: folding, streaming, building and checking."""

@@ -1,0 +1,136 @@
+"""Holds the graphs that compute each sample once against the network they stand for, before anything is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire_models.errors import ExportError
+from mindwire_models.graphs.graph_check import SEED, reference, runner, shake, tolerance
+from mindwire_models.graphs.onnx_file import read_onnx_facts
+from mindwire_models.graphs.recording_plan import most_windows, plan_recording
+from mindwire_models.graphs.streaming_memory import StreamMemory, step_rows
+from mindwire_models.graphs.streaming_plan import StemGeometry, plan_streaming
+
+if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+_HOPS = 12
+
+
+def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: int) -> None:
+    """Compare the streaming graphs with their network over some hops of random signal.
+
+    Parameters
+    ----------
+    stem, step : bytes
+        The ONNX graphs.
+    network : AttentionBaseNet
+        On the CPU, in evaluation mode.
+    hop : int
+        Samples between two windows.
+
+    Raises
+    ------
+    ExportError
+        The graphs differ from the network, or do not stream with this hop.
+    """
+    geometry = StemGeometry.from_metadata(read_onnx_facts(step).metadata, "streaming.onnx")
+    plan = plan_streaming(geometry, hop)
+    if plan is None:
+        msg = f"The streaming graphs do not stream with a hop of {hop} samples; nothing was written."
+        raise ExportError(msg)
+    run_stem, run_step = runner(stem), runner(step)
+    signal, matrix = _signal(network, network.n_times + _HOPS * hop)
+    alignment = matrix[None]
+    ch_dim = int(network.channel_expansion[0].out_channels)  # type: ignore[arg-type]
+    memory = StreamMemory(plan, ch_dim)
+    matrices = {"pool": plan.pool, "combine": plan.combine, "place": plan.place}
+    filled = run_stem(
+        {"x": signal[None, memory.stem_span], "alignment": alignment, "box": plan.box, "spread": plan.spread}
+    )
+    memory.fill(filled["blocks"][0], filled["tokens"][0])
+    edges = np.zeros((1, 2 * plan.edge_samples, network.n_chans), np.float32)
+    old = np.zeros((1, ch_dim, plan.n_old), np.float32)
+    cached = np.zeros((1, ch_dim, geometry.n_tokens), np.float32)
+    blocks = np.zeros((ch_dim, 2 * plan.edge_blocks), np.float32)
+    tokens = np.zeros((ch_dim, plan.combine.shape[1]), np.float32)
+    rows = step_rows(plan, edges=edges[0], old=old[0], cached=cached[0], blocks=blocks, tokens=tokens)
+    for number in range(_HOPS):
+        window = signal[number * hop : number * hop + network.n_times]
+        memory.gather(rows, window)
+        made = run_step({"spatial": filled["spatial"], "edges": edges, "old_blocks": old, "cached": cached, **matrices})
+        blocks[...], tokens[...] = made["blocks"][0], made["tokens"][0]
+        memory.append(rows)
+        difference, allowed = _off(made["logits"][0], network, window, alignment[0])
+        if not difference <= allowed:
+            msg = (
+                f"The streaming graph differs from the network by {difference:.2g} in logits after {number} hops "
+                f"(allowed {allowed:.2g}); nothing was written."
+            )
+            raise ExportError(msg)
+
+
+def check_recording(graph: bytes, network: AttentionBaseNet, hop: int) -> None:
+    """Compare the recording graph with its network on a run of windows of random signal.
+
+    Parameters
+    ----------
+    graph : bytes
+        The ONNX graph.
+    network : AttentionBaseNet
+        On the CPU, in evaluation mode.
+    hop : int
+        Samples between two windows.
+
+    Raises
+    ------
+    ExportError
+        The graph differs from the network, or cannot decode windows of this hop.
+    """
+    geometry = StemGeometry.from_metadata(read_onnx_facts(graph).metadata, "recording.onnx")
+    n_windows = min(_HOPS, most_windows(geometry, hop))
+    plan = plan_recording(geometry, hop, n_windows)
+    if plan is None:
+        msg = f"The recording graph does not decode windows with a hop of {hop} samples; nothing was written."
+        raise ExportError(msg)
+    signal, alignment = _signal(network, network.n_times + (n_windows - 1) * hop)
+    stretch = np.zeros((plan.n_samples, network.n_chans), np.float32)
+    edges = np.zeros((2, n_windows, plan.edge_samples, network.n_chans), np.float32)
+    plan.cut(signal, stretch, edges)
+    feeds = {"x": stretch, "alignment": alignment, "edges": edges.reshape(-1, network.n_chans)}
+    found = runner(graph)({**feeds, "pool": plan.pool, "spread": plan.spread, "own": plan.own, "places": plan.places})
+    for number, logits in enumerate(found["logits"]):
+        difference, allowed = _off(logits, network, signal[number * hop : number * hop + network.n_times], alignment)
+        if not difference <= allowed:
+            msg = (
+                f"The recording graph differs from the network by {difference:.2g} in logits in window {number} "
+                f"(allowed {allowed:.2g}); nothing was written."
+            )
+            raise ExportError(msg)
+
+
+def _signal(network: AttentionBaseNet, n_samples: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Random samples, time-major, and an alignment near the identity."""
+    rng = np.random.default_rng(SEED)
+    signal = rng.standard_normal((n_samples, network.n_chans)).astype(np.float32)
+    noise = rng.standard_normal((network.n_chans, network.n_chans)) / network.n_chans
+    return signal, (np.eye(network.n_chans) + (noise + noise.T) / 2).astype(np.float32)
+
+
+def _off(
+    logits: NDArray[np.float32],
+    network: AttentionBaseNet,
+    window: NDArray[np.float32],
+    alignment: NDArray[np.float32],
+) -> tuple[float, float]:
+    """How far logits are from the network's own in double precision, and how far they may be."""
+    aligned = np.matmul(alignment, window.T)[None]
+    exact = reference(network, aligned, double=True)
+    rounding = max(
+        float(np.abs(reference(network, x, double=False) - exact).max()) for x in (aligned, aligned + shake(aligned))
+    )
+    allowed = tolerance(network) * max(1.0, float(np.abs(exact).max())) + 4 * rounding
+    return float(np.abs(logits - exact).max()), allowed

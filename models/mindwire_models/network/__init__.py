@@ -1,0 +1,1 @@
+"""AttentionBaseNet and the other decoders, and how weights reach them."""

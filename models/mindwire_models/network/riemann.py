@@ -1,0 +1,158 @@
+"""The baseline: tangent space of covariances and logistic regression, fitted with pyRiemann and scikit-learn.
+
+What is fitted is kept as plain arrays, so that running it needs neither: the covariance of an aligned
+window is whitened by a fixed reference, its matrix logarithm is taken, and its inner products with one
+matrix per class are the logits.
+
+References
+----------
+Barachant et al. 2012, "Multiclass brain-computer interface classification by Riemannian geometry".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire_models.errors import ArgumentError, MissingExtraError
+
+# Of the mean eigenvalue: keeps windows of interpolated or re-referenced channels positive definite, and
+# the spread of eigenvalues within what the ONNX graph's matrix logarithm resolves.
+RIDGE = 1e-3
+FLOOR = 1e-10
+TENSORS = ("whitening", "coefficients", "intercept")
+
+Matrices = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class TangentSpaceModel:
+    """A fitted baseline.
+
+    Parameters
+    ----------
+    whitening : ndarray of float64, shape (n_chans, n_chans)
+        Inverse square root of the reference, the Riemannian mean of the training covariances.
+    coefficients : ndarray of float64, shape (n_classes, n_chans, n_chans)
+        Symmetric; a logit is ``sum(coefficients[k] * log(W C W)) + intercept[k]``.
+    intercept : ndarray of float64, shape (n_classes,)
+    n_times : int
+        Samples per window it was fitted on.
+    """
+
+    whitening: Matrices
+    coefficients: Matrices
+    intercept: NDArray[np.float64]
+    n_times: int
+
+    def logits(self, windows: NDArray[np.floating]) -> Matrices:
+        """Logits of aligned windows.
+
+        Parameters
+        ----------
+        windows : ndarray, shape (n_windows, n_chans, n_times)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_windows, n_classes)
+        """
+        whitened = self.whitening @ covariances(windows) @ self.whitening
+        values, vectors = np.linalg.eigh(whitened)
+        logs = (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(1, 2)
+        return np.asarray(np.einsum("bij,kij->bk", logs, self.coefficients) + self.intercept)
+
+    def tensors(self) -> dict[str, NDArray[np.float64]]:
+        """The arrays by the names they have in a bundle's weights."""
+        return dict(zip(TENSORS, (self.whitening, self.coefficients, self.intercept), strict=True))
+
+
+def covariances(windows: NDArray[np.floating]) -> Matrices:
+    """Covariances of windows, ``x xᵀ / n_times``, with a small ridge.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (n_windows, n_chans, n_times)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_windows, n_chans, n_chans)
+    """
+    x = windows.astype(np.float64)
+    n_chans = x.shape[1]
+    products = x @ x.swapaxes(1, 2) / x.shape[2]
+    ridge = RIDGE * np.trace(products, axis1=1, axis2=2) / n_chans + FLOOR
+    return np.asarray(products + ridge[:, None, None] * np.eye(n_chans))
+
+
+def fit_tangent_space(
+    windows: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    n_classes: int,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    regularisation: float = 1.0,
+) -> TangentSpaceModel:
+    """Fit the baseline.
+
+    Parameters
+    ----------
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+        Aligned as they come live.
+    labels : ndarray of int, shape (n_windows,)
+    n_classes : int
+    weights : ndarray of float64, shape (n_windows,), optional
+        How much each window counts.
+    regularisation : float
+        Scikit-learn's ``C``.
+
+    Returns
+    -------
+    TangentSpaceModel
+        A class without windows gets no probability.
+
+    Raises
+    ------
+    MissingExtraError
+        PyRiemann or scikit-learn are not installed.
+    ArgumentError
+        Fewer than two classes have windows.
+    """
+    try:
+        from pyriemann.geometry.mean import mean_riemann
+        from pyriemann.geometry.tangentspace import tangent_space
+        from sklearn.linear_model import LogisticRegression
+    except ModuleNotFoundError as error:
+        msg = "The tangent-space baseline needs pyriemann and scikit-learn; install them with: pip install '.[train]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error
+    present = np.unique(labels)
+    if len(present) < 2:
+        msg = f"A classifier needs windows of at least two classes, found {len(present)}; record the others too."
+        raise ArgumentError(msg)
+    matrices = covariances(windows)
+    reference = mean_riemann(matrices, sample_weight=weights)
+    features = tangent_space(matrices, reference, metric="riemann")
+    regression = LogisticRegression(C=regularisation, max_iter=5000)
+    regression.fit(features, labels, sample_weight=weights)
+    rows, offsets = regression.coef_, regression.intercept_
+    if len(present) == 2:  # one row stands for both classes
+        rows, offsets = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-offsets / 2, offsets / 2])
+    n_chans = windows.shape[1]
+    coefficients = np.zeros((n_classes, n_chans, n_chans))
+    intercept = np.full(n_classes, -30.0)
+    upper = np.triu_indices(n_chans)
+    # Off the diagonal the features carry a factor of the square root of two, and each element counts twice here.
+    share = np.where(upper[0] == upper[1], 1.0, np.sqrt(2) / 2)
+    for label, row, offset in zip(present, rows, offsets, strict=True):
+        coefficients[label][upper] = row * share
+        coefficients[label] += np.triu(coefficients[label], 1).T
+        intercept[label] = offset
+    values, vectors = np.linalg.eigh(reference)
+    whitening = (vectors / np.sqrt(values)) @ vectors.T
+    # A bundle keeps single precision: what is scored is what is kept.
+    return TangentSpaceModel(_single(whitening), _single(coefficients), _single(intercept), windows.shape[2])
+
+
+def _single(array: Matrices) -> Matrices:
+    return array.astype(np.float32).astype(np.float64)

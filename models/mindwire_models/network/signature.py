@@ -1,0 +1,226 @@
+"""Checks and inferences on AttentionBaseNet's constructor arguments, each failing in one sentence."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from mindwire_models.errors import ArgumentError
+
+__all__ = [
+    "Signal",
+    "TemporalLengths",
+    "check_activation",
+    "check_flag",
+    "check_integer",
+    "check_probability",
+    "infer_signal",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalLengths:
+    """Kernels, pools and strides along time: of the stem in samples, of the attention block in pooled samples."""
+
+    temp_filter_length_inp: int
+    pool_length_inp: int
+    pool_stride_inp: int
+    temp_filter_length: int
+    pool_length: int
+    pool_stride: int
+
+    @property
+    def least_n_times(self) -> int:
+        """The shortest window, in samples, that leaves one step after both pools."""
+        return self.pool_stride_inp * (self.pool_length - 1) + self.pool_length_inp
+
+    def scaled_to(self, n_times: int) -> TemporalLengths:
+        """These lengths, or for a window too short for them all of them scaled down in proportion."""
+        if n_times >= self.least_n_times:
+            return self
+        factor = n_times / self.least_n_times
+        return TemporalLengths(**{name: max(1, int(length * factor)) for name, length in asdict(self).items()})
+
+    def describe_scaling(self, n_times: int) -> str:
+        """A sentence on what :meth:`scaled_to` does to these lengths."""
+        scaled = asdict(self.scaled_to(n_times))
+        changes = ", ".join(f"{name} {old} to {scaled[name]}" for name, old in asdict(self).items())
+        return (
+            f"n_times={n_times} is shorter than the {self.least_n_times} samples that these kernels and pools need; "
+            f"temporal lengths and strides are scaled by {n_times / self.least_n_times:.2f}: {changes}."
+        )
+
+    def sequence_lengths(self, n_times: int) -> tuple[int, int]:
+        """Time steps after the stem's pool and after the last pool; an even kernel adds one step."""
+        first = (n_times + _growth(self.temp_filter_length_inp) - self.pool_length_inp) // self.pool_stride_inp + 1
+        second = (first + _growth(self.temp_filter_length) - self.pool_length) // self.pool_stride + 1
+        return first, second
+
+
+def _growth(kernel: int) -> int:
+    return 2 * (kernel // 2) - kernel + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What the network's input and output look like; None where the arguments leave it open."""
+
+    n_times: int
+    n_chans: int
+    n_outputs: int
+    sfreq: float | None
+    input_window_seconds: float | None
+
+
+def infer_signal(
+    *,
+    n_times: int | None,
+    n_chans: int | None,
+    n_outputs: int | None,
+    chs_info: Sequence[dict[str, Any]] | None,
+    sfreq: float | None,
+    input_window_seconds: float | None,
+) -> Signal:
+    """Complete the description of the signal as far as it follows from what is given.
+
+    Parameters
+    ----------
+    n_times, n_chans, n_outputs, chs_info, sfreq, input_window_seconds
+        As AttentionBaseNet takes them.
+
+    Returns
+    -------
+    Signal
+
+    Raises
+    ------
+    ArgumentError
+        Something needed is missing, of the wrong type or range, or contradicts another.
+    """
+    if n_outputs is None:
+        msg = "n_outputs, the number of classes, is needed."
+        raise ArgumentError(msg)
+    if n_chans is None and chs_info is None:
+        msg = "The number of channels is needed: give n_chans or chs_info."
+        raise ArgumentError(msg)
+    if chs_info is not None and not (isinstance(chs_info, list | tuple) and all(isinstance(c, dict) for c in chs_info)):
+        msg = "chs_info must be a list with one dictionary per channel, as mne.Info['chs'] is."
+        raise ArgumentError(msg)
+    channels = check_integer("n_chans", len(chs_info or ()) if n_chans is None else n_chans)
+    if chs_info is not None and len(chs_info) != channels:
+        msg = f"n_chans={channels} contradicts chs_info, which describes {len(chs_info)} channels."
+        raise ArgumentError(msg)
+    rate = None if sfreq is None else _positive("sfreq", sfreq)
+    seconds = None if input_window_seconds is None else _positive("input_window_seconds", input_window_seconds)
+    return Signal(
+        n_times=_samples(n_times, rate, seconds),
+        n_chans=channels,
+        n_outputs=check_integer("n_outputs", n_outputs),
+        sfreq=n_times / seconds if rate is None and n_times is not None and seconds is not None else rate,
+        input_window_seconds=n_times / rate
+        if seconds is None and n_times is not None and rate is not None
+        else seconds,
+    )
+
+
+def _samples(n_times: int | None, sfreq: float | None, seconds: float | None) -> int:
+    if n_times is None:
+        if sfreq is None or seconds is None:
+            msg = "The window's length is needed: give n_times, or sfreq and input_window_seconds."
+            raise ArgumentError(msg)
+        return check_integer("n_times (sfreq times input_window_seconds)", round(sfreq * seconds))
+    samples = check_integer("n_times", n_times)
+    if sfreq is not None and seconds is not None and samples != round(sfreq * seconds):
+        msg = (
+            f"n_times={samples}, sfreq={sfreq:g} and input_window_seconds={seconds:g} contradict each other: "
+            f"{seconds:g} s at {sfreq:g} Hz are {round(sfreq * seconds)} samples; leave one of the three out."
+        )
+        raise ArgumentError(msg)
+    return samples
+
+
+def check_integer(name: str, value: object, *, least: int = 1) -> int:
+    """The value as an int.
+
+    Raises
+    ------
+    ArgumentError
+        It is not an integer (a bool is none), or below ``least``.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        msg = f"{name} must be an integer of at least {least}; found {value!r}."
+        raise ArgumentError(msg)
+    return number
+
+
+def check_probability(name: str, value: object) -> float:
+    """The value as a float from 0 to 1.
+
+    Raises
+    ------
+    ArgumentError
+        It is no number or out of range.
+    """
+    number = _number(value)
+    if number is None or not 0 <= number <= 1:
+        msg = f"{name} must be a probability from 0 to 1; found {value!r}."
+        raise ArgumentError(msg)
+    return number
+
+
+def check_flag(name: str, value: object) -> bool:
+    """The value, which must be True or False.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither.
+    """
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False; found {value!r}."
+        raise ArgumentError(msg)
+    return value
+
+
+def check_activation(activation: object) -> None:
+    """Refuse what is not the class of an activation that needs no arguments.
+
+    Raises
+    ------
+    ArgumentError
+        It is no class of modules, or cannot be built without arguments.
+    """
+    if not (isinstance(activation, type) and issubclass(activation, nn.Module)):
+        msg = f"activation must be a class such as torch.nn.ELU, not an instance or a name; found {activation!r}."
+        raise ArgumentError(msg)
+    try:
+        activation()
+    except TypeError as error:
+        msg = f"activation must be a class that needs no arguments, such as torch.nn.ELU; found {activation.__name__}."
+        raise ArgumentError(msg) from error
+
+
+def _positive(name: str, value: object) -> float:
+    number = _number(value)
+    if number is None or not 0 < number < math.inf:
+        msg = f"{name} must be a positive number; found {value!r}."
+        raise ArgumentError(msg)
+    return number
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool | str):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None

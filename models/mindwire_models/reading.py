@@ -1,0 +1,90 @@
+"""Reads files of others in bounded time and memory: regular files only, and never more than a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mindwire_models.errors import MindwireError
+
+MIB = 1 << 20
+
+
+def read_regular(path: Path, limit: int, refuse: Callable[[str], MindwireError]) -> bytes:
+    """The bytes of a regular file.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int
+        Size in bytes above which the file is refused.
+    refuse : callable
+        Makes the error to raise from a sentence.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    MindwireError
+        As ``refuse`` makes it: the file is missing, cannot be read, is too large, or is a folder, device or pipe.
+    """
+    try:
+        # Opening a pipe without O_NONBLOCK would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                msg = f"{path}: expected a regular file, found a folder, device or pipe; check the path."
+                raise refuse(msg)
+            data = stream.read(limit + 1)
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file; check the path."
+        raise refuse(msg) from error
+    except OSError as error:
+        msg = f"{path}: expected a file, but it cannot be read ({error.strerror or error}); check the path."
+        raise refuse(msg) from error
+    if len(data) > limit:
+        msg = f"{path}: expected at most {limit / MIB:g} MiB, found more, which is refused."
+        raise refuse(msg)
+    return data
+
+
+def parse_json_object(
+    data: str | bytes, where: object, what: str, refuse: Callable[[str], MindwireError]
+) -> dict[str, Any]:
+    """A JSON object from text of others.
+
+    Parameters
+    ----------
+    data : str or bytes
+    where : object
+        Names the origin in error messages.
+    what : str
+        What the document should be, for error messages.
+    refuse : callable
+        Makes the error to raise from a sentence.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    MindwireError
+        As ``refuse`` makes it: the text is no JSON, is nested too deeply, or stands for something else.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "that does not parse"
+        msg = f"{where}: expected {what} as JSON, found text {reason}; check the file."
+        raise refuse(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{where}: expected {what} as a JSON object, found {type(document).__name__}; check the file."
+        raise refuse(msg)
+    return document

@@ -1,0 +1,314 @@
+"""Trains the network on arrays: the paper's recipe, augmentation that respects physiology, calibrated probabilities.
+
+Knows nothing of recordings or contracts. A trial is held as all the windows slid over it; each epoch
+sees one window of each trial, drawn anew, so long trials neither dominate nor get memorised.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mindwire_models.errors import ArgumentError
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
+from mindwire_models.training.augmentation import Augmentation, augment
+from mindwire_models.training.fast_training import fast_forward
+from mindwire_models.training.initialisation import (
+    initialise_at_random,
+    initialise_from_tangent_space,
+    settle_statistics,
+    spread_out,
+)
+
+_SMALLEST_BATCH = 8
+_BURST = 4.0
+_PREDICT_BATCH = 64
+_POOLS = 10  # of the stem in a window
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialWindows:
+    """Windows of labelled trials, conditioned and aligned as the network gets them live.
+
+    Parameters
+    ----------
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+    trial : ndarray of int, shape (n_windows,)
+        Which trial each window belongs to; every trial has at least one.
+    labels : ndarray of int, shape (n_trials,)
+        Index of each trial's class.
+    """
+
+    windows: NDArray[np.float32]
+    trial: NDArray[np.intp]
+    labels: NDArray[np.intp]
+
+    def __post_init__(self) -> None:
+        n_trials = len(self.labels)
+        if self.windows.ndim != 3 or len(self.trial) != len(self.windows):
+            msg = (
+                "Expected windows of shape (n_windows, n_chans, n_times) and a trial for each, found "
+                f"{self.windows.shape} and {self.trial.shape}."
+            )
+            raise ArgumentError(msg)
+        if n_trials == 0 or not np.array_equal(np.unique(self.trial), np.arange(n_trials)):
+            msg = f"Expected at least one window for each of {n_trials} trials; leave out trials without windows."
+            raise ArgumentError(msg)
+
+    def subset(self, trials: NDArray[np.intp]) -> TrialWindows:
+        """Only these trials, renumbered in the order given."""
+        place = np.full(len(self.labels), -1, dtype=np.intp)
+        place[trials] = np.arange(len(trials))
+        kept = place[self.trial] >= 0
+        return TrialWindows(self.windows[kept], place[self.trial[kept]], self.labels[trials])
+
+    def without_bursts(self) -> TrialWindows:
+        """Only windows that in no direction have four times the usual power, and trials that have some.
+
+        A burst is seldom long enough to be noticed by its trial's other windows, but a hundredfold power in one
+        window of a hundred would be half of every variance that the network is normalised by.
+        """
+        strongest = np.array([np.linalg.norm(window.astype(np.float64), 2) ** 2 for window in self.windows])
+        steady = strongest <= _BURST * np.median(strongest)
+        trials, trial = np.unique(self.trial[steady], return_inverse=True)
+        return TrialWindows(self.windows[steady], trial.astype(np.intp), self.labels[trials])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the network is trained.
+
+    The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64)
+    with fewer epochs; :data:`CALIBRATION` is what suits the trials of one person.
+
+    Parameters
+    ----------
+    epochs, warmup_epochs, batch_size : int
+    learning_rate, weight_decay : float
+    label_smoothing : float
+        0 to 1.
+    balanced : bool
+        Weigh classes so that each counts the same.
+    augmentation : Augmentation
+    initialisation : {"tangent_space", "random"}
+    seed : int
+    """
+
+    epochs: int = 200
+    warmup_epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    balanced: bool = True
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    initialisation: Literal["tangent_space", "random"] = "random"
+    seed: int = 0
+
+    def rate(self, epoch: int) -> float:
+        """Share of the learning rate in an epoch counted from 0: linear warm-up, then a half cosine."""
+        if epoch < self.warmup_epochs:
+            return (epoch + 1) / (self.warmup_epochs + 1)
+        done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+
+# Begins at the tangent-space classifier and takes few and small steps from there: larger ones gain within a day
+# what they lose on the next.
+CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
+
+
+def train_network(
+    data: TrialWindows,
+    n_outputs: int,
+    recipe: Recipe,
+    *,
+    network_arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> AttentionBaseNet:
+    """Train a network from scratch.
+
+    Parameters
+    ----------
+    data : TrialWindows
+        Windows with bursts are left out.
+    n_outputs : int
+        Number of classes.
+    recipe : Recipe
+    network_arguments : mapping, optional
+        Further arguments of :class:`~mindwire_models.network.attentionbasenet.AttentionBaseNet`.
+    progress : callable, optional
+        Told the epochs done and the epochs in all.
+
+    Returns
+    -------
+    AttentionBaseNet
+        In evaluation mode. The same data, recipe and machine give the same weights.
+
+    Raises
+    ------
+    ArgumentError
+        There are too few trials for a batch, or the network cannot be built so.
+    """
+    data = data.without_bursts()
+    n_trials = len(data.labels)
+    if n_trials < _SMALLEST_BATCH:
+        msg = f"Training needs at least {_SMALLEST_BATCH} trials, found {n_trials}; record more."
+        raise ArgumentError(msg)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = AttentionBaseNet(
+            n_chans=data.windows.shape[1],
+            n_times=data.windows.shape[2],
+            n_outputs=n_outputs,
+            **dict(network_arguments or {}),
+        )
+        initialise_at_random(network)
+        if recipe.initialisation == "tangent_space":
+            initialise_from_tangent_space(network, data)
+        _fit(network, data, n_outputs, recipe, progress)
+        # The running averages saw the network as it was, through dropout; these are of the network as it is.
+        settle_statistics(network, spread_out(data.windows))
+    return network.eval()
+
+
+def scaled_arguments(n_times: int) -> dict[str, Any]:
+    """Arguments of a network for little data: a channel per filter, less dropout, and pools that weigh all samples the same.
+
+    The published pool of 75 samples moves by 15, so that the middle of a window counts five times as much as its ends.
+    Here it moves by its own length, a tenth of the window, and one average is taken of what comes of it.
+
+    Parameters
+    ----------
+    n_times : int
+        Samples per window.
+
+    Returns
+    -------
+    dict
+    """
+    length = max(1, n_times // _POOLS)
+    steps = n_times // length
+    return {
+        "ch_dim": inspect.signature(AttentionBaseNet).parameters["n_temporal_filters"].default,
+        "pool_length_inp": length,
+        "pool_stride_inp": length,
+        "pool_length": steps,
+        "pool_stride": steps,
+        "drop_prob_inp": 0.25,
+        "drop_prob_attn": 0.25,
+    }
+
+
+def _fit(
+    network: AttentionBaseNet, data: TrialWindows, n_outputs: int, recipe: Recipe, progress: Progress | None
+) -> None:
+    windows = torch.from_numpy(np.ascontiguousarray(data.windows))
+    labels = torch.from_numpy(data.labels.astype(np.int64))
+    order = np.argsort(data.trial, kind="stable")
+    counts = torch.from_numpy(np.bincount(data.trial, minlength=len(labels)))
+    starts = torch.cumsum(counts, 0) - counts
+    by_trial = torch.from_numpy(order)
+    weights = class_weights(data.labels, n_outputs) if recipe.balanced else np.ones(n_outputs)
+    weight = torch.from_numpy(weights.astype(np.float32))
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
+    network.train()
+    for epoch in range(recipe.epochs):
+        drawn = by_trial[starts + (torch.rand(len(labels)) * counts).long()]
+        for batch in _batches(len(labels), recipe.batch_size):
+            x, target = windows[drawn[batch]], functional.one_hot(labels[batch], n_outputs).float()
+            x, target = augment(x, target, recipe.augmentation)
+            smooth = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / n_outputs
+            loss = _loss(fast_forward(network, x), smooth, (target * weight).sum(dim=1))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+        if progress is not None:
+            progress(epoch + 1, recipe.epochs)
+
+
+def _batches(n: int, size: int) -> list[Tensor]:
+    """A random order cut into batches of nearly equal size, none of them so small that BatchNorm suffers."""
+    return list(torch.randperm(n).tensor_split(max(1, round(n / size))))
+
+
+def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    losses = -(target * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    return (losses * weight).sum() / weight.sum()
+
+
+def class_weights(labels: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
+    """Weights that make every class present count the same, with mean 1 over the trials; shape (n_classes,)."""
+    counts = np.bincount(labels, minlength=n_classes)
+    present = counts > 0
+    weights = np.zeros(n_classes)
+    weights[present] = len(labels) / (present.sum() * counts[present])
+    return weights
+
+
+def predict_logits(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of windows in evaluation mode.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+
+    Returns
+    -------
+    ndarray of float32, shape (n_windows, n_classes)
+    """
+    if not len(windows):
+        return np.empty((0, network.n_outputs), dtype=np.float32)
+    network.eval()
+    with torch.inference_mode():
+        parts = [fast_forward(network, part) for part in torch.split(torch.from_numpy(windows), _PREDICT_BATCH)]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intp]) -> float:
+    """Softmax temperature that makes probabilities of held-out trials mean what they say.
+
+    Minimises the negative log-likelihood over the temperature, between 0.05 and 20; the logarithm of the
+    temperature is a one-dimensional convex-enough search.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n_trials, n_classes)
+        Of trials that the network was not trained on.
+    labels : ndarray of int, shape (n_trials,)
+
+    Returns
+    -------
+    float
+        1 without any trial.
+
+    References
+    ----------
+    Guo et al. 2017, "On calibration of modern neural networks".
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    if not len(labels):
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(np.asarray(logits, dtype=np.float64) / math.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20.0)), method="bounded")
+    return float(math.exp(found.x))

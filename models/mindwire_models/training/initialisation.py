@@ -1,0 +1,256 @@
+"""Where training starts: Glorot's random weights, or the tangent-space classifier written into the network.
+
+To first order around the reference a tangent-space classifier is a weighted sum of the powers of a few
+spatial filters, the eigenvectors of its coefficients; and that is something AttentionBaseNet can compute:
+spatial filter, rectifying activation, average over time, bent by the next activation. Started there, a network trained on
+ten minutes of one person begins as good as that classifier and learns from the trials what the classifier
+cannot express, instead of learning everything from few trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mindwire_models.network.attention.squeeze import GSoP
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
+from mindwire_models.network.riemann import TangentSpaceModel, covariances, fit_tangent_space
+from mindwire_models.training.fast_training import fast_forward, fast_stem
+
+if TYPE_CHECKING:
+    from mindwire_models.training.fit import TrialWindows
+
+# Normalised values are moved this far: to the left, where little but excursions passes the activation, whose
+# mean then follows the power; one to the right, where it bends as the logarithm does; or three, where it is
+# nearly the identity.
+_RECTIFYING_SHIFT = -1.0
+_LOGARITHMIC_SHIFT = 1.0
+_LINEAR_SHIFT = 3.0
+# Of the random weights that stay beside those of the classifier, and of those inside the attention.
+_RANDOM_SHARE = 0.3
+_OPEN_SHARE = 0.1
+# A power's channel falls at least so fast with its logarithm; nearly flat ones would be blown up.
+_LEAST_RESPONSE = -0.1
+_LEAST_LOGIT = -8.0
+_BATCH = 64
+_MOST_WINDOWS = 2048
+
+
+def initialise_at_random(network: AttentionBaseNet) -> None:
+    """Glorot's uniform initialisation of every convolution and linear layer, as the authors' training does."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows) -> None:
+    """Write the tangent-space classifier of some trials into a randomly initialised network.
+
+    Nothing but that classifier is fitted: each filter's share in the logits is known, so ten trials do as well
+    as a thousand.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet
+        Its random weights stay where the classifier needs none, smaller in the last layers.
+    data : TrialWindows
+        Trials of at least two classes.
+
+    Raises
+    ------
+    MissingExtraError
+        PyRiemann or scikit-learn are not installed.
+    ArgumentError
+        The trials are of one class.
+    """
+    weights = 1 / np.bincount(data.trial)[data.trial]
+    share = weights / weights.sum()
+    classifier = fit_tangent_space(data.windows, data.labels[data.trial], network.n_outputs, weights=weights)
+    # A class that never occurred has a logit far below the others; it teaches nothing.
+    logits = np.maximum(classifier.logits(data.windows), _LEAST_LOGIT)
+    settling = spread_out(data.windows)
+    _open_attention(network)
+    room = min(len(network.input_block.spatial_conv.weight), _conv(network.channel_expansion[0]).out_channels)
+    filters, effects = tangent_space_filters(classifier, room)
+    _write_filters(network, filters)
+    settle_statistics(network, settling)
+    _write_powers(network, len(filters))
+    settle_statistics(network, settling)
+    powers = _in_parts(lambda x: network.channel_expansion(fast_stem(network.input_block, x)), data.windows)
+    response = _slopes(_log_powers(filters, data.windows), powers[:, : len(filters)], share)
+    _write_mixture(network, effects / np.minimum(response, _LEAST_RESPONSE))
+    settle_statistics(network, settling)
+    features = _in_parts(lambda x: _features(network, x), data.windows)[:, : network.n_outputs]
+    slopes = _slopes(features, logits, share)
+    _write_head(network, slopes, share @ logits - slopes * (share @ features))
+
+
+def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -> None:
+    """Set the running statistics of every BatchNorm to those of some windows, without dropout.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over all batches
+    with torch.no_grad():
+        for part in torch.split(torch.from_numpy(windows), _BATCH):
+            if len(part) > 1:
+                fast_forward(network, part)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def spread_out(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At most so many windows, in an order in which each batch comes from all over the recordings."""
+    count = min(len(windows), _MOST_WINDOWS)
+    chosen = np.linspace(0, len(windows) - 1, count).round().astype(int)
+    n_batches = max(1, round(count / _BATCH))
+    return np.ascontiguousarray(windows[np.concatenate([chosen[i::n_batches] for i in range(n_batches)])])
+
+
+def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The spatial filters whose powers a classifier weighs: eigenvectors of its coefficients, unwhitened.
+
+    Parameters
+    ----------
+    classifier : TangentSpaceModel
+    most : int
+        How many at most.
+
+    Returns
+    -------
+    filters : ndarray of float64, shape (n_filters, n_chans)
+        Of unit length, those with the largest effects first.
+    effects : ndarray of float64, shape (n_classes, n_filters)
+        What is added to a class's logit, to first order, where the logarithm of a filter's power rises by 1.
+    """
+    n_classes, n_chans = classifier.coefficients.shape[:2]
+    values, vectors = np.linalg.eigh(classifier.coefficients)
+    filters = (classifier.whitening @ vectors).swapaxes(1, 2).reshape(-1, n_chans)
+    effects = np.repeat(np.eye(n_classes), n_chans, axis=1) * values.reshape(-1)
+    if n_classes == 2:  # the classes' coefficients are opposite, so their filters are the same
+        filters, effects = filters[:n_chans], np.stack([values[0], -values[0]])
+    sizes = np.abs(effects).max(axis=0)
+    kept = np.argsort(-sizes, kind="stable")[: min(most, np.count_nonzero(sizes))]
+    return filters[kept] / np.linalg.norm(filters[kept], axis=1, keepdims=True), effects[:, kept]
+
+
+def _open_attention(network: AttentionBaseNet) -> None:
+    """Let attention begin with nearly the same weight for every channel and window, or it would drown the classifier."""
+    block = network.channel_attention_block.attention_block
+    if block is None:
+        return
+    with torch.no_grad():
+        for module in block.modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.requires_grad:
+                        parameter.mul_(_OPEN_SHARE)
+        if isinstance(block, GSoP):  # its weights pass no sigmoid, whose middle is open enough
+            assert block.pw_conv2.bias is not None  # noqa: S101 - the module's own layout
+            block.pw_conv2.bias.fill_(1.0)
+
+
+def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> None:
+    """Put spatial filters first."""
+    stem = network.input_block
+    taps, mixing = stem.temporal_conv.weight, stem.spatial_conv.weight
+    with torch.no_grad():
+        mixing[: len(filters), 0, :, 0] = torch.from_numpy(filters).float()
+        # The contract has filtered the signal already: a unit impulse lets it pass.
+        passing = -(-len(filters) // (len(mixing) // len(taps)))
+        taps[:passing] = 0
+        taps[:passing, 0, 0, taps.shape[-1] // 2] = 1
+        stem.bn.bias[: len(filters)] = _RECTIFYING_SHIFT
+
+
+def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
+    """One channel per filter that falls with its power and levels off, as the logarithm does.
+
+    The activation is nearly straight above zero and levels off below: a power that enters with a minus,
+    moved up a little, comes out as a falling, bounded function of that power.
+    """
+    expansion, norm = _conv(network.channel_expansion[0]), _norm(network.channel_expansion[1])
+    depthwise = _conv(network.channel_attention_block.conv[0])
+    with torch.no_grad():
+        expansion.weight.mul_(_RANDOM_SHARE)
+        expansion.weight[:n_filters] = 0
+        expansion.weight[:n_filters, :n_filters, 0, 0] = -torch.eye(n_filters)
+        norm.bias[:n_filters] = _LOGARITHMIC_SHIFT
+        depthwise.weight[:n_filters] = 0
+        depthwise.weight[:n_filters, 0, 0, depthwise.weight.shape[-1] // 2] = 1
+
+
+def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64]) -> None:
+    """One channel per class that carries its weighted sum of the powers."""
+    k, n_filters = coefficients.shape
+    pointwise = _conv(network.channel_attention_block.conv[1])
+    norm = _norm(network.channel_attention_block.conv[2])
+    sizes = np.maximum(np.linalg.norm(coefficients, axis=1, keepdims=True), 1e-12)
+    with torch.no_grad():
+        pointwise.weight[:k] = 0
+        pointwise.weight[:k, :n_filters, 0, 0] = torch.from_numpy(coefficients / sizes).float()
+        norm.bias[:k] = _LINEAR_SHIFT
+
+
+def _write_head(network: AttentionBaseNet, slopes: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
+    head = network.final_layer[1]
+    assert isinstance(head, nn.Linear)  # noqa: S101 - the network's own layout
+    k = network.n_outputs
+    with torch.no_grad():
+        weight = head.weight.view(k, _conv(network.channel_expansion[0]).out_channels, -1)
+        weight.mul_(_RANDOM_SHARE**2)
+        weight[:, :k] = torch.diag(torch.from_numpy(slopes).float())[:, :, None] / weight.shape[-1]
+        head.bias.copy_(torch.from_numpy(intercept).float())
+
+
+def _conv(module: nn.Module) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)  # noqa: S101 - the network's own layout
+    return module
+
+
+def _norm(module: nn.Module) -> nn.BatchNorm2d:
+    assert isinstance(module, nn.BatchNorm2d)  # noqa: S101 - the network's own layout
+    return module
+
+
+def _features(network: AttentionBaseNet, x: Tensor) -> Tensor:
+    features = fast_forward(network, x, return_features=True)["features"]
+    assert features is not None  # noqa: S101 - the network always has features
+    return features
+
+
+def _in_parts(compute: Callable[[Tensor], Tensor], windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean over time of what a part of the network gives, ``(n_windows, channels)``, in evaluation mode."""
+    with torch.no_grad():
+        parts = [compute(part).mean(dim=(2, 3)) for part in torch.split(torch.from_numpy(windows), _BATCH)]
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
+def _log_powers(filters: NDArray[np.float64], windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logarithm of the power that each filter lets pass of each window, ``(n_windows, n_filters)``."""
+    return np.asarray(np.log(np.einsum("fi,bij,fj->bf", filters, covariances(windows), filters, optimize=True)))
+
+
+def _slopes(x: NDArray[np.float64], y: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope of each column of ``y`` on the same column of ``x``; 0 where ``x`` does not change."""
+    x, y = x - share @ x, y - share @ y
+    return np.asarray(share @ (x * y) / np.maximum(share @ x**2, np.finfo(np.float64).tiny))

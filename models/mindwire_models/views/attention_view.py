@@ -1,0 +1,58 @@
+"""What a network's attention does: how much it lets pass of each channel, window by window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mindwire_models.errors import ArgumentError
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+_BATCH = 64
+
+
+def attention_gains(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Size of each channel after the attention divided by its size before.
+
+    Parameters
+    ----------
+    network : AttentionBaseNet
+        With attention, in evaluation mode.
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+        Conditioned and aligned.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_windows, ch_dim)
+        Mean absolute values over time; 0 for a channel that was silent before.
+
+    Raises
+    ------
+    ArgumentError
+        The network has no attention.
+    """
+    block = network.channel_attention_block.attention_block
+    if block is None:
+        msg = (
+            "Expected a network with attention, found attention_mode none; train one with --network attention_mode=se."
+        )
+        raise ArgumentError(msg)
+    gains: list[Tensor] = []
+
+    def note(_module: nn.Module, given: tuple[Any, ...], after: Tensor) -> None:
+        before = given[0].abs().mean(dim=(2, 3))
+        size = after.abs().mean(dim=(2, 3))
+        gains.append(torch.where(before > 0, size / before, torch.zeros_like(size)))
+
+    handle = block.register_forward_hook(note)
+    try:
+        with torch.inference_mode():
+            for part in torch.split(torch.from_numpy(windows), _BATCH):
+                network(part)
+    finally:
+        handle.remove()
+    return np.asarray(torch.cat(gains).double().numpy())

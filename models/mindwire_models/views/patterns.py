@@ -1,0 +1,109 @@
+"""What a network's filters see, for people: composed over the stages that are linear, and as patterns rather than weights.
+
+A spatial filter's weights say how to get a source's activity out of the electrodes, and may be large where only noise is
+cancelled. Its pattern says where that activity shows: the covariance of each electrode with the filter's output
+(Haufe et al. 2014).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal
+
+from mindwire_models.contract import Alignment, Contract
+
+if TYPE_CHECKING:
+    from mindwire_models.graphs.folded_weights import FoldedWeights
+
+_BATCH = 64
+_RIDGE = 1e-6
+
+
+def cross_spectra(windows: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Mean cross-spectral matrices of windows that are not aligned.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (n_windows, n_chans, n_times)
+
+    Returns
+    -------
+    ndarray of complex, shape (n_frequencies, n_chans, n_chans)
+        At the frequencies of ``np.fft.rfftfreq(n_times)``.
+    """
+    total = np.zeros((windows.shape[2] // 2 + 1, windows.shape[1], windows.shape[1]), dtype=np.complex128)
+    for part in np.array_split(windows, max(1, -(-len(windows) // _BATCH))):
+        spectra = np.fft.rfft(part, axis=2).transpose(2, 1, 0)
+        total += spectra @ spectra.conj().transpose(0, 2, 1)
+    total /= max(len(windows), 1)
+    return total
+
+
+def composed_gains(weights: FoldedWeights, contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gain of each temporal filter together with the contract's causal filters, relative to its largest.
+
+    Parameters
+    ----------
+    weights : FoldedWeights
+    contract : Contract
+    frequencies : ndarray of float64, shape (n_frequencies,)
+        Hertz.
+
+    Returns
+    -------
+    ndarray of float64, shape (width, n_frequencies)
+    """
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies / contract.sfreq))
+    gains = np.abs(weights.taps @ turns) * contract_gain(contract, frequencies)
+    return np.asarray(gains / np.maximum(gains.max(axis=1, keepdims=True), np.finfo(float).tiny))
+
+
+def contract_gain(contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gain of the contract's filters, ``(n_frequencies,)``."""
+    sos = contract.sos
+    if not len(sos):
+        return np.ones_like(frequencies)
+    _, response = signal.sosfreqz(sos, worN=2 * np.pi * frequencies / contract.sfreq)
+    return np.abs(response)
+
+
+def patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+    """Covariance of each electrode with each filter's output, spatial and temporal filter and alignment composed.
+
+    Parameters
+    ----------
+    weights : FoldedWeights
+    contract : Contract
+    spectra : ndarray of complex, shape (n_frequencies, n_chans, n_chans)
+        Of the conditioned signal before alignment; see :func:`cross_spectra`.
+
+    Returns
+    -------
+    ndarray of float64, shape (width, n_chans)
+        Relative to the standard deviation of the filter's output.
+    """
+    frequencies = np.linspace(0, 0.5, len(spectra))
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies))
+    powers = np.abs(weights.taps @ turns) ** 2
+    in_sensors = weights.spatial
+    if isinstance(contract.normalisation, Alignment):
+        values, vectors = np.linalg.eigh(spectra.sum(axis=0).real)
+        values = np.maximum(values, _RIDGE * values.max())
+        in_sensors = in_sensors @ (vectors / np.sqrt(values)) @ vectors.T
+    passed = np.einsum("wf,fij->wij", powers, spectra.real, optimize=True)
+    covariances = np.einsum("wij,wj->wi", passed, in_sensors)
+    deviations = np.sqrt(np.maximum(np.einsum("wi,wi->w", covariances, in_sensors), np.finfo(float).tiny))
+    return np.asarray(covariances / deviations[:, None])
+
+
+def effects(weights: FoldedWeights) -> NDArray[np.float64]:
+    """By how much, to first order, each class's logit rises with each filter's power, ``(n_outputs, width)``.
+
+    The activations between the stages rise with what enters them, so that the sign is theirs too.
+    """
+    behind = weights.mixing @ (weights.attention_taps.sum(axis=1)[:, None] * weights.expansion)
+    shares = weights.head.sum(axis=2) @ behind
+    return np.asarray(shares - shares.mean(axis=0))

@@ -1,0 +1,33 @@
+"""``mindwire`` and ``python -m mindwire``: the command line, once Ctrl-C is taken care of."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # Python looks for modules in the current folder first, which may hold files of others; only a checkout needs it.
+    current = sys.path.pop(0)
+    if os.path.realpath(current) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):  # noqa: PTH120 - os is loaded
+        sys.path.append(current)
+
+from mindwire.interrupts import INTERRUPTED, Interrupts
+
+
+def main() -> None:
+    """Run the command line; exit code 0 success, 1 failure, 2 wrong usage, 130 when interrupted."""
+    interrupts = Interrupts()
+    try:
+        from mindwire.cli.main import run
+
+        code = run()
+    except BaseException:
+        if not interrupts.came:
+            raise
+        code = INTERRUPTED
+    interrupts.end()
+    sys.exit(INTERRUPTED if interrupts.came and code else code)
+
+
+if __name__ == "__main__":
+    main()

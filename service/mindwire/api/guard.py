@@ -1,0 +1,178 @@
+"""Who may talk to the service: the token, and for browsers the page that asks.
+
+A service on loopback needs no token, but any web page the user visits could try to reach it. Two checks
+stop that: the ``Host`` must be a name of this machine (a rebound DNS name is not), and a browser's
+``Origin`` must be the service itself, another loopback page, or one the user has allowed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mindwire.api.limits import MAX_BODY_BYTES
+from mindwire.api.server import is_loopback
+from mindwire_models.text import printable
+
+CLOSE_UNAUTHORISED = 4401
+# Without a token: what shows nothing of the streams' content but is needed to ask for the token, or to probe.
+OPEN_PATHS = ("/", "/docs", "/health/live", "/health/ready")
+OPEN_PREFIX = "/static/"
+# Key of the ASGI scope that says whether the client has shown the token, or needs none.
+TRUSTED = "mindwire.trusted"
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rules of access.
+
+    Parameters
+    ----------
+    token : str or None
+        Demanded of every client when set, as ``Authorization: Bearer TOKEN`` or ``?token=TOKEN``.
+    allowed_hosts : collection of str
+        Names beside the loopback ones under which the service may be addressed without a token.
+    allowed_origins : collection of str
+        Origins of pages that may connect beside the service's own and other loopback pages; ``*`` for all,
+        ``null`` for pages opened from a file.
+    """
+
+    token: str | None = None
+    allowed_hosts: Collection[str] = ()
+    allowed_origins: Collection[str] = ()
+
+    def refusal(self, headers: Headers, path: str, *, trusted: bool) -> tuple[HTTPStatus, str] | None:
+        """Why a request is refused, with one sentence; None when it may pass."""
+        host = headers.get("host", "")
+        if not self._host_allowed(host):
+            return HTTPStatus.MISDIRECTED_REQUEST, (
+                f"The service does not answer to the host '{printable(host, 100)}' without a token; "
+                "address it as 127.0.0.1 or localhost, or allow the name with --allow-host."
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._origin_allowed(origin, host):
+            return HTTPStatus.FORBIDDEN, (
+                f"Pages of {printable(origin, 100)} may not connect to this service; allow them with --allow-origin."
+            )
+        if trusted or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+            return None
+        return HTTPStatus.UNAUTHORIZED, (
+            "This service asks for a token; send it as 'Authorization: Bearer TOKEN' or as ?token=TOKEN."
+        )
+
+    def _host_allowed(self, host: str) -> bool:
+        # A token is no cookie: no browser sends it on its own, so with one the name does not matter.
+        if self.token is not None:
+            return True
+        parts = _split(f"//{host}")
+        name = "" if parts is None else parts.hostname or ""
+        return is_loopback(name) or name in {_host_name(allowed) for allowed in self.allowed_hosts}
+
+    def _origin_allowed(self, origin: str, host: str) -> bool:
+        if "*" in self.allowed_origins or plain_origin(origin) in map(plain_origin, self.allowed_origins):
+            return True
+        parts = _split(origin)
+        if parts is None:
+            return False
+        return parts.netloc.casefold() == host.casefold() or is_loopback(parts.hostname or "")
+
+    def token_matches(self, headers: Headers, query: QueryParams) -> bool:
+        """Whether a request shows the token, or needs none."""
+        if self.token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.casefold() != "bearer":
+            given = query.get("token", "")
+        return secrets.compare_digest(given.strip().encode(errors="replace"), self.token.encode())
+
+
+def plain_origin(origin: str) -> str:
+    """An origin as browsers write it: in small letters, without a path or the usual port."""
+    parts = _split(origin.strip())
+    if parts is None or not parts.hostname:
+        return origin.strip().casefold()
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _host_name(host: str) -> str:
+    parts = _split(f"//{host.strip()}")
+    return "" if parts is None else parts.hostname or ""
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address; None when it is malformed."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # checked when it is asked for
+    except ValueError:
+        return None
+    return parts
+
+
+class Guard:
+    """ASGI middleware that applies :class:`Access` to requests and websockets alike."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a connection pass, or refuse it in one sentence."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        trusted = scope[TRUSTED] = self._access.token_matches(headers, QueryParams(scope["query_string"]))
+        refused = self._access.refusal(headers, scope["path"], trusted=trusted)
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        status, sentence = refused
+        if scope["type"] == "websocket" and status is HTTPStatus.UNAUTHORIZED:
+            # a browser's script learns a close code, but never why a handshake failed
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": CLOSE_UNAUTHORISED, "reason": sentence})
+            return
+        asked = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
+        await JSONResponse({"detail": sentence}, status_code=status, headers=asked)(scope, receive, send)
+
+
+class BodyLimit:
+    """ASGI middleware that refuses requests with a large body, announced or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass, or refuse it in one sentence."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size = int(Headers(scope=scope).get("content-length", "0"))  # the server has checked that it is a number
+        body: list[Message] = []
+        while size <= MAX_BODY_BYTES:
+            body.append(await receive())
+            size = sum(len(message.get("body", b"")) for message in body)
+            if not body[-1].get("more_body", False):
+                break
+        if size > MAX_BODY_BYTES:
+            sentence = f"Expected a request body of at most {MAX_BODY_BYTES >> 10} KiB, found a larger one."
+            await JSONResponse({"detail": sentence}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)(scope, receive, send)
+            return
+        body.reverse()
+
+        async def receive_again() -> Message:
+            return body.pop() if body else await receive()
+
+        await self._app(scope, receive_again, send)

@@ -1,0 +1,149 @@
+"""uvicorn's websocket protocol, with what many clients, slow clients and hostile clients need.
+
+What a server sends is the same for every client, so a frame is built once and written as it is, instead of
+being built again per client. And what waits in the transport for a slow client is kept small, because the
+hub's queue, in which the newest wins, only begins after it. Clients may send few frames, of whatever kind, and none
+are read while the connection takes no answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+
+from mindwire.api.limits import CLOSE_S, FRAMES_PER_SECOND, Allowance, Connections
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+
+# Name of the ASGI extension that holds ``write``, which takes a whole frame.
+FRAMES: Final = "mindwire.frame"
+WRITE_BUFFER_BYTES: Final = 8 * 1024
+# Parsed at once: few enough frames that the others do not notice, though all of them be empty.
+_PIECE_BYTES: Final = 512
+
+
+class FrameProtocol(WebSocketsSansIOProtocol):
+    """Takes ready-made frames, and stops taking them early; ends the connection of a client that sends too many."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        server_state = kwargs["server_state"] if "server_state" in kwargs else args[1]
+        self._all = Connections.of(server_state)
+        self._allowance = Allowance(self.loop.time())
+        self._ended = False
+        self.close_timeout = CLOSE_S
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Limit what may wait in the transport."""
+        super().connection_made(transport)
+        self._all.websockets += 1
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._all.websockets -= 1
+        self._all.keep(self.transport)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, piece by piece, until the connection has had enough of it."""
+        if not self.handshake_initiated:
+            super().data_received(data)
+            if not self.handshake_initiated:  # a head that websockets has refused
+                self.transport.write(b"".join(self.conn.data_to_send()))
+                self.transport.close()
+            return
+        for at in range(0, len(data), _PIECE_BYTES):
+            if self._ended or self.transport.is_closing():
+                return
+            super().data_received(data[at : at + _PIECE_BYTES])
+
+    def handle_events(self) -> None:
+        """Handle frames of whatever kind, as many as are allowed."""
+        n = sum(isinstance(event, Frame) for event in self.conn.events)
+        if not self._allowance.take(n, self.loop.time()):
+            self._end(CloseCode.POLICY_VIOLATION, f"Clients may send at most {FRAMES_PER_SECOND:g} frames per second.")
+            return
+        super().handle_events()
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; one that is no text though it says so ends the connection."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self._end(CloseCode.INVALID_DATA, "Text messages must be UTF-8.")
+                return
+        super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """End the connection of a client that broke the protocol."""
+        self._end(CloseCode.PROTOCOL_ERROR, "The client broke the websocket protocol.")
+
+    def pause_writing(self) -> None:
+        """Read nothing either, because what is read may have to be answered."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again, unless a message waits for the application."""
+        super().resume_writing()
+        if not (self.read_paused or self._ended):
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The next message; reading stays paused while answers wait."""
+        message = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says; a connection that it closes or refuses has little time left."""
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True  # uvicorn forgets it when the handshake is refused, and logs an error
+            self._all.refused(self.transport)
+
+    async def run_asgi(self) -> None:
+        """Give the application a way to write frames."""
+        cast("dict[str, Any]", self.scope["extensions"])[FRAMES] = {"write": self.write_frames}
+        await super().run_asgi()
+
+    def write_frames(self, frames: bytes) -> bool:
+        """Write whole frames unless that would have to wait.
+
+        Parameters
+        ----------
+        frames : bytes
+
+        Returns
+        -------
+        bool
+            False when the client reads too slowly, or is no longer there.
+        """
+        if self.disconnected or self.close_sent or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(frames)
+        return True
+
+    def _end(self, code: int, reason: str) -> None:
+        """Say why, parse nothing more, and cut the connection soon; at once if the client had been told before."""
+        if self.close_sent or not self.handshake_complete:
+            self.transport.abort()
+            return
+        self.conn.fail(code, reason)  # does nothing where the parser has failed the connection itself
+        closed = self.conn.close_sent
+        code, reason = (code, reason) if closed is None else (closed.code, closed.reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.transport.pause_reading()
+        self.read_paused = False  # nothing the application does resumes it
+        self.close_sent = self._ended = True
+        self._all.refused(self.transport)
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)

@@ -1,0 +1,212 @@
+"""REST under ``/v1`` and the health of the service."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from mindwire.api.guard import TRUSTED
+from mindwire.api.problems import problem
+from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
+from mindwire.errors import ContractError
+from mindwire.options import AdaptationCommand
+from mindwire.status import ModelStatus, StreamState, StreamStatus
+
+
+class EventMessage(BaseModel):
+    """An event as the websocket tells it."""
+
+    kind: str
+    stream: str
+    message: str
+    unix_time: float
+    data: dict[str, Any]
+
+
+class ModelInUse(ModelStatus):
+    """A bundle, and which streams run it."""
+
+    classes: list[str]
+    streams: list[str]
+
+
+class Liveness(BaseModel):
+    """Whether the process answers and the loop of at least one of its streams moves."""
+
+    alive: bool = True
+    reason: str | None = None
+
+
+class StreamReadiness(BaseModel):
+    """Whether one stream's predictions are fresh, and if not, why."""
+
+    ready: bool
+    state: StreamState
+    reason: str
+
+
+class Readiness(BaseModel):
+    """Ready only while the predictions of every stream are fresh; without the token nothing more is said."""
+
+    ready: bool
+    reason: str = ""
+    streams: dict[str, StreamReadiness] = {}
+
+
+async def _streams(request: Request) -> Streams:
+    await request.app.state.refresh()
+    return streams_of(request)
+
+
+AllStreams = Annotated[Streams, Depends(_streams)]
+
+
+def _one_stream(streams: AllStreams, stream: Annotated[str, Path(description="Name of the stream.")]) -> StreamLike:
+    if stream not in streams:
+        raise HTTPException(404, unknown_stream(stream, streams))
+    return streams[stream]
+
+
+OneStream = Annotated[StreamLike, Depends(_one_stream)]
+
+_REFRESH_S = 0.5
+# What the guard, the limits and the routes answer to requests that they refuse.
+_REFUSED = problem("The request is refused.")
+_NO_STREAM = problem("There is no such stream.")
+v1 = APIRouter(prefix="/v1", responses={"4XX": _REFUSED})
+health = APIRouter(prefix="/health", tags=["health"])
+
+
+# Without `async`, so that asking many streams does not keep the event loop from their clients: a thread does it.
+@v1.get("/streams", tags=["streams"])
+def list_streams(streams: AllStreams) -> list[StreamStatus]:
+    """All streams with state, source, model, counters and latency."""
+    return [stream.status() for stream in streams.values()]
+
+
+@v1.get("/streams/{stream}", tags=["streams"], responses={404: _NO_STREAM})
+def show_stream(stream: OneStream) -> StreamStatus:
+    """One stream."""
+    return stream.status()
+
+
+@v1.get("/streams/{stream}/events", tags=["streams"], responses={404: _NO_STREAM})
+async def list_events(stream: OneStream) -> list[EventMessage]:
+    """The stream's last events, oldest first, at most 200."""
+    return [
+        EventMessage(
+            kind=event.kind,
+            stream=event.stream,
+            message=event.message,
+            unix_time=event.unix_time,
+            data=dict(event.data),
+        )
+        for event in stream.hub.recent_events()
+    ]
+
+
+def _number(value: Any) -> Any:
+    """Refuse what JSON does not call a number, ``false`` and ``"3"`` for example."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        kind = "int_type"
+        raise PydanticCustomError(kind, "Input should be an integer")
+    return value
+
+
+_Count = Annotated[int, BeforeValidator(_number), Field(ge=0, le=600)]
+
+
+class AdaptationRequest(BaseModel):
+    """What to do with a stream's online adaptation.
+
+    A rollback takes back so many ``updates`` of the alignment and so many ``steps`` of the decoder's own adaptation, as far as
+    they are remembered: at most 600, and no more than 2 MiB hold. The event tells how many were taken back.
+    """
+
+    action: Literal["freeze", "resume", "rollback"]
+    updates: _Count = 0
+    steps: _Count = 0
+
+
+@v1.post(
+    "/streams/{stream}/adaptation",
+    status_code=202,
+    tags=["streams"],
+    responses={
+        400: problem("The request or its body cannot be read."),
+        404: _NO_STREAM,
+        409: problem("There is nothing to command."),
+        413: problem("The body is larger than 64 KiB."),
+        422: problem("The body is not what was expected."),
+    },
+)
+async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
+    """Freeze, resume or roll back the adaptation; carried out between two chunks and told as an event."""
+    try:
+        stream.command(AdaptationCommand(request.action, request.updates, steps=request.steps))
+    except ContractError as error:
+        raise HTTPException(409, str(error)) from error
+    return request
+
+
+@v1.get("/models", tags=["models"])
+def list_models(streams: AllStreams) -> list[ModelInUse]:
+    """The models in use, each with its engine, device and streams."""
+    models: dict[tuple[str, str, str], ModelInUse] = {}
+    for stream in streams.values():
+        status = stream.status()
+        model = status.model
+        key = (model.sha256, model.engine, model.device)
+        if key not in models:
+            models[key] = ModelInUse(**model.model_dump(), classes=status.classes, streams=[])
+        models[key].streams.append(status.name)
+    return list(models.values())
+
+
+@health.get(
+    "/live",
+    response_model_exclude_none=True,
+    responses={503: {"model": Liveness, "description": "The loops of all streams hang."}},
+)
+async def live(request: Request, response: Response) -> Liveness:
+    """200 as long as the process answers, 503 when the loops of all its streams hang."""
+    with suppress(TimeoutError):  # a worker that is slow to answer is no reason to be taken for dead
+        await asyncio.wait_for(request.app.state.refresh(), _REFRESH_S)
+    streams = streams_of(request)
+    if streams and all(stream.hung for stream in streams.values()):
+        response.status_code = 503
+        return Liveness(alive=False, reason="The loops of all streams hang; restart the service.")
+    return Liveness()
+
+
+@health.get(
+    "/ready",
+    response_model_exclude_unset=True,
+    responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}},
+)
+def ready(request: Request, streams: AllStreams, response: Response) -> Readiness:
+    """200 while the predictions of every stream are fresh, 503 otherwise; the reasons only with the token."""
+    each: dict[str, StreamReadiness] = {}
+    for name, stream in streams.items():
+        status = stream.status()
+        each[name] = StreamReadiness(ready=stream.ready, state=status.state, reason=status.state_reason)
+    waiting = [name for name, readiness in each.items() if not readiness.ready]
+    if not each:
+        reason = "No stream is configured."
+    elif waiting:
+        reason = "No fresh predictions from: " + "; ".join(
+            f"{name} ({each[name].state}: {each[name].reason})" for name in waiting
+        )
+    else:
+        reason = "All streams deliver fresh predictions."
+    fine = bool(each) and not waiting
+    if not fine:
+        response.status_code = 503
+    if not request.scope.get(TRUSTED, False):
+        return Readiness(ready=fine)
+    return Readiness(ready=fine, reason=reason, streams=each)

@@ -1,0 +1,105 @@
+"""The listening socket and the server's settings, chosen so that a slow client costs nothing.
+
+Kernel buffers hide minutes of stale messages from a bounded queue; they are made small here. A client that
+takes nothing for :data:`STALL_LIMIT_S` is cut off, because what it holds could otherwise be held for ever.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import sys
+from typing import Any
+
+from mindwire.api.limits import BACKLOG
+from mindwire.api.protocol import FrameProtocol
+from mindwire.api.requests import RequestProtocol
+from mindwire.errors import ServiceError
+
+SEND_BUFFER_BYTES = 16 * 1024
+STALL_LIMIT_S = 120.0
+MAX_INPUT_BYTES = 4096
+
+# For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query, and
+# strangers could fill a disk with a warning per bad request.
+SERVER_SETTINGS: dict[str, Any] = {
+    "http": RequestProtocol,
+    "ws": FrameProtocol,
+    "ws_max_size": MAX_INPUT_BYTES,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": STALL_LIMIT_S,
+    "backlog": BACKLOG,
+    "access_log": False,
+    "log_config": None,
+    "log_level": "error",
+    "server_header": False,
+    "timeout_graceful_shutdown": 2,
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine only."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> socket.socket:
+    """Open the socket that the service listens on.
+
+    Parameters
+    ----------
+    host : str
+        Name or address.
+    port : int
+        0 for any free one.
+    stall_limit_s : float
+        Seconds after which the kernel ends a connection whose data nobody takes (on Linux).
+
+    Returns
+    -------
+    socket.socket
+        Bound and listening, with a small send buffer that connections inherit.
+
+    Raises
+    ------
+    ServiceError
+        The port is taken, impossible or not permitted, or the host is not one of this machine's.
+    """
+    if not 0 <= port <= 65535:
+        msg = f"There is no port {port}; give one from 1 to 65535 with --port, or 0 for any free one."
+        raise ServiceError(msg)
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        msg = f"Cannot listen on {host}:{port} because the address is not known ({error}); give another with --host."
+        raise ServiceError(msg) from error
+    sock = socket.socket(family, kind, proto)
+    try:
+        if sys.platform != "win32":  # there it would let two services share the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if sys.platform == "linux":  # the kernel itself ends connections whose data nobody takes
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_limit_s * 1000))
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ServiceError(_why(host, port, error)) from error
+    sock.settimeout(0.0)
+    return sock
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is already in use; stop the program that uses it or give another with --port."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} on {host} needs more rights than this user has; give one above 1023 with --port."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"This machine has no address {host}; give one it has with --host, 127.0.0.1 for example."
+    return f"Cannot listen on {host}:{port} ({error.strerror}); give another address with --host or --port."

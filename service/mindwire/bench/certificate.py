@@ -1,0 +1,179 @@
+"""A report on one bundle and one stream, live for some minutes, that a laboratory can attach to a paper."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mindwire.bench.picture import distributions, table_html
+from mindwire.bench.processes import Processes, ask, cpu_seconds, eventually, memory_mib, said, summarise
+from mindwire.bench.roles import STAGES
+from mindwire.bench.suite import machine
+from mindwire.errors import ServiceError, UsageError
+from mindwire.outputs import writing
+from mindwire_models.atomic import replace_file
+from mindwire_models.bundle import load_bundle
+
+_FIND_S = 60.0
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1d2430}"
+    "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .7rem;border-bottom:1px solid #d9dee7;"
+    "text-align:right;font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}"
+    "svg{max-width:100%;height:auto}.soft{color:#5b6677}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be certified.
+
+    Parameters
+    ----------
+    model : Path
+    stream : str
+        The LSL stream on the network, as ``mindwire serve --stream`` takes it.
+    minutes : float
+        Measured after the first prediction.
+    hop : int or None
+    """
+
+    model: Path
+    stream: str
+    minutes: float
+    hop: int | None = None
+
+
+def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the service on the stream, listen as a client, and write the report.
+
+    Parameters
+    ----------
+    request : Request
+    out : Path
+        An HTML file; a JSON file of the same name goes beside it.
+    say : callable
+        Takes lines for the terminal.
+
+    Returns
+    -------
+    dict
+        What the report says.
+
+    Raises
+    ------
+    UsageError
+        The length is not positive.
+    ServiceError
+        The stream is not found or gives no prediction.
+    RecordingError
+        The report cannot be written.
+    """
+    if not request.minutes > 0:
+        msg = f"--minutes must be above 0, found {request.minutes:g}."
+        raise UsageError(msg)
+    bundle = load_bundle(request.model)
+    law = bundle.contract
+    hop = request.hop or law.hop_samples
+    seconds = request.minutes * 60
+    spec = request.stream if request.stream.startswith("id=") else f"id=certified,{request.stream}"
+    name = spec.split(",", 1)[0].removeprefix("id=")
+    with Processes.temporary("real") as processes:
+        service, address = processes.serve("--model", request.model, "--stream", spec, "--hop", hop)
+        url = f"http://{address}/v1/streams/{name}"
+        eventually(lambda: _status(url)["source"] is not None, _FIND_S, f"the stream {request.stream}")
+        whole = law.window_samples / law.sfreq
+        eventually(lambda: _status(url)["counters"]["predictions"] > 0, _FIND_S + whole, "the first prediction")
+        say(f"Measuring for {request.minutes:g} min …")
+        listened = processes.folder / "client.npz"
+        listener = processes.role("client", f"ws://{address}/v1/streams/{name}/predictions", seconds, listened)
+        said(listener)
+        before, used, begin = _status(url), cpu_seconds(service.pid), time.monotonic()
+        time.sleep(seconds)
+        elapsed = time.monotonic() - begin
+        after, cpu = _status(url), 100 * (cpu_seconds(service.pid) - used) / elapsed
+        memory = memory_mib(service.pid)
+        listener.wait(60)
+        got = np.load(listened)
+    ages = (got["received"] - got["times"]) * 1e3
+    if not len(ages):
+        msg = f"The stream gave no prediction within {request.minutes:g} min; see `mindwire doctor`."
+        raise ServiceError(msg)
+    stages = {n: summarise(v) for n, v in zip(STAGES, got["stages"].T, strict=True) if v.any()}
+    counted = {key: after["counters"][key] - before["counters"][key] for key in before["counters"]}
+    found = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "minutes": round(elapsed / 60, 3),
+        "machine": machine(),
+        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
+        "model": after["model"],
+        "source": after["source"],
+        "hop": hop,
+        "window": law.window_samples,
+        "age_ms": summarise(ages),
+        "stages_ms": stages,
+        "interval_ms": summarise(np.diff(got["times"]) * 1e3),
+        "counters": counted,
+        "drift_ppm": after["drift_ppm"],
+        "effective_rate": after["effective_rate"],
+        "clock_offset_s": after["clock_offset_s"],
+        "cpu_percent": round(cpu, 2),
+        "memory_mib": round(memory, 1),
+    }
+    page = _page(found, distributions({"sample to client": ages}, "Age of a prediction when the client has it"))
+    with writing(out, "the report"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, page)
+        replace_file(out.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _status(url: str) -> dict[str, Any]:
+    told: dict[str, Any] = ask(url)
+    return told
+
+
+def _page(found: dict[str, Any], picture: str) -> str:
+    age, source, made = found["age_ms"], found["source"] or {}, found["machine"]
+    counted = found["counters"]
+    text = (
+        f"For {found['minutes']:g} min, {counted['predictions']} predictions were made from "
+        f"{source.get('name', 'the stream')!r}; half of them reached a client within {age['p50']:.2f} ms of the time "
+        f"stamp of their last sample, 99 % within {age['p99']:.2f} ms, all within {age['max']:.1f} ms. "
+        f"{counted['gaps']} gaps in the signal, {counted['skipped']} predictions skipped, "
+        f"{counted['reconnects']} reconnections."
+    )
+    quantiles = ("p50", "p99", "p99.9", "max")
+    rows = [["sample to client", *(f"{age[q]:.2f}" for q in quantiles)]]
+    rows += [[f"– {name}", *(f"{part[q]:.2f}" for q in quantiles)] for name, part in found["stages_ms"].items()]
+    rows.append(["from one prediction to the next", *(f"{found['interval_ms'][q]:.2f}" for q in quantiles)])
+    heard = f"{source.get('name')} ({source.get('type')}), {source.get('n_channels')} channels"
+    clock = f"offset {found['clock_offset_s']} s, drift {found['drift_ppm']} ppm"
+    packages = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    facts = [
+        ["Bundle", f"{found['bundle']['name']}, SHA-256 {found['bundle']['sha256']}"],
+        ["Decoded by", f"{found['model']['engine']} on {found['model']['device']}: {found['model']['engine_reason']}"],
+        ["Stream", f"{heard} at {source.get('sfreq')} Hz, from {source.get('hostname')}"],
+        ["Window and hop", f"{found['window']} and {found['hop']} samples"],
+        ["Clock", f"{clock}, measured rate {found['effective_rate']} Hz"],
+        ["Service", f"{found['cpu_percent']:g} % of a core, {found['memory_mib']:g} MiB"],
+        ["Machine", f"{made['processor']}, {made['cores']} cores, {made['system']}"],
+        ["Software", f"Mindwire {made['mindwire']}, Python {made['python']}, {packages}"],
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Latency of a decoded stream</title>'
+        f"<style>{_STYLE}</style><h1>Latency of a decoded stream</h1><p>{escape(text)}</p>{picture}"
+        f"<h2>Milliseconds</h2>{table_html(['', *quantiles], rows)}"
+        f"<h2>What was measured</h2>{table_html(['', ''], facts)}"
+        '<p class="soft">Ages are taken from the LSL time stamp of the window\'s last sample, corrected for the clock '
+        "offset, to the receipt by a websocket client in another process of this machine; what the amplifier and its "
+        "driver need before the stamp is not in them.</p>"
+        f'<p class="soft">{escape(found["created"])}, mindwire bench --certify</p></html>\n'
+    )

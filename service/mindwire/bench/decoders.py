@@ -1,0 +1,141 @@
+"""How long a decoder takes: the service's own beside the plain graph and PyTorch, in turn, on one core."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mindwire.bench.windows import windows_of
+from mindwire.inference.load import load_decoder
+from mindwire.inference.onnx import OnnxDecoder, open_graph
+from mindwire_models.bundle import Bundle, load_bundle
+
+Run = Callable[[], object]
+_REPEAT_S = 0.004
+
+
+def decoder_latency(model: Path, *, hop: int, batches: Sequence[int], rounds: int) -> dict[str, Any]:
+    """Microseconds per window of each design that can run here.
+
+    Parameters
+    ----------
+    model : Path
+    hop : int
+        Samples between a stream's windows; what a streaming decoder computes anew.
+    batches : sequence of int
+        Windows decoded in one call, each of a stream of its own.
+    rounds : int
+        In each round every design runs for a few milliseconds in turn, so that whatever else the machine does
+        hits all alike; ratios are taken within a round.
+
+    Returns
+    -------
+    dict
+        ``reason`` says what the service decodes with; ``designs`` has, per batch and design, the median and the
+        quartiles of microseconds per window, and of the ratio to the service's decoder.
+    """
+    bundle = load_bundle(model)
+    reason = load_decoder(bundle).reason
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with _one_core():
+        for batch in batches:
+            designs = dict(_designs(bundle, hop, batch))
+            times = _interleave(designs, rounds, batch)
+            found[str(batch)] = {name: _summary(values, times["service"]) for name, values in times.items()}
+    return {"reason": reason, "hop": hop, "rounds": rounds, "designs": found}
+
+
+def _designs(bundle: Bundle, hop: int, batch: int) -> Iterator[tuple[str, Run]]:
+    """What can run here, by name; the service's own decoder is always there."""
+    streams = [list(windows_of(bundle.contract, hop, 400, seed=index % 8)) for index in range(batch)]
+
+    def decoding(decoder: Any) -> Run:
+        sessions = [decoder.session() for _ in range(batch)]
+        turns = cycle(range(len(streams[0])))
+
+        def run() -> object:
+            turn = next(turns)
+            return decoder.decode(sessions, [stream[turn] for stream in streams])
+
+        return run
+
+    yield "service", decoding(load_decoder(bundle))
+    if bundle.graph == "folded":
+        yield "folded", decoding(OnnxDecoder(bundle, "cpu", "measured"))
+    try:
+        import torch
+
+        from mindwire_models.bundle import load_module
+        from mindwire_models.graphs.plain_graph import plain_graph
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+    network = load_module(bundle).eval()
+    x = np.stack([stream[0].samples.T for stream in streams]).astype(np.float32)
+    session = open_graph(plain_graph(network), "cpu", "the plain graph")  # type: ignore[arg-type]
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_output("logits", "cpu")
+    yield "plain ONNX", lambda: session.run_with_iobinding(binding)
+    window = torch.from_numpy(x)
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return network(window)
+
+    yield "eager PyTorch", eager
+
+
+def _interleave(designs: dict[str, Run], rounds: int, batch: int) -> dict[str, list[float]]:
+    """Microseconds per window, design and round."""
+    repeats = {}
+    for name, run in designs.items():
+        for _ in range(3):
+            run()
+        begin = time.perf_counter()
+        run()
+        repeats[name] = max(1, round(_REPEAT_S / max(time.perf_counter() - begin, 1e-6)))
+    times: dict[str, list[float]] = {name: [] for name in designs}
+    for _ in range(rounds):
+        for name, run in designs.items():
+            begin = time.perf_counter()
+            for _ in range(repeats[name]):
+                run()
+            times[name].append((time.perf_counter() - begin) / repeats[name] / batch * 1e6)
+    return times
+
+
+def _summary(values: list[float], service: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(values, n=4)
+    ratios = statistics.quantiles([value / own for value, own in zip(values, service, strict=True)], n=4)
+    return {
+        "us": middle,
+        "us_q1": low,
+        "us_q3": high,
+        "times_service": ratios[1],
+        "times_service_q1": ratios[0],
+        "times_service_q3": ratios[2],
+    }
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Stay on one core, where the system lets a process choose."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

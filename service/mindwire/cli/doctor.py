@@ -1,0 +1,50 @@
+"""``mindwire doctor``: whether this machine is ready for a session."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+def doctor(
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each stream is listened to.")] = 3.0,
+    record: Annotated[Path, typer.Option(help="Folder that recordings would go to.")] = Path("recordings"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Check LSL, network, timers, streams, inference and disk; each line says what to do."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from mindwire.serve.doctor import Verdict, examine
+
+    console = Console(highlight=False)
+    findings = []
+    for finding in examine(seconds, record):
+        findings.append(finding)
+        if not as_json:
+            line = Text(_indented(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width))
+            line.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
+            console.print(line)
+            if finding.advice:
+                console.print(Text(_indented(f"{'':<8}{finding.advice}", console.width), "dim"))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    if any(finding.verdict is Verdict.FAILURE for finding in findings):
+        raise typer.Exit(1)
+
+
+def _indented(text: str, width: int) -> str:
+    """Text on lines of a width, those after the first below its ninth character."""
+    from mindwire_models.text import printable
+
+    return textwrap.fill(
+        printable(text), width, subsequent_indent=" " * 8, break_on_hyphens=False, break_long_words=False
+    )

@@ -1,0 +1,177 @@
+"""``mindwire inspect``: a bundle, told to a person, in words and pictures."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mindwire_models.bundle import Bundle
+    from mindwire_models.contract import Contract
+
+_LAYERS, _SPECTRA, _MAPS = "layers.md", "temporal-filters.png", "spatial-filters.png"
+
+
+_WIDTH = 80
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for pictures of the filters and the table of layers.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
+) -> None:
+    """Verify a bundle and print it: what it demands, what it holds, where it comes from."""
+    from mindwire_models.bundle import load_bundle
+
+    if out is not None:
+        from mindwire.outputs import check_report
+
+        check_report(out, (_LAYERS, _SPECTRA, _MAPS), inputs=[bundle], force=force)
+    loaded = load_bundle(bundle)
+    typer.echo(_summary(loaded))
+    typer.echo(plain_text(_layers(loaded, out)))
+
+
+def _summary(bundle: Bundle) -> str:
+    from mindwire_models.bundle import CARD
+
+    contract = bundle.contract
+    rows = [
+        ("model", bundle.name),
+        ("identity", bundle.sha256),
+        ("graph", bundle.graph),
+        ("streaming", _streaming(bundle)),
+        ("attention", str(bundle.config.get("attention_mode") or "none")),
+        ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
+        ("sampling rate", f"{contract.sfreq:g} Hz"),
+        ("unit", contract.unit),
+        ("reference", contract.reference or "not stated"),
+        ("filters", _filters(contract)),
+        ("normalisation", _normalisation(contract)),
+        ("window", f"{contract.window_samples} samples ({contract.window_samples / contract.sfreq:g} s)"),
+        ("hop", f"{contract.hop_samples} samples ({contract.hop_samples / contract.sfreq * 1e3:g} ms)"),
+        ("classes", ", ".join(contract.classes)),
+        ("temperature", f"{contract.temperature:g}"),
+    ]
+    if bundle.training is not None:
+        training = bundle.training
+        told = ", ".join(f"{label}={name}" for label, name in training.markers.items())
+        rows.append(("markers", told or "named as the classes"))
+        rows.append(("trial", f"decided {training.decided_at_s:.4g} s after its cue"))
+    lines = [_wrapped(f"{name:15}{value}", indent=" " * 15) for name, value in rows]
+    card = bundle.read(CARD).decode(errors="replace")
+    _, _, provenance = card.partition("## Where it comes from")
+    lines += ["", "Where it comes from:", *(line for line in plain_text(provenance.strip()).splitlines() if line)]
+    lines += ["", "SHA-256:", *(f"  {name}\n    {digest}" for name, digest in sorted(bundle.digests.items()))]
+    return "\n".join(lines)
+
+
+def plain_text(markdown: str) -> str:
+    """Markdown as text for a terminal of 80 columns: tables aligned, hashes cut, lines wrapped."""
+    lines: list[str] = []
+    for is_table, group in itertools.groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
+        part = list(group)
+        lines += _aligned(part) if is_table else map(_paragraph, part)
+    return "\n".join(lines)
+
+
+def _paragraph(line: str) -> str:
+    return _wrapped(line.removeprefix("## "), indent="  " if line.startswith("- ") else "")
+
+
+def _wrapped(line: str, indent: str) -> str:
+    return textwrap.fill(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _aligned(table: list[str]) -> list[str]:
+    rows = [[_HASH.sub(r"\1…", cell.strip().strip("`")) for cell in line.strip("|").split("|")] for line in table]
+    head, rule, *body = rows
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    right = [cell.endswith(":") for cell in rule]
+    widths[0] = min(widths[0], max(len(head[0]), _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    lines = []
+    for row in [head, *body]:
+        if len(row[0]) > widths[0]:  # a name too long for its column has a line of its own
+            lines.append(row[0])
+            row = ["", *row[1:]]  # noqa: PLW2901
+        cells = zip(row, widths, right, strict=True)
+        lines.append(
+            "  ".join(cell.rjust(width) if side else cell.ljust(width) for cell, width, side in cells).rstrip()
+        )
+    return lines
+
+
+def _streaming(bundle: Bundle) -> str:
+    if bundle.streaming is not None:
+        return "yes, each sample is computed once"
+    if bundle.outdated_streaming:
+        return "no, whole windows: the streaming graphs are of another version; export the bundle again to stream"
+    return "no, whole windows"
+
+
+def _filters(contract: Contract) -> str:
+    filters = contract.filters
+    parts = [
+        f"{what} {f.freq:g} Hz order {f.order}"
+        for what, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
+        if f is not None
+    ]
+    parts += [f"notch {notch.freq:g} Hz Q {notch.q:g}" for notch in filters.notch]
+    settled = contract.settling_samples / contract.sfreq
+    return ", ".join(parts) + f"; settled after {settled:.2f} s" if parts else "none"
+
+
+def _normalisation(contract: Contract) -> str:
+    from mindwire_models.contract import Alignment
+
+    norm = contract.normalisation
+    if not isinstance(norm, Alignment):
+        return norm.kind
+    forgetting = "all the past" if norm.forgetting_seconds is None else f"the last {norm.forgetting_seconds:g} s or so"
+    return (
+        f"{norm.kind} alignment, {norm.scale}, of {forgetting}, every {norm.update_samples} samples, "
+        f"trusted after {norm.ready_samples}"
+    )
+
+
+def _layers(bundle: Bundle, out: Path | None) -> str:
+    from mindwire_models.bundle import load_network
+    from mindwire_models.errors import BundleError, ContractError, MissingExtraError
+
+    try:
+        network = load_network(bundle)
+    except (BundleError, MissingExtraError) as error:
+        # A bundle of several networks or of none is as good as any; it only has no such layers to show.
+        if out is not None:
+            raise
+        return f"\nNo table of layers: {error}"
+    from mindwire.outputs import writing
+    from mindwire_models.atomic import replace_file
+    from mindwire_models.graphs.folded_weights import fold
+    from mindwire_models.views.layers import folded_layers, layer_table, network_layers
+    from mindwire_models.views.pictures import draw_spatial_filters, draw_temporal_filters
+
+    before, after = network_layers(network), folded_layers(network)
+    tables = layer_table("The network", before) + "\n" + layer_table("The folded graph", after)
+    text = "\n" + tables
+    if out is None:
+        return text
+    weights = fold(network)
+    with writing(out, "tables and pictures"):
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(out / _LAYERS, tables)
+        draw_temporal_filters(weights, bundle.contract, out / _SPECTRA)
+        text += f"\nWritten to {out}: {_LAYERS}, {_SPECTRA}"
+        try:
+            draw_spatial_filters(weights, bundle.contract, out / _MAPS)
+        except ContractError as error:
+            return f"{text}; no scalp maps: {error}"
+    return f"{text}, {_MAPS}"

@@ -1,0 +1,66 @@
+"""``mindwire record``: streams and markers into an XDF file, without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_STREAM = (
+    "Which LSL streams to record: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH; all that "
+    "match. May be given several times; every stream of type EEG unless given."
+)
+
+
+def record(
+    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help=_STREAM)] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder, or a new file that ends in .xdf; never written over.")
+    ] = Path("recordings"),
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds to record; until Ctrl-C unless given.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for a stream that is not there yet, or refuse.")
+    ] = True,
+) -> None:
+    """Record EEG and markers from LSL into an XDF file, without a model.
+
+    Marker streams are recorded always. A device that is lost is taken up again when it is back; a stream that comes
+    later begins a new file, without a gap. What is recorded can be replayed, and trained on with mindwire train.
+    """
+    import signal
+    import sys
+    import threading
+
+    from mindwire.config import parse_stream
+    from mindwire.errors import UsageError
+    from mindwire.live.record import StreamRecording
+    from mindwire.serve.ending import ending_signals
+    from mindwire.sources.lsl_discovery import Selector, check_predicate
+
+    selectors = []
+    for text in stream or []:
+        try:
+            selectors.append(Selector(**parse_stream(text)))
+        except (ValueError, TypeError) as error:
+            msg = f"--stream {text!r}: expected name=…, type=…, source_id=…, hostname=… or predicate=… ({error})."
+            raise UsageError(msg) from error
+        check_predicate(selectors[-1].xpath)
+
+    def progress(seconds: float, size: int) -> None:
+        line = f"{int(seconds) // 60}:{int(seconds) % 60:02d}  {size / 1e6:.2f} MB  (Ctrl-C ends the recording)"
+        print(f"\r{line}", end="", file=sys.stderr, flush=True)
+
+    def announce(line: str) -> None:
+        if on_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        typer.echo(line)
+
+    on_terminal = sys.stderr.isatty()
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
+    recording = StreamRecording(selectors, out, announce=announce, progress=progress if on_terminal else None)
+    recording.run(stop, duration=duration, wait=wait)

@@ -1,0 +1,85 @@
+"""``mindwire simulate``: a simulated person on the network, for any LSL program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mindwire.errors import ArgumentError, UsageError
+from mindwire_models.text import counted
+
+if TYPE_CHECKING:
+    from mindwire.sources.simulator import Artefacts
+
+
+def simulate(
+    name: Annotated[str, typer.Option(help="Name of the EEG outlet.")] = "Mindwire-Simulator",
+    type: Annotated[str, typer.Option(help="LSL type of the EEG outlet.")] = "EEG",  # noqa: A002
+    source_id: Annotated[str | None, typer.Option(help="Source id of the EEG outlet.")] = None,
+    seed: Annotated[int, typer.Option(help="Makes the person, the noise and the order of the trials.")] = 1,
+    sfreq: Annotated[float, typer.Option(help="Sampling rate in hertz.")] = 250.0,
+    chunk: Annotated[int, typer.Option(help="Samples per push.")] = 10,
+    duration: Annotated[float | None, typer.Option(help="Seconds to run; without it, until interrupted.")] = None,
+    line: Annotated[float, typer.Option(help="Line noise in hertz, 50 or 60; 0 for none.")] = 50.0,
+    artefacts: Annotated[str, typer.Option(help="all, none, or some of blinks,muscle,drift.")] = "all",
+    channels: Annotated[
+        str | None,
+        typer.Option(help="Labels of the 10-10 system, comma-separated; the 22 of preset bcic2a without it."),
+    ] = None,
+) -> None:
+    """Simulate EEG of imagined movements on an LSL outlet, with the cues on a second one."""
+    import signal
+    import threading
+
+    from mindwire.serve.ending import ending_signals
+    from mindwire.sources.simulator import Simulator
+    from mindwire.sources.simulator_outlets import SimulatorOutlets, drive
+    from mindwire_models.presets import BCIC2A_CHANNELS
+
+    labels = tuple(label.strip() for label in channels.split(",")) if channels is not None else BCIC2A_CHANNELS
+    if duration is not None and duration <= 0:
+        msg = f"--duration must be above 0 seconds, found {duration:g}."
+        raise UsageError(msg)
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        simulator = Simulator(
+            seed,
+            sfreq=sfreq,
+            channels=labels,
+            line_freq=line or None,
+            artefacts=parse_artefacts(artefacts),
+            name=name,
+        )
+        outlets = SimulatorOutlets(simulator, type=type, source_id=source_id, chunk_samples=chunk)
+    except ArgumentError as error:
+        raise UsageError(str(error)) from error
+
+    typer.echo(
+        f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {counted(len(labels), 'channel')} at {sfreq:g} Hz, "
+        f"cues on {outlets.marker_name}. Stop with Ctrl-C."
+    )
+    drive([outlets], stop, duration)
+
+
+def parse_artefacts(text: str) -> Artefacts:
+    """The artefacts a user named: ``all``, ``none`` or a comma-separated choice.
+
+    Raises
+    ------
+    UsageError
+        An unknown name; the message lists those there are.
+    """
+    from mindwire.sources.simulator import Artefacts
+
+    wanted = Artefacts.NONE
+    for word in text.split(","):
+        try:
+            wanted |= Artefacts[word.strip().upper()]
+        except KeyError:
+            known = ", ".join(str(kind.name).lower() for kind in Artefacts)
+            msg = f"--artefacts: expected all, none or some of {known}, found {word.strip()!r}."
+            raise UsageError(msg) from None
+    return wanted

@@ -1,0 +1,69 @@
+"""Errors of the service; they extend the one hierarchy that begins in :mod:`mindwire_models.errors`."""
+
+from mindwire_models.errors import (
+    ArgumentError,
+    BundleError,
+    ContractError,
+    ExportError,
+    MindwireError,
+    MissingExtraError,
+)
+
+__all__ = [
+    "ArgumentError",
+    "BundleError",
+    "ContractError",
+    "ExportError",
+    "GraphTrialError",
+    "LoopError",
+    "MindwireError",
+    "MissingExtraError",
+    "RecordingError",
+    "ResourceError",
+    "ServiceError",
+    "SourceError",
+    "StreamChangedError",
+    "StreamLostError",
+    "StreamNotFoundError",
+    "UsageError",
+]
+
+
+class GraphTrialError(BundleError):
+    """A bundle's graph is accepted, but takes too much time or memory or gives no usable logits."""
+
+
+class UsageError(MindwireError):
+    """The command line or the settings ask for something that does not exist (exit code 2)."""
+
+
+class SourceError(MindwireError):
+    """A source of samples cannot be used."""
+
+
+class ResourceError(SourceError):
+    """The machine has no descriptor, thread or memory left for a source; it may have later."""
+
+
+class StreamNotFoundError(SourceError):
+    """No stream, or more than one, answers the description the user gave."""
+
+
+class StreamLostError(SourceError):
+    """A stream that was live has gone; it may come back."""
+
+
+class StreamChangedError(SourceError):
+    """A stream came back with another rate, layout or identity."""
+
+
+class RecordingError(MindwireError):
+    """A recording cannot be read or written."""
+
+
+class LoopError(MindwireError):
+    """A stream's loop does not move; it is replaced."""
+
+
+class ServiceError(MindwireError):
+    """The service cannot start or go on (port in use, liblsl missing, capacity reached)."""

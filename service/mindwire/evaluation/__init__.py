@@ -1,0 +1,1 @@
+"""From predictions of recordings to figures and reports."""

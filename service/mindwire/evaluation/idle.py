@@ -1,0 +1,192 @@
+"""What accuracy does not tell: how often a decoder acts on a person at rest, and how long a wanted action takes.
+
+A decision that is asked for at a moment is one thing; a program that acts on predictions as they come is another.
+Here an action is what the simplest such program would do: act once a class other than idle has led with enough
+probability for long enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mindwire.errors import UsageError
+from mindwire.evaluation.scores import EvaluatedRun, Trace
+from mindwire_models.contract import Contract
+
+IDLE_NAMES = ("idle", "rest", "nothing")
+_CLOCK_TOLERANCE_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationRule:
+    """When a program would act.
+
+    Parameters
+    ----------
+    probability : float
+        That a class must have, above 0 and at most 1.
+    dwell_s : float
+        Seconds for which it must have it, from the first to the last of successive valid predictions.
+
+    Raises
+    ------
+    UsageError
+        A value is out of its range.
+    """
+
+    probability: float = 0.6
+    dwell_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (0 < self.probability <= 1 and self.dwell_s >= 0):
+            msg = (
+                "Expected a probability above 0 and up to 1 and a dwell of at least 0 s, found "
+                f"{self.probability:g} and {self.dwell_s:g}."
+            )
+            raise UsageError(msg)
+
+
+class IdleFigures(BaseModel):
+    """False activations at rest and the time to a right one.
+
+    ``idle_minutes`` is the time of all idle trials with a valid prediction, from the cue to the moment of decision; of ``n_movements``
+    trials of other classes ``n_reached`` led to an activation of the right class before that moment, half of them
+    within ``median_seconds`` of the cue, and ``n_wrong`` to one of another class first or only.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    idle_class: str
+    probability: float
+    dwell_s: float
+    idle_minutes: float
+    false_activations: int
+    false_activations_per_minute: float | None
+    n_movements: int
+    n_reached: int
+    n_wrong: int
+    median_seconds: float | None
+
+
+def idle_class(wanted: str | None, classes: Sequence[str]) -> str | None:
+    """Which class means that nothing is wanted.
+
+    Parameters
+    ----------
+    wanted : str or None
+        None takes a class called idle, rest or nothing, if there is one.
+    classes : sequence of str
+
+    Returns
+    -------
+    str or None
+        None where no class is idle.
+
+    Raises
+    ------
+    UsageError
+        ``wanted`` is not among the classes.
+    """
+    if wanted is not None and wanted not in classes:
+        msg = f"--idle {wanted}: expected one of the classes {', '.join(classes)}."
+        raise UsageError(msg)
+    return wanted or next((name for name in classes if name.casefold() in IDLE_NAMES), None)
+
+
+def activations(trace: Trace, idle: int, rule: ActivationRule) -> list[tuple[float, int]]:
+    """When a program would have acted on predictions, and for which class.
+
+    Parameters
+    ----------
+    trace : Trace
+    idle : int
+        Index of the class that asks for nothing.
+    rule : ActivationRule
+
+    Returns
+    -------
+    list of (float, int)
+        Seconds in the recording's clock, and the class; a class that goes on leading acts once.
+    """
+    leading: NDArray[np.intp] = trace.probabilities.argmax(axis=1)
+    strong = trace.valid & (leading != idle) & (trace.probabilities.max(axis=1) >= rule.probability)
+    found = []
+    since, running, acted = 0.0, -1, False
+    for time, name, is_strong in zip(trace.times.tolist(), leading.tolist(), strong.tolist(), strict=True):
+        if not is_strong:
+            running = -1
+            continue
+        if name != running:
+            since, running, acted = time, name, False
+        if not acted and time - since >= rule.dwell_s - _CLOCK_TOLERANCE_S:
+            found.append((time, name))
+            acted = True
+    return found
+
+
+def idle_figures(
+    runs: Sequence[EvaluatedRun],
+    contract: Contract,
+    classes: Sequence[str],
+    *,
+    idle: str,
+    at_s: float,
+    rule: ActivationRule,
+) -> IdleFigures:
+    """False activations per minute and time to a right activation, over the trials of some recordings.
+
+    Each trial begins anew at its cue: what led before does not count towards the dwell.
+
+    Parameters
+    ----------
+    runs : sequence of EvaluatedRun
+    contract : Contract
+        Of the model that made the predictions.
+    classes : sequence of str
+        The classes to decide between.
+    idle : str
+        The class that asks for nothing.
+    at_s : float
+        Seconds since the cue up to which a trial counts.
+    rule : ActivationRule
+
+    Returns
+    -------
+    IdleFigures
+    """
+    columns = [contract.classes.index(name) for name in classes]
+    n_idle = n_false = n_movements = n_wrong = 0
+    seconds: list[float] = []
+    for run in runs:
+        trace = run.trace.restricted(columns)
+        for trial in run.trials:
+            since = trace.times - trial.cue
+            inside = (since >= -_CLOCK_TOLERANCE_S) & (since < at_s + _CLOCK_TOLERANCE_S)
+            part = Trace(trace.times[inside], trace.probabilities[inside], trace.reasons[inside])
+            acted = activations(part, classes.index(idle), rule)
+            if trial.label == idle:
+                n_idle += bool(part.valid.any())
+                n_false += len(acted)
+                continue
+            n_movements += 1
+            right = [time - trial.cue for time, name in acted if classes[name] == trial.label]
+            seconds += right[:1]
+            n_wrong += bool(acted) and classes[acted[0][1]] != trial.label
+    minutes = n_idle * at_s / 60
+    return IdleFigures(
+        idle_class=idle,
+        probability=rule.probability,
+        dwell_s=rule.dwell_s,
+        idle_minutes=minutes,
+        false_activations=n_false,
+        false_activations_per_minute=n_false / minutes if minutes else None,
+        n_movements=n_movements,
+        n_reached=len(seconds),
+        n_wrong=n_wrong,
+        median_seconds=float(np.median(seconds)) if seconds else None,
+    )

@@ -1,0 +1,74 @@
+"""Recordings told by the hash of their bytes: named twice, or trained on before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindwire.errors import UsageError
+from mindwire.evaluation.pseudo_online import file_sha256
+from mindwire_models.bundle import CARD, Bundle
+from mindwire_models.text import printable
+
+_HASH = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """Refuse a recording that is named twice, as itself or as a copy.
+
+    Raises
+    ------
+    UsageError
+    """
+    known: dict[str, Path] = {}
+    for path in paths:
+        same = known.setdefault(file_sha256(path), path)
+        if same is not path:
+            named = "is named twice" if str(path) == str(same) else f"is the same recording as {same}"
+            msg = f"{path} {named}, and would count twice; name each recording once."
+            raise UsageError(msg)
+
+
+def trained_on(bundle: Bundle, paths: Sequence[Path]) -> list[Path]:
+    """Those of some recordings that a bundle was trained on, by the hashes that it and its model card hold."""
+    known = set(_HASH.findall(bundle.read(CARD).decode(errors="replace")))
+    if bundle.training is not None:
+        known |= {recording.sha256 for recording in bundle.training.recordings}
+    return [path for path in paths if file_sha256(path) in known]
+
+
+def check_not_trained_on(bundle: Bundle, paths: Sequence[Path], *, allowed: bool) -> str:
+    """Refuse recordings that a bundle was trained on, unless they are asked for.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    paths : sequence of Path
+    allowed : bool
+        Whether they are asked for.
+
+    Returns
+    -------
+    str
+        What the first line of the report has to say; empty where no recording was trained on.
+
+    Raises
+    ------
+    UsageError
+    """
+    found = trained_on(bundle, paths)
+    if not found:
+        return ""
+    names = printable(", ".join(path.name for path in found))
+    if not allowed:
+        msg = (
+            f"{names}: {bundle.name} was trained on {'this recording' if len(found) == 1 else 'these recordings'}, so it "
+            "says nothing of how well the model decides others; evaluate recordings that it has not met, or add "
+            "--allow-training-data, and the report is marked."
+        )
+        raise UsageError(msg)
+    return (
+        f"TRAINING DATA: {bundle.name} was trained on {len(found)} of {len(paths)} "
+        f"{'recording' if len(paths) == 1 else 'recordings'} ({names}); these figures do not tell how well it decides others."
+    )

@@ -1,0 +1,276 @@
+"""Figures of merit for classified trials, each with its formula, on plain counts and arrays.
+
+Nothing here knows of signals or files. Intervals are part of every figure because thirty trials say
+less than they seem to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from mindwire.errors import ArgumentError
+
+CONFIDENCE = 0.95
+ITR_FORMULA = (
+    "B = log2 N + P log2 P + (1 − P) log2((1 − P) / (N − 1)) bits per decision for N classes and accuracy P, "
+    "0 where P ≤ 1/N; bits per minute = 60 B / T for one decision every T seconds (Wolpaw et al. 2000)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A closed interval of proportions."""
+
+    low: float
+    high: float
+
+
+def _checked(n_correct: int, n_trials: int) -> None:
+    if not 0 <= n_correct <= n_trials:
+        msg = f"Expected 0 <= correct <= trials, found {n_correct} of {n_trials}."
+        raise ArgumentError(msg)
+
+
+def wilson_interval(n_correct: int, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a proportion.
+
+    Parameters
+    ----------
+    n_correct, n_trials : int
+    confidence : float
+        0.95 by default.
+
+    Returns
+    -------
+    Interval
+        ``(0, 1)`` without any trial.
+
+    Raises
+    ------
+    ArgumentError
+        ``n_correct`` is negative or exceeds ``n_trials``.
+
+    References
+    ----------
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    _checked(n_correct, n_trials)
+    if n_trials == 0:
+        return Interval(0.0, 1.0)
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    p = n_correct / n_trials
+    denominator = 1 + z * z / n_trials
+    centre = (p + z * z / (2 * n_trials)) / denominator
+    half = z * math.sqrt(p * (1 - p) / n_trials + z * z / (4 * n_trials**2)) / denominator
+    low = 0.0 if n_correct == 0 else centre - half
+    high = 1.0 if n_correct == n_trials else centre + half
+    return Interval(low, high)
+
+
+def chance_level(by_class: Sequence[int] | NDArray[np.integer]) -> float:
+    """The accuracy of the best answer that does not look: always the most frequent class.
+
+    Parameters
+    ----------
+    by_class : sequence of int
+        Trials of each class.
+
+    Returns
+    -------
+    float
+        ``1 / n`` for ``n`` equally frequent classes, more where one is more frequent, 1 where only one occurs;
+        ``1 / len(by_class)`` without any trial.
+    """
+    n_trials = int(np.sum(by_class))
+    return int(np.max(by_class)) / n_trials if n_trials else 1 / len(by_class)
+
+
+def chance_interval(chance: float, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Where the accuracy of guessing falls in ``confidence`` of all experiments.
+
+    The central interval of the binomial distribution with ``p = chance``; an accuracy above ``high`` is better
+    than chance at that level.
+
+    Returns
+    -------
+    Interval
+        ``(0, 1)`` without any trial.
+
+    References
+    ----------
+    Müller-Putz et al. 2008, "Better than random? A closer look on BCI results".
+    """
+    if n_trials == 0:
+        return Interval(0.0, 1.0)
+    tail = (1 - confidence) / 2
+    low, high = (float(stats.binom.ppf(q, n_trials, chance)) / n_trials for q in (tail, 1 - tail))
+    return Interval(low, high)
+
+
+def chance_p_value(n_correct: int, n_trials: int, chance: float) -> float:
+    """Probability of at least ``n_correct`` right by guessing, each with probability ``chance`` (one-sided binomial)."""
+    _checked(n_correct, n_trials)
+    return float(stats.binom.sf(n_correct - 1, n_trials, chance))
+
+
+def confusion_matrix(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.int64]:
+    """Counts with the true class in rows and the predicted one in columns.
+
+    Parameters
+    ----------
+    true, predicted : ndarray of int, shape (n_trials,)
+        Indices of classes.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n_classes, n_classes)
+    """
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (true, predicted), 1)
+    return counts
+
+
+def cohens_kappa(confusion: NDArray[np.int64]) -> float:
+    """Cohen's κ, ``(p_o - p_e) / (1 - p_e)``: agreement beyond that expected from the margins.
+
+    Returns
+    -------
+    float
+        ``nan`` without trials; 0 where only one class was both shown and predicted.
+
+    References
+    ----------
+    Cohen 1960, "A coefficient of agreement for nominal scales".
+    """
+    total = confusion.sum()
+    if total == 0:
+        return math.nan
+    observed = float(np.trace(confusion) / total)
+    expected = float(confusion.sum(axis=0) @ confusion.sum(axis=1) / total**2)
+    return 0.0 if expected == 1.0 else (observed - expected) / (1 - expected)
+
+
+def normalised_mcc(confusion: NDArray[np.int64]) -> float:
+    """Matthews' correlation for several classes, mapped from [−1, 1] to [0, 1] as ``(R_K + 1) / 2``.
+
+    Returns
+    -------
+    float
+        ``nan`` without trials; 0.5 where a margin is concentrated on one class.
+
+    References
+    ----------
+    Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
+    """
+    total = float(confusion.sum())
+    if total == 0:
+        return math.nan
+    true = confusion.sum(axis=1).astype(np.float64)
+    predicted = confusion.sum(axis=0).astype(np.float64)
+    covariance = float(np.trace(confusion)) * total - float(true @ predicted)
+    spread = math.sqrt((total**2 - float(true @ true)) * (total**2 - float(predicted @ predicted)))
+    return 0.5 if spread == 0 else (covariance / spread + 1) / 2
+
+
+def itr_bits_per_decision(accuracy: float, n_classes: int) -> float:
+    """Wolpaw's information transfer per decision in bits; see :data:`ITR_FORMULA`.
+
+    Returns
+    -------
+    float
+        0 at and below chance, ``nan`` for an undefined accuracy.
+
+    References
+    ----------
+    Wolpaw et al. 2000, "Brain-computer interface technology: a review of the first international meeting".
+    """
+    if math.isnan(accuracy):
+        return math.nan
+    if accuracy <= 1 / n_classes:
+        return 0.0
+    bits = math.log2(n_classes) + accuracy * math.log2(accuracy)
+    if accuracy < 1:
+        bits += (1 - accuracy) * math.log2((1 - accuracy) / (n_classes - 1))
+    return bits
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Trials whose highest probability fell into one bin.
+
+    Parameters
+    ----------
+    confidence : float
+        Mean highest probability.
+    accuracy : float
+        Share of them that were right.
+    n_trials : int
+    """
+
+    confidence: float
+    accuracy: float
+    n_trials: int
+
+
+def reliability(
+    probabilities: NDArray[np.float64], true: NDArray[np.intp], n_bins: int = 10
+) -> tuple[float, list[ReliabilityBin]]:
+    """Expected calibration error and the reliability curve.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float64, shape (n_trials, n_classes)
+    true : ndarray of int, shape (n_trials,)
+    n_bins : int
+        Bins of equal width between 0 and 1.
+
+    Returns
+    -------
+    error : float
+        Mean distance of confidence and accuracy, weighted by trials; ``nan`` without trials.
+    bins : list of ReliabilityBin
+        The bins that are not empty.
+
+    References
+    ----------
+    Guo et al. 2017, "On calibration of modern neural networks".
+    """
+    if len(true) == 0:
+        return math.nan, []
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == true
+    index = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    bins = [
+        ReliabilityBin(float(confidence[index == i].mean()), float(right[index == i].mean()), int((index == i).sum()))
+        for i in np.unique(index)
+    ]
+    error = sum(abs(b.confidence - b.accuracy) * b.n_trials for b in bins) / len(true)
+    return float(error), bins
+
+
+def restrict(probabilities: NDArray[np.float64], columns: Sequence[int]) -> NDArray[np.float64]:
+    """Probabilities over a subset of the classes, renormalised to sum to one.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float64, shape (n, n_classes)
+    columns : sequence of int
+        The classes to keep, in the order wanted.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, len(columns))
+        Uniform where the kept classes had no probability at all.
+    """
+    kept = probabilities[:, list(columns)]
+    total = kept.sum(axis=1, keepdims=True)
+    uniform: NDArray[np.float64] = np.full_like(kept, 1 / len(columns))
+    np.divide(kept, total, out=uniform, where=total > 0)
+    return uniform

@@ -1,0 +1,134 @@
+"""What has to be told beside the figures: trials that are not counted, classes that are missing or confounded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire_models.text import printable
+
+if TYPE_CHECKING:
+    from mindwire.evaluation.scores import EvaluatedRun
+
+_LISTED = 8
+# Labels that need no quotes in a list.
+_PLAIN = re.compile(r"[\w./+-]+")
+
+
+def count_trials(labels: NDArray[np.intp], recording: NDArray[np.intp], classes: Sequence[str]) -> list[dict[str, int]]:
+    """Trials of each class, per recording; both arrays hold an index per trial."""
+    return [
+        {name: int((labels[recording == i] == k).sum()) for k, name in enumerate(classes)}
+        for i in range(int(recording.max(initial=-1)) + 1)
+    ]
+
+
+def left_out_note(labels: Iterable[str], classes: Sequence[str], known: Sequence[str]) -> str | None:
+    """Markers that stand for none of the classes.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        One per marker.
+    classes : sequence of str
+        The classes decided between.
+    known : sequence of str
+        All classes of the model.
+
+    Returns
+    -------
+    str or None
+        None where there is no such marker.
+    """
+    counts = Counter(labels)
+    n = counts.total()
+    if not n:
+        return None
+    listed = counts.most_common(_LISTED)
+    quoted = [(label if _PLAIN.fullmatch(label) else f"'{label}'", count) for label, count in listed]
+    named = ", ".join(f"{label} {count}" for label, count in quoted)
+    more = f" and {len(counts) - _LISTED} more labels" if len(counts) > _LISTED else ""
+    to = "no class of the model" if set(classes) == set(known) else f"none of the classes {', '.join(classes)}"
+    belong = f"marker ({named}) belongs" if n == 1 else f"markers ({named}{more}) belong"
+    return f"{n} {belong} to {to} and {'was' if n == 1 else 'were'} left out."
+
+
+def missing_note(by_recording: Sequence[Mapping[str, int]], classes: Sequence[str]) -> str | None:
+    """Classes without any trial."""
+    missing = [name for name in classes if not any(counts.get(name) for counts in by_recording)]
+    if not missing:
+        return None
+    return (
+        f"No trial is of {', '.join(missing)}, so the figures say nothing of {'it' if len(missing) == 1 else 'them'}."
+    )
+
+
+def confounded_note(
+    files: Sequence[str], by_recording: Sequence[Mapping[str, int]], classes: Sequence[str]
+) -> str | None:
+    """Classes that occur in one recording alone.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Names of the recordings.
+    by_recording : sequence of mapping of str to int
+        Trials of each class, per recording.
+    classes : sequence of str
+
+    Returns
+    -------
+    str or None
+    """
+    filled = [(file, counts) for file, counts in zip(files, by_recording, strict=True) if any(counts.values())]
+    if len(filled) < 2:
+        return None
+    where = {name: [file for file, counts in filled if counts.get(name)] for name in classes}
+    alone = {name: found[0] for name, found in where.items() if len(found) == 1}
+    if not alone:
+        return None
+    told = ", ".join(f"{name} (in {file})" for name, file in alone.items())
+    return (
+        f"Confounded: {told} {'occurs' if len(alone) == 1 else 'occur'} in one recording alone, so what tells recordings apart "
+        "may pass for what tells classes apart; record every class in several recordings."
+    )
+
+
+def outside_note(n_outside: int, n_cued: int, consequence: str) -> str | None:
+    """Cues that lie where there is no signal."""
+    if not n_outside:
+        return None
+    verb = "lies" if n_outside == 1 else "lie"
+    return f"{n_outside} of {n_cued} cues {verb} outside the EEG's time (before it, after it or in a gap); such trials {consequence}."
+
+
+def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """What has to be told beside the scores of some recordings, a sentence each.
+
+    Parameters
+    ----------
+    runs : sequence of EvaluatedRun
+    known : sequence of str
+        All classes of the model.
+    classes : sequence of str
+        The classes decided between.
+
+    Returns
+    -------
+    list of str
+    """
+    counts = [Counter(trial.label for trial in run.trials) for run in runs]
+    n_cued = sum(len(run.trials) for run in runs)
+    told = [
+        left_out_note((label for run in runs for label in run.left_out), classes, known),
+        missing_note(counts, classes),
+        confounded_note([printable(Path(run.file).name) for run in runs], counts, classes),
+        outside_note(sum(run.n_outside for run in runs), n_cued, "are undecided"),
+    ]
+    return [note for note in told if note is not None]

@@ -1,0 +1,241 @@
+"""Recordings through the live pipeline, as fast as the machine allows: the part of an evaluation that reads files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mindwire.errors import RecordingError, UsageError
+from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, Trace, contract_for
+from mindwire.inference.decoder import Decoder
+from mindwire.offline.covered_time import CoveredTime
+from mindwire.offline.replay import TOGETHER_SECONDS, coalesced
+from mindwire.offline.trials import check_marker_map, left_out_markers, match_labels, trials_from_markers
+from mindwire.options import PipelineOptions
+from mindwire.pipeline import Pipeline
+from mindwire.signal.events import warn_of_doubts
+from mindwire.sources.recording import Recording, Selector, open_recording
+from mindwire.types import Marker, Prediction
+from mindwire_models.bundle import Bundle
+from mindwire_models.contract import Contract
+from mindwire_models.text import printable
+
+_HASH_BLOCK = 1 << 20
+_DATA_FILE = re.compile(r"^DataFile=(.+)$", re.MULTILINE)
+_DECIDED_AT_S = 4.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How recordings are read and run.
+
+    Parameters
+    ----------
+    markers : mapping of str to str
+        Marker label to class name; classes without an entry are found by their own name.
+    marker_stream : str or None
+        Name of the marker stream; None merges all.
+    stream : Selector or None
+        Which signal of a recording; None takes the only one of type EEG.
+    alignment : AlignmentMode
+    pipeline : PipelineOptions
+    """
+
+    markers: Mapping[str, str] = field(default_factory=dict)
+    marker_stream: str | None = None
+    stream: Selector | None = None
+    alignment: AlignmentMode = AlignmentMode.ONLINE
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, of a BrainVision header's data file; of a folder, its files' names and hashes in order."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for part in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file_sha256(part)}  {part.relative_to(path).as_posix()}\n".encode())
+        return digest.hexdigest()
+    if path.suffix.casefold() == ".vhdr" and (data := _brainvision_data(path)) is not None:
+        return file_sha256(data)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        msg = f"{path}: the recording cannot be read ({error.strerror}); check the path."
+        raise RecordingError(msg) from error
+    return digest.hexdigest()
+
+
+def _brainvision_data(header: Path) -> Path | None:
+    """The file with the samples: headers of different recordings may be the same."""
+    try:
+        found = _DATA_FILE.search(header.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    data = header.with_name(found[1].strip().replace("$b", header.stem)) if found else header
+    return data if data != header and data.is_file() else None
+
+
+def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[str, ...]:
+    """The classes to decide between, in the model's order.
+
+    Raises
+    ------
+    UsageError
+        A class is not the model's, or fewer than two are left.
+    """
+    if wanted is None:
+        return contract.classes
+    unknown = [name for name in wanted if name not in contract.classes]
+    if unknown:
+        msg = f"--classes {','.join(wanted)}: the model has no class {unknown[0]!r}; its classes are {', '.join(contract.classes)}."
+        raise UsageError(msg)
+    chosen = tuple(name for name in contract.classes if name in wanted)
+    if len(chosen) < 2:
+        msg = f"--classes needs at least two of {', '.join(contract.classes)}, found {', '.join(wanted) or 'none'}."
+        raise UsageError(msg)
+    return chosen
+
+
+def as_in_training(
+    settings: RunSettings, at_s: float | None, bundle: Bundle, paths: Sequence[Path]
+) -> tuple[RunSettings, float, str]:
+    """What a bundle remembers of its training, where the user did not say otherwise.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    at_s : float or None
+        Seconds since the cue at which trials are to be decided.
+    bundle : Bundle
+    paths : sequence of Path
+        The recordings to be read; remembered labels that none of them has are left out.
+
+    Returns
+    -------
+    settings : RunSettings
+    at_s : float
+        4 s where nobody says.
+    sentence : str
+        What was taken over; empty where that is nothing.
+    """
+    training = bundle.training
+    if training is None:
+        return settings, _DECIDED_AT_S if at_s is None else at_s, ""
+    told = []
+    if settings.marker_stream is None and training.marker_stream is not None:
+        settings = replace(settings, marker_stream=training.marker_stream)
+        told.append(f"marker stream {training.marker_stream!r}")
+    recordings = [open_recording(path) for path in paths]
+    if not settings.markers and training.markers:
+        labels = {m.label for recording in recordings for m in recording.markers(settings.marker_stream)}
+        there = set(match_labels(labels, training.markers).values())
+        markers = {label: name for label, name in training.markers.items() if label in there}
+        settings = replace(settings, markers=markers)
+        told += (
+            [f"markers {', '.join(printable(f'{label}={name}') for label, name in markers.items())}"] if markers else []
+        )
+    settings = replace(settings, pipeline=replace(settings.pipeline, trained=training.source))
+    said = [settings.pipeline.as_in_training(recording.signal(settings.stream).info) for recording in recordings]
+    told += [text for text in dict.fromkeys(said) if text]
+    if at_s is None:
+        at_s = training.decided_at_s
+        told.append(f"decided {at_s:g} s after the cue")
+    return settings, at_s, f"As {bundle.name} was trained: {'; '.join(told)}." if told else ""
+
+
+def _run(
+    recording: Recording,
+    markers: Sequence[Marker],
+    *,
+    contract: Contract,
+    decoder: Decoder,
+    classes: Sequence[str],
+    settings: RunSettings,
+    taken: Callable[[int], None],
+) -> EvaluatedRun:
+    where = str(recording.path)
+    trials = trials_from_markers(markers, classes, settings.markers, where=where)
+    signal = recording.signal(settings.stream)
+    pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
+    predictions: list[Prediction] = []
+    covered = CoveredTime()
+    first = last = None
+    filled = (chunk for chunk in signal.chunks() if len(chunk))
+    for chunk in coalesced(filled, round(signal.info.sfreq * TOGETHER_SECONDS)):
+        predictions += pipeline.process_together(chunk)
+        covered.take(chunk.times)
+        first = float(chunk.times[0]) if first is None else first
+        last = float(chunk.times[-1])
+        taken(len(chunk))
+    predictions += pipeline.finish()
+    warn_of_doubts(pipeline.drain_events(), where)
+    return EvaluatedRun(
+        file=where,
+        sha256=file_sha256(recording.path),
+        trace=Trace.collect(predictions, len(contract.classes)),
+        trials=tuple(trials),
+        duration_s=0.0 if first is None or last is None else last - first,
+        left_out=tuple(left_out_markers(markers, classes, settings.markers)),
+        n_outside=covered.count_outside(trials, where),
+    )
+
+
+def run_recordings(
+    paths: Sequence[Path],
+    contract: Contract,
+    decoder: Decoder,
+    *,
+    classes: Sequence[str],
+    settings: RunSettings,
+    progress: Progress | None = None,
+) -> list[EvaluatedRun]:
+    """Run whole recordings, each through a pipeline of its own as if it were live.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    contract : Contract
+    decoder : Decoder
+    classes : sequence of str
+        The classes whose trials count.
+    settings : RunSettings
+    progress : callable, optional
+        Told the samples done and the samples in all.
+
+    Returns
+    -------
+    list of EvaluatedRun
+
+    Raises
+    ------
+    UsageError
+        The marker map names an unknown class or label.
+    RecordingError
+        A recording cannot be read or has no trial of the classes.
+    ContractError
+        A recording's signal cannot meet the contract.
+    """
+    recordings = [open_recording(path) for path in paths]
+    markers = [recording.markers(settings.marker_stream) for recording in recordings]
+    where = "the recording" if len(paths) == 1 else "the set of recordings"
+    check_marker_map(settings.markers, contract.classes, [m for some in markers for m in some], where)
+    total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
+    done = 0
+
+    def taken(n_samples: int) -> None:
+        nonlocal done
+        done += n_samples
+        if progress is not None:
+            progress(done, total)
+
+    return [
+        _run(recording, some, contract=contract, decoder=decoder, classes=classes, settings=settings, taken=taken)
+        for recording, some in zip(recordings, markers, strict=True)
+    ]

@@ -1,0 +1,268 @@
+"""The evaluation report: what ``report.json`` holds, and the sentences and the table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from mindwire import __version__
+from mindwire.evaluation.idle import IdleFigures
+from mindwire.evaluation.metrics import ITR_FORMULA
+from mindwire.evaluation.scores import AlignmentMode, RunScore, Score
+from mindwire.inference.decoder import Decoder
+from mindwire_models.bundle import Bundle
+from mindwire_models.text import printable
+
+DEFINITIONS = {
+    "decision": "the newest valid prediction whose time is at most the cue plus the seconds stated, at most one hop "
+    "and a half old; probabilities of classes left out are dropped and the rest renormalised",
+    "undecided": "trials whose newest prediction was withheld or flagged invalid at that time; neither right nor wrong",
+    "accuracy": "right decisions divided by decided trials; interval after Wilson, 95 %",
+    "chance": "the share of the most frequent class among the decided trials, which always answering that class decides "
+    "rightly; 95 % interval of the binomial distribution. Fewer than two classes allow no verdict",
+    "Cohen's κ": "(p_o − p_e) / (1 − p_e), agreement beyond what the margins of the confusion matrix give",
+    "normalised MCC": "(R_K + 1) / 2 with R_K the multi-class Matthews correlation (Gorodkin 2004)",
+    "information transfer rate": ITR_FORMULA,
+    "activation": "a class other than idle that leads with the probability stated, in successive valid predictions, for the "
+    "dwell stated; counted once as long as it leads. Idle trials with a valid prediction count from their cue to the moment of decision; a "
+    "window there still holds signal from before the cue",
+    "false activations": "activations in trials of the idle class, when the person asks for nothing",
+    "valid": "a prediction made of a whole window of continuous, clean signal, its filters settled and its alignment learnt; "
+    "otherwise it carries its reasons (gap, flat, saturated, settling …) and decides nothing",
+    "calibration error": "expected calibration error (ECE): mean distance between confidence and accuracy over ten bins, "
+    "weighted by trials; 0 % where a probability of 80 % is right in 80 % of the trials",
+}
+
+
+class EvaluatedModel(BaseModel):
+    """Which bundle was evaluated, and what ran it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    sha256: str
+    engine: str
+    device: str
+
+
+class Beside(BaseModel):
+    """The same recordings with the alignment otherwise."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alignment: AlignmentMode
+    overall: Score
+    runs: list[RunScore]
+
+
+class Figures(BaseModel):
+    """How well some recordings were decided, together and each.
+
+    ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix. ``warning`` says that the
+    figures are of recordings that were trained on; ``notes`` are sentences on trials and classes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    warning: str | None = None
+    notes: list[str] = []
+    classes: list[str]
+    at_s: float
+    alignment: AlignmentMode
+    overall: Score
+    runs: list[RunScore]
+    idle: IdleFigures | None = None
+    beside: Beside | None = None
+
+
+class Report(Figures):
+    """Everything ``report.json`` says."""
+
+    version: Literal[1] = 1
+    created: datetime
+    mindwire: str
+    model: EvaluatedModel
+    definitions: dict[str, str]
+
+
+def describe_run(
+    overall: Score,
+    runs: Sequence[RunScore],
+    *,
+    bundle: Bundle,
+    decoder: Decoder,
+    classes: Sequence[str],
+    at_s: float,
+    alignment: AlignmentMode,
+    idle: IdleFigures | None = None,
+    beside: Beside | None = None,
+    notes: Sequence[str] = (),
+    warning: str = "",
+) -> Report:
+    """Put scores into a report with what was run and what the figures mean."""
+    return Report(
+        warning=warning or None,
+        notes=list(notes),
+        created=datetime.now(UTC),
+        mindwire=__version__,
+        model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
+        classes=list(classes),
+        at_s=at_s,
+        alignment=alignment,
+        overall=overall,
+        runs=list(runs),
+        idle=idle,
+        beside=beside,
+        definitions=dict(DEFINITIONS),
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share in whole percent."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval_text(interval: tuple[float, float]) -> str:
+    """Both ends in whole percent."""
+    return f"{interval[0]:.0%} to {interval[1]:.0%}"
+
+
+def reasons_text(score: Score) -> str:
+    """Why trials were undecided, with counts."""
+    return ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in sorted(score.undecided.items()))
+
+
+def undecided_text(score: Score) -> str:
+    """How many trials were undecided, and why."""
+    return f"{score.n_undecided} ({reasons_text(score)})" if score.n_undecided else "0"
+
+
+def guessing_text(score: Score, classes: Sequence[str]) -> str:
+    """How a score compares with guessing; empty without any decided trial."""
+    present = [name for name, row in zip(classes, score.confusion, strict=True) if any(row)]
+    if not present:
+        return ""
+    if score.better_than_chance is None:
+        return f"all are of {present[0]}, which always answering {present[0]} decides as well: no verdict"
+    return (
+        f"{'better than' if score.better_than_chance else 'not distinguishable from'} guessing among {len(present)} classes "
+        f"(chance {score.chance:.0%}, 95 % of guessing falls within {interval_text(score.chance_interval)})"
+    )
+
+
+def headline(report: Figures) -> str:
+    """The result in one or two sentences, chance and undecided trials not left out."""
+    overall = report.overall
+    if overall.accuracy is None:
+        if overall.n_cued == 1:
+            return (
+                f"The only trial had no valid prediction {report.at_s:.4g} s after its cue ({reasons_text(overall)})."
+            )
+        return (
+            f"None of the {overall.n_cued} trials had a valid prediction {report.at_s:.4g} s after its cue "
+            f"({reasons_text(overall)})."
+        )
+    text = (
+        f"{overall.n_correct} of {overall.n_trials} trials right ({overall.accuracy:.0%}, 95 % interval "
+        f"{interval_text(overall.accuracy_interval)}) {report.at_s:.4g} s after the cue; "
+        f"{'recordings that were trained on: no verdict' if report.warning else guessing_text(overall, report.classes)}."
+    )
+    if overall.n_undecided:
+        one = overall.n_undecided == 1
+        text += (
+            f" {overall.n_undecided} of {overall.n_cued} trials {'was' if one else 'were'} undecided "
+            f"({reasons_text(overall)}) and {'is' if one else 'are'} not counted."
+        )
+    if report.beside is not None:
+        other = report.beside.overall
+        text += (
+            f" With alignment {report.beside.alignment}: {other.n_correct} of {other.n_trials} right "
+            f"({percent(other.accuracy)}, {interval_text(other.accuracy_interval)})."
+        )
+    return text
+
+
+def idle_sentence(idle: IdleFigures) -> str:
+    """False activations and the time to a right one, in a sentence; what there is none of is left out."""
+    parts = []
+    if idle.false_activations_per_minute is not None:
+        count = f"{idle.false_activations} in {idle.idle_minutes:.1f} min"
+        parts.append(
+            f"{idle.false_activations_per_minute:.1f} false activations per minute of {idle.idle_class} ({count})"
+        )
+    if idle.n_movements:
+        median = "" if idle.median_seconds is None else f" (median {idle.median_seconds:.1f} s after the cue)"
+        parts.append(f"{idle.n_reached} of {idle.n_movements} other trials triggered the right class{median}")
+    if idle.n_wrong:
+        parts.append(f"{idle.n_wrong} triggered a wrong class first")
+    return f"With threshold {idle.probability:g} held for {idle.dwell_s:g} s: {'; '.join(parts) or 'no trial'}."
+
+
+LEGEND = (
+    "95 %: interval of the accuracy. κ: agreement beyond chance, 0 none, 1 full; nMCC: likewise, 0.5 none. bits/min: transfer "
+    "rate. cal. error: expected calibration error (ECE), how far probabilities are from the share that was right. "
+    "undecided: no valid prediction (of a whole, clean window) then."
+)
+
+
+def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
+    """Scores as a table for a terminal of 80 columns.
+
+    Parameters
+    ----------
+    title : str
+    groups : sequence of (str, Figures)
+        A heading, empty for none, and what stands below it: a row per recording and one over all.
+
+    Returns
+    -------
+    Table
+    """
+    made = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("recording", overflow="fold")
+    for head in ("right", "", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"):
+        made.add_column(head, justify="right", no_wrap=True)
+    besides = [figures.beside.alignment for _, figures in groups if figures.beside is not None]
+    if besides:
+        made.add_column(f"alignment\n{besides[0]}", justify="right", no_wrap=True)
+    for heading, figures in groups:
+        if heading:
+            made.add_row(escape(heading), style="bold")
+        beside = figures.beside
+        others: list[Score] = [] if beside is None else [*beside.runs, beside.overall]
+        rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in figures.runs]
+        for index, (name, score) in enumerate([*rows, ("all", figures.overall)]):
+            low, high = score.accuracy_interval
+            made.add_row(
+                escape(printable(name)),
+                f"{score.n_correct}/{score.n_trials}",
+                percent(score.accuracy),
+                f"{100 * low:.0f}–{100 * high:.0f}",
+                number(score.kappa),
+                number(score.normalised_mcc),
+                number(score.itr_bits_per_minute, 1),
+                percent(score.calibration_error),
+                str(score.n_undecided),
+                *(f"{other.n_correct}/{other.n_trials}" for other in others[index : index + 1]),
+                style="bold" if score is figures.overall else None,
+                end_section=score is figures.overall,
+            )
+    return made
+
+
+def table(report: Report) -> Table:
+    """The report as a table for the terminal."""
+    title = f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:.4g} s after the cue"
+    return score_table(title, [("", report)])

@@ -1,0 +1,397 @@
+"""Pseudo-online evaluation: whole recordings through the live pipeline, then each trial asked for its answer.
+
+Nothing is cut out of the recording beforehand: filters, alignment and windows run as they do live,
+and a trial's decision at T seconds is simply the newest prediction that existed T seconds after its
+cue. Trials whose prediction was withheld or flagged at that moment are undecided; they are counted
+apart, neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mindwire.errors import UsageError
+from mindwire.evaluation import metrics
+from mindwire.offline.trials import Trial
+from mindwire.types import SUSPECT, Prediction, Reason
+from mindwire_models.contract import Alignment, Contract, NoNormalisation
+
+MISSING = "no_prediction"
+_CLOCK_TOLERANCE_S = 1e-6
+
+
+class AlignmentMode(StrEnum):
+    """How the signal is aligned during an evaluation."""
+
+    ONLINE = "online"
+    FROZEN = "frozen"
+    OFF = "off"
+
+
+def contract_for(contract: Contract, mode: AlignmentMode) -> Contract:
+    """The contract with its alignment as live, frozen at the bundle's warm start, or left out.
+
+    Raises
+    ------
+    UsageError
+        Frozen was asked for, but the contract has no warm start to freeze at.
+    """
+    alignment = contract.normalisation
+    if mode is AlignmentMode.ONLINE or not isinstance(alignment, Alignment):
+        return contract
+    if mode is AlignmentMode.OFF:
+        return contract.model_copy(update={"normalisation": NoNormalisation()})
+    if alignment.warm_start is None:
+        msg = "The bundle has no warm start to freeze the alignment at; use --alignment online or off."
+        raise UsageError(msg)
+    # A warm start of overwhelming weight is one that no later sample moves.
+    frozen = alignment.model_copy(update={"warm_start_samples": 10**12, "forgetting_seconds": None})
+    return contract.model_copy(update={"normalisation": frozen})
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All predictions of one recording as arrays.
+
+    Parameters
+    ----------
+    times : ndarray of float64, shape (n,)
+        Seconds in the recording's clock, in the order of the file; not ascending where that clock jumped.
+    probabilities : ndarray of float64, shape (n, n_classes)
+    reasons : ndarray of int64, shape (n,)
+        Bits of :class:`~mindwire.types.Reason`.
+    """
+
+    times: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    reasons: NDArray[np.int64]
+
+    @classmethod
+    def collect(cls, predictions: Iterable[Prediction], n_classes: int) -> Trace:
+        """Gather predictions in the order they came."""
+        rows = [(p.time, int(p.reasons), p.probabilities) for p in predictions]
+        return cls(
+            times=np.array([row[0] for row in rows], dtype=np.float64),
+            probabilities=np.array([row[2] for row in rows], dtype=np.float64).reshape(-1, n_classes),
+            reasons=np.array([row[1] for row in rows], dtype=np.int64),
+        )
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which predictions may be believed, shape (n,)."""
+        valid: NDArray[np.bool_] = (self.reasons & ~int(SUSPECT)) == 0
+        return valid
+
+    def restricted(self, columns: Sequence[int]) -> Trace:
+        """The same predictions over a subset of the classes, renormalised."""
+        return Trace(self.times, metrics.restrict(self.probabilities, columns), self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What each trial's newest prediction said at some time since its cue.
+
+    Parameters
+    ----------
+    true : ndarray of int, shape (n_trials,)
+        Index of each decided trial's class.
+    probabilities : ndarray of float64, shape (n_trials, n_classes)
+    undecided : mapping of str to int
+        Trials without a valid prediction, by reason; a trial with several reasons counts once for each.
+    n_undecided : int
+    """
+
+    true: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+    undecided: dict[str, int]
+    n_undecided: int
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """Index of each decided trial's most probable class, shape (n_trials,)."""
+        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @classmethod
+    def join(cls, parts: Sequence[Decisions]) -> Decisions:
+        """The decisions of several recordings as one."""
+        total: Counter[str] = Counter()
+        for part in parts:
+            total.update(part.undecided)
+        return cls(
+            true=np.concatenate([part.true for part in parts]),
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            undecided=dict(total),
+            n_undecided=sum(part.n_undecided for part in parts),
+        )
+
+
+def decide(trace: Trace, trials: Sequence[Trial], classes: Sequence[str], at_s: float, max_age_s: float) -> Decisions:
+    """Each trial's decision: the newest prediction whose time is at most ``cue + at_s``.
+
+    Parameters
+    ----------
+    trace : Trace
+        Over ``classes``.
+    trials : sequence of Trial
+    classes : sequence of str
+    at_s : float
+        Seconds since the cue.
+    max_age_s : float
+        A newest prediction older than this no longer speaks for that moment.
+
+    Returns
+    -------
+    Decisions
+    """
+    true, rows = [], []
+    undecided: Counter[str] = Counter()
+    n_undecided = 0
+    valid = trace.valid
+    moments = np.array([trial.cue + at_s for trial in trials]) + _CLOCK_TOLERANCE_S
+    # A clock that jumped and returned leaves times that do not ascend.
+    order = np.argsort(trace.times, kind="stable")
+    newest = np.searchsorted(trace.times, moments, side="right", sorter=order) - 1
+    for trial, moment, place in zip(trials, moments, newest, strict=True):
+        index = order[place] if place >= 0 else -1
+        if index < 0 or not moment - trace.times[index] <= max_age_s:  # nor where the cue has no time
+            undecided[MISSING] += 1
+            n_undecided += 1
+        elif not valid[index]:
+            undecided.update(Reason(int(trace.reasons[index]) & ~int(SUSPECT)).labels)
+            n_undecided += 1
+        else:
+            true.append(classes.index(trial.label))
+            rows.append(trace.probabilities[index])
+    return Decisions(
+        true=np.array(true, dtype=np.intp),
+        probabilities=np.array(rows, dtype=np.float64).reshape(-1, len(classes)),
+        undecided=dict(undecided),
+        n_undecided=n_undecided,
+    )
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Curve(_Model):
+    """Accuracy as a function of time since the cue; None where no trial was decided."""
+
+    seconds: list[float]
+    accuracy: list[float | None]
+    interval: list[tuple[float, float]]
+    n_trials: list[int]
+
+
+class Reliability(_Model):
+    """One bin of the reliability curve."""
+
+    confidence: float
+    accuracy: float
+    n_trials: int
+
+
+class Score(_Model):
+    """How well trials were decided.
+
+    ``accuracy`` is ``n_correct / n_trials`` over the ``n_trials`` decided trials; ``n_cued`` trials were
+    cued and ``n_undecided`` of them had no valid prediction at that time, by the reasons in ``undecided``.
+    ``accuracy_of_cued`` counts undecided trials as not right. Intervals are of 95 %. ``chance`` is the share of the most
+    frequent class among the decided trials; ``better_than_chance`` is None where fewer than two classes occur.
+    """
+
+    n_cued: int
+    n_trials: int
+    n_undecided: int
+    undecided: dict[str, int]
+    n_correct: int
+    accuracy: float | None
+    accuracy_interval: tuple[float, float]
+    accuracy_of_cued: float | None
+    chance: float
+    chance_interval: tuple[float, float]
+    chance_p_value: float
+    better_than_chance: bool | None
+    kappa: float | None
+    normalised_mcc: float | None
+    itr_bits_per_decision: float | None
+    itr_bits_per_minute: float | None
+    calibration_error: float | None
+    reliability: list[Reliability]
+    confusion: list[list[int]]
+    curve: Curve
+
+
+class RunScore(Score):
+    """The score of one recording."""
+
+    file: str
+    sha256: str
+    duration_s: float
+    n_predictions: int
+    n_valid: int
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Score:
+    """Every figure of merit for a set of decisions.
+
+    Parameters
+    ----------
+    decisions : Decisions
+    curve : Curve
+        From :func:`accuracy_curve`.
+    n_classes : int
+    at_s : float
+        Seconds since the cue at which the decisions fell.
+
+    Returns
+    -------
+    Score
+    """
+    n_trials = len(decisions.true)
+    n_cued = n_trials + decisions.n_undecided
+    n_correct = int((decisions.predicted == decisions.true).sum())
+    accuracy = n_correct / n_trials if n_trials else float("nan")
+    interval = metrics.wilson_interval(n_correct, n_trials)
+    by_class = np.bincount(decisions.true, minlength=n_classes)
+    chance = metrics.chance_level(by_class)
+    guessing = metrics.chance_interval(chance, n_trials)
+    confusion = metrics.confusion_matrix(decisions.true, decisions.predicted, n_classes)
+    bits = metrics.itr_bits_per_decision(accuracy, n_classes) if accuracy > chance else 0.0 * accuracy
+    error, bins = metrics.reliability(decisions.probabilities, decisions.true)
+    return Score(
+        n_cued=n_cued,
+        n_trials=n_trials,
+        n_undecided=decisions.n_undecided,
+        undecided=decisions.undecided,
+        n_correct=n_correct,
+        accuracy=_finite(accuracy),
+        accuracy_interval=(interval.low, interval.high),
+        accuracy_of_cued=n_correct / n_cued if n_cued else None,
+        chance=chance,
+        chance_interval=(guessing.low, guessing.high),
+        chance_p_value=metrics.chance_p_value(n_correct, n_trials, chance),
+        better_than_chance=accuracy > guessing.high if np.count_nonzero(by_class) > 1 else None,
+        kappa=_finite(metrics.cohens_kappa(confusion)),
+        normalised_mcc=_finite(metrics.normalised_mcc(confusion)),
+        itr_bits_per_decision=_finite(bits),
+        itr_bits_per_minute=_finite(60 * bits / at_s),
+        calibration_error=_finite(error),
+        reliability=[Reliability(confidence=b.confidence, accuracy=b.accuracy, n_trials=b.n_trials) for b in bins],
+        confusion=confusion.tolist(),
+        curve=curve,
+    )
+
+
+def accuracy_curve(by_time: Sequence[tuple[float, Decisions]]) -> Curve:
+    """Accuracy at each of several times: ``by_time`` holds seconds since the cue, and what was decided then."""
+    seconds, accuracy, intervals, counts = [], [], [], []
+    for at_s, decisions in by_time:
+        n_trials = len(decisions.true)
+        n_correct = int((decisions.predicted == decisions.true).sum())
+        interval = metrics.wilson_interval(n_correct, n_trials)
+        seconds.append(round(at_s, 3))
+        accuracy.append(n_correct / n_trials if n_trials else None)
+        intervals.append((interval.low, interval.high))
+        counts.append(n_trials)
+    return Curve(seconds=seconds, accuracy=accuracy, interval=intervals, n_trials=counts)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedRun:
+    """One recording, run and ready to be scored.
+
+    Parameters
+    ----------
+    file, sha256 : str
+        The recording and the hash of its bytes.
+    trace : Trace
+        Over all classes of the model.
+    trials : tuple of Trial
+    duration_s : float
+        From the first to the last sample.
+    left_out : tuple of str
+        Labels of the markers that stand for none of the classes.
+    n_outside : int
+        Trials whose cue lies where there is no signal.
+    """
+
+    file: str
+    sha256: str
+    trace: Trace
+    trials: tuple[Trial, ...]
+    duration_s: float
+    left_out: tuple[str, ...] = ()
+    n_outside: int = 0
+
+
+def score_runs(
+    runs: Sequence[EvaluatedRun],
+    contract: Contract,
+    classes: Sequence[str],
+    at_s: float,
+    *,
+    hop_s: float,
+    curve_step_s: float = 0.1,
+) -> tuple[Score, list[RunScore]]:
+    """Scores of all recordings together and of each.
+
+    Parameters
+    ----------
+    runs : sequence of EvaluatedRun
+    contract : Contract
+        Of the model that made the predictions.
+    classes : sequence of str
+        The classes to decide between; a subset is renormalised.
+    at_s : float
+        Seconds since the cue at which a trial is decided.
+    hop_s : float
+        Seconds between two predictions.
+    curve_step_s : float
+        Resolution of the accuracy over time, from 0 to one second past ``at_s``.
+
+    Returns
+    -------
+    overall : Score
+    runs : list of RunScore
+    """
+    columns = [contract.classes.index(name) for name in classes]
+    # One hop and a little: clocks jitter, and a resampled stream's hops need not fall on whole samples.
+    max_age_s = 1.5 * hop_s
+    grid = np.arange(0.0, at_s + 1.0 + curve_step_s / 2, curve_step_s)
+    decided: list[Decisions] = []
+    curves: list[list[Decisions]] = []
+    scored: list[RunScore] = []
+    for run in runs:
+        trace = run.trace.restricted(columns)
+        final = decide(trace, run.trials, classes, at_s, max_age_s)
+        over_time = [decide(trace, run.trials, classes, float(t), max_age_s) for t in grid]
+        curve = accuracy_curve(list(zip(grid.tolist(), over_time, strict=True)))
+        figures = score(final, curve, len(classes), at_s)
+        scored.append(
+            RunScore(
+                **figures.model_dump(),
+                file=Path(run.file).name,
+                sha256=run.sha256,
+                duration_s=run.duration_s,
+                n_predictions=len(trace.times),
+                n_valid=int(trace.valid.sum()),
+            )
+        )
+        decided.append(final)
+        curves.append(over_time)
+    together = [(float(t), Decisions.join([run[i] for run in curves])) for i, t in enumerate(grid)]
+    return score(Decisions.join(decided), accuracy_curve(together), len(classes), at_s), scored

@@ -1,0 +1,144 @@
+"""What every decoder looks like to the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.types import Window
+
+# Batches above this lose speed per window: they leave the cache.
+MAX_BATCH = 12
+
+# What of a running decoder follows the person: the alignment alone, where the contract asks for one; the
+# statistics of BatchNorm too; or also its weights, towards decisions of less entropy.
+Adapt = Literal["alignment", "bn", "entropy"]
+
+
+class StatelessSession:
+    """The session of a decoder that keeps nothing between two windows of a stream."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A session that learns from the signal it decodes, without labels.
+
+    The pipeline gives it every good window whose ``end`` is a multiple of :attr:`step_samples`, whether or not
+    the windows between are decoded, and writes on each window what was learnt by then
+    (:attr:`mindwire.types.Window.learnt`). So the predictions depend on the samples alone.
+
+    Attributes
+    ----------
+    kind : str
+        ``bn`` or ``entropy``.
+    step_samples : int
+        Conditioned samples from one window to learn from to the next.
+    frozen : bool
+        While true, nothing is learnt.
+    """
+
+    kind: Adapt
+    step_samples: int
+    frozen: bool
+
+    @property
+    def learnt(self) -> Any:
+        """What was learnt so far; immutable."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the start, less those taken back."""
+        ...
+
+    @property
+    def drift(self) -> float:
+        """How far the statistics are from the bundle's: symmetric Kullback-Leibler divergence, mean over features."""
+        ...
+
+    def learn(self, window: Window) -> None:
+        """Learn from a good window; does nothing while frozen."""
+        ...
+
+    def rollback(self, steps: int) -> int:
+        """Take back the last steps; returns how many were."""
+        ...
+
+    def save(self) -> Mapping[str, NDArray[Any]]:
+        """What was learnt, as named arrays that :meth:`restore` takes."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was saved.
+
+        Raises
+        ------
+        ContractError
+            It was saved of another network.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Turns windows into logits; stateless but for the sessions it hands out.
+
+    Attributes
+    ----------
+    engine : str
+        ``onnxruntime`` or ``torch``.
+    device : str
+        ``cpu`` or ``cuda``.
+    reason : str
+        Why this engine and device were chosen, for the log and the user.
+    """
+
+    engine: str
+    device: str
+    reason: str
+
+    def session(self) -> Any:
+        """A fresh state for one stream."""
+        ...
+
+    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Logits of windows, each of its own stream.
+
+        Parameters
+        ----------
+        sessions : sequence of session
+            One per window, from :meth:`session`.
+        windows : sequence of Window
+
+        Returns
+        -------
+        ndarray of float32, shape (n_windows, n_classes)
+        """
+        ...
+
+
+def batches(sessions: Sequence[Any]) -> Iterator[list[int]]:
+    """Split windows, in order, into batches in which each stream occurs once.
+
+    Parameters
+    ----------
+    sessions : sequence
+        One per window.
+
+    Yields
+    ------
+    list of int
+        Indices of the windows of one batch, at most :data:`MAX_BATCH`.
+    """
+    part: list[int] = []
+    seen: set[int] = set()
+    for index, session in enumerate(sessions):
+        if id(session) in seen or len(part) == MAX_BATCH:
+            yield part
+            part, seen = [], set()
+        part.append(index)
+        seen.add(id(session))
+    if part:
+        yield part

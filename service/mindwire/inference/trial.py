@@ -1,0 +1,158 @@
+"""A bundle's graphs decode a few windows of noise, in bounded time and memory, before a stream depends on them.
+
+Hashes show that a bundle is whole, not that its graphs are harmless: a graph can ask for any memory, loop without end,
+or give logits of another shape or no numbers. The trial uses sessions of its own: those of ONNX Runtime are limited
+only where they are made.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mindwire.errors import BundleError, GraphTrialError
+from mindwire.inference.decoder import Decoder
+from mindwire.inference.onnx import GraphOpener, open_graph
+from mindwire.types import Reason, Window
+from mindwire_models.bundle import Bundle
+from mindwire_models.reading import MIB
+
+_MAX_BYTES = 384 * MIB
+_MAX_SECONDS = 5.0
+_N_WINDOWS = 4  # as many as bring the graphs for streams and recordings into use
+_NOISE_SCALE = 10.0
+
+_OUT_OF_MEMORY = "Available memory"  # how ONNX Runtime says that its allocator's limit is reached
+
+_FAILED_OPERATOR = re.compile(r"while running (\w+) node")
+
+_passed: set[tuple[str, str]] = set()
+
+
+def require_trial(bundle: Bundle, purpose: str, make: Callable[[GraphOpener], Decoder]) -> None:
+    """Refuse a bundle whose graphs do not decode noise; a bundle that has passed in this process is not tried again.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    purpose : str
+        What the decoder is for; another purpose may use other graphs.
+    make : callable
+        Makes the decoder with a given way of opening graphs.
+
+    Raises
+    ------
+    BundleError
+        ONNX Runtime does not accept a graph.
+    GraphTrialError
+        A graph fails, takes too much time or memory, or gives logits of another shape or that are not finite.
+    """
+    key = (bundle.sha256, purpose)
+    if key in _passed:
+        return
+    import onnxruntime
+
+    _register_limited_memory()
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    timed_out = threading.Event()
+
+    def stop() -> None:
+        timed_out.set()
+        options.terminate = True
+
+    timer = threading.Timer(_MAX_SECONDS, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        logits = _decode_noise(bundle, make(lambda *graph: _LimitedSession(open_graph(*graph, limited=True), options)))
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if isinstance(error, BundleError) and _OUT_OF_MEMORY not in str(error):
+            raise
+        reason = f"takes more than {_MAX_SECONDS:g} s" if timed_out.is_set() else _reason(error)
+        msg = f"{bundle.path}: a trial with a few windows failed: the graph {reason}; export the bundle again."
+        raise GraphTrialError(msg) from error
+    finally:
+        timer.cancel()
+    if not np.isfinite(logits).all():
+        msg = (
+            f"{bundle.path}: expected finite logits in a trial with a few windows, found NaN or infinity; "
+            "the weights or the graph are damaged, export the bundle again."
+        )
+        raise GraphTrialError(msg)
+    _passed.add(key)
+
+
+def _decode_noise(bundle: Bundle, decoder: Decoder) -> Any:
+    contract = bundle.contract
+    n_times, n_channels, hop = (
+        contract.window_samples,
+        contract.n_channels,
+        min(contract.hop_samples, contract.window_samples),
+    )
+    rng = np.random.default_rng(0)
+    samples = _NOISE_SCALE * rng.standard_normal((n_times + (_N_WINDOWS - 1) * hop, n_channels), dtype=np.float32)
+    windows = [
+        Window(
+            seq=number,
+            time=0.0,
+            samples=samples[number * hop : number * hop + n_times],
+            alignment=np.eye(n_channels, dtype=np.float32) / _NOISE_SCALE,
+            alignment_version=0,
+            segment=0,
+            end=n_times + number * hop,
+            reasons=Reason.NONE,
+        )
+        for number in range(_N_WINDOWS)
+    ]
+    session = decoder.session()
+    return decoder.decode([session] * _N_WINDOWS, windows)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if _OUT_OF_MEMORY in text:
+        return f"asks for more than {_MAX_BYTES // MIB} MiB of memory"
+    operator = _FAILED_OPERATOR.search(text)
+    return f"fails in its operator {operator[1]}" if operator else "gives tensors of other shapes than it declares"
+
+
+class _LimitedSession:
+    """An ONNX Runtime session whose runs end when the trial's time is over."""
+
+    def __init__(self, session: Any, options: Any) -> None:
+        self._session = session
+        self._options = options
+        self.get_inputs = session.get_inputs
+        self.io_binding = session.io_binding
+
+    def run(self, outputs: list[str], feeds: Mapping[str, Any]) -> Any:
+        return self._session.run(outputs, feeds, self._options)
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self._session.run_with_iobinding(binding, self._options)
+
+
+@functools.cache
+def _register_limited_memory() -> None:
+    """Give ONNX Runtime, once in a process, the allocator that limited sessions share."""
+    import onnxruntime
+
+    arena = onnxruntime.OrtArenaCfg(
+        {
+            "max_mem": _MAX_BYTES,
+            "arena_extend_strategy": 1,  # as much as asked for
+            "initial_chunk_size_bytes": MIB,
+            "max_dead_bytes_per_chunk": MIB,
+        }
+    )
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(info, arena)

@@ -1,0 +1,1 @@
+"""Streams while they run: connection, loop, supervision."""

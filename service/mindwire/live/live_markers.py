@@ -1,0 +1,159 @@
+"""Markers of the network for those who look at a stream: cues of a paradigm, annotations, key presses.
+
+They change nothing of what is decoded, and the recorder takes them from the network itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+
+import numpy as np
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
+
+from mindwire.errors import ResourceError, SourceError
+from mindwire.live.stream import Stream
+from mindwire.offline.trials import shown
+from mindwire.sources.liblsl import pylsl
+from mindwire.sources.lsl_discovery import DESCRIBABLE, OWN_TYPES, FoundStream, ask, found_stream, lsl_resources, quote
+from mindwire.sources.markers import EVENT_TYPES, MarkerReader, holds_markers
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 5.0
+_LOOK_S = 1.0
+_POLL_S = 0.05
+_LABEL_LENGTH = 200
+# More markers than this in a second are nothing to look at.
+MOST_PER_SECOND = 100
+
+
+@contextmanager
+def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) -> Iterator[None]:
+    """Publish markers of the network as events of streams while the context lasts.
+
+    Parameters
+    ----------
+    streams : collection of Stream
+    names : collection of str
+        Names or source_ids of the marker streams that are shown with every stream; without any, those of the host
+        that a stream's source runs on are shown with it.
+    """
+    stop = threading.Event()
+    watch = _MarkerWatch(streams, frozenset(names))
+    thread = threading.Thread(target=watch.run, args=(stop,), name="mindwire-markers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(2.0)
+
+
+def marker_predicate(names: Iterable[str]) -> str:
+    """XPath of what is looked for: the outlets named, else what may hold markers by its format, rate or type."""
+    named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
+    if named:
+        return f"({' or '.join(named)}) and {DESCRIBABLE}"
+    own = " or ".join(f"type={quote(kind)}" for kind in OWN_TYPES)
+    kind = f"translate(type,{quote(ascii_uppercase)},{quote(ascii_lowercase)})"
+    markers = " or ".join(f"contains({kind},{quote(word)})" for word in EVENT_TYPES)
+    return (
+        f"(channel_format='string' or nominal_srate=0 or {markers}) and not(starts-with(name,'Mindwire-') and ({own})) "
+        f"and {DESCRIBABLE}"
+    )
+
+
+def marker_label(values: Iterable[Any]) -> str:
+    """One sample of a marker stream as a label: ``1.0`` is 1, several channels are separated by commas."""
+    text = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return shown(text[: 4 * _LABEL_LENGTH])[:_LABEL_LENGTH]  # a long label would take its time
+
+
+class _MarkerWatch:
+    """Looks for marker outlets now and then, and takes from those found what they send."""
+
+    def __init__(self, streams: Collection[Stream], names: frozenset[str]) -> None:
+        self._streams = streams
+        self._names = names
+        self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet, MarkerReader]] = {}
+        self._resolver: pylsl.ContinuousResolver | None = None
+        self._look_at = time.monotonic()
+        self._second = 0
+        self._sent: Counter[str] = Counter()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(_POLL_S if self._inlets else 5 * _POLL_S):
+            hosts = {source.hostname for stream in self._streams if (source := stream.source)}
+            if not hosts:
+                self._inlets.clear()
+                continue
+            with suppress(ResourceError):  # there are no descriptors left; streams need them more
+                self._look(hosts)
+            for uid, (found, inlet, reader) in list(self._inlets.items()):
+                self._take(uid, found, inlet, reader)
+
+    def _look(self, hosts: Collection[str]) -> None:
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        with lsl_resources():
+            if self._resolver is None:
+                self._resolver = pylsl.ContinuousResolver(pred=marker_predicate(self._names), forget_after=2 * _LOOK_S)
+                self._look_at = now + _LOOK_S
+                return
+            handles, self._resolver = self._resolver.results(), None
+            self._look_at = now + _LOOK_EVERY_S
+            for handle in handles:
+                found = found_stream(handle)
+                wanted = self._names or (found.info.hostname in hosts and holds_markers(found.info))
+                if found.info.uid in self._inlets or not wanted:
+                    continue
+                inlet = pylsl.StreamInlet(handle, max_buflen=60, recover=False, processing_flags=pylsl.proc_clocksync)
+                try:
+                    reader = MarkerReader(ask(inlet, found, _LOOK_S))
+                except SourceError as error:
+                    log.warning("Markers are not shown: %s", error)
+                    continue
+                self._inlets[found.info.uid] = found, inlet, reader
+                log.info("Markers are shown from %s.", found)
+
+    def _take(self, uid: str, found: FoundStream, inlet: pylsl.StreamInlet, reader: MarkerReader) -> None:
+        try:
+            while True:
+                values, at = inlet.pull_sample(0.0)
+                if values is None or at is None:
+                    return
+                for marker in reader.read(np.array([values]), np.array([at])):
+                    self._publish(found, marker_label([marker.label]), at)
+        except LostError:
+            del self._inlets[uid]
+        except LslTimeoutError:
+            return
+
+    def _publish(self, found: FoundStream, label: str, at: float) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._sent.clear()
+        for stream in self._streams:
+            source = stream.source
+            if source is None or not (self._names or source.hostname == found.info.hostname):
+                continue
+            self._sent[stream.name] += 1
+            if self._sent[stream.name] > MOST_PER_SECOND:
+                continue
+            cue = found.info.source_id == f"{source.source_id}-markers"  # the simulator's own
+            if cue:
+                message = f"The simulated person begins to imagine {label.replace('_', ' ')}."
+            else:
+                message = f"Marker {label} from {found.info.name}."
+            data = {"label": label, "time": at, "source": found.info.name}
+            stream.show("cue" if cue else "marker", message, data)

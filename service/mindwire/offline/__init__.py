@@ -1,0 +1,1 @@
+"""Recordings: replay, playback through LSL, verification."""

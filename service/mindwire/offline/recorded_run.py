@@ -1,0 +1,227 @@
+"""A live run as its recording tells it: what it takes to repeat it, and what it predicted.
+
+The recorder's events say with which bundle, options and commands the pipeline ran; three outlets of the
+service's own say what it was given, what it predicted and what happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import RecordingError, UsageError
+from mindwire.options import AdaptationCommand, PipelineOptions
+from mindwire.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
+from mindwire.sources.own_input import same_device, signal_from_json
+from mindwire.sources.recording import RecordedStream, Recording
+from mindwire.sources.xdf import XdfRecording
+from mindwire.types import SignalInfo
+from mindwire_models.bundle import Bundle
+from mindwire_models.training_record import TrainedSource
+
+_OUTLET = "Mindwire-"
+
+
+def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
+    """What of a run a recording must know to repeat it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    options : PipelineOptions
+
+    Returns
+    -------
+    dict
+        JSON-serialisable.
+    """
+    trained = None if options.trained is None else options.trained.model_dump(mode="json")
+    options_ = asdict(replace(options, trained=None)) | {"trained": trained}
+    model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
+    return {"model": model, "options": options_}
+
+
+def known_of(options: PipelineOptions, info: SignalInfo) -> dict[str, Any]:
+    """Channels, unit and rate of a source where the user gave them or the bundle remembers them; JSON-serialisable."""
+    used = options.for_source(info)
+    return {"channels": used.channels, "unit": used.unit, "sfreq": used.sfreq}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A live run as its recording tells it.
+
+    Parameters
+    ----------
+    recording : XdfRecording
+    stream : str
+        Name of the stream in the service.
+    model_name, model_sha256 : str
+    model_path : Path or None
+        Where the bundle was.
+    options : PipelineOptions
+        Without commands, and of the first pipeline.
+    info : SignalInfo
+        The signal.
+    pipelines : tuple of PipelineOptions
+        The options with the commands to each pipeline and the state that it began with: the run's first, and one more
+        for each time the stream died.
+    input_id : int
+        The stream in the file that says what the pipeline was given.
+    signal_id : int or None
+        The device's own stream in the file.
+    clock_offsets : mapping of float to float
+        What was added to the device's stamps, in seconds, by the time of a connection's first sample.
+    times : ndarray of float64, shape (n_predictions,)
+        In the order of the file.
+    probabilities : ndarray of float32, shape (n_predictions, n_classes)
+        Rows of NaN are invalid predictions.
+    """
+
+    recording: XdfRecording
+    stream: str
+    model_name: str
+    model_sha256: str
+    model_path: Path | None
+    options: PipelineOptions
+    info: SignalInfo
+    pipelines: tuple[PipelineOptions, ...]
+    input_id: int
+    signal_id: int | None
+    clock_offsets: Mapping[float, float]
+    times: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+
+
+def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
+    """Find the run that a recording tells of.
+
+    Parameters
+    ----------
+    recording : Recording
+    stream : str or None
+        Name of the stream in the service, when the recording holds several.
+
+    Returns
+    -------
+    RecordedRun
+
+    Raises
+    ------
+    RecordingError
+        The recording holds no run, or not all it takes to repeat it.
+    UsageError
+        It holds several and none is named.
+    """
+    if not isinstance(recording, XdfRecording):
+        msg = f"{recording.path}: expected a recording in XDF; verify what mindwire serve --record wrote."
+        raise RecordingError(msg)
+    outlets = _own(recording, PREDICTIONS_TYPE, "")
+    if stream is None and len(outlets) > 1:
+        msg = f"{recording.path} holds the runs {', '.join(sorted(outlets))}; choose one with --stream NAME."
+        raise UsageError(msg)
+    name = stream or next(iter(outlets), "")
+    inputs = _own(recording, INPUT_TYPE, "-input")
+    if name not in outlets:
+        there = ", ".join(sorted(outlets)) or "none"
+        msg = (
+            f"{recording.path}: expected predictions of {name or 'a live run'}, found {there}; "
+            "verify what mindwire serve --record wrote."
+        )
+        raise RecordingError(msg)
+    first: Mapping[str, Any] | None = None
+    commands: list[list[AdaptationCommand]] = []
+    states: list[str | None] = []
+    offsets: dict[float, float] = {}
+    for event in _events(recording, name):
+        data = event["data"]
+        if event["kind"] == "recording" and "clock_offset" in data:
+            offsets[data["time"]] = data["clock_offset"]
+        if event["kind"] == "recording" and data.get("begins"):
+            first = first or data
+            commands.append([])
+            states.append(data.get("state", first["options"].get("state")))
+        elif event["kind"] == "adaptation" and commands:
+            commands[-1].append(
+                AdaptationCommand(
+                    data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)
+                )
+            )
+    if first is None or name not in inputs:
+        msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
+        raise RecordingError(msg)
+    info = signal_from_json(first["source"])
+    device = same_device(recording.streams, info)
+    options = _options(first["options"])
+    times, probabilities = _predictions(recording, outlets[name])
+    return RecordedRun(
+        recording=recording,
+        stream=name,
+        model_name=first["model"]["name"],
+        model_sha256=first["model"]["sha256"],
+        model_path=Path(path) if (path := first["model"].get("path")) else None,
+        options=options,
+        info=info,
+        pipelines=tuple(
+            replace(options, commands=tuple(given), state=state) for given, state in zip(commands, states, strict=True)
+        ),
+        input_id=inputs[name].stream_id,
+        signal_id=None if device is None else device.stream_id,
+        clock_offsets=offsets,
+        times=times,
+        probabilities=probabilities,
+    )
+
+
+def _own(recording: Recording, kind: str, suffix: str) -> dict[str, RecordedStream]:
+    """The service's own outlets of one kind, by the name of the stream in the service."""
+    return {
+        stream.info.name.removeprefix(_OUTLET).removesuffix(suffix): stream
+        for stream in recording.streams
+        if stream.info.type == kind and stream.info.name.startswith(_OUTLET) and stream.info.name.endswith(suffix)
+    }
+
+
+def _events(recording: Recording, name: str) -> list[dict[str, Any]]:
+    """The run's events in their order; what is no event of ours is left out."""
+    found: list[dict[str, Any]] = []
+    for stream in recording.streams:
+        if stream.info.type == EVENTS_TYPE and stream.info.name == f"{_OUTLET}{name}-events":
+            for chunk in recording.source(stream.stream_id).chunks():
+                for text in chunk.samples[:, 0]:
+                    try:
+                        event = json.loads(text)
+                    except ValueError:
+                        continue
+                    if isinstance(event, dict) and isinstance(event.get("data"), dict) and "kind" in event:
+                        found.append(event)
+    return found
+
+
+def _predictions(recording: XdfRecording, stream: RecordedStream) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    parts = list(recording.as_sent(stream.stream_id))
+    if not parts:
+        msg = f"{recording.path} holds no prediction of {stream.info.name}; nothing can be verified."
+        raise RecordingError(msg)
+    return (
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.values for part in parts]).astype(np.float32),
+    )
+
+
+def _options(document: Mapping[str, Any]) -> PipelineOptions:
+    """Options from JSON, which has lists where they have tuples."""
+    trained = document.get("trained")
+    try:
+        source = None if trained is None else TrainedSource.model_validate(trained)
+        options = PipelineOptions(**{**document, "commands": (), "trained": source})
+    except (TypeError, ValueError) as error:
+        msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
+        raise RecordingError(msg) from error
+    return replace(options, channels=tuple(options.channels) if options.channels else None)

@@ -1,0 +1,327 @@
+"""A recording through the live pipeline, as fast as the machine allows or at a chosen speed.
+
+Offline nothing is skipped: every window is decoded. What comes out is what the live run gave, because it
+is the same pipeline and nothing in it depends on how samples arrive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.inference.beside import DecoderBeside
+from mindwire.inference.decoder import Decoder
+from mindwire.inference.offline import OfflineDecoder
+from mindwire.offline.runs import PredictedRun, RunPipeline, WindowRun
+from mindwire.options import PipelineOptions
+from mindwire.pipeline import Pipeline
+from mindwire.signal.events import PipelineEvent
+from mindwire.sources.recording import RecordedSignal
+from mindwire.types import Chunk, Prediction, Reason
+from mindwire_models.contract import Contract
+
+_PACED_SECONDS = 0.04
+# Windows of so much signal are decoded together.
+TOGETHER_SECONDS = 20.0
+# A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
+_LONGEST_WAIT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class ReplaySummary:
+    """What a replay went through; complete when it has ended.
+
+    Parameters
+    ----------
+    samples : int
+        Source samples taken.
+    signal_seconds : float
+        Samples divided by the nominal rate.
+    wall_seconds : float
+        Time the replay took.
+    windows, valid : int
+        Predictions in all, and those that may be believed.
+    reasons : Counter of str
+        How many predictions carry each reason.
+    events : Counter of str
+        Gaps, clock resets and the like.
+    remarks : dict of str to str
+        What is to be told of the whole signal, a sentence by its kind: ``rate`` where time stamps contradict it, ``amplitude`` where
+        its size is not that of EEG, ``error`` where the decoder fails.
+    """
+
+    samples: int = 0
+    signal_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    windows: int = 0
+    valid: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    remarks: dict[str, str] = field(default_factory=dict)
+
+    def note(self, event: PipelineEvent) -> None:
+        """Take an event into account."""
+        self.events[event.kind] += event.data.get("count", 1)
+        if event.doubts_all:
+            self.remarks.setdefault(event.kind, event.message)
+
+    def count(self, run: PredictedRun) -> None:
+        """Take a run of predictions into account."""
+        self.windows += len(run)
+        self.valid += int(run.valid.sum())
+        if run.reasons.any():
+            for bits, count in zip(
+                *(part.tolist() for part in np.unique(run.reasons, return_counts=True)), strict=True
+            ):
+                for label in Reason(bits).labels:
+                    self.reasons[label] += count
+
+    def describe(self) -> str:
+        """One line for a person."""
+        text = f"{self.windows} windows, {self.valid} valid (whole and clean)"
+        if self.reasons:
+            text += f" (reasons: {', '.join(f'{name} {count}' for name, count in self.reasons.most_common())})"
+        if self.events:
+            text += f"; {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"
+        speed = self.signal_seconds / self.wall_seconds if self.wall_seconds > 0 else float("inf")
+        return f"{text}; {self.signal_seconds:.1f} s in {self.wall_seconds:.2f} s, {speed:.0f} x real time."
+
+
+class Replay:
+    """One pass of a signal through a pipeline of its own.
+
+    Parameters
+    ----------
+    signal : RecordedSignal
+    contract : Contract
+    decoder : Decoder
+    options : PipelineOptions or None
+    speed : float or None
+        Multiple of real time; None for as fast as possible.
+    on_samples : callable or None
+        Told the samples taken so far, after each chunk.
+
+    Raises
+    ------
+    ContractError
+        The signal cannot meet the contract.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    summary : ReplaySummary
+    """
+
+    def __init__(
+        self,
+        signal: RecordedSignal,
+        contract: Contract,
+        decoder: Decoder,
+        options: PipelineOptions | None = None,
+        *,
+        speed: float | None = None,
+        on_samples: Callable[[int], None] | None = None,
+    ) -> None:
+        self._signal = signal
+        self._speed = speed
+        self._on_samples = on_samples
+        self._sfreq = (options and options.sfreq) or signal.info.sfreq
+        self.pipeline = (
+            RunPipeline(contract, signal.info, decoder, options)
+            if speed is None and isinstance(decoder, OfflineDecoder | DecoderBeside)
+            else Pipeline(contract, signal.info, decoder, options)
+        )
+        self.summary = ReplaySummary()
+
+    def predictions(self) -> Iterator[Prediction]:
+        """All predictions in order; call once, this or :meth:`runs`.
+
+        Yields
+        ------
+        Prediction
+            Times are the recording's own.
+
+        Raises
+        ------
+        RecordingError
+            The recording cannot be read any more.
+        """
+        for run in self.runs():
+            yield from run.predictions()
+
+    def runs(self) -> Iterator[PredictedRun]:
+        """All predictions in order, many at a time; call once.
+
+        Yields
+        ------
+        PredictedRun
+            Times are the recording's own.
+
+        Raises
+        ------
+        RecordingError
+            The recording cannot be read any more.
+        """
+        summary = self.summary
+        begin = time.perf_counter()
+        pipeline = self.pipeline
+        for run in self._decoded_in_runs(pipeline) if isinstance(pipeline, RunPipeline) else self._decoded(pipeline):
+            summary.count(run)
+            yield run
+        for event in pipeline.drain_events():
+            summary.note(event)
+        summary.signal_seconds = summary.samples / (self._signal.info.sfreq or self._sfreq)
+        summary.wall_seconds = time.perf_counter() - begin
+
+    def _pieces(self) -> Iterator[Chunk]:
+        chunks, sfreq = self._signal.chunks(), self._sfreq
+        pieces = coalesced(chunks, round(sfreq * TOGETHER_SECONDS)) if self._speed is None else None
+        for chunk in pieces or paced(chunks, sfreq, self._speed or 1.0):
+            yield chunk
+            self.summary.samples += len(chunk)
+            if self._on_samples is not None:
+                self._on_samples(self.summary.samples)
+
+    def _decoded(self, pipeline: Pipeline) -> Iterator[PredictedRun]:
+        for chunk in self._pieces():
+            if found := pipeline.process_together(chunk):
+                yield PredictedRun.collect(found)
+        if found := pipeline.finish():
+            yield PredictedRun.collect(found)
+
+    def _decoded_in_runs(self, pipeline: RunPipeline) -> Iterator[PredictedRun]:
+        def waiting() -> Iterator[list[WindowRun]]:
+            yield from map(pipeline.advance_runs, self._pieces())
+            yield pipeline.finish_runs()
+
+        yield from pipeline.decode_runs(waiting())
+
+
+def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:
+    """The same samples in fewer chunks, which changes no prediction.
+
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+    samples : int
+        A chunk is passed on when it has so many.
+
+    Yields
+    ------
+    Chunk
+        A break between two chunks stays one.
+    """
+    held: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        if held and chunk.broken:
+            yield _joined(held)
+            held, count = [], 0
+        held.append(chunk)
+        count += len(chunk)
+        if count >= samples:
+            yield _joined(held)
+            held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    return Chunk(samples, np.concatenate([chunk.times for chunk in chunks]), chunks[0].broken)
+
+
+def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk]:
+    """Chunks in small pieces, each when its last sample is due.
+
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+    sfreq : float
+        Nominal rate in hertz.
+    speed : float
+        Multiple of real time.
+
+    Yields
+    ------
+    Chunk
+        Pauses in the recording are kept up to ten seconds each; steps back take no time.
+    """
+    size = max(1, round(sfreq * _PACED_SECONDS))
+    begin = time.monotonic()
+    elapsed = 0.0
+    last: float | None = None
+    for chunk in chunks:
+        for start in range(0, len(chunk), size):
+            piece = slice(start, start + size)
+            times = chunk.times[piece]
+            step = float(times[-1]) - (last if last is not None else float(times[0]))
+            elapsed += min(max(step, 0.0), _LONGEST_WAIT_SECONDS)
+            last = float(times[-1])
+            wait = begin + elapsed / speed - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            yield Chunk(chunk.samples[piece], times, chunk.broken if start == 0 else type(chunk.broken)(0))
+
+
+def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str]) -> None:
+    """Predictions as a table: ``seq,time,valid,<class>,<class>…,reasons,decided``, one row per hop.
+
+    Reasons are separated by semicolons. What is decided is the class with the highest probability, nothing where the
+    prediction is not valid.
+
+    Parameters
+    ----------
+    runs : iterable of PredictedRun
+    classes : iterable of str
+    file : text file
+        Opened with ``newline=""``. Numbers are written so that they read back exactly.
+    """
+    names = [_cell(name) for name in classes]
+    file.write(",".join(["seq", "time", "valid", *names, "reasons", "decided"]) + "\n")
+    decided = np.array(["", *names], dtype=object)
+    for run in runs:
+        bits, kinds = np.unique(run.reasons, return_inverse=True)
+        reasons = np.array([";".join(Reason(int(one)).labels) for one in bits], dtype=object)[kinds]
+        sure = run.valid & np.isfinite(run.probabilities).all(axis=1)
+        winners = decided[np.where(sure, run.probabilities.argmax(axis=1) + 1, 0)]
+        rows = zip(
+            run.times.tolist(),
+            run.valid.tolist(),
+            _texts(run.probabilities),
+            reasons.tolist(),
+            winners.tolist(),
+            strict=True,
+        )
+        # Numbers need no quotes, and a csv.writer takes many times as long.
+        file.write(
+            "".join(
+                f"{seq},{time!r},{'true' if valid else 'false'},{numbers},{why},{winner}\n"
+                for seq, (time, valid, numbers, why, winner) in enumerate(rows, run.first_seq)
+            )
+        )
+
+
+def _cell(text: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula, and that stays on its line."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    if text.lstrip()[:1] in tuple("=+-@＝＋－＠"):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"') else text
+
+
+def _texts(table: NDArray[np.float64]) -> list[str]:
+    """Each row's numbers, separated by commas."""
+    if not np.isfinite(table).all():
+        return [",".join(map(repr, row)) for row in table.tolist()]
+    # The shortest digits that read back exactly, as repr gives them, but ten times as fast.
+    return msgspec.json.encode(table.tolist()).decode()[2:-2].split("],[")

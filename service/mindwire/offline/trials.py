@@ -1,0 +1,238 @@
+"""Markers made into labelled trials, so that evaluation and training read a recording the same way.
+
+Laboratories label cues as ``left_hand``, ``2``, ``2.000000000000000`` or ``Stimulus/S  2``; the marker map says which
+label stands for which class, and an unknown label is answered with those that there are.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mindwire.errors import RecordingError, UsageError
+from mindwire.types import Marker
+from mindwire_models.text import printable
+
+_LISTED = 20
+# Several simple entries in one argument, 1=idle,2=left_hand; everything else is one entry, whatever its label holds.
+_SIMPLE = re.compile(r"[^\s,=]+=[A-Za-z_][\w.-]*")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# BrainVision: the kind of an event, then its letter and its number, padded with blanks.
+_STIMULUS = re.compile(r"Stimulus/\s*(?=\S)")
+_PADDED = re.compile(r"(?:Response/)?([A-Za-z]) ?0*(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One cued trial.
+
+    Parameters
+    ----------
+    cue : float
+        Time of the cue in seconds, in the recording's clock.
+    label : str
+        Name of the class.
+    """
+
+    cue: float
+    label: str
+
+
+def parse_marker_map(entries: Iterable[str]) -> dict[str, str]:
+    """Read ``LABEL=CLASS`` entries, split at the last ``=``: labels may hold blanks, commas and ``=``.
+
+    An entry that is nothing but several simple ones, ``1=idle,2=left_hand``, is read as these.
+
+    Parameters
+    ----------
+    entries : iterable of str
+
+    Returns
+    -------
+    dict
+        Marker label, as it is shown, to class name, in the order given.
+
+    Raises
+    ------
+    UsageError
+        An entry is not of the form ``LABEL=CLASS``, or a label is given two classes.
+    """
+    mapping: dict[str, str] = {}
+    for entry in (part for text in entries for part in _entries(text)):
+        text, _, name = (part.strip() for part in entry.rpartition("="))
+        label = shown(text)
+        if not (label and name):
+            msg = f"--markers expects LABEL=CLASS such as 2=left_hand, found {entry!r}."
+            raise UsageError(msg)
+        if mapping.setdefault(label, name) != name:
+            msg = f"--markers gives the label {label!r} to both {mapping[label]!r} and {name!r}; keep one."
+            raise UsageError(msg)
+    return mapping
+
+
+def _entries(text: str) -> list[str]:
+    parts = text.replace(",", " ").split()
+    return parts if len(parts) > 1 and all(_SIMPLE.fullmatch(part) for part in parts) else [text]
+
+
+def shown(label: str) -> str:
+    """A label as it is shown and compared first: blanks collapsed, a number in its shortest form."""
+    text = printable(" ".join(label.split()))
+    parts = text.split(",")  # several channels of a marker stream
+    return ",".join(map(_shortest, parts)) if all(map(_NUMBER.fullmatch, parts)) else text
+
+
+def _shortest(number: str) -> str:
+    value = float(number)
+    return f"{value:.15g}" if math.isfinite(value) else number
+
+
+def _spellings(label: str) -> tuple[str, str, str]:
+    """What a label is compared by, the exact spelling first: as shown, without BrainVision's frame, its number alone."""
+    exact = shown(label)
+    bare = shown(_STIMULUS.sub("", exact))
+    padded = _PADDED.fullmatch(bare)
+    if padded is None:
+        return exact, bare, bare
+    letter, digits = padded.groups()
+    return exact, letter + digits, digits if letter == "S" else letter + digits
+
+
+def match_labels(found: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Which wanted label each label of a recording is.
+
+    ``1``, ``S1``, ``S  1``, ``Stimulus/S  1`` and ``1.000000000000000`` are one label, unless the recording has more than
+    one of them: then the closest spelling is meant.
+
+    Parameters
+    ----------
+    found, wanted : iterable of str
+
+    Returns
+    -------
+    dict
+        Found label to wanted label, for those that match.
+    """
+    matched: dict[str, str] = {}
+    open_ = {label: _spellings(label) for label in dict.fromkeys(found)}
+    asked = {label: _spellings(label) for label in dict.fromkeys(wanted)}
+    for level in range(3):
+        by_spelling = {spelling[level]: label for label, spelling in reversed(asked.items())}
+        now = {label: by_spelling[s[level]] for label, s in open_.items() if s[level] in by_spelling}
+        matched |= now
+        open_ = {label: s for label, s in open_.items() if label not in now}
+        asked = {label: s for label, s in asked.items() if label not in now.values()}
+    return matched
+
+
+def same_label(found: str, wanted: str) -> bool:
+    """Whether two marker labels mean the same, where no other label is closer."""
+    return bool(match_labels([found], [wanted]))
+
+
+def count_labels(labels: Iterable[str], limit: int = _LISTED) -> str:
+    """Labels with their counts, ``'1' (15×), '2' (7×)``, as they are shown; the most frequent first where some are left out."""
+    counts = Counter(shown(label) for label in labels)
+    listed = counts.most_common(limit) if len(counts) > limit else list(counts.items())
+    more = f" and {len(counts) - limit} more" if len(counts) > limit else ""
+    return ", ".join(f"{label!r} ({count}×)" for label, count in listed) + more
+
+
+def _listed(markers: Sequence[Marker]) -> str:
+    return f"its markers are {count_labels(marker.label for marker in markers)}" if markers else "it has no markers"
+
+
+def _wanted(classes: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Marker label to class: the map, and each class without an entry by its own name."""
+    return {**mapping, **{name: name for name in classes if name not in mapping.values()}}
+
+
+def trials_from_markers(
+    markers: Sequence[Marker],
+    classes: Sequence[str],
+    mapping: Mapping[str, str] | None = None,
+    *,
+    where: str = "the recording",
+) -> list[Trial]:
+    """Labelled trials of a recording.
+
+    Parameters
+    ----------
+    markers : sequence of Marker
+        All markers of the recording, in any order.
+    classes : sequence of str
+        The classes wanted; trials of other classes are left out.
+    mapping : mapping of str to str, optional
+        Marker label to class name. A class without an entry is found by its own name.
+    where : str
+        Names the recording in error messages.
+
+    Returns
+    -------
+    list of Trial
+        In the order of time.
+
+    Raises
+    ------
+    RecordingError
+        The recording has no trial of any of the classes.
+    """
+    wanted = _wanted(classes, mapping or {})
+    ordered = sorted(markers, key=lambda marker: marker.time)
+    matched = match_labels((marker.label for marker in ordered), wanted)
+    named = [(marker.time, wanted[matched[marker.label]]) for marker in ordered if marker.label in matched]
+    trials = [Trial(cue=time, label=name) for time, name in named if name in classes]
+    if not trials:
+        msg = (
+            f"{where}: expected markers for {', '.join(classes)}, but {_listed(ordered)}; "
+            "say which label means which class with --markers LABEL=CLASS."
+        )
+        raise RecordingError(msg)
+    return trials
+
+
+def left_out_markers(
+    markers: Sequence[Marker], classes: Sequence[str], mapping: Mapping[str, str] | None = None
+) -> list[str]:
+    """Labels, as they are shown, of the markers that stand for none of the classes."""
+    wanted = _wanted(classes, mapping or {})
+    matched = match_labels((marker.label for marker in markers), wanted)
+    return [
+        shown(marker.label)
+        for marker in markers
+        if marker.label not in matched or wanted[matched[marker.label]] not in classes
+    ]
+
+
+def check_marker_map(mapping: Mapping[str, str], classes: Sequence[str], markers: Sequence[Marker], where: str) -> None:
+    """Refuse a marker map that names an unknown class or a label that occurs nowhere.
+
+    Parameters
+    ----------
+    mapping : mapping of str to str
+        Marker label to class name.
+    classes : sequence of str
+        Class names that exist.
+    markers : sequence of Marker
+        The markers of all recordings together.
+    where : str
+        Names the recordings in error messages.
+
+    Raises
+    ------
+    UsageError
+        With the classes or labels that there are.
+    """
+    there = {marker.label for marker in markers}
+    matched = set(match_labels(there, mapping).values())
+    for label, name in mapping.items():
+        swapped = f" Are the two exchanged? Write {name}={label}." if match_labels(there, [name]) else ""
+        if name not in classes:
+            msg = f"--markers {label}={name}: the class {name!r} does not exist; the classes are {', '.join(classes)}."
+            raise UsageError(msg + (swapped if label in classes else ""))
+        if label not in matched:
+            msg = f"--markers {label}={name}: {where} has no marker {label!r}; {_listed(markers)}.{swapped}"
+            raise UsageError(msg)

@@ -1,0 +1,282 @@
+"""Whether a recording of a live run gives the predictions it contains.
+
+The recording says what the pipeline was given, sample by sample, and with which bundle, options and
+commands. Replayed with the same, every prediction must come out again. What the recording lacks cannot be
+checked, and is said to be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import BundleError
+from mindwire.inference.decoder import Decoder
+from mindwire.offline.recorded_run import RecordedRun
+from mindwire.pipeline import Pipeline
+from mindwire.sources.recorded_input import InputComparison, compare_with_device, input_parts
+from mindwire.sources.xdf_index import UNINITIALISED_END
+from mindwire.types import Prediction
+from mindwire_models.bundle import Bundle
+
+# The times are computed anew from the very same stamps, on another machine perhaps.
+_SAME_TIME_S = 1e-5
+# Samples on their way while the service was killed.
+_LAST_TURN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a recorded run's input gives.
+
+    Parameters
+    ----------
+    predictions : list of Prediction
+    holes : tuple of int
+        Before which of them input is missing from the recording.
+    last_time : float
+        Time of the last sample given.
+    """
+
+    predictions: list[Prediction]
+    holes: tuple[int, ...]
+    last_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What comparing a recorded run with its replay found.
+
+    Parameters
+    ----------
+    confirmed : int
+        Recorded predictions that the replay gives too, valid ones within the tolerance and invalid ones.
+    compared : int
+        Predictions that both have and both hold for valid.
+    largest_difference : float
+        Among these, in probability; 0 when there is none.
+    at_time : float or None
+        Where.
+    validity_differs : int
+        Predictions that only one of the two holds for valid.
+    skipped : int
+        Replayed predictions that the recording lacks: skipped live, or lost.
+    unknown : int
+        Recorded predictions that the replay does not give, although the recording holds their samples.
+    unchecked : int
+        Recorded predictions whose samples the recording lacks.
+    input : InputComparison or None
+        The samples beside the device's own recorded stream; None when that is not in the file.
+    tolerance : float
+        Largest difference in probability that counts as none.
+    damage : tuple of str
+        What of the file is damaged, one sentence each.
+    """
+
+    confirmed: int
+    compared: int
+    largest_difference: float
+    at_time: float | None
+    validity_differs: int
+    skipped: int
+    unknown: int
+    unchecked: int
+    input: InputComparison | None
+    tolerance: float
+    damage: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the file is whole, something was confirmed, also by the device's own samples, and nothing differs."""
+        return self.reproduced and not self.lacking
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether something was confirmed and nothing contradicts."""
+        return (
+            self.confirmed > 0
+            and self.largest_difference <= self.tolerance
+            and not self.validity_differs
+            and not self.unknown
+            and not (self.input and self.input.different)
+        )
+
+    @property
+    def lacking(self) -> str:
+        """What the file lacks so that nothing is proven, as the end of a sentence; empty when it is whole."""
+        if self.damage:
+            return "the file is damaged"
+        if self.input is None:
+            return "the device's own stream is missing from the file"
+        return "" if self.input.same else "the device's own stream holds none of the samples that were decoded"
+
+    def lines(self) -> list[str]:
+        """What was found, a sentence or two each."""
+        where = f" (at {self.at_time:.3f} s)" if self.at_time is not None and self.largest_difference > 0 else ""
+        clauses = [
+            f"{self.confirmed} predictions confirmed, {self.compared} of them valid (made of a whole, clean window)",
+            f"largest difference {self.largest_difference:.3g}{where}",
+        ]
+        counted = (
+            (self.validity_differs, "valid only live or only in the replay"),
+            (self.unknown, "not in the replay"),
+            (self.skipped, "skipped live"),
+        )
+        told = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
+        if self.unchecked:
+            told.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
+        if self.input is None:
+            told.append(
+                "The device's own stream is not in the recording; the recorded input cannot be compared with it."
+            )
+        else:
+            compared = [f"{self.input.same} samples equal those of the device's own recorded stream"]
+            compared += [f"{self.input.different} differ from it"] if self.input.different else []
+            compared += [f"{self.input.missed} are missing there"] if self.input.missed else []
+            told.append(", ".join(compared) + ".")
+        return told
+
+
+def verify(
+    run: RecordedRun,
+    bundle: Bundle,
+    decoder: Decoder,
+    tolerance: float = 1e-6,
+    *,
+    on_samples: Callable[[int], None] | None = None,
+) -> Verification:
+    """Replay a recorded run and compare.
+
+    Parameters
+    ----------
+    run : RecordedRun
+    bundle : Bundle
+        Must be the one the run had.
+    decoder : Decoder
+    tolerance : float
+        Largest difference in probability that counts as none.
+    on_samples : callable or None
+        Told the samples taken so far.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    BundleError
+        The bundle is another one.
+    """
+    if bundle.sha256 != run.model_sha256:
+        msg = (
+            f"{run.recording.path} was made with {run.model_name} ({run.model_sha256[:12]}), found {bundle.name} "
+            f"({bundle.sha256[:12]}); give that bundle with --model."
+        )
+        raise BundleError(msg)
+    found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
+    if run.signal_id is not None:
+        device = compare_with_device(run.recording, run.input_id, run.signal_id, run.clock_offsets)
+        found = replace(found, input=device)
+    damage = tuple(problem for problem in run.recording.problems if UNINITIALISED_END not in problem)
+    return replace(found, damage=damage)
+
+
+def _replay(
+    run: RecordedRun,
+    bundle: Bundle,
+    decoder: Decoder,
+    on_samples: Callable[[int], None] | None,
+) -> Replayed:
+    pipeline: Pipeline | None = None
+    options = iter(run.pipelines)
+    predictions: list[Prediction] = []
+    holes: list[int] = []
+    taken, last = 0, float("-inf")
+    for part in input_parts(run.recording, run.input_id):
+        if part.begins:
+            pipeline = Pipeline(bundle.contract, run.info, decoder, next(options, run.options))
+        elif part.lost or (pipeline is None and not holes):
+            pipeline = None
+            holes.append(len(predictions))
+        if pipeline is not None:
+            predictions += pipeline.process(part.chunk)
+            pipeline.drain_events()
+            last = float(part.chunk.times[-1])
+        taken += len(part.chunk)
+        if on_samples is not None:
+            on_samples(taken)
+    return Replayed(predictions, tuple(holes), last)
+
+
+def compare(run: RecordedRun, replayed: Replayed, tolerance: float) -> Verification:
+    """Compare recorded predictions with replayed ones: both in their order, paired by their times.
+
+    Parameters
+    ----------
+    run : RecordedRun
+    replayed : Replayed
+    tolerance : float
+        Largest difference in probability that counts as none.
+
+    Returns
+    -------
+    Verification
+        Without the input.
+    """
+    partner = _pair(run.times, np.array([prediction.time for prediction in replayed.predictions]))
+    known = np.flatnonzero(partner >= 0)
+    again = [replayed.predictions[k] for k in partner[known]]
+    live = run.probabilities[known]
+    valid_live = ~np.isnan(live).any(axis=1)
+    valid_again = np.array([prediction.valid for prediction in again], dtype=bool)
+    both = valid_live & valid_again
+    differences = np.zeros(len(known))
+    for k in np.flatnonzero(both):
+        differences[k] = np.abs(again[k].probabilities - live[k]).max()
+    worst = int(np.argmax(differences)) if both.any() else None
+    unchecked = _unchecked(run, replayed, partner)
+    inside = int(partner[known[-1]] - partner[known[0]] + 1) if len(known) else 0
+    return Verification(
+        confirmed=int(((valid_live == valid_again) & (differences <= tolerance)).sum()),
+        compared=int(both.sum()),
+        largest_difference=float(differences.max(initial=0.0)),
+        at_time=None if worst is None else float(run.times[known[worst]]),
+        validity_differs=int((valid_live != valid_again).sum()),
+        skipped=inside - len(known),
+        unknown=len(partner) - len(known) - unchecked,
+        unchecked=unchecked,
+        input=None,
+        tolerance=tolerance,
+    )
+
+
+def _pair(times: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.intp]:
+    """For each time the next of the others that is the same, or -1; clocks may jump, the order stands."""
+    partner = np.full(len(times), -1, dtype=np.intp)
+    position = 0
+    for k, time in enumerate(times):
+        if position < len(again) and abs(again[position] - time) <= _SAME_TIME_S:
+            partner[k] = position
+        else:
+            same = np.flatnonzero(np.abs(again[position:] - time) <= _SAME_TIME_S)
+            if not len(same):
+                continue
+            partner[k] = position + same[0]
+        position = int(partner[k]) + 1
+    return partner
+
+
+def _unchecked(run: RecordedRun, replayed: Replayed, partner: NDArray[np.intp]) -> int:
+    """Recorded predictions without a partner because input is missing between their neighbours' partners."""
+    known = partner >= 0
+    before = np.maximum.accumulate(np.where(known, partner, -1))
+    after = np.minimum.accumulate(np.where(known, partner, len(replayed.predictions))[::-1])[::-1]
+    explained = np.zeros(len(partner), dtype=bool)
+    for hole in replayed.holes:
+        explained |= (before < hole) & (hole <= after)
+    late = run.times - replayed.last_time
+    explained |= (after == len(replayed.predictions)) & (late > 0) & (late < _LAST_TURN_S)
+    return int((explained & ~known).sum())

@@ -1,0 +1,189 @@
+"""What a command may write where: never over what it reads, nor over a file that Mindwire did not write.
+
+Checked before the work, so that an hour of it is not lost to a name that is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mindwire.errors import RecordingError, UsageError
+from mindwire_models.bundle import FILES, SUMS
+
+# A report with its pictures inside is some megabytes.
+_MOST_BYTES = 1 << 26
+# Of a network, in a report's folder.
+PICTURES = ("temporal-filters.png", "spatial-patterns.png", "attention.png")
+# Files that belong to a recording whose name is that of another one.
+_COMPANIONS = {".vhdr": (".eeg", ".dat", ".vmrk"), ".set": (".fdt",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a command writes, and how a file of that kind is known.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    fits : callable
+        Given a file's content.
+    """
+
+    name: str
+    fits: Callable[[bytes], bool]
+
+
+PREDICTIONS = Kind("a table of predictions", lambda data: data.startswith(b"seq,time,valid,"))
+# safetensors: the length of a header in JSON, which names our format
+ADAPTATION = Kind("what an earlier session learnt", lambda data: b"mindwire" in data[:65536])
+_BY_ENDING = {
+    ".json": Kind(
+        "a report of Mindwire",
+        lambda data: data.startswith(b"{") and (b'"mindwire"' in data or b'"protocol": "wimpff2024"' in data),
+    ),
+    ".html": Kind("a report of Mindwire", lambda data: data.startswith(b"<!doctype html>") and b"indwire" in data),
+    ".svg": Kind("a picture of Mindwire", lambda data: data.startswith(b"<svg") and b"indwire" in data),
+    ".png": Kind("a picture of Mindwire", lambda data: data.startswith(b"\x89PNG") and b"Mindwire" in data[:1024]),
+    ".md": Kind("a table of layers", lambda data: data.startswith(b"## The network")),
+}
+
+
+def check_output(
+    path: Path,
+    kind: Kind,
+    *,
+    inputs: Iterable[Path | None] = (),
+    force: bool | None = False,
+    option: str = "--out",
+    make_folder: bool = False,
+) -> None:
+    """Refuse to write a file where something would be lost, or where nothing can be written.
+
+    Parameters
+    ----------
+    path : Path
+    kind : Kind
+        Of what is to be written; a file of this kind is replaced.
+    inputs : iterable of Path or None
+        Files and folders that the command reads; these are never written over.
+    force : bool or None
+        Whether a file of another kind may be replaced; None for a command without ``--force``.
+    option : str
+        That names the path, for messages.
+    make_folder : bool
+        Whether its folder will be made when it is missing.
+
+    Raises
+    ------
+    UsageError
+        The path is an input, a folder or, without ``force``, a file of another kind.
+    RecordingError
+        Its folder is absent or cannot be written to.
+    """
+    given = [one for one in inputs if one is not None]
+    if (same := next((one for one in given if _is_part(path, one)), None)) is not None:
+        msg = f"{option} {path} would write over {same}, which is read; choose another name."
+        raise UsageError(msg)
+    if path.is_dir():
+        msg = f"{option} {path} is a folder, expected a file's name."
+        raise UsageError(msg)
+    if path.is_file() and not force and not _fits(path, kind):
+        replaced = "" if force is None else ", or replace it with --force"
+        msg = f"{option} {path} exists and is not {kind.name}; choose another name{replaced}."
+        raise UsageError(msg)
+    if not path.exists() or path.is_file():
+        _check_folder(path.resolve().parent, option=option, shown=path, make=make_folder)
+
+
+def check_report(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    inputs: Iterable[Path | None] = (),
+    force: bool = False,
+    option: str = "--out",
+) -> None:
+    """As :func:`check_output`, for files in a folder that is made when it is missing.
+
+    Parameters
+    ----------
+    folder : Path
+    names : sequence of str
+        Of the files; their endings give the kinds.
+    inputs, force, option
+        As :func:`check_output`.
+
+    Raises
+    ------
+    UsageError, RecordingError
+        As :func:`check_output`.
+    """
+    given = list(inputs)
+    if folder.exists() and not folder.is_dir():
+        msg = f"{option} {folder} is a file, expected a folder; choose another name."
+        raise UsageError(msg)
+    _check_folder(folder.resolve(), option=option, shown=folder, make=True)
+    for name in names:
+        if (folder / name).exists():
+            check_output(folder / name, _BY_ENDING[Path(name).suffix], inputs=given, force=force, option=option)
+
+
+def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None:
+    if make:
+        folder = next(one for one in (folder, *folder.parents) if one.exists())
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        msg = f"{option} {shown}: the folder {folder} {what}; make it, or choose another place."
+        raise RecordingError(msg)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"{option} {shown}: the folder {folder} cannot be written to; choose another place."
+        raise RecordingError(msg)
+
+
+@contextmanager
+def writing(place: Path, what: str, *, option: str = "--out") -> Iterator[None]:
+    """Errors of the disk in one sentence.
+
+    Raises
+    ------
+    RecordingError
+        What was to be written could not be.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = f"{place}: {what} cannot be written ({error.strerror or error}); choose another place with {option}."
+        raise RecordingError(msg) from error
+
+
+def _is_part(path: Path, source: Path) -> bool:
+    """Whether a path is a file that is read, under whatever name, or lies in a folder that is."""
+    if source.is_dir():
+        files = FILES if (source / SUMS).is_file() else ()
+        if files:
+            return any(_same(path, source / name) for name in (*files, SUMS))
+        return path.resolve().is_relative_to(source.resolve())
+    companions = (source.with_suffix(ending) for ending in _COMPANIONS.get(source.suffix.casefold(), ()))
+    return any(_same(path, one) for one in (source, *companions))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return one.resolve() == other.resolve()
+
+
+def _fits(path: Path, kind: Kind) -> bool:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
+    except OSError as error:
+        msg = f"{path} exists and cannot be read ({error.strerror}), so it is left alone; choose another name."
+        raise UsageError(msg) from error
+    return not data or kind.fits(data)

@@ -1,0 +1,1 @@
+"""What ``mindwire serve`` and ``mindwire demo`` put together."""

@@ -1,0 +1,164 @@
+"""The web server's part of the service, whoever runs the streams: its event loop, its token, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from urllib.parse import quote
+
+import uvicorn
+from fastapi import FastAPI
+
+from mindwire.api.server import SERVER_SETTINGS, is_loopback
+from mindwire.config import MIN_TOKEN, Settings
+from mindwire.errors import UsageError
+from mindwire.serve.ending import ending_signals
+
+# A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
+SWITCH_INTERVAL_S = 0.0005
+# Little that the hot path makes refers to itself, but what each client leaves behind does: 25 KiB that would pile up.
+GC_THRESHOLDS = (2_000, 5, 5)
+CLOSE_CLIENTS_S = 0.5
+_MAX_TOKEN = 4096
+
+
+def event_loop() -> asyncio.Runner:
+    """The runner of the fastest event loop there is; other threads get the interpreter soon from now on."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def settle_memory() -> None:
+    """What lives now lives to the end: the collector need not look at it again, and runs from now on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
+
+
+def with_token(settings: Settings) -> tuple[Settings, str | None]:
+    """The settings with a token where one is needed, and what to tell the user of it.
+
+    Raises
+    ------
+    UsageError
+        The file of the token cannot be used.
+    """
+    if settings.token_file is not None:
+        return settings.model_copy(update={"token": _token_of(settings.token_file)}), None
+    if is_loopback(settings.host) or settings.token is not None:
+        return settings, None
+    token = secrets.token_urlsafe(24)
+    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
+
+
+def _token_of(path: Path) -> str:
+    """The token that a file holds on its only line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_TOKEN + 1).strip()
+    except OSError as error:
+        msg = f"The token's file {path} cannot be read ({error.strerror}); check the path after --token-file."
+        raise UsageError(msg) from error
+    except UnicodeDecodeError:
+        text = ""
+    if not (MIN_TOKEN <= len(text) <= _MAX_TOKEN and text.isprintable()):
+        msg = (
+            f"The token's file {path}: expected one line of {MIN_TOKEN} to {_MAX_TOKEN} printable characters; "
+            "write one, for example with: openssl rand -hex 24."
+        )
+        raise UsageError(msg)
+    return text
+
+
+def address(settings: Settings, sock: socket.socket) -> str:
+    """Where the service is found, as a URL that a browser can open: with the token, and of this machine's own address."""
+    host = settings.host.strip("[]")
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared
+        host = _own_address(sock.family)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+    # What was given in a file or the environment so that others do not read it is not printed either.
+    hidden = settings.token_file is not None or os.environ.get("MINDWIRE_TOKEN") == settings.token
+    return url if settings.token is None or hidden else f"{url}/?token={quote(settings.token, safe='')}"
+
+
+def _own_address(family: int) -> str:
+    """The address from which this machine reaches others; no packet is sent."""
+    outside = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # set aside for documentation
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((outside, 9))
+        except OSError:  # no network
+            return "localhost"
+        return str(probe.getsockname()[0])
+
+
+async def listen(
+    app: FastAPI,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    begin: Callable[[], None],
+    end: Callable[[], Awaitable[object]],
+) -> None:
+    """Serve until told to stop.
+
+    Parameters
+    ----------
+    app : FastAPI
+    sock : socket.socket
+        Bound and listening.
+    stop : asyncio.Event
+        Set by whoever wants the end.
+    begin : callable
+        Called once the server runs.
+    end : callable
+        Awaited at the end, while clients still hear what the streams say.
+    """
+    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    settle_memory()
+    begin()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await end()
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: the streams end before the server does."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set an event of the running loop at SIGTERM, SIGHUP and Ctrl-C while the context lasts."""
+    loop = asyncio.get_running_loop()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    before = {number: signal.signal(number, handle) for number in ending_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,242 @@
+"""Online alignment: whiten the signal by the mean of its own covariances, without labels.
+
+Euclidean: the arithmetic mean (He & Wu 2020). Riemannian: the inductive mean on the manifold of
+positive definite matrices, ``M <- M #_w C`` (Ho et al. 2013; Zanini et al. 2018), one step per block.
+It can be frozen, rolled back and saved; once ready, no block moves the mean far, and pieces of signal that are
+unlike the rest are left out (:mod:`mindwire.signal.artefacts`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.signal.artefacts import ArtefactGuard, Block, Pieces
+from mindwire.signal.manifold import Matrix, distance, geodesic_from, spectrum
+from mindwire.signal.rollback import remembered
+from mindwire_models.contract import Alignment
+
+_STEP_LIMIT = 0.25  # of the mean's norm: how far one block may move a mean that is ready
+# The matrix follows the mean when that is further, per channel and in power, from the one that it whitens. A new matrix costs
+# a decoder as much as several windows; 2 % were seen to change decisions, half a percent not.
+_NEAR = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentState:
+    """What an alignment has learnt.
+
+    Parameters
+    ----------
+    covariance : ndarray of float64, shape (n_channels, n_channels)
+        Mean per sample, in unit².
+    weight : float
+        Samples it stands for, less those forgotten.
+    good_samples : int
+        Good samples seen, those too that were too few at a time, or unlike the rest, to be learnt from.
+    """
+
+    covariance: Matrix
+    weight: float
+    good_samples: int
+
+
+def _size(matrix: Matrix) -> float:
+    """Frobenius norm."""
+    flat = matrix.ravel()
+    return math.sqrt(flat @ flat)
+
+
+class OnlineAlignment:
+    """The mean covariance of the good samples so far, and the matrix that whitens them.
+
+    Parameters
+    ----------
+    spec : Alignment
+    n_channels : int
+    window_samples : int
+    sfreq : float
+        Hertz; turns the forgetting time into samples.
+
+    Attributes
+    ----------
+    frozen : bool
+        While true, nothing is learnt.
+    version : int
+        Changes whenever ``matrix`` does.
+    matrix : ndarray of float32, shape (n_channels, n_channels)
+        Whitens the mean, or one within half a percent of it: it follows as soon as the mean has moved further.
+    left_out : int
+        Good samples that were unlike the rest, and not learnt from.
+    """
+
+    def __init__(self, spec: Alignment, n_channels: int, window_samples: int, sfreq: float) -> None:
+        self._spec = spec
+        self._factor = window_samples if spec.scale == "window_sum" else 1
+        self._forgetting = spec.forgetting_seconds * sfreq if spec.forgetting_seconds else None
+        self._state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
+        self._spectrum = self._state, spectrum(self._state.covariance)
+        self._whitened = self._state.covariance
+        self._reference: Matrix | None = None
+        self._history: deque[AlignmentState] = deque(maxlen=remembered(self._state.covariance.nbytes))  # one per update
+        self._guard = ArtefactGuard(n_channels)
+        self._anew = True
+        self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
+        self.frozen = False
+        self.version = 0
+        self.left_out = 0
+        self._drift = (self._state, 0.0)  # of which state, and how far
+        self.matrix = np.eye(n_channels, dtype=np.float32)
+        if spec.warm_start is not None:
+            weight = max(spec.warm_start_samples, 1)
+            self.restore(AlignmentState(np.array(spec.warm_start), float(weight), weight))
+
+    @property
+    def kind(self) -> str:
+        """``euclidean`` or ``riemannian``."""
+        return self._spec.kind
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough good samples were seen."""
+        return self._state.weight > 0 and self._state.good_samples >= self._spec.ready_samples
+
+    @property
+    def missing_samples(self) -> int:
+        """How many more good samples it takes until it is ready."""
+        return max(0, self._spec.ready_samples - self._state.good_samples)
+
+    @property
+    def state(self) -> AlignmentState:
+        """What was learnt so far; :meth:`restore` takes it back."""
+        return self._state
+
+    @property
+    def drift(self) -> float:
+        """Riemannian distance between the mean now and when it first was ready; 0 before that."""
+        state, drift = self._drift
+        if state is not self._state:
+            drift = 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
+            self._drift = self._state, drift
+        return drift
+
+    def update(self, good: NDArray[np.float32]) -> None:
+        """Learn from one block of good conditioned samples.
+
+        Parameters
+        ----------
+        good : ndarray of float32, shape (n_samples, n_channels)
+            May be empty; ignored while frozen and when too short; what is unlike the rest is left out.
+        """
+        n = len(good)
+        if self.frozen:
+            return
+        seen = self._state.good_samples + n
+        if n < 2 * good.shape[1]:
+            self._state = replace(self._state, good_samples=seen)
+            return
+        pieces = Pieces(good)
+        if self._anew:
+            self._begin_anew(pieces, seen)
+            return
+        self._guard.judge(pieces)
+        block = pieces.block()
+        if block is None:
+            self.left_out += n
+            self._state = replace(self._state, good_samples=seen)
+        else:
+            self.left_out += n - block.n
+            self._adopt(replace(self._with(self._state, block), good_samples=seen))
+
+    def _begin_anew(self, pieces: Pieces, seen: int) -> None:
+        """Learn from all blocks so far: as long as they are remembered, what turns out to be strange is taken back."""
+        judged = self._guard.judge_anew(pieces)
+        blocks = [some.block() for some in judged]
+        self.left_out = sum(some.n - (block.n if block else 0) for some, block in zip(judged, blocks, strict=True))
+        state, before = self._relearnt
+        # as a rule hindsight changes nothing, and what was learnt from the earlier blocks is what would be learnt again
+        if not all(block is earlier for block, earlier in zip(blocks, before, strict=False)):
+            state, before = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0), []
+        for block in blocks[len(before) :]:
+            if block is not None:
+                state = self._with(state, block)
+        self._anew = self._guard.remembers_all
+        self._relearnt = (state, blocks) if self._anew else (state, [])
+        if not state.weight:  # of many channels, each block may have too few pieces that are alike
+            self._state = replace(self._state, good_samples=seen)
+            return
+        if self.ready:
+            here, there = self._state.covariance, state.covariance
+            step = min(1.0, _STEP_LIMIT * _size(here) / max(_size(there - here), 1e-300))
+            state = replace(state, covariance=here + step * (there - here))
+        self._adopt(replace(state, good_samples=seen))
+
+    def _with(self, old: AlignmentState, block: Block) -> AlignmentState:
+        """A state that has learnt from one block more."""
+        covariance, n = block.covariance, block.n
+        kept = old.weight * (math.exp(-n / self._forgetting) if self._forgetting else 1.0)
+        weight = n / (kept + n)
+        if old.good_samples >= self._spec.ready_samples:
+            far = _size(covariance - old.covariance)
+            weight = min(weight, _STEP_LIMIT * _size(old.covariance) / max(far, 1e-300))
+        if self._spec.kind == "euclidean" or not old.weight:
+            mean = (1 - weight) * old.covariance + weight * covariance
+        else:
+            mean = geodesic_from(self._spectrum_of(old), covariance, weight)
+        return AlignmentState(mean, kept + n, old.good_samples + n)
+
+    def rollback(self, updates: int) -> int:
+        """Take back the last updates.
+
+        Parameters
+        ----------
+        updates : int
+            How many; at most those remembered (:func:`mindwire.signal.rollback.remembered`) are taken back.
+
+        Returns
+        -------
+        int
+            How many were.
+        """
+        count = min(updates, len(self._history))
+        self._anew = False
+        if count:
+            state = self._history[-count]
+            kept = list(self._history)[:-count]
+            self._adopt(state, exactly=True)
+            self._history = deque(kept, maxlen=self._history.maxlen)
+        return count
+
+    def restore(self, state: AlignmentState) -> None:
+        """Go on from a state that was saved, of this session or another."""
+        self._anew = False
+        self._adopt(state, exactly=True)
+
+    def _adopt(self, state: AlignmentState, *, exactly: bool = False) -> None:
+        if self._state.weight:
+            self._history.append(self._state)
+        self._state = state
+        if self._reference is None and self.ready:
+            self._reference = state.covariance
+        if exactly or self._far(state.covariance):
+            values, vectors = self._spectrum_of(state)
+            self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)
+            self.version += 1
+            self._whitened = state.covariance
+
+    def _far(self, covariance: Matrix) -> bool:
+        """Whether a mean is so far from the one that the matrix whitens that it must follow."""
+        if not self.version:
+            return True
+        moved = self.matrix @ (covariance - self._whitened) @ self.matrix
+        return _size(moved) * self._factor > _NEAR * math.sqrt(len(covariance))
+
+    def _spectrum_of(self, state: AlignmentState) -> tuple[Matrix, Matrix]:
+        """The spectrum of a state's mean, computed once for the newest one asked for."""
+        if self._spectrum[0] is not state:
+            self._spectrum = state, spectrum(state.covariance)
+        return self._spectrum[1]

@@ -1,0 +1,292 @@
+"""From a source's chunks to conditioned samples: montage, time, checks, resampler, filters, scale.
+
+What comes out is contiguous within a segment, at the contract's rate, in its unit and channel order.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.signal.bad_channels import BadChannelPolicy, BadChannels
+from mindwire.signal.filters import CausalFilter
+from mindwire.signal.montage import Montage
+from mindwire.signal.quality import ChannelQuality, QualityMeter, SampleCheck
+from mindwire.signal.resampler import Resampler
+from mindwire.signal.timebase import Block, TimeBase
+from mindwire.types import Chunk, Reason
+from mindwire_models.contract import Contract, ZScore
+
+_MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
+_AMPLITUDE_LIMIT_MICROVOLT = 1000.0
+# What of a bridge's error may be left when samples count as settled again.
+_RINGING_LEFT = 0.01
+
+
+class Conditioned(msgspec.Struct, frozen=True, eq=False):
+    """Conditioned samples.
+
+    Parameters
+    ----------
+    samples : ndarray of float64 or float32, shape (n_samples, n_channels)
+        Windows are of float32; whoever conditions many streams together rounds all of them together.
+    times : ndarray of float64, shape (n_samples,)
+    flags : ndarray of uint32, shape (n_samples,)
+    broken : Reason
+        Not NONE: these samples start a new segment, and why.
+    gap_seconds : float
+        Length of the gap before them, bridged or not.
+    phase : float
+        Their segment's; see :attr:`Conditioner.phase`.
+    """
+
+    samples: NDArray[np.floating[Any]]
+    times: NDArray[np.float64]
+    flags: NDArray[np.uint32]
+    broken: Reason
+    gap_seconds: float
+    phase: float
+
+
+@lru_cache
+def _kind(contract: Contract, sfreq: float) -> object:  # noqa: ARG001 - what counts is that they are the same
+    return object()
+
+
+class Conditioner:
+    """Conditions one stream.
+
+    Parameters
+    ----------
+    contract : Contract
+    montage : Montage
+    sfreq : float
+        Rate the source is taken to have, in hertz.
+    bridge_seconds : float
+        Gaps up to this are bridged.
+    bad_channels : {"auto", "interpolate", "invalidate"}
+    rate_accepted : bool
+        Whether the user says that this is the rate, against the time stamps.
+
+    Attributes
+    ----------
+    kind : object
+        The same for conditioners that do the same, each to its own stream.
+    limit : float
+        Amplitude above which a conditioned sample is bad, in the contract's unit.
+    phase : float
+        In [0, 1), of the segment's first sample: what comes once a second comes by so much of a second later than the
+        samples are counted. So it does not come at the same moment for all streams that began together, and yet
+        depends on nothing but the samples.
+    montage, timebase, check, meter, filter, policy
+        The steps, each with what it knows of the stream.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        montage: Montage,
+        sfreq: float,
+        bridge_seconds: float,
+        bad_channels: BadChannels = "auto",
+        *,
+        rate_accepted: bool = False,
+    ) -> None:
+        self.kind = _kind(contract, sfreq)
+        self.montage = montage
+        microvolt = _MICROVOLTS[contract.unit]
+        self.limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
+        self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
+        self.check = SampleCheck(contract.n_channels, sfreq, microvolt)
+        self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
+        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self.policy.most)
+        self._resampler = None
+        self._sfreq = contract.sfreq
+        self._ratio = sfreq / contract.sfreq
+        if abs(self._ratio - 1) > 1e-6:
+            low = contract.filters.lowpass
+            band = low.freq if low else 0.4 * min(sfreq, contract.sfreq)
+            self._resampler = Resampler(sfreq, contract.sfreq, band)
+        self.filter = CausalFilter(contract.sos)
+        norm = contract.normalisation
+        self._shift = np.array(norm.mean) if isinstance(norm, ZScore) else None
+        self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
+        self.phase = 0.0
+        self._settling = contract.settling_samples
+        self._settled = 0
+        self._sos = contract.sos
+        self._previous: tuple[NDArray[np.float64], float] | None = None
+        # What broke and how long the gap was, until the segment's first conditioned sample is out.
+        self._broken = Reason.NONE
+        self._gap = 0.0
+
+    @property
+    def resampler_delay_seconds(self) -> float:
+        """Constant delay of the resampler; 0 without one."""
+        return self._resampler.delay_seconds if self._resampler else 0.0
+
+    @property
+    def settling_left(self) -> int:
+        """Conditioned samples until the filters have settled."""
+        return max(0, self._settling - self._settled)
+
+    def channel_quality(self) -> list[ChannelQuality]:
+        """Each channel over the last whole second."""
+        return self.meter.channels()
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing is under way that takes more than the usual steps: no start, gap, bad channel, resampler."""
+        return (
+            self._resampler is None
+            and self._previous is not None
+            and not self._broken
+            and self.policy.quiet
+            and self.timebase.steady
+        )
+
+    def source_samples(self, conditioned: int) -> int:
+        """At least how many source samples it takes until so many more conditioned ones are out."""
+        needed = math.floor(conditioned * self._ratio) - 1 if self._resampler else conditioned
+        return needed - self.timebase.n_held
+
+    def process(self, chunk: Chunk) -> list[Conditioned]:
+        """Condition the next chunk."""
+        samples = self.montage.apply(chunk.samples)
+        blocks = self.timebase.push(samples, chunk.times, chunk.broken)
+        return [self._condition(block) for block in blocks]
+
+    def flush(self) -> list[Conditioned]:
+        """Condition what the time base still held back, at the end of a recording."""
+        return [self._condition(block) for block in self.timebase.flush()]
+
+    def _condition(self, block: Block) -> Conditioned:
+        if block.broken:
+            self._restart(block.broken)
+        if self._previous is None:
+            self.phase = zlib.crc32(block.samples[0].tobytes()) / 2**32
+            self.meter.reset(self.phase)
+        if block.gap_seconds:
+            self._gap = block.gap_seconds
+        flags, times = block.flags, block.times
+        samples, marks = self.check.process(block.samples)
+        self.meter.beyond = self.check.beyond
+        self.meter.process(samples, marks, flags)
+        if self._resampler or (block.missing and self._previous is not None):
+            samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)
+        else:
+            self._previous = (samples[-1], float(times[-1]))
+        samples = self.filter.process(samples)
+        size = np.abs(samples)
+        if len(size) and size.max() > self.limit:
+            marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
+            marks[size > self.limit] |= Reason.AMPLITUDE.bit
+        self.policy.process(samples, marks, flags)
+        self._settle(flags)
+        samples = self.scaled(samples)
+        if not len(times):
+            return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
+        broken, gap = self._broken, self._gap
+        self._broken, self._gap = Reason.NONE, 0.0
+        return Conditioned(samples, times, flags, broken, gap, self.phase)
+
+    def scaled(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filtered samples as the contract normalises them, ``(…, n_channels)``; alignment is the decoder's."""
+        if self._shift is None or self._gain is None:
+            return samples
+        return np.asarray((samples - self._shift) * self._gain)
+
+    def took(
+        self,
+        before: NDArray[np.float32],
+        last: tuple[NDArray[np.float64], float],
+        samples: NDArray[np.float32],
+        times: NDArray[np.float64],
+        flags: NDArray[np.uint32],
+    ) -> Conditioned:
+        """Go on after contiguous samples with nothing wrong, which were conditioned together with other streams'.
+
+        Parameters
+        ----------
+        before : ndarray of float32, shape (n_samples, n_channels)
+            At the source.
+        last : ndarray of float64, shape (n_channels,), and float
+            The last of them, and its time.
+        samples : ndarray of float32, shape (n_samples, n_channels)
+            Conditioned.
+        times : ndarray of float64, shape (n_samples,)
+        flags : ndarray of uint32, shape (n_samples,)
+            Added to in place.
+        """
+        self.meter.process(before, None, flags)
+        self._previous = last
+        self._settle(flags)
+        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
+
+    def _settle(self, flags: NDArray[np.uint32]) -> None:
+        if self._settled < self._settling:
+            flags[: self._settling - self._settled] |= Reason.SETTLING.bit
+            self._settled += len(flags)
+
+    def _retime(
+        self,
+        samples: NDArray[np.float64],
+        times: NDArray[np.float64],
+        flags: NDArray[np.uint32],
+        marks: NDArray[np.uint32] | None,
+        missing: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32], NDArray[np.uint32] | None]:
+        """Bridge a short gap and resample, with all flags along."""
+        if marks is None:
+            marks = np.zeros(samples.shape, dtype=np.uint32)
+        together = np.concatenate([flags[:, None], marks], axis=1)
+        if missing and self._previous is not None:
+            samples, times, together = self._bridge(samples, times, together, missing)
+            self._settled = min(self._settled, self._settling - self._ringing(missing))
+        self._previous = (samples[-1], float(times[-1]))
+        if self._resampler:
+            samples, times, together = self._resampler.process(samples, times, together)
+        marks = together[:, 1:].copy()
+        return samples, times, together[:, 0].copy(), marks if marks.any() else None
+
+    def _restart(self, broken: Reason) -> None:
+        self.check.reset()
+        self.policy.reset()
+        self.filter.reset()
+        if self._resampler:
+            self._resampler.reset()
+        self._previous = None
+        self._settled = 0
+        self._broken = broken
+
+    def _ringing(self, missing: int) -> int:
+        """Conditioned samples until the filters have forgotten a bridge that was wrong by as much as the signal."""
+        n = math.ceil(missing / self._ratio)
+        late = math.ceil(self.resampler_delay_seconds * self._sfreq)
+        pulse = np.zeros((1 + n + self._settling, 1))
+        pulse[1 : 1 + n] = 1.0  # behind a zero, for a filter takes what it begins with for the mean
+        loud = np.flatnonzero(np.abs(CausalFilter(self._sos).process(pulse)[:, 0]) > _RINGING_LEFT)
+        return late + (int(loud[-1]) if len(loud) else 0)
+
+    def _bridge(
+        self, samples: NDArray[np.float64], times: NDArray[np.float64], marks: NDArray[np.uint32], missing: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]:
+        """Fill a short gap by straight lines, flagged."""
+        assert self._previous is not None  # noqa: S101 - checked by the caller
+        before, time_before = self._previous
+        part = (np.arange(1, missing + 1) / (missing + 1))[:, None]
+        filler = before + part * (samples[0] - before)
+        filler_times = time_before + part[:, 0] * (times[0] - time_before)
+        filler_marks = np.zeros((missing, marks.shape[1]), dtype=np.uint32)
+        filler_marks[:, 0] = Reason.GAP.bit
+        return (
+            np.concatenate([filler, samples]),
+            np.concatenate([filler_times, times]),
+            np.concatenate([filler_marks, marks]),
+        )

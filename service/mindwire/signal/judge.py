@@ -1,0 +1,120 @@
+"""What it means that a stamp is far off its expectation, from the stamps after it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from mindwire.signal.rate import MeasuredRate, believable, measure
+
+_DECIDE_SECONDS = 0.1
+HOLD_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a suspicious stamp means.
+
+    Parameters
+    ----------
+    kind : {"late", "shifted", "drifts", "wrong"}
+        The next ``count`` samples are contiguous; the stamps moved by ``shift`` seconds; they advance by ``shift`` more per
+        sample than the period; or they contradict the rate.
+    count : int
+        At least one.
+    shift : float
+    returned : bool
+        The stamps behind late ones are as expected.
+    measured : MeasuredRate or None
+        What they contradict the rate with.
+    """
+
+    kind: Literal["late", "shifted", "drifts", "wrong"]
+    count: int = 1
+    shift: float = 0.0
+    returned: bool = False
+    measured: MeasuredRate | None = None
+
+
+class Judge:
+    """Judges suspicious stamps of a stream.
+
+    Parameters
+    ----------
+    sfreq : float
+        Rate the stream is taken to have, in hertz.
+
+    Attributes
+    ----------
+    hold : int
+        So many samples are enough for a verdict, whatever they are.
+    """
+
+    def __init__(self, sfreq: float) -> None:
+        self._period = 1.0 / sfreq
+        self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
+        self.hold = max(self._decide, math.ceil(HOLD_SECONDS * sfreq))
+
+    def verdict(
+        self, stamps: NDArray[np.float64], expected: NDArray[np.float64], tolerance: float, *, final: bool
+    ) -> Verdict | None:
+        """Judge stamps of which the first is suspicious.
+
+        Parameters
+        ----------
+        stamps : ndarray of float64, shape (n_samples,)
+            At most :attr:`hold`.
+        expected : ndarray of float64, shape (n_samples,)
+        tolerance : float
+            Seconds by which stamps after the first may be off.
+        final : bool
+            Whether nothing comes after them.
+
+        Returns
+        -------
+        Verdict or None
+            None while that is open.
+        """
+        ahead = np.where(believable(stamps), stamps, np.nan) - expected
+        sign = -1.0 if ahead[0] < 0 else 1.0
+        ahead *= sign
+        back = np.flatnonzero(ahead[1:] <= tolerance)
+        returned = int(back[0]) + 1 if len(back) else None
+        settled = self._settled(ahead, tolerance)
+        if returned is not None and (settled is None or returned <= settled):
+            return Verdict("late", count=returned, returned=True)
+        if settled is None and len(ahead) < self.hold and not final:
+            return None
+        count = len(ahead) if settled is None else settled + 1
+        measured = measure(stamps[:count], self._period)
+        if measured is not None and settled is None and measured.wrong:
+            return Verdict("wrong", measured=measured)
+        # Drift leaves the tolerance by a step at a time; what begins with a jump is none.
+        gradual = ahead[0] < self._period and tolerance <= 0.5 * self._period
+        if measured is not None and measured.clear and gradual and self._even(stamps[:count]):
+            return Verdict("drifts", shift=measured.seconds - self._period)
+        agreeing = ahead if settled is None else ahead[settled - self._decide + 1 : count]
+        numbers = agreeing[np.isfinite(agreeing)]
+        shift = float(numbers.min()) if len(numbers) else 0.0
+        if round(shift / self._period) < 1:
+            return Verdict("late", count=count)
+        return Verdict("shifted", shift=sign * shift)
+
+    def _even(self, stamps: NDArray[np.float64]) -> bool:
+        """Whether stamps advance evenly, with neither a burst nor a loss among them, so that they tell a rate of their own."""
+        steps = np.diff(stamps)
+        return bool((steps > 0.5 * self._period).all() and (steps < 1.5 * self._period).all())
+
+    def _settled(self, ahead: NDArray[np.float64], tolerance: float) -> int | None:
+        """Index at which the last few stamps agree with each other on being off."""
+        if len(ahead) < self._decide:
+            return None
+        runs = sliding_window_view(ahead, self._decide)
+        lowest = runs.min(axis=1)
+        agree = (runs.max(axis=1) - lowest <= 2 * tolerance) & (lowest > tolerance)  # no NaN does
+        return int(np.argmax(agree)) + self._decide - 1 if agree.any() else None

@@ -1,0 +1,391 @@
+"""How good the signal is, channel by channel, online: what makes it bad, what makes it suspect.
+
+Bad shows in single samples: not finite, flat, at the rail. Suspect shows in a second of signal: line
+noise, drift, muscle. Everything counts samples and looks only back, so nothing depends on chunking;
+a second's verdict holds for the samples after it, until the next.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.signal.size import SizeWatch
+from mindwire.types import Reason
+
+_FLAT_SECONDS = 0.2
+_RAIL_SECONDS = 0.02
+_RAIL_MIN_MICROVOLT = 100.0
+_RAIL_SHARE = 0.999
+# No electrode on a head gives a volt; one such sample, of uninitialised memory, would ring in the filters for long.
+_IMPOSSIBLE_MICROVOLT = 1e6
+# Nor does it jump by so much from one sample to the next. The filters let through only a part of a jump's first
+# sample, which a window may end with.
+_STEP_MICROVOLT = 5e3
+
+# A band's power relative to that of 1-40 Hz, or microvolts, above which a channel is suspect. EEG at
+# rest falls with frequency, so power above 55 Hz near that below 40 Hz is muscle (Goncharova et al. 2003).
+_LINE_LIMIT = 1.0
+_MUSCLE_LIMIT = 0.6
+_DRIFT_LIMIT_MICROVOLT = 150.0
+_SUSPECT_SHARE = 0.1  # of the channels
+
+# Within half a second an electrode on a head moves by more than this, the noise of its amplifier alone does.
+_QUIET_MICROVOLT = 0.1
+_QUIET_SAMPLES = 16
+
+
+class SampleCheck:
+    """Finds the samples that are bad by themselves and replaces what is not finite.
+
+    Parameters
+    ----------
+    n_channels : int
+    sfreq : float
+        Hertz, of the source.
+    microvolt : float
+        One microvolt in the unit of the samples.
+
+    Attributes
+    ----------
+    impossible, step : float
+        No sample of a head is larger, nor further from the one before it.
+    rail_run : int
+        No shorter run of equal samples says anything.
+    beyond : float
+        Median size of the newest samples that were too large; 0 before any.
+    last, peak : ndarray of float64, shape (n_channels,)
+        The last sample, and the largest size so far.
+    run : ndarray of int64, shape (n_channels,)
+        How many samples before the last one are the same as it.
+    """
+
+    def __init__(self, n_channels: int, sfreq: float, microvolt: float) -> None:
+        self._n_channels = n_channels
+        self._flat_run = max(2, math.ceil(_FLAT_SECONDS * sfreq))
+        self.rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
+        self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
+        self.impossible = _IMPOSSIBLE_MICROVOLT * microvolt
+        self.step = _STEP_MICROVOLT * microvolt
+        self.beyond = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self.last = np.full(self._n_channels, np.nan)
+        self.run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
+        self.peak = np.zeros(self._n_channels)
+
+    def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32] | None]:
+        """Check the next contiguous samples, at least one.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+
+        Returns
+        -------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+            With values that are not finite, or impossible, replaced by the channel's last good one (0 before any).
+        flags : ndarray of uint32, shape (n_samples, n_channels), or None
+            Bits of :class:`mindwire.types.Reason`; None when nothing is wrong.
+        """
+        size = np.abs(samples)
+        largest = size.max()
+        if largest < self.impossible:  # no NaN is
+            steps = steps_beyond(samples, self.last, self.step, largest)
+            # The usual case needs no more than this: no value is the one before it, so no run can be long.
+            if steps is None and not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
+                self.last, self.run = samples[-1].copy(), self._no_run
+                self.peak = np.maximum(size.max(axis=0), self.peak)
+                return samples, None
+            flags = np.zeros(samples.shape, dtype=np.uint32)
+        else:
+            possible = size < self.impossible
+            flags = np.zeros(samples.shape, dtype=np.uint32)
+            flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
+            beyond = size[~possible & np.isfinite(size)]
+            if len(beyond):
+                self.beyond = float(np.median(beyond))
+            samples = self._hold(samples, ~possible)
+            size = np.abs(samples)
+            steps = steps_beyond(samples, self.last, self.step, size.max())
+        if steps is not None:
+            flags[steps] |= Reason.AMPLITUDE.bit
+        run = equal_runs(samples, self.last, self.run)
+        peak = np.maximum(np.maximum.accumulate(size, axis=0), self.peak)
+        flags[run >= self._flat_run] |= Reason.FLAT.bit
+        rail = (run >= self.rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
+        flags[rail] |= Reason.SATURATED.bit
+        self.last, self.run, self.peak = samples[-1].copy(), run[-1], peak[-1]
+        return samples, flags if flags.any() else None
+
+    def _hold(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+        held = np.concatenate([np.nan_to_num(self.last)[None, :], samples])
+        rows = np.arange(len(held))[:, None]
+        first = np.zeros((1, bad.shape[1]), dtype=bool)
+        source = np.maximum.accumulate(np.where(np.concatenate([first, bad]), 0, rows), axis=0)
+        return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
+
+
+def steps_beyond(
+    samples: NDArray[np.float64], last: NDArray[np.float64], limit: float, largest: float
+) -> NDArray[np.bool_] | None:
+    """Where samples are further than a limit from the one before.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (..., n_samples, n_channels)
+    last : ndarray of float64, shape (..., n_channels)
+        The sample before these; NaN where there is none.
+    limit : float
+    largest : float
+        Size of the largest of the samples.
+
+    Returns
+    -------
+    ndarray of bool, shape (..., n_samples, n_channels), or None
+        None when there is none.
+    """
+    # where all are small, none is far from any other
+    if largest <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
+        return None
+    with np.errstate(all="ignore"):  # what is not finite is told as that
+        found = np.abs(np.diff(samples, axis=-2, prepend=last[..., None, :])) > limit
+    return found if found.any() else None
+
+
+def equal_runs(samples: NDArray[np.float64], last: NDArray[np.float64], run: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many samples before each are the same as it, without a break.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (..., n_samples, n_channels)
+    last : ndarray of float64, shape (..., n_channels)
+        The sample before these.
+    run : ndarray of int64, shape (..., n_channels)
+        Its own count.
+
+    Returns
+    -------
+    ndarray of int64, shape (..., n_samples, n_channels)
+    """
+    equal = samples == np.concatenate([last[..., None, :], samples[..., :-1, :]], axis=-2)
+    position = np.arange(samples.shape[-2])[:, None]
+    last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=-2)
+    return np.where(last_change < 0, run[..., None, :] + position + 1, position - last_change)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelQuality:
+    """One channel over the last second.
+
+    Parameters
+    ----------
+    label : str
+    score : float
+        1 is good, 0 is bad.
+    verdict : {"ok", "suspect", "bad"}
+    reasons : list of str
+    amplitude : float
+        Standard deviation in microvolt, 1-40 Hz.
+    line_ratio, muscle_ratio : float
+        Power around 50 or 60 Hz, whichever is larger, and above 55 Hz, relative to 1-40 Hz.
+    drift : float
+        Change of the mean within the second, in microvolt.
+    """
+
+    label: str
+    score: float
+    verdict: Literal["ok", "suspect", "bad"]
+    reasons: list[str]
+    amplitude: float
+    line_ratio: float
+    muscle_ratio: float
+    drift: float
+
+
+class QualityMeter:
+    """Measures each second of source samples, before any filter.
+
+    Parameters
+    ----------
+    labels : tuple of str
+    sfreq : float
+        Hertz, of the source.
+    microvolt : float
+        One microvolt in the unit of the samples.
+    most_quiet : int
+        So many channels may be too small for EEG without making the signal bad.
+
+    Attributes
+    ----------
+    beyond : float
+        Size of samples that were too large to be kept; see :attr:`SampleCheck.beyond`.
+    size : SizeWatch
+    """
+
+    def __init__(self, labels: tuple[str, ...], sfreq: float, microvolt: float, most_quiet: int = 0) -> None:
+        self._labels = labels
+        self._most_quiet = most_quiet
+        self._quiet_limit = _QUIET_MICROVOLT * microvolt
+        self._microvolt = microvolt
+        self._block = max(8, round(sfreq))
+        freqs = np.fft.rfftfreq(self._block, 1 / sfreq)
+        brain = (freqs >= 1) & (freqs <= 40)
+        lines = [np.abs(freqs - line) <= 1.01 for line in (50.0, 60.0)]
+        near_line = np.abs((freqs + 5) % 10 - 5) <= 1.01  # 50, 60 and their multiples
+        muscle = (freqs >= 55) & ~near_line
+        # As matrices, because a product costs a fraction of as many sums over parts.
+        self._bands = np.stack([brain, *lines, muscle]).astype(np.float32)
+        later = np.arange(self._block) >= self._block // 2
+        self._means = np.stack([np.full(self._block, 1 / self._block), later / later.sum() - ~later / (~later).sum()])
+        taper = np.hanning(self._block)[:, None]
+        self._taper = taper.astype(np.float32)
+        self._amplitude_scale = 2 / (self._block * (taper**2).sum())
+        # Copied here, for views would keep all they are part of, which for many streams is a lot of memory to wander through.
+        self._second = np.empty((self._block, len(labels)), dtype=np.float32)
+        self._half = self._block // 2
+        self.beyond = 0.0
+        self.size = SizeWatch()
+        self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
+        n = len(labels)
+        self._amplitude, self._line = np.zeros(n), np.zeros(n)
+        self._muscle_ratio, self._drift = np.zeros(n), np.zeros(n)
+        self._bad = np.zeros(n, dtype=np.uint32)
+        self.reset()
+
+    def reset(self, phase: float = 0.0) -> None:
+        """Forget the past second; the next begins with the next sample.
+
+        Parameters
+        ----------
+        phase : float
+            Of a second, by which all seconds behind the first are later; see :attr:`Conditioner.phase`.
+        """
+        self._later, self._pause = round(phase * self._block), 0
+        self._count, self._look_at = 0, self._half
+        self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
+        self._suspect = self._quiet = self._standing = np.uint32(0)
+        self.size.reset()
+
+    def process(
+        self,
+        samples: NDArray[np.floating[Any]],
+        channel_flags: NDArray[np.uint32] | None,
+        flags: NDArray[np.uint32],
+    ) -> None:
+        """Measure the next contiguous samples and mark them with the standing verdict.
+
+        Parameters
+        ----------
+        samples : ndarray of float, shape (n_samples, n_channels)
+        channel_flags : ndarray of uint32, shape (n_samples, n_channels), or None
+            None when nothing is wrong.
+        flags : ndarray of uint32, shape (n_samples,)
+            Reasons are added in place.
+        """
+        start, count = 0, self._count + len(samples)
+        if not self._pause and channel_flags is None and count < self._look_at:
+            # as a rule there is nothing else to do
+            if self._standing:
+                flags |= self._standing
+            self._second[self._count : count] = samples
+            self._count = count
+            return
+        while start < len(samples):
+            stop = min(len(samples), start + (self._pause or self._look_at - self._count))
+            if self._standing:
+                flags[start:stop] |= self._standing
+            if self._pause:
+                self._pause -= stop - start
+                start = stop
+                continue
+            self._second[self._count : self._count + stop - start] = samples[start:stop]
+            if channel_flags is not None:
+                self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
+            self._count += stop - start
+            if self._count == self._look_at:
+                self._look()
+            start = stop
+
+    def _look(self) -> None:
+        """Half a second is over: whether it was too small for EEG; after a whole one, all the rest."""
+        whole = self._count == self._block
+        newest = self._second[self._half : self._block] if whole else self._second[: self._half]
+        some = newest[:: max(1, len(newest) // _QUIET_SAMPLES)]
+        quiet = (some.max(axis=0) - some.min(axis=0) < self._quiet_limit) & (self._seen_bad == 0)
+        self._quiet = (Reason.AMPLITUDE if np.count_nonzero(quiet) > self._most_quiet else Reason.NONE).bit
+        self._look_at = self._block
+        if whole:
+            self._measure()
+            self._pause, self._later = self._later, 0
+            self._look_at = self._half
+        self._standing = self._suspect | self._quiet
+
+    def _measure(self) -> None:
+        microvolts = np.divide(self._second, self._microvolt, dtype=np.float64)
+        mean, change = self._means @ microvolts
+        microvolts -= mean
+        # without the mean single precision says enough, in half the time
+        spectrum = np.fft.rfft(microvolts.astype(np.float32) * self._taper, axis=0)
+        powers = self._bands @ (spectrum.real**2 + spectrum.imag**2)
+        brain, line, other_line, muscle = powers.astype(np.float64)
+        brain = np.maximum(brain, 1e-12)
+        self._amplitude = np.sqrt(brain * self._amplitude_scale)
+        self._line = np.maximum(line, other_line) / brain
+        self._muscle_ratio = muscle / brain
+        self._drift = np.abs(change)
+        self._bad = self._seen_bad
+        standing = Reason.NONE
+        for reason, exceeded in self._suspects():
+            if np.count_nonzero(exceeded) >= self._required:
+                standing |= reason
+        self._suspect = standing.bit
+        self._watch_size()
+        self._count = 0
+        self._seen_bad = np.zeros_like(self._seen_bad)
+
+    def _watch_size(self) -> None:
+        bad = self._seen_bad != 0
+        size = sorted(self._amplitude.tolist())[len(bad) // 2]
+        if 2 * np.count_nonzero(bad) > len(bad):  # what was too large is not there any more
+            large = (self._seen_bad & Reason.AMPLITUDE.bit).any()
+            size = max(size, self.beyond / self._microvolt) if large else 0.0
+        self.size.take(size)
+
+    def _suspects(self) -> list[tuple[Reason, NDArray[np.bool_]]]:
+        return [
+            (Reason.LINE_NOISE, self._line > _LINE_LIMIT),
+            (Reason.MUSCLE, self._muscle_ratio > _MUSCLE_LIMIT),
+            (Reason.DRIFT, self._drift > _DRIFT_LIMIT_MICROVOLT),
+        ]
+
+    def channels(self) -> list[ChannelQuality]:
+        """Each channel over the last whole second."""
+        suspect = np.zeros_like(self._bad)
+        for reason, exceeded in self._suspects():
+            suspect[exceeded] |= reason.bit
+        bands = (self._line / _LINE_LIMIT, self._muscle_ratio / _MUSCLE_LIMIT, self._drift / _DRIFT_LIMIT_MICROVOLT)
+        score = 1 / (1 + np.maximum.reduce(bands) ** 2)
+        score[self._bad != 0] = 0.0
+        columns = (self._bad, suspect, score, self._amplitude, self._line, self._muscle_ratio, self._drift)
+        return [
+            ChannelQuality(
+                label=label,
+                score=round(good, 3),
+                verdict="bad" if bad else "suspect" if doubt else "ok",
+                reasons=Reason(bad | doubt).labels if bad or doubt else [],
+                amplitude=round(amplitude, 2),
+                line_ratio=round(line, 3),
+                muscle_ratio=round(muscle, 3),
+                drift=round(drift, 1),
+            )
+            for label, bad, doubt, good, amplitude, line, muscle, drift in zip(
+                self._labels, *(column.tolist() for column in columns), strict=True
+            )
+        ]

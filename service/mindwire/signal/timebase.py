@@ -1,0 +1,400 @@
+"""Honest time stamps and contiguity, causally: which samples follow each other, and when each was taken.
+
+Stamps arrive jittered, in bursts and drifting; a tracker follows them with samples of the past only
+(:mod:`mindwire.signal.tracking`). A stamp far off the tracker's expectation is not judged at once: the samples that
+follow tell whether it was late (they catch up) or whether samples are lost (they stay behind). Until
+then they are held back, at most two seconds. Stamps that do neither and contradict the rate are not followed at all:
+samples pass as they come, marked, until their stamps agree with the rate again. All decisions count samples, so chunking
+cannot matter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.signal.judge import HOLD_SECONDS, Judge, Verdict
+from mindwire.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
+from mindwire.signal.tracking import Course, Tracker
+from mindwire.types import Reason
+
+_REANCHOR_SECONDS = 0.5
+# Nobody's stamps are off by so much all the time; a stall of two seconds stays below it.
+_NO_CLOCK_SECONDS = 1.5
+# A measured rate that is less certain is no drift to begin with.
+_LEAST_CERTAIN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Contiguous samples with honest stamps.
+
+    Parameters
+    ----------
+    samples : ndarray of float64, shape (n_samples, n_channels)
+    times : ndarray of float64, shape (n_samples,)
+        Seconds.
+    flags : ndarray of uint32, shape (n_samples,)
+        Bits of :class:`mindwire.types.Reason`.
+    broken : Reason
+        Not NONE: the block starts a new segment, and why.
+    gap_seconds : float
+        Length of the gap before the block, bridged or not; negative when stamps went back.
+    missing : int
+        Samples the caller bridges before this block; 0 when there is no gap or it is not bridged.
+    """
+
+    samples: NDArray[np.float64]
+    times: NDArray[np.float64]
+    flags: NDArray[np.uint32]
+    broken: Reason = Reason.NONE
+    gap_seconds: float = 0.0
+    missing: int = 0
+
+
+class TimeBase:
+    """Tracks the stamps of one stream.
+
+    Parameters
+    ----------
+    sfreq : float
+        Rate the stream is taken to have, in hertz.
+    bridge_seconds : float
+        Gaps up to this are bridged, longer ones break the signal.
+    rate_accepted : bool
+        Whether the user says that this is the rate, against the stamps.
+
+    Attributes
+    ----------
+    rate : RateMeter
+    """
+
+    def __init__(self, sfreq: float, bridge_seconds: float = 0.04, *, rate_accepted: bool = False) -> None:
+        self.tracker = Tracker(sfreq)
+        self._period = self.tracker.period
+        self._bridge = bridge_seconds
+        self._judge = Judge(sfreq)
+        self._held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.course = Course()
+        self.rate = RateMeter(sfreq, accepted=rate_accepted)
+        # Stamps are not followed; and the last one that could be a time, with the samples since.
+        self._passing = False
+        self._last = 0.0
+        self._since_last = 1
+        self._out: list[Block] = []
+        self._restart(Reason.NONE, 0.0)
+
+    @property
+    def drift_ppm(self) -> float:
+        """Tracked deviation of the sample period from nominal, in parts per million (positive: slow)."""
+        return self.course.drift / self._period * 1e6
+
+    @property
+    def n_held(self) -> int:
+        """Samples held back until it is known whether they follow on."""
+        return 0 if self._held is None else len(self._held[1])
+
+    @property
+    def steady(self) -> bool:
+        """Whether the next samples can be followed as they come: the start is over and nothing is in doubt."""
+        course = self.course
+        return (
+            self._held is None
+            and not self._passing
+            and course.origin is not None
+            and course.index >= self.tracker.start_samples
+        )
+
+    def push(
+        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
+    ) -> list[Block]:
+        """Take a chunk; return what is known to be contiguous by now.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        stamps : ndarray of float64, shape (n_samples,)
+            Seconds, as they came.
+        broken : Reason
+            The source's own knowledge that this chunk does not continue the last.
+
+        Returns
+        -------
+        list of Block
+        """
+        self._out = []
+        if broken:
+            self._finish_held()
+            followed = bool(self.course.index) and not self._passing
+            gap = self._residual(float(stamps[0])) if broken == Reason.GAP and followed and len(stamps) else 0.0
+            self.course.drift = 0.0
+            self._passing = False
+            self.rate.restart()
+            self._restart(broken, gap if gap > 0.5 * self._period else 0.0)
+        if self._held is not None:
+            samples = np.concatenate([self._held[0], samples])
+            stamps = np.concatenate([self._held[1], stamps])
+            self._held = None
+        self._walk(samples, stamps, final=False)
+        return self._out
+
+    def flush(self) -> list[Block]:
+        """Give out the samples still held back, at the end of a recording."""
+        self._out = []
+        self._finish_held()
+        return self._out
+
+    def _finish_held(self) -> None:
+        if self._held is not None:
+            samples, stamps = self._held
+            self._held = None
+            self._walk(samples, stamps, final=True)
+
+    def _restart(self, broken: Reason, gap_seconds: float) -> None:
+        # what is known of the sender's clock outlives a gap
+        self.course = Course(drift=self.course.drift, jitter=self.course.jitter, swing=self.course.swing)
+        self._broken = broken
+        self._gap = gap_seconds
+        self._missing = 0
+
+    def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
+        """Take samples one part after the other.
+
+        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp of a course is never
+        suspicious, nor is any while samples pass; and whether a stamp is suspicious is computed once, by
+        :meth:`_start` or :meth:`_track`, and only read from there on.
+        """
+        position, n = 0, len(stamps)
+        while position < n:
+            if self._passing:
+                position = self._pass(samples, stamps, position)
+                continue
+            if self.course.origin is None:
+                self.course.origin = float(stamps[position]) if believable(stamps[position : position + 1])[0] else 0.0
+            take = self._start if self.course.index < self.tracker.start_samples else self._track
+            position, suspicious = take(samples, stamps, position)
+            if not suspicious:
+                continue
+            verdict = self._verdict(stamps[position : position + self._judge.hold], final=final)
+            if verdict is None:
+                self._held = (samples[position:].copy(), stamps[position:].copy())
+                return
+            if verdict.kind == "wrong":
+                self.rate.condemn(verdict.measured)
+                self._passing = True
+                self._last = self.course.origin + (self.course.index - 1) * self._period + self.course.offset
+                self._since_last = 1
+                continue
+            if verdict.kind == "drifts":
+                residual = self._residual(float(stamps[position]))
+                self.course.offset += 0.0 if math.isnan(residual) else residual + self.course.drift - verdict.shift
+                self.course.drift = verdict.shift
+            if verdict.kind != "shifted" or self._shift(verdict.shift):
+                stop = position + verdict.count
+                self._follow(samples, stamps, position, stop, returned=verdict.returned)
+                position = stop
+
+    def _verdict(self, stamps: NDArray[np.float64], *, final: bool) -> Verdict | None:
+        """What a suspicious stamp means, from those after it; None while that is open."""
+        if self.course.jitter > _NO_CLOCK_SECONDS:
+            return Verdict("wrong", measured=JUMPING)
+        verdict = self._judge.verdict(stamps, self._expected(len(stamps)), self._tolerance, final=final)
+        if verdict and verdict.kind == "shifted" and abs(verdict.shift) <= self._bridge + 0.5 * self._period:
+            return self._unlearnt() or verdict
+        return verdict
+
+    def _unlearnt(self) -> Verdict | None:
+        """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""
+        measured = self.rate.measured
+        starting = self.course.index < self.tracker.start_samples
+        if not starting or measured is None or not measured.clear or measured.margin > _LEAST_CERTAIN:
+            return None
+        drift = measured.seconds - self._period
+        unlearnt = abs(drift - self.course.drift) > measured.uncertain * self._period
+        return Verdict("drifts", shift=drift) if unlearnt else None
+
+    @property
+    def _tolerance(self) -> float:
+        return max(0.5 * self._period, 4 * self.course.jitter)
+
+    def _residual(self, stamp: float) -> float:
+        """By how much a stamp is off; NaN for one that is no time."""
+        assert self.course.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
+        residual = (
+            stamp - self.course.origin - self.course.index * self._period - self.course.offset - self.course.drift
+        )
+        return residual if abs(residual) < LARGEST_STAMP else math.nan
+
+    def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
+        """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp, and says whether it did."""
+        stop = position
+        begin_index = self.course.index
+        offsets: list[float] = []
+        leans: list[bool] = []
+        suspicious = False
+        while stop < len(stamps) and self.course.index < self.tracker.start_samples:
+            residual = self._residual(float(stamps[stop]))
+            suspicious = self.course.index > 0 and not abs(residual) <= self._tolerance
+            if suspicious:
+                break
+            residual = 0.0 if math.isnan(residual) else residual
+            offsets.append(self._step(residual, abs(residual)))
+            leans.append(self.tracker.leans(self.course, residual))
+            stop += 1
+        part = stamps[position:stop]
+        self._emit(samples[position:stop], part, begin_index, np.array(offsets), np.array(leans))
+        return stop, suspicious
+
+    def _follow(
+        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int, *, returned: bool
+    ) -> None:
+        """Take samples that are contiguous, whose stamps hardly count; those that were only late say nothing of the rate."""
+        begin_index = self.course.index
+        offsets: list[float] = []
+        tolerance = self._tolerance
+        for stamp in stamps[start:stop].tolist():
+            residual = self._residual(stamp)
+            if math.isnan(residual):  # which says nothing
+                residual, size = 0.0, self.course.jitter
+            else:
+                size = abs(residual)
+            offsets.append(self._step(min(max(residual, -tolerance), tolerance), size))
+            tolerance = self._tolerance
+        part = None if returned else stamps[start:stop]
+        self._emit(samples[start:stop], part, begin_index, np.array(offsets))
+
+    def _pass(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> int:
+        """Take samples whose stamps contradict the rate, up to where that may end; their times are the stamps as they came."""
+        part = stamps[position : position + self.rate.until_measured]
+        n = len(part)
+        # a stamp that is no time counts on from the last one that is
+        counts = np.arange(n)
+        newest = np.maximum.accumulate(np.where(believable(part), counts, -self._since_last))
+        base = np.where(newest < 0, self._last, part[np.maximum(newest, 0)])
+        times = base + (counts - newest) * self._period
+        flags = np.zeros(n, dtype=np.uint32)
+        self.rate.watch(part, flags)
+        self._put(samples[position : position + n], times, flags)
+        self._last, self._since_last = float(base[-1]), n - int(newest[-1])
+        if self.rate.state != "wrong":
+            self._passing = False
+            self.rate.restart()
+            self._restart(Reason.CLOCK_JUMP, 0.0)
+        return position + n
+
+    def _step(self, residual: float, size: float) -> float:
+        gain = max(self.tracker.alpha, 1.0 / (self.course.index + 1))
+        self.course.state = None
+        self.course.offset += self.course.drift + gain * residual
+        if self.course.index >= self.tracker.start_samples:
+            self.course.drift += self.tracker.beta * residual
+        self.course.jitter += (
+            self.tracker.forget * (min(size, HOLD_SECONDS) - self.course.jitter) if self.course.index else 0.0
+        )
+        self.course.index += 1
+        return self.course.offset
+
+    def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
+        """All samples up to the first suspicious stamp, at once; and whether there is one."""
+        course = self.course
+        assert course.origin is not None  # noqa: S101
+        stop, suspect = len(stamps), -1
+        origin, index, jitter, swing = np.array([[course.origin], [course.index], [course.jitter], [course.swing]])
+        while True:
+            part = stamps[position:stop]
+            if not len(part):
+                return stop, True
+            state = np.array([[self.tracker.state_of(course)]])
+            elapsed = self.tracker.elapsed(index, len(part))
+            followed = self.tracker.follow(part[None], origin, elapsed, state, jitter)
+            sizes = followed.sizes[0]
+            # Filters are causal: what came before the first suspicious stamp is right as it stands.
+            if sizes.max() > 0.5 * self._period:
+                before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
+                suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
+                if suspicious.any():
+                    stop = suspect = position + int(np.argmax(suspicious))
+                    continue
+            leaning = self.tracker.leaning(followed.residuals, np.array([[course.lean]]), swing)
+            leans = bool(leaning.marks.any())
+            end = position + int(np.argmax(leaning.marks[0])) + 1 if leans else stop
+            if end == stop:
+                break
+            stop = end
+        begin_index = course.index
+        first, second = state[0, 0].tolist()
+        offsets = followed.offsets[0]
+        course.offset = float(offsets[-1])
+        course.drift = self.tracker.drift_after(first, course.offset)
+        course.state = first, second
+        course.jitter = float(followed.jitters[0, -1])
+        course.index += len(part)
+        first, second = leaning.state[0, 0].tolist()
+        course.lean, course.swing = (first, second), float(leaning.swing[0])
+        self._emit(samples[position:stop], part, begin_index, offsets, leaning.marks[0] if leans else None)
+        if leans:
+            # Samples were lost, less than the jitter shows: follow at once, or the next loss would hide behind this one.
+            course.offset += float(leaning.leans[0, -1])
+            course.lean, course.state = (0.0, 0.0), None
+        return stop, stop == suspect
+
+    def _expected(self, n: int) -> NDArray[np.float64]:
+        """The stamps that are expected of the next samples."""
+        assert self.course.origin is not None  # noqa: S101
+        steps = np.arange(n)
+        return np.asarray(
+            self.course.origin
+            + (self.course.index + steps) * self._period
+            + self.course.offset
+            + self.course.drift * (steps + 1)
+        )
+
+    def _shift(self, shift: float) -> bool:
+        """Go on where the stamps moved to; whether the same course does, or a new one begins with the next sample."""
+        missing = round(shift / self._period)
+        self.course.state = None
+        self.course.lean = (0.0, 0.0)
+        if 0 < shift <= self._bridge + 0.5 * self._period:
+            self._missing = missing
+            self._gap = missing * self._period
+            self.course.index += missing
+            self.course.offset += self.course.drift * missing
+            self.rate.skip(self._gap)
+        elif -_REANCHOR_SECONDS <= shift < 0:
+            self.course.offset += shift
+            self._gap = shift
+        else:
+            self.rate.skip(shift)
+            self._restart(Reason.GAP if shift > 0 else Reason.CLOCK_JUMP, shift)
+            return False
+        return True
+
+    def _emit(
+        self,
+        samples: NDArray[np.float64],
+        stamps: NDArray[np.float64] | None,
+        begin_index: int,
+        offsets: NDArray[np.float64],
+        leaning: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Put out followed samples; the rate is watched by their stamps, or without any by their honest times."""
+        if not len(samples):
+            return
+        assert self.course.origin is not None  # noqa: S101
+        times = (begin_index + self.tracker.counted(len(samples))) * self._period
+        times += self.course.origin
+        times += offsets
+        flags = np.zeros(len(samples), dtype=np.uint32)
+        self.rate.watch(times if stamps is None else stamps, flags)
+        if leaning is not None:
+            flags[leaning] |= Reason.TIMING.bit
+        if self._gap < 0 and not self._broken:
+            flags[0] |= Reason.TIMING.bit
+        self._put(samples, times, flags)
+
+    def _put(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+        self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
+        self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0

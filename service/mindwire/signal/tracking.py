@@ -1,0 +1,213 @@
+"""The tracker that follows time stamps, for one stream or for many at once, with the same arithmetic.
+
+A second-order tracker (an alpha-beta filter, the steady state of a Kalman filter for constant drift;
+Benedict & Bordner 1962), and beside it the mean size of what it did not expect, the jitter, and how far the
+stamps keep to one side. All three are recursions, run by a compiled kernel over one row per stream.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.signal.recursion import run_sections
+
+Floats = NDArray[np.float64]
+
+_BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
+_DAMPING = math.sqrt(0.5)
+_JITTER_SECONDS = 2.0
+# Losses shorter than the jitter show as a lean: the residuals' short mean is suddenly off their longer one, far
+# above its own usual swing. A lean that stays, for the tracker is slow, is none.
+LEAN_SAMPLES = 12
+_LEAN_PERIODS = 0.75
+LEAN_SWINGS = 5.0
+
+
+@dataclass(slots=True)
+class Course:
+    """Where the tracker of one stream stands.
+
+    Attributes
+    ----------
+    origin : float or None
+        First stamp in seconds, from which offsets count; None before any.
+    index : int
+        Samples since then.
+    offset, drift : float
+        Seconds by which the next sample is off its nominal time, and by which that grows per sample.
+    state : tuple of two floats or None
+        The recursion's own state: offset and drift give it only up to rounding, and chunks may end anywhere.
+    jitter, swing : float
+        Mean size of the residuals, and of their lean; in seconds.
+    lean : tuple of two floats
+        The state of the lean's recursion.
+    """
+
+    origin: float | None = None
+    index: int = 0
+    offset: float = 0.0
+    drift: float = 0.0
+    state: tuple[float, float] | None = None
+    jitter: float = 0.0
+    swing: float = 0.0
+    lean: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaning:
+    """Whether stamps suddenly keep to one side, a row per stream.
+
+    Parameters
+    ----------
+    marks : ndarray of bool, shape (n_streams, n_samples)
+    leans : ndarray of float64, shape (n_streams, n_samples)
+        By how much, in seconds.
+    state : ndarray of float64, shape (n_streams, 1, 2)
+    swing : ndarray of float64, shape (n_streams,)
+    """
+
+    marks: NDArray[np.bool_]
+    leans: Floats
+    state: Floats
+    swing: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What following some stamps gave, a row per stream.
+
+    Parameters
+    ----------
+    offsets : ndarray of float64, shape (n_streams, n_samples)
+    residuals : ndarray of float64, shape (n_streams, n_samples)
+        Of each stamp, before it was taken into account.
+    jitters : ndarray of float64, shape (n_streams, n_samples)
+    sizes : ndarray of float64, shape (n_streams, n_samples)
+        Of the residuals.
+    state : ndarray of float64, shape (n_streams, 1, 2)
+    """
+
+    offsets: Floats
+    residuals: Floats
+    jitters: Floats
+    sizes: Floats
+    state: Floats
+
+
+class Tracker:
+    """The laws of tracking at one rate.
+
+    Parameters
+    ----------
+    sfreq : float
+        Hertz.
+    """
+
+    def __init__(self, sfreq: float) -> None:
+        self.period = 1.0 / sfreq
+        self.alpha = 2 * _DAMPING * _BANDWIDTH / sfreq
+        self.beta = (_BANDWIDTH / sfreq) ** 2
+        self.forget = 1.0 / (_JITTER_SECONDS * sfreq)
+        self.start_samples = math.ceil(1 / self.alpha)
+        self.least_lean = _LEAN_PERIODS * self.period
+        a, b, f = self.alpha, self.beta, self.forget
+        self._sections = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
+        self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
+        short = 1.0 / LEAN_SAMPLES
+        self.lean_section = (short - f, f - short, 0.0, 1.0, short + f - 2, (1 - short) * (1 - f))
+        self._lean = np.array([self.lean_section])
+        self._steps = np.arange(256.0)
+
+    def counted(self, n: int) -> Floats:
+        """0, 1, 2, …: a view of what is kept for chunks of the usual size."""
+        return self._steps[:n] if n <= len(self._steps) else np.arange(float(n))
+
+    def elapsed(self, index: Floats, n: int) -> Floats:
+        """Nominal seconds since the origin of the next samples, (n_streams, n_samples).
+
+        Parameters
+        ----------
+        index : ndarray of float64, shape (n_streams,)
+        n : int
+        """
+        return np.asarray((index[:, None] + self.counted(n)) * self.period)
+
+    def state_of(self, course: Course) -> tuple[float, float]:
+        """The recursion's state where a course stands."""
+        if course.state is not None:
+            return course.state
+        rest = 1 - self.alpha
+        return rest * (course.offset + course.drift), -rest * course.offset
+
+    def drift_after(self, state: float, offset: float) -> float:
+        """Drift per sample, from the recursion's first state and the offset it gave."""
+        return state / (1 - self.alpha) - offset
+
+    def follow(self, stamps: Floats, origin: Floats, elapsed: Floats, state: Floats, jitter: Floats) -> Followed:
+        """Follow stamps, as if none of them were suspicious.
+
+        Parameters
+        ----------
+        stamps, elapsed : ndarray of float64, shape (n_streams, n_samples)
+        origin, jitter : ndarray of float64, shape (n_streams,)
+        state : ndarray of float64, shape (n_streams, 1, 2)
+            Changed in place.
+
+        Returns
+        -------
+        Followed
+        """
+        deviation = stamps - origin[:, None]
+        deviation -= elapsed
+        finite = np.isfinite(deviation)
+        if not finite.all():
+            deviation[~finite] = 1e9
+        offsets = deviation.copy()
+        run_sections(self._sections, offsets, state)
+        deviation -= offsets
+        deviation /= 1 - self.alpha
+        sizes = np.abs(deviation)
+        jitters = sizes.copy()
+        run_sections(self._smoother, jitters, self._first_state(1 - self.forget, jitter))
+        return Followed(offsets, deviation, jitters, sizes, state)
+
+    def leaning(self, residuals: Floats, state: Floats, swing: Floats) -> Leaning:
+        """Where stamps suddenly keep to one side of what is expected.
+
+        Parameters
+        ----------
+        residuals : ndarray of float64, shape (n_streams, n_samples)
+            Overwritten.
+        state : ndarray of float64, shape (n_streams, 1, 2)
+            Changed in place.
+        swing : ndarray of float64, shape (n_streams,)
+
+        Returns
+        -------
+        Leaning
+        """
+        run_sections(self._lean, residuals, state)
+        sizes = np.abs(residuals)
+        swings = sizes.copy()
+        run_sections(self._smoother, swings, self._first_state(1 - self.forget, swing))
+        marks = sizes > np.maximum(self.least_lean, LEAN_SWINGS * swings)
+        return Leaning(marks, residuals, state, swings[:, -1])
+
+    def leans(self, course: Course, residual: float) -> bool:
+        """The same for one stamp of one stream; the course's lean and swing follow."""
+        b0, b1, _, _, a1, a2 = self.lean_section
+        first, second = course.lean
+        lean = b0 * residual + first
+        course.lean = b1 * residual - a1 * lean + second, -a2 * lean
+        course.swing += self.forget * (abs(lean) - course.swing)
+        return abs(lean) > max(self.least_lean, LEAN_SWINGS * course.swing)
+
+    def _first_state(self, kept: float, level: Floats) -> Floats:
+        """State of a first-order smoother that stands at a level, (n_streams, 1, 2)."""
+        state = np.zeros((len(level), 1, 2))
+        state[:, 0, 0] = kept * level
+        return state

@@ -1,0 +1,112 @@
+"""One websocket client's bounded queue, in which the newest wins and what is lost is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from mindwire.sinks.messages import Encoding, Message, event_payload
+from mindwire.status import Event
+
+
+class Subscription:
+    """One client's bounded queue; lives on the event loop.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream, for what the client is told.
+    encoding : Encoding
+    capacity : int
+        Most messages that wait for this client.
+    told : bool
+        Whether a client that missed messages gets an event that counts them.
+
+    Attributes
+    ----------
+    dropped, sent : int
+        Messages that the client missed, and that it was given.
+    write : callable or None
+        Writes whole frames without waiting, or returns False when the connection would have to wait.
+    """
+
+    def __init__(self, stream: str, encoding: Encoding, capacity: int, *, told: bool = True) -> None:
+        self.encoding = encoding
+        self.dropped = 0
+        self.sent = 0
+        self.closed = False
+        self.write: Callable[[bytes], bool] | None = None
+        self._stream = stream
+        self._capacity = capacity
+        self._told = told
+        self._untold = 0
+        self._queue: deque[Message] = deque()
+        self._wakeup = asyncio.Event()
+        self._idle = False
+
+    def write_at_once(self, frames: bytes, n: int) -> bool:
+        """Send ``n`` messages, as frames, past the queue: possible while it is empty and the connection takes them."""
+        if not self._idle or self._queue or self.write is None or not self.write(frames):
+            return False
+        self.sent += n
+        return True
+
+    def offer(self, message: Message) -> None:
+        """Queue a message.
+
+        When the queue is full every expendable message makes room: who is that far behind is better served
+        with the present than with a past that stays as old as the queue is long.
+        """
+        if len(self._queue) >= self._capacity:
+            self._jump()
+        self._queue.append(message)
+        self._wakeup.set()
+
+    def miss(self, n: int) -> None:
+        """Count ``n`` messages that never reached this queue, and let the client know."""
+        self.dropped += n
+        self._untold += n * self._told
+        self._idle = False  # what comes next must queue behind the event that tells
+        self._wakeup.set()
+
+    def close(self) -> None:
+        """Let the sender finish: :meth:`next` returns None once what waits has been taken."""
+        self.closed = True
+        self._wakeup.set()
+
+    async def next(self) -> Message | None:
+        """The next message to send; None after the last."""
+        while not self._queue and not self._untold:
+            if self.closed:
+                return None
+            self._wakeup.clear()
+            self._idle = True
+            await self._wakeup.wait()
+            self._idle = False
+        if self._untold and (not self._queue or self._queue[0].expendable):  # hello and events go first
+            return self._confess()
+        message = self._queue.popleft()
+        self.sent += 1
+        return message
+
+    def _jump(self) -> None:
+        kept = [message for message in self._queue if not message.expendable]
+        if len(kept) == len(self._queue):
+            del kept[0]
+        lost = len(self._queue) - len(kept)
+        self.dropped += lost
+        self._untold += lost * self._told
+        self._queue = deque(kept)
+
+    def _confess(self) -> Message:
+        count, self._untold = self._untold, 0
+        event = Event(
+            stream=self._stream,
+            kind="dropped",
+            message=f"{count} messages were dropped because this client reads too slowly.",
+            unix_time=time.time(),
+            data={"count": count, "total": self.dropped},
+        )
+        return Message(event_payload(event))

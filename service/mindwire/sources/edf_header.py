@@ -1,0 +1,178 @@
+"""What MNE-Python does not tell of EDF, BDF and GDF files: each channel's stated unit, and when each data record began.
+
+MNE takes values without a unit that it knows for volts, and the records of a discontinuous file (EDF+D, BDF+D) for
+contiguous ones. Both are stated by the file itself.
+
+References
+----------
+Kemp & Olivan 2003, "European data format 'plus' (EDF+)", https://www.edfplus.info/specs/edfplus.html
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import RecordingError
+from mindwire.sources.recording import FORMATS
+
+_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+_FIXED_BYTES = 256
+# Where the channels' fields begin, in bytes per channel before them: labels, physical dimensions, samples per record.
+_LABELS, _DIMENSIONS, _GDF2_CODES, _COUNTS = 0, 96, 102, 216
+_GDF_CODES = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
+_MICRO = ("\u03bcV", "\u00b5V", "\x83\xcaV", "uV")
+_ONSET = re.compile(rb"[+-]\d{1,12}(\.\d{0,12})?")
+
+
+@dataclass(frozen=True, slots=True)
+class EdfHeader:
+    """The header of an EDF, BDF or GDF file, as far as it matters here.
+
+    Parameters
+    ----------
+    path : Path
+    units : tuple of str
+        What the file states for each channel but those of annotations; empty where it states nothing.
+    factors : tuple of float
+        What MNE-Python multiplies each of these channels with; one where it does not know the unit.
+    discontinuous : bool
+        Whether there may be pauses between the data records.
+    record_seconds : float
+    n_bytes : int
+        Of the header.
+    widths : tuple of int
+        Bytes that each channel takes in a record, annotations included; empty for GDF.
+    annotations : tuple of int
+        Which of them are annotations.
+    """
+
+    path: Path
+    units: tuple[str, ...]
+    factors: tuple[float, ...]
+    discontinuous: bool
+    record_seconds: float
+    n_bytes: int
+    widths: tuple[int, ...]
+    annotations: tuple[int, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> EdfHeader:
+        """Read a header that MNE-Python accepts.
+
+        Raises
+        ------
+        RecordingError
+            It cannot be read, or contradicts itself.
+        """
+        try:
+            with path.open("rb") as file:
+                head = file.read(_FIXED_BYTES)
+                if head.startswith(b"GDF"):
+                    return cls._gdf(path, head, file.read(1 << 20))
+                n = int(head[252:256])
+                _check_fits(path, n)
+                fields = file.read(n * _FIXED_BYTES)
+            labels = _texts(fields, n, _LABELS, 16)
+            dimensions = _texts(fields, n, _DIMENSIONS, 8)
+            sample = 3 if head[0] == 0xFF else 2
+            widths = tuple(sample * int(text) for text in _texts(fields, n, _COUNTS, 8))
+            annotations = tuple(i for i, label in enumerate(labels) if label in _ANNOTATIONS)
+            units = tuple(unit for i, unit in enumerate(dimensions) if i not in annotations)
+            return cls(
+                path=path,
+                units=units,
+                factors=tuple(1e-6 if unit in _MICRO else 1e-3 if unit == "mV" else 1.0 for unit in units),
+                discontinuous=head[192:197].decode("latin-1") in ("EDF+D", "BDF+D"),
+                record_seconds=float(head[244:252].decode("latin-1").replace(",", ".")),
+                n_bytes=_FIXED_BYTES * (n + 1),
+                widths=widths,
+                annotations=annotations,
+            )
+        except (OSError, ValueError) as error:
+            msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged header."
+            raise RecordingError(msg) from error
+
+    @classmethod
+    def _gdf(cls, path: Path, head: bytes, fields: bytes) -> EdfHeader:
+        second = float(head[4:8]) >= 1.9
+        n = int.from_bytes(head[252 : 254 if second else 256], "little")
+        _check_fits(path, n)
+        if second:
+            codes = np.frombuffer(fields, "<u2", n, n * _GDF2_CODES).tolist()
+            units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
+            factors = tuple({"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units)
+        else:
+            units = tuple(_texts(fields, n, _DIMENSIONS, 8))
+            factors = tuple(1e-6 if unit.startswith("uV") else 1.0 for unit in units)
+        return cls(path, units, factors, False, 0.0, 0, (), ())  # noqa: FBT003 - in the order of the fields
+
+    def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
+        """When each record began, and the annotations, all in seconds since the first record's beginning.
+
+        Returns
+        -------
+        onsets : ndarray of float64, shape (n_records,)
+        annotations : list of (onset, duration, text)
+
+        Raises
+        ------
+        RecordingError
+            A record does not state its time, or begins before the record before it.
+        """
+        size = sum(self.widths)
+        onsets: list[float] = []
+        texts: list[tuple[float, float, str]] = []
+        with self.path.open("rb") as file:
+            file.seek(self.n_bytes)
+            while len(record := file.read(size)) == size:
+                found = [part for i in self.annotations for part in _annotation_lists(self._channel(record, i))]
+                # The first list of a record holds its time and begins with an empty text.
+                if not found or found[0][2][0]:
+                    msg = (
+                        f"{self.path}: expected the time of each data record, since the file says that it has pauses "
+                        f"(EDF+D), found none in record {len(onsets) + 1}; export it as EDF+C without pauses, or as XDF."
+                    )
+                    raise RecordingError(msg)
+                onsets.append(found[0][0])
+                texts += [(onset, duration, text) for onset, duration, several in found for text in several if text]
+        times = np.array(onsets)
+        if len(times) > 1 and np.diff(times).min() < 0:
+            at = int(np.argmin(np.diff(times))) + 2
+            msg = f"{self.path}: expected data records in the order of time, found that record {at} begins before record {at - 1}."
+            raise RecordingError(msg)
+        first = onsets[0] if onsets else 0.0
+        return times - first, [(onset - first, duration, text) for onset, duration, text in texts]
+
+    def _channel(self, record: bytes, index: int) -> bytes:
+        start = sum(self.widths[:index])
+        return record[start : start + self.widths[index]]
+
+
+def _check_fits(path: Path, n_channels: int) -> None:
+    """Refuse a header that says to be longer than the file, before anybody makes room for its channels."""
+    if n_channels < 1 or path.stat().st_size < _FIXED_BYTES * (n_channels + 1):
+        msg = f"{n_channels} channels do not fit into the file"
+        raise ValueError(msg)
+
+
+def _texts(fields: bytes, n: int, offset: int, width: int) -> list[str]:
+    start = n * offset
+    parts = [fields[start + i * width : start + (i + 1) * width] for i in range(n)]
+    return [part.decode("latin-1").strip("\x00 ") for part in parts]
+
+
+def _annotation_lists(channel: bytes) -> list[tuple[float, float, list[str]]]:
+    """The time-stamped annotation lists of a record: onset, duration, texts; what is malformed is no list."""
+    lists = []
+    for part in channel.split(b"\x00"):
+        head, *texts = part.split(b"\x14")
+        onset, _, duration = head.partition(b"\x15")
+        if texts and _ONSET.fullmatch(onset):
+            length = float(duration) if re.fullmatch(rb"\d{1,12}(\.\d{0,12})?", duration) else 0.0
+            lists.append((float(onset), length, [text.decode("utf-8", "replace") for text in texts]))
+    return lists

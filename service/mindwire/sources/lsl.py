@@ -1,0 +1,271 @@
+"""Samples from a Lab Streaming Layer outlet: an inlet of our own care.
+
+liblsl's silent recovery is off, because it goes on with another nominal rate without a word; a loss is
+an error here, and finding the stream again is
+:class:`mindwire.sources.lsl_connector.LslConnector`'s work. Its time-stamp processing is
+off too, because it corrupts stamps after a gap; the clock offset is added here instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pylsl.util import InternalError, LostError
+from pylsl.util import TimeoutError as LslTimeoutError
+
+from mindwire.errors import SourceError, StreamLostError
+from mindwire.sources.liblsl import pylsl
+from mindwire.sources.lsl_discovery import FoundStream, ask, describe, lsl_resources, patiently, time_correction
+from mindwire.sources.lsl_pull import Puller
+from mindwire.types import Chunk, Reason, SignalInfo
+
+log = logging.getLogger(__name__)
+
+BUFFER_SECONDS = 60
+CONNECT_TIMEOUT_S = 3.0
+# The first estimate of the clock offset takes liblsl about 0.65 s; samples wait in the inlet meanwhile.
+FIRST_OFFSET_TIMEOUT_S = 3.0
+OFFSET_INTERVAL_S = 5.0
+# How far two clocks run apart between two estimates: 60 ppm.
+_OFFSET_DRIFT_S = 3e-4
+# No estimate is better, whatever its round trip.
+_OFFSET_ERROR_S = 5e-5
+# A correction comes in steps that no time base takes for lost samples.
+_LARGEST_STEP_S = 1e-3
+# A clock that was set moves by more than this beyond what the round trip leaves open.
+CLOCK_RESET_S = 0.1
+# After a pause this long, what arrives is a flood that comes in several pulls.
+PAUSE_S = 0.5
+FLOOD_LIMIT_S = 0.2
+DRAIN_WAIT_S = 0.002
+
+
+@dataclass(slots=True)
+class ClockOffset:
+    """The offset that maps a sender's time stamps to this machine's LSL clock, filtered by what estimates are worth.
+
+    An estimate is wrong by at most half its round trip, and by as much when one way took all of it: over a
+    busy network, or while the sender's program hung. A scalar Kalman filter weighs it accordingly.
+
+    Attributes
+    ----------
+    seconds : float or None
+        To be added to a stamp; None until the first estimate.
+    drift_ppm : float or None
+        How fast the sender's clock runs away from ours, from the offsets' change; None below 60 s of them.
+    """
+
+    seconds: float | None = None
+    drift_ppm: float | None = None
+    _first: tuple[float, float] | None = None
+    _variance: float = 0.0
+
+    def update(self, estimate: float, round_trip_s: float, now: float) -> bool:
+        """Take a new estimate.
+
+        Parameters
+        ----------
+        estimate : float
+            Offset in seconds as LSL measured it.
+        round_trip_s : float
+            How long question and answer took.
+        now : float
+            Monotonic time in seconds.
+
+        Returns
+        -------
+        bool
+            Whether one of the clocks was set meanwhile, so that earlier stamps do not compare.
+        """
+        worst = max(round_trip_s / 2, _OFFSET_ERROR_S)
+        if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S + worst:
+            reset = self.seconds is not None
+            # One machine has one LSL clock: when nothing speaks against it, this is that machine.
+            self.seconds = 0.0 if abs(estimate) <= worst else estimate
+            self._first, self.drift_ppm = (now, self.seconds), None
+            self._variance = worst**2
+            return reset
+        self._variance += _OFFSET_DRIFT_S**2
+        weight = self._variance / (self._variance + worst**2)
+        self._variance *= 1 - weight
+        self.seconds += min(max(weight * (estimate - self.seconds), -_LARGEST_STEP_S), _LARGEST_STEP_S)
+        if self._first is not None and now - self._first[0] >= 60.0:
+            self.drift_ppm = (self._first[1] - self.seconds) / (now - self._first[0]) * 1e6
+        return False
+
+
+class LslSource:
+    """One outlet's samples, pulled with the least latency that does not poll.
+
+    Reading belongs to one thread. Nothing is lost between construction and the first read.
+
+    Parameters
+    ----------
+    found : FoundStream
+        As :func:`mindwire.sources.lsl_discovery.resolve` gives it.
+    buffer_seconds : int
+        How much the inlet keeps while nobody reads.
+    sfreq : float or None
+        Rate in hertz that the user says, for an outlet that states none.
+    cancelled : threading.Event, optional
+        Ends the waiting for an outlet that does not answer.
+
+    Attributes
+    ----------
+    info : SignalInfo
+        With labels and units.
+    clock : ClockOffset
+
+    Raises
+    ------
+    SourceError
+        The stream holds text or has no regular rate, or does not answer.
+    StreamLostError
+        It has gone.
+    """
+
+    def __init__(
+        self,
+        found: FoundStream,
+        *,
+        buffer_seconds: int = BUFFER_SECONDS,
+        sfreq: float | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        _refuse_unusable(found.info, sfreq)
+        with lsl_resources():
+            inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
+            self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
+        _refuse_unusable(self.info, sfreq)
+        self._sfreq = self.info.sfreq or sfreq or 0.0
+        self.clock = ClockOffset()
+        self._found = found
+        self._buffer_seconds = buffer_seconds
+        rows = max(256, int(self._sfreq))
+        self._puller: Puller | None = Puller(inlet, rows)
+        self._last_read = self._next_offset = time.monotonic()
+        try:
+            with lsl_resources():
+                patiently(inlet.open_stream, CONNECT_TIMEOUT_S, cancelled)
+                self._measure_offset(inlet, FIRST_OFFSET_TIMEOUT_S, cancelled)
+        except LslTimeoutError as error:
+            msg = f"Stream {found} is on the network but sends nothing; is a firewall between, or its program hanging?"
+            raise SourceError(msg) from error
+        except LostError as error:
+            raise StreamLostError(self._gone) from error
+
+    @property
+    def _gone(self) -> str:
+        return f"Lost stream {self._found}: its program stopped or the network dropped."
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Seconds that are added to the outlet's stamps; None when it could not be measured."""
+        return self.clock.seconds
+
+    @staticmethod
+    def now() -> float:
+        """LSL clock of this machine in seconds, in which the chunks' times are."""
+        return float(pylsl.local_clock())
+
+    def read(self, timeout: float) -> Chunk | None:
+        """Everything that has arrived, waiting for the first sample only.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait when nothing is there.
+
+        Returns
+        -------
+        Chunk or None
+            Its samples stay valid until the next read. None when nothing arrived.
+
+        Raises
+        ------
+        StreamLostError
+            The outlet has gone.
+        SourceError
+            The source was closed.
+        """
+        puller = self._puller
+        if puller is None:
+            msg = f"The source {describe(self.info)} is closed."
+            raise SourceError(msg)
+        try:
+            n = puller.pull(timeout)
+            now = time.monotonic()
+            broken = self._measure_offset(puller.inlet, 0.0) if now >= self._next_offset else Reason.NONE
+            if not n:
+                return None
+            samples, stamps = puller.samples[:n], puller.stamps[:n]
+            paused = now - self._last_read
+            if n == len(puller.stamps) or paused > PAUSE_S:
+                samples, stamps = self._drain(puller, n, DRAIN_WAIT_S if timeout else 0.0)
+                n = len(stamps)
+        except LostError as error:
+            raise StreamLostError(self._gone) from error
+        except InternalError as error:
+            msg = f"Stream {self._found} cannot be read any more ({error})."
+            raise StreamLostError(msg) from error
+        capacity = 0.9 * self._buffer_seconds
+        if paused > capacity or n > capacity * self._sfreq:
+            # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did
+            broken |= Reason.GAP
+        self._last_read = now
+        return Chunk(samples, stamps + (self.clock.seconds or 0.0), broken)
+
+    def _drain(self, puller: Puller, n: int, wait: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Go on pulling while samples come faster than the signal's rate: a flood after a pause, or a burst."""
+        parts = [(puller.samples[:n].copy(), puller.stamps[:n].copy())]
+        begin = time.monotonic()
+        while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
+            n = puller.pull(wait)
+            if not n:
+                break
+            parts.append((puller.samples[:n].copy(), puller.stamps[:n].copy()))
+            if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self._sfreq:
+                break
+        return np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
+
+    def _measure_offset(
+        self, inlet: pylsl.StreamInlet, timeout: float, cancelled: threading.Event | None = None
+    ) -> Reason:
+        """Ask for the clock offset; after the first answer liblsl measures by itself and this costs nothing."""
+        now = time.monotonic()
+        self._next_offset = now + OFFSET_INTERVAL_S
+        try:
+            estimate, round_trip = patiently(partial(time_correction, inlet), timeout, cancelled)
+        except LslTimeoutError:
+            if timeout:
+                log.warning(
+                    "The clock offset to %s cannot be measured; its time stamps are used as they are. "
+                    "Is UDP blocked by a firewall?",
+                    describe(self.info),
+                )
+            return Reason.NONE
+        reset = self.clock.update(estimate, round_trip, now)
+        return Reason.CLOCK_JUMP if inlet.was_clock_reset() or reset else Reason.NONE
+
+    def close(self) -> None:
+        """Disconnect; reading afterwards is an error."""
+        self._puller = None  # the inlet disconnects when it is destroyed
+
+
+def _refuse_unusable(info: SignalInfo, sfreq: float | None) -> None:
+    if info.dtype == "string":
+        msg = f"Stream {describe(info)} carries text, not samples; choose a stream with numbers."
+        raise SourceError(msg)
+    if not (info.sfreq > 0 or sfreq):
+        msg = (
+            f"Stream {describe(info)} has no regular sampling rate, and a model needs one; "
+            "choose a stream with a nominal rate, or say its rate with --rate."
+        )
+        raise SourceError(msg)

@@ -1,0 +1,242 @@
+"""Finding the LSL stream that is meant, and after a loss the same device again, never another.
+
+The first time the user's description decides. From then on the stream's own identity does: its
+``source_id`` with its name and type, or its name, type and host where it has none. What comes back under
+that identity must have the rate, channels, labels and units it had.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from mindwire.errors import StreamChangedError, StreamNotFoundError
+from mindwire.sources.live import Presence
+from mindwire.sources.lsl import CONNECT_TIMEOUT_S, LslSource
+from mindwire.sources.lsl_discovery import (
+    OWN_TYPES,
+    RENEW_S,
+    FoundStream,
+    Selector,
+    describe,
+    full_info,
+    listing,
+)
+from mindwire.sources.shared_search import SharedSearch
+from mindwire.types import SignalInfo
+
+# Every outlet is asked anew this often, so a twin has answered by then.
+_TWIN_S = RENEW_S + 0.1
+# Both kinds of question were asked and there was time to answer: who has not, is not there.
+_ROUND_S = 2 * RENEW_S + 0.2
+_POLL_S = 0.05
+
+
+class LslWatch:
+    """Whether an outlet is still on the network.
+
+    Parameters
+    ----------
+    identity : Selector
+        Of the stream.
+    uid : str
+        Of the outlet that is connected.
+    """
+
+    def __init__(self, identity: Selector, uid: str) -> None:
+        self._search = SharedSearch("")
+        self._identity = identity
+        self._uid = uid
+
+    def verdict(self) -> Presence | None:
+        """What is known by now; None while the answers are still coming in."""
+        uids = {stream.info.uid for stream in self._search.results() if self._identity.matches(stream.info)}
+        if self._uid in uids:
+            return Presence.THERE
+        if self._search.age < _ROUND_S:
+            return None
+        return Presence.REPLACED if uids else Presence.ABSENT
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._search.close()
+
+
+class LslConnector:
+    """Connects one stream of the service to its outlet, again and again.
+
+    Parameters
+    ----------
+    selector : Selector
+        What the user says of the stream.
+    sfreq : float or None
+        Its rate in hertz, where the user says it.
+    """
+
+    def __init__(self, selector: Selector, sfreq: float | None = None) -> None:
+        self.selector = selector
+        self._sfreq = sfreq
+        self._known: SignalInfo | None = None
+        self._others: list[FoundStream] = []
+
+    def __str__(self) -> str:
+        return describe(self._known) if self._known else str(self.selector)
+
+    @property
+    def _identity(self) -> Selector:
+        known = self._known
+        if known is None:
+            return self.selector
+        if known.source_id:
+            return Selector(name=known.name, type=known.type, source_id=known.source_id)
+        return Selector(name=known.name, type=known.type, hostname=known.hostname)
+
+    def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
+        """Look for the stream.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to look.
+        cancelled : threading.Event, optional
+            Ends the looking.
+
+        Returns
+        -------
+        FoundStream or None
+            None when nothing answered; :meth:`explain` then says what did.
+
+        Raises
+        ------
+        StreamNotFoundError
+            Several streams answer the description, or the identity.
+        """
+        cancelled = cancelled or threading.Event()
+        self._others = []
+        with ExitStack() as searches:
+            identity = self._identity
+            search = searches.enter_context(SharedSearch(identity.question))
+            everything: SharedSearch | None = None
+            seen_at = math.inf
+            while not cancelled.wait(_POLL_S):
+                found = [stream for stream in search.results() if identity.matches(stream.info)]
+                seen_at = min(seen_at, search.age) if found else math.inf
+                if len(found) > 1:
+                    raise StreamNotFoundError(self._several(found))
+                if found and search.age >= seen_at + _TWIN_S:
+                    return found[0]
+                if everything is None and search.age >= timeout - _ROUND_S:
+                    everything = searches.enter_context(SharedSearch(""))
+                if everything is not None:
+                    self._others = everything.results()
+                if search.age >= timeout and not found:
+                    break
+        return None
+
+    def _several(self, found: list[FoundStream]) -> str:
+        if self._known:
+            return (
+                f"{len(found)} live streams have the identity of {describe(self._known)}: {listing(found)}; "
+                "stop all but the right one."
+            )
+        alike = len({describe(stream.info) for stream in found}) < len(found)
+        advice = "stop all but the right one" if alike else "say which one, for example by its source_id"
+        return f"{len(found)} streams match {self.selector}: {listing(found)}; {advice}."
+
+    def open(self, found: FoundStream, cancelled: threading.Event | None = None) -> LslSource:
+        """Connect to what was found, and make sure that it is what it was.
+
+        Raises
+        ------
+        StreamChangedError
+            It has the identity of the stream that was lost, but another rate, format or layout.
+        SourceError
+            It does not answer, or is of a kind that cannot be decoded.
+        """
+        source = LslSource(found, sfreq=self._sfreq, cancelled=cancelled)
+        changes = differences(self._known, source.info) if self._known else ()
+        if changes:
+            source.close()
+            msg = (
+                f"Stream {describe(source.info)} came back changed: {'; '.join(changes)}. "
+                "Set the device as it was, or restart Mindwire to accept it."
+            )
+            raise StreamChangedError(msg)
+        return source
+
+    def describe(self, found: FoundStream, cancelled: threading.Event | None = None) -> SignalInfo:
+        """Everything that a stream says of itself, labels and units included.
+
+        Raises
+        ------
+        SourceError
+            It does not answer.
+        """
+        return full_info(found, CONNECT_TIMEOUT_S, cancelled)
+
+    def accept(self, info: SignalInfo) -> None:
+        """Hold to this stream's identity from now on."""
+        self._known = info
+
+    def watch(self, uid: str) -> LslWatch:
+        """Begin to find out whether a silent outlet still answers, or another one has taken its identity.
+
+        Parameters
+        ----------
+        uid : str
+            Of the outlet that is connected.
+        """
+        return LslWatch(self._identity, uid)
+
+    def explain(self) -> str:
+        """Why the last :meth:`find` found nothing, with what was there instead."""
+        there = [stream for stream in self._others if stream.info.type not in OWN_TYPES]
+        if self._known:
+            namesakes = [s for s in there if (s.info.name, s.info.type) == (self._known.name, self._known.type)]
+            if namesakes:
+                changes = differences(self._known, namesakes[0].info)[:1] or ["the host changed"]
+                return (
+                    f"Waiting for {describe(self._known)} to come back; {listing(namesakes)} is there instead "
+                    f"({changes[0]}), which is taken for another device: restart Mindwire to accept it."
+                )
+            return f"Waiting for {describe(self._known)} to come back; on the network: {listing(there)}."
+        if any(self.selector.matches(stream.info) for stream in there) and self.selector.predicate is None:
+            return (
+                f"The description of {self.selector} is too large or too deeply nested to be read "
+                f"(on the network: {listing(there)}); mend the program that sends it."
+            )
+        return f"No stream matches {self.selector}; on the network: {listing(there)}."
+
+
+def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
+    """What makes a stream another one than it was, as phrases for a message; empty when it is the same.
+
+    The uid differs after every restart of an outlet and is not compared.
+    """
+    changes = []
+    for key, what in (
+        ("source_id", "source_id"),
+        ("sfreq", "nominal rate"),
+        ("n_channels", "number of channels"),
+        ("dtype", "sample format"),
+    ):
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            changes.append(f"{what} {old or 'none'} became {new or 'none'}")
+    if before.n_channels == now.n_channels:
+        changes.extend(_channel_changes("label", before.labels, now.labels))
+        changes.extend(_channel_changes("unit", before.units, now.units))
+    return changes
+
+
+def _channel_changes(what: str, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> list[str]:
+    if old == new:
+        return []
+    if old is None or new is None:
+        return [f"{what}s {'disappeared' if new is None else 'appeared'}"]
+    if sorted(old) == sorted(new):
+        return [f"the order of the {what}s changed"]
+    index = next(i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b)
+    return [f"{what} of channel {index + 1} changed from {old[index] or 'none'} to {new[index] or 'none'}"]

@@ -1,0 +1,166 @@
+"""Where a recording that MNE-Python reads is interrupted, and the time of each of its samples.
+
+MNE gives the samples of such a file without a pause; that samples are missing between two of them is said by an
+annotation, a marker file or the data records, each format in its own way.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.sources.edf_header import EdfHeader
+
+# MNE's own names of joined recordings, and of a stretch that was not acquired and holds zeros.
+_JOINED = ("bad boundary", "edge boundary", "bad_disconnection")
+_SKIPPED = "bad_acq_skip"
+_BOUNDARY = "boundary"  # EEGLAB's; its duration says how much is no longer in the file
+_BOUNDARY_CODE = "-99"  # the same, where EEGLAB's events are numbers
+_SEGMENT = "new segment"  # BrainVision's
+_RUN = "32766"  # GDF's start of a new run
+_LOST = re.compile(r"lostsamples:\s*(\d{1,12})", re.IGNORECASE)
+_SEGMENT_LINE = re.compile(r"^Mk\d+=New Segment,([^,]*),(\d{1,15}),[^,]*,[^,]*,?(\d{20})?", re.MULTILINE)
+_MARKER_FILE = re.compile(r"^MarkerFile\s*=\s*(.+?)\s*$", re.MULTILINE)
+_ROUNDING = 1e-3  # of a sample
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The time of each sample, and where samples do not follow each other.
+
+    Parameters
+    ----------
+    sfreq : float
+        Hertz.
+    starts : ndarray of intp, shape (n_parts,)
+        First sample of each part that is contiguous; the first is 0.
+    times : ndarray of float64, shape (n_parts,)
+        Seconds of each part's first sample.
+    broken : ndarray of bool, shape (n_parts,)
+        Whether something is missing before the part.
+    kept : ndarray of bool, shape (n_samples,)
+        Which samples were acquired.
+    """
+
+    sfreq: float
+    starts: NDArray[np.intp]
+    times: NDArray[np.float64]
+    broken: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
+
+    def at(self, samples: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The time of samples in seconds."""
+        part = np.searchsorted(self.starts, samples, side="right") - 1
+        result: NDArray[np.float64] = self.times[part] + (samples - self.starts[part]) / self.sfreq
+        return result
+
+    def of(self, seconds: float) -> float:
+        """The time of a moment that the file counts in seconds of signal, pauses left out."""
+        part = max(0, int(np.searchsorted(self.starts, seconds * self.sfreq + 0.5, side="right")) - 1)
+        return float(self.times[part] + seconds - self.starts[part] / self.sfreq)
+
+    def breaks(self) -> NDArray[np.intp]:
+        """Samples before which something is missing."""
+        return self.starts[self.broken]
+
+
+def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
+    """The timeline of an EDF+D or BDF+D file, by the onsets of its data records.
+
+    Parameters
+    ----------
+    header : EdfHeader
+    onsets : ndarray of float64, shape (n_records,)
+        Seconds.
+    sfreq : float
+    n_samples : int
+        Samples that MNE gives of the file.
+    """
+    length = header.record_seconds
+    starts = np.rint(np.arange(len(onsets)) * length * sfreq).astype(np.intp)
+    missing = np.diff(onsets, prepend=onsets[:1] - length) - length
+    inside = starts < n_samples
+    return Timeline(
+        sfreq, starts[inside], onsets[inside], missing[inside] > 0.5 / sfreq, np.ones(n_samples, dtype=bool)
+    )
+
+
+def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
+    """The timeline of any other file, by its annotations and BrainVision's marker file.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+    path : Path
+    """
+    sfreq, n = float(raw.info["sfreq"]), len(raw.times)
+    suffix = path.suffix.casefold()
+    kept = np.ones(n, dtype=bool)
+    segments = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
+    missing = {0: 0.0, **{first: gap for first, gap in segments.items() if 0 < first < n}}
+    for onset, duration, label in _annotations(raw, path):
+        text = label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
+        first = math.ceil((onset - raw.first_time) * sfreq - _ROUNDING)
+        known = duration if math.isfinite(duration) and duration > 0 else 0.0
+        gap: float | None = None
+        if text == _SKIPPED or (text in _JOINED and known):
+            kept[max(first, 0) : max(first + round(known * sfreq), 0)] = False
+        elif text == _BOUNDARY or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE):
+            gap = known
+        elif text.startswith(_SEGMENT):
+            lost = _LOST.search(text)
+            gap = int(lost[1]) / sfreq if lost else segments.get(first, 0.0)
+        elif text in _JOINED or (suffix == ".gdf" and text == _RUN):
+            gap = 0.0
+        if gap is not None and 0 < first < n:
+            missing[first] = max(gap, missing.get(first, 0.0))
+    starts = np.array(sorted(missing), dtype=np.intp)
+    shift = np.cumsum([missing[int(start)] for start in starts])
+    return Timeline(sfreq, starts, starts / sfreq + shift, starts > 0, kept)
+
+
+def _annotations(raw: Any, path: Path) -> list[tuple[float, float, str]]:
+    """Onset, duration and label; of EEGLAB's boundaries the whole duration, which MNE cuts at the end of the file."""
+    found = raw.annotations
+    if path.suffix.casefold() == ".set":
+        import mne
+
+        with mne.use_log_level("ERROR"):
+            with_durations = mne.read_annotations(path)
+        if with_durations.orig_time is None and any(str(text) == _BOUNDARY for text in found.description):
+            found = with_durations
+    return [
+        (float(onset), float(duration), str(label))
+        for onset, duration, label in zip(found.onset, found.duration, found.description, strict=True)
+    ]
+
+
+def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
+    """Seconds missing before each of BrainVision's segments, by its first sample, as their dates say; 0 if unknown."""
+    try:
+        named = _MARKER_FILE.search(path.read_text("latin-1"))
+        name = named[1].replace("$b", path.stem) if named else f"{path.stem}.vmrk"
+        text = (path.parent / name).read_text("latin-1")
+    except OSError:
+        return {}
+    segments = [(int(at) - 1, _date(stamp)) for _, at, stamp in _SEGMENT_LINE.findall(text)]
+    gaps = {first: 0.0 for first, _ in segments}  # MNE leaves the first one out, wherever it is
+    for (before, began), (first, begins) in pairwise(segments):
+        if began is not None and begins is not None:
+            gaps[first] = max((begins - began).total_seconds() - (first - before) / sfreq, 0.0)
+    return gaps
+
+
+def _date(stamp: str) -> datetime | None:
+    try:
+        return datetime.strptime(stamp, "%Y%m%d%H%M%S%f")  # noqa: DTZ007 - only differences count
+    except ValueError:
+        return None

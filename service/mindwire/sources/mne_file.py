@@ -1,0 +1,295 @@
+"""Recordings in any format that MNE-Python reads, with their annotations or stimulus channels as markers."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import MindwireError, MissingExtraError, RecordingError, StreamNotFoundError
+from mindwire.sources.edf_header import EdfHeader
+from mindwire.sources.markers import MarkerReader, merge_markers, tidy_label
+from mindwire.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
+from mindwire.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
+from mindwire.types import Chunk, Marker, Reason, SignalInfo
+
+_CHUNK_SECONDS = 1.0
+_ANNOTATIONS = "annotations"
+_MAT_SECONDS = 120.0
+_STATED_UNITS = (".edf", ".bdf", ".gdf")
+# BioSemi keeps its own bits above these.
+_TRIGGER_BITS = 0xFFFF
+
+
+class MneRecording:
+    """A recording that :func:`mne.io.read_raw` opens, read in pieces from disk.
+
+    Times count in seconds from the recording's first sample; a pause whose length the file states is part of them.
+    Values are in the unit that the file states, or in microvolts where its format leaves no choice.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    RecordingError
+        MNE cannot open the file.
+    MissingExtraError
+        MNE is not installed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        try:
+            import mne
+        except ImportError as error:
+            msg = (
+                f"{path} is no XDF recording, and other formats take MNE-Python, which is not installed; "
+                "pip install '.[train]' in Mindwire's folder."
+            )
+            raise MissingExtraError(msg) from error
+        self.path = Path(path)
+        self._header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
+        if self.path.suffix.casefold() == ".set":
+            _require_sound_mat(self.path)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._raw: Any = mne.io.read_raw(self.path, preload=False, verbose="ERROR")
+                self._describe(mne)
+        except MindwireError:
+            raise
+        # MNE's readers raise whatever their parsers stumble over.
+        except Exception as error:
+            msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged file{_reason(error)}."
+            raise RecordingError(msg) from error
+
+    def _describe(self, mne: Any) -> None:
+        """Take note of channels, units, times and annotations."""
+        info = self._raw.info
+        self._picks = np.asarray(mne.pick_types(info, eeg=True, exclude=()))
+        self._stims = {
+            str(info["ch_names"][pick]): int(pick) for pick in mne.pick_types(info, meg=False, stim=True, exclude=())
+        }
+        header = self._header
+        units, self._factors = _units(self._raw, self._picks, header, self.path.suffix.casefold())
+        labels = tuple(str(info["ch_names"][pick]) for pick in self._picks)
+        self._info = SignalInfo(
+            name=self.path.name,
+            type="EEG",
+            sfreq=float(info["sfreq"]),
+            n_channels=len(labels),
+            labels=labels,
+            units=units,
+            dtype="double64",
+        )
+        n = len(self._raw.times)
+        if header is not None and header.discontinuous:
+            onsets, annotations = header.records()
+            self._timeline = timeline_of_records(header, onsets, self._info.sfreq, n)
+            found = [Marker(onset, tidy_label(text)) for onset, _, text in annotations]
+        else:
+            self._timeline = timeline_of_annotations(self._raw, self.path)
+            own = self._raw.annotations
+            found = [
+                Marker(self._timeline.of(float(onset) - self._raw.first_time), tidy_label(str(label)))
+                for onset, label in zip(own.onset, own.description, strict=True)
+            ]
+        self._annotated = tuple(sorted((one for one in found if math.isfinite(one.time)), key=lambda one: one.time))
+
+    @property
+    def streams(self) -> tuple[RecordedStream, ...]:
+        """The EEG channels as one stream, and the markers."""
+        eeg = RecordedStream(1, self._info, len(self._raw.times) if len(self._picks) else 0, 0.0)
+        markers = self.markers()
+        info = SignalInfo(name=_ANNOTATIONS, type="Markers", sfreq=0.0, n_channels=1, dtype="string")
+        return (eeg, RecordedStream(2, info, len(markers), markers[0].time if markers else None))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """None: MNE either reads a file or refuses it."""
+        return ()
+
+    @cached_property
+    def _stimuli(self) -> list[Marker]:
+        """Events of all stimulus channels."""
+        return merge_markers(self._levels(pick) for pick in self._stims.values())
+
+    def markers(self, stream: str | None = None) -> list[Marker]:
+        """The annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
+
+        Parameters
+        ----------
+        stream : str or None
+            ``annotations``, or the label of a stimulus channel.
+
+        Returns
+        -------
+        list of Marker
+
+        Raises
+        ------
+        StreamNotFoundError
+            There is none of that name.
+        """
+        if stream == _ANNOTATIONS or (stream is None and any(_is_cue(marker) for marker in self._annotated)):
+            return list(self._annotated)
+        if stream is not None and stream not in self._stims:
+            there = ", ".join(map(repr, (_ANNOTATIONS, *self._stims)))
+            msg = f"{self.path}: expected a marker stream named {stream!r}, found {there}."
+            raise StreamNotFoundError(msg)
+        found = [*self._stimuli, *self._annotated] if stream is None else self._levels(self._stims[stream])
+        return sorted(found, key=lambda marker: marker.time)
+
+    def _levels(self, pick: int) -> list[Marker]:
+        values = _read(self._raw, [pick], 0, len(self._raw.times), self.path)[:, 0]
+        if self.path.suffix.casefold() == ".bdf":
+            values = np.asarray(np.nan_to_num(values).astype(np.int64) & _TRIGGER_BITS, dtype=float)
+        reader = MarkerReader(replace(self._info, type="stim", n_channels=1, labels=None), started=False)
+        return reader.read(values[:, None], self._timeline.at(np.arange(len(values))))
+
+    def signal(self, selector: Selector | None = None) -> RecordedSignal:
+        """The EEG channels as a source of chunks.
+
+        Raises
+        ------
+        StreamNotFoundError
+            The selector asks for another stream.
+        RecordingError
+            There are no EEG channels.
+        """
+        return self.source(choose_signal(self.path, self.streams, selector).stream_id)
+
+    def source(self, stream_id: int) -> RecordedSignal:
+        """The EEG channels (1) or the markers (2)."""
+        if stream_id == 1:
+            return MneSource(self.path, self._raw, self._picks, self._info, self._factors, self._timeline)
+        return _MarkerSource(self.streams[1].info, tuple(self.markers()))
+
+
+@dataclass(frozen=True, slots=True)
+class MneSource:
+    """The EEG channels of an MNE recording; made by :meth:`MneRecording.signal`."""
+
+    path: Path
+    raw: Any
+    picks: NDArray[np.intp]
+    info: SignalInfo
+    factors: NDArray[np.float64]
+    timeline: Timeline
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in the recording."""
+        return len(self.raw.times)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The samples from the beginning in pieces of a second; may be called again.
+
+        Yields
+        ------
+        Chunk
+            Stretches that the recording marks as not acquired are left out; ``broken`` is ``GAP`` behind them, and
+            wherever else something is missing before the chunk.
+
+        Raises
+        ------
+        RecordingError
+            The file cannot be read any more.
+        """
+        size = max(1, int(self.info.sfreq * _CHUNK_SECONDS))
+        keep, breaks = self.timeline.kept, self.timeline.breaks()
+        broken = begun = False
+        for start in range(0, self.n_samples, size):
+            stop = min(start + size, self.n_samples)
+            inside = breaks[(breaks > start) & (breaks < stop)] - start
+            edges = np.union1d(np.flatnonzero(np.diff(keep[start:stop])) + 1, inside)
+            samples = _read(self.raw, self.picks, start, stop, self.path) / self.factors
+            for piece in np.split(np.arange(stop - start), edges):
+                first = start + int(piece[0])
+                broken |= bool(np.isin(first, breaks)) or not keep[first]
+                if keep[first]:
+                    yield Chunk(
+                        samples[piece], self.timeline.at(start + piece), Reason.GAP if broken and begun else Reason.NONE
+                    )
+                    broken, begun = False, True
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkerSource:
+    """Markers as chunks of strings."""
+
+    info: SignalInfo
+    markers: tuple[Marker, ...]
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.markers)
+
+    def chunks(self) -> Iterator[Chunk]:
+        if self.markers:
+            labels = np.array([[marker.label] for marker in self.markers], dtype=object)
+            yield Chunk(labels, np.array([marker.time for marker in self.markers]))
+
+
+def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np.float64]:
+    """Samples as MNE gives them, ``(n_samples, n_channels)``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(raw[picks, start:stop][0].T)
+    # MNE's readers raise whatever they stumble over in a damaged file.
+    except Exception as error:
+        msg = f"{path}: the samples from {start} on cannot be read{_reason(error)}; is the file whole?"
+        raise RecordingError(msg) from error
+
+
+def _require_sound_mat(path: Path) -> None:
+    """Read an EEGLAB file in a process of its own first: at some damage SciPy's reader ends the process it runs in."""
+    words = [sys.executable, "-P", "-c", "import sys; from scipy.io import loadmat; loadmat(sys.argv[1])", str(path)]
+    try:
+        ended = subprocess.run(words, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        ended = -1
+    if ended < 0:
+        msg = f"{path}: expected an EEGLAB recording, found a damaged file, which cannot be read; use another copy."
+        raise RecordingError(msg)
+
+
+def _reason(error: Exception) -> str:
+    """What MNE says, where a person can read it."""
+    lines = str(error).splitlines()
+    said = lines[0].strip() if lines else ""
+    if not said or not said.isprintable() or isinstance(error, TypeError | AttributeError | KeyError | IndexError):
+        return ""
+    return f" (MNE-Python: {said[:150].rstrip('.')})"
+
+
+def _is_cue(marker: Marker) -> bool:
+    """Whether an annotation may be a paradigm's, not one of a cut or of a bad stretch."""
+    text = marker.label.strip().casefold()
+    return bool(text) and not text.startswith(("bad", "edge", "boundary", "new segment"))
+
+
+def _units(
+    raw: Any, picks: NDArray[np.intp], header: EdfHeader | None, suffix: str
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The unit that the file states for each channel, and what MNE multiplied the file's values with."""
+    if header is not None:
+        # MNE takes what has no unit, or one that it does not know, for volts.
+        if len(header.units) != len(raw.ch_names):
+            return ("",) * len(picks), np.ones(len(picks))
+        return tuple(header.units[pick] for pick in picks), np.array([header.factors[pick] for pick in picks])
+    if suffix in (".fif", ".gz"):
+        volts = [str(raw.info["chs"][pick]["unit"]).endswith("(FIFF_UNIT_V)") for pick in picks]
+        return tuple("V" if known else "" for known in volts), np.ones(len(picks))
+    return ("uV",) * len(picks), np.full(len(picks), 1e-6)

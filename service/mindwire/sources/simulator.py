@@ -1,0 +1,389 @@
+"""A simulated person imagining movements, for demonstrations and tests: no cap needed, the truth known.
+
+What it makes is EEG in the aspects that matter to a motor-imagery decoder: a 1/f background correlated
+across the head, mu and beta rhythms over the sensorimotor strip that desynchronise where the imagined
+limb is represented, and what disturbs real recordings (blinks, muscle bursts, drifts, line noise). It
+says nothing about how well a model decodes real brains.
+
+Signals are generated in blocks of one second whatever is asked for, so the samples of a seed are the
+same however they are cut into chunks.
+
+References
+----------
+Pfurtscheller & Lopes da Silva 1999, "Event-related EEG/MEG synchronization and desynchronization: basic
+principles", https://doi.org/10.1016/S1388-2457(99)00141-8
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from mindwire.errors import ArgumentError
+from mindwire.types import Chunk, Marker, SignalInfo
+from mindwire_models.electrodes import on_sphere, positions, spread
+from mindwire_models.presets import BCIC2A_CHANNELS
+
+Floats = NDArray[np.float64]
+
+# Julius O. Smith, "Spectral Audio Signal Processing": three poles and zeros whose response is 1/f in power.
+_PINK_B = (0.049922035, -0.095993537, 0.050612699, -0.004408786)
+_PINK_A = (1.0, -2.494956002, 2.017265875, -0.522189400)
+
+# Where the limbs are represented: (degrees from the vertex, degrees from the nose), left to right.
+_AREAS = ((60.0, -82.0), (36.0, -90.0), (8.0, 180.0), (36.0, 90.0), (60.0, 82.0))
+# How far each imagery desynchronises these areas, as a share of the person's depth; negative: synchronises.
+_DESYNCHRONISATION = {
+    "feet": (0.0, -0.2, 1.0, -0.2, 0.0),
+    "left_hand": (0.0, 0.2, -0.15, 1.0, 0.15),
+    "right_hand": (0.15, 1.0, -0.15, 0.2, 0.0),
+    "tongue": (1.0, 0.1, -0.1, 0.1, 1.0),
+}
+CLASSES = tuple(_DESYNCHRONISATION)
+
+_N_BACKGROUND = 32
+_BACKGROUND_UV = 8.0
+_SENSOR_UV = 0.7
+_DRIFT_UV = 25.0
+_DRIFT_SECONDS = 15.0
+_LINE_UV = 3.0
+_BLINK_UV = 140.0
+_MUSCLE_UV = 18.0
+_GAIN_SECONDS = 0.15  # how fast a rhythm gives way and returns
+
+
+class Artefacts(Flag):
+    """What disturbs the signal, beside line noise."""
+
+    NONE = 0
+    BLINKS = auto()
+    MUSCLE = auto()
+    DRIFT = auto()
+    ALL = BLINKS | MUSCLE | DRIFT
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One imagery from its first sample, a reaction time after the cue, to the one after its last."""
+
+    label: str
+    start: int
+    stop: int
+    depth: float  # share by which the amplitude of the most affected area falls
+
+
+@dataclass(frozen=True, slots=True)
+class _Burst:
+    """An artefact: one course in time, seen by each channel with its weight."""
+
+    start: int
+    course: Floats
+    weights: Floats
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.course)
+
+
+class Simulator:
+    """EEG of a person following cues, sample by sample the same for the same arguments.
+
+    Parameters
+    ----------
+    seed : int
+        Makes the person (rhythms, their places and strengths), the noise and the order of the trials.
+    sfreq : float
+        Sampling rate in hertz.
+    channels : sequence of str
+        Labels of the 10-10 system.
+    classes : sequence of str
+        The movements to imagine, from ``feet``, ``left_hand``, ``right_hand``, ``tongue``.
+    line_freq : float or None
+        Frequency of the line noise in hertz; None for none.
+    artefacts : Artefacts
+    rest_seconds : tuple of float
+        Shortest and longest rest before a cue.
+    imagery_seconds : tuple of float
+        Shortest and longest time from the cue to the end of the imagery.
+    start_time : float
+        Time stamp of the first sample in seconds.
+    name : str
+        Name of the signal.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown channel or class, or a rate, frequency or duration that makes no sense.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        sfreq: float = 250.0,
+        channels: Sequence[str] = BCIC2A_CHANNELS,
+        classes: Sequence[str] = CLASSES,
+        line_freq: float | None = 50.0,
+        artefacts: Artefacts = Artefacts.ALL,
+        rest_seconds: tuple[float, float] = (2.0, 3.0),
+        imagery_seconds: tuple[float, float] = (4.2, 5.0),
+        start_time: float = 0.0,
+        name: str = "Mindwire-Simulator",
+    ) -> None:
+        _check(seed, sfreq, channels, classes, line_freq)
+        for what, (low, high) in (("rest", rest_seconds), ("imagery", imagery_seconds)):
+            if not 0.5 <= low <= high < math.inf:
+                msg = f"The {what} must last at least 0.5 s and have its shorter bound first, found {low:g} to {high:g} s."
+                raise ArgumentError(msg)
+        self.seed = seed
+        self.sfreq = float(sfreq)
+        self.classes = tuple(classes)
+        self.start_time = start_time
+        self.info = SignalInfo(
+            name=name,
+            type="EEG",
+            sfreq=self.sfreq,
+            n_channels=len(channels),
+            labels=tuple(channels),
+            units=("microvolts",) * len(channels),
+        )
+        person, noise, events, trials = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+        self._noise_rng, self._event_rng, self._trial_rng = noise, events, trials
+        self._artefacts = artefacts
+        self._rest_seconds = rest_seconds
+        self._imagery_seconds = imagery_seconds
+        self._electrodes = positions(channels)
+        self._block_samples = max(round(self.sfreq), 8)
+        self._make_person(person, line_freq)
+
+        self._read = 0  # samples handed out
+        self._made = 0  # samples generated
+        self._block = np.empty((0, len(channels)), np.float32)
+        self._trials: deque[_Trial] = deque()
+        self._markers: deque[tuple[int, str]] = deque()
+        self._labels: deque[str] = deque()
+        self._bursts: list[_Burst] = []
+        self._next_cue = self._after(0, rest_seconds, trials)
+        self._next_blink = self._after(0, (1.0, 6.0), events)
+        self._next_muscle = self._after(0, (5.0, 60.0), events)
+
+    @property
+    def samples_read(self) -> int:
+        """Samples handed out so far."""
+        return self._read
+
+    def read(self, n_samples: int) -> Chunk:
+        """The next samples.
+
+        Parameters
+        ----------
+        n_samples : int
+
+        Returns
+        -------
+        Chunk
+            ``samples`` float32 ``(n_samples, n_channels)`` in µV; ``times`` are ``start_time`` plus the
+            sample's number divided by ``sfreq``.
+        """
+        samples = np.empty((n_samples, self.info.n_channels), np.float32)
+        filled = 0
+        while filled < n_samples:
+            left = self._made - self._read
+            if not left:
+                self._block = self._make_block()
+                continue
+            count = min(left, n_samples - filled)
+            first = len(self._block) - left
+            samples[filled : filled + count] = self._block[first : first + count]
+            filled += count
+            self._read += count
+        times = self.start_time + np.arange(self._read - n_samples, self._read) / self.sfreq
+        return Chunk(samples, times)
+
+    def drain_markers(self) -> list[Marker]:
+        """The cues among the samples read since the last call, stamped at their onset."""
+        due = []
+        while self._markers and self._markers[0][0] < self._read:
+            cue, label = self._markers.popleft()
+            due.append(Marker(self.start_time + cue / self.sfreq, label))
+        return due
+
+    def chunks(self, chunk_samples: int, duration: float) -> Iterator[Chunk]:
+        """The next ``duration`` seconds, in chunks.
+
+        Parameters
+        ----------
+        chunk_samples : int
+            Samples per chunk; the last chunk may be shorter.
+        duration : float
+            In seconds.
+
+        Yields
+        ------
+        Chunk
+        """
+        left = round(duration * self.sfreq)
+        while left > 0:
+            yield self.read(min(chunk_samples, left))
+            left -= chunk_samples
+
+    def _after(self, sample: int, seconds: tuple[float, float], rng: np.random.Generator) -> int:
+        return sample + round(rng.uniform(*seconds) * self.sfreq)
+
+    def _make_person(self, rng: np.random.Generator, line_freq: float | None) -> None:
+        """Everything about the person, the cap and the room that does not change."""
+        n_areas, n_channels = len(_AREAS), len(self._electrodes)
+        radians_per_hertz = 2 * np.pi / self.sfreq
+
+        # Rhythms: mu and beta of each area, then one occipital alpha that no imagery touches.
+        places = np.stack([on_sphere(p + rng.normal(0, 2.0), a + rng.normal(0, 4.0)) for p, a in _AREAS])
+        occiput = on_sphere(66.0, 180.0 + rng.normal(0, 6.0))[None]
+        mu = rng.uniform(9.8, 12.0) + rng.normal(0, 0.25, n_areas)
+        beta = rng.uniform(18.0, 23.0) + rng.normal(0, 0.5, n_areas)
+        freqs = np.concatenate([mu, beta, [mu.mean() - 0.7]])
+        strength = rng.uniform(0.85, 1.15, n_areas)
+        microvolts = np.concatenate([8.0 * strength, 3.5 * strength, [rng.uniform(6.0, 10.0)]])
+        near = spread(self._electrodes, places, 16.0)
+        self._rhythm_mix = np.hstack([near, near, spread(self._electrodes, occiput, 28.0)]) * microvolts
+        self._rhythm_step = radians_per_hertz * freqs
+        self._rhythm_phase = rng.uniform(0, 2 * np.pi, len(freqs))
+        self._depth = rng.uniform(0.72, 0.9)
+
+        # A rhythm is low-pass noise in the complex plane, turned at the rhythm's frequency: it waxes and
+        # wanes within about half a second as the real ones do.
+        self._waxing = math.exp(-radians_per_hertz * 0.8)
+        self._waxing_state = np.zeros((1, len(freqs)), complex)
+
+        golden = np.pi * (3 - math.sqrt(5))
+        heights = 1 - (np.arange(_N_BACKGROUND) + 0.5) / _N_BACKGROUND * 1.3
+        cortex = np.stack(
+            [on_sphere(np.degrees(np.arccos(z)), np.degrees(golden * k)) for k, z in enumerate(heights)],
+        )
+        background = spread(self._electrodes, cortex, 32.0) * rng.uniform(0.7, 1.3, _N_BACKGROUND)
+        impulse = np.zeros(round(20 * self.sfreq))
+        impulse[0] = 1.0
+        pink_rms = math.sqrt(float(np.sum(lfilter(_PINK_B, _PINK_A, impulse) ** 2)))
+        rms = np.linalg.norm(background, axis=1, keepdims=True) * pink_rms
+        self._background_mix = background / rms * _BACKGROUND_UV
+        self._pink_state = np.zeros((len(_PINK_A) - 1, _N_BACKGROUND))
+
+        self._drift_pole = math.exp(-1 / (_DRIFT_SECONDS * self.sfreq))
+        self._drift_uv = _DRIFT_UV * rng.uniform(0.5, 1.5, n_channels)
+        self._drift_state = rng.standard_normal((1, n_channels)) * self._drift_pole
+        self._line_step = radians_per_hertz * (line_freq or 0.0)
+        self._line = _LINE_UV * rng.uniform(0.5, 1.5, n_channels) * np.exp(1j * rng.normal(0.0, 0.6, n_channels))
+        self._has_line = line_freq is not None
+
+        self._gain_pole = math.exp(-1 / (_GAIN_SECONDS * self.sfreq))
+        self._gain_state = np.full((1, n_areas), self._gain_pole)
+        eyes = np.stack([on_sphere(86.0, -16.0), on_sphere(86.0, 16.0)])
+        self._blink_weights = spread(self._electrodes, eyes, 24.0).sum(axis=1) / 1.2
+
+    def _make_block(self) -> NDArray[np.float32]:
+        start, n = self._made, self._block_samples
+        stop = start + n
+        rng = self._noise_rng
+        self._schedule(stop)
+
+        white = rng.standard_normal((n, _N_BACKGROUND))
+        pink, self._pink_state = lfilter(_PINK_B, _PINK_A, white, axis=0, zi=self._pink_state)
+        samples: Floats = pink @ self._background_mix.T
+        samples += _SENSOR_UV * rng.standard_normal(samples.shape)
+
+        n_rhythms = len(self._rhythm_step)
+        drive = rng.standard_normal((n, n_rhythms, 2)).view(complex)[..., 0] * math.sqrt(1 - self._waxing**2)
+        waxing, self._waxing_state = lfilter([1.0], [1.0, -self._waxing], drive, axis=0, zi=self._waxing_state)
+        index = np.arange(start, stop)[:, None]
+        rhythms = (waxing * np.exp(1j * (self._rhythm_step * index + self._rhythm_phase))).real
+        gain = self._gains(start, stop)
+        rhythms[:, :-1] *= np.hstack([gain, gain])
+        samples += rhythms @ self._rhythm_mix.T
+
+        if self._has_line:
+            samples += (np.exp(1j * self._line_step * index) * self._line).real
+        if Artefacts.DRIFT in self._artefacts:
+            kick = rng.standard_normal(samples.shape) * math.sqrt(1 - self._drift_pole**2)
+            drift, self._drift_state = lfilter([1.0], [1.0, -self._drift_pole], kick, axis=0, zi=self._drift_state)
+            samples += drift * self._drift_uv
+        for burst in self._bursts:
+            first, last = max(burst.start, start), min(burst.stop, stop)
+            if first < last:
+                course = burst.course[first - burst.start : last - burst.start]
+                samples[first - start : last - start] += course[:, None] * burst.weights
+        self._bursts = [burst for burst in self._bursts if burst.stop > stop]
+        self._made = stop
+        return samples.astype(np.float32)
+
+    def _gains(self, start: int, stop: int) -> Floats:
+        """What is left of each area's rhythms, ``(n_samples, n_areas)``: one at rest."""
+        target = np.ones((stop - start, len(_AREAS)))
+        for trial in self._trials:
+            first, last = max(trial.start, start), min(trial.stop, stop)
+            if first < last:
+                target[first - start : last - start] -= trial.depth * np.array(_DESYNCHRONISATION[trial.label])
+        while self._trials and self._trials[0].stop <= stop:
+            self._trials.popleft()
+        pole = self._gain_pole
+        gain: Floats
+        gain, self._gain_state = lfilter([1 - pole], [1.0, -pole], target, axis=0, zi=self._gain_state)
+        return gain
+
+    def _schedule(self, stop: int) -> None:
+        """Plan trials and artefacts that begin before sample ``stop``."""
+        while self._next_cue < stop:
+            cue = self._next_cue
+            if not self._labels:  # each class twice in random order, so that the next one cannot be guessed
+                self._labels.extend(str(label) for label in self._trial_rng.permutation(self.classes * 2))
+            label = self._labels.popleft()
+            end = self._after(cue, self._imagery_seconds, self._trial_rng)
+            reaction = self._after(cue, (0.2, 0.4), self._trial_rng)
+            depth = min(self._depth + self._trial_rng.normal(0, 0.04), 0.97)
+            self._trials.append(_Trial(label, reaction, end, depth))
+            self._markers.append((cue, label))
+            self._next_cue = self._after(end, self._rest_seconds, self._trial_rng)
+        rng = self._event_rng
+        while self._next_blink < stop:
+            if Artefacts.BLINKS in self._artefacts:
+                n = round(rng.uniform(0.25, 0.4) * self.sfreq)
+                course = _BLINK_UV * rng.uniform(0.6, 1.3) * np.hanning(n + 2)[1:-1] ** 2
+                self._bursts.append(_Burst(self._next_blink, course, self._blink_weights))
+            self._next_blink = self._after(self._next_blink, (1.5, 8.0), rng)
+        while self._next_muscle < stop:
+            if Artefacts.MUSCLE in self._artefacts:
+                n = round(rng.uniform(0.3, 1.2) * self.sfreq)
+                place = on_sphere(80.0, rng.choice((-1.0, 1.0)) * rng.uniform(60.0, 110.0))[None]
+                # The difference of white noise: the power of muscles lies at high frequencies.
+                course = _MUSCLE_UV * np.diff(rng.standard_normal(n + 1)) / math.sqrt(2) * np.hanning(n + 2)[1:-1]
+                self._bursts.append(_Burst(self._next_muscle, course, spread(self._electrodes, place, 25.0)[:, 0]))
+            self._next_muscle = self._after(self._next_muscle, (10.0, 60.0), rng)
+
+
+def _check(seed: int, sfreq: float, channels: Sequence[str], classes: Sequence[str], line_freq: float | None) -> None:
+    if seed < 0:
+        msg = f"A seed must be zero or larger, found {seed}."
+        raise ArgumentError(msg)
+    if not 64 <= sfreq <= 20_000:
+        msg = f"The sampling rate must lie between 64 and 20000 Hz to carry the rhythms, found {sfreq:g} Hz."
+        raise ArgumentError(msg)
+    if not channels:
+        msg = "The simulator needs at least one channel, found none; give labels of the 10-10 system such as C3."
+        raise ArgumentError(msg)
+    if len({label.casefold() for label in channels}) < len(channels):
+        msg = f"Each channel may be named once, found {', '.join(channels)}."
+        raise ArgumentError(msg)
+    unknown = [label for label in classes if label not in _DESYNCHRONISATION]
+    if unknown or not classes:
+        msg = f"The simulator knows the classes {', '.join(CLASSES)}; found {', '.join(unknown) or 'none'}."
+        raise ArgumentError(msg)
+    if line_freq is not None and not 0 < line_freq < sfreq / 2:
+        msg = (
+            f"The line noise must lie between 0 and half the sampling rate ({sfreq / 2:g} Hz), found {line_freq:g} Hz."
+        )
+        raise ArgumentError(msg)

@@ -1,0 +1,166 @@
+"""Simulated people on the network: each an EEG outlet and a marker outlet of LSL, in real time.
+
+Any LSL program can use them. One thread drives as many as are wanted; samples carry explicit time
+stamps, so the pace of the pushing thread never shows in them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mindwire.errors import ArgumentError
+from mindwire.sources.liblsl import pylsl
+from mindwire.sources.simulator import Simulator
+
+
+class SimulatorOutlets:
+    """The two outlets of one simulated person.
+
+    Parameters
+    ----------
+    simulator : Simulator
+        Its ``info.name`` is the EEG outlet's name; the marker outlet's is that with ``-Markers``.
+    type : str
+        LSL type of the EEG outlet; the marker outlet's is ``Markers``.
+    source_id : str or None
+        Identifies the outlet across restarts; the marker outlet's is that with ``-markers``. None makes
+        one of the name and the seed.
+    chunk_samples : int
+        Samples per push.
+
+    Raises
+    ------
+    ArgumentError
+        A chunk of fewer than one sample.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        type: str = "EEG",  # noqa: A002 - LSL's own word
+        source_id: str | None = None,
+        chunk_samples: int = 10,
+    ) -> None:
+        if chunk_samples < 1:
+            msg = f"A chunk must have at least one sample, found {chunk_samples}."
+            raise ArgumentError(msg)
+        info = simulator.info
+        self.simulator = simulator
+        self.name = info.name
+        self.type = type
+        self.source_id = source_id or f"{info.name}-{simulator.seed}"
+        self.marker_name = f"{info.name}-Markers"
+        self._chunk_samples = chunk_samples
+        self._eeg = pylsl.StreamOutlet(_describe_eeg(self), chunk_samples, 30)
+        markers = pylsl.StreamInfo(
+            self.marker_name, "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, f"{self.source_id}-markers"
+        )
+        self._markers = pylsl.StreamOutlet(markers)
+        self._epoch = 0.0
+        self.begin(pylsl.local_clock())
+
+    @property
+    def deadline(self) -> float:
+        """LSL time at which the next chunk's last sample exists and the chunk is due."""
+        simulator = self.simulator
+        last = simulator.samples_read + self._chunk_samples - 1
+        return self._epoch + simulator.start_time + last / simulator.sfreq
+
+    def begin(self, now: float) -> None:
+        """Let the next sample be taken at the LSL time ``now``."""
+        simulator = self.simulator
+        self._epoch = now - simulator.start_time - simulator.samples_read / simulator.sfreq
+
+    def push(self) -> None:
+        """Push the next chunk, and the cues in it."""
+        chunk = self.simulator.read(self._chunk_samples)
+        self._eeg.push_chunk(chunk.samples, (self._epoch + chunk.times).tolist())
+        for marker in self.simulator.drain_markers():
+            self._markers.push_sample([marker.label], self._epoch + marker.time)
+
+    def wait_for_consumer(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for somebody to listen to the EEG; whether somebody does."""
+        return bool(self._eeg.wait_for_consumers(timeout))
+
+
+def drive(outlets: Sequence[SimulatorOutlets], stop: threading.Event, duration: float | None = None) -> None:
+    """Push every outlet's chunks when they are due, until told to stop.
+
+    After a stall the overdue chunks follow at once with the stamps they should have had, as from an
+    amplifier that buffers.
+
+    Parameters
+    ----------
+    outlets : sequence of SimulatorOutlets
+    stop : threading.Event
+        Ends the driving within one chunk.
+    duration : float or None
+        Seconds after which to end; None for never.
+    """
+    now = pylsl.local_clock()
+    for outlet in outlets:
+        outlet.begin(now)
+    end = float("inf") if duration is None else now + duration
+    while outlets and not stop.is_set():
+        first = min(outlets, key=lambda outlet: outlet.deadline)
+        if first.deadline >= end:
+            break
+        wait = first.deadline - pylsl.local_clock()
+        if wait > 0 and stop.wait(wait):
+            break
+        first.push()
+
+
+@contextmanager
+def running(outlets: Sequence[SimulatorOutlets]) -> Iterator[None]:
+    """Drive outlets in a thread of their own while the context lasts.
+
+    Parameters
+    ----------
+    outlets : sequence of SimulatorOutlets
+
+    Raises
+    ------
+    Exception
+        Whatever ended the driving early, when the context is left.
+    """
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def target() -> None:
+        try:
+            drive(outlets, stop)
+        except Exception as error:  # noqa: BLE001 - carried to the thread that owns this one
+            failures.append(error)
+
+    thread = threading.Thread(target=target, name="simulator", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _describe_eeg(outlets: SimulatorOutlets) -> pylsl.StreamInfo:
+    signal = outlets.simulator.info
+    info = pylsl.StreamInfo(
+        signal.name, outlets.type, signal.n_channels, signal.sfreq, pylsl.cf_float32, outlets.source_id
+    )
+    desc = info.desc()
+    desc.append_child_value("manufacturer", "Mindwire")
+    acquisition = desc.append_child("acquisition")
+    acquisition.append_child_value("model", "simulator")
+    acquisition.append_child_value("seed", str(outlets.simulator.seed))
+    channels = desc.append_child("channels")
+    for label, unit in zip(signal.labels or (), signal.units or (), strict=True):
+        channel = channels.append_child("channel")
+        channel.append_child_value("label", label)
+        channel.append_child_value("unit", unit)
+        channel.append_child_value("type", "EEG")
+    return info

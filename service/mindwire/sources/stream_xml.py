@@ -1,0 +1,186 @@
+"""What a stream's XML description says: LSL and XDF share one layout, and both may be hostile.
+
+A description comes from the network or from a file of unknown origin, so document types and entities
+are refused outright, and depth, length and the numbers of elements and attributes are bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from mindwire.errors import SourceError
+from mindwire.types import SignalInfo
+
+MAX_XML_BYTES = 1 << 24
+MAX_DEPTH = 64
+# A footer with the clock offsets of a week has 360,000 elements. No program writes attributes by the thousand.
+MAX_ELEMENTS = 500_000
+MAX_ATTRIBUTES = 10_000
+_PIECE_BYTES = 1 << 16
+# A tag that does not end within so many bytes is not waited for.
+_MAX_TAG_BYTES = 1 << 18
+MAX_CHANNELS = 65_536
+MAX_SFREQ = 1e7
+
+_TOO_MANY = (
+    f"Expected a stream description of at most {MAX_ELEMENTS} elements and {MAX_ATTRIBUTES} attributes, found more."
+)
+
+FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
+
+
+def decode_xml(document: bytes) -> str:
+    """A description's text: UTF-8, or Latin-1 where it is none, as some programs write it."""
+    try:
+        return document.decode("utf-8")
+    except UnicodeDecodeError:
+        return document.decode("latin-1")
+
+
+def parse_xml(document: bytes | str) -> Element:
+    """Parse a description without entities, document types or unbounded nesting.
+
+    Parameters
+    ----------
+    document : bytes or str
+        XML; see :func:`decode_xml`.
+
+    Returns
+    -------
+    xml.etree.ElementTree.Element
+
+    Raises
+    ------
+    SourceError
+        It is no well-formed XML, or uses what is refused.
+    """
+    if len(document) > MAX_XML_BYTES:
+        msg = f"Expected a stream description below {MAX_XML_BYTES >> 20} MiB, found {len(document)} bytes."
+        raise SourceError(msg)
+    text = decode_xml(document) if isinstance(document, bytes) else document
+    builder = TreeBuilder()
+    data = text.strip("\x00 \t\r\n").encode("utf-8", "replace")
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    depth = elements = attributes_seen = 0
+
+    def refuse(*_: object) -> None:
+        msg = "The stream description declares a document type or an entity, which Mindwire refuses to read."
+        raise SourceError(msg)
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements, attributes_seen
+        depth += 1
+        elements += 1
+        attributes_seen += len(attributes)
+        if depth > MAX_DEPTH:
+            msg = f"The stream description is nested more than {MAX_DEPTH} levels deep."
+            raise SourceError(msg)
+        if elements > MAX_ELEMENTS or attributes_seen > MAX_ATTRIBUTES:
+            raise SourceError(_TOO_MANY)
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    try:
+        for at in range(0, len(data), _PIECE_BYTES):
+            parser.Parse(data[at : at + _PIECE_BYTES], False)  # noqa: FBT003 - expat takes "is final" by position
+            if at - parser.CurrentByteIndex > _MAX_TAG_BYTES:
+                raise SourceError(_TOO_MANY)
+        parser.Parse(b"", True)  # noqa: FBT003
+    except expat.ExpatError as error:
+        msg = f"The stream description is not well-formed XML ({error})."
+        raise SourceError(msg) from error
+    return builder.close()
+
+
+def child_text(element: Element, path: str) -> str:
+    """The stripped text of a child, empty when there is none."""
+    return (element.findtext(path) or "").strip()
+
+
+def number(element: Element, path: str, what: str) -> float:
+    """A finite number from a child's text.
+
+    Raises
+    ------
+    SourceError
+        It is absent, no number, or not finite.
+    """
+    text = child_text(element, path)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        msg = f"Expected a number as {what}, found {text[:40]!r}."
+        raise SourceError(msg)
+    return value
+
+
+def signal_info(info: Element) -> SignalInfo:
+    """What a stream's ``<info>`` element says of its signal.
+
+    Parameters
+    ----------
+    info : xml.etree.ElementTree.Element
+        As LSL's ``StreamInfo.as_xml`` or an XDF stream header has it.
+
+    Returns
+    -------
+    SignalInfo
+        ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel.
+
+    Raises
+    ------
+    SourceError
+        Channel count, nominal rate or sample format are missing or impossible.
+    """
+    count = number(info, "channel_count", "channel count")
+    if not 1 <= count <= MAX_CHANNELS or count != int(count):
+        msg = f"Expected a channel count of 1 to {MAX_CHANNELS}, found {count:g}."
+        raise SourceError(msg)
+    sfreq = number(info, "nominal_srate", "nominal sampling rate")
+    if not 0 <= sfreq <= MAX_SFREQ:
+        msg = f"Expected a nominal sampling rate of 0 to {MAX_SFREQ:g} Hz, found {sfreq:g} Hz."
+        raise SourceError(msg)
+    dtype = child_text(info, "channel_format")
+    if dtype not in FORMATS:
+        msg = f"Expected a sample format out of {', '.join(FORMATS)}, found {dtype[:40]!r}."
+        raise SourceError(msg)
+    channels = info.findall("desc/channels/channel")
+    labels = units = types = None
+    remarks: tuple[str, ...] = ()
+    if len(channels) == count:
+        labels, units, types = (_each(channels, path) for path in ("label", "unit", "type"))
+    elif channels:
+        remarks = (f"its description names {len(channels)} channels of {count:g}",)
+    return SignalInfo(
+        name=child_text(info, "name"),
+        type=child_text(info, "type"),
+        sfreq=sfreq,
+        n_channels=int(count),
+        labels=labels,
+        units=units,
+        source_id=child_text(info, "source_id"),
+        uid=child_text(info, "uid"),
+        hostname=child_text(info, "hostname"),
+        dtype=dtype,
+        types=types,
+        remarks=remarks,
+    )
+
+
+def _each(channels: list[Element], path: str) -> tuple[str, ...] | None:
+    found = tuple(child_text(channel, path) for channel in channels)
+    return found if any(found) else None

@@ -1,0 +1,138 @@
+"""The framing of XDF files: finding chunk after chunk, and finding the way back after damage.
+
+Specification: https://github.com/sccn/xdf/wiki/Specifications (XDF 1.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import BinaryIO, NamedTuple
+
+from mindwire.errors import RecordingError
+
+MAGIC = b"XDF:"
+GZIP_MAGIC = b"\x1f\x8b"
+BOUNDARY_UUID = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
+_SEARCH_BLOCK = 1 << 20
+_LENGTH_BYTES = (1, 4, 8)
+# length's own length, length, tag, stream id
+_LONGEST_HEADER = 1 + 8 + 2 + 4
+
+
+class Tag(IntEnum):
+    """Kinds of chunks."""
+
+    DAMAGE = 0  # not in any file: the walker met bytes that are no chunk, and skipped them
+    FILE_HEADER = 1
+    STREAM_HEADER = 2
+    SAMPLES = 3
+    CLOCK_OFFSET = 4
+    BOUNDARY = 5
+    STREAM_FOOTER = 6
+
+
+_WITH_STREAM = frozenset({Tag.STREAM_HEADER, Tag.SAMPLES, Tag.CLOCK_OFFSET, Tag.STREAM_FOOTER})
+
+
+class RawChunk(NamedTuple):
+    """Where a chunk's content lies in the file.
+
+    Parameters
+    ----------
+    tag : Tag
+    stream_id : int
+        0 for chunks of no stream.
+    offset : int
+        First byte of the content, behind tag and stream id.
+    length : int
+        Bytes of content.
+    """
+
+    tag: Tag
+    stream_id: int
+    offset: int
+    length: int
+
+
+def check_magic(file: BinaryIO, path: object) -> None:
+    """Leave ``file`` behind the magic bytes.
+
+    Raises
+    ------
+    RecordingError
+        The file does not begin as XDF files do.
+    """
+    file.seek(0)
+    magic = file.read(len(MAGIC))
+    if magic.startswith(GZIP_MAGIC):
+        msg = f"{path} is compressed; unpack it (gunzip) and replay the result."
+        raise RecordingError(msg)
+    if magic != MAGIC:
+        msg = f"{path} is no XDF recording: expected the file to begin with 'XDF:', found {magic!r}."
+        raise RecordingError(msg)
+
+
+def _header_at(file: BinaryIO, position: int, size: int) -> RawChunk | None:
+    """The chunk that begins at a position; None when no whole, known chunk does."""
+    file.seek(position)
+    head = file.read(_LONGEST_HEADER)
+    if not head or head[0] not in _LENGTH_BYTES:
+        return None
+    start = 1 + head[0]
+    length = int.from_bytes(head[1:start], "little")
+    end = position + start + length
+    if length < 2 or end > size:
+        return None
+    number = int.from_bytes(head[start : start + 2], "little")
+    if not 1 <= number <= 6:
+        return None
+    tag = Tag(number)
+    if tag not in _WITH_STREAM:
+        return RawChunk(tag, 0, position + start + 2, length - 2)
+    if length < 6:
+        return None
+    stream_id = int.from_bytes(head[start + 2 : start + 6], "little")
+    return RawChunk(tag, stream_id, position + start + 6, length - 6)
+
+
+def _after_next_boundary(file: BinaryIO, position: int) -> int | None:
+    """First byte behind the next boundary chunk at or behind a position; None when there is none."""
+    overlap = len(BOUNDARY_UUID) - 1
+    while True:
+        file.seek(position)
+        block = file.read(_SEARCH_BLOCK)
+        found = block.find(BOUNDARY_UUID)
+        if found >= 0:
+            return position + found + len(BOUNDARY_UUID)
+        if len(block) < _SEARCH_BLOCK:
+            return None
+        position += len(block) - overlap
+
+
+def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
+    """Go through a file's chunks in order.
+
+    Where bytes are no chunk, one chunk of tag ``DAMAGE`` stands for all up to behind the next boundary
+    chunk, or to the end of the file. The caller may move the file's position between two steps.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable and buffered.
+    size : int
+        Bytes in the file when the walk begins; what a recorder appends later is not seen.
+
+    Yields
+    ------
+    RawChunk
+    """
+    position = len(MAGIC)
+    while position < size:
+        chunk = _header_at(file, position, size)
+        if chunk is None:
+            behind = _after_next_boundary(file, position + 1)
+            end = size if behind is None else behind
+            chunk = RawChunk(Tag.DAMAGE, 0, position, end - position)
+        yield chunk
+        position = chunk.offset + chunk.length

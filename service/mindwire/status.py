@@ -1,0 +1,199 @@
+"""What a stream tells the outside: its state, its events, its status. Shared by worker, sinks and API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mindwire.types import Prediction
+from mindwire_models.text import printable
+
+_MAX_LENGTH = 4000
+
+
+class StreamState(StrEnum):
+    """Where a stream is on its way from nothing to live; ``failed`` after repeated failures."""
+
+    SEARCHING = "searching"
+    CONNECTING = "connecting"
+    SETTLING = "settling"
+    LIVE = "live"
+    STALE = "stale"
+    LOST = "lost"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+# Events of the network and not of the service: told to those who look, not kept.
+SHOWN_KINDS = frozenset({"cue", "marker"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a client should hear of: a transition, a gap, a model swap, dropped messages.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream.
+    kind : str
+        ``state``, ``gap``, ``clock_reset``, ``skipped``, ``model``, ``dropped``, ``error`` …
+    message : str
+        One sentence for a person.
+    unix_time : float
+        Seconds since the epoch.
+    data : mapping
+        Details, JSON-serialisable.
+    """
+
+    stream: str
+    kind: str
+    message: str
+    unix_time: float
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Show text of the network and of files printable, in the details too."""
+        object.__setattr__(self, "message", printable(self.message, _MAX_LENGTH))
+        shown = {
+            key: printable(value, _MAX_LENGTH) if isinstance(value, str) else value for key, value in self.data.items()
+        }
+        object.__setattr__(self, "data", shown)
+
+
+class SourceStatus(BaseModel):
+    """The signal a stream is connected to."""
+
+    name: str
+    type: str
+    source_id: str
+    uid: str
+    hostname: str
+    sfreq: float
+    n_channels: int
+    labels: list[str] | None
+    unit: str | None
+
+
+class ModelStatus(BaseModel):
+    """The bundle a stream runs; ``notice`` is what its users must be told, in one sentence."""
+
+    name: str
+    sha256: str
+    engine: str
+    device: str
+    engine_reason: str
+    notice: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counted since the stream started."""
+
+    samples: int = 0
+    predictions: int = 0
+    valid: int = 0
+    skipped: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+    restarts: int = 0
+
+
+class ChannelStatus(BaseModel):
+    """How good one channel was over the last second; amplitudes in microvolt."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    label: str
+    score: float
+    verdict: Literal["ok", "suspect", "bad"]
+    reasons: list[str]
+    amplitude: float
+    line_ratio: float
+    muscle_ratio: float
+    drift: float
+
+
+class AdaptationStatus(BaseModel):
+    """Where the online alignment stands; ``drift`` is its Riemannian distance from where it first was ready."""
+
+    kind: str
+    ready: bool
+    frozen: bool
+    good_seconds: float
+    drift: float
+
+
+class DecoderAdaptationStatus(BaseModel):
+    """Where a decoder stands that learns from the signal.
+
+    ``drift`` is the symmetric Kullback-Leibler divergence of its BatchNorms' statistics from the bundle's, mean
+    over features.
+    """
+
+    kind: Literal["bn", "entropy"]
+    frozen: bool
+    steps: int
+    drift: float
+
+
+class StreamStatus(BaseModel):
+    """Everything ``/v1/streams/{stream}`` says.
+
+    ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
+    seconds; ``recording`` the name of the file that is being written; ``hung`` is true from when the loop did not move
+    until it has shown that it does.
+    """
+
+    name: str
+    state: StreamState
+    state_reason: str
+    state_since_unix: float
+    ready: bool
+    source: SourceStatus | None
+    model: ModelStatus
+    classes: list[str]
+    channels: list[str]
+    sfreq: float
+    window_samples: int
+    hop_samples: int
+    resampler_delay_ms: float
+    settling_ms: float
+    counters: Counters
+    clock_offset_s: float | None = None
+    drift_ppm: float | None = None
+    effective_rate: float | None = None
+    last_prediction_age_s: float | None = None
+    valid_in_s: float | None = None
+    recording: str | None = None
+    hung: bool = False
+    latency_ms: dict[str, float] = {}
+    adaptation: AdaptationStatus | None = None
+    decoder_adaptation: DecoderAdaptationStatus | None = None
+    quality: list[ChannelStatus] = []
+
+
+class Sink(Protocol):
+    """Takes what a stream publishes. Called from the stream's own thread; must neither block nor raise."""
+
+    def publish(self, prediction: Prediction) -> None:
+        """Take one prediction."""
+        ...
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
+        """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...

@@ -1,0 +1,158 @@
+"""The contract of a model that is yet to be trained: from the recording's own labels and rate, and a few choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mindwire.errors import ContractError
+from mindwire.signal.labels import bare_label, eeg_channels
+from mindwire.signal.montage import remarks
+from mindwire.signal.named_channels import check_pick, electrodes
+from mindwire.types import SignalInfo
+from mindwire_models.contract import Alignment, Butterworth, Contract, Filters
+from mindwire_models.contract_edit import edit_contract
+from mindwire_models.text import counted
+
+# The mu and beta rhythms, where imagined movement shows.
+_BAND = Filters(highpass=Butterworth(order=4, freq=8.0), lowpass=Butterworth(order=4, freq=30.0))
+_UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
+_HOP_SECONDS = 0.04
+_ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ContractChoices:
+    """What a person may choose of a new model's contract; None leaves it to the recording and the defaults.
+
+    Parameters
+    ----------
+    pick : sequence of str or None
+        Channels of the model; ``all`` takes every EEG channel, whatever it is called.
+    sfreq : float or None
+        Hertz; the recording's nominal rate unless given.
+    window_s, hop_s : float or None
+        Seconds; 4 s and 40 ms unless given.
+    highpass, lowpass : str or None
+        ``FREQ`` or ``FREQ:ORDER`` in hertz, or ``none``; 8 and 30 Hz of order 4 unless given.
+    notch : sequence of str or None
+        Each ``FREQ`` or ``FREQ:Q``.
+    normalisation : str or None
+        ``riemannian`` unless given, ``euclidean`` or ``none``.
+    forgetting : float or None
+        Seconds of exponential forgetting of the alignment.
+    unit, reference : str or None
+    """
+
+    pick: Sequence[str] | None = None
+    sfreq: float | None = None
+    window_s: float | None = None
+    hop_s: float | None = None
+    highpass: str | None = None
+    lowpass: str | None = None
+    notch: Sequence[str] | None = None
+    normalisation: str | None = None
+    forgetting: float | None = None
+    unit: str | None = None
+    reference: str | None = None
+
+
+def make_contract(
+    base: Contract | None,
+    info: SignalInfo,
+    classes: Sequence[str],
+    choices: ContractChoices,
+    *,
+    channels: Sequence[str] | None = None,
+) -> Contract:
+    """The contract to train for.
+
+    Parameters
+    ----------
+    base : Contract or None
+        A preset or file; its channels, rate, window and filters hold where nothing else was chosen.
+        None starts from the recording: its electrodes, its nominal rate, 8 to 30 Hz, windows of 4 s,
+        Riemannian alignment.
+    info : SignalInfo
+        What the first recording says of its signal.
+    classes : sequence of str
+    choices : ContractChoices
+    channels : sequence of str, optional
+        Labels by position, for a recording that names no channels.
+
+    Returns
+    -------
+    Contract
+
+    Raises
+    ------
+    ContractError
+        The recording names no channels and nobody else does, or the choices contradict each other.
+    """
+    pick = choices.pick
+    if pick is not None and [name.casefold() for name in pick] == [_ALL]:
+        pick = [bare_label(label) for label in channels or _eeg_labels(info)]
+    elif pick is not None:
+        check_pick(pick, channels or info.labels or pick)
+    start = base or _from_recording(info, classes, channels, picked=pick is not None)
+    sfreq = choices.sfreq or start.sfreq
+    window = start.window_samples if choices.window_s is None else round(choices.window_s * sfreq)
+    hop = start.hop_samples if choices.hop_s is None else max(1, round(choices.hop_s * sfreq))
+    if choices.sfreq is not None and choices.sfreq != start.sfreq:
+        ratio = choices.sfreq / start.sfreq
+        window = round(start.window_samples * ratio) if choices.window_s is None else window
+        hop = max(1, round(start.hop_samples * ratio)) if choices.hop_s is None else hop
+    aligned = choices.normalisation in {"euclidean", "riemannian"}
+    return edit_contract(
+        start,
+        channels=pick,
+        sfreq=choices.sfreq,
+        unit=choices.unit,
+        reference=choices.reference,
+        highpass=choices.highpass,
+        lowpass=choices.lowpass,
+        notch=choices.notch,
+        normalisation=choices.normalisation,
+        scale="sample_mean" if aligned and not isinstance(start.normalisation, Alignment) else None,
+        forgetting=choices.forgetting,
+        window=window,
+        hop=hop,
+        classes=classes,
+        temperature=1.0,
+    )
+
+
+def _from_recording(
+    info: SignalInfo, classes: Sequence[str], channels: Sequence[str] | None, *, picked: bool
+) -> Contract:
+    labels = tuple(channels) if channels is not None else info.labels
+    if labels is None:
+        msg = (
+            f"{info.name!r} has {counted(info.n_channels, 'channel')} without labels, and channels are never taken by position; "
+            f'name them in order with --channels "C3,C4,…".{remarks(info)}'
+        )
+        raise ContractError(msg)
+    if channels is None:
+        labels = _eeg_labels(info)
+    if not info.sfreq > 0:
+        msg = f"{info.name!r} has no nominal rate; say with --rate which it really has."
+        raise ContractError(msg)
+    tidy = tuple(map(bare_label, labels))
+    return Contract(
+        channels=tidy if picked else electrodes(info.name, tidy),
+        sfreq=info.sfreq,
+        filters=_BAND,
+        normalisation=Alignment(
+            kind="riemannian",
+            scale="sample_mean",
+            update_samples=round(_UPDATE_SECONDS * info.sfreq),
+            ready_samples=round(_READY_SECONDS * info.sfreq),
+        ),
+        window_samples=round(4.0 * info.sfreq),
+        hop_samples=max(1, round(_HOP_SECONDS * info.sfreq)),
+        classes=tuple(classes),
+    )
+
+
+def _eeg_labels(info: SignalInfo) -> tuple[str, ...]:
+    return tuple(info.labels[i] for i in eeg_channels(info)) if info.labels else ()

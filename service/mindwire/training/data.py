@@ -1,0 +1,372 @@
+"""Training data made by the live pipeline: what trains a model is conditioned and aligned as what it will get.
+
+Each recording runs through a pipeline of its own from beginning to end, with a window due at every sample. Those
+of a trial are kept, a tenth of a second apart, aligned by the matrix of that moment. Trials are decided at the
+contract's own hops, as they are live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import ArgumentError, RecordingError
+from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256
+from mindwire.offline.covered_time import CoveredTime
+from mindwire.offline.trial_end import TrialEnd, find_trial_end
+from mindwire.offline.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
+from mindwire.pipeline import Pipeline
+from mindwire.signal.events import warn_of_doubts
+from mindwire.sources.recording import Recording, open_recording
+from mindwire.types import SUSPECT, Reason, Window
+from mindwire_models.contract import Contract
+
+_WINDOW_STEP_SECONDS = 0.1
+# Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
+SLIDE = 0.18
+START_OF_RECORDING, END_OF_RECORDING = "start_of_recording", "end_of_recording"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpan:
+    """Which part of a trial counts, in seconds since its cue.
+
+    Parameters
+    ----------
+    offset : float
+        Where it begins.
+    length : float
+    decided_at : float
+        When a trial is decided: by the newest window that ended by then.
+    slide : float
+        By how much windows may reach beyond the trial's end where it is hardly longer than they are.
+    """
+
+    offset: float
+    length: float
+    decided_at: float
+    slide: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.slide < 0:
+            msg = f"Expected windows to reach at least 0 s beyond a trial's end, found {self.slide:g} s; see --slide."
+            raise ArgumentError(msg)
+        if self.offset < 0 or self.length <= 0 or self.decided_at <= 0:
+            msg = (
+                "Expected a trial's offset of at least 0 s, its length and moment of decision above 0 s, found "
+                f"{self.offset:g}, {self.length:g} and {self.decided_at:g}."
+            )
+            raise ArgumentError(msg)
+
+    def window_ends(self, contract: Contract) -> tuple[float, float]:
+        """When the first and the last window of a trial end, in seconds since its cue.
+
+        The first ends when the trial fills it (or has all of the trial in it). The last ends with the trial, or
+        ``slide`` after the first if that is later.
+        """
+        first = self.offset + min(contract.window_samples / contract.sfreq, self.length)
+        return first, max(self.offset + self.length, first + self.slide)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrials:
+    """What one or several recordings give to train on.
+
+    Parameters
+    ----------
+    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
+        Valid windows of the trials, conditioned and aligned.
+    trial : ndarray of int, shape (n_windows,)
+        Trial of each window, counted over all cued trials.
+    deciding : ndarray of float32, shape (n_decided, n_chans, n_times)
+        The window that decides a trial, where it is valid.
+    decided : ndarray of int, shape (n_decided,)
+        Trial of each of these.
+    labels, recording : ndarray of int, shape (n_cued,)
+        Class and recording of every cued trial.
+    left_out : dict of str to int
+        Trials without any valid window, each by the most frequent reason.
+    """
+
+    windows: NDArray[np.float32]
+    trial: NDArray[np.intp]
+    deciding: NDArray[np.float32]
+    decided: NDArray[np.intp]
+    labels: NDArray[np.intp]
+    recording: NDArray[np.intp]
+    left_out: dict[str, int]
+
+    @classmethod
+    def join(cls, parts: Sequence[RecordedTrials]) -> RecordedTrials:
+        """Several recordings as one set; trials and recordings are counted on."""
+        trials = np.cumsum([0, *(len(part.labels) for part in parts)])
+        recordings = np.cumsum([0, *(int(part.recording.max(initial=-1)) + 1 for part in parts)])
+        left_out: Counter[str] = Counter()
+        for part in parts:
+            left_out.update(part.left_out)
+        return cls(
+            windows=np.concatenate([part.windows for part in parts]),
+            trial=np.concatenate([part.trial + n for part, n in zip(parts, trials, strict=False)]),
+            deciding=np.concatenate([part.deciding for part in parts]),
+            decided=np.concatenate([part.decided + n for part, n in zip(parts, trials, strict=False)]),
+            labels=np.concatenate([part.labels for part in parts]),
+            recording=np.concatenate([part.recording + n for part, n in zip(parts, recordings, strict=False)]),
+            left_out=dict(left_out),
+        )
+
+    @property
+    def why_left_out(self) -> str:
+        """Reasons of the trials without a window, with their counts, the most frequent first; empty without such trials."""
+        ordered = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in ordered)
+
+    @property
+    def usable(self) -> NDArray[np.intp]:
+        """Trials with at least one valid window, ascending."""
+        return np.unique(self.trial)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSource:
+    """One recording that was trained on.
+
+    Parameters
+    ----------
+    file, sha256 : str
+        Path as given, and hash of its bytes.
+    n_cued, n_usable, n_outside : int
+        Trials, those that gave a window, and those whose cue lies where there is no signal.
+    left_out : tuple of str
+        Labels of the markers that stand for none of the classes.
+    """
+
+    file: str
+    sha256: str
+    n_cued: int
+    n_usable: int
+    n_outside: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+class _Collector:
+    """A decoder that keeps the windows of trials and knows nothing of their classes."""
+
+    engine = device = reason = ""
+
+    def __init__(self, trials: Sequence[Trial], span: TrialSpan, contract: Contract) -> None:
+        self._contract = contract
+        tolerance = 0.5 / contract.sfreq
+        cues = np.array([trial.cue for trial in trials])
+        first, last = span.window_ends(contract)
+        self._first, self._last = cues + first - tolerance, cues + last + tolerance
+        self._decided_at = cues + span.decided_at + tolerance
+        self._max_age = 1.5 * contract.hop_samples / contract.sfreq
+        self._step = _WINDOW_STEP_SECONDS - tolerance
+        self.kept: list[list[NDArray[np.float32]]] = [[] for _ in trials]
+        self.deciding: list[NDArray[np.float32] | None] = [None for _ in trials]
+        self._newest = np.full(len(trials), -np.inf)
+        self._reasons: list[Counter[str]] = [Counter() for _ in trials]
+
+    def session(self) -> None:
+        """Nothing of a stream needs to be remembered."""
+
+    def decode(self, sessions: Sequence[None], windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Keep the windows that belong to a trial; the logits are of no use."""
+        del sessions
+        self.take(windows)
+        return np.zeros((len(windows), len(self._contract.classes)), dtype=np.float32)
+
+    def take(self, windows: Sequence[Window]) -> None:
+        """Keep the windows that belong to a trial."""
+        times = np.array([window.time for window in windows])
+        if not len(times):
+            return
+        earliest, latest = times.min(), times.max()
+        for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)).tolist():
+            for place in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])).tolist():
+                self._keep(index, windows[place])
+        oldest = self._decided_at - self._max_age
+        for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)).tolist():
+            for place in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])).tolist():
+                window = windows[place]
+                if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
+                    self.deciding[index] = _aligned(window) if window.valid else None
+
+    def _keep(self, trial: int, window: Window) -> None:
+        if not window.valid:
+            reason = window.reasons & ~SUSPECT
+            # Filters settle at the start and after gaps, which are what went wrong.
+            after_gap = bool(window.segment) and reason == Reason.SETTLING
+            self._reasons[trial].update((Reason.GAP if after_gap else Reason(reason)).labels)
+        elif window.time >= self._newest[trial] + self._step:
+            self._newest[trial] = window.time
+            self.kept[trial].append(_aligned(window))
+
+    def _why_none(self, trial: int, extent: tuple[float, float]) -> str:
+        """Reason why a trial has no window, in a recording that extends between these times."""
+        if self._reasons[trial]:
+            return self._reasons[trial].most_common(1)[0][0]
+        if self._first[trial] > extent[1]:
+            return END_OF_RECORDING
+        if self._last[trial] < extent[0] + self._contract.window_samples / self._contract.sfreq:
+            return START_OF_RECORDING
+        return Reason.GAP.labels[0]
+
+    def collected(self, labels: NDArray[np.intp], extent: tuple[float, float]) -> RecordedTrials:
+        """Everything kept, as arrays; ``extent`` is when the recording began and ended."""
+        windows = [window for kept in self.kept for window in kept]
+        decisions = [(i, window) for i, window in enumerate(self.deciding) if window is not None]
+        left_out = Counter(self._why_none(i, extent) for i, kept in enumerate(self.kept) if not kept)
+        empty = np.empty((0, self._contract.n_channels, self._contract.window_samples), dtype=np.float32)
+        return RecordedTrials(
+            windows=np.stack(windows) if windows else empty,
+            trial=np.repeat(np.arange(len(self.kept)), [len(kept) for kept in self.kept]),
+            deciding=np.stack([window for _, window in decisions]) if decisions else empty,
+            decided=np.array([index for index, _ in decisions], dtype=np.intp),
+            labels=labels,
+            recording=np.zeros(len(labels), dtype=np.intp),
+            left_out=dict(left_out),
+        )
+
+
+def _aligned(window: Window) -> NDArray[np.float32]:
+    return np.ascontiguousarray(window.alignment @ window.samples.T)
+
+
+def open_trials(
+    paths: Sequence[Path], classes: Sequence[str], settings: RunSettings
+) -> tuple[list[Recording], list[list[Trial]], TrialEnd]:
+    """Open recordings and find their trials.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    classes : sequence of str
+    settings : RunSettings
+
+    Returns
+    -------
+    recordings : list of Recording
+    trials : list of list of Trial
+        Per recording.
+    end : TrialEnd
+        When trials end as far as the markers tell.
+
+    Raises
+    ------
+    RecordingError
+        A recording cannot be read or has no trial.
+    UsageError
+        The marker map names an unknown class or label.
+    """
+    recordings = [open_recording(path) for path in paths]
+    markers = [recording.markers(settings.marker_stream) for recording in recordings]
+    where = "the recording" if len(paths) == 1 else "the set of recordings"
+    check_marker_map(settings.markers, classes, [m for some in markers for m in some], where)
+    trials = [
+        trials_from_markers(some, classes, settings.markers, where=str(recording.path))
+        for recording, some in zip(recordings, markers, strict=True)
+    ]
+    return recordings, trials, find_trial_end(markers, trials)
+
+
+def collect_trials(
+    recordings: Sequence[Recording],
+    trials: Sequence[Sequence[Trial]],
+    contract: Contract,
+    span: TrialSpan,
+    *,
+    settings: RunSettings,
+    progress: Progress | None = None,
+) -> tuple[RecordedTrials, list[RecordingSource]]:
+    """Run recordings through the live pipeline and keep the windows of their trials.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+    trials : sequence of sequence of Trial
+        Per recording.
+    contract : Contract
+    span : TrialSpan
+    settings : RunSettings
+    progress : callable, optional
+        Told the samples done and the samples in all.
+
+    Returns
+    -------
+    data : RecordedTrials
+    sources : list of RecordingSource
+
+    Raises
+    ------
+    ContractError
+        A recording's signal cannot meet the contract.
+    RecordingError
+        No trial of any recording has a valid window.
+    """
+    total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
+    done = 0
+
+    def taken(n_samples: int) -> None:
+        nonlocal done
+        done += n_samples
+        if progress is not None:
+            progress(done, total)
+
+    parts, sources = [], []
+    doubts: list[str] = []
+    for recording, cued in zip(recordings, trials, strict=True):
+        part, n_outside = _collect(recording, cued, contract, span, settings=settings, taken=taken, doubts=doubts)
+        parts.append(part)
+        sources.append(
+            RecordingSource(
+                file=str(recording.path),
+                sha256=file_sha256(recording.path),
+                n_cued=len(part.labels),
+                n_usable=len(part.usable),
+                n_outside=n_outside,
+                left_out=tuple(
+                    left_out_markers(recording.markers(settings.marker_stream), contract.classes, settings.markers)
+                ),
+            )
+        )
+    data = RecordedTrials.join(parts)
+    if not len(data.windows):
+        then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."
+        msg = (
+            f"None of the {len(data.labels)} trials has a valid window of "
+            f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. {then}"
+        )
+        raise RecordingError(msg)
+    return data, sources
+
+
+def _collect(
+    recording: Recording,
+    trials: Sequence[Trial],
+    contract: Contract,
+    span: TrialSpan,
+    *,
+    settings: RunSettings,
+    taken: Callable[[int], None],
+    doubts: list[str],
+) -> tuple[RecordedTrials, int]:
+    """Windows of a recording's trials, and how many trials' cues lie where there is no signal."""
+    signal = recording.signal(settings.stream)
+    collector = _Collector(trials, span, contract)
+    pipeline = Pipeline(contract, signal.info, collector, replace(settings.pipeline, hop_samples=1))
+    covered = CoveredTime()
+    for chunk in signal.chunks():
+        collector.take(pipeline.advance(chunk))
+        covered.take(chunk.times)
+        taken(len(chunk))
+    pipeline.finish()
+    doubts += warn_of_doubts(pipeline.drain_events(), str(recording.path))
+    n_outside = covered.count_outside(trials, str(recording.path))
+    labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
+    return collector.collected(labels, covered.extent), n_outside

@@ -1,0 +1,289 @@
+"""Makes a model from recordings: cross-validated by recording, calibrated, with the baseline beside it.
+
+Validation never sees windows of one trial on both sides, and where there are several recordings it holds
+out whole ones: what is scored is a recording that neither filters, alignment nor weights have met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from mindwire.errors import ArgumentError
+from mindwire.evaluation.scores import MISSING, Decisions, Score, accuracy_curve, score
+from mindwire.training.data import RecordedTrials
+from mindwire_models.training.pool import Job, Progress, Trained, run_jobs
+
+if TYPE_CHECKING:
+    from mindwire_models.network.riemann import TangentSpaceModel
+    from mindwire_models.training.fit import Recipe, TrialWindows
+
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network to train: how, with which arguments, and how many seeds of it decide together.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    network_arguments : mapping
+    members : int
+        Networks whose logits are averaged, with successive seeds.
+    """
+
+    recipe: Recipe
+    network_arguments: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Trials to train on and trials held out, as indices of cued trials."""
+
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What was said of trials that were held out.
+
+    Parameters
+    ----------
+    deciding : ndarray of float64, shape (n_decided, n_classes)
+        Logits of the deciding windows, in the order of :attr:`RecordedTrials.decided`.
+    windows : ndarray of float64, shape (n_windows, n_classes)
+        Logits of all windows, in the order of :attr:`RecordedTrials.windows`.
+    """
+
+    deciding: Logits
+    windows: Logits
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Scores of held-out trials, and the temperature that their probabilities ask for.
+
+    Parameters
+    ----------
+    overall : Score
+    recordings : list of Score
+    temperature : float
+    """
+
+    overall: Score
+    recordings: list[Score]
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A candidate's networks on all trials, and what its folds said of the trials they had not seen.
+
+    Parameters
+    ----------
+    networks : list of Trained
+        One per member.
+    held_out : HeldOut or None
+        None without folds.
+    by_fold : list of list of Trained
+        The networks of each fold, one per member.
+    """
+
+    networks: list[Trained]
+    held_out: HeldOut | None
+    by_fold: list[list[Trained]] = field(default_factory=list)
+
+
+def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
+    """Folds that keep recordings whole; with a single recording, stretches of successive trials.
+
+    Parameters
+    ----------
+    data : RecordedTrials
+    n_folds : int or None
+        None holds each recording out once; a single recording is cut into five stretches.
+
+    Returns
+    -------
+    list of Fold
+
+    Raises
+    ------
+    ArgumentError
+        More folds than recordings or trials, or a fold whose training part lacks a class.
+    """
+    n_recordings = int(data.recording.max()) + 1
+    trials = np.arange(len(data.labels))
+    if n_recordings > 1:
+        n_folds = n_recordings if n_folds is None else n_folds
+        group, n_groups = data.recording, n_recordings
+    else:
+        n_folds = 5 if n_folds is None else n_folds
+        group, n_groups = trials, len(trials)
+    if not 2 <= n_folds <= n_groups:
+        what = "recordings" if n_recordings > 1 else "trials"
+        msg = f"Cross-validation needs 2 to {n_groups} folds with {n_groups} {what}, found {n_folds}."
+        raise ArgumentError(msg)
+    folds = []
+    for part in np.array_split(np.arange(n_groups), n_folds):
+        test = np.isin(group, part)
+        folds.append(Fold(trials[~test], trials[test]))
+        absent = set(data.labels.tolist()) - set(data.labels[~test].tolist())
+        if absent:
+            where = "one recording" if n_recordings > 1 else "one stretch of the recording"
+            msg = (
+                f"A class occurs in {where} alone, so holding that out leaves nothing to learn it from; "
+                "record each class in several, or leave validation out with --folds 0."
+            )
+            raise ArgumentError(msg)
+    return folds
+
+
+def trial_windows(data: RecordedTrials) -> tuple[TrialWindows, NDArray[np.intp]]:
+    """The trials that have windows, as the training takes them, and the cued trial that each of them is."""
+    from mindwire_models.training.fit import TrialWindows
+
+    usable = data.usable
+    place = np.full(len(data.labels), -1, dtype=np.intp)
+    place[usable] = np.arange(len(usable))
+    return TrialWindows(data.windows, place[data.trial], data.labels[usable]), usable
+
+
+def train_candidates(
+    data: RecordedTrials,
+    n_classes: int,
+    candidates: Sequence[Candidate],
+    folds: Sequence[Fold],
+    *,
+    final: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[Fitted]:
+    """Train every candidate on every fold and, if wanted, on everything.
+
+    Parameters
+    ----------
+    data : RecordedTrials
+    n_classes : int
+    candidates : sequence of Candidate
+    folds : sequence of Fold
+        May be empty.
+    final : bool
+        Whether to train on all trials too.
+    workers : int or None
+        Processes; None takes one per core.
+    progress : callable, optional
+        Told the epochs done and the epochs in all.
+
+    Returns
+    -------
+    list of Fitted
+        Per candidate.
+    """
+    from dataclasses import replace
+
+    windows, usable = trial_windows(data)
+    jobs: list[Job] = []
+    for candidate in candidates:
+        for member in range(candidate.members):
+            recipe = replace(candidate.recipe, seed=candidate.recipe.seed + member)
+            for fold in folds:
+                part = np.flatnonzero(np.isin(usable, fold.train))
+                jobs.append(Job(part, recipe, candidate.network_arguments, _test_windows(data, fold)))
+            if final:
+                jobs.append(Job(np.arange(len(usable)), recipe, candidate.network_arguments))
+    trained = iter(run_jobs(windows, n_classes, jobs, workers=workers, progress=progress))
+    fitted = []
+    for candidate in candidates:
+        members = []
+        networks = []
+        for _ in range(candidate.members):
+            members.append([next(trained) for _ in folds])
+            if final:
+                networks.append(next(trained))
+        by_fold = [[member[i] for member in members] for i in range(len(folds))]
+        logits = [np.mean([one.logits for one in fold], axis=0) for fold in by_fold]
+        fitted.append(Fitted(networks, _assemble(data, n_classes, folds, logits) if folds else None, by_fold))
+    return fitted
+
+
+def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] | None = None) -> TangentSpaceModel:
+    """The tangent-space baseline on the windows of some trials, each trial counting the same."""
+    from mindwire_models.network.riemann import fit_tangent_space
+
+    chosen = np.ones(len(data.trial), dtype=bool) if trials is None else np.isin(data.trial, trials)
+    trial = data.trial[chosen]
+    weights = 1 / np.bincount(trial, minlength=len(data.labels))[trial]
+    return fit_tangent_space(data.windows[chosen], data.labels[trial], n_classes, weights=weights)
+
+
+def validate_baseline(data: RecordedTrials, n_classes: int, folds: Sequence[Fold]) -> HeldOut:
+    """What the baseline says of held-out trials, on the same windows and folds as the network."""
+    by_fold = [
+        fit_baseline(data, n_classes, fold.train).logits(_test_windows(data, fold)).astype(np.float64) for fold in folds
+    ]
+    return _assemble(data, n_classes, folds, by_fold)
+
+
+def _test_masks(data: RecordedTrials, fold: Fold) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return np.isin(data.trial, fold.test), np.isin(data.decided, fold.test)
+
+
+def _test_windows(data: RecordedTrials, fold: Fold) -> NDArray[np.float32]:
+    windows, deciding = _test_masks(data, fold)
+    return np.concatenate([data.windows[windows], data.deciding[deciding]])
+
+
+def _assemble(
+    data: RecordedTrials, n_classes: int, folds: Sequence[Fold], by_fold: Sequence[NDArray[np.floating[Any]]]
+) -> HeldOut:
+    """Put the folds' logits back into the order of the data."""
+    held_out = HeldOut(np.zeros((len(data.decided), n_classes)), np.zeros((len(data.trial), n_classes)))
+    for fold, logits in zip(folds, by_fold, strict=True):
+        windows, deciding = _test_masks(data, fold)
+        split = int(windows.sum())
+        held_out.windows[windows], held_out.deciding[deciding] = logits[:split], logits[split:]
+    return held_out
+
+
+def validate(data: RecordedTrials, held_out: HeldOut, n_classes: int, at_s: float) -> Validation:
+    """Score what was said of held-out trials, with probabilities at the temperature they ask for.
+
+    Parameters
+    ----------
+    data : RecordedTrials
+    held_out : HeldOut
+    n_classes : int
+    at_s : float
+        Seconds since the cue at which trials were decided.
+
+    Returns
+    -------
+    Validation
+    """
+    from mindwire_models.training.fit import fit_temperature
+
+    temperature = fit_temperature(held_out.windows, data.labels[data.trial])
+    probabilities = softmax(held_out.deciding / temperature, axis=1)
+
+    def scored(trials: NDArray[np.bool_]) -> Score:
+        chosen = trials[data.decided]
+        n_undecided = int(trials.sum() - chosen.sum())
+        decisions = Decisions(
+            true=data.labels[data.decided[chosen]],
+            probabilities=probabilities[chosen],
+            undecided={MISSING: n_undecided} if n_undecided else {},
+            n_undecided=n_undecided,
+        )
+        return score(decisions, accuracy_curve([]), n_classes, at_s)
+
+    recordings = [scored(data.recording == index) for index in range(int(data.recording.max()) + 1)]
+    return Validation(scored(np.ones(len(data.labels), dtype=bool)), recordings, temperature)

@@ -1,0 +1,319 @@
+"""Trains on some recordings and evaluates on others, in one go: leave-one-recording-out, and from session to session.
+
+What is scored is what a user would get: the network and the tangent-space baseline are trained as ``mindwire train``
+does, written as bundles, and run over recordings that they have not met, through the pipeline and on the graph that
+run live. Nothing here trains or decodes by itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.errors import ArgumentError, UsageError
+from mindwire.evaluation.known_recordings import check_distinct
+from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256, run_recordings
+from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
+from mindwire.inference.load import Device, Engine, load_decoder
+from mindwire.live.warm_start import warm_start_from
+from mindwire.offline.trials import match_labels
+from mindwire.signal.manifold import Matrix, geodesic
+from mindwire.sources.recording import open_recording
+from mindwire.training import fit as calibration
+from mindwire.training import run as calibration_run
+from mindwire.training.fit import Candidate, HeldOut
+from mindwire.training.run import Plan, Prepared
+from mindwire_models.contract import Alignment, Contract
+
+if TYPE_CHECKING:
+    from mindwire.training.data import RecordedTrials
+
+DecoderName = Literal["network", "baseline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How the recordings that are held out are run.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        Its alignment is replaced by each of ``modes``.
+    modes : tuple of AlignmentMode
+        The first is reported, the others stand beside it.
+    engine, device : str
+        As for :func:`mindwire.inference.load.load_decoder`.
+    """
+
+    settings: RunSettings
+    modes: tuple[AlignmentMode, ...] = (AlignmentMode.ONLINE,)
+    engine: Engine = "auto"
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutRuns:
+    """What one decoder made of the recordings that it was not trained on.
+
+    Parameters
+    ----------
+    decoder : {"network", "baseline"}
+    seed : int or None
+        Of the network.
+    runs : dict of AlignmentMode to list of EvaluatedRun
+    """
+
+    decoder: DecoderName
+    seed: int | None
+    runs: dict[AlignmentMode, list[EvaluatedRun]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Which recordings a decoder is trained on, and which it is then asked."""
+
+    training: Sequence[Path]
+    tested: Sequence[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decider:
+    """A decoder to evaluate: its module per split, and the temperature of its probabilities there."""
+
+    decoder: DecoderName
+    seed: int | None
+    modules: list[Any]
+    temperatures: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Recordings, conditioned and ready to train on, and those to be asked.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    training : sequence of Path
+    tested : sequence of Path or None
+        None leaves each of ``training`` out in turn.
+    means : dict of Path to ndarray
+        Mean covariance of those recordings that a frozen alignment has asked for.
+    """
+
+    prepared: Prepared
+    training: Sequence[Path]
+    tested: Sequence[Path] | None
+    means: dict[Path, Matrix] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> list[_Split]:
+        """One per recording left out, or a single one."""
+        if self.tested is not None:
+            return [_Split(self.training, self.tested)]
+        return [_Split([p for p in self.training if p is not path], [path]) for path in self.training]
+
+
+def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None = None) -> Session:
+    """Condition the recordings to train on.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its paths are trained on.
+    tested : sequence of Path or None
+        None leaves each recording of the plan out in turn.
+    progress : callable, optional
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    UsageError
+        There is nothing to leave out, or a recording is on both sides.
+    MindwireError
+        A recording, a marker or a choice does not fit; the message says which.
+    """
+    if tested is None:
+        if len(plan.paths) < 2:
+            msg = f"--leave-one-out expects at least two recordings, found {len(plan.paths)}; name more of them."
+            raise UsageError(msg)
+        return Session(calibration_run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
+    check_distinct(tested)
+    known = {file_sha256(path): path for path in plan.paths}
+    for path in tested:
+        if (same := known.get(file_sha256(path))) is not None:
+            msg = (
+                f"{path} is trained on too, as {same}; a recording that was trained on tells nothing, so name it once."
+            )
+            raise UsageError(msg)
+    prepared = calibration_run.prepare(replace(plan, n_folds=0), progress)
+    try:
+        # The temperature comes from recordings held out among those that are trained on.
+        folds = calibration.make_folds(prepared.data)
+    except ArgumentError:  # a class that occurs in one recording alone
+        folds = []
+    return Session(replace(prepared, folds=folds), plan.paths, tested)
+
+
+def evaluate(
+    session: Session,
+    candidate: Candidate | None,
+    n_seeds: int,
+    *,
+    baseline: bool,
+    execution: Execution,
+    training: Progress | None = None,
+    running: Progress | None = None,
+) -> list[HeldOutRuns]:
+    """Train and run every decoder.
+
+    Parameters
+    ----------
+    session : Session
+    candidate : Candidate or None
+        The network; None leaves it out.
+    n_seeds : int
+        Networks, with successive seeds.
+    baseline : bool
+        Whether the tangent-space baseline is evaluated.
+    execution : Execution
+    training, running : callable, optional
+        Told what is done and what there is in all, of the epochs and of the runs.
+
+    Returns
+    -------
+    list of HeldOutRuns
+        The networks by seed, then the baseline.
+
+    Raises
+    ------
+    UsageError
+        The alignment is to be frozen, but the model aligns nothing.
+    MindwireError
+        A recording cannot be read, or its signal cannot meet the contract.
+    """
+    deciders = [] if candidate is None else _networks(session, candidate, n_seeds, training)
+    if baseline:
+        deciders.append(_baseline(session))
+    splits = session.splits
+    total = len(deciders) * len(splits) * len(execution.modes)
+    found, done = [], 0
+    for decider in deciders:
+        runs: dict[AlignmentMode, list[EvaluatedRun]] = {mode: [] for mode in execution.modes}
+        for split, module, temperature in zip(splits, decider.modules, decider.temperatures, strict=True):
+            for mode, some in _run(session, split, module, temperature, execution):
+                runs[mode] += some
+                done += 1
+                if running is not None:
+                    running(done, total)
+        found.append(HeldOutRuns(decider.decoder, decider.seed, runs))
+    return found
+
+
+def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Progress | None) -> list[_Decider]:
+    prepared, each = session.prepared, session.tested is None
+    first = candidate.recipe.seed
+    # The members of an ensemble have successive seeds of their own.
+    seeds = range(first, first + n_seeds * candidate.members, candidate.members)
+    candidates = [replace(candidate, recipe=replace(candidate.recipe, seed=seed)) for seed in seeds]
+    fitted = calibration.train_candidates(
+        prepared.data,
+        len(prepared.contract.classes),
+        candidates,
+        prepared.folds,
+        final=not each,
+        workers=prepared.workers,
+        progress=progress,
+    )
+    return [
+        _Decider(
+            "network",
+            seed,
+            [calibration_run.network_module(some) for some in (one.by_fold if each else [one.networks])],
+            _temperatures(session, one.held_out),
+        )
+        for seed, one in zip(seeds, fitted, strict=True)
+    ]
+
+
+def _baseline(session: Session) -> _Decider:
+    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+
+    data, folds, n_classes = session.prepared.data, session.prepared.folds, len(session.prepared.contract.classes)
+    trained_on: list[NDArray[np.intp] | None] = [None] if session.tested is not None else [fold.train for fold in folds]
+    modules = [TangentSpaceNetwork.from_model(calibration.fit_baseline(data, n_classes, part)) for part in trained_on]
+    held_out = calibration.validate_baseline(data, n_classes, folds) if folds else None
+    return _Decider("baseline", None, modules, _temperatures(session, held_out))
+
+
+def _temperatures(session: Session, held_out: HeldOut | None) -> list[float]:
+    """Temperature per split, from trials held out among the recordings that are trained on."""
+    if held_out is None:
+        return [1.0]
+    data = session.prepared.data
+    if session.tested is not None:
+        return [_temperature(data, held_out, np.ones(len(data.trial), dtype=bool))]
+    # One number, from what the others' decoders said of the others. These decoders have met the recording that is asked
+    # here; to train them again without it would take as many trainings as there are pairs of recordings.
+    recording = data.recording[data.trial]
+    return [_temperature(data, held_out, recording != index) for index in range(len(session.training))]
+
+
+def _temperature(data: RecordedTrials, held_out: HeldOut, windows: NDArray[np.bool_]) -> float:
+    from mindwire_models.training.fit import fit_temperature
+
+    return fit_temperature(held_out.windows[windows], data.labels[data.trial[windows]])
+
+
+def _run(
+    session: Session, split: _Split, module: Any, temperature: float, execution: Execution
+) -> Iterator[tuple[AlignmentMode, list[EvaluatedRun]]]:
+    """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate --model`` does."""
+    from mindwire_models.export import export_bundle
+
+    settings = execution.settings
+    contract = session.prepared.contract.model_copy(update={"temperature": temperature})
+    if session.tested is None:
+        settings = replace(settings, markers=_occurring(settings, split.tested[0]))
+    with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
+        bundle = export_bundle(module, contract, Path(folder) / "bundle", name="held out", provenance="Not kept.")
+        decoder = load_decoder(
+            bundle, execution.engine, execution.device, adapt=settings.pipeline.adapt, purpose="recording"
+        )
+        for mode in execution.modes:
+            aligned = _frozen(session, split, contract, settings) if mode is AlignmentMode.FROZEN else contract
+            ask = replace(settings, alignment=mode)
+            yield mode, run_recordings(split.tested, aligned, decoder, classes=contract.classes, settings=ask)
+
+
+def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
+    """The part of the marker map whose labels a recording has: all were found in some recording, not in each."""
+    markers = open_recording(path).markers(settings.marker_stream)
+    occurring = match_labels((marker.label for marker in markers), settings.markers).values()
+    return {label: name for label, name in settings.markers.items() if label in occurring}
+
+
+def _frozen(session: Session, split: _Split, contract: Contract, settings: RunSettings) -> Contract:
+    """The contract with the mean alignment of the recordings that were trained on, to be frozen at."""
+    spec = contract.normalisation
+    if not isinstance(spec, Alignment):
+        msg = "The alignment is to be frozen, but the model aligns nothing; leave out 'frozen'."
+        raise UsageError(msg)
+    for path in split.training:
+        if path not in session.means:
+            saved = warm_start_from(path, contract, settings.pipeline, settings.stream)
+            session.means[path] = saved.warm_start(contract).covariance
+    mean = session.means[split.training[0]]
+    for count, path in enumerate(split.training[1:], start=2):
+        other = session.means[path]
+        mean = geodesic(mean, other, 1 / count) if spec.kind == "riemannian" else mean + (other - mean) / count
+    warm_start = tuple(tuple(row) for row in mean.tolist())
+    return contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": warm_start})})

@@ -1,0 +1,100 @@
+"""Folders of recordings come from others: nothing in the current folder is run, whichever process is started there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mindwire.bench.processes import Processes
+from mindwire.serve.front.keeper import _spawn
+
+BIN = Path(sys.executable).parent
+NAMES = (
+    "service/__init__",
+    "models",
+    "mindwire",
+    "mindwire_models/__init__",
+    "uvloop",
+    "numpy",
+    "socket",
+    "random",
+    "typer",
+    "multiprocessing/__init__",
+)
+# As the command line, then a child as training and the demonstration have them.
+SPAWN = """
+import multiprocessing, sys
+sys.argv = ["mindwire", "--version"]
+from mindwire.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=print, args=("child",))
+    child.start()
+    child.join(60)
+    sys.exit(child.exitcode)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, full of modules that leave a file when they are run."""
+    for name in NAMES:
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'RUN')!r}).write_text({name!r})\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert not (tmp_path / "RUN").exists(), (tmp_path / "RUN").read_text()
+
+
+def run(*command):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command(folder):
+    assert run(BIN / "mindwire", "streams", "--timeout", "0.1")
+
+
+def test_the_module(folder):
+    (folder / "mindwire.py").unlink()  # what -m runs is looked for in the current folder, whoever asks
+    assert run(sys.executable, "-m", "mindwire", "streams", "--timeout", "0.1")
+
+
+def test_children_of_multiprocessing(folder, tmp_path_factory):
+    script = tmp_path_factory.mktemp("script") / "spawn.py"
+    script.write_text(SPAWN)
+    assert "child" in run(sys.executable, script)
+
+
+def test_worker_processes(folder):
+    process, sock = _spawn()
+    sock.close()
+    assert process.wait(60) == 0
+
+
+def test_the_process_that_decodes(folder, tmp_path_factory):
+    pytest.importorskip("torch")
+    from mindwire.inference.beside import DecoderBeside
+    from mindwire_models.bundle import load_bundle
+    from tests.support.bundles import random_bundle
+    from tests.support.signals import small_contract
+
+    bundle = load_bundle(
+        random_bundle(tmp_path_factory.mktemp("beside") / "bundle", small_contract(window_samples=200))
+    )
+    with DecoderBeside(bundle) as decoder:
+        process = decoder._process
+    assert process.wait(60) == 0
+
+
+def test_measurements(folder):
+    with Processes.temporary() as processes:
+        assert processes.python("-c", "import numpy, mindwire").wait(60) == 0

@@ -1,0 +1,175 @@
+"""Threads that die are reported, restarted with back-off, and given up; the others go on."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+from mindwire.errors import StreamNotFoundError
+from mindwire.live.supervisor import RestartPolicy, Supervisor
+from mindwire.options import AdaptationCommand
+from mindwire.status import StreamState
+from mindwire.types import Reason
+from tests.mindwire.live.test_stream import Scripted
+from tests.support.linear_decoder import LinearDecoder
+from tests.support.streaming import eventually, make_stream
+
+QUICK = RestartPolicy(delays_s=(0.01, 0.01, 0.01))
+
+
+class Failing(LinearDecoder):
+    """Fails so many times, then decodes."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(2)
+        self.failures = failures
+
+    def decode(self, sessions, windows):
+        if self.failures:
+            self.failures -= 1
+            msg = "the decoder is broken"
+            raise ZeroDivisionError(msg)
+        return super().decode(sessions, windows)
+
+
+@contextmanager
+def supervised(*streams, policy=QUICK):
+    refused = []
+    supervisor = Supervisor(streams, on_refused=lambda stream, error: refused.append((stream, error)), policy=policy)
+    supervisor.start()
+    try:
+        yield refused
+    finally:
+        assert supervisor.stop(5.0)
+
+
+def test_a_stream_that_dies_is_reported_and_restarted():
+    source = Scripted()
+    source.feed(600)
+    stream, memory = make_stream(connector=source, decoder=Failing(1))
+    with supervised(stream):
+        eventually(lambda: stream.state is StreamState.LIVE)
+    (error,) = memory.of("error")
+    assert "ZeroDivisionError" in error.message
+    assert stream.counters.restarts == 1
+    assert stream.state is StreamState.STOPPED
+    assert memory.closed
+
+
+def test_a_restart_keeps_what_was_learnt_and_that_learning_was_stopped():
+    source = Scripted()
+    source.feed(600)
+    decoder = Failing(0)
+    stream, memory = make_stream(connector=source, decoder=decoder)
+    with supervised(stream):
+        eventually(lambda: stream.state is StreamState.LIVE and len(memory.predictions) >= 51)
+        stream.command(AdaptationCommand("freeze"))
+        source.feed(10)
+        eventually(lambda: memory.of("adaptation"))
+        learnt = stream.saved_adaptation()
+        assert learnt.alignment.good_samples >= 400
+        count, decoder.failures = len(memory.predictions), 1
+        source.feed(500)
+        eventually(lambda: stream.counters.restarts == 1 and len(memory.predictions) >= count + 30)
+    again = memory.predictions[count:]
+    assert not any(prediction.reasons & Reason.ALIGNING for prediction in again)
+    assert [event.data["action"] for event in memory.of("adaptation")] == ["freeze", "freeze"]
+    np.testing.assert_array_equal(stream.saved_adaptation().alignment.covariance, learnt.alignment.covariance)
+
+
+def test_what_a_stream_had_learnt_that_is_given_up_is_still_to_be_kept():
+    source = Scripted()
+    source.feed(600)
+    decoder = Failing(0)
+    stream, memory = make_stream(connector=source, decoder=decoder)
+    with supervised(stream):
+        eventually(lambda: len(memory.predictions) >= 51)
+        decoder.failures = 10**6
+        source.feed(2000)
+        eventually(lambda: stream.state is StreamState.FAILED)
+    assert stream.saved_adaptation().alignment.good_samples >= 400
+
+
+def test_after_repeated_failure_it_has_failed_and_the_others_go_on():
+    bad_source, good_source = Scripted(), Scripted()
+    bad_source.feed(2000)
+    good_source.feed(300)
+    bad, bad_memory = make_stream(connector=bad_source, decoder=Failing(10**6), name="bad")
+    good, good_memory = make_stream(connector=good_source, name="good")
+    with supervised(bad, good):
+        eventually(lambda: bad.state is StreamState.FAILED)
+        before = len(good_memory.predictions)
+        good_source.feed(200)
+        eventually(lambda: len(good_memory.predictions) >= max(before, 21) + 1)
+        assert good.ready
+    assert len(bad_memory.of("error")) == 3
+    assert "4 failures" in bad_memory.events[-1].message
+    assert not bad.ready
+
+
+def test_a_refusal_at_the_start_is_handed_up_and_not_tried_again():
+    source = Scripted()
+    source.there = StreamNotFoundError("2 streams match.")
+    stream, _ = make_stream(connector=source)
+    with supervised(stream) as refused:
+        eventually(lambda: refused)
+        assert refused[0][0] is stream
+        assert stream.state is StreamState.FAILED
+
+
+def test_a_refusal_after_the_start_concerns_its_stream_alone():
+    late, good_source = Scripted(), Scripted()
+    late.there = None
+    good_source.feed(300)
+    stream, memory = make_stream(connector=late, name="late")
+    good, _ = make_stream(connector=good_source, name="good")
+    with supervised(stream, good) as refused:
+        eventually(lambda: good.state is StreamState.LIVE and "nothing here" in stream.reason)
+        late.there = StreamNotFoundError("2 streams match.")
+        eventually(lambda: memory.of("refused"))
+        assert (stream.state, stream.reason) == (StreamState.SEARCHING, "2 streams match.")
+        assert good.state is StreamState.LIVE
+        late.there = late.info
+        late.feed(300)
+        eventually(lambda: stream.state is StreamState.LIVE)
+    assert not refused
+
+
+def test_stopping_gives_up_on_a_thread_that_hangs():
+    release, hangs = threading.Event(), threading.Event()
+
+    class Hanging(LinearDecoder):
+        def decode(self, sessions, windows):
+            hangs.set()
+            release.wait(30)
+            return super().decode(sessions, windows)
+
+    source = Scripted()
+    source.feed(200)
+    stream, memory = make_stream(connector=source, decoder=Hanging(2))
+    supervisor = Supervisor([stream], on_refused=lambda *_: None, policy=QUICK)
+    supervisor.start()
+    eventually(hangs.is_set)
+    assert not supervisor.stop(0.2)
+    assert memory.closed
+    assert stream.state is StreamState.STOPPED
+    assert "hung" in memory.events[-1].message
+    release.set()
+
+
+def test_a_stream_that_hangs_is_reported(caplog):
+    release = threading.Event()
+
+    class Hanging(LinearDecoder):
+        def decode(self, sessions, windows):
+            release.wait(30)
+            return super().decode(sessions, windows)
+
+    source = Scripted()
+    source.feed(200)
+    stream, _ = make_stream(connector=source, decoder=Hanging(2))
+    with supervised(stream, policy=RestartPolicy(hung_after_s=0.2)):
+        eventually(lambda: "has not moved" in caplog.text)
+        release.set()

@@ -1,0 +1,280 @@
+"""The service as a process: what it prints, how it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from mindwire.config import load_settings
+from mindwire.serve.streams import build_streams
+from tests.support.bundles import random_bundle
+from tests.support.lsl_cap import Cap
+from tests.support.streaming import contract, eventually, unique
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return random_bundle(tmp_path_factory.mktemp("serving") / "bundle", contract(window_samples=200))
+
+
+class Service:
+    """A running ``mindwire serve``."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mindwire", "serve", "--port", "0", *map(str, arguments)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def address(self) -> str:
+        for line in self.process.stdout:
+            if match := re.search(r"http://(\S+:\d+)", line):
+                return match[1]
+        raise AssertionError(self.process.stderr.read())
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """Send a signal; seconds until the process has ended."""
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(20)
+        return time.monotonic() - begin
+
+
+@contextmanager
+def service(*arguments: object):
+    running = Service(*arguments)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+def refused(*arguments: object) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "mindwire", "serve", "--port", "0", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("mindwire: ")]
+    assert len(sentences) == 1, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.returncode, sentences[0]
+
+
+def get(address: str, path: str) -> dict:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+        return json.load(answer)
+
+
+def ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/health/ready", timeout=5) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_live_service_within_two_seconds_and_clients_hear_it(bundle, number):
+    name = unique("cap")
+    with (
+        Cap(name, source_id=name),
+        service("--model", bundle, "--stream", f"name={name}") as running,
+    ):
+        address = running.address()
+        eventually(lambda: ready(address), 30)
+        with connect(f"ws://{address}/ws") as client:
+            assert json.loads(client.recv(10))["stream"] == name
+            assert running.end(number) < 2.0
+            messages = [json.loads(message) for message in client]
+        assert messages[-1]["type"] == "event"
+        assert messages[-1]["data"]["state"] == "stopped"
+        assert running.process.returncode == 0
+
+
+def test_a_service_that_waits_ends_as_quickly_and_one_that_connects_too(bundle):
+    name = unique("cap")
+    with service("--model", bundle, "--stream", f"name={name}") as running:
+        address = running.address()
+        eventually(lambda: "No stream matches" in get(address, f"/v1/streams/{name}")["state_reason"], 30)
+        assert not ready(address)
+        with Cap(name, source_id=name) as cap:
+            eventually(lambda: get(address, f"/v1/streams/{name}")["state"] == "live", 30)
+            cap.freeze()
+            assert running.end() < 2.0
+        assert running.process.returncode == 0
+
+
+def test_a_client_that_reads_nothing_does_not_delay_the_end(bundle):
+    name = unique("cap")
+    with (
+        Cap(name, source_id=name),
+        service("--model", bundle, "--stream", f"name={name}", "--hop", 1) as running,
+    ):
+        address = running.address()
+        eventually(lambda: ready(address), 30)
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port))) as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            stalled.sendall(
+                f"GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            )
+            predictions = get(address, f"/v1/streams/{name}")["counters"]["predictions"]
+            eventually(lambda: get(address, f"/v1/streams/{name}")["counters"]["predictions"] > predictions + 300, 30)
+            assert running.end() < 2.0
+
+
+def test_several_matches_at_the_start_end_the_service_with_the_list(bundle):
+    name = unique("cap")
+    with Cap(name, source_id=f"{name}-1"), Cap(name, source_id=f"{name}-2"):
+        code, sentence = refused("--model", bundle, "--stream", f"name={name}")
+    assert code == 1
+    assert f"{name}-1" in sentence
+    assert f"{name}-2" in sentence
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_that_is_refused_at_the_start_ends_no_other(bundle, workers):
+    good, bad = unique("cap"), unique("twin")
+    streams = ("--stream", f"id=good,name={good}", "--stream", f"id=bad,name={bad}")
+    with (
+        Cap(good, source_id=good),
+        Cap(bad, source_id=f"{bad}-1"),
+        Cap(bad, source_id=f"{bad}-2"),
+        service("--model", bundle, *streams, "--workers", workers) as running,
+    ):
+        address = running.address()
+
+        def states():
+            return {stream["name"]: stream["state"] for stream in get(address, "/v1/streams")}
+
+        eventually(lambda: states() == {"good": "live", "bad": "failed"}, 60)
+        assert f"{bad}-1" in get(address, "/v1/streams/bad")["state_reason"]
+
+
+def test_an_absent_stream_is_refused_with_no_wait(bundle):
+    code, sentence = refused("--model", bundle, "--stream", f"name={unique('none')}", "--no-wait")
+    assert code == 1
+    assert "No stream matches" in sentence
+
+
+def test_without_a_stream_the_user_is_asked_to_choose(bundle):
+    name = unique("cap")
+    with Cap(name, source_id=name):
+        code, sentence = refused("--model", bundle)
+    assert code == 2
+    assert "--stream" in sentence
+    assert name in sentence
+
+
+def test_a_stream_without_labels_is_refused_unless_channels_are_given(bundle):
+    name = unique("cap")
+    with Cap(name, source_id=name, labels=None):
+        code, sentence = refused("--model", bundle, "--stream", f"name={name}", "--unit", "uV")
+        assert code == 1
+        assert "--channels" in sentence
+        arguments = ("--model", bundle, "--stream", f"name={name}", "--unit", "uV", "--channels", "C3,Cz,C4")
+        with service(*arguments) as running:
+            address = running.address()
+            eventually(lambda: ready(address), 30)
+
+
+def test_wrong_settings_and_bundles_are_one_sentence(bundle, tmp_path):
+    code, sentence = refused("--model", bundle, "--stream", "predicate=name='X")
+    assert code == 2
+    assert "XPath" in sentence
+    code, sentence = refused("--model", tmp_path / "none", "--stream", "name=X")
+    assert code == 1
+    assert "none" in sentence
+    assert refused("--stream", "name=X")[0] == 2
+
+
+def test_a_port_in_use_is_one_sentence(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, sentence = refused("--model", bundle, "--stream", "name=X", "--port", port)
+    assert code == 1
+    assert f"Port {port}" in sentence
+
+
+def test_listening_elsewhere_makes_and_demands_a_token(bundle):
+    with service("--model", bundle, "--stream", f"id=x,name={unique('none')}", "--host", "0.0.0.0") as running:
+        port = running.address().rsplit(":", 1)[1]
+        token = running.process.stdout.readline().split()[-1]
+        with pytest.raises(urllib.error.HTTPError) as error:
+            get(f"127.0.0.1:{port}", "/v1/streams")
+        assert error.value.code == 401
+        error.value.close()
+        assert get(f"127.0.0.1:{port}", f"/v1/streams?token={token}")
+
+
+def test_print_config_prints_toml_and_needs_no_stream():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mindwire",
+            "serve",
+            "--hop",
+            "5",
+            "--workers",
+            "3",
+            "--batch-wait-ms",
+            "1",
+            "--print-config",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for line in ("hop = 5", "workers = 3", "batch_wait_ms = 1.0"):
+        assert line in done.stdout.splitlines()
+
+
+def test_streams_lists_what_is_there_as_a_table_and_as_json():
+    name = unique("cap")
+    command = [sys.executable, "-m", "mindwire", "streams", "--timeout", "1.5"]
+    with Cap(name, source_id=name):
+        table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+        text = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, timeout=60, check=True).stdout
+    (row,) = [line for line in table.splitlines() if line.startswith(name)]
+    for shown in ("EEG", "C3 Cz C4", "microvolts", "100 Hz", socket.gethostname()):
+        assert shown in row
+    (found,) = [stream for stream in json.loads(text) if stream["name"] == name]
+    assert found["labels"] == ["C3", "Cz", "C4"]
+    assert found["sfreq"] == 100.0
+
+
+def test_every_stream_has_its_own_bundle_hop_and_outlets(bundle):
+    other = unique("other")
+    settings = load_settings({"model": bundle, "stream": ["name=A", f"id={other},name=B,hop=5"], "lsl_outlet": False})
+    streams = build_streams(settings)
+    assert list(streams) == ["A", other]
+    assert streams["A"].hello()["hop_samples"] == 10
+    assert streams[other].hello()["hop_samples"] == 5
+    assert streams["A"].hub is not streams[other].hub

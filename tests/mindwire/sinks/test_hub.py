@@ -1,0 +1,395 @@
+"""The hub on a real event loop, fed by a real thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+import time
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from mindwire.sinks.feed import LATENCY_BUCKETS_MS
+from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block, websocket_frame
+from mindwire.sinks.subscription import Subscription
+from mindwire.status import Event
+from mindwire.types import Prediction, Reason
+from mindwire_models.presets import BCIC2A
+
+HELLO = {"type": "hello", "version": 1}
+
+
+def prediction(seq, probabilities=(0.1, 0.2, 0.3, 0.4), reasons=Reason.NONE):
+    return Prediction(seq, 10.0 + seq, np.array(probabilities), reasons, {"decode": np.float32(0.25)})
+
+
+def state(word):
+    return Event("eeg", "state", f"now {word}", 1.0, {"state": word})
+
+
+async def read(subscription, n):
+    async with asyncio.timeout(5):
+        return [json.loads((await subscription.next()).encoded(Encoding.JSON)) for _ in range(n)]
+
+
+def in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_hello_then_the_latest_state_once_then_the_rest():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A)
+        in_thread(lambda: [hub.event(state("searching")), hub.event(state("live"))])
+        first = hub.subscribe(HELLO)
+        # posted, but not yet delivered when the second client arrives
+        in_thread(lambda: [hub.publish(prediction(1)), hub.event(state("stale"))])
+        second = hub.subscribe(HELLO)
+        in_thread(lambda: hub.publish(prediction(2)))
+        return await read(first, 5), await read(second, 3)
+
+    one, two = asyncio.run(main())
+    assert [m.get("data", {}).get("state", m["type"]) for m in one] == [
+        "hello", "live", "prediction", "stale", "prediction",
+    ]  # fmt: skip
+    assert [m.get("data", {}).get("state", m["type"]) for m in two] == ["hello", "stale", "prediction"]
+
+
+def test_prediction_on_the_wire():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, to_unix=lambda: 1000.0)
+        text, packed = hub.subscribe(HELLO), hub.subscribe(HELLO, Encoding.MSGPACK)
+        in_thread(lambda: hub.publish(prediction(7, [1 / 3, 2 / 3, 0.0, 0.0], Reason.GAP | Reason.MUSCLE)))
+        await read(text, 1)
+        await packed.next()
+        return (await read(text, 1))[0], msgspec.msgpack.decode((await packed.next()).encoded(Encoding.MSGPACK))
+
+    text, packed = asyncio.run(main())
+    assert text == packed
+    assert text == {
+        "type": "prediction",
+        "seq": 7,
+        "time": 17.0,
+        "unix_time": 1017.0,
+        "probabilities": [1 / 3, 2 / 3, 0.0, 0.0],
+        "valid": False,
+        "reasons": ["gap", "muscle"],
+        "latency_ms": {"decode": 0.25},
+    }
+
+
+def test_slow_client_goes_on_with_the_present_and_is_told():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=8)
+        slow, quick = hub.subscribe(HELLO), hub.subscribe(HELLO)
+        await read(slow, 1)
+        seen = await read(quick, 1)
+        for seq in range(50):
+            in_thread(lambda seq=seq: hub.publish(prediction(seq)))
+            if seq == 20:
+                in_thread(lambda: hub.event(state("stale")))
+                seen += await read(quick, 1)
+            seen += await read(quick, 1)
+        assert hub.dropped == slow.dropped > 0
+        return seen, await read(slow, 1 + len(slow._queue)), slow.dropped, quick.dropped
+
+    quick, slow, dropped, none = asyncio.run(main())
+    assert [m["seq"] for m in quick if m["type"] == "prediction"] == list(range(50))
+    assert none == 0
+    assert slow[0]["kind"] == "state", "events outlive predictions"
+    assert slow[1]["kind"] == "dropped"
+    assert slow[1]["data"] == {"count": dropped, "total": dropped}
+    kept = [m["seq"] for m in slow[2:]]
+    assert kept == list(range(50 - len(kept), 50))
+    assert dropped == 50 - len(kept)
+
+
+def test_stalled_loop_bounds_the_inbox_and_the_publisher_never_waits():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=16)
+        client = hub.subscribe(HELLO)
+        hello = await read(client, 1)
+        slowest = 0.0
+
+        def publish():
+            nonlocal slowest
+            for seq in range(5000):
+                before = time.perf_counter()
+                hub.publish(prediction(seq))
+                slowest = max(slowest, time.perf_counter() - before)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        thread.join()  # the loop does not run meanwhile
+        kept = len(hub._inbox)
+        assert kept <= 16
+        return hello + await read(client, 1 + kept)
+
+    messages = asyncio.run(main())
+    assert messages[0] == HELLO
+    kept = len(messages) - 2
+    assert messages[1]["data"]["count"] == 5000 - kept
+    assert [message["seq"] for message in messages[2:]] == list(range(5000 - kept, 5000))
+
+
+def test_publishing_without_a_loop_or_after_it_has_gone():
+    hub = PredictionHub("eeg", BCIC2A)
+    hub.publish(prediction(0))
+    hub.event(state("live"))
+
+    async def main():
+        await read(hub.subscribe(HELLO), 2)
+
+    asyncio.run(main())
+    for seq in range(200):
+        hub.publish(prediction(seq))
+        hub.event(state("live"))
+    asyncio.run(main())
+    hub.close()
+    hub.close()
+
+
+def test_close_ends_subscriptions_old_and_new():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A)
+        before = hub.subscribe(HELLO)
+        in_thread(hub.close)
+        await asyncio.sleep(0)
+        after = hub.subscribe(HELLO)
+        async with asyncio.timeout(5):
+            while await before.next() is not None:
+                pass
+            while await after.next() is not None:
+                pass
+
+    asyncio.run(main())
+
+
+def test_odd_messages_do_not_stop_the_others():
+    class Unprintable:
+        def __str__(self):
+            raise ValueError
+
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A)
+        client = hub.subscribe(HELLO)
+        hub.event(Event("eeg", "odd", "odd", 0.0, {"x": Unprintable()}))
+        hub.event(Event("eeg", "fine", "fine", np.float64(0.0), {np.int64(1): np.float32(2.0), "big": 2**80}))
+        messages = await read(client, 2)
+        assert hub.encoding_failures == 1
+        return messages[-1]
+
+    assert asyncio.run(main())["data"] == {"1": 2.0, "big": 2**80}
+
+
+def test_hello_comes_first_even_to_a_client_that_is_slow_from_the_start():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=4)
+        client = hub.subscribe(HELLO)
+        for seq in range(20):
+            in_thread(lambda seq=seq: hub.publish(prediction(seq)))
+            await asyncio.sleep(0)
+        return await read(client, 3)
+
+    hello, dropped, first = asyncio.run(main())
+    assert hello == HELLO
+    assert dropped["data"]["count"] == first["seq"]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10, 250])
+def test_signal_is_halved_in_rate_and_keeps_time(chunk):
+    n = 1000
+    times = 50.0 + np.arange(n) / 250.0
+    samples = np.random.default_rng(0).normal(size=(n, 22)).astype(np.float32)
+
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=1000)
+        hub.signal(times, samples)  # nobody watches
+        viewer = hub.subscribe_signal()
+        (hello,) = await read(viewer, 1)
+        assert hello["sfreq"] == 125.0
+        assert hello["channels"] == list(BCIC2A.channels)
+        for start in range(0, n, chunk):
+            hub.signal(times[start : start + chunk], samples[start : start + chunk])
+        await asyncio.sleep(0)
+        blocks = []
+        while viewer._queue:
+            blocks.append((await viewer.next()).payload)
+        return blocks
+
+    shown, at = [], []
+    for block in asyncio.run(main()):
+        rows, columns = np.frombuffer(block, "<u4", 2, 8)
+        shown.append(np.frombuffer(block, "<f4", offset=16).reshape(rows, columns))
+        at.append(np.frombuffer(block, "<f8", 1)[0] + np.arange(rows) / 125.0)
+    shown, at = np.concatenate(shown), np.concatenate(at)
+    assert len(shown) >= n // 2 - 8
+    np.testing.assert_allclose(shown, samples.reshape(-1, 2, 22).mean(axis=1)[: len(shown)], atol=1e-6)
+    np.testing.assert_allclose(at, times[::2][: len(at)], atol=1e-9)
+
+
+def test_signal_does_not_average_across_a_gap():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A)
+        viewer = hub.subscribe_signal()
+        await viewer.next()
+        hub.signal(np.array([1.0]), np.full((1, 22), 1e6, np.float32))
+        hub.signal(5.0 + np.arange(10) / 250.0, np.zeros((10, 22), np.float32))
+        return (await viewer.next()).payload
+
+    block = asyncio.run(main())
+    assert np.frombuffer(block, "<f8", 1)[0] == 5.0
+    assert not np.frombuffer(block, "<f4", offset=16).any()
+
+
+def test_signal_block_layout():
+    block = signal_block(1.5, np.arange(6, dtype=np.float32).reshape(3, 2))
+    assert np.frombuffer(block, "<f8", 1)[0] == 1.5
+    assert np.frombuffer(block, "<u4", 2, 8).tolist() == [3, 2]
+    assert np.frombuffer(block, "<f4", offset=16).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_latency_histogram():
+    hub = PredictionHub("eeg", BCIC2A)
+    for ms in (0.1, 0.25, 3.0, 5000.0):
+        hub.publish(Prediction(0, 0.0, np.ones(4) / 4, latency_ms={"decode": ms}))
+    histogram = hub.latency["decode"]
+    assert histogram.counts[0] == 2
+    assert histogram.counts[LATENCY_BUCKETS_MS.index(4.0)] == 1
+    assert histogram.counts[-1] == 1
+    assert histogram.total_ms == pytest.approx(5003.35)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 200_000])
+@pytest.mark.parametrize("text", [True, False])
+def test_frames_are_what_a_client_reads(size, text):
+    payload = "é" * (size // 2) + "x" * (size % 2) if text else bytes(size)
+    client = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
+    client.receive_data(websocket_frame(payload))
+    (frame,) = client.events_received()
+    assert frame.fin
+    assert frame.opcode is (Opcode.TEXT if text else Opcode.BINARY)
+    assert bytes(frame.data) == (payload.encode() if text else payload)
+
+
+def test_client_that_keeps_up_is_written_to_directly_and_in_order():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=4)
+        client = hub.subscribe(HELLO)
+        written, open_ = [], True
+
+        def write(frame):
+            if open_:
+                written.append(frame)
+            return open_
+
+        async def sender():
+            while (message := await client.next()) is not None:
+                await opened.wait()  # as a connection whose buffer is full
+                written.append(message.frame(Encoding.JSON))
+
+        client.write = write
+        opened = asyncio.Event()
+        opened.set()
+        task = asyncio.create_task(sender())
+        seq = 0
+
+        async def publish(n):
+            nonlocal seq
+            for _ in range(n):
+                hub.publish(prediction(seq))
+                seq += 1
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        await publish(3)
+        open_ = False
+        opened.clear()
+        await publish(10)
+        open_ = True
+        opened.set()
+        await publish(5)
+        hub.close()
+        await task
+        return client, written
+
+    client, written = asyncio.run(main())
+    messages = [json.loads(frame[frame.index(b"{") :]) for frame in written]
+    seqs = [message["seq"] for message in messages if message["type"] == "prediction"]
+    told = [message["data"]["count"] for message in messages if message.get("kind") == "dropped"]
+    assert seqs == sorted(seqs)
+    assert seqs[:3] == [0, 1, 2]
+    assert seqs[-5:] == [13, 14, 15, 16, 17]
+    assert sum(told) == client.dropped == 18 - len(seqs) > 0
+    assert client.sent == len(seqs) + 1
+
+
+scalars = st.one_of(
+    st.floats(allow_nan=False, width=32).map(np.float32),
+    st.floats(allow_nan=False).map(np.float64),
+    st.integers(-(2**63), 2**63 - 1).map(np.int64),
+    st.booleans().map(np.bool_),
+    st.text(max_size=5).map(np.str_),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.none(),
+    st.just(np.arange(3)),
+    st.just(object()),
+    st.just(2**70),
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), scalars))
+@settings(max_examples=200)
+def test_any_payload_is_encoded(payload):
+    decoded = json.loads(encode_json(payload))
+    assert set(decoded) == set(payload)
+    packed = msgspec.msgpack.decode(encode_msgpack(payload))
+    for key, value in payload.items():
+        if isinstance(value, float | np.floating):
+            assert packed[key] == float(value)
+            assert decoded[key] is None if math.isinf(value) else decoded[key] == float(value)
+
+
+@given(st.lists(st.sampled_from(["offer", "event", "take"]), max_size=120), st.integers(1, 9))
+def test_queue_is_bounded_ordered_and_counts_what_it_loses(actions, capacity):
+    async def main():
+        subscription = Subscription("eeg", Encoding.JSON, capacity)
+        offered = 0
+        taken, told = [], 0
+
+        async def take():
+            nonlocal told
+            (message,) = await read(subscription, 1)
+            if message.get("kind") == "dropped":
+                told += message["data"]["count"]
+            else:
+                taken.append(message["seq"])
+
+        for action in actions:
+            if action == "take":
+                if subscription._queue:
+                    await take()
+            else:
+                subscription.offer(Message({"seq": offered}, expendable=action == "offer"))
+                offered += 1
+            assert len(subscription._queue) <= capacity
+        while subscription._queue or subscription._untold:
+            await take()
+        assert taken == sorted(set(taken))
+        assert len(taken) + told == offered
+        assert told == subscription.dropped
+        assert subscription.sent == len(taken)
+
+    asyncio.run(main())

@@ -1,0 +1,284 @@
+"""From recordings to a bundle: folds that hold out whole recordings, honest verdicts, and the command itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mindwire.cli.evaluate import progress_bar
+from mindwire.cli.main import app
+from mindwire.errors import ArgumentError, MindwireError, UsageError
+from mindwire.evaluation.pseudo_online import file_sha256
+from mindwire.training import fit as calibration
+from mindwire.training import run as calibration_run
+from mindwire.training.card import verdict
+from mindwire.training.data import RecordedTrials, TrialSpan
+from mindwire_models.bundle import load_bundle
+from mindwire_models.contract import Butterworth, Contract, Filters
+from mindwire_models.errors import BundleError
+from tests.support.xdf_writer import eeg_file
+
+pytest.importorskip("torch")
+pytest.importorskip("pyriemann")
+
+from mindwire_models.training.fit import CALIBRATION, Recipe
+
+CHANNELS = ("C3", "Cz", "C4", "Pz")
+SFREQ, REST_S, TRIAL_S = 100.0, 1.5, 2.5
+
+
+def made_trials(n: int = 24, n_recordings: int = 3, windows: int = 2, seed: int = 0) -> RecordedTrials:
+    """Two classes that differ in the power of a channel; the last trial has no window of its own."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    trial = np.repeat(np.arange(n - 1), windows)
+
+    def drawn(trials: np.ndarray) -> np.ndarray:
+        x = rng.standard_normal((len(trials), 4, 150))
+        x[np.arange(len(trials)), 2 * labels[trials]] *= 0.4
+        return x.astype(np.float32)
+
+    decided = np.arange(n - 1)
+    recording = np.arange(n) * n_recordings // n
+    return RecordedTrials(drawn(trial), trial, drawn(decided), decided, labels, recording, {"gap": 1})
+
+
+def test_folds_hold_out_whole_recordings() -> None:
+    data = made_trials()
+    folds = calibration.make_folds(data)
+    assert [np.unique(data.recording[fold.test]).tolist() for fold in folds] == [[0], [1], [2]]
+    for fold in calibration.make_folds(data, 2):
+        assert not set(data.recording[fold.test]) & set(data.recording[fold.train])
+        assert sorted([*fold.train, *fold.test]) == list(range(24))
+
+
+def test_a_single_recording_is_held_out_in_stretches() -> None:
+    folds = calibration.make_folds(made_trials(n_recordings=1))
+    assert len(folds) == 5
+    assert all((np.diff(fold.test) == 1).all() for fold in folds)
+
+
+def test_folds_that_leave_a_class_unlearnt_are_refused() -> None:
+    data = made_trials()
+    alone = replace(data, labels=np.where(data.recording == 2, 1, 0))
+    with pytest.raises(ArgumentError, match="one recording alone"):
+        calibration.make_folds(alone)
+    with pytest.raises(ArgumentError, match="2 to 3 folds with 3 recordings, found 4"):
+        calibration.make_folds(data, 4)
+
+
+def test_what_is_scored_was_held_out_and_members_decide_together() -> None:
+    data = made_trials()
+    folds = calibration.make_folds(data)
+    candidate = calibration.Candidate(
+        replace(CALIBRATION, epochs=2), {"ch_dim": 8, "pool_length": 6, "pool_stride": 6}, members=2
+    )
+    fitted = calibration.train_candidates(data, 2, [candidate], folds, workers=1)[0]
+    assert len(fitted.networks) == 2
+    assert fitted.held_out is not None
+    validation = calibration.validate(data, fitted.held_out, 2, at_s=1.5)
+    assert (validation.overall.n_trials, validation.overall.n_cued, validation.overall.n_undecided) == (23, 24, 1)
+    assert sum(score.n_correct for score in validation.recordings) == validation.overall.n_correct
+    assert validation.overall.n_correct >= 20
+    # A label changed in a held-out recording changes nothing that is said of that recording.
+    labels = data.labels.copy()
+    labels[folds[0].test[:4]] = 1 - labels[folds[0].test[:4]]
+    other = calibration.validate_baseline(replace(data, labels=labels), 2, folds)
+    baseline = calibration.validate_baseline(data, 2, folds)
+    first = np.isin(data.decided, folds[0].test)
+    np.testing.assert_array_equal(other.deciding[first], baseline.deciding[first])
+    assert not np.array_equal(other.deciding[~first], baseline.deciding[~first])
+
+
+def test_the_verdict_says_plainly_which_is_better() -> None:
+    data = made_trials()
+    right = calibration.HeldOut(np.eye(2)[data.labels[data.decided]] * 4, np.eye(2)[data.labels[data.trial]] * 4)
+    wrong_once = replace(right, deciding=right.deciding.copy())
+    wrong_once.deciding[0] = wrong_once.deciding[0, ::-1]
+    best, second = (calibration.validate(data, held_out, 2, 1.5) for held_out in (right, wrong_once))
+    assert verdict(best, second).startswith("The network decides 23 of 23 held-out trials right (100%")
+    assert "only equals the baseline" in verdict(best, best)
+    assert "does not beat the baseline: it decides 22 of 23" in verdict(second, best)
+    assert "--decoder riemann" in verdict(second, best)
+    assert "not validated" in verdict(None, None)
+    # 12 of 23 trials are of the more frequent class.
+    assert verdict(second, best).endswith(
+        "Guessing gives 52% (95 % within 30% to 74%); the network and the baseline are better than that."
+    )
+    guessed = replace(right, deciding=np.tile([4.0, 0.0], (23, 1)))
+    assert verdict(None, calibration.validate(data, guessed, 2, 1.5)).endswith("; nothing here is better than that.")
+
+
+def test_training_begins_at_the_tangent_space_where_only_rhythms_are_left() -> None:
+    contract = Contract(channels=CHANNELS, sfreq=SFREQ, window_samples=200, hop_samples=4, classes=("a", "b"))
+    rhythms = contract.model_copy(update={"filters": Filters(highpass=Butterworth(order=2, freq=8.0))})
+    slow = contract.model_copy(update={"filters": Filters(highpass=Butterworth(order=2, freq=0.5))})
+    assert calibration_run.candidate(rhythms).recipe == CALIBRATION
+    for broad in (contract, slow):
+        chosen = calibration_run.candidate(broad)
+        assert (chosen.recipe, dict(chosen.network_arguments)) == (Recipe(), {})
+        assert calibration_run.candidate(broad, "tangent_space").recipe == CALIBRATION
+    assert calibration_run.candidate(rhythms, "random").recipe == Recipe()
+
+
+def test_a_trial_cannot_end_before_it_begins() -> None:
+    with pytest.raises(ArgumentError, match="its length and moment of decision above 0"):
+        TrialSpan(0.0, 0.0, 4.0)
+
+
+def record(path: Path, seed: int, n: int = 16, **header: object) -> Path:
+    """Cues 1 and 2; a rhythm of 12 Hz weakens over C3 or over C4 after them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % 2)
+    period = round((REST_S + TRIAL_S) * SFREQ)
+    n_samples = round(8 * SFREQ) + n * period
+    wave = np.sin(2 * np.pi * 12 * np.arange(n_samples) / SFREQ)
+    rhythm = np.stack([wave * rng.lognormal(0, 0.1, n_samples) for _ in CHANNELS], axis=1)
+    markers = []
+    for i, label in enumerate(labels):
+        start = round(8 * SFREQ) + i * period
+        rhythm[start : start + round(TRIAL_S * SFREQ), 2 * label] *= 0.3
+        markers += [(1000.0 + start / SFREQ, f"{label + 1}.000"), (1000.0 + start / SFREQ + TRIAL_S, "9")]
+    samples = 20 * (rhythm + 0.7 * rng.standard_normal(rhythm.shape))
+    header = {"labels": CHANNELS} | header
+    return eeg_file(path, samples.astype(np.float32), SFREQ, markers=markers, **header)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("recordings")
+    return [record(folder / f"run{seed}.xdf", seed) for seed in range(3)]
+
+
+def run(command: str, *arguments: object) -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)])
+    if isinstance(result.exception, MindwireError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+CHOICES = ("--markers", "1=left_hand", "2=right_hand", "--window", "2", "--workers", "1")
+
+
+@pytest.mark.parametrize("decoder", ["network", "riemann"])
+def test_recordings_become_a_bundle_that_decides_another_recording(
+    decoder: str, recordings: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    network = ("attention_mode=se", "n_temporal_filters=4", "ch_dim=4")
+    options = ("--epochs", 5, "--decoder", decoder, *(part for one in network for part in ("--network", one)))
+    output = run("train", *recordings[:2], *CHOICES, *options, "--out", out)
+    assert "32 of 32 trials (left_hand 16, right_hand 16)" in output
+    assert "windows of 2 s, which end 2 to 2.5 s after the cue; 4 channels at 100 Hz." in output
+    assert "A trial ends 2.5 s after its cue (by '9') and is decided at 2.5 s." in output
+    bundle = load_bundle(out)
+    assert bundle.contract.classes == ("left_hand", "right_hand")
+    assert bundle.contract.channels == CHANNELS
+    assert bundle.contract.temperature != 1
+    card = (out / "README.md").read_text()
+    for recording in recordings[:2]:
+        assert file_sha256(recording) in card
+    assert "Cross-validated in 2 folds that hold out whole recordings" in card
+    assert ("initialisation tangent_space" in card) == (decoder == "network")
+    evaluation = ("evaluate", recordings[2], "--model", out, "--at", 2.5, "--out", tmp_path / "report")
+    if decoder == "network":
+        assert "attention.png" in run(*evaluation, "--views")
+        assert (tmp_path / "report" / "report.html").read_text().count("data:image/png;base64,iVBOR") == 3
+    else:
+        run(*evaluation)
+        with pytest.raises(UsageError, match="filters of one AttentionBaseNet; bundle is another decoder"):
+            run(*evaluation, "--views")
+        assert "No table of layers" in run("inspect", out)
+    for file in ("report.json", "report.html"):
+        assert str(recordings[2].parent) not in (tmp_path / "report" / file).read_text()
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["overall"]["n_trials"] == 16
+    assert report["overall"]["n_correct"] >= 15
+
+
+def test_a_sweep_validates_and_writes_no_bundle(recordings: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    output = run(
+        "train",
+        *recordings[:2],
+        *CHOICES,
+        "--epochs",
+        1,
+        "--sweep",
+        "attention_mode=none,se",
+        "--seeds",
+        2,
+        "--out",
+        out,
+    )
+    assert "2 folds, 2 seeds, decided 2.5 s after the cue" in output
+    for row in ("attention_mode=None", "attention_mode=se", "tangent-space baseline"):
+        assert row in output
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--markers", "1=left_hand"), "at least two classes"),
+        ((*CHOICES, "--recipe", "learning_rat=1"), "'learning_rat' is unknown; known are epochs"),
+        ((*CHOICES, "--recipe", "epochs=many"), "epochs expects a value like"),
+        ((*CHOICES, "--network", "attention=se"), "'attention' is unknown"),
+        (("--markers", "left_hand", "right_hand"), "LABEL=CLASS such as 2=left_hand, found 'left_hand'"),
+        (("--markers", "left_hand=1", "right_hand=2"), r"no marker 'left_hand'.* exchanged\? Write 1=left_hand"),
+        ((*CHOICES, "--preset", "bcic2a", "--contract", "c.json"), "both give a contract"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_is_known(
+    options: tuple[str, ...], told: str, recordings: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        run("train", recordings[0], *options, "--out", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("precious", "precious exists and is not a Mindwire bundle: it holds diary.txt"),
+        ("precious/diary.txt", "it is a file"),
+        ("precious/diary.txt/model", "nothing can be written there, for .*diary.txt is a file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "export"])
+def test_a_folder_that_is_taken_is_refused_before_the_work(
+    command: str, name: str, told: str, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        pytest.fail("The work has begun.")
+
+    monkeypatch.setattr(calibration_run, "prepare", worked)
+    monkeypatch.setattr("mindwire_models.source.open_source", worked)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "diary.txt").write_text("mine")
+    given = (recordings[0], *CHOICES) if command == "train" else (tmp_path / "weights.ckpt", "--preset", "bcic2a")
+    with pytest.raises(BundleError, match=told):
+        run(command, *given, "--out", tmp_path / name)
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["diary.txt"]
+
+
+def test_progress_moves_at_once_and_has_a_share_from_the_first_step_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress_bar("Training") as progress:
+        assert progress is not None
+        progress(0, 100)
+    shown = capsys.readouterr().err
+    assert "Training" in shown
+    assert "0%" not in shown
+    with progress_bar("Training") as progress:
+        assert progress is not None
+        progress(40, 100)
+    assert "40%" in capsys.readouterr().err

@@ -1,0 +1,169 @@
+"""``mindwire evaluate --leave-one-out`` and ``--train``: nothing that is scored was trained on, and all of it as live."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mindwire.cli.evaluate import spread_option
+from mindwire.cli.main import app
+from mindwire.errors import MindwireError, UsageError
+from mindwire.evaluation.pseudo_online import RunSettings
+from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
+from mindwire.training import held_out
+from mindwire.training import run as calibration_run
+from mindwire.training.held_out_report import HeldOutReport
+from tests.mindwire.training.test_calibration import record
+
+pytest.importorskip("torch")
+pytest.importorskip("pyriemann")
+
+MARKERS = ("--markers", "1=left_hand", "2=right_hand")
+SHORT = ("--recipe", "epochs=2", "--network", "n_temporal_filters=4", "--network", "ch_dim=4", "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("held-out")
+    return [record(folder / f"run{seed}.xdf", seed, n=10) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def contract(tmp_path_factory: pytest.TempPathFactory, recordings: list[Path]) -> Path:
+    """Windows of two seconds, for trials of two and a half."""
+    from mindwire.sources.recording import open_recording
+    from mindwire.training.contract import ContractChoices, make_contract
+
+    info = open_recording(recordings[0]).signal().info
+    path = tmp_path_factory.mktemp("contract") / "contract.json"
+    made = make_contract(None, info, ("left_hand", "right_hand"), ContractChoices(window_s=2.0))
+    path.write_text(made.model_dump_json())
+    return path
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    if isinstance(result.exception, MindwireError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
+    options = ("--contract", contract, "--beside", "frozen", "--seeds", 2, "--idle", "left_hand", *SHORT)
+    output = run(*recordings, "--leave-one-out", *MARKERS, *options, "--out", tmp_path)
+    report = HeldOutReport.model_validate_json((tmp_path / "report.json").read_text())
+    assert report.evaluation == "leave_one_recording_out"
+    assert report.at_s == 2.5  # the trials' end, as train decides
+    assert [(one.decoder, one.seed) for one in report.decoders] == [("network", 0), ("network", 1), ("baseline", None)]
+    for one in report.decoders:
+        assert [run.file for run in one.runs] == [path.name for path in recordings]
+        assert one.overall.n_cued == 30
+        assert one.overall.n_correct >= 27
+        assert one.beside is not None
+        assert one.beside.alignment is AlignmentMode.FROZEN
+        # Aligned by the other recordings, the first trials need not wait for an alignment of their own.
+        assert one.beside.overall.n_undecided <= one.overall.n_undecided
+        assert one.idle is not None
+    assert report.network_accuracy is not None
+    assert report.network_accuracy.deviation is not None
+    assert "Network over 2 seeds" in output
+    assert "With alignment frozen" in output
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("run1.xdf") > 4
+    assert "Tangent-space baseline" in page
+    assert page.count("Accuracy over time since the cue</h2>") == 1  # both decoders in one picture
+    assert page.count('<path class="line second"') >= 2
+    assert str(recordings[0].parent) not in page + (tmp_path / "report.json").read_text()
+
+
+def test_another_session_is_scored_by_what_was_trained_before(
+    recordings: list[Path], contract: Path, tmp_path: Path
+) -> None:
+    options = ("--at", 2.5, "--contract", contract, "--decoder", "riemann")
+    output = run(recordings[2], "--train", *recordings[:2], *MARKERS, *options, "--out", tmp_path / "one")
+    report = json.loads((tmp_path / "one" / "report.json").read_text())
+    assert [source["file"] for source in report["trained_on"]] == [path.name for path in recordings[:2]]
+    [decided] = report["decoders"]
+    assert [run["file"] for run in decided["runs"]] == [recordings[2].name]
+    assert "The tangent-space baseline decides" in output
+    # The same in two commands gives the same.
+    bundle = tmp_path / "bundle"
+    training = ("train", *recordings[:2], *MARKERS, "--contract", contract, "--decoder", "riemann", "--at", 2.5)
+    assert CliRunner().invoke(app, [str(part) for part in (*training, "--out", bundle)]).exit_code == 0
+    run(recordings[2], *MARKERS, "--model", bundle, "--at", 2.5, "--out", tmp_path / "two")
+    other = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert decided["overall"] == other["overall"]
+
+
+def test_what_a_held_out_recording_is_labelled_changes_nothing_that_is_said_of_it(
+    recordings: list[Path], contract: Path
+) -> None:
+    from mindwire_models.contract import Contract
+
+    settings = RunSettings(markers={"1": "left_hand", "2": "right_hand"})
+    plan = calibration_run.Plan(recordings, ("left_hand", "right_hand"), settings, Contract.read(contract))
+    session = held_out.prepare(plan, None)
+    prepared = session.prepared
+    labels = prepared.data.labels.copy()
+    first = prepared.data.recording == 0
+    labels[first] = 1 - labels[first]
+    other = replace(session, prepared=replace(prepared, data=replace(prepared.data, labels=labels)))
+    execution = held_out.Execution(settings)
+    found = [held_out.evaluate(one, None, 1, baseline=True, execution=execution)[0] for one in (session, other)]
+    same, changed = ([_log_odds(one.runs[AlignmentMode.ONLINE][index]) for one in found] for index in (0, 1))
+    # But for the temperature, one number that comes from the other recordings.
+    factor = same[0] / same[1]
+    np.testing.assert_allclose(factor, np.nanmedian(factor), rtol=0.01)
+    assert np.nanstd(changed[0] / changed[1]) > 0.1
+
+
+def _log_odds(run: EvaluatedRun) -> np.ndarray:
+    probabilities = run.trace.probabilities[run.trace.valid]
+    odds = np.log(probabilities[:, 0] / probabilities[:, 1])
+    return odds + np.where(np.abs(odds) < 1e-6, np.nan, 0)
+
+
+def test_all_names_up_to_the_next_option_are_trained_on() -> None:
+    given = ["c", "--train", "a", "b", "--at", "4", "d"]
+    assert spread_option(given, "--train") == ["c", "--train", "a", "--train", "b", "--at", "4", "d"]
+    assert spread_option(["--train", "a", "--train", "b"], "--train") == ["--train", "a", "--train", "b"]
+    assert spread_option(["a", "b"], "--train") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((*MARKERS, "--leave-one-out"), "at least two recordings, found 1"),
+        (("--leave-one-out",), "at least two classes"),
+        ((*MARKERS, "--leave-one-out", "--model", "B"), "leave out --model and --views"),
+        ((*MARKERS, "--leave-one-out", "--train", "x.xdf"), "--leave-one-out and --train are different"),
+        ((*MARKERS, "--train", "x.xdf"), "no such recording"),
+        ((*MARKERS, "--leave-one-out", "--network", "magic=1"), "'magic' is unknown"),
+    ],
+)
+def test_wrong_usage_is_told(options: tuple[str, ...], told: str, recordings: list[Path], tmp_path: Path) -> None:
+    files = recordings[:2] if "--network" in options else recordings[:1]
+    with pytest.raises(UsageError, match=told):
+        run(*files, *options, "--out", tmp_path)
+
+
+def test_a_recording_on_both_sides_is_refused(recordings: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.xdf"
+    copy.write_bytes(recordings[0].read_bytes())
+    with pytest.raises(UsageError, match=r"copy\.xdf is trained on too"):
+        run(copy, "--train", *recordings[:2], *MARKERS, "--out", tmp_path)
+
+
+def test_trials_and_contract_have_the_options_of_train(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
+    trials = ("--offset", 0.25, "--length", 2, "--slide", 0.3, "--window", 2)
+    output = run(*recordings, "--leave-one-out", *MARKERS, *trials, "--decoder", "riemann", "--out", tmp_path)
+    assert "30 of 30 trials (left_hand 15, right_hand 15) gave 120 windows of 2 s, which end 2.25 to 2.55 s" in output
+    assert "A trial ends 2.25 s after its cue (as asked for) and is decided at 2.25 s." in output
+    with pytest.raises(UsageError, match="change nothing of a bundle"):
+        run(*recordings, *MARKERS, "--model", tmp_path / "bundle", "--length", 2, "--out", tmp_path)
