@@ -125,13 +125,6 @@ def run() -> int:
         return code if isinstance(code, int) else 0 if len(sys.argv) > 1 else 2
 
 
-def main() -> None:
-    """What installations made before ``mindwire.__main__`` was the entry point call."""
-    from mindwire.__main__ import main as begin
-
-    begin()
-
-
 def _fail(error: Exception) -> int:
     """Say an error in one sentence; return the exit code."""
     if os.environ.get("MINDWIRE_DEBUG"):

@@ -11,54 +11,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import IntFlag
 from typing import Any
 
 import numpy as np
 
+from mindwire.sources.input_marks import InputMark
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.lsl_discovery import INPUT_TYPE
 from mindwire.sources.own_input import RUN, known_info
-from mindwire.types import Chunk, Reason, SignalInfo
+from mindwire.types import Chunk, SignalInfo
 
 # LSL counts the buffer of a stream without a rate in hundreds of samples.
 _BUFFER_SECONDS = 60
-
-
-class InputMark(IntFlag):
-    """What the last channel says of a sample; small enough for eight bits."""
-
-    NONE = 0
-    GAP = 1
-    CLOCK_JUMP = 2
-    RECONNECT = 4
-    # A pipeline that knows nothing yet begins with this sample.
-    BEGIN = 8
-
-    @property
-    def reason(self) -> Reason:
-        """How the pipeline was told that the signal is broken here."""
-        found = Reason.NONE
-        for mark, reason in _REASONS.items():
-            if mark in self:
-                found |= reason
-        return found
-
-    @classmethod
-    def of(cls, reason: Reason) -> InputMark:
-        """The mark of a chunk that is broken for this reason."""
-        found = cls.NONE
-        for mark, each in _REASONS.items():
-            if each in reason:
-                found |= mark
-        return found
-
-
-_REASONS = {
-    InputMark.GAP: Reason.GAP,
-    InputMark.CLOCK_JUMP: Reason.CLOCK_JUMP,
-    InputMark.RECONNECT: Reason.RECONNECT,
-}
 
 
 class InputOutlet:

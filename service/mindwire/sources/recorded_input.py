@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError
-from mindwire.sinks.input import InputMark
+from mindwire.sources.input_marks import InputMark
 from mindwire.sources.xdf import XdfRecording
 from mindwire.types import Chunk
 

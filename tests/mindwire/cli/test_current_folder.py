@@ -28,7 +28,7 @@ NAMES = (
 SPAWN = """
 import multiprocessing, sys
 sys.argv = ["mindwire", "--version"]
-from mindwire.cli.main import main
+from mindwire.__main__ import main
 try:
     main()
 except SystemExit:

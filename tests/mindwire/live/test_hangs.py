@@ -351,7 +351,7 @@ from mindwire.sources.lsl import LslSource
 supervisor.HUNG_AFTER_S = 1.0
 LslSource.read = lambda self, timeout: time.sleep(3600)
 sys.argv = ["mindwire", *sys.argv[1:]]
-from mindwire.cli.main import main
+from mindwire.__main__ import main
 main()
 """
 
