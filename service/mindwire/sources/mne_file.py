@@ -25,6 +25,14 @@ from mindwire.types import Chunk, Marker, Reason, SignalInfo
 _CHUNK_SECONDS = 1.0
 _ANNOTATIONS = "annotations"
 _MAT_SECONDS = 120.0
+# All of it, and then as MNE-Python reads it.
+_READ_MAT = """
+import sys, mne, scipy.io
+from contextlib import suppress
+with suppress(Exception):
+    scipy.io.loadmat(sys.argv[1])
+mne.io.read_raw(sys.argv[1], preload=False, verbose="ERROR")
+"""
 _STATED_UNITS = (".edf", ".bdf", ".gdf")
 # BioSemi keeps its own bits above these.
 _TRIGGER_BITS = 0xFFFF
@@ -255,7 +263,7 @@ def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np
 
 def _require_sound_mat(path: Path) -> None:
     """Read an EEGLAB file in a process of its own first: at some damage SciPy's reader ends the process it runs in."""
-    words = [sys.executable, "-P", "-c", "import sys; from scipy.io import loadmat; loadmat(sys.argv[1])", str(path)]
+    words = [sys.executable, "-P", "-c", _READ_MAT, str(path)]
     try:
         ended = subprocess.run(words, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ from tests.fuzz_recordings import run_case
 from tests.support.odd_recordings import MAKERS
 
 pytest.importorskip("mne")
-_BLOCK = 60
+_BLOCK = 50
 
 
 @pytest.mark.parametrize("block", range(5))
