@@ -88,9 +88,8 @@ def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: f
     starts = np.rint(np.arange(len(onsets)) * length * sfreq).astype(np.intp)
     missing = np.diff(onsets, prepend=onsets[:1] - length) - length
     inside = starts < n_samples
-    return Timeline(
-        sfreq, starts[inside], onsets[inside], missing[inside] > 0.5 / sfreq, np.ones(n_samples, dtype=bool)
-    )
+    broken = np.abs(missing[inside]) > 0.5 / sfreq  # also where a record begins before the one before it ends
+    return Timeline(sfreq, starts[inside], onsets[inside], broken, np.ones(n_samples, dtype=bool))
 
 
 def timeline_of_annotations(raw: Any, path: Path) -> Timeline:

@@ -167,6 +167,13 @@ def test_records_of_a_discontinuous_bdf_have_the_times_they_state(tmp_path):
     assert parts(open_recording(path)) == [(0.0, 200, False), (2.5, 200, True)]
 
 
+def test_records_that_overlap_do_not_follow_each_other(tmp_path):
+    path = edf_file(
+        tmp_path / "d.edf", RNG.integers(-500, 500, (400, 3)), LABELS, onsets=[0, 1, 1.5, 2.5], kind="EDF+D"
+    )
+    assert parts(open_recording(path)) == [(0.0, 200, False), (1.5, 200, True)]
+
+
 @pytest.mark.parametrize("onsets", [[0, 1, None, 3], [0, 3, 2, 4]])
 def test_records_without_a_time_or_in_disorder_are_refused(tmp_path, onsets):
     path = edf_file(tmp_path / "d.edf", RNG.integers(-5, 5, (400, 3)), LABELS, onsets=onsets, kind="EDF+D")
