@@ -115,7 +115,7 @@ def run(choices: Choices, settings: RunSettings) -> None:
         if at_rest is None
         else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=choices.rule),
         beside=other,
-        notes=notes(runs, bundle.contract.classes, chosen),
+        notes=notes(runs, bundle.contract.classes, chosen, at_s),
         warning=warning,
     )
     pictures = (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mindwire.evaluation.scores import EvaluatedRun
 
 _LISTED = 8
+# Paced cues come a little early or late.
+_CUE_MARGIN_S = 0.25
 # Labels that need no quotes in a list.
 _PLAIN = re.compile(r"[\w./+-]+")
 
@@ -108,7 +110,34 @@ def outside_note(n_outside: int, n_cued: int, consequence: str) -> str | None:
     return f"{n_outside} of {n_cued} cues {verb} outside the EEG's time (before it, after it or in a gap); such trials {consequence}."
 
 
-def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[str]) -> list[str]:
+def overtaken_note(runs: Sequence[EvaluatedRun], at_s: float) -> str | None:
+    """Trials that are decided after the next cue.
+
+    Parameters
+    ----------
+    runs : sequence of EvaluatedRun
+    at_s : float
+        Seconds from the cue to the decision.
+
+    Returns
+    -------
+    str or None
+    """
+    n_trials = sum(len(run.trials) for run in runs)
+    n_overtaken = 0
+    for run in runs:
+        gaps = np.diff(np.sort([trial.cue for trial in run.trials]))
+        n_overtaken += int((gaps < at_s - _CUE_MARGIN_S).sum())
+    if not n_overtaken:
+        return None
+    verb = "is" if n_overtaken == 1 else "are"
+    return (
+        f"{n_overtaken} of {n_trials} trials {verb} decided {at_s:.4g} s after the cue, when the next cue has come already; "
+        "decide earlier with --at, or train with the right --length."
+    )
+
+
+def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[str], at_s: float) -> list[str]:
     """What has to be told beside the scores of some recordings, a sentence each.
 
     Parameters
@@ -118,6 +147,8 @@ def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[
         All classes of the model.
     classes : sequence of str
         The classes decided between.
+    at_s : float
+        Seconds from the cue to the decision.
 
     Returns
     -------
@@ -130,5 +161,6 @@ def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[
         missing_note(counts, classes),
         confounded_note([printable(Path(run.file).name) for run in runs], counts, classes),
         outside_note(sum(run.n_outside for run in runs), n_cued, "are undecided"),
+        overtaken_note(runs, at_s),
     ]
     return [note for note in told if note is not None]

@@ -158,7 +158,7 @@ def describe_held_out(
         spread = Spread(mean=float(known.mean()), deviation=deviation, n_seeds=len(known))
     first = next(iter(found[0].runs.values())) if found else []
     return HeldOutReport(
-        notes=notes(first, contract.classes, contract.classes),
+        notes=notes(first, contract.classes, contract.classes, at_s),
         created=datetime.now(UTC),
         mindwire=__version__,
         evaluation=evaluation,

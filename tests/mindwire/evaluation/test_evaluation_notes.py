@@ -22,16 +22,16 @@ def made_run(file: str, labels: str, left_out: tuple[str, ...] = (), n_outside: 
 
 def test_nothing_is_told_where_nothing_is_amiss() -> None:
     runs = [made_run("a", "left right rest"), made_run("b", "left right rest")]
-    assert notes(runs, CLASSES, CLASSES) == []
+    assert notes(runs, CLASSES, CLASSES, 1.0) == []
 
 
 def test_markers_left_out_and_cues_outside_are_counted_over_all_recordings() -> None:
     runs = [made_run("a", "left right rest", ("9",) * 3, 1), made_run("b", "left right rest", ("9", "a b"))]
-    assert notes(runs, CLASSES, CLASSES) == [
+    assert notes(runs, CLASSES, CLASSES, 1.0) == [
         "5 markers (9 4, 'a b' 1) belong to no class of the model and were left out.",
         "1 of 6 cues lies outside the EEG's time (before it, after it or in a gap); such trials are undecided.",
     ]
-    assert notes([made_run("a", "left right", ("rest",))], CLASSES, ("left", "right")) == [
+    assert notes([made_run("a", "left right", ("rest",))], CLASSES, ("left", "right"), 1.0) == [
         "1 marker (rest 1) belongs to none of the classes left, right and was left out."
     ]
 
@@ -41,13 +41,13 @@ def test_markers_left_out_and_cues_outside_are_counted_over_all_recordings() -> 
     [("left right rest", None), ("left right", "rest (in a) occurs"), ("right", "left (in a), rest (in a) occur")],
 )
 def test_a_class_in_one_recording_alone_is_confounded(second: str, told: str | None) -> None:
-    found = notes([made_run("a", "left right rest"), made_run("b", second)], CLASSES, CLASSES)
+    found = notes([made_run("a", "left right rest"), made_run("b", second)], CLASSES, CLASSES, 1.0)
     assert ([note for note in found if note.startswith("Confounded")] == []) == (told is None)
     assert told is None or f"Confounded: {told} in one recording alone" in found[0]
 
 
 def test_a_single_recording_confounds_nothing() -> None:
-    assert notes([made_run("a", "left right rest"), made_run("b", "")], CLASSES, CLASSES) == []
+    assert notes([made_run("a", "left right rest"), made_run("b", "")], CLASSES, CLASSES, 1.0) == []
 
 
 def covered(*spans: tuple[float, float]) -> CoveredTime:
@@ -78,3 +78,10 @@ def test_no_cue_within_the_signal_is_refused_with_the_distance_and_the_clocks() 
         covered((10, 20)).count_outside([Trial(0.0, "left")], "f")
     with pytest.raises(RecordingError, match="the EEG counts the time of LSL, the cues Unix time"):
         covered((10, 20)).count_outside([Trial(1.7e9, "left")], "f")
+
+
+def test_trials_that_are_decided_after_the_next_cue_are_told() -> None:
+    runs = [made_run("a", "left right rest"), made_run("b", "left right")]  # a cue every second
+    assert not [note for note in notes(runs, CLASSES, CLASSES, 1.2) if "next cue" in note]
+    told = notes(runs, CLASSES, CLASSES, 1.3)[-1]
+    assert told.startswith("3 of 5 trials are decided 1.3 s after the cue, when the next cue has come already")
