@@ -26,6 +26,7 @@ _FIXED_BYTES = 256
 _LABELS, _DIMENSIONS, _GDF2_CODES, _COUNTS = 0, 96, 102, 216
 _GDF_CODES = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
 _MICRO = ("\u03bcV", "\u00b5V", "\x83\xcaV", "uV")
+_LEAST_PAUSE_SECONDS = 0.05
 _ONSET = re.compile(rb"[+-]\d{1,12}(\.\d{0,12})?")
 
 
@@ -147,6 +148,29 @@ class EdfHeader:
             raise RecordingError(msg)
         first = onsets[0] if onsets else 0.0
         return times - first, [(onset - first, duration, text) for onset, duration, text in texts]
+
+    def paused_records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]] | None:
+        """:meth:`records` of a file with pauses; None of one without.
+
+        A file that says to be continuous (EDF+C, BDF+C) has pauses where its records' own times leave some out;
+        times that are only rounded do not.
+
+        Raises
+        ------
+        RecordingError
+            As :meth:`records`, of a file that says that it has pauses.
+        """
+        if self.discontinuous:
+            return self.records()
+        if not self.annotations or not self.record_seconds > 0:
+            return None
+        try:
+            onsets, annotations = self.records()
+        except RecordingError:  # which a continuous file may do without
+            return None
+        off = np.abs(np.diff(onsets) - self.record_seconds)
+        paused = (off > max(0.5 * self.record_seconds, _LEAST_PAUSE_SECONDS)).any()
+        return (onsets, annotations) if paused else None
 
     def _channel(self, record: bytes, index: int) -> bytes:
         start = sum(self.widths[:index])

@@ -114,7 +114,7 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
             kept[max(first, 0) : max(first + round(known * sfreq), 0)] = False
         elif text == _BOUNDARY or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE):
             gap = known
-        elif text.startswith(_SEGMENT):
+        elif text.startswith(_SEGMENT) or _LOST.match(text):
             lost = _LOST.search(text)
             gap = int(lost[1]) / sfreq if lost else segments.get(first, 0.0)
         elif text in _JOINED or (suffix == ".gdf" and text == _RUN):

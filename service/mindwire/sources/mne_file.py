@@ -101,8 +101,9 @@ class MneRecording:
             dtype="double64",
         )
         n = len(self._raw.times)
-        if header is not None and header.discontinuous:
-            onsets, annotations = header.records()
+        records = None if header is None else header.paused_records()
+        if header is not None and records is not None:
+            onsets, annotations = records
             self._timeline = timeline_of_records(header, onsets, self._info.sfreq, n)
             found = [Marker(onset, tidy_label(text)) for onset, _, text in annotations]
         else:

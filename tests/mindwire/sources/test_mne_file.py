@@ -174,6 +174,37 @@ def test_records_that_overlap_do_not_follow_each_other(tmp_path):
     assert parts(open_recording(path)) == [(0.0, 200, False), (1.5, 200, True)]
 
 
+@pytest.mark.parametrize("kind", ["EDF+C", "BDF+C"])
+@pytest.mark.parametrize(
+    ("onsets", "expected"),
+    [
+        ([0, 1, 12, 13], [(0.0, 200, False), (12.0, 200, True)]),
+        ([0, 1.004, 1.996, 3.004], [(0.0, 400, False)]),  # rounded times are no pauses
+        ([0, 1, None, 3], [(0.0, 400, False)]),
+    ],
+)
+def test_a_continuous_file_whose_records_leave_time_out_has_pauses(tmp_path, kind, onsets, expected):
+    path = edf_file(
+        tmp_path / f"c.{kind[:3].lower()}",
+        RNG.integers(-500, 500, (400, 3)),
+        LABELS,
+        onsets,
+        [(13.5, "cue")],
+        kind=kind,
+    )
+    recording = open_recording(path)
+    assert parts(recording) == expected
+    if len(expected) == 2:
+        assert labels(recording) == [(13.5, "cue")]
+
+
+def test_lost_samples_that_brainvision_tells_as_a_comment_are_a_break(tmp_path):
+    path = brainvision_file(tmp_path / "p.vhdr", RNG.standard_normal((1000, 3)), LABELS, [])
+    marks = path.with_suffix(".vmrk")
+    marks.write_text(marks.read_text() + "Mk99=Comment,LostSamples: 250,301,1,0\n")
+    assert parts(open_recording(path)) == [(0.0, 300, False), (5.5, 700, True)]
+
+
 @pytest.mark.parametrize("onsets", [[0, 1, None, 3], [0, 3, 2, 4]])
 def test_records_without_a_time_or_in_disorder_are_refused(tmp_path, onsets):
     path = edf_file(tmp_path / "d.edf", RNG.integers(-5, 5, (400, 3)), LABELS, onsets=onsets, kind="EDF+D")
