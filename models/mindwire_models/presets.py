@@ -15,6 +15,11 @@ BCIC2A = Contract(
     unit="uV",
     reference="left mastoid, ground right mastoid (BCI Competition IV 2a)",
     filters=Filters(highpass=Butterworth(order=2, freq=0.5), lowpass=Butterworth(order=4, freq=40.0)),
+    sos=(
+        (0.991153595101663, -1.982307190203326, 0.991153595101663, 1.0, -1.9822289297925284, 0.9823854506141251),
+        (0.02287020771629096, 0.04574041543258192, 0.02287020771629096, 1.0, -0.602033202257445, 0.12355934398734861),
+        (1.0, 2.0, 1.0, 1.0, -0.8099502989391327, 0.5115897646941701),
+    ),
     normalisation=Alignment(kind="euclidean", scale="window_sum", update_samples=250, ready_samples=1250),
     window_samples=1000,
     hop_samples=10,

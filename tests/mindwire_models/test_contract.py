@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,38 @@ def test_sections_are_derived_and_stored() -> None:
             signal.butter(4, 40, "lowpass", fs=250, output="sos"),
         ]
     )
-    np.testing.assert_allclose(rows, expected)
+    np.testing.assert_allclose(rows, expected, rtol=1e-12, atol=0)
     assert len(json.loads(BCIC2A.to_json())["sos"]) == 3
+    notched = Contract.parse(terms(filters={"notch": [{"freq": 50.0, "q": 30.0}]}, sos=[]))
+    np.testing.assert_allclose(notched.sos, signal.tf2sos(*signal.iirnotch(50, 30, fs=250)), rtol=1e-12)
+
+
+@given(
+    order=st.integers(1, 10),
+    freq=st.floats(0.05, 110.0),
+    change=st.floats(1.001, 1.1),
+    highpass=st.booleans(),
+    sfreq=st.sampled_from([250.0, 20_000.0]),
+)
+def test_sections_of_other_filters_are_refused(
+    order: int, freq: float, change: float, highpass: bool, sfreq: float
+) -> None:
+    def filters(order: int, freq: float) -> Filters:
+        one = Butterworth(order=order, freq=freq)
+        return Filters(highpass=one) if highpass else Filters(lowpass=one, notch=(Notch(freq=60.0),))
+
+    sections = filters(order, freq).design(sfreq)
+    assert filters(order, freq).match(sections, sfreq)
+    assert not filters(order, freq * change).match(sections, sfreq)
+    assert not filters(order + 1 if order < 10 else 9, freq).match(sections, sfreq)
+
+
+def test_loading_a_contract_with_its_sections_designs_nothing() -> None:
+    script = (
+        "import sys; from mindwire_models.presets import BCIC2A; from mindwire_models.contract import Contract; "
+        "Contract.parse(BCIC2A.to_json()); assert 'scipy.signal' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_settling_covers_the_slowest_filter() -> None:
