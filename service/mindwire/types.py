@@ -6,7 +6,7 @@ What is made for every prediction is a struct, for a frozen dataclass takes five
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import lru_cache
 from typing import Any
@@ -138,10 +138,20 @@ class SignalInfo:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """An event in a recording or on a marker stream: its label and its time in seconds."""
+    """An event in a recording or on a marker stream.
+
+    Parameters
+    ----------
+    time : float
+        Seconds.
+    label : str
+    stream : str
+        What ``--marker-stream`` takes for its stream; empty where there is no choice. Not compared.
+    """
 
     time: float
     label: str
+    stream: str = field(default="", compare=False)
 
 
 class Window(msgspec.Struct, frozen=True, eq=False):

@@ -11,12 +11,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mindwire.errors import RecordingError, UsageError
 from mindwire.types import Marker
-from mindwire_models.text import printable
+from mindwire_models.text import counted, printable
 
 _LISTED = 20
+# No paradigm gives two cues within this time; two marker streams that seem to do contradict each other.
+_CONTRADICTION_S = 1.0
 # Several simple entries in one argument, 1=idle,2=left_hand; everything else is one entry, whatever its label holds.
 _SIMPLE = re.compile(r"[^\s,=]+=[A-Za-z_][\w.-]*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -178,13 +181,14 @@ def trials_from_markers(
     Raises
     ------
     RecordingError
-        The recording has no trial of any of the classes.
+        The recording has no trial of any of the classes, or two marker streams contradict each other.
     """
     wanted = _wanted(classes, mapping or {})
     ordered = sorted(markers, key=lambda marker: marker.time)
     matched = match_labels((marker.label for marker in ordered), wanted)
-    named = [(marker.time, wanted[matched[marker.label]]) for marker in ordered if marker.label in matched]
-    trials = [Trial(cue=time, label=name) for time, name in named if name in classes]
+    named = [(marker, wanted[matched[marker.label]]) for marker in ordered if marker.label in matched]
+    _refuse_contradictions(named, where)
+    trials = [Trial(cue=marker.time, label=name) for marker, name in named if name in classes]
     if not trials:
         msg = (
             f"{where}: expected markers for {', '.join(classes)}, but {_listed(ordered)}; "
@@ -192,6 +196,23 @@ def trials_from_markers(
         )
         raise RecordingError(msg)
     return trials
+
+
+def _refuse_contradictions(cues: Sequence[tuple[Marker, str]], where: str) -> None:
+    """Refuse cues of two streams that follow each other faster than any paradigm's: one stream has other times or classes."""
+    pairs = [
+        (one, other)
+        for one, other in pairwise(cues)
+        if one[0].stream != other[0].stream and other[0].time - one[0].time < _CONTRADICTION_S
+    ]
+    if pairs:
+        (first, first_class), (second, second_class) = pairs[0]
+        msg = (
+            f"{where}: expected marker streams that agree, found {first_class} at {first.time:.3f} s in "
+            f"{first.stream!r} and {second_class} at {second.time:.3f} s in {second.stream!r} "
+            f"({counted(len(pairs), 'such pair')}); choose one with --marker-stream {first.stream!r}."
+        )
+        raise RecordingError(msg)
 
 
 def left_out_markers(

@@ -24,6 +24,9 @@ _PREFIXES = {"": "V", "m": "mV", "milli": "mV", "u": "uV", "mu": "uV", "micro": 
 _UNIT = re.compile(r"(|m|milli|u|mu|micro|n|nano)v(?:olt|olts)?")
 # MNE-LSL writes a unit as the power of ten that makes it volts.
 _EXPONENTS = {0.0: "V", -3.0: "mV", -6.0: "uV", -9.0: "nV", 1e-3: "mV", 1e-6: "uV", 1e-9: "nV"}
+# A power of ten times volts. No device counts in tens of a unit: 10e-6 means 10^-6.
+_POWER = re.compile(r"(?:1e|10e|10\^|10\*\*)[({]?([+-]?\d{1,2})[)}]?[*·×]?v(?:olts?)?")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
 
 
 def bare_label(label: str) -> str:
@@ -49,6 +52,9 @@ def parse_unit(text: str) -> str | None:
         pass
     # What is no letter stands for the micro sign where bytes of another encoding were read as UTF-8 or Latin-1.
     folded = re.sub("Â?[µμ\ufffd]|\x83[\xca\xea]", "u", text).casefold()
+    raised = re.sub("(?<=10)(?=[⁰¹²³⁴⁵⁶⁷⁸⁹⁻])", "^", folded).translate(_SUPERSCRIPTS)
+    if power := _POWER.fullmatch("".join(raised.split())):
+        return _EXPONENTS.get(float(power[1]))
     found = _UNIT.fullmatch(re.sub(r"[\s._-]|\(s\)", "", folded))
     return _PREFIXES[found[1]] if found else None
 

@@ -71,10 +71,15 @@ class MarkerReader:
         The channels that count; None for all.
     started : bool
         Whether a level at the very first sample is an event.
+    name : str
+        The markers' ``stream``.
     """
 
-    def __init__(self, info: SignalInfo, channels: list[int] | None = None, *, started: bool = True) -> None:
+    def __init__(
+        self, info: SignalInfo, channels: list[int] | None = None, *, started: bool = True, name: str = ""
+    ) -> None:
         self._channels = channels
+        self._name = name
         self._text = info.dtype == "string"
         self._held_s = _HELD_PERIODS / info.sfreq if info.sfreq > 0 else 0.0
         self._labels: tuple[str, ...] | None = None
@@ -97,14 +102,14 @@ class MarkerReader:
         if self._labels is not None:
             rows, columns = np.nonzero(values)
             return [
-                Marker(float(times[row]), tidy_label(self._labels[column]))
+                Marker(float(times[row]), tidy_label(self._labels[column]), self._name)
                 for row, column in zip(rows, columns, strict=True)
             ]
         if self._held_s and not self._text and len(times):
             chosen = self._changes(values, times)
             values, times = values[chosen], times[chosen]
         labels = (",".join(tidy_label(str(value)) for value in row) for row in values.tolist())
-        return list(map(Marker, times.tolist(), labels))
+        return [Marker(time, label, self._name) for time, label in zip(times.tolist(), labels, strict=True)]
 
     def _changes(self, values: NDArray[Any], times: NDArray[np.float64]) -> NDArray[np.bool_]:
         first = self._last is None

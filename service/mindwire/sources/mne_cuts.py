@@ -72,6 +72,29 @@ class Timeline:
         return self.starts[self.broken]
 
 
+def is_cut(label: str, suffix: str) -> bool:
+    """Return true if an annotation states that samples are missing, and is no event.
+
+    Parameters
+    ----------
+    label : str
+    suffix : str
+        Of the file's name, in lower case; some labels are cuts in one format only.
+    """
+    text = _plain(label)
+    return (
+        text in (_SKIPPED, _BOUNDARY, *_JOINED)
+        or text.startswith(_SEGMENT)
+        or _LOST.match(text) is not None
+        or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE)
+        or (suffix == ".gdf" and text == _RUN)
+    )
+
+
+def _plain(label: str) -> str:
+    return label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
+
+
 def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
     """The timeline of an EDF+D or BDF+D file, by the onsets of its data records.
 
@@ -106,7 +129,7 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
     segments = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
     missing = {0: 0.0, **{first: gap for first, gap in segments.items() if 0 < first < n}}
     for onset, duration, label in _annotations(raw, path):
-        text = label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
+        text = _plain(label)
         first = math.ceil((onset - raw.first_time) * sfreq - _ROUNDING)
         known = duration if math.isfinite(duration) and duration > 0 else 0.0
         gap: float | None = None

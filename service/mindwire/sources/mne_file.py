@@ -18,20 +18,21 @@ from numpy.typing import NDArray
 from mindwire.errors import MindwireError, MissingExtraError, RecordingError, StreamNotFoundError
 from mindwire.sources.edf_header import EdfHeader
 from mindwire.sources.markers import MarkerReader, merge_markers, tidy_label
-from mindwire.sources.mne_cuts import Timeline, timeline_of_annotations, timeline_of_records
+from mindwire.sources.mne_cuts import Timeline, is_cut, timeline_of_annotations, timeline_of_records
 from mindwire.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
 from mindwire.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0
 _ANNOTATIONS = "annotations"
 _MAT_SECONDS = 120.0
-# All of it, and then as MNE-Python reads it.
+# What MNE-Python does with the file: variables are read, and skipped.
 _READ_MAT = """
-import sys, mne, scipy.io
+import sys
 from contextlib import suppress
-with suppress(Exception):
-    scipy.io.loadmat(sys.argv[1])
-mne.io.read_raw(sys.argv[1], preload=False, verbose="ERROR")
+from scipy.io import loadmat, whosmat
+for read in loadmat, whosmat, lambda path: loadmat(path, variable_names=["-"]):
+    with suppress(Exception):
+        read(sys.argv[1])
 """
 _STATED_UNITS = (".edf", ".bdf", ".gdf")
 # BioSemi keeps its own bits above these.
@@ -105,15 +106,19 @@ class MneRecording:
         if header is not None and records is not None:
             onsets, annotations = records
             self._timeline = timeline_of_records(header, onsets, self._info.sfreq, n)
-            found = [Marker(onset, tidy_label(text)) for onset, _, text in annotations]
+            found = [(onset, text) for onset, _, text in annotations]
         else:
             self._timeline = timeline_of_annotations(self._raw, self.path)
             own = self._raw.annotations
             found = [
-                Marker(self._timeline.of(float(onset) - self._raw.first_time), tidy_label(str(label)))
+                (self._timeline.of(float(onset) - self._raw.first_time), str(label))
                 for onset, label in zip(own.onset, own.description, strict=True)
             ]
-        self._annotated = tuple(sorted((one for one in found if math.isfinite(one.time)), key=lambda one: one.time))
+        suffix = self.path.suffix.casefold()
+        events = [
+            Marker(time, tidy_label(text)) for time, text in found if math.isfinite(time) and not is_cut(text, suffix)
+        ]
+        self._annotated = tuple(sorted(events, key=lambda marker: marker.time))
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
@@ -286,7 +291,7 @@ def _reason(error: Exception) -> str:
 def _is_cue(marker: Marker) -> bool:
     """Whether an annotation may be a paradigm's, not one of a cut or of a bad stretch."""
     text = marker.label.strip().casefold()
-    return bool(text) and not text.startswith(("bad", "edge", "boundary", "new segment"))
+    return bool(text) and not text.startswith(("bad", "edge"))
 
 
 def _units(

@@ -6,6 +6,7 @@ decodes only that signal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +136,11 @@ class XdfRecording:
         return self._read_markers(there) or self._stim_markers(None)
 
     def _read_markers(self, streams: Mapping[int, IndexedStream]) -> list[Marker]:
-        readers = {number: MarkerReader(stream.recorded.info) for number, stream in streams.items()}
+        names = Counter(stream.recorded.info.name for stream in streams.values())
+        readers = {}
+        for number, stream in streams.items():
+            info = stream.recorded.info
+            readers[number] = MarkerReader(info, name=info.name if names[info.name] == 1 else f"id={number}")
         return merge_markers(self._markers_by(readers).values())
 
     def _stim_markers(self, label: str | None) -> list[Marker]:

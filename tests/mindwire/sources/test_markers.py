@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mindwire.errors import StreamNotFoundError
+from mindwire.errors import RecordingError, StreamNotFoundError
+from mindwire.offline.trials import trials_from_markers
 from mindwire.sources.markers import MarkerReader, holds_markers, merge_markers, stim_channels, tidy_label
 from mindwire.sources.recording import open_recording
 from mindwire.types import Marker, SignalInfo
@@ -159,3 +160,40 @@ def test_a_header_that_differs_and_labels_that_do_not_fit_are_told(tmp_path):
     opened = open_recording(writer.write(tmp_path / "f.xdf"))
     with pytest.raises(ContractError, match=r"names 3 channels of 4; stream 1 has a second header that differs"):
         resolve_montage(small_contract(), opened.signal().info)
+
+
+def two_cue_streams(tmp_path, second, names=("Cues", "Log")):
+    writer, path = recording(tmp_path)
+    for number, name in enumerate(names, 2):
+        writer.stream(number, name=name, type="Markers", n_channels=1, sfreq=0.0, dtype="string", source_id=name)
+    writer.samples([["left"], ["right"]], [11.0, 12.5], 2)
+    writer.samples([[label] for label, _ in second], [time for _, time in second], 3)
+    return open_recording(writer.write(path))
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [
+        ([("right", 11.2)], "left at 11.000 s in 'Cues' and right at 11.200 s in 'Log' (1 such pair)"),
+        ([("left", 11.2), ("right", 12.7)], "left at 11.000 s in 'Cues' and left at 11.200 s in 'Log' (2 such pairs)"),
+    ],
+)
+def test_cues_that_contradict_each_other_are_refused_with_a_choice(tmp_path, second, found):
+    opened = two_cue_streams(tmp_path, second)
+    with pytest.raises(RecordingError) as refusal:
+        trials_from_markers(opened.markers(), ("left", "right"), where="f.xdf")
+    assert found in str(refusal.value)
+    assert "choose one with --marker-stream 'Cues'" in str(refusal.value)
+    assert [t.label for t in trials_from_markers(opened.markers("Cues"), ("left", "right"))] == ["left", "right"]
+
+
+def test_streams_of_one_name_are_chosen_between_by_their_numbers(tmp_path):
+    opened = two_cue_streams(tmp_path, [("right", 11.2)], names=("Cues", "Cues"))
+    with pytest.raises(RecordingError, match=r"in 'id=2' and .* --marker-stream 'id=2'"):
+        trials_from_markers(opened.markers(), ("left", "right"))
+    assert len(trials_from_markers(opened.markers("id=2"), ("left", "right"))) == 2
+
+
+def test_streams_that_agree_or_tell_other_things_are_one_list_of_trials(tmp_path):
+    opened = two_cue_streams(tmp_path, [("left", 11.001), ("beep", 11.2), ("right", 12.502)])
+    assert [t.cue for t in trials_from_markers(opened.markers(), ("left", "right"))] == [11.0, 12.5]

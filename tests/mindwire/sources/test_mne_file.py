@@ -50,6 +50,13 @@ def test_joined_runs_break_where_they_were_joined(tmp_path):
     assert (4.0, "left") in labels(recording)
 
 
+@pytest.mark.parametrize("cut", ["BAD boundary", "EDGE boundary", "BAD_ACQ_SKIP", "New Segment/", "boundary"])
+def test_a_cut_is_no_marker(tmp_path, cut):
+    raw = raw_of()
+    raw.set_annotations(mne.Annotations([4.0, 6.0, 8.0], [0.0, 0.5, 0.0], [cut, "BAD_blink", "left"]))
+    assert [label for _, label in labels(saved(raw, tmp_path / "cut_raw.fif"))] == ["BAD_blink", "left"]
+
+
 def test_a_split_recording_is_one(tmp_path):
     raw = raw_of(60.0, labels=[f"E{i}" for i in range(60)])
     raw.save(tmp_path / "s_raw.fif", fmt="double", split_size="2MB", verbose="ERROR")
