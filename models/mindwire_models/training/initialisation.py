@@ -10,7 +10,6 @@ cannot express, instead of learning everything from few trials.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ from mindwire_models.network.attention.squeeze import GSoP
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.network.riemann import TangentSpaceModel, covariances, fit_tangent_space
 from mindwire_models.training.fast_training import fast_forward, fast_stem
-
-if TYPE_CHECKING:
-    from mindwire_models.training.fit import TrialWindows
+from mindwire_models.training.trials import TrialWindows
 
 # Normalised values are moved this far: to the left, where little but excursions passes the activation, whose
 # mean then follows the power; one to the right, where it bends as the logarithm does; or three, where it is

@@ -1,16 +1,17 @@
-"""Many trainings side by side: folds, seeds, members and sweeps are the same thing, a list of jobs.
+"""Many trainings at a time: folds, seeds, members and sweeps are the same thing, a list of jobs that joblib runs.
 
-Each job runs in a process of its own core with one thread: small networks gain nothing from two threads.
-The result of a job does not depend on how many run beside it.
+Each job has a process and one thread of its own: small networks gain nothing from two threads. The result of a job does not
+depend on how many run at the same time.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +22,14 @@ from mindwire_models.interrupts import children_without_interrupts
 from mindwire_models.torch_threads import use_one_thread
 
 if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import Synchronized
-
-    from mindwire_models.training.fit import Recipe, TrialWindows
+    from mindwire_models.training.fit import Recipe
+    from mindwire_models.training.trials import TrialWindows
 
 Progress = Callable[[int, int], None]
-State = dict[str, NDArray[Any]]
+"""Called with the number of steps done and the number of all steps."""
 
-_POLL_SECONDS = 0.2
+_REPORT_SECONDS = 0.2
+_IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,69 +55,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a job gives.
+    """A trained network: its ``state_dict``, its constructor's arguments, and its logits of the job's test windows."""
 
-    Parameters
-    ----------
-    state : dict of str to ndarray
-        The network's ``state_dict``.
-    config : dict
-        The network's constructor arguments.
-    logits : ndarray of float32, shape (n_windows, n_classes)
-        Of the job's test windows.
-    """
-
-    state: State
+    state: dict[str, NDArray[Any]]
     config: dict[str, Any]
     logits: NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class _Worker:
-    """What a worker process was given at its start."""
-
-    data: TrialWindows
-    n_outputs: int
-    epochs: Synchronized[int] | None
-
-
-_worker: _Worker | None = None
-
-
-def _prepare(data: TrialWindows, n_outputs: int, epochs: Synchronized[int]) -> None:
-    global _worker  # noqa: PLW0603 - the initializer of a pool has no other way to hand something to its jobs
-    _worker = _Worker(data, n_outputs, epochs)
-
-
-def _work(job: Job) -> Trained:
-    assert _worker is not None  # noqa: S101 - set by the pool's initializer
-    counter = _worker.epochs
-
-    def count(done: int, _total: int) -> None:
-        if counter is not None and done:
-            with counter.get_lock():
-                counter.value += 1
-
-    return run_job(_worker.data, _worker.n_outputs, job, count)
-
-
-def run_job(data: TrialWindows, n_outputs: int, job: Job, progress: Progress | None = None) -> Trained:
-    """One training in this process, in one thread."""
-    from mindwire_models.training.fit import predict_logits, train_network
-
-    use_one_thread()
-    network = train_network(
-        data.subset(job.trials),
-        n_outputs,
-        job.recipe,
-        network_arguments=job.network_arguments,
-        progress=progress,
-    )
-    n_chans, n_times = data.windows.shape[1:]
-    test = np.empty((0, n_chans, n_times), dtype=np.float32) if job.test is None else job.test
-    logits = predict_logits(network, test)
-    state = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    return Trained(state, network.get_config(), logits)
 
 
 def run_jobs(
@@ -135,9 +78,9 @@ def run_jobs(
     n_outputs : int
     jobs : sequence of Job
     workers : int or None
-        Processes; None takes one per core that this process may use. One runs the jobs here.
+        Processes; None takes one per core that this process may use. One runs the jobs in this process.
     progress : callable, optional
-        Told the epochs done and the epochs in all.
+        Called from a thread of its own with the epochs done and the epochs in all.
 
     Returns
     -------
@@ -149,51 +92,57 @@ def run_jobs(
     ArgumentError
         A job cannot be trained.
     MissingExtraError
-        PyTorch is not installed.
+        PyTorch or joblib is not installed.
     """
     try:
+        import joblib
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
+        msg = "Training needs PyTorch and joblib; install them with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
-    total = sum(job.recipe.epochs for job in jobs)
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-    if workers <= 1:
-        return _run_here(data, n_outputs, jobs, total, progress)
-    # A fresh interpreter per worker: a forked copy of a process that has used torch may hang.
-    context = multiprocessing.get_context("spawn")
-    epochs = context.Value("q", 0)
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, context, _prepare, (data, n_outputs, epochs)) as pool:
-        try:
-            with children_without_interrupts():
-                futures = [pool.submit(_work, job) for job in jobs]
-            pending = set(futures)
-            while pending:
-                finished, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                if progress is not None:
-                    progress(epochs.value, total)
-                for future in finished:
-                    future.result()  # a failure ends the wait for the others
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()  # else the end waits for the trainings that run
-            raise
-    return [future.result() for future in futures]
+    workers = max(1, min(workers or joblib.cpu_count(), len(jobs)))
+    with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
+        # A file that every process maps; joblib maps the training data likewise, instead of copying it to each.
+        epochs = np.memmap(Path(folder) / "epochs", dtype=np.int64, mode="w+", shape=len(jobs))
+        calls = (joblib.delayed(_run)(data, n_outputs, job, epochs[i : i + 1]) for i, job in enumerate(jobs))
+        parallel = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
+        with _reporting(progress, epochs, sum(job.recipe.epochs for job in jobs)):
+            with parallel, children_without_interrupts():
+                trained = joblib.Parallel(workers, return_as="generator", batch_size=1, mmap_mode="c")(calls)
+            return list(trained)
 
 
-def _run_here(
-    data: TrialWindows, n_outputs: int, jobs: Sequence[Job], total: int, progress: Progress | None
-) -> list[Trained]:
-    trained, before = [], 0
-    for job in jobs:
-        start = before
+def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64]) -> Trained:
+    from mindwire_models.training.fit import predict_logits, train_network
 
-        def count(done: int, _total: int, start: int = start) -> None:
-            if progress is not None:
-                progress(start + done, total)
+    def note(done: int, _total: int) -> None:
+        epoch[0] = done
 
-        trained.append(run_job(data, n_outputs, job, count))
-        before += job.recipe.epochs
-    return trained
+    use_one_thread()
+    network = train_network(
+        data.subset(job.trials), n_outputs, job.recipe, network_arguments=job.network_arguments, progress=note
+    )
+    test = np.empty((0, *data.windows.shape[1:]), dtype=np.float32) if job.test is None else job.test
+    state = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    return Trained(state, network.get_config(), predict_logits(network, test))
+
+
+@contextmanager
+def _reporting(progress: Progress | None, epochs: NDArray[np.int64], total: int) -> Iterator[None]:
+    if progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def report() -> None:
+        while not ended.wait(_REPORT_SECONDS):
+            progress(int(epochs.sum()), total)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    progress(int(epochs.sum()), total)

@@ -34,7 +34,8 @@ from mindwire.protocols.wimpff2024_published import N_PEOPLE, ROWS, SOURCE, row_
 from mindwire.training.data import TrialSpan, collect_trials
 from mindwire_models.contract import Contract
 from mindwire_models.presets import BCIC2A
-from mindwire_models.training.fit import Recipe, TrialWindows, predict_logits, train_network
+from mindwire_models.training.fit import Recipe, predict_logits, train_network
+from mindwire_models.training.trials import TrialWindows
 
 NOTICE = (
     "The column 'authors' protocol' is for comparison with their paper alone: its filter looks into the future and "

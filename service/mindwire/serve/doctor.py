@@ -5,13 +5,11 @@ Nothing here changes anything, and no packet leaves the machine but those of LSL
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
 import socket
 import statistics
-import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,8 +24,6 @@ from mindwire_models.text import counted
 
 # LSL's own site-local and organisation-local multicast group (liblsl's default configuration).
 _LSL_GROUP = "224.0.0.183"
-_IFF_UP, _IFF_LOOPBACK, _IFF_MULTICAST = 0x1, 0x8, 0x1000
-_SIOCGIFFLAGS = 0x8913
 # 22 channels of float32 at 250 Hz, as the device sent them and as the pipeline took them, with their stamps
 _BYTES_PER_HOUR = 2 * (22 * 4 + 9) * 250 * 3600
 
@@ -119,13 +115,10 @@ def _lsl_configuration() -> Iterator[Finding]:
 
 
 def _interfaces() -> Iterator[Finding]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        usable = []
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode()[:15])
-            (flags,) = struct.unpack_from("H", fcntl.ioctl(probe, _SIOCGIFFLAGS, request), 16)
-            if flags & _IFF_UP and flags & _IFF_MULTICAST and not flags & _IFF_LOOPBACK:
-                usable.append(name)
+    import psutil
+
+    flags = {name: set(found.flags.split(",")) for name, found in psutil.net_if_stats().items()}
+    usable = [name for name, known in flags.items() if known >= {"up", "multicast"} and "loopback" not in known]
     if usable:
         yield Finding("network interfaces", Verdict.OK, f"multicast on {', '.join(usable)}")
     else:

@@ -18,10 +18,11 @@ from mindwire.errors import ArgumentError
 from mindwire.evaluation.scores import MISSING, Decisions, Score, accuracy_curve, score
 from mindwire.training.data import RecordedTrials
 from mindwire_models.training.pool import Job, Progress, Trained, run_jobs
+from mindwire_models.training.trials import TrialWindows
 
 if TYPE_CHECKING:
     from mindwire_models.network.riemann import TangentSpaceModel
-    from mindwire_models.training.fit import Recipe, TrialWindows
+    from mindwire_models.training.fit import Recipe
 
 Logits = NDArray[np.float64]
 
@@ -149,8 +150,6 @@ def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
 
 def trial_windows(data: RecordedTrials) -> tuple[TrialWindows, NDArray[np.intp]]:
     """The trials that have windows, as the training takes them, and the cued trial that each of them is."""
-    from mindwire_models.training.fit import TrialWindows
-
     usable = data.usable
     place = np.full(len(data.labels), -1, dtype=np.intp)
     place[usable] = np.arange(len(usable))

@@ -166,8 +166,9 @@ def test_the_log_of_liblsl_is_off_unless_the_user_configured_it() -> None:
 _TRAINING = """
 import numpy as np
 import mindwire.cli.main
-from mindwire_models.training.fit import Recipe, TrialWindows
+from mindwire_models.training.fit import Recipe
 from mindwire_models.training.pool import Job, run_jobs
+from mindwire_models.training.trials import TrialWindows
 from mindwire.__main__ import main
 
 def train():

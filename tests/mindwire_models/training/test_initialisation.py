@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 from mindwire_models.network.attention import ATTENTION_MODES  # noqa: E402
 from mindwire_models.network.attentionbasenet import AttentionBaseNet  # noqa: E402
 from mindwire_models.network.riemann import RIDGE, fit_tangent_space  # noqa: E402
-from mindwire_models.training.fit import CALIBRATION, TrialWindows, predict_logits, scaled_arguments, train_network  # noqa: E402
+from mindwire_models.training.fit import CALIBRATION, predict_logits, scaled_arguments, train_network  # noqa: E402
 from mindwire_models.training.initialisation import (  # noqa: E402
     initialise_at_random,
     initialise_from_tangent_space,
@@ -21,6 +21,7 @@ from mindwire_models.training.initialisation import (  # noqa: E402
     spread_out,
     tangent_space_filters,
 )
+from mindwire_models.training.trials import TrialWindows  # noqa: E402
 
 N_CHANS, N_TIMES = 6, 400
 

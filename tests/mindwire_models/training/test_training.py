@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -12,13 +14,13 @@ torch = pytest.importorskip("torch")
 from mindwire_models.training.augmentation import Augmentation, augment  # noqa: E402
 from mindwire_models.training.fit import (  # noqa: E402
     Recipe,
-    TrialWindows,
     class_weights,
     fit_temperature,
     predict_logits,
     train_network,
 )
 from mindwire_models.training.pool import Job, run_jobs  # noqa: E402
+from mindwire_models.training.trials import TrialWindows  # noqa: E402
 
 SMALL = {"n_temporal_filters": 8, "temp_filter_length_inp": 15, "pool_length_inp": 25, "pool_stride_inp": 10}
 
@@ -122,8 +124,11 @@ def test_jobs_give_the_same_here_and_in_processes_of_their_own() -> None:
     jobs = [Job(np.arange(12), Recipe(epochs=2, seed=seed), SMALL, data.windows[:5]) for seed in range(2)]
     told: list[int] = []
     here = run_jobs(data, 2, jobs, workers=1, progress=lambda done, _total: told.append(done))
-    there = run_jobs(data, 2, jobs, workers=2)
     assert told[-1] == 4
+    told.clear()
+    there = run_jobs(data, 2, jobs, workers=2, progress=lambda done, total: told.append(total - done))
+    assert told[-1] == 0
+    assert told == sorted(told, reverse=True)
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one.logits, other.logits)
         assert one.logits.shape == (5, 2)
@@ -131,6 +136,11 @@ def test_jobs_give_the_same_here_and_in_processes_of_their_own() -> None:
         for name, array in one.state.items():
             np.testing.assert_array_equal(array, other.state[name])
     assert not np.array_equal(here[0].logits, here[1].logits)
+
+
+def test_jobs_need_no_call_of_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert len(run_jobs(make_trials(12), 2, [Job(np.arange(12), Recipe(epochs=1), SMALL)])) == 1
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 from mindwire_models.contract import Alignment, NoNormalisation
 from mindwire_models.graphs.folded_weights import fold
-from mindwire_models.training.fit import TrialWindows
 from mindwire_models.training.initialisation import initialise_at_random, initialise_from_tangent_space
+from mindwire_models.training.trials import TrialWindows
 from mindwire_models.views.patterns import composed_gains, contract_gain, cross_spectra, effects, patterns
 from tests.support.networks import make_contract, make_network
 
