@@ -319,7 +319,7 @@ ROWS = (
     ),
     Row(
         "While `mindwire record` records: a device is lost and comes back, a stream comes later",
-        "The loss is told and the device taken up again in the same file; a later stream begins a new file with all streams, without a gap.",
+        "The loss is told and the device taken up again in the same file; a later stream is added to the same file.",
         f"{RECORD}::test_signal_and_markers_are_recorded_across_a_loss_and_a_late_stream_and_read_back",
         "recorded again within seconds",
     ),

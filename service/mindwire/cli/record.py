@@ -27,8 +27,8 @@ def record(
 ) -> None:
     """Record EEG and markers from LSL into an XDF file, without a model.
 
-    Marker streams are recorded always. A device that is lost is taken up again when it is back; a stream that comes
-    later begins a new file, without a gap. What is recorded can be replayed, and trained on with mindwire train.
+    Marker streams are always recorded. A device that is lost is recorded again when it is back, and a stream that appears
+    later is added to the same file. The recording can be replayed, and trained on with mindwire train.
     """
     import signal
     import sys

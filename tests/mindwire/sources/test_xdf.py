@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import subprocess
@@ -17,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mindwire.errors import MindwireError, RecordingError, SourceError, StreamNotFoundError, UsageError
+from mindwire.sources import xdf_append
 from mindwire.sources.recording import Selector, open_recording
 from mindwire.sources.stream_xml import parse_xml, signal_info
 from mindwire.sources.xdf import XdfRecording
+from mindwire.sources.xdf_append import append_streams
 from mindwire.types import Marker, Reason
 from tests.support.xdf_writer import XdfWriter, chunk, eeg_file, header_xml, samples_content, varlen
 
@@ -481,3 +484,52 @@ def test_without_mne_the_extra_is_named(tmp_path):
         env=os.environ,
     )
     assert "'.[train]'" in done.stdout, done.stderr
+
+
+def appended(tmp_path, first: XdfWriter, second: XdfWriter):
+    path, other = first.write(tmp_path / "a.xdf"), second.write(tmp_path / "b.xdf")
+    append_streams(path, other)
+    return path
+
+
+def cues_at(*times) -> XdfWriter:
+    writer = XdfWriter().stream(1, name="Cues", type="Markers", n_channels=1, sfreq=0.0, dtype="string", source_id="c")
+    return writer.samples([["left"]] * len(times), list(times)).offset(1.0, 0.5).offset(100.0, 0.5).footer(len(times))
+
+
+def test_appended_streams_are_read_as_if_recorded_together(tmp_path):
+    values, times = simple(300)
+    first = XdfWriter().stream(3, labels=["C3", "C4"]).samples(values, times.tolist(), 3).footer(300, 3)
+    path = appended(tmp_path, first, cues_at(1.0, 2.0))
+    recording = XdfRecording(path)
+    assert recording.problems == ()
+    assert [(s.stream_id, s.info.name, s.n_samples) for s in recording.streams] == [
+        (3, "EEG-Test", 300),
+        (4, "Cues", 2),
+    ]
+    assert recording.markers() == [Marker(1.5, "left"), Marker(2.5, "left")]
+    oracle, _ = pyxdf.load_xdf(str(path), dejitter_timestamps=False)
+    assert [len(stream["time_stamps"]) for stream in oracle] == [300, 2]
+
+
+def test_an_incomplete_end_does_not_swallow_what_is_appended(tmp_path):
+    values, times = simple(300)
+    first = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist())
+    first.raw(chunk(3, b"abc", 1, length=5000))
+    recording = XdfRecording(appended(tmp_path, first, cues_at(1.0)))
+    assert [stream.n_samples for stream in recording.streams] == [300, 1]
+
+
+def test_a_recording_keeps_its_streams_when_nothing_can_be_appended(tmp_path, monkeypatch):
+    values, times = simple(300)
+    path = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist()).write(tmp_path / "a.xdf")
+    before = path.read_bytes()
+
+    def full(file, data):
+        file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(xdf_append, "_write", full)
+    with pytest.raises(OSError, match="No space"):
+        append_streams(path, cues_at(1.0).write(tmp_path / "b.xdf"))
+    assert path.read_bytes() == before
