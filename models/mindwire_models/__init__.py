@@ -26,8 +26,8 @@ def __getattr__(name: str) -> object:
     try:
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in {"torch", "huggingface_hub"}:
             raise
-        msg = "AttentionBaseNet needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
+        msg = "AttentionBaseNet needs PyTorch and huggingface_hub; install them with: pip install '.[torch]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     return AttentionBaseNet

@@ -88,3 +88,8 @@ def parse_json_object(
         msg = f"{where}: expected {what} as a JSON object, found {type(document).__name__}; check the file."
         raise refuse(msg)
     return document
+
+
+def read_json_object(path: Path, limit: int, what: str, refuse: Callable[[str], MindwireError]) -> dict[str, Any]:
+    """Read a JSON object from a file; see :func:`read_regular` and :func:`parse_json_object`."""
+    return parse_json_object(read_regular(path, limit, refuse), path, what, refuse)

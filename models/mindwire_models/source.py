@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mindwire_models.bundle import SUMS, load_bundle, load_network
 from mindwire_models.bundle_checks import CONFIG
 from mindwire_models.contract import Contract
 from mindwire_models.errors import ArgumentError, BundleError, MissingExtraError
-from mindwire_models.reading import MIB, parse_json_object, read_regular
+from mindwire_models.reading import MIB, read_json_object
 
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
@@ -63,7 +63,8 @@ def open_source(source: str, config: Path | None = None) -> Source:
     """
     try:
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
-        from mindwire_models.network.checkpoints import read_lightning_checkpoint, read_state_dict, restore
+        from mindwire_models.network.checkpoints import read_state_dict, restore
+        from mindwire_models.network.lightning import read_lightning_checkpoint
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -82,7 +83,7 @@ def open_source(source: str, config: Path | None = None) -> Source:
         if config is None:
             msg = f"{path}: a file of weights needs the network's arguments; give them with --config FILE.json."
             raise ArgumentError(msg)
-        arguments, weights = _read_arguments(config), read_state_dict(path)
+        arguments, weights = read_json_object(config, MIB, "the configuration", BundleError), read_state_dict(path)
         card = f"The weights `{path.name}`."
     elif path.exists() and not (path / CONFIG).exists():
         what = f"a folder without {CONFIG}" if path.is_dir() else "a file of another kind"
@@ -96,7 +97,3 @@ def open_source(source: str, config: Path | None = None) -> Source:
         return Source(AttentionBaseNet.from_pretrained(source), None, f"The {kind} `{path.name or source}`.")
     network = restore(lambda: AttentionBaseNet.from_config(arguments), weights, path)
     return Source(network.eval(), None, card)
-
-
-def _read_arguments(path: Path) -> dict[str, Any]:
-    return parse_json_object(read_regular(path, MIB, BundleError), path, "the configuration", BundleError)

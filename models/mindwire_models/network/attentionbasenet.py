@@ -229,8 +229,7 @@ class AttentionBaseNet(Pretrained):
         activation: type[nn.Module] = nn.ELU,
         extra_params: bool = False,  # noqa: FBT001, FBT002 – the published signature
     ) -> None:
-        arguments = dict(locals())
-        super().__init__({name: arguments[name] for name in self.config_names()})
+        super().__init__()
         signal = infer_signal(
             n_times=n_times,
             n_chans=n_chans,

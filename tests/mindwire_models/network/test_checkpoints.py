@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mindwire_models import AttentionBaseNet
 from mindwire_models.errors import BundleError
-from mindwire_models.network.checkpoints import load_strictly, read_lightning_checkpoint, read_state_dict
+from mindwire_models.network.checkpoints import load_strictly, read_state_dict
+from mindwire_models.network.lightning import read_lightning_checkpoint
 
 PUBLISHED = ("bcic2a-loso-riemann-1", "bcic2a-loso-riemann-3", "bcic2a-loso-riemann-9")
 

@@ -14,7 +14,8 @@ import torch
 
 from mindwire_models import AttentionBaseNet
 from mindwire_models.errors import BundleError, MindwireError
-from mindwire_models.network.checkpoints import load_strictly, read_lightning_checkpoint, read_state_dict, restore
+from mindwire_models.network.checkpoints import load_strictly, read_state_dict, restore
+from mindwire_models.network.lightning import read_lightning_checkpoint
 from mindwire_models.source import open_source
 
 MORE_MEMORY_KB = 300_000

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
 from torch import nn
@@ -14,7 +17,6 @@ from mindwire_models import AttentionBaseNet
 from mindwire_models.errors import ArgumentError, BundleError
 from mindwire_models.network.attention import ATTENTION_MODES
 from mindwire_models.network.hub import resolve_activation
-from tests.support import hub_stand_in
 
 
 def small_network(**changes):
@@ -44,7 +46,9 @@ def test_a_folder_holds_the_published_files(folder):
     config = json.loads((folder / "config.json").read_text())
     assert list(config) == list(AttentionBaseNet.config_names())
     assert config["activation"] == "torch.nn.modules.activation.ELU"
-    assert (folder / "README.md").read_text().startswith("---\ntags:\n- eeg")
+    card = huggingface_hub.ModelCard.load(folder / "README.md")
+    assert {"eeg", "motor-imagery", "AttentionBaseNet"} <= set(card.data.tags)
+    assert "from mindwire_models import AttentionBaseNet" in card.text
 
 
 def test_saving_again_keeps_the_users_card_and_replaces_the_weights(folder):
@@ -234,95 +238,77 @@ def test_other_names_of_activations_do_not_resolve(path):
 
 
 @pytest.fixture
-def hub():
-    with hub_stand_in.running_hub() as server:
-        yield server
+def hub(monkeypatch, tmp_path):
+    """The Hub's client with folders instead of repositories; the client itself is huggingface_hub's to test."""
+    repositories = tmp_path / "hub"
 
+    def create_repo(api, repo_id, **options):
+        if api.token != "hf_right":
+            raise huggingface_hub.errors.HFValidationError("Invalid token\nin several lines")
+        return SimpleNamespace(repo_id=repo_id)
 
-def run(hub, home, script):
-    """Run a script in a process of its own: where the Hub lies is read when huggingface_hub is imported."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return subprocess.run(
-        [sys.executable, "-c", "import torch\nfrom mindwire_models import AttentionBaseNet\n" + script],
-        env=environment | hub.environment(home),
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    def upload_folder(api, *, repo_id, folder_path, **options):
+        shutil.copytree(folder_path, repositories / repo_id, dirs_exist_ok=True)
+        return f"https://hub/{repo_id}/commit/1"
+
+    def snapshot_download(repo_id, **options):
+        if not (repositories / repo_id).is_dir():
+            raise huggingface_hub.errors.LocalEntryNotFoundError("Got: ConnectError.\nMore about it.")
+        return str(repositories / repo_id)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    monkeypatch.setattr("mindwire_models.network.hub.snapshot_download", snapshot_download)
+    return repositories
 
 
 def test_a_network_goes_to_the_hub_and_comes_back(hub, tmp_path):
     network = small_network(attention_mode="eca", sfreq=100.0)
-    network.save_pretrained(tmp_path / "original")
-    script = f"""
-network = AttentionBaseNet.from_pretrained({str(tmp_path / "original")!r})
-print(network.push_to_hub("user/model", token="{hub_stand_in.TOKEN}", commit_message="First"))
-print(network.push_to_hub("user/model", token="{hub_stand_in.TOKEN}"))
-AttentionBaseNet.from_pretrained("user/model").save_pretrained({str(tmp_path / "back")!r})
-AttentionBaseNet.from_pretrained("user/model", n_outputs=7, revision="main").save_pretrained({str(tmp_path / "seven")!r})
-"""
-    done = run(hub, tmp_path / "home", script)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith(f"{hub.endpoint}/user/model/commit/")
-    assert hub.messages == ["First", "Upload AttentionBaseNet"]
-    assert sorted(hub.repositories["user/model"]) == ["README.md", "config.json", "model.safetensors"]
-    for name in ("config.json", "model.safetensors", "README.md"):
-        assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "original" / name).read_bytes()
-    assert AttentionBaseNet.from_pretrained(tmp_path / "seven").n_outputs == 7
+    assert network.push_to_hub("user/model", token="hf_right") == "https://hub/user/model/commit/1"
+    assert network.save_pretrained(tmp_path / "named", push_to_hub=True, token="hf_right").endswith("named/commit/1")
+    assert sorted(path.name for path in (hub / "named").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    again = AttentionBaseNet.from_pretrained("user/model", revision="main")
+    assert again.get_config() == network.get_config()
+    x = torch.randn(2, 3, 200)
+    torch.testing.assert_close(again(x), network(x), rtol=0, atol=0)
+    assert AttentionBaseNet.from_pretrained("user/model", n_outputs=7).n_outputs == 7
 
 
-def test_pickled_weights_on_the_hub_and_failures_in_one_sentence(hub, tmp_path):
-    network = small_network()
-    network.save_pretrained(tmp_path / "original")
-    torch.save(network.state_dict(), tmp_path / "weights.bin")
-    config = (tmp_path / "original" / "config.json").read_bytes()
-    hub.repositories["user/pickled"] = {
-        "config.json": config,
-        "pytorch_model.bin": (tmp_path / "weights.bin").read_bytes(),
-    }
-    hub.repositories["user/bare"] = {"config.json": config}
-    hub.repositories["user/damaged"] = {"config.json": config, "model.safetensors": b"x" * 99}
-    script = f"""
-from mindwire_models.errors import BundleError
-AttentionBaseNet.from_pretrained("user/pickled").save_pretrained({str(tmp_path / "back")!r})
-def fails(action):
-    try:
-        action()
-    except BundleError as error:
-        assert "\\n" not in str(error)
-        print(error)
-for name in ("user/bare", "user/damaged", "user/nothing", "no such/id", "a/b/c"):
-    fails(lambda: AttentionBaseNet.from_pretrained(name))
-fails(lambda: AttentionBaseNet.from_pretrained("user/unseen", local_files_only=True))
-fails(lambda: AttentionBaseNet(200, 3, 2).push_to_hub("user/new", token="hf_wrong"))
-"""
-    done = run(hub, tmp_path / "home", script)
-    assert done.returncode == 0, done.stderr
-    weights = "model.safetensors"
-    assert (tmp_path / "back" / weights).read_bytes() == (tmp_path / "original" / weights).read_bytes()
-    lines = done.stdout.splitlines()
-    assert len(lines) == 7, done.stdout
-    assert "cannot be read as safetensors" in lines[1]
-    for index in (0, 2, 3, 4, 5):
-        assert "there is no such folder here, and no such model could be had" in lines[index]
-    assert "user/new: the upload to the Hugging Face Hub failed (Client error '401" in lines[6]
-    assert "user/new" not in hub.repositories
+def test_what_fails_at_the_hub_is_one_sentence(hub):
+    with pytest.raises(BundleError, match=r"^no/such: there is no such folder here.*\(Got: ConnectError\)\.$"):
+        AttentionBaseNet.from_pretrained("no/such")
+    (hub / "user/bare").mkdir(parents=True)
+    with pytest.raises(BundleError, match="no such file"):
+        AttentionBaseNet.from_pretrained("user/bare")
+    with pytest.raises(BundleError, match=r"^user/new: the upload .* failed \(Invalid token\)\.$"):
+        small_network().push_to_hub("user/new", token="hf_wrong")
 
 
-def test_offline_without_a_copy_is_said_in_one_sentence(hub, tmp_path):
+@pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_without_the_hub_one_sentence_says_so(environment, tmp_path):
     script = """
+from mindwire_models import AttentionBaseNet
 from mindwire_models.errors import BundleError
-for action in (lambda: AttentionBaseNet.from_pretrained("user/model"),
+for action in (lambda: AttentionBaseNet.from_pretrained("user/model"), lambda: AttentionBaseNet.from_pretrained("a/b/c"),
                lambda: AttentionBaseNet(200, 3, 2).push_to_hub("user/model", token="hf_x")):
     try:
         action()
     except BundleError as error:
         print(error)
 """
-    done = run(hub, tmp_path / "home", "import os\nos.environ['HF_HUB_OFFLINE'] = '1'\n" + script)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(  # where the Hub lies is read when huggingface_hub is imported
+        [sys.executable, "-c", "import torch\n" + script],
+        env=kept | environment | {"HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
-    assert "no such model could be had from the Hugging Face Hub" in done.stdout
-    assert hub.requests == []
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, done.stdout
+    assert "no such model could be had from the Hugging Face Hub" in lines[0]
+    assert "no such model could be had from the Hugging Face Hub" in lines[1]
+    assert "the upload to the Hugging Face Hub failed" in lines[2]
