@@ -4,7 +4,7 @@
 
 Each folder is a person and is called as its set: grasp-S05 (files S05R1.edf …), physionet-S002 (S002R04.edf …),
 course-s (XDF), s1, a. Further people, days and runs of these sets need nothing but their folder. For each the command
-`mindwire evaluate RUNS --leave-one-out` runs as a user would type it, with what the recordings do not say of themselves:
+`mindwire cross-validate RUNS` runs as a user would type it, with what the recordings do not say of themselves:
 what the markers mean, names of channels, the unit. Trials that nobody decided count as wrong.
 """
 
@@ -67,7 +67,7 @@ SETS = (
 def decide(runs: list[Path], chosen: Set, decoder: str, more: list[str]) -> dict[str, tuple[int, int]]:
     """Trials right and all trials by decoder, of runs left out in turn."""
     with tempfile.TemporaryDirectory(prefix="mindwire-") as out:
-        command = [sys.executable, "-m", "mindwire", "evaluate", *map(str, runs), "--leave-one-out"]
+        command = [sys.executable, "-m", "mindwire", "cross-validate", *map(str, runs)]
         command += ["--markers", *chosen.markers, *chosen.options, "--decoder", decoder, "--out", out, *more]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

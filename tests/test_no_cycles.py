@@ -11,7 +11,6 @@ ROOTS = (ROOT / "service", ROOT / "models")
 
 # Groups of modules that import each other today. A group leaves this list when it is taken apart; none is added.
 KNOWN = (
-    {f"mindwire.cli.{name}" for name in ("evaluate", "evaluate_bundle", "evaluate_held_out", "evaluate_protocol")},
     {
         f"mindwire.sources.{name}"
         for name in (

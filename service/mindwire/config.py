@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,10 +23,10 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from mindwire.errors import UsageError
@@ -37,6 +38,7 @@ ENV_PREFIX = "MINDWIRE_"
 MIN_TOKEN = 8
 _KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "hop", "unit")
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -161,100 +163,85 @@ def _split_predicate(text: str) -> tuple[str, str, str]:
     return text[: match.start()].strip(), "predicate", text[match.end() :].strip()
 
 
-def _streams(value: Any) -> Any:
-    """Several streams in one text, as the environment has them, are separated by semicolons."""
-    if isinstance(value, str):
-        return [part for part in (piece.strip() for piece in value.split(";")) if part]
-    return value
+def _split_streams(value: Any) -> Any:
+    """Split a text with several streams, as the environment has them, at semicolons outside the strings of a predicate."""
+    if not isinstance(value, str):
+        return value
+    parts: list[str] = []
+    for piece in value.split(";"):
+        if parts and re.search(r"['\"]", _QUOTED.sub("", _split_predicate(parts[-1])[2])):
+            parts[-1] += f";{piece}"  # a string of the predicate is still open
+        else:
+            parts.append(piece)
+    return [part.strip() for part in parts if part.strip()]
 
 
 class Settings(BaseSettings):
-    """Everything that ``mindwire serve`` can be told.
+    """Settings of ``mindwire serve``; the description of each field is the help of its flag."""
 
-    Parameters
-    ----------
-    model : Path or None
-        The bundle.
-    stream : tuple of StreamSpec
-        The streams to decode.
-    host, port
-        Where to listen; other than loopback takes a token.
-    token : str or None
-        Demanded of every client.
-    token_file : Path or None
-        A file that holds the token, which other users see in the process list when it is a flag.
-    allow_host, allow_origin : tuple of str
-        Host names and web pages' origins that may connect beside the loopback ones.
-    device, engine
-        What runs the model.
-    hop : int or None
-        Distance between windows in conditioned samples; the contract's when None.
-    channels : tuple of str or None
-        Labels by position, for a source that names none.
-    unit : str or None
-        Unit of the samples, for a source that states none or a wrong one.
-    rate : float or None
-        Rate the sources are taken to have, in hertz, where their nominal rate is known to be wrong.
-    bad_channels
-        What becomes of flat, saturated or otherwise bad channels.
-    bridge_ms : float
-        Gaps up to this are bridged and flagged; longer ones start afresh.
-    adapt
-        What of the decoder follows the person: the alignment alone, BatchNorm statistics too, or also weights.
-    adaptation_state : Path or None
-        Where what was learnt is kept: begun with where it exists, written at the end.
-    warm_start : Path or None
-        A recording at rest, or a kept state, to begin the alignment with.
-    wait : bool
-        Whether a stream that is absent at the start is waited for.
-    max_backlog : float
-        Seconds of overdue windows above which all but the newest are skipped.
-    stale_after : float
-        Seconds of silence after which a stream is stale.
-    workers : int
-        Processes that share the streams; 0 for one per core.
-    batch_wait_ms : float
-        How long a window waits, at most, to be decoded together with those of other streams.
-    lsl_outlet : bool
-        Whether predictions go out over LSL too.
-    record : Path or None
-        Folder for recordings of everything the streams see and say.
-    marker_stream : tuple of str
-        Names or source_ids of marker streams to show; those of the source's host unless given.
-    log_level
-        What is logged on standard error.
-    """
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
-
-    model: Path | None = None
-    stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_streams)] = ()
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    token: Annotated[str, Field(min_length=MIN_TOKEN)] | None = None
-    token_file: Path | None = None
-    allow_host: Words = ()
-    allow_origin: Words = ()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
-    hop: Annotated[int, Field(ge=1)] | None = None
-    channels: Labels | None = None
-    unit: Unit | None = None
-    rate: Annotated[float, Field(gt=0)] | None = None
-    bad_channels: Literal["auto", "interpolate", "invalidate"] = "auto"
-    bridge_ms: Annotated[float, Field(ge=0, le=1000)] = 40.0
-    adapt: Literal["alignment", "bn", "entropy"] = "alignment"
-    adaptation_state: Path | None = None
-    warm_start: Path | None = None
-    wait: bool = True
-    max_backlog: Annotated[float, Field(gt=0)] = 1.0
-    stale_after: Annotated[float, Field(gt=0)] = 2.0
-    workers: Annotated[int, Field(ge=0, le=256)] = 1
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
-    lsl_outlet: bool = True
-    record: Path | None = None
-    marker_stream: Words = ()
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    model: Path | None = Field(None, description="Bundle to decode with.")
+    stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = Field(
+        (),
+        description="LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
+        "May be given several times; id=NAME names a stream, model=, hop= and unit= apply to it alone.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback takes a token.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    token: str | None = Field(
+        None,
+        min_length=MIN_TOKEN,
+        description="Access token that every client has to send; generated and printed when listening on other addresses "
+        "than loopback. Other users of this machine see flags: use MINDWIRE_TOKEN or --token-file there.",
+    )
+    token_file: Path | None = Field(None, description="File with the access token.")
+    allow_host: Words = Field((), description="Host name that clients may use, besides the loopback ones.")
+    allow_origin: Words = Field((), description="Origin of web pages that may connect.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device that runs the model.")
+    engine: Literal["auto", "onnxruntime", "torch"] = Field("auto", description="Inference engine.")
+    hop: int | None = Field(None, ge=1, description="Samples between predictions; by default the model's.")
+    channels: Labels | None = Field(
+        None, description="Labels by position, such as C3,C4, for a stream that names no channels."
+    )
+    unit: Unit | None = Field(None, description="Unit of the samples, for a stream that states none or a wrong one.")
+    rate: float | None = Field(None, gt=0, description="True sampling rate in Hz, overriding the nominal one.")
+    bad_channels: Literal["auto", "interpolate", "invalidate"] = Field(
+        "auto", description="How to handle bad channels: auto interpolates a few."
+    )
+    bridge_ms: float = Field(
+        40.0, ge=0, le=1000, description="Longest gap in milliseconds that is bridged and flagged."
+    )
+    adapt: Literal["alignment", "bn", "entropy"] = Field(
+        "alignment",
+        description="Parts of the model that adapt to the person: the alignment, BatchNorm statistics too, or also "
+        "weights by entropy. The last two run the network in PyTorch.",
+    )
+    adaptation_state: Path | None = Field(
+        None, description="File that keeps the adaptation: read at the start if it exists, written at the end."
+    )
+    warm_start: Path | None = Field(
+        None, description="Recording at rest, or kept adaptation, to initialise the alignment with."
+    )
+    wait: bool = Field(default=True, description="Wait for a stream that is absent at the start, or refuse.")
+    max_backlog: float = Field(
+        1.0, gt=0, description="Seconds of overdue windows above which only the newest is decoded."
+    )
+    stale_after: float = Field(2.0, gt=0, description="Seconds without data until a stream is stale.")
+    workers: int = Field(
+        1, ge=0, le=256, description="Processes that share the streams on one port; 0 for one per core."
+    )
+    batch_wait_ms: float = Field(
+        2.0, ge=0, le=1000, description="Longest time that a window waits to be decoded with those of other streams."
+    )
+    lsl_outlet: bool = Field(default=True, description="Publish on LSL as well as on the websocket.")
+    record: Path | None = Field(
+        None, description="Folder for recordings of signal, markers, predictions and events, as XDF."
+    )
+    marker_stream: Words = Field(
+        (), description="Name or source_id of a marker stream to show; by default those of the source's host."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -283,27 +270,26 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags before environment before file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file.get())
 
     def to_toml(self) -> str:
-        """The settings as TOML that reads back to the same, but for the token, which is not shown."""
-        lines = []
-        for key, value in self.model_dump(mode="json", exclude={"stream"}, exclude_none=True).items():
-            shown = "hidden" if key == "token" else value
-            lines.append(f"{'# ' if key == 'token' else ''}{key} = {json.dumps(shown, ensure_ascii=False)}")
-        for spec in self.model_dump(mode="json", exclude_none=True)["stream"]:
-            lines += ["", "[[stream]]"]
-            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in spec.items()]
-        return "\n".join(lines) + "\n"
+        """Return the settings as TOML that reads back equal, except for the token, which is not shown."""
+        values = self.model_dump(mode="json", exclude={"token"}, exclude_none=True)
+        shown = '# token = "hidden"\n' if self.token is not None else ""
+        return shown + tomli_w.dumps(values)
+
+
+# Content of the settings file while it is read.
+_file: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 - never written to
 
 
 def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     Parameters
     ----------
     flags : mapping
-        What the command line says; None values were not said.
+        Flags of the command line; None for those that were not given.
     config : Path or None
         A TOML file.
 
@@ -316,26 +302,23 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
     UsageError
         The file cannot be read, or a setting is unknown or wrong.
     """
-    if config is not None:
-        _check_file(config)
     for sentence in unknown_variables(ENV_PREFIX, tuple(Settings.model_fields)):
         print(f"mindwire: {sentence}", file=sys.stderr)  # noqa: T201 - logging is set up by what is read here
-
-    class Loaded(Settings):
-        model_config = SettingsConfigDict(toml_file=config)
-
+    reading = _file.set({} if config is None else _read_file(config))
     try:
-        return Loaded(**{key: value for key, value in flags.items() if value is not None})
+        return Settings(**{key: value for key, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         known = tuple((StreamSpec if len(first["loc"]) > 1 else Settings).model_fields)
         msg = describe_error(first, flags=flags, prefix=ENV_PREFIX, config=config, known=known)
         raise UsageError(msg) from error
+    finally:
+        _file.reset(reading)
 
 
-def _check_file(config: Path) -> None:
+def _read_file(config: Path) -> dict[str, Any]:
     try:
-        tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"The settings file {config} cannot be read ({error.strerror}); check the path after --config."
         raise UsageError(msg) from error

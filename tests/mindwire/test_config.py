@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mindwire.config import StreamSpec, load_settings, parse_stream
+from mindwire.config import Settings, StreamSpec, load_settings, parse_stream
 from mindwire.errors import UsageError
 from mindwire.serve.listening import with_token
 
@@ -49,6 +50,69 @@ def test_print_config_reads_back_and_hides_the_token(tmp_path):
     file.write_text(text, encoding="utf-8")
     again = load_settings({}, file)
     assert again.model_copy(update={"token": settings.token}).model_dump() == settings.model_dump()
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: text.strip() == text)
+_PATHS = _TEXT.filter(lambda text: "\0" not in text).map(Path)
+_STREAMS = st.builds(
+    lambda id, **kwargs: StreamSpec(id=id, **kwargs),  # noqa: A006
+    id=st.from_regex(r"[a-z][a-z0-9._-]{0,8}", fullmatch=True),
+    name=_TEXT,
+    predicate=st.none() | _TEXT,
+    model=st.none() | _PATHS,
+    hop=st.none() | st.integers(1, 2**31),
+    channels=st.none() | st.just(("C3", "-", "C 4")),
+)
+_SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "stream": st.lists(_STREAMS, max_size=3, unique_by=lambda spec: spec.id),
+        "model": _PATHS,
+        "host": _TEXT,
+        "token": _TEXT.map(lambda text: text * 8),
+        "allow_host": st.lists(_TEXT, max_size=2),
+        "port": st.integers(0, 65535),
+        "rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "max_backlog": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "stale_after": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "wait": st.booleans(),
+    },
+)
+
+
+@given(flags=_SETTINGS)
+def test_settings_travel_as_toml_and_to_workers_without_loss(flags, tmp_path_factory):
+    settings = load_settings(flags)
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+    file = tmp_path_factory.getbasetemp() / "settings.toml"
+    file.write_text(settings.to_toml(), encoding="utf-8", newline="")
+    assert load_settings({"token": settings.token}, file) == settings
+
+
+@pytest.mark.parametrize("name", ["max_backlog", "stale_after", "rate", "bridge_ms", "batch_wait_ms"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_numbers_are_finite(name, value, monkeypatch):
+    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')}: expected a finite number, found"):
+        load_settings({name: float(value)})
+    monkeypatch.setenv(f"MINDWIRE_{name.upper()}", value)
+    with pytest.raises(UsageError, match=f"^MINDWIRE_{name.upper()}: expected a finite number, found"):
+        load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("text", "predicates"),
+    [
+        ("predicate=starts-with(name,'x;y')", ["starts-with(name,'x;y')"]),
+        ("predicate=a='x;';id=b,predicate=c=\"';'\"", ["a='x;'", "c=\"';'\""]),
+        ("name=O'Hara;predicate=type='EEG';name=O'Neill", [None, "type='EEG'", None]),
+        ("predicate=name='open;", ["name='open;"]),
+    ],
+)
+def test_semicolons_in_the_strings_of_a_predicate_separate_nothing(text, predicates, monkeypatch):
+    monkeypatch.setenv(
+        "MINDWIRE_STREAM", text.replace("name=O", "id=i,name=O", 1).replace("predicate", "id=p,predicate", 1)
+    )
+    assert [spec.predicate for spec in load_settings({}).stream] == predicates
 
 
 def test_stream_text_may_hold_commas_in_values_and_predicates():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from mindwire.cli.groups import SettingFlags
 from mindwire.errors import ArgumentError, UsageError
 
 
 def demo(
-    port: Annotated[int | None, typer.Option(help="Port of the page; 8000 unless given, 0 for any free one.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the simulated person.")] = 1,
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Another bundle than the demonstration's.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or torch.")] = None,
+    flags: Annotated[
+        dict[str, Any], SettingFlags("port", "model", "device", "engine", "log_level", log_level="warning")
+    ],
+    seed: Annotated[int, typer.Option(help="Random seed of the simulated participant.")] = 1,
     open_page: Annotated[
-        bool, typer.Option("--open/--no-browser", help="Open the page in the browser, or only say where it is.")
+        bool, typer.Option("--open/--no-browser", help="Open the page in the browser, or only print its address.")
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
     """Simulate a person imagining movements, decode it live, and show it here and on a page."""
     import logging
@@ -32,16 +28,8 @@ def demo(
     from mindwire.serve.terminal import choose_view
     from mindwire_models.zoo import zoo_bundle_path
 
-    settings = load_settings(
-        {
-            "model": model or zoo_bundle_path(),
-            "stream": [f"id={STREAM},source_id={source_id()}"],
-            "port": port,
-            "device": device,
-            "engine": engine,
-            "log_level": log_level,
-        }
-    )
+    stream = [f"id={STREAM},source_id={source_id()}"]
+    settings = load_settings({"model": zoo_bundle_path(), "log_level": "warning", **flags, "stream": stream})
     view, handler = choose_view()
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
 

@@ -22,7 +22,8 @@ def run(files: list[str], out: Path, model: Path | None, *, attention: str, epoc
     """
     from rich.console import Console
 
-    from mindwire.cli.evaluate import progress_bar, split_files
+    from mindwire.cli.console import progress_bar
+    from mindwire.cli.options import split_files
     from mindwire.errors import MissingExtraError
     from mindwire.outputs import writing
     from mindwire.protocols.bcic2a import read_sessions

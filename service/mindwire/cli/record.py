@@ -9,20 +9,18 @@ import typer
 
 _STREAM = (
     "Which LSL streams to record: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH; all that "
-    "match. May be given several times; every stream of type EEG unless given."
+    "match. May be given several times; by default every stream of type EEG."
 )
 
 
 def record(
     stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help=_STREAM)] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder, or a new file that ends in .xdf; never written over.")
-    ] = Path("recordings"),
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds to record; until Ctrl-C unless given.")
-    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder, or name of a new file that ends in .xdf.")] = Path(
+        "recordings"
+    ),
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to record; by default until Ctrl-C.")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for a stream that is not there yet, or refuse.")
+        bool, typer.Option("--wait/--no-wait", help="Wait for a stream that is absent at the start, or refuse.")
     ] = True,
 ) -> None:
     """Record EEG and markers from LSL into an XDF file, without a model.

@@ -1,58 +1,27 @@
-"""Options of everything that trains: trials and contract, ``KEY=VALUE`` for network and recipe, checked by what these know."""
+"""Groups of options of everything that trains, and the check of their ``KEY=VALUE`` entries."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mindwire.cli.options import ContractFile, Preset
 from mindwire.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mindwire.training.contract import ContractChoices
+    from mindwire.training.fit import Candidate
     from mindwire_models.contract import Contract
     from mindwire_models.training.fit import Recipe
 
-TRAINING = "Training"
-
-
-def _option(text: str, **more: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=TRAINING, **more)
-
-
-Offset = Annotated[float, _option("Seconds after the cue at which a trial begins to count.")]
-Length = Annotated[
-    float | None, _option("Seconds that a trial counts; else until the marker that ends it or the next cue, at most 5.")
-]
-Slide = Annotated[
-    float | None,
-    _option(
-        "Seconds by which windows may reach beyond a trial that is hardly longer than they are; else 18 % of a window.",
-        min=0.0,
-    ),
-]
-Pick = Annotated[str | None, _option("Channels of the model, comma-separated, or all; else all electrodes.")]
-Sfreq = Annotated[float | None, _option("The model's sampling rate in hertz; else the recording's.")]
-WindowSeconds = Annotated[float | None, _option("Window in seconds.")]
-HopSeconds = Annotated[float | None, _option("Seconds between two windows, live.")]
-Highpass = Annotated[str | None, _option("FREQ or FREQ:ORDER in hertz, or none.")]
-Lowpass = Annotated[str | None, _option("FREQ or FREQ:ORDER in hertz, or none.")]
-Notch = Annotated[list[str] | None, _option("FREQ or FREQ:Q in hertz; may be repeated.")]
-Normalisation = Annotated[
-    Literal["riemannian", "euclidean", "none"] | None, _option("How the signal is aligned online.")
-]
-Forgetting = Annotated[float | None, _option("Seconds of exponential forgetting of the alignment.")]
-Start = Annotated[
-    Literal["tangent_space", "random"] | None,
-    _option(
-        "Begin at the tangent-space classifier or at random weights; else the first where 4 Hz and less are filtered out."
-    ),
-]
-Members = Annotated[int, _option("Networks that decide together, as one graph.", min=1)]
+# Options that only the training of a network has.
+OF_NETWORK = ("--start", "--network", "--recipe", "--epochs", "--members", "--seed", "--seeds", "--workers")
 
 Value = bool | int | float | str | None
 
@@ -61,6 +30,134 @@ _WORDS: dict[str, Value] = {"none": None, "true": True, "false": False}
 _SEPARATE = {"augmentation", "initialisation", "seed"}
 # What the contract decides is no choice of the network.
 _CONTRACTS = {"n_times", "n_chans", "n_outputs", "chs_info", "sfreq", "input_window_seconds", "activation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Part of a trial that is trained on."""
+
+    PANEL = "Trials"
+    offset: Annotated[float, typer.Option(help="Seconds after the cue at which a trial begins to count.")] = 0.0
+    length: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that a trial counts; by default until the marker that ends it or the next cue, at most 5."
+        ),
+    ] = None
+    slide: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Seconds by which windows may reach beyond a trial that is hardly longer than they are; by default 18 % "
+            "of a window.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Contract of the model to train."""
+
+    PANEL = "Contract"
+    preset: Preset = None
+    contract: ContractFile = None
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Channels of the model, comma-separated, or all; by default all electrodes."),
+    ] = None
+    sfreq: Annotated[
+        float | None, typer.Option(help="Sampling rate of the model in Hz; by default the recording's.")
+    ] = None
+    window: Annotated[float | None, typer.Option(help="Window in seconds.")] = None
+    hop: Annotated[float | None, typer.Option(help="Seconds between two windows, live.")] = None
+    highpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None
+    lowpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None
+    notch: Annotated[list[str] | None, typer.Option(help="FREQ or FREQ:Q in Hz; may be repeated.")] = None
+    normalisation: Annotated[
+        Literal["riemannian", "euclidean", "none"] | None, typer.Option(help="Online alignment of the signal.")
+    ] = None
+    forgetting: Annotated[
+        float | None, typer.Option(help="Time constant of the alignment's exponential forgetting in seconds.")
+    ] = None
+
+    def choices(self, reference: str | None = None) -> ContractChoices:
+        """Return the terms that are given."""
+        from mindwire.signal.named_channels import split_labels
+        from mindwire.training.contract import ContractChoices
+
+        return ContractChoices(
+            pick=split_labels(self.pick),
+            sfreq=self.sfreq,
+            window_s=self.window,
+            hop_s=self.hop,
+            highpass=self.highpass,
+            lowpass=self.lowpass,
+            notch=self.notch,
+            normalisation=self.normalisation,
+            forgetting=self.forgetting,
+            reference=reference,
+        )
+
+    def base(self) -> Contract | None:
+        """Return the contract to begin with, if any."""
+        return base_contract(self.preset, self.contract)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Network and recipe."""
+
+    PANEL = "Training"
+    start: Annotated[
+        Literal["tangent_space", "random"] | None,
+        typer.Option(
+            help="Weight initialisation; by default tangent_space if the high-pass is at 4 Hz or above, otherwise random."
+        ),
+    ] = None
+    network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Argument of the network: attention_mode=se; may be repeated."),
+    ] = None
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Part of the recipe: learning_rate=5e-4, mixup=0.2; may be repeated."),
+    ] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the trials.")] = None
+    members: Annotated[int, typer.Option(min=1, help="Networks that decide together, as one graph.")] = 1
+    seed: Annotated[int, typer.Option(help="Random seed of the first network.")] = 0
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to evaluate; for train, in a sweep.")] = 1
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Parallel training processes; by default one per core.")
+    ] = None
+
+    def check(self) -> None:
+        """Refuse unknown arguments of the network.
+
+        Raises
+        ------
+        UsageError
+            An entry is malformed or its key unknown.
+        """
+        if self.network:
+            parse_network(self.network)
+
+    def candidate(self, contract: Contract) -> Candidate:
+        """Return the network and recipe to train.
+
+        Raises
+        ------
+        UsageError
+            An entry is malformed, its key unknown, or its value of another type.
+        """
+        from mindwire.training.run import candidate
+
+        first = candidate(contract, self.start)
+        return replace(
+            first,
+            recipe=parse_recipe(first.recipe, self.recipe or [], epochs=self.epochs, seed=self.seed),
+            network_arguments={**first.network_arguments, **parse_network(self.network or [])},
+            members=self.members,
+        )
 
 
 def parse_value(text: str) -> Value:
@@ -170,20 +267,20 @@ def parse_sweep(entries: Sequence[str]) -> list[Mapping[str, Value]]:
     return list(combinations)
 
 
-def base_contract(preset: str | None, contract: Path | None) -> Contract | None:
-    """The contract to begin with, if any.
+def base_contract(preset: str | None, file: Path | None) -> Contract | None:
+    """Return the contract of ``--preset`` or ``--contract``, None without either.
 
     Raises
     ------
     UsageError
-        Both a preset and a file were named.
+        Both are given.
     """
-    from mindwire_models.contract import Contract as Document
+    from mindwire_models.contract import Contract
     from mindwire_models.presets import preset as preset_contract
 
-    if preset is not None and contract is not None:
+    if preset is not None and file is not None:
         msg = "--preset and --contract both give a contract; choose one."
         raise UsageError(msg)
     if preset is not None:
         return preset_contract(preset)
-    return None if contract is None else Document.read(contract)
+    return None if file is None else Contract.read(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,16 +16,17 @@ from mindwire.offline.replay import TOGETHER_SECONDS, coalesced
 from mindwire.offline.trials import check_marker_map, left_out_markers, match_labels, trials_from_markers
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.signal.events import warn_of_doubts
+from mindwire.signal.events import PipelineEvent, warn_of_doubts
 from mindwire.sources.recording import Recording, Selector, open_recording
 from mindwire.types import Marker, Prediction
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
-from mindwire_models.text import printable
+from mindwire_models.text import counted, printable
 
 _HASH_BLOCK = 1 << 20
 _DATA_FILE = re.compile(r"^DataFile=(.+)$", re.MULTILINE)
 _DECIDED_AT_S = 4.0
+_PAUSES = {"gap": "gap", "clock_reset": "clock jump"}
 
 Progress = Callable[[int, int], None]
 
@@ -175,7 +176,8 @@ def _run(
         last = float(chunk.times[-1])
         taken(len(chunk))
     predictions += pipeline.finish()
-    warn_of_doubts(pipeline.drain_events(), where)
+    events = pipeline.drain_events()
+    warn_of_doubts(events, where)
     return EvaluatedRun(
         file=where,
         sha256=file_sha256(recording.path),
@@ -184,7 +186,30 @@ def _run(
         duration_s=0.0 if first is None or last is None else last - first,
         left_out=tuple(left_out_markers(markers, classes, settings.markers)),
         n_outside=covered.count_outside(trials, where),
+        problems=signal_problems(recording, events),
     )
+
+
+def signal_problems(recording: Recording, events: Iterable[PipelineEvent]) -> tuple[str, ...]:
+    """Return the problems of a recording that has been read, a sentence each.
+
+    Parameters
+    ----------
+    recording : Recording
+    events : iterable of PipelineEvent
+        Of the pipeline that took its signal.
+    """
+    pauses: dict[str, list[float]] = {}
+    for event in events:
+        if event.kind in _PAUSES:
+            total = pauses.setdefault(event.kind, [0, 0.0])
+            total[0] += event.data["count"]
+            total[1] += abs(event.data["seconds"])
+    found = [
+        f"{counted(round(n), _PAUSES[kind])} in the signal, {seconds:.3f} s together."
+        for kind, (n, seconds) in pauses.items()
+    ]
+    return (*recording.problems, *found)
 
 
 def run_recordings(

@@ -327,6 +327,8 @@ class EvaluatedRun:
         Labels of the markers that stand for none of the classes.
     n_outside : int
         Trials whose cue lies where there is no signal.
+    problems : tuple of str
+        Damage of the file and interruptions of the signal, a sentence each.
     """
 
     file: str
@@ -336,6 +338,7 @@ class EvaluatedRun:
     duration_s: float
     left_out: tuple[str, ...] = ()
     n_outside: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def score_runs(

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import ArgumentError, RecordingError
-from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256
+from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256, signal_problems
 from mindwire.offline.covered_time import CoveredTime
 from mindwire.offline.trial_end import TrialEnd, find_trial_end
 from mindwire.offline.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from mindwire.pipeline import Pipeline
-from mindwire.signal.events import warn_of_doubts
+from mindwire.signal.events import PipelineEvent, warn_of_doubts
 from mindwire.sources.recording import Recording, open_recording
 from mindwire.types import SUSPECT, Reason, Window
 from mindwire_models.contract import Contract
@@ -143,6 +143,8 @@ class RecordingSource:
         Trials, those that gave a window, and those whose cue lies where there is no signal.
     left_out : tuple of str
         Labels of the markers that stand for none of the classes.
+    problems : tuple of str
+        Damage of the file and interruptions of the signal, a sentence each.
     """
 
     file: str
@@ -151,6 +153,7 @@ class RecordingSource:
     n_usable: int
     n_outside: int = 0
     left_out: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class _Collector:
@@ -321,7 +324,8 @@ def collect_trials(
     parts, sources = [], []
     doubts: list[str] = []
     for recording, cued in zip(recordings, trials, strict=True):
-        part, n_outside = _collect(recording, cued, contract, span, settings=settings, taken=taken, doubts=doubts)
+        part, n_outside, events = _collect(recording, cued, contract, span, settings=settings, taken=taken)
+        doubts += warn_of_doubts(events, str(recording.path))
         parts.append(part)
         sources.append(
             RecordingSource(
@@ -333,6 +337,7 @@ def collect_trials(
                 left_out=tuple(
                     left_out_markers(recording.markers(settings.marker_stream), contract.classes, settings.markers)
                 ),
+                problems=signal_problems(recording, events),
             )
         )
     data = RecordedTrials.join(parts)
@@ -354,9 +359,8 @@ def _collect(
     *,
     settings: RunSettings,
     taken: Callable[[int], None],
-    doubts: list[str],
-) -> tuple[RecordedTrials, int]:
-    """Windows of a recording's trials, and how many trials' cues lie where there is no signal."""
+) -> tuple[RecordedTrials, int, list[PipelineEvent]]:
+    """Return the windows of a recording's trials, the number of cues where there is no signal, and what happened to it."""
     signal = recording.signal(settings.stream)
     collector = _Collector(trials, span, contract)
     pipeline = Pipeline(contract, signal.info, collector, replace(settings.pipeline, hop_samples=1))
@@ -366,7 +370,6 @@ def _collect(
         covered.take(chunk.times)
         taken(len(chunk))
     pipeline.finish()
-    doubts += warn_of_doubts(pipeline.drain_events(), str(recording.path))
     n_outside = covered.count_outside(trials, str(recording.path))
     labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
-    return collector.collected(labels, covered.extent), n_outside
+    return collector.collected(labels, covered.extent), n_outside, pipeline.drain_events()

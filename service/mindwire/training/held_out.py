@@ -143,7 +143,7 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
     """
     if tested is None:
         if len(plan.paths) < 2:
-            msg = f"--leave-one-out expects at least two recordings, found {len(plan.paths)}; name more of them."
+            msg = f"Leaving one out expects at least two recordings, found {len(plan.paths)}; name more of them, or train on others with --train."
             raise UsageError(msg)
         return Session(calibration_run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
     check_distinct(tested)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mindwire.cli.main import run
+from mindwire.cli.main import COMMANDS, run
 from mindwire.sources.liblsl import quiet_config
 
 _SCRIPT = """
@@ -125,6 +125,47 @@ def test_a_wrong_command_line_is_told_in_one_line(monkeypatch, capsys, words: li
     monkeypatch.setattr("sys.argv", ["mindwire", *words])
     assert run() == 2
     assert capsys.readouterr().err == f"mindwire: {sentence}\n"
+
+
+def test_the_former_spelling_of_play_works_and_names_the_new_command(monkeypatch, capsys, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.xdf"
+    monkeypatch.setattr("sys.argv", ["mindwire", "replay", str(absent), "--lsl", "--chunk", "8"])
+    assert run() == 1
+    notice, error = capsys.readouterr().err.splitlines()
+    assert notice == ("mindwire: `replay --lsl` is now `mindwire play`; the old spelling works in this version only.")
+    assert str(absent) in error
+    monkeypatch.setattr("sys.argv", ["mindwire", "replay", str(absent), "--lsl", "--out", "x.csv"])
+    assert run() == 2
+    assert capsys.readouterr().err.endswith("No such option: --out. See `mindwire play --help`.\n")
+
+
+def test_help_lists_each_command_with_its_first_sentence(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["mindwire", "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run() == 0
+    output = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f" {name} " in output
+    assert "Play a recording's EEG and markers through LSL outlets" in output
+
+
+def test_completion_offers_commands_options_and_choices() -> None:
+    def complete(words: str, count: int) -> list[str]:
+        environment = {
+            **os.environ,
+            "_MINDWIRE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(count),
+        }
+        script = "import sys; sys.argv = ['mindwire']; from mindwire.__main__ import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.split()
+
+    assert complete("mindwire cro", 1) == ["cross-validate"]
+    assert "--sweep" in complete("mindwire train --sw", 2)
+    assert complete("mindwire serve --device c", 3) == ["cpu", "cuda"]
 
 
 @pytest.mark.parametrize("words", [("demo", "--port", "0"), ("--help",), ("replay", "--help")])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mindwire.cli.evaluate import split_files
 from mindwire.cli.main import app
+from mindwire.cli.options import split_files
 from mindwire.errors import ContractError, MindwireError, RecordingError, UsageError
 
 pytest.importorskip("torch")

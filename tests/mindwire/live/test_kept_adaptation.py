@@ -190,7 +190,7 @@ def test_live_and_replay_give_the_same_adapted_predictions(tmp_path, kind):
         url = line(serve, r"http://(127\.0\.0\.1:\d+)")[1]
         client = processes.start(LISTENERS, "ws", f"ws://{url}/v1/streams/{name}/predictions", len(rows))
         line(client, "ready")
-        subprocess.run([sys.executable, "-m", "mindwire", "replay", path, "--lsl"], cwd=ROOT, check=True, timeout=90)
+        subprocess.run([sys.executable, "-m", "mindwire", "play", path], cwd=ROOT, check=True, timeout=90)
         live = json.loads(client.communicate(timeout=60)[0])
         serve.send_signal(signal.SIGHUP if kind == "bn" else signal.SIGTERM)
         assert serve.wait(30) == 0

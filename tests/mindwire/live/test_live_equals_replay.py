@@ -107,7 +107,7 @@ def test_a_live_run_gives_what_replaying_its_recording_gives(tmp_path, bundle, s
         inlet = processes.start(LISTENERS, "lsl", f"Mindwire-{name}", len(rows))
         line(client, "ready")
         line(inlet, "ready")
-        player = processes.start("-m", "mindwire", "replay", path, "--lsl")
+        player = processes.start("-m", "mindwire", "play", path)
         by_websocket = json.loads(client.communicate(timeout=100)[0])
         by_lsl = json.loads(inlet.communicate(timeout=100)[0])
         assert player.wait(30) == 0

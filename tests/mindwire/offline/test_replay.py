@@ -281,8 +281,10 @@ def test_damage_is_told(tmp_path, bundle):
         (["--speed", "fast"], UsageError, "max or a number above 0"),
         (["--speed", "-1"], UsageError, "above 0"),
         (["--speed", "inf"], UsageError, "above 0"),
-        (["--lsl", "--speed", "2"], UsageError, "real time"),
-        (["--lsl", "--out", "x.csv"], UsageError, "--out"),
+        (["--force"], UsageError, "--force replaces the file at --out, found --force; leave it out"),
+        (["--adaptation-state", "x", "--warm-start", "y"], UsageError, "found --warm-start; leave it out"),
+        (["--rate", "inf"], UsageError, "--rate: expected a finite number, found inf"),
+        (["--unit", "furlong"], UsageError, "--unit: 'furlong' is no unit of voltage"),
         (["--stream", "colour=red"], UsageError, "colour"),
         (["--stream", "name=Nobody"], MindwireError, "EEG-Test"),
         (["--out", "/nowhere/at/all.csv"], RecordingError, "does not exist"),
@@ -290,7 +292,7 @@ def test_damage_is_told(tmp_path, bundle):
 )
 def test_what_cannot_be_done_is_refused(tmp_path, bundle, arguments, error, message):
     with pytest.raises(error, match=message):
-        run(small_file(tmp_path), *arguments, *([] if "--lsl" in arguments else ["--model", bundle]))
+        run(small_file(tmp_path), *arguments, "--model", bundle)
 
 
 def test_reasons_are_those_of_the_windows(tmp_path):

@@ -233,7 +233,7 @@ def test_without_the_devices_own_samples_nothing_is_verified(tmp_path, bundle, h
     path = run.write(tmp_path / "r.xdf", **({"device": None} if how == "missing" else {"lost": None}))
     found = CliRunner().invoke(app, ["verify", str(path), "--model", str(bundle.path)])
     assert found.exit_code == 1
-    assert "NOT verified: the replay gives the recorded predictions, but the device's own stream" in found.output
+    assert "NOT verified: replay reproduces the recorded predictions, but the device's own stream" in found.output
 
 
 def test_a_damaged_file_is_not_verified_although_its_predictions_are_confirmed(tmp_path, bundle):
@@ -314,7 +314,7 @@ def test_the_command(tmp_path, bundle):
     good = CliRunner().invoke(app, ["verify", str(run.write(tmp_path / "r.xdf")), "--model", str(bundle.path)])
     assert good.exit_code == 0, good.output
     assert "largest difference" in good.output
-    assert "gives the predictions it contains" in good.output
+    assert "reproduces every recorded prediction" in good.output
     run.rows[-1] = np.array([0.9, 0.1])
     bad = CliRunner().invoke(app, ["verify", str(run.write(tmp_path / "b.xdf")), "--model", str(bundle.path)])
     assert bad.exit_code == 1

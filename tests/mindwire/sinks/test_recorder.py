@@ -76,7 +76,7 @@ def test_a_recording_survives_the_service_and_gives_its_predictions(tmp_path, bu
         )
         url = line(serve, r"http://(127\.0\.0\.1:\d+)")[1]
         client = processes.start(LISTENERS, "ws", f"ws://{url}/v1/streams/{name}/predictions", 130)
-        processes.start("-m", "mindwire", "replay", path, "--lsl")
+        processes.start("-m", "mindwire", "play", path)
         client.communicate(timeout=90)
         ended = pylsl.local_clock()
         serve.send_signal(ending)

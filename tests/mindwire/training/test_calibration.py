@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mindwire.cli.evaluate import progress_bar
+from mindwire.cli.console import progress_bar
 from mindwire.cli.main import app
 from mindwire.errors import ArgumentError, MindwireError, UsageError
 from mindwire.evaluation.pseudo_online import file_sha256
@@ -163,7 +163,7 @@ def run(command: str, *arguments: object) -> str:
     return " ".join(result.output.split())
 
 
-CHOICES = ("--markers", "1=left_hand", "2=right_hand", "--window", "2", "--workers", "1")
+CHOICES = ("--markers", "1=left_hand", "2=right_hand", "--window", "2")
 
 
 @pytest.mark.parametrize("decoder", ["network", "riemann"])
@@ -172,7 +172,11 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
 ) -> None:
     out = tmp_path / "bundle"
     network = ("attention_mode=se", "n_temporal_filters=4", "ch_dim=4")
-    options = ("--epochs", 5, "--decoder", decoder, *(part for one in network for part in ("--network", one)))
+    options = ("--epochs", 5, "--workers", 1, *(part for one in network for part in ("--network", one)))
+    if decoder == "riemann":
+        with pytest.raises(UsageError, match="trains no network, found --network, --epochs, --workers; leave them out"):
+            run("train", *recordings[:2], *CHOICES, *options, "--decoder", "riemann", "--out", out)
+        options = ("--decoder", "riemann")
     output = run("train", *recordings[:2], *CHOICES, *options, "--out", out)
     assert "32 of 32 trials (left_hand 16, right_hand 16)" in output
     assert "windows of 2 s, which end 2 to 2.5 s after the cue; 4 channels at 100 Hz." in output
@@ -203,24 +207,19 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
 
 
 def test_a_sweep_validates_and_writes_no_bundle(recordings: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "bundle"
-    output = run(
-        "train",
-        *recordings[:2],
-        *CHOICES,
-        "--epochs",
-        1,
-        "--sweep",
-        "attention_mode=none,se",
-        "--seeds",
-        2,
-        "--out",
-        out,
-    )
+    sweep = ("--sweep", "attention_mode=none,se", "--seeds", 2, "--epochs", 1, "--workers", 1)
+    output = run("train", *recordings[:2], *CHOICES, *sweep)
     assert "2 folds, 2 seeds, decided 2.5 s after the cue" in output
     for row in ("attention_mode=None", "attention_mode=se", "tangent-space baseline"):
         assert row in output
-    assert not out.exists()
+    for options, told in (
+        (("--out", tmp_path / "bundle"), "--sweep writes no bundle, found --out; leave it out"),
+        (("--folds", 0), "--sweep compares by validation, which --folds 0 leaves out, found --folds"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            run("train", *recordings[:2], *CHOICES, *sweep, *options)
+    with pytest.raises(UsageError, match="compared in a --sweep, found --seeds"):
+        run("train", *recordings[:2], *CHOICES, "--seeds", 2, "--out", tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``mindwire evaluate --leave-one-out`` and ``--train``: nothing that is scored was trained on, and all of it as live."""
+"""``mindwire cross-validate``: nothing that is scored was trained on, and all of it as live."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mindwire.cli.evaluate import spread_option
+from mindwire.cli.cross_validate import spread_option
 from mindwire.cli.main import app
 from mindwire.errors import MindwireError, UsageError
 from mindwire.evaluation.pseudo_online import RunSettings
@@ -46,8 +46,8 @@ def contract(tmp_path_factory: pytest.TempPathFactory, recordings: list[Path]) -
     return path
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+def run(*arguments: object, command: str = "cross-validate") -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)])
     if isinstance(result.exception, MindwireError):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -56,7 +56,7 @@ def run(*arguments: object) -> str:
 
 def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
     options = ("--contract", contract, "--beside", "frozen", "--seeds", 2, "--idle", "left_hand", *SHORT)
-    output = run(*recordings, "--leave-one-out", *MARKERS, *options, "--out", tmp_path)
+    output = run(*recordings, *MARKERS, *options, "--out", tmp_path)
     report = HeldOutReport.model_validate_json((tmp_path / "report.json").read_text())
     assert report.evaluation == "leave_one_recording_out"
     assert report.at_s == 2.5  # the trials' end, as train decides
@@ -96,7 +96,7 @@ def test_another_session_is_scored_by_what_was_trained_before(
     bundle = tmp_path / "bundle"
     training = ("train", *recordings[:2], *MARKERS, "--contract", contract, "--decoder", "riemann", "--at", 2.5)
     assert CliRunner().invoke(app, [str(part) for part in (*training, "--out", bundle)]).exit_code == 0
-    run(recordings[2], *MARKERS, "--model", bundle, "--at", 2.5, "--out", tmp_path / "two")
+    run(recordings[2], *MARKERS, "--model", bundle, "--at", 2.5, "--out", tmp_path / "two", command="evaluate")
     other = json.loads((tmp_path / "two" / "report.json").read_text())
     assert decided["overall"] == other["overall"]
 
@@ -139,12 +139,16 @@ def test_all_names_up_to_the_next_option_are_trained_on() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ((*MARKERS, "--leave-one-out"), "at least two recordings, found 1"),
-        (("--leave-one-out",), "at least two classes"),
-        ((*MARKERS, "--leave-one-out", "--model", "B"), "leave out --model and --views"),
-        ((*MARKERS, "--leave-one-out", "--train", "x.xdf"), "--leave-one-out and --train are different"),
+        (MARKERS, "at least two recordings, found 1"),
+        ((), "at least two classes"),
         ((*MARKERS, "--train", "x.xdf"), "no such recording"),
-        ((*MARKERS, "--leave-one-out", "--network", "magic=1"), "'magic' is unknown"),
+        ((*MARKERS, "--network", "magic=1"), "'magic' is unknown"),
+        (
+            (*MARKERS, "--decoder", "riemann", "--seeds", "2", "--epochs", "3"),
+            "no network, found --epochs, --seeds; leave",
+        ),
+        ((*MARKERS, "--activation", "0.7"), "found --activation; leave it out"),
+        ((*MARKERS, "--beside", "online"), "--beside online is the alignment that is evaluated already"),
     ],
 )
 def test_wrong_usage_is_told(options: tuple[str, ...], told: str, recordings: list[Path], tmp_path: Path) -> None:
@@ -162,8 +166,20 @@ def test_a_recording_on_both_sides_is_refused(recordings: list[Path], tmp_path: 
 
 def test_trials_and_contract_have_the_options_of_train(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
     trials = ("--offset", 0.25, "--length", 2, "--slide", 0.3, "--window", 2)
-    output = run(*recordings, "--leave-one-out", *MARKERS, *trials, "--decoder", "riemann", "--out", tmp_path)
+    output = run(*recordings, *MARKERS, *trials, "--decoder", "riemann", "--out", tmp_path)
     assert "30 of 30 trials (left_hand 15, right_hand 15) gave 120 windows of 2 s, which end 2.25 to 2.55 s" in output
     assert "A trial ends 2.25 s after its cue (as asked for) and is decided at 2.25 s." in output
-    with pytest.raises(UsageError, match="change nothing of a bundle"):
-        run(*recordings, *MARKERS, "--model", tmp_path / "bundle", "--length", 2, "--out", tmp_path)
+
+
+def test_the_former_spellings_work_and_name_the_new_command(
+    recordings: list[Path], contract: Path, tmp_path: Path
+) -> None:
+    options = (*MARKERS, "--contract", contract, "--decoder", "riemann", "--out", tmp_path)
+    output = run(*recordings, "--leave-one-out", *options, command="evaluate")
+    assert "mindwire: `evaluate --leave-one-out` is now `mindwire cross-validate`; the old spelling works in" in output
+    assert json.loads((tmp_path / "report.json").read_text())["evaluation"] == "leave_one_recording_out"
+    output = run(recordings[2], "--train", *recordings[:2], *options, command="evaluate")
+    assert "is now `mindwire cross-validate … --train`" in output
+    assert json.loads((tmp_path / "report.json").read_text())["evaluation"] == "cross_session"
+    with pytest.raises(UsageError, match="--leave-one-out and --train are different evaluations"):
+        run(*recordings, "--leave-one-out", "--train", recordings[0], *options, command="evaluate")

@@ -1,0 +1,51 @@
+"""Output to the terminal that commands share: progress bars, problems of recordings, names of written files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from mindwire_models.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Progress = Callable[[float, float], None]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress | None]:
+    """Show a progress bar on standard error while the context lasts.
+
+    Yields
+    ------
+    callable or None
+        Takes what is done and the total; None when standard error is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Bar(*Bar.get_default_columns(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total) if done else None
+
+
+def print_problems(path: Path, problems: Iterable[str]) -> None:
+    """Print the problems of a recording on standard error."""
+    for problem in problems:
+        typer.echo(printable(f"mindwire: {path}: {problem}"), err=True)
+
+
+def print_written(console: Console, paths: Iterable[Path]) -> None:
+    """Print the names of the files that were written."""
+    names = printable(", ".join(str(path) for path in paths))
+    console.print(f"Wrote {names}.", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,138 @@
+"""``mindwire cross-validate``: train first, then evaluate on recordings that were not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mindwire.cli import options, train_options
+from mindwire.cli.console import print_problems, print_written, progress_bar
+from mindwire.cli.groups import FiniteCommand, Given
+
+
+class SpreadCommand(FiniteCommand):
+    """Command that gives ``--train`` every name up to the next option, as a shell expands ``--train day1*.xdf``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with ``--train`` repeated before each of its names."""
+        return super().parse_args(ctx, spread_option(args, "--train"))
+
+
+COMMAND_CLASS = SpreadCommand
+
+
+def spread_option(arguments: list[str], option: str) -> list[str]:
+    """Return ``--train a b --at 4`` as ``--train a --train b --at 4``."""
+    spread: list[str] = []
+    inside = first = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            inside = first = argument == option
+            spread.append(argument)
+        else:
+            spread += [argument] if first or not inside else [option, argument]
+            first = False
+    return spread
+
+
+def cross_validate(
+    files: options.Recordings,
+    out: options.ReportFolder,
+    given: Given,
+    cues: options.Cues,
+    signal: options.Signal,
+    conditioning: options.Conditioning,
+    scoring: options.Scoring,
+    backend: options.Backend,
+    trials: train_options.Trials,
+    terms: train_options.Terms,
+    training: train_options.Training,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE...",
+            help="Train on these recordings of another session, all names up to the next option, and evaluate on the "
+            "others.",
+        ),
+    ] = None,
+    decoder: Annotated[
+        Literal["network", "riemann", "both"],
+        typer.Option(help="Decoder to train: the network, the tangent-space baseline, or both."),
+    ] = "both",
+    force: options.Force = False,
+) -> None:
+    """Train network and baseline on some recordings and compare them on others, as they would run live.
+
+    Each recording is left out in turn, or --train names the recordings to train on. No bundle is kept; the report is
+    that of mindwire evaluate, for each decoder and seed.
+    """
+    from rich.console import Console
+
+    from mindwire.evaluation.idle import idle_class
+    from mindwire.evaluation.report import LEGEND
+    from mindwire.outputs import check_report
+    from mindwire.training import held_out
+    from mindwire.training import held_out_report as reports
+    from mindwire.training import run as training_run
+
+    tested = [Path(text) for text in [*files, *(train or [])] if text]
+    check_report(out, ("report.json", "report.html"), inputs=[terms.contract, *tested], force=force)
+    paths, markers = cues.separate(files)
+    trained = None if train is None else options.split_files(train, expect_assignments=False)[0]
+    modes, rule = scoring.modes(), scoring.rule()
+    settings = options.run_settings(cues, markers, signal, conditioning)
+    classes = cues.at_least_two(markers)
+    at_rest = idle_class(scoring.idle, classes)
+    if at_rest is None:
+        given.refuse("--activation", "--dwell", why="Activations are counted where a class is idle, named by --idle")
+    if decoder == "riemann":
+        given.refuse(*train_options.OF_NETWORK, why="--decoder riemann trains no network")
+    plan = training_run.Plan(
+        paths=paths if trained is None else trained,
+        classes=classes,
+        # What the network itself would learn live is no part of its training.
+        settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
+        base=terms.base(),
+        choices=terms.choices(),
+        offset=trials.offset,
+        length=trials.length,
+        slide=trials.slide,
+        decided_at=cues.at,
+        workers=training.workers,
+    )
+    console = Console()
+    training.check()
+    with progress_bar("Conditioning") as progress:
+        session = held_out.prepare(plan, None if trained is None else paths, progress)
+    for source in session.prepared.sources:
+        print_problems(Path(source.file), source.problems)
+    console.print(training_run.describe(session.prepared), highlight=False, markup=False)
+    candidate = None if decoder == "riemann" else training.candidate(session.prepared.contract)
+    with progress_bar("Training") as fitting, progress_bar("Evaluating") as running:
+        found = held_out.evaluate(
+            session,
+            candidate,
+            training.seeds,
+            baseline=decoder != "network",
+            execution=held_out.Execution(replace(settings, alignment=modes[0]), modes, backend.engine, backend.device),
+            training=fitting,
+            running=running,
+        )
+    report = reports.describe_held_out(
+        found,
+        session.prepared.contract,
+        session.prepared.sources,
+        evaluation="leave_one_recording_out" if trained is None else "cross_session",
+        at_s=session.prepared.span.decided_at,
+        idle=at_rest,
+        rule=rule,
+    )
+    written = reports.write_held_out_report(report, out)
+    console.print(reports.held_out_table(report))
+    console.print(LEGEND, style="dim", highlight=False, markup=False)
+    for sentence in (reports.held_out_headline(report), *reports.held_out_sentences(report)):
+        console.print(sentence, highlight=False, markup=False)
+    print_written(console, written)

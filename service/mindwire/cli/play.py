@@ -1,0 +1,53 @@
+"""``mindwire play``: a recording through LSL outlets, as a substitute for a cap."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from mindwire.cli import options
+from mindwire.cli.console import print_problems, progress_bar
+from mindwire_models.text import printable
+
+
+def play(
+    file: options.Recording,
+    stream: options.Stream = None,
+    name: Annotated[str | None, typer.Option(help="Name of the EEG outlet, and prefix of the marker outlets'.")] = None,
+    source_id: Annotated[str | None, typer.Option(help="Source id of the EEG outlet.")] = None,
+    chunk: Annotated[int | None, typer.Option(min=1, help="Samples per push; by default about 40 ms.")] = None,
+    wait_consumer: Annotated[bool, typer.Option(help="Hold the first sample until a consumer is connected.")] = True,
+) -> None:
+    """Play a recording's EEG and markers through LSL outlets in real time, as a substitute for a cap."""
+    from mindwire.offline import playback
+    from mindwire.serve.ending import ending_signals
+    from mindwire.sources.recording import Selector, open_recording
+
+    recording = open_recording(file)
+    outlets = playback.PlaybackOptions(name, source_id, chunk, wait_consumer)
+    playing = playback.Playback(recording, Selector.parse(stream) if stream else None, outlets)
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
+    waiting = " Waiting for a consumer." if wait_consumer else ""
+    typer.echo(
+        f"Playing {printable(', '.join(playing.names))} for {playing.duration:.1f} s.{waiting} Stop with Ctrl-C."
+    )
+    if playing.shortened_silences:
+        longest = playback.LONGEST_SILENCE_SECONDS
+        typer.echo(f"{playing.shortened_silences} pauses are shortened to {longest:g} s.")
+    print_problems(file, recording.problems)
+    played = 0.0
+    with progress_bar("Playing") as progress:
+
+        def on_time(seconds: float) -> None:
+            nonlocal played
+            played = seconds
+            if progress is not None:
+                progress(seconds, playing.duration)
+
+        playing.run(stop, on_time)
+    typer.echo(f"Played {played:.1f} of {playing.duration:.1f} s{', then stopped' if stop.is_set() else ''}.")
