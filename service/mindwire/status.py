@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from mindwire.types import Prediction
 from mindwire_models.text import printable
 
 _MAX_LENGTH = 4000
+REMEMBERED_EVENTS = 200
+# What JSON cannot say of a number, it says as null.
+Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 class StreamState(StrEnum):
@@ -111,13 +115,13 @@ class ChannelStatus(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     label: str
-    score: float
+    score: Measured
     verdict: Literal["ok", "suspect", "bad"]
     reasons: list[str]
-    amplitude: float
-    line_ratio: float
-    muscle_ratio: float
-    drift: float
+    amplitude: Measured
+    line_ratio: Measured
+    muscle_ratio: Measured
+    drift: Measured
 
 
 class AdaptationStatus(BaseModel):

@@ -31,7 +31,7 @@ RECORD = "tests/mindwire/live/test_record_command.py"
 STREAM = "tests/mindwire/live/test_stream.py"
 EVENTS = "tests/mindwire/signal/test_signal_events.py"
 SERVING = "tests/mindwire/serve/test_serving.py"
-WORKERS = "tests/mindwire/serve/front/test_workers.py"
+WORKERS = "tests/mindwire/serve/test_gateway.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
 REFUSED = "It is refused with what changed; the right one is taken again."
@@ -265,7 +265,7 @@ ROWS = (
     ),
     Row(
         "`kill -9` of one of several worker processes",
-        "An `error` event and `lost` with the reason; it is started again after a growing pause, clients stay connected.",
+        "An `error` event and `lost` with the reason; it is started again after a growing pause and goes on with what was learnt of the person; clients stay connected.",
         f"{WORKERS}::test_two_workers_predict_what_one_process_predicts_and_survive_each_other",
         "streams of other workers lose nothing",
     ),
@@ -278,7 +278,7 @@ ROWS = (
     Row(
         "`kill -9` of the service that has worker processes",
         "They end by themselves.",
-        f"{WORKERS}::test_no_worker_outlives_its_front_door",
+        f"{WORKERS}::test_no_worker_outlives_its_gateway",
         "nothing is left running",
     ),
     Row(

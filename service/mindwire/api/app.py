@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mindwire import __version__
 from mindwire.api import routes, websockets
@@ -24,19 +25,30 @@ from mindwire.api.streams import Streams, up_to_date
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.registry import Collector
 
 STATIC: Final = Path(__file__).parent / "static"
+Forward = Callable[[Request], Awaitable[Response | None]]
+
+
+class Forwarding:
+    """ASGI middleware that gives requests to others that answer them, before the application does."""
+
+    def __init__(self, app: ASGIApp, forward: Forward) -> None:
+        self._app = app
+        self._forward = forward
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        answer = await self._forward(Request(scope, receive)) if scope["type"] == "http" else None
+        await (answer or self._app)(scope, receive, send)
 
 
 def create_app(
     streams: Streams,
     *,
+    access: Access | None = None,
     refresh: Callable[[], Awaitable[None]] = up_to_date,
-    collectors: Collection[Collector] = (),
-    token: str | None = None,
-    allowed_hosts: Collection[str] = (),
-    allowed_origins: Collection[str] = (),
+    forward: Forward | None = None,
 ) -> FastAPI:
     """The web application.
 
@@ -44,16 +56,12 @@ def create_app(
     ----------
     streams : mapping of str to StreamLike
         The running streams by name; looked up at each request, so streams may come and go.
+    access : Access or None
+        Rules for all clients; None asks for no token.
     refresh : callable
         Awaited before streams are asked anything; brings up to date what those of other processes say.
-    collectors : collection of Collector
-        Metrics beside those of the streams and of this process.
-    token : str or None
-        Demanded of every client when set.
-    allowed_hosts : collection of str
-        Names under which the service may be addressed without a token, beside the loopback ones.
-    allowed_origins : collection of str
-        Origins of web pages that may connect, beside the service's own and loopback ones; ``*`` for all.
+    forward : callable or None
+        Returns the response to a request that another process answers; None for the others.
 
     Returns
     -------
@@ -61,6 +69,7 @@ def create_app(
         To be served with :data:`mindwire.api.server.SERVER_SETTINGS` on a socket from
         :func:`mindwire.api.server.bind_socket`.
     """
+    access = access or Access()
     app = FastAPI(
         title="Mindwire",
         version=__version__,
@@ -79,7 +88,7 @@ def create_app(
     def own_registry() -> CollectorRegistry:
         from mindwire.api.metrics import registry
 
-        return registry(streams, *collectors)
+        return registry(streams)
 
     def exposition() -> Response:
         # imported at the first scrape, so that no start waits for it
@@ -104,13 +113,16 @@ def create_app(
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(RequestValidationError, refuse_invalid)
+    if forward is not None:
+        app.add_middleware(Forwarding, forward=forward)
     app.add_middleware(BodyLimit)
     app.add_middleware(PageHeaders)
-    app.add_middleware(Guard, access=Access(token, tuple(allowed_hosts), tuple(allowed_origins)))
-    if allowed_origins:
+    app.add_middleware(Guard, access=access)
+    if access.allowed_origins:
+        origins = ["*"] if "*" in access.allowed_origins else sorted(set(map(plain_origin, access.allowed_origins)))
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=["*"] if "*" in allowed_origins else sorted(set(map(plain_origin, allowed_origins))),
+            allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization"],
         )

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mindwire.api.streams import StreamLike, Streams
+from mindwire.api.streams import DescribedStream, Streams
 from mindwire.sinks.feed import LATENCY_BUCKETS_MS
 from mindwire.status import StreamState, StreamStatus
 
@@ -58,7 +58,7 @@ def registry(streams: Streams, *others: Collector) -> CollectorRegistry:
     return own
 
 
-_Seen = list[tuple[StreamLike, StreamStatus]]
+_Seen = list[tuple[DescribedStream, StreamStatus]]
 
 
 def _counters(seen: _Seen) -> Iterator[Metric]:
@@ -101,7 +101,9 @@ def _hubs(seen: _Seen) -> Iterator[Metric]:
         "mindwire_latency_seconds", "Time a prediction spent per stage.", labels=["stream", "stage"]
     )
     for stream, status in seen:
-        hub = stream.hub
+        hub = getattr(stream, "hub", None)
+        if hub is None:  # another process has its clients, and does not answer
+            continue
         clients.add_metric([status.name, "predictions"], hub.n_clients)
         clients.add_metric([status.name, "signal"], hub.n_viewers)
         sent.add_metric([status.name], hub.sent)

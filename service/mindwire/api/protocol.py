@@ -9,6 +9,7 @@ are read while the connection takes no answers.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Name of the ASGI extension that holds ``write``, which takes a whole frame.
 FRAMES: Final = "mindwire.frame"
 WRITE_BUFFER_BYTES: Final = 8 * 1024
+SEND_BUFFER_BYTES: Final = 16 * 1024
 # Parsed at once: few enough frames that the others do not notice, though all of them be empty.
 _PIECE_BYTES: Final = 512
 
@@ -40,6 +42,9 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit what may wait in the transport."""
         super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):  # the others do not inherit it from the listening one
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._all.websockets += 1
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from mindwire.api.guard import TRUSTED
 from mindwire.api.problems import problem
-from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
+from mindwire.api.streams import RunningStream, Streams, running_streams_of, streams_of, unknown_stream
 from mindwire.errors import ContractError
 from mindwire.options import AdaptationCommand
 from mindwire.status import ModelStatus, StreamState, StreamStatus
@@ -66,15 +66,20 @@ async def _streams(request: Request) -> Streams:
 AllStreams = Annotated[Streams, Depends(_streams)]
 
 
-def _one_stream(streams: AllStreams, stream: Annotated[str, Path(description="Name of the stream.")]) -> StreamLike:
+async def _one_stream(
+    request: Request, stream: Annotated[str, Path(description="Name of the stream.")]
+) -> RunningStream:
+    streams = running_streams_of(request)
     if stream not in streams:
         raise HTTPException(404, unknown_stream(stream, streams))
     return streams[stream]
 
 
-OneStream = Annotated[StreamLike, Depends(_one_stream)]
+OneStream = Annotated[RunningStream, Depends(_one_stream)]
 
 _REFRESH_S = 0.5
+# Pause between the streams of an answer about all of them, so that it does not delay predictions, and all pauses at most.
+_BETWEEN_STREAMS_S, _ALL_STREAMS_S = 0.005, 0.6
 # What the guard, the limits and the routes answer to requests that they refuse.
 _REFUSED = problem("The request is refused.")
 _NO_STREAM = problem("There is no such stream.")
@@ -82,13 +87,18 @@ v1 = APIRouter(prefix="/v1", responses={"4XX": _REFUSED})
 health = APIRouter(prefix="/health", tags=["health"])
 
 
-# Without `async`, so that asking many streams does not keep the event loop from their clients: a thread does it.
-@v1.get("/streams", tags=["streams"])
-def list_streams(streams: AllStreams) -> list[StreamStatus]:
+@v1.get("/streams", tags=["streams"], response_model=list[StreamStatus])
+async def list_streams(streams: AllStreams) -> Response:
     """All streams with state, source, model, counters and latency."""
-    return [stream.status() for stream in streams.values()]
+    pause = min(_BETWEEN_STREAMS_S, _ALL_STREAMS_S / max(1, len(streams)))
+    parts = []
+    for stream in streams.values():
+        parts.append(stream.status().model_dump_json())
+        await asyncio.sleep(pause)
+    return Response(f"[{','.join(parts)}]", media_type="application/json")
 
 
+# Without `async`, so that a stream that answers late does not keep the event loop from its clients.
 @v1.get("/streams/{stream}", tags=["streams"], responses={404: _NO_STREAM})
 def show_stream(stream: OneStream) -> StreamStatus:
     """One stream."""

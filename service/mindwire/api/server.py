@@ -13,11 +13,10 @@ import sys
 from typing import Any
 
 from mindwire.api.limits import BACKLOG
-from mindwire.api.protocol import FrameProtocol
+from mindwire.api.protocol import SEND_BUFFER_BYTES, FrameProtocol
 from mindwire.api.requests import RequestProtocol
 from mindwire.errors import ServiceError
 
-SEND_BUFFER_BYTES = 16 * 1024
 STALL_LIMIT_S = 120.0
 MAX_INPUT_BYTES = 4096
 

@@ -1,66 +1,19 @@
-"""What the API needs of a stream, and where its routes find the streams."""
+"""Streams as the API needs them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
 from mindwire.options import AdaptationCommand
-from mindwire.sinks.feed import LatencyHistogram
-from mindwire.sinks.messages import Encoding
-from mindwire.sinks.subscription import Subscription
-from mindwire.status import Event, StreamStatus
+from mindwire.sinks.hub import PredictionHub
+from mindwire.status import StreamStatus
 
 
-class Hub(Protocol):
-    """Where a stream's websocket clients subscribe; lives on the event loop."""
-
-    @property
-    def n_clients(self) -> int:
-        """Clients that receive predictions now."""
-        ...
-
-    @property
-    def n_viewers(self) -> int:
-        """Clients that receive the display signal now."""
-        ...
-
-    @property
-    def sent(self) -> int:
-        """Messages handed to clients since the start."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """Messages that slow clients missed since the start."""
-        ...
-
-    @property
-    def latency(self) -> Mapping[str, LatencyHistogram]:
-        """Latency of all predictions so far, per stage."""
-        ...
-
-    def recent_events(self) -> list[Event]:
-        """The last events, oldest first."""
-        ...
-
-    def subscribe(self, hello: dict[str, Any], encoding: Encoding) -> Subscription:
-        """A queue of everything from now on, beginning with ``hello`` and the latest state."""
-        ...
-
-    def subscribe_signal(self) -> Subscription:
-        """A queue of the display signal, beginning with a ``hello`` that says what the blocks hold."""
-        ...
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Forget a client."""
-        ...
-
-
-class StreamLike(Protocol):
-    """A running stream as the API sees it; every method is quick and may be called from any thread."""
+class DescribedStream(Protocol):
+    """A stream of this or another process; all is quick and may be called from any thread."""
 
     @property
     def name(self) -> str:
@@ -69,46 +22,51 @@ class StreamLike(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether predictions are fresh."""
+        """True while predictions are fresh."""
         ...
 
     @property
     def hung(self) -> bool:
-        """Whether the loop hung and has not since shown that it moves."""
-        ...
-
-    @property
-    def hub(self) -> Hub:
-        """Where websocket clients subscribe."""
+        """True from when the loop hung until it has shown that it moves."""
         ...
 
     def status(self) -> StreamStatus:
-        """Everything ``/v1/streams/{stream}`` says."""
+        """Return all that ``/v1/streams/{stream}`` says."""
         ...
+
+
+class RunningStream(DescribedStream, Protocol):
+    """A stream that this process runs."""
+
+    hub: PredictionHub
 
     def command(self, command: AdaptationCommand) -> None:
         """Have an adaptation command carried out soon; raises ContractError when there is nothing to command."""
         ...
 
     def hello(self) -> dict[str, Any]:
-        """The first message of the websocket."""
+        """Return the first message of the websocket."""
         ...
 
 
-Streams = Mapping[str, StreamLike]
+Streams = Mapping[str, DescribedStream]
 
 
 async def up_to_date() -> None:
-    """Bring up to date what streams say of themselves: nothing to do for those of this process."""
+    """Do nothing: streams of this process are always described as they are."""
 
 
 def streams_of(connection: HTTPConnection) -> Streams:
-    """The streams that the application was created with."""
-    streams: Streams = connection.app.state.streams
-    return streams
+    """Return the streams that the application was created with."""
+    return cast("Streams", connection.app.state.streams)
 
 
-def unknown_stream(name: str, streams: Streams) -> str:
-    """One sentence for a client that asked for a stream there is not."""
+def running_streams_of(connection: HTTPConnection) -> Mapping[str, RunningStream]:
+    """Return the same streams where this process runs them, as it does those that are asked for more than a status."""
+    return cast("Mapping[str, RunningStream]", connection.app.state.streams)
+
+
+def unknown_stream(name: str, streams: Mapping[str, object]) -> str:
+    """Return one sentence for a client that asked for a stream there is not."""
     known = ", ".join(sorted(streams)) or "none"
     return f"There is no stream {name!r}; there are: {known}."

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mindwire.api.protocol import FRAMES
 from mindwire.api.server import MAX_INPUT_BYTES, STALL_LIMIT_S
-from mindwire.api.streams import StreamLike, streams_of, unknown_stream
+from mindwire.api.streams import RunningStream, running_streams_of, unknown_stream
 from mindwire.sinks.messages import Encoding, Message
 from mindwire.sinks.subscription import Subscription
 
@@ -107,7 +107,7 @@ async def _refuse(websocket: WebSocket, sentence: str) -> None:
     await websocket.close(CLOSE_UNKNOWN_STREAM, sentence.encode()[:120].decode(errors="ignore"))
 
 
-async def _serve_predictions(websocket: WebSocket, stream: StreamLike) -> None:
+async def _serve_predictions(websocket: WebSocket, stream: RunningStream) -> None:
     encoding = _wanted_encoding(websocket)
     await websocket.accept(subprotocol=encoding)
     subscription = stream.hub.subscribe(stream.hello(), encoding or Encoding.JSON)
@@ -120,7 +120,7 @@ async def _serve_predictions(websocket: WebSocket, stream: StreamLike) -> None:
 @router.websocket("/ws")
 async def the_only_stream(websocket: WebSocket) -> None:
     """Predictions and events of the only stream there is."""
-    streams = streams_of(websocket)
+    streams = running_streams_of(websocket)
     if len(streams) == 1:
         await _serve_predictions(websocket, next(iter(streams.values())))
     else:
@@ -131,7 +131,7 @@ async def the_only_stream(websocket: WebSocket) -> None:
 @router.websocket("/v1/streams/{stream}/predictions")
 async def predictions(websocket: WebSocket, stream: str) -> None:
     """Predictions and events of a stream."""
-    streams = streams_of(websocket)
+    streams = running_streams_of(websocket)
     if stream in streams:
         await _serve_predictions(websocket, streams[stream])
     else:
@@ -141,7 +141,7 @@ async def predictions(websocket: WebSocket, stream: str) -> None:
 @router.websocket("/v1/streams/{stream}/signal")
 async def signal(websocket: WebSocket, stream: str) -> None:
     """The conditioned signal at a display rate: a JSON ``hello``, then binary blocks."""
-    streams = streams_of(websocket)
+    streams = running_streams_of(websocket)
     if stream not in streams:
         await _refuse(websocket, unknown_stream(stream, streams))
         return

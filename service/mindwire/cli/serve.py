@@ -40,6 +40,6 @@ def serve(
     from mindwire.logs import log_handler
 
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler()])
-    from mindwire.serve.streams import serve as run
+    from mindwire.serve.service import serve as run
 
     run(settings, announce=typer.echo)

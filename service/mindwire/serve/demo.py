@@ -79,7 +79,7 @@ def run_demo(
     Raises
     ------
     MindwireError
-        As :func:`mindwire.serve.streams.serve`, or the simulated person did not appear.
+        As :func:`mindwire.serve.service.serve`, or the simulated person did not appear.
     """
 
     @contextmanager
@@ -90,7 +90,7 @@ def run_demo(
             yield
 
     with lsl_on_loopback(), simulated_person(seed, source_id()):
-        from mindwire.serve.streams import serve
+        from mindwire.serve.service import serve
 
         serve(settings, announce=announce, alongside=alongside)
 

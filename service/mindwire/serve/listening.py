@@ -18,6 +18,7 @@ from urllib.parse import quote
 import uvicorn
 from fastapi import FastAPI
 
+from mindwire.api.requests import RequestProtocol
 from mindwire.api.server import SERVER_SETTINGS, is_loopback
 from mindwire.config import MIN_TOKEN, Settings
 from mindwire.errors import UsageError
@@ -113,8 +114,9 @@ async def listen(
     *,
     begin: Callable[[], None],
     end: Callable[[], Awaitable[object]],
+    protocol: Callable[..., RequestProtocol] = RequestProtocol,
 ) -> None:
-    """Serve until told to stop.
+    """Serve until stopped.
 
     Parameters
     ----------
@@ -122,13 +124,16 @@ async def listen(
     sock : socket.socket
         Bound and listening.
     stop : asyncio.Event
-        Set by whoever wants the end.
+        Set to end it.
     begin : callable
         Called once the server runs.
     end : callable
         Awaited at the end, while clients still hear what the streams say.
+    protocol : callable
+        Makes the protocol of a connection.
     """
-    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    changed = {"http": protocol, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}
+    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, **changed}))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     settle_memory()
     begin()

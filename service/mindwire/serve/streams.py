@@ -1,8 +1,4 @@
-"""The service as a whole: bundles, streams, supervisor and web server, from the settings to a clean end.
-
-On SIGTERM, SIGHUP or Ctrl-C the streams stop first, so that every client hears it; then the server closes. Both
-together take less than two seconds.
-"""
+"""Streams made of the settings, with their bundles, sources and sinks, and run until the service stops."""
 
 from __future__ import annotations
 
@@ -11,20 +7,14 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from mindwire.adaptation import SavedAdaptation
-from mindwire.api.app import create_app
-from mindwire.api.server import bind_socket
-from mindwire.config import Settings, StreamSpec, stream_id
-from mindwire.cores import usable_cores
-from mindwire.descriptors import raise_descriptor_limit
+from mindwire.config import Settings, StreamSpec
 from mindwire.errors import MindwireError, UsageError
 from mindwire.inference.decoder import Decoder
 from mindwire.inference.load import load_decoder
@@ -36,139 +26,48 @@ from mindwire.live.stream import Stream, StreamLimits
 from mindwire.live.supervisor import Supervisor
 from mindwire.live.warm_start import beginning
 from mindwire.options import PipelineOptions
-from mindwire.outputs import ADAPTATION, check_output
 from mindwire.pipeline import Pipeline
-from mindwire.serve.listening import address, event_loop, listen, stop_on_signals, with_token
-from mindwire.sinks.adaptation import AdaptationKeeper
+from mindwire.serve.listening import listen, stop_on_signals
+from mindwire.serve.named_sources import kept_state, selector
+from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationKeeper
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
-from mindwire.sources.liblsl import pylsl
 from mindwire.sources.live import Connector
 from mindwire.sources.lsl_connector import LslConnector
-from mindwire.sources.lsl_discovery import Selector, check_predicate, describe, survey
 from mindwire.status import ModelStatus, Sink, StreamState
 from mindwire.types import SignalInfo
 from mindwire_models import zoo
 from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.contract import Contract
 
-if TYPE_CHECKING:
-    from mindwire.sinks.recorder import Recorder
-
 log = logging.getLogger(__name__)
 
-STOP_STREAMS_S = 1.2
-# Up to so many streams each has a thread of its own, which answers fastest; more are driven together.
+# Most streams that each have a thread of its own, which answers fastest; more are driven together.
 OWN_THREADS = 4
-_SURVEY_S = 1.0
-
-
-def serve(
-    settings: Settings,
-    *,
-    announce: Callable[[str], None],
-    alongside: Callable[[Mapping[str, Stream]], AbstractContextManager[object]] = nullcontext,
-) -> None:
-    """Run the service until it is told to stop.
-
-    Parameters
-    ----------
-    settings : Settings
-    announce : callable
-        Takes the lines that a person at the terminal should see.
-    alongside : callable
-        Given the streams, returns a context that is entered before they run and left when they have ended.
-
-    Raises
-    ------
-    UsageError
-        No bundle or no stream is named.
-    MindwireError
-        The bundle cannot be loaded, the port is taken, or every stream is refused at the start (any, if not waited for).
-    """
-    raise_descriptor_limit()
-    _check(settings)
-    settings = named_after_sources(settings)
-    workers = min(settings.workers or usable_cores(), len(settings.stream))
-    if workers > 1:
-        from mindwire.serve.front.door import serve_with_workers
-
-        serve_with_workers(settings, workers, announce=announce)
-        return
-    settings, notice = with_token(settings)
-    sock = bind_socket(settings.host, settings.port)
-    try:
-        streams = build_streams(settings, instance=str(sock.getsockname()[1]))
-        app = create_app(
-            streams, token=settings.token, allowed_hosts=settings.allow_host, allowed_origins=settings.allow_origin
-        )
-        announce(f"Mindwire listens on {address(settings, sock)}")
-        if notice:
-            announce(notice)
-        refused: list[MindwireError] = []
-        with alongside(streams), event_loop() as runner:
-            runner.run(_run(settings, app, sock, list(streams.values()), refused))
-    finally:
-        sock.close()
-    if refused:
-        raise refused[0]
-
-
-def named_after_sources(settings: Settings) -> Settings:
-    """The settings with streams called after the LSL streams that they describe, where the user named none.
-
-    A description without ``id`` and ``name``, such as ``type=EEG``, that fits one stream now takes its name; where there
-    is none yet, or more than one, the stream is called after the description. Kept states of several streams go by the
-    streams' names, which then stay those of the descriptions.
-    """
-    if settings.adaptation_state is not None and len(settings.stream) > 1:
-        return settings
-    taken = {spec.id.casefold() for spec in settings.stream}
-    renamed = []
-    for spec in settings.stream:
-        if "id" not in spec.model_fields_set and spec.name is None and spec.source_id is None:
-            found = pylsl.resolve_bypred(_selector(spec).xpath, 1, _SURVEY_S)
-            name = stream_id(found[0].name()) if len(found) == 1 else ""
-            if name and name.casefold() not in taken:
-                taken.add(name.casefold())
-                spec = spec.model_copy(update={"id": name})  # noqa: PLW2901
-        renamed.append(spec)
-    return settings.model_copy(update={"stream": tuple(renamed)})
-
-
-def _check(settings: Settings) -> None:
-    if not settings.stream:
-        there = "; ".join(describe(info) for info in survey(_SURVEY_S)) or "none"
-        msg = (
-            "Say which LSL stream to decode, for example --stream name=NAME (or type=, source_id=, predicate=). "
-            f"On the network: {there}."
-        )
-        raise UsageError(msg)
-    if settings.record is not None and not settings.lsl_outlet:
-        msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
-        raise UsageError(msg)
-    for spec in settings.stream:
-        check_predicate(_selector(spec).xpath)
-        kept = _kept_state(settings, spec)
-        if kept is not None:
-            inputs = (settings.warm_start, spec.model or settings.model)
-            check_output(kept, ADAPTATION, inputs=inputs, force=None, option="--adaptation-state", make_folder=True)
+_STOP_STREAMS_S = 1.2
 
 
 def build_streams(
-    settings: Settings, *, instance: str = "", only: Collection[str] | None = None, workers: int = 1
+    settings: Settings,
+    *,
+    instance: str = "",
+    only: Collection[str] | None = None,
+    workers: int = 1,
+    checkpoints: Path | None = None,
 ) -> dict[str, Stream]:
-    """The streams that the settings ask for, not yet running.
+    """Build the streams that the settings ask for, not yet running.
 
     Parameters
     ----------
     settings : Settings
     instance : str
-        Tells this service's LSL outlets from those of another on the same host.
+        Distinguishes this service's LSL outlets from those of another on the same host.
     only : collection of str or None
         Those of the streams that this process shall run; all when None.
     workers : int
         Processes that share this machine's cores, this one among them.
+    checkpoints : Path or None
+        Folder in which what streams learn of their persons survives the end of this process.
 
     Raises
     ------
@@ -176,9 +75,9 @@ def build_streams(
         A bundle or its engine cannot be loaded.
     """
     bundles: dict[Path, Bundle] = {}
-    streams: dict[str, Stream] = {}
     specs = [spec for spec in settings.stream if only is None or spec.id in only]
     together = _Together(settings) if len(specs) > OWN_THREADS else None
+    streams: dict[str, Stream] = {}
     for spec in specs:
         path = spec.model or settings.model
         if path is None:
@@ -186,7 +85,11 @@ def build_streams(
             raise UsageError(msg)
         if path not in bundles:
             bundles[path] = load_bundle(path)
-        streams[spec.id] = _build_stream(settings, spec, bundles[path], instance, together)
+        checkpoint = checkpoints / f"{spec.id}.adaptation" if checkpoints else None
+        factory = StreamFactory(
+            settings, spec, bundles[path], instance=instance, together=together, checkpoint=checkpoint
+        )
+        streams[spec.id] = factory.build()
     if together and settings.adapt == "alignment":
         share = check_capacity(together.loads(), workers=workers)
         log.info("%d streams take about %.0f %% of this process's time", len(streams), 100 * share)
@@ -222,116 +125,189 @@ def _load(settings: Settings, bundle: Bundle) -> Decoder:
     return load_decoder(bundle, settings.engine, settings.device, adapt=settings.adapt)
 
 
-def _build_stream(
-    settings: Settings, spec: StreamSpec, bundle: Bundle, instance: str, together: _Together | None
-) -> Stream:
-    # A decoder's buffers belong to one thread, so each stream that has a thread has its own.
-    every = spec.hop or settings.hop or bundle.contract.hop_samples
-    decoder = together.decoder(bundle, every) if together else _load(settings, bundle)
-    model = ModelStatus(
-        name=bundle.name,
-        sha256=bundle.sha256,
-        engine=decoder.engine,
-        device=decoder.device,
-        engine_reason=decoder.reason,
-        notice=zoo.notice(bundle),
-    )
-    log.info("%s: model %s runs on %s (%s): %s", spec.id, model.name, model.engine, model.device, model.engine_reason)
-    contract = bundle.contract
-    options = PipelineOptions(
-        channels=spec.channels or settings.channels,
-        unit=spec.unit or settings.unit,
-        hop_samples=spec.hop or settings.hop,
-        sfreq=settings.rate,
-        bad_channels=settings.bad_channels,
-        bridge_seconds=settings.bridge_ms / 1e3,
-        adapt=settings.adapt,
-        trained=bundle.training.source if bundle.training else None,
-    )
-    kept = _kept_state(settings, spec)
-    saved = beginning(bundle, decoder, options, kept, settings.warm_start)
-    if saved is not None:
-        options = replace(options, state=saved.to_text())
-        log.info("%s: begins with what was learnt before", spec.id)
-    hop = options.hop_samples or contract.hop_samples
+class StreamFactory:
+    """One stream's parts, as the settings ask for them.
 
-    sinks: list[Sink] = []
-    connector: Connector = LslConnector(_selector(spec), settings.rate)
-    recorder: Recorder | None = None
+    Parameters
+    ----------
+    settings : Settings
+    spec : StreamSpec
+    bundle : Bundle
+    instance : str
+    together : _Together or None
+        What the stream shares with others; None where it has a thread of its own.
+    checkpoint : Path or None
+        File in which what the stream learns survives the end of this process.
+    """
 
-    def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None = None) -> Pipeline:
-        begun = options if learnt is None else replace(options, state=learnt.to_text())
-        if recorder is not None:
-            recorder.begin(begun.state)
-        if remembered := options.as_in_training(info):
-            log.info("%s: as %s was trained: %s", spec.id, bundle.name, remembered)
-        return Pipeline(contract, info, decoder, begun)
+    def __init__(
+        self,
+        settings: Settings,
+        spec: StreamSpec,
+        bundle: Bundle,
+        *,
+        instance: str,
+        together: _Together | None,
+        checkpoint: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._spec = spec
+        self._bundle = bundle
+        self._instance = instance
+        self._runner = together.runner if together else None
+        self._checkpoint = checkpoint
+        self._hop = spec.hop or settings.hop or bundle.contract.hop_samples
+        # A decoder's buffers belong to one thread, so each stream that has a thread has its own.
+        self._decoder = together.decoder(bundle, self._hop) if together else _load(settings, bundle)
+        self._options = self._pipeline_options()
+        self._pipeline: Pipeline | None = None
 
-    if settings.lsl_outlet:
-        outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
-        sinks.append(outlets)
-        if settings.record is not None:
-            from mindwire.live.recorded_source import RecordedConnector
-            from mindwire.offline.recorded_run import known_of, run_details
-            from mindwire.sinks.recorder import Recorder
+    def build(self) -> Stream:
+        """Build the stream."""
+        spec, settings, contract = self._spec, self._settings, self._bundle.contract
+        model = self._model()
+        connector: Connector = LslConnector(selector(spec), settings.rate)
+        sinks: list[Sink] = []
+        recorder = None
+        if settings.lsl_outlet:
+            outlets = LslSink(spec.id, contract, model, hop_samples=self._hop, instance=self._instance)
+            sinks.append(outlets)
+            if settings.record is not None:
+                from mindwire.live.recorded_source import RecordedConnector
+                from mindwire.offline.recorded_run import known_of, run_details
+                from mindwire.sinks.recorder import Recorder
 
-            recorder = Recorder(spec.id, settings.record, outlets.source_id)
-            sinks.append(recorder)
-            connector = RecordedConnector(connector, recorder, run_details(bundle, options), partial(known_of, options))
-    stream = Stream(
-        spec.id,
-        connector=connector,
-        contract=contract,
-        model=model,
-        decoder=decoder,
-        make_pipeline=make_pipeline,
-        hop_samples=hop,
-        hub=PredictionHub(spec.id, contract),
-        sinks=sinks,
-        limits=replace(
-            StreamLimits(),
-            wait=settings.wait,
-            max_backlog_s=settings.max_backlog,
-            stale_after_s=settings.stale_after,
-        ),
-        adapts=settings.adapt != "alignment",
-        runner=together.runner if together else None,
-        recording=(lambda: recorder.path) if recorder is not None else (lambda: None),
-    )
-    if kept is not None:
-        stream.add_sink(AdaptationKeeper(kept, stream.saved_adaptation))
-    if recorder is not None:
-        recorder.attach(stream.emit)
-    return stream
-
-
-def _kept_state(settings: Settings, spec: StreamSpec) -> Path | None:
-    """Where a stream's state is kept: the file named, or one beside it for each of several streams."""
-    path = settings.adaptation_state
-    if path is None or len(settings.stream) == 1:
-        return path
-    return path.with_name(f"{path.stem}-{spec.id}{path.suffix}")
-
-
-def _selector(spec: StreamSpec) -> Selector:
-    return Selector(spec.name, spec.type, spec.source_id, spec.hostname, spec.predicate)
-
-
-async def _run(
-    settings: Settings, app: FastAPI, sock: socket.socket, streams: list[Stream], refused: list[MindwireError]
-) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_refused(stream: Stream, error: MindwireError) -> None:
-        if settings.wait and any(one.state is not StreamState.FAILED for one in streams):
-            log.error("Stream %s is refused, the others go on: %s", stream.name, error)
-            return
-        refused.append(error)
-        loop.call_soon_threadsafe(stop.set)
-
-    supervisor = Supervisor(streams, on_refused=on_refused)
-    with stop_on_signals(stop), showing_markers(streams, settings.marker_stream):
-        await listen(
-            app, sock, stop, begin=supervisor.start, end=lambda: asyncio.to_thread(supervisor.stop, STOP_STREAMS_S)
+                recorder = Recorder(spec.id, settings.record, outlets.source_id)
+                sinks.append(recorder)
+                known = partial(known_of, self._options)
+                connector = RecordedConnector(connector, recorder, run_details(self._bundle, self._options), known)
+        stream = Stream(
+            spec.id,
+            connector=connector,
+            contract=contract,
+            model=model,
+            decoder=self._decoder,
+            make_pipeline=partial(self._make_pipeline, recorder.begin if recorder is not None else None),
+            hop_samples=self._hop,
+            hub=PredictionHub(spec.id, contract),
+            sinks=sinks,
+            limits=replace(
+                StreamLimits(),
+                wait=settings.wait,
+                max_backlog_s=settings.max_backlog,
+                stale_after_s=settings.stale_after,
+            ),
+            adapts=settings.adapt != "alignment",
+            runner=self._runner,
+            recording=(lambda: recorder.path) if recorder is not None else (lambda: None),
         )
+        kept = kept_state(settings, spec)
+        if kept is not None:
+            stream.add_sink(AdaptationKeeper(kept, stream.saved_adaptation))
+        if self._checkpoint is not None:
+            stream.add_sink(AdaptationCheckpoint(self._checkpoint, self._learnt))
+        if recorder is not None:
+            recorder.attach(stream.emit)
+        return stream
+
+    def _model(self) -> ModelStatus:
+        decoder, bundle = self._decoder, self._bundle
+        model = ModelStatus(
+            name=bundle.name,
+            sha256=bundle.sha256,
+            engine=decoder.engine,
+            device=decoder.device,
+            engine_reason=decoder.reason,
+            notice=zoo.notice(bundle),
+        )
+        text = "%s: model %s runs on %s (%s): %s"
+        log.info(text, self._spec.id, model.name, model.engine, model.device, model.engine_reason)
+        return model
+
+    def _pipeline_options(self) -> PipelineOptions:
+        """Options of the first pipeline, with what was learnt before: by this process's predecessor or an earlier session."""
+        settings, spec, bundle = self._settings, self._spec, self._bundle
+        options = PipelineOptions(
+            channels=spec.channels or settings.channels,
+            unit=spec.unit or settings.unit,
+            hop_samples=spec.hop or settings.hop,
+            sfreq=settings.rate,
+            bad_channels=settings.bad_channels,
+            bridge_seconds=settings.bridge_ms / 1e3,
+            adapt=settings.adapt,
+            trained=bundle.training.source if bundle.training else None,
+        )
+        if self._checkpoint is not None and self._checkpoint.exists():
+            before: Path | None = self._checkpoint
+        else:
+            before = kept_state(settings, spec)
+        saved = beginning(bundle, self._decoder, options, before, settings.warm_start)
+        if saved is None:
+            return options
+        log.info("%s: begins with what was learnt before", spec.id)
+        return replace(options, state=saved.to_text())
+
+    def _make_pipeline(
+        self,
+        begin_recording: Callable[[str | None], None] | None,
+        info: SignalInfo,
+        learnt: SavedAdaptation | None = None,
+    ) -> Pipeline:
+        options = self._options if learnt is None else replace(self._options, state=learnt.to_text())
+        if begin_recording is not None:
+            begin_recording(options.state)
+        if remembered := options.as_in_training(info):
+            log.info("%s: as %s was trained: %s", self._spec.id, self._bundle.name, remembered)
+        self._pipeline = Pipeline(self._bundle.contract, info, self._decoder, options)
+        return self._pipeline
+
+    def _learnt(self) -> SavedAdaptation | None:
+        """Return what the present pipeline has learnt; None before any signal."""
+        return None if self._pipeline is None else self._pipeline.learnt
+
+
+async def run_streams(
+    settings: Settings,
+    app: FastAPI,
+    sock: socket.socket,
+    streams: Mapping[str, Stream],
+    stop: asyncio.Event,
+    *,
+    begun: Callable[[], None] = lambda: None,
+    on_refused: Callable[[MindwireError], None],
+) -> None:
+    """Run streams and their web server until stopped.
+
+    The streams stop first, so that every client hears it; then the server closes. Both together take less than two
+    seconds.
+
+    Parameters
+    ----------
+    settings : Settings
+    app : FastAPI
+    sock : socket.socket
+        Bound and listening.
+    streams : mapping of str to Stream
+    stop : asyncio.Event
+        Ends it, as SIGTERM, SIGHUP and Ctrl-C do.
+    begun : callable
+        Called once clients are answered.
+    on_refused : callable
+        Called when a stream was refused and no other goes on, or when none was to be waited for.
+    """
+    loop = asyncio.get_running_loop()
+
+    def refused(stream: Stream, error: MindwireError) -> None:
+        if settings.wait and any(one.state is not StreamState.FAILED for one in streams.values()):
+            log.error("Stream %s is refused, the others go on: %s", stream.name, error)
+        else:
+            loop.call_soon_threadsafe(on_refused, error)
+
+    supervisor = Supervisor(list(streams.values()), on_refused=refused)
+
+    def begin() -> None:
+        supervisor.start()
+        begun()
+
+    with stop_on_signals(stop), showing_markers(list(streams.values()), settings.marker_stream):
+        await listen(app, sock, stop, begin=begin, end=lambda: asyncio.to_thread(supervisor.stop, _STOP_STREAMS_S))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from mindwire.status import Event
 from mindwire.types import Prediction
 
 log = logging.getLogger(__name__)
+
+CHECKPOINT_S = 5.0
+_writer = ThreadPoolExecutor(1, "mindwire-checkpoint")
 
 
 class AdaptationKeeper:
@@ -60,3 +65,49 @@ class AdaptationKeeper:
             return SavedAdaptation.read(self._path) if self._path.exists() else None
         except ContractError:
             return None
+
+
+class AdaptationCheckpoint:
+    """Writes a stream's state now and then, so that another process can go on with it when this one is killed.
+
+    Parameters
+    ----------
+    path : Path
+    learnt : callable
+        Returns the state, or None before any signal; called in a thread of its own.
+    """
+
+    def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
+        self._path = path
+        self._learnt = learnt
+        self._due = time.monotonic() + CHECKPOINT_S
+        self._written = b""
+
+    def publish(self, prediction: Prediction) -> None:  # noqa: ARG002
+        """Write the file if it is time, in another thread."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + CHECKPOINT_S
+            _writer.submit(self._write)
+
+    def event(self, event: Event) -> None:
+        """Events are not kept."""
+
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
+        """The signal is not kept."""
+
+    def close(self) -> None:
+        """Nothing is written at the end: no process follows."""
+
+    def _write(self) -> None:
+        saved = self._learnt()
+        if saved is None or saved.empty or (content := saved.to_bytes()) == self._written:
+            return
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_bytes(content)
+            fresh.replace(self._path)
+        except OSError as error:
+            log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400
+        else:
+            self._written = content

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.sinks.messages import PROTOCOL_VERSION, signal_block
-from mindwire.status import SHOWN_KINDS, Event
+from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
 LATENCY_BUCKETS_MS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 125.0, 250.0, 500.0, 1000.0)
 DISPLAY_RATE = 125.0
 DISPLAY_BLOCK_SECONDS = 0.04
-REMEMBERED_EVENTS = 200
 _BUCKETS = np.array(LATENCY_BUCKETS_MS)
 # Latencies are counted so many at a time, because one by one they cost a stream's thread more than the prediction's way.
 _OBSERVED_TOGETHER = 64

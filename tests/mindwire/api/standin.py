@@ -16,6 +16,7 @@ import numpy as np
 import uvicorn
 
 from mindwire.api.app import create_app
+from mindwire.api.guard import Access
 from mindwire.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
 from mindwire.errors import ContractError
 from mindwire.options import AdaptationCommand
@@ -168,7 +169,7 @@ class StandIn:
 def served(*streams: StandIn, port: int = 0, stall_limit_s: float = STALL_LIMIT_S, **access) -> Iterator[str]:
     """A real uvicorn in a thread; yields ``HOST:PORT``."""
     sock = bind_socket("127.0.0.1", port, stall_limit_s)
-    app = create_app({stream.name: stream for stream in streams}, **access)
+    app = create_app({stream.name: stream for stream in streams}, access=Access(**access))
     server = uvicorn.Server(uvicorn.Config(app, **SERVER_SETTINGS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mindwire.bench.processes import Processes
-from mindwire.serve.front.keeper import _spawn
+from mindwire.serve.gateway.address import Address
+from mindwire.serve.gateway.process import WorkerProcess, WorkerStart
 
 BIN = Path(sys.executable).parent
 NAMES = (
@@ -75,9 +77,13 @@ def test_children_of_multiprocessing(folder, tmp_path_factory):
 
 
 def test_worker_processes(folder):
-    process, sock = _spawn()
-    sock.close()
-    assert process.wait(60) == 0
+    start = WorkerStart("not JSON", [], "", 1, 1, 0, Address(), "")
+
+    async def code():
+        process = await WorkerProcess.start(start)
+        return await process.report(), await process.exit_reason()
+
+    assert asyncio.run(code()) == (None, "ended with code 1")
 
 
 def test_the_process_that_decodes(folder, tmp_path_factory):

@@ -9,7 +9,7 @@ import pytest
 
 from mindwire.config import load_settings
 from mindwire.serve.listening import address
-from mindwire.serve.streams import named_after_sources
+from mindwire.serve.named_sources import named_after_sources
 from mindwire.sources.liblsl import pylsl
 
 

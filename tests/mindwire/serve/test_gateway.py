@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 import urllib.request
 from contextlib import ExitStack
 
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from mindwire.sinks.adaptation import CHECKPOINT_S
 from mindwire.sinks.messages import Encoding
 from tests.mindwire.api.test_limits import flood, upgraded
 from tests.mindwire.serve.test_serving import Service, get, ready, refused, service
@@ -69,7 +71,7 @@ def workers_of(running) -> list[psutil.Process]:
     """In the order in which they were started."""
     children = psutil.Process(running.process.pid).children()
     return sorted(
-        (child for child in children if "mindwire.serve.front.worker" in child.cmdline()), key=lambda c: c.pid
+        (child for child in children if "mindwire.serve.gateway.program" in child.cmdline()), key=lambda c: c.pid
     )
 
 
@@ -126,13 +128,21 @@ def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bu
         second.resume()
         eventually(lambda: get(address, f"/v1/streams/{names[1]}")["state"] == "live", 30)
 
-        assert "stale" in ours[1].states()
+        eventually(lambda: "stale" in ours[1].states(), 30)
         eventually(lambda: ours[1].states()[-1] == "live", 30)
 
+        def good_seconds():
+            adaptation = get(address, f"/v1/streams/{names[0]}")["adaptation"]
+            return adaptation["good_seconds"] if adaptation else 0.0
+
+        eventually(lambda: good_seconds() > CHECKPOINT_S + 3, 60)
         heard = [len(listener.predictions()) for listener in ours]
         first.kill()
         eventually(lambda: "lost" in ours[0].states(), 30)
         assert not ready(address)
+        eventually(lambda: get(address, f"/v1/streams/{names[0]}")["counters"]["restarts"] == 1, 60)
+        eventually(lambda: good_seconds() > 0, 60)
+        assert good_seconds() > CHECKPOINT_S / 2  # and not what the new worker has learnt since
         eventually(lambda: ready(address), 60)
         for number, listener in enumerate(ours):
             seqs = [message["seq"] for message in listener.predictions()]
@@ -161,7 +171,7 @@ def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bu
             assert listener.closed == 1001
 
 
-def test_no_worker_outlives_its_front_door(bundle):
+def test_no_worker_outlives_its_gateway(bundle):
     streams = [word for _ in range(2) for word in ("--stream", f"name={unique('none')}")]
     with service("--model", bundle, "--workers", 2, *streams) as running:
         address = running.address()
@@ -175,15 +185,25 @@ def test_no_worker_outlives_its_front_door(bundle):
         assert len(gone) == 2
 
 
-def test_a_flood_at_one_stream_is_not_noticed_by_clients_of_another(bundle):
+def test_a_flood_or_a_deaf_client_of_one_stream_is_not_noticed_by_clients_of_another(bundle):
     with ExitStack() as stack:
-        _, address, (_, other) = started(stack, bundle, ["a", "b"], "--workers", 2)
+        _, address, (_, other) = started(stack, bundle, ["a", "b"], "--workers", 2, "--hop", 1)
         for kind in ("continuations", "pings"):
             with upgraded(address, "/v1/streams/a/signal") as sock:
                 assert flood(sock, kind)
-        n = len(other.predictions())
-        eventually(lambda: len(other.predictions()) > n + 20, 30)
-        assert not [message for message in other.messages if message.get("kind") == "dropped"]
+        with upgraded(address, "/v1/streams/a/predictions") as deaf:
+
+            def dropped(name):
+                return samples_of(address)["mindwire_websocket_dropped_total"][("stream", name),]
+
+            eventually(lambda: dropped("a") > 0, 60)
+            assert dropped("b") == 0
+            deadline, received = time.monotonic() + 30, b""
+            while b'"kind":"dropped"' not in received:
+                assert time.monotonic() < deadline
+                received += deaf.recv(65536)
+        seqs = [message["seq"] for message in other.predictions()]
+        assert seqs == list(range(len(seqs)))
         other.end()
 
 

@@ -1,1 +1,0 @@
-"""Streams in worker processes, and the one front door to them."""

@@ -1,0 +1,95 @@
+"""Parts of the gateway by themselves: frames, metrics, shares of streams, addresses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from mindwire.serve.gateway.address import Address, request
+from mindwire.serve.gateway.metrics import exposition
+from mindwire.serve.gateway.process import WorkerStart
+from mindwire.serve.gateway.relay import whole_frames
+from mindwire.serve.gateway.worker import Worker, share_streams
+from mindwire.status import StreamState
+from tests.mindwire.api.standin import StandIn, served
+
+FRAMES = st.builds(
+    lambda opcode, size: Frame(opcode, bytes(size)).serialize(mask=False),
+    st.sampled_from([Opcode.TEXT, Opcode.BINARY]),
+    st.sampled_from([0, 1, 125, 126, 65535, 65536]),
+)
+
+
+@given(st.lists(FRAMES, max_size=5), st.data())
+def test_only_whole_frames_are_passed_on(frames, data):
+    sent = b"".join(frames)
+    cut = data.draw(st.integers(0, len(sent)))
+    ends = [0]
+    for frame in frames:
+        ends.append(ends[-1] + len(frame))
+    assert whole_frames(sent[:cut]) == (max(end for end in ends if end <= cut), False)
+    assert whole_frames(sent, 1) == (ends[min(1, len(frames))], False)
+    assert whole_frames(sent + Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))[1]
+
+
+@given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))
+def test_streams_are_shared_evenly(hops, workers):
+    by_name = {f"s{i}": hop for i, hop in enumerate(hops)}
+    shares = share_streams(by_name, workers)
+    assert sorted(name for share in shares for name in share) == sorted(by_name)
+    work = [sum(1 / by_name[name] for name in share) for share in shares]
+    assert max(work) - min(work) <= max(1 / hop for hop in hops) + 1e-9
+
+
+def test_equal_streams_go_round():
+    assert share_streams(dict.fromkeys(["s0", "s1", "s2", "s3", "s4"], 10), 2) == [["s0", "s2", "s4"], ["s1", "s3"]]
+
+
+def test_metrics_of_workers_become_one_exposition():
+    answers = {
+        1: b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="a"} 1.0\n'
+        b"# HELP process_open_fds Files.\n# TYPE process_open_fds gauge\nprocess_open_fds 7.0\n"
+        b"# HELP python_info P.\n# TYPE python_info gauge\npython_info 1.0\n",
+        2: b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="b"} 2.0\n',
+    }
+    text = exposition([], answers).decode()
+    assert '# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="a"} 1.0\nx_total{stream="b"} 2.0\n' in text
+    assert 'mindwire_worker_process_open_fds{worker="1"} 7.0\n' in text
+    assert "\npython_info 1.0" not in text
+
+
+def test_a_worker_is_reached_over_tcp_with_its_token():
+    with served(StandIn(), token="correct horse") as where:
+        host, port = where.split(":")
+
+        async def ask(token, **details):
+            return await request(Address(host=host, port=int(port), token=token), "/v1/streams/eeg", **details)
+
+        assert asyncio.run(ask("correct horse")).status == 200
+        assert asyncio.run(ask("wrong")).status == 401
+        assert asyncio.run(ask("correct horse", method="POST", body=b"{}")).status == 405
+    with pytest.raises(OSError, match=r"."):
+        asyncio.run(ask("correct horse"))
+
+
+def test_a_stream_whose_worker_does_not_answer_is_stale_and_then_what_it_says():
+    start = WorkerStart("{}", ["eeg"], "", 1, 1, 0, Address(), "")
+    worker = Worker(start, on_refused=lambda _: None)
+    live = StandIn("eeg")
+    live.become(StreamState.LIVE, "Predictions are fresh.")
+    described = live.status().model_dump(mode="json")
+    stream = worker.streams["eeg"]
+    stream.describe(described)
+    assert stream.status() == live.status()
+    for _ in range(2):
+        stream.lose(StreamState.STALE, "It does not answer.")
+    assert not stream.ready
+    assert stream.status().state is StreamState.STALE
+    for _ in range(2):
+        stream.describe(described)
+    assert stream.ready
+    assert [event.data["state"] for event in stream.events] == ["stale", "live"]
