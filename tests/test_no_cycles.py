@@ -10,22 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOTS = (ROOT / "service", ROOT / "models")
 
 # Groups of modules that import each other today. A group leaves this list when it is taken apart; none is added.
-KNOWN = (
-    {
-        f"mindwire.sources.{name}"
-        for name in (
-            "edf_header",
-            "mne_cuts",
-            "mne_file",
-            "own_input",
-            "recorded_input",
-            "recording",
-            "xdf",
-            "xdf_index",
-        )
-    },
-    {f"mindwire_models.network.{name}" for name in ("attentionbasenet", "checkpoints", "hub")},
-)
+KNOWN = ({f"mindwire_models.network.{name}" for name in ("attentionbasenet", "checkpoints", "hub")},)
 
 
 def modules(roots: tuple[Path, ...]) -> dict[str, Path]:

@@ -17,7 +17,8 @@ from mindwire.errors import BundleError
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.recorded_run import RecordedRun
 from mindwire.pipeline import Pipeline
-from mindwire.sources.recorded_input import InputComparison, compare_with_device, input_parts
+from mindwire.sources.own_input import input_parts
+from mindwire.sources.recorded_input import InputComparison, compare_with_device
 from mindwire.sources.xdf_index import UNINITIALISED_END
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
@@ -195,7 +196,7 @@ def _replay(
     predictions: list[Prediction] = []
     holes: list[int] = []
     taken, last = 0, float("-inf")
-    for part in input_parts(run.recording, run.input_id):
+    for part in input_parts(run.recording.path, run.recording.as_sent(run.input_id)):
         if part.begins:
             pipeline = Pipeline(bundle.contract, run.info, decoder, next(options, run.options))
         elif part.lost or (pipeline is None and not holes):

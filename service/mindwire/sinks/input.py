@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mindwire.sources.input_marks import InputMark
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.lsl_discovery import INPUT_TYPE
-from mindwire.sources.own_input import RUN, known_info
+from mindwire.sources.own_input import RUN, InputMark, known_info
 from mindwire.types import Chunk, SignalInfo
 
 # LSL counts the buffer of a stream without a rate in hundreds of samples.

@@ -23,8 +23,8 @@ from typing import Any, Protocol
 from mindwire.errors import RecordingError
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
-from mindwire.sources.input_marks import InputMark
 from mindwire.sources.lsl_discovery import EVENTS_TYPE, quote
+from mindwire.sources.own_input import InputMark
 from mindwire.types import Chunk, SignalInfo
 
 log = logging.getLogger(__name__)

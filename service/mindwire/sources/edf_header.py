@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError
-from mindwire.sources.recording import FORMATS
+from mindwire.sources.recorded_stream import FORMATS
 
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _FIXED_BYTES = 256

@@ -19,7 +19,7 @@ from mindwire.errors import MindwireError, MissingExtraError, RecordingError, St
 from mindwire.sources.edf_header import EdfHeader
 from mindwire.sources.markers import MarkerReader, merge_markers, tidy_label
 from mindwire.sources.mne_cuts import Timeline, is_cut, timeline_of_annotations, timeline_of_records
-from mindwire.sources.recording import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
+from mindwire.sources.recorded_stream import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
 from mindwire.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0

@@ -1,30 +1,116 @@
-"""What a recording of a live run says of the device's signal that the device itself does not say.
+"""The input of a live run's pipeline, as its recording holds it.
 
-The service writes channels, unit, rate and bundle into the description of its own stream
-``Mindwire-{stream}-input``, so that the recording can be read without being told them again.
+The service writes channels, unit, rate and bundle into the description of its own stream ``Mindwire-{stream}-input``, so
+that a recording is read without giving them again. The stream's samples are those that the pipeline was given, with a
+channel more that marks discontinuities.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntFlag
+from functools import reduce
+from itertools import pairwise
+from operator import or_
 from pathlib import Path
 from typing import Any
 
-from mindwire.errors import SourceError
-from mindwire.sources.recording import RecordedStream
+import numpy as np
+
+from mindwire.errors import RecordingError, SourceError
+from mindwire.sources.recorded_stream import RecordedStream
 from mindwire.sources.stream_xml import child_text, parse_xml
-from mindwire.types import SignalInfo
+from mindwire.sources.xdf_samples import Samples
+from mindwire.types import Chunk, Reason, SignalInfo
 
 # Element of the stream's description, and the stream's LSL type.
 RUN = "run"
 _TYPE = "Input"
 
 
+class InputMark(IntFlag):
+    """Last channel of a sample that the pipeline was given; small enough for eight bits."""
+
+    NONE = 0
+    GAP = 1
+    CLOCK_JUMP = 2
+    RECONNECT = 4
+    BEGIN = 8  # first sample of a new pipeline
+
+    @property
+    def reason(self) -> Reason:
+        """The chunk's discontinuity."""
+        return reduce(or_, (reason for mark, reason in _REASONS.items() if mark in self), Reason.NONE)
+
+    @classmethod
+    def of(cls, reason: Reason) -> InputMark:
+        """Return the mark of a chunk with this discontinuity."""
+        return reduce(or_, (mark for mark, each in _REASONS.items() if each in reason), cls.NONE)
+
+
+_REASONS = {
+    InputMark.GAP: Reason.GAP,
+    InputMark.CLOCK_JUMP: Reason.CLOCK_JUMP,
+    InputMark.RECONNECT: Reason.RECONNECT,
+}
+_CODES = list(range(2 * max(InputMark)))
+
+
+@dataclass(frozen=True, slots=True)
+class InputPart:
+    """Consecutive samples that a pipeline was given.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        With the times and discontinuities it was given, whatever they are.
+    begins : bool
+        It was the first of a new pipeline.
+    lost : bool
+        The file lost samples before it.
+    """
+
+    chunk: Chunk
+    begins: bool
+    lost: bool
+
+
+def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
+    """Cut the samples of the service's own stream where they are marked.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    samples : iterable of Samples
+        As :meth:`mindwire.sources.xdf.XdfRecording.as_sent` gives them.
+
+    Yields
+    ------
+    InputPart
+
+    Raises
+    ------
+    RecordingError
+        They are not those that the service sent.
+    """
+    for values, times, gap in samples:
+        codes = values[:, -1]
+        if not np.isin(codes, _CODES).all():
+            msg = f"{path}: what the pipeline was given was changed; nothing can be checked with it."
+            raise RecordingError(msg)
+        cuts = np.unique([0, *np.flatnonzero(codes).tolist(), len(times)])
+        for start, stop in pairwise(cuts.tolist()):
+            mark = InputMark(int(codes[start]))
+            chunk = Chunk(values[start:stop, :-1], times[start:stop], mark.reason)
+            yield InputPart(chunk, InputMark.BEGIN in mark, gap and start == 0)
+
+
 @dataclass(frozen=True, slots=True)
 class OwnInput:
-    """A stream in a recording that says what a pipeline was given.
+    """Description of a pipeline's input in a recording.
 
     Parameters
     ----------
@@ -46,18 +132,14 @@ class OwnInput:
 
 
 def known_info(info: SignalInfo, details: Mapping[str, Any]) -> SignalInfo:
-    """A device's signal with the channels, unit and rate that the user gave or the bundle remembered.
+    """Return a device's signal with the channels, unit and rate that the user gave or the bundle remembered.
 
     Parameters
     ----------
     info : SignalInfo
-        What the device says.
+        As the device describes it.
     details : mapping
         Of the run; its ``known`` has ``channels``, ``unit`` and ``sfreq``.
-
-    Returns
-    -------
-    SignalInfo
     """
     known = details.get("known", {})
     channels, unit, sfreq = known.get("channels"), known.get("unit"), known.get("sfreq")
@@ -68,24 +150,9 @@ def known_info(info: SignalInfo, details: Mapping[str, Any]) -> SignalInfo:
 
 
 def own_inputs(streams: Sequence[RecordedStream]) -> list[OwnInput]:
-    """The streams of a recording that say what a pipeline was given, and describe it.
-
-    Parameters
-    ----------
-    streams : sequence of RecordedStream
-
-    Returns
-    -------
-    list of OwnInput
-        Without those of recordings that were made before there was a description.
-    """
-    found = []
-    for stream in streams:
-        if stream.info.type == _TYPE and stream.info.name.startswith("Mindwire-"):
-            own = _own_input(stream)
-            if own is not None:
-                found.append(own)
-    return found
+    """Return the described inputs of pipelines among the streams of a recording."""
+    own = [s for s in streams if s.info.type == _TYPE and s.info.name.startswith("Mindwire-")]
+    return [found for stream in own if (found := _own_input(stream)) is not None]
 
 
 def _own_input(stream: RecordedStream) -> OwnInput | None:
@@ -97,17 +164,17 @@ def _own_input(stream: RecordedStream) -> OwnInput | None:
         info = known_info(device, run)
         return OwnInput(stream, info, str(model["name"]), str(model["sha256"]), Path(path) if path else None)
     except (SourceError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # of an earlier version, or changed by somebody: then the streams speak for themselves
+        return None  # of an earlier version, or changed since: then the streams' own descriptions count
 
 
 def signal_from_json(source: Mapping[str, Any]) -> SignalInfo:
-    """A signal's description from JSON, which has lists where it has tuples."""
+    """Return a signal's description from JSON, which has lists where it has tuples."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
     return SignalInfo(**values)
 
 
 def same_device(streams: Sequence[RecordedStream], info: SignalInfo) -> RecordedStream | None:
-    """The device's own stream in a recording: the very outlet, or one of the same identity."""
+    """Return the device's own stream in a recording: the same outlet, or one of the same identity."""
     signals = [stream for stream in streams if stream.is_signal]
     for key in ("uid", "source_id", "name"):
         wanted = getattr(info, key)

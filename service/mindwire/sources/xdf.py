@@ -1,7 +1,7 @@
 """Recordings in XDF, read as a stream of chunks: memory stays flat however long the file is.
 
-A first pass over the chunks' headers makes the index; each reading of a signal is a second pass that
-decodes only that signal.
+A first pass over the chunks' headers makes the index; each reading of a signal is a second pass that decodes only that
+signal.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError, StreamNotFoundError
 from mindwire.sources.markers import MarkerReader, merge_markers, stim_channels
-from mindwire.sources.own_input import OwnInput, own_inputs, same_device
-from mindwire.sources.recording import RecordedSignal, RecordedStream, Selector, choose_signal, told
+from mindwire.sources.own_input import OwnInput, input_parts, own_inputs, same_device
+from mindwire.sources.recorded_stream import RecordedSignal, RecordedStream, Selector, choose_signal, first_problems
 from mindwire.sources.xdf_chunks import Tag, walk
 from mindwire.sources.xdf_clock import ClockTracker
 from mindwire.sources.xdf_index import IndexedStream, Indexer, Problems, open_file
 from mindwire.sources.xdf_samples import DamagedChunkError, SampleDecoder, Samples
 from mindwire.types import Chunk, Marker, Reason, SignalInfo
 
-# Jittered stamps step back a little within a stream; more than this is another order or another clock.
-# Since 1970, in the years 2001 to 2100.
+# Seconds since 1970 in the years 2001 to 2100, as milliseconds.
 _MILLISECONDS = 1e12, 4.1e12
+# Jittered stamps step back a little within a stream; more than this is another order or another clock.
 _MAX_BACKWARD_SECONDS = 0.25
 
 
 class _File:
-    """What of a recording its parts share."""
+    """Index and problems of a file, shared by the sources of its signals."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,13 +42,12 @@ class _File:
         self.streams = index.streams
 
     def decode(self, decoders: Mapping[int, SampleDecoder]) -> Iterator[tuple[int, Samples]]:
-        """All samples of some streams in the order of the file, with the sender's stamps."""
+        """Yield all samples of some streams in the order of the file, with the sender's stamps."""
         with open_file(self.path) as file:
             for chunk in walk(file, self.size):
                 if chunk.tag is Tag.DAMAGE:
-                    # What was lost may have been anybody's.
-                    for decoder in decoders.values():
-                        decoder.lose_track()
+                    for decoder in decoders.values():  # the lost bytes may have been of any stream
+                        decoder.skip()
                 elif chunk.tag is Tag.SAMPLES and chunk.stream_id in decoders:
                     decoder = decoders[chunk.stream_id]
                     file.seek(chunk.offset)
@@ -57,7 +56,7 @@ class _File:
                             yield chunk.stream_id, samples
                     except DamagedChunkError as error:
                         self.problems.add(f"A chunk of samples at byte {chunk.offset} contradicts itself ({error})")
-                        decoder.lose_track()
+                        decoder.skip()
 
 
 class XdfRecording:
@@ -81,10 +80,10 @@ class XdfRecording:
             raise RecordingError(msg)
         self._inputs = own_inputs(self.streams)
         for own in self._inputs:
-            self._know_better(own)
+            self._complete_device(own)
 
-    def _know_better(self, own: OwnInput) -> None:
-        """Read the device's stream with the channels, unit and rate that the service knew when it recorded."""
+    def _complete_device(self, own: OwnInput) -> None:
+        """Give the device's stream the channels, unit and rate that the service knew when it recorded."""
         device = same_device(self.streams, own.info)
         if device is None or own.info.original is None or device.info.n_channels != own.info.n_channels:
             return
@@ -96,16 +95,16 @@ class XdfRecording:
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
-        """The streams in the order of the file."""
+        """Streams in the order of the file."""
         return tuple(stream.recorded for stream in self._file.streams.values())
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was damaged and left out, one sentence each; complete once everything has been read."""
+        """Damage that was left out, one sentence each; complete once everything has been read."""
         return self._file.problems.sentences()
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """Markers in the order of their times.
+        """Return markers in the order of their times.
 
         Parameters
         ----------
@@ -116,8 +115,8 @@ class XdfRecording:
         Returns
         -------
         list of Marker
-            Strings as they are, numbers as their shortest text, several channels joined by commas; what two
-            streams tell alike counts once.
+            Strings as they are, numbers as their shortest text, several channels joined by commas; markers that two
+            streams have in common count once.
 
         Raises
         ------
@@ -125,15 +124,15 @@ class XdfRecording:
             There is no such stream.
         """
         there = {n: s for n, s in self._file.streams.items() if s.recorded.is_markers}
-        if stream is not None:
-            chosen = {n: s for n, s in self._file.streams.items() if _answers(s.recorded, stream)}
-            there = chosen or there
-            if not chosen and not (found := self._stim_markers(stream)):
-                names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
-                msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}.{told(self.problems)}"
-                raise StreamNotFoundError(msg)
-            return self._read_markers(chosen) if chosen else found
-        return self._read_markers(there) or self._stim_markers(None)
+        if stream is None:
+            return self._read_markers(there) or self._stim_markers(None)
+        if chosen := {n: s for n, s in self._file.streams.items() if _is_named(s.recorded, stream)}:
+            return self._read_markers(chosen)
+        if found := self._stim_markers(stream):
+            return found
+        names = ", ".join(repr(s.recorded.info.name) for s in there.values()) or "none"
+        msg = f"{self.path}: expected a marker stream named {stream!r}, found {names}.{first_problems(self.problems)}"
+        raise StreamNotFoundError(msg)
 
     def _read_markers(self, streams: Mapping[int, IndexedStream]) -> list[Marker]:
         names = Counter(stream.recorded.info.name for stream in streams.values())
@@ -164,21 +163,17 @@ class XdfRecording:
         return found
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """A signal as a source of chunks.
+        """Return a signal as a source of chunks.
 
         Parameters
         ----------
         selector : Selector or None
-            None means the signal that a live run was made of, or the only stream of type EEG.
-
-        Returns
-        -------
-        RecordedSignal
+            None means the signal of a live run, or the only stream of type EEG.
 
         Raises
         ------
         StreamNotFoundError
-            None or several streams answer; the message lists what there is.
+            No stream matches, or several; the message lists all streams.
         RecordingError
             The stream is empty, or no signal.
         """
@@ -191,7 +186,7 @@ class XdfRecording:
         return InputSource(self, own)
 
     def _own_input(self, selector: Selector | None) -> OwnInput | None:
-        """What a live run's pipeline was given, where that is chosen, or nothing is and it says which signal is meant."""
+        """Return the input of a live run's pipeline, where that is selected, or nothing is and there is one."""
         if selector is not None:
             chosen = [own for own in self._inputs if selector.matches(own.stream)]
             others = [stream for stream in self.streams if stream.is_signal and selector.matches(stream)]
@@ -199,22 +194,18 @@ class XdfRecording:
         return self._inputs[0] if len(self._inputs) == 1 else None
 
     def as_sent(self, stream_id: int) -> Iterator[Samples]:
-        """A stream's samples with its sender's own stamps, whatever they are: no clock is corrected, nothing judged.
+        """Yield a stream's samples with its sender's own stamps, neither corrected nor checked.
 
         Parameters
         ----------
         stream_id : int
-
-        Yields
-        ------
-        Samples
         """
-        decoder = self._file.streams[stream_id].decoder(judge=False)
+        decoder = self._file.streams[stream_id].decoder(check_times=False)
         for _, samples in self._file.decode({stream_id: decoder}):
             yield samples
 
     def source(self, stream_id: int) -> XdfSource:
-        """A stream by its number in the file, whatever it holds."""
+        """Return a stream by its number in the file, whatever it holds."""
         return XdfSource(self._file, self._file.streams[stream_id])
 
 
@@ -227,63 +218,59 @@ class XdfSource:
 
     @property
     def info(self) -> SignalInfo:
-        """What the recording says of the signal."""
+        """Description of the signal."""
         return self._stream.recorded.info
 
     @property
     def n_samples(self) -> int:
-        """Samples the recording is said to hold."""
+        """Number of samples as the file states it."""
         return self._stream.recorded.n_samples
 
     def chunks(self) -> Iterator[Chunk]:
-        """The samples from the beginning, in the order of the file; may be called again.
+        """Yield the samples from the beginning, in the order of the file; may be called again.
 
         Yields
         ------
         Chunk
-            Stamps are in the recording computer's clock, not dejittered. ``broken`` is ``GAP`` behind
-            damage and ``CLOCK_JUMP`` behind a clock reset or where stamps run backwards.
+            Stamps are in the recording computer's clock, not dejittered. A ``GAP`` precedes it after damage, a
+            ``CLOCK_JUMP`` after a clock reset or where stamps run backwards.
 
         Raises
         ------
         RecordingError
-            The file cannot be read any more.
+            The file cannot be read any more, or no stamp is a time.
         """
         tracker = ClockTracker(self._stream.clock)
         left = self._stream.limit if self._stream.limit is not None else self._file.size
         last: float | None = None
-        number = self._stream.recorded.stream_id
         decoder = self._stream.decoder()
-        for _, samples in self._file.decode({number: decoder}):
-            broken = Reason.GAP if samples.broken else Reason.NONE
+        for _, samples in self._file.decode({self._stream.recorded.stream_id: decoder}):
+            reason = Reason.GAP if samples.gap else Reason.NONE
             for position, (start, times) in enumerate(tracker.apply(samples.times)):
                 if position:
-                    broken |= Reason.CLOCK_JUMP
+                    reason |= Reason.CLOCK_JUMP
                 values = samples.values[start : start + len(times)]
                 for piece_values, piece_times in _forward_pieces(values[:left], times[:left]):
                     if last is None:
-                        broken = Reason.NONE  # nothing lies before that could go on
+                        reason = Reason.NONE  # nothing precedes that could go on
                     elif piece_times[0] < last - _MAX_BACKWARD_SECONDS:
-                        broken |= Reason.CLOCK_JUMP
-                    yield Chunk(piece_values, piece_times, broken)
+                        reason |= Reason.CLOCK_JUMP
+                    yield Chunk(piece_values, piece_times, reason)
                     left -= len(piece_times)
                     last = float(piece_times[-1])
-                    broken = Reason.NONE
+                    reason = Reason.NONE
         if last is None and decoder.refused is not None:
-            seem = (
-                " they seem to be milliseconds since 1970;"
-                if _MILLISECONDS[0] < decoder.refused < _MILLISECONDS[1]
-                else ""
-            )
+            in_milliseconds = _MILLISECONDS[0] < decoder.refused < _MILLISECONDS[1]
+            guess = " they seem to be milliseconds since 1970;" if in_milliseconds else ""
             msg = (
                 f"{self._file.path}: no time stamp of {self.info.name!r} can be seconds, {decoder.refused:.10g} for example;"
-                f"{seem} correct them, in the file or where they are made."
+                f"{guess} correct them, in the file or where they are made."
             )
             raise RecordingError(msg)
 
 
 class InputSource:
-    """What a live run's pipeline was given, as a source of chunks; the device's own stream may be missing.
+    """Input of a live run's pipeline as a source of chunks; the device's own stream may be missing.
 
     Parameters
     ----------
@@ -298,29 +285,15 @@ class InputSource:
         self._stream_id = own.stream.stream_id
 
     def chunks(self) -> Iterator[Chunk]:
-        """The samples from the beginning, in the order of the file; may be called again.
-
-        Yields
-        ------
-        Chunk
-            With the times and breaks that the pipeline was given.
-
-        Raises
-        ------
-        RecordingError
-            The file cannot be read any more.
-        """
-        from mindwire.sources.recorded_input import input_parts
-
+        """Yield the samples from the beginning, with the times and discontinuities that the pipeline was given."""
         first = True
-        for part in input_parts(self._recording, self._stream_id):
-            broken = part.chunk.broken | (Reason.GAP if part.lost or part.begins else Reason.NONE)
-            yield Chunk(part.chunk.samples, part.chunk.times, Reason.NONE if first else broken)
+        for part in input_parts(self._recording.path, self._recording.as_sent(self._stream_id)):
+            reason = part.chunk.broken | (Reason.GAP if part.lost or part.begins else Reason.NONE)
+            yield Chunk(part.chunk.samples, part.chunk.times, Reason.NONE if first else reason)
             first = False
 
 
-def _answers(stream: RecordedStream, text: str) -> bool:
-    """Whether a stream is the one that a text names."""
+def _is_named(stream: RecordedStream, text: str) -> bool:
     if text in (stream.info.name, stream.info.source_id, str(stream.stream_id)):
         return True
     return "=" in text and Selector.parse(text).matches(stream)

@@ -1,7 +1,7 @@
-"""The first pass over an XDF file: its streams, their clocks, and what is damaged.
+"""First pass over an XDF file: its streams, their clocks, and what is damaged.
 
-Only chunk headers and descriptions are read. What must be known before the first sample can be stamped
-(clock offsets, footers) is spread over the whole file, therefore a pass of its own.
+Only chunk headers and descriptions are read. Clock offsets and footers, which must be known before the first sample has
+a time, are spread over the whole file; therefore they take a pass of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mindwire.errors import RecordingError, SourceError
-from mindwire.sources.recording import RecordedStream
+from mindwire.sources.recorded_stream import RecordedStream
 from mindwire.sources.stream_xml import MAX_XML_BYTES, child_text, decode_xml, parse_xml, signal_info
 from mindwire.sources.xdf_chunks import RawChunk, Tag, check_magic, walk
 from mindwire.sources.xdf_clock import ClockSegment, ClockTracker, fit_segments, last_is_corrupt
@@ -22,52 +22,53 @@ from mindwire.types import SignalInfo
 
 _MAX_STREAMS = 4096
 _MAX_PROBLEMS = 100
-
-
 # A defect of old recorders at the end of a stream; nothing that was sent is missing.
 UNINITIALISED_END = "ends with uninitialised samples, which were left out"
 
 
 class Problems:
-    """What of a file was damaged and left out, each told once."""
+    """Damage that was left out of a file; repeated problems are counted."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
-    def add(self, what: str) -> None:
-        """Take note; ``what`` is a sentence without its full stop."""
-        if what in self._told or len(self._told) < _MAX_PROBLEMS:
-            self._told[what] = self._told.get(what, 0) + 1
+    def add(self, text: str) -> None:
+        """Add a problem: a sentence without its full stop."""
+        if text in self._counts or len(self._counts) < _MAX_PROBLEMS:
+            self._counts[text] = self._counts.get(text, 0) + 1
 
     def sentences(self) -> tuple[str, ...]:
-        """All of them, in the order they were found."""
-        return tuple(f"{what} ({count} times)." if count > 1 else f"{what}." for what, count in self._told.items())
+        """All problems, in the order they were found."""
+        return tuple(f"{text} ({count} times)." if count > 1 else f"{text}." for text, count in self._counts.items())
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedStream:
-    """A stream and what it takes to read it.
+    """A stream with its clock.
 
     Parameters
     ----------
     recorded : RecordedStream
     clock : tuple of ClockSegment
     limit : int or None
-        Samples behind this count are a known defect of old recorders; None when all are good.
+        Number of samples after which those of a known defect of old recorders follow; None when all are good.
     """
 
     recorded: RecordedStream
     clock: tuple[ClockSegment, ...]
     limit: int | None
 
-    def decoder(self, *, judge: bool = True) -> SampleDecoder:
-        """A fresh decoder for the stream's sample chunks."""
+    def decoder(self, *, check_times: bool = True) -> SampleDecoder:
+        """Return a new decoder for the stream's sample chunks."""
         info = self.recorded.info
-        return _decoder(info.original or info, judge=judge)  # stamps that are left out go by the sender's rate
+        # Stamps that are left out follow the sender's rate, not one that the user gave.
+        return _decoder(info.original or info, check_times=check_times)
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _Stream:
+    """A stream in the course of the first pass."""
+
     info: SignalInfo
     header: str
     smallest_sample: int
@@ -78,12 +79,12 @@ class _Gathered:
     footer_count: int | None = None
 
 
-def _decoder(info: SignalInfo, *, judge: bool = True) -> SampleDecoder:
-    return SampleDecoder(info.dtype, info.n_channels, info.sfreq, judge=judge)
+def _decoder(info: SignalInfo, *, check_times: bool = True) -> SampleDecoder:
+    return SampleDecoder(info.dtype, info.n_channels, info.sfreq, check_times=check_times)
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open an XDF file behind its magic bytes.
+    """Open an XDF file and read its magic bytes.
 
     Raises
     ------
@@ -104,68 +105,74 @@ def open_file(path: Path) -> BinaryIO:
 
 
 class Indexer:
-    """Goes over a file's chunks once and gathers its streams.
+    """First pass over a file's chunks.
 
     Parameters
     ----------
     path : Path
     problems : Problems
         Takes what is damaged.
+
+    Attributes
+    ----------
+    size : int
+        Bytes in the file.
+    streams : dict of int to IndexedStream
     """
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self._problems = problems
-        self._found: dict[int, _Gathered] = {}
+        self._found: dict[int, _Stream] = {}
         with open_file(path) as file:
             self.size = path.stat().st_size
             for chunk in walk(file, self.size):
                 file.seek(chunk.offset)
                 try:
-                    self._take(file, chunk)
+                    self._read(file, chunk)
                 except (SourceError, DamagedChunkError) as error:
                     kind = chunk.tag.name.replace("_", " ").capitalize()
                     problems.add(f"{kind} at byte {chunk.offset} was left out: {str(error).rstrip('.')}")
             self.streams = {number: self._finish(file, number, stream) for number, stream in self._found.items()}
 
-    def _take(self, file: BinaryIO, chunk: RawChunk) -> None:
-        """Take note of one chunk in the first pass."""
+    def _read(self, file: BinaryIO, chunk: RawChunk) -> None:
         tag = chunk.tag
         if tag is Tag.DAMAGE:
-            at_end = chunk.offset + chunk.length >= self.size
-            what = (
-                "The file ends in an incomplete chunk"
-                if at_end
-                else "Damaged bytes up to the next boundary were ignored"
-            )
             place = f"({chunk.length} bytes at {chunk.offset})"
-            self._problems.add(f"{what} {place}, which was ignored" if at_end else f"{what} {place}")
+            at_end = chunk.offset + chunk.length >= self.size
+            self._problems.add(
+                f"The file ends in an incomplete chunk {place}, which was ignored"
+                if at_end
+                else f"Damaged bytes up to the next boundary were ignored {place}"
+            )
         elif tag is Tag.STREAM_HEADER:
-            self._take_header(file, chunk)
+            self._read_header(file, chunk)
         elif tag in (Tag.FILE_HEADER, Tag.BOUNDARY):
             return
         elif chunk.stream_id not in self._found:
             self._problems.add(f"Chunks belong to stream {chunk.stream_id}, which has no readable header")
-        elif tag is Tag.SAMPLES:
-            stream = self._found[chunk.stream_id]
+        else:
+            self._read_content(file, chunk, self._found[chunk.stream_id])
+
+    def _read_content(self, file: BinaryIO, chunk: RawChunk, stream: _Stream) -> None:
+        if chunk.tag is Tag.SAMPLES:
             count, start = read_count(file.read(min(9, chunk.length)))
-            if count * stream.smallest_sample <= chunk.length - start:  # else the second pass says what is wrong
+            if count * stream.smallest_sample <= chunk.length - start:  # else the second pass reports it
                 stream.n_samples += count
                 if count and stream.first_chunk is None:
                     stream.first_chunk = chunk
-        elif tag is Tag.CLOCK_OFFSET:
+        elif chunk.tag is Tag.CLOCK_OFFSET:
             pair = np.frombuffer(file.read(16), "<f8") if chunk.length == 16 else np.array([np.nan])
             if not plausible(pair).all():
                 msg = "no pair of plausible times"
                 raise DamagedChunkError(msg)
-            self._found[chunk.stream_id].offset_times.append(float(pair[0]))
-            self._found[chunk.stream_id].offset_values.append(float(pair[1]))
+            stream.offset_times.append(float(pair[0]))
+            stream.offset_values.append(float(pair[1]))
         else:
-            footer = parse_xml(file.read(min(chunk.length, MAX_XML_BYTES + 1)))
-            count_text = child_text(footer, "sample_count")
+            count_text = child_text(parse_xml(file.read(min(chunk.length, MAX_XML_BYTES + 1))), "sample_count")
             believable = count_text.isdecimal() and len(count_text) < 19
-            self._found[chunk.stream_id].footer_count = int(count_text) if believable else None
+            stream.footer_count = int(count_text) if believable else None
 
-    def _take_header(self, file: BinaryIO, chunk: RawChunk) -> None:
+    def _read_header(self, file: BinaryIO, chunk: RawChunk) -> None:
         raw = file.read(min(chunk.length, MAX_XML_BYTES + 1))
         document = parse_xml(raw)
         try:
@@ -174,20 +181,18 @@ class Indexer:
             msg = f"{child_text(document, 'name')[:40]!r} (type {child_text(document, 'type')[:40]!r}): {error}"
             raise SourceError(msg) from error
         header = decode_xml(raw)
-        if chunk.stream_id in self._found:
-            first = self._found[chunk.stream_id]
+        first = self._found.get(chunk.stream_id)
+        if first is not None:
             if first.header != header:
-                what = f"stream {chunk.stream_id} has a second header that differs; the first one counts"
-                self._problems.add(what.capitalize())
-                first.info = replace(first.info, remarks=(*first.info.remarks, what))
-            return
-        if len(self._found) >= _MAX_STREAMS:
+                remark = f"stream {chunk.stream_id} has a second header that differs; the first one counts"
+                self._problems.add(remark.capitalize())
+                first.info = replace(first.info, remarks=(*first.info.remarks, remark))
+        elif len(self._found) >= _MAX_STREAMS:
             self._problems.add(f"There are more than {_MAX_STREAMS} streams; the rest was left out")
-            return
-        self._found[chunk.stream_id] = _Gathered(info, header, _decoder(info).smallest_sample)
+        else:
+            self._found[chunk.stream_id] = _Stream(info, header, _decoder(info).smallest_sample)
 
-    def _finish(self, file: BinaryIO, number: int, stream: _Gathered) -> IndexedStream:
-        """What the first pass found of a stream, with its clock and its first time."""
+    def _finish(self, file: BinaryIO, number: int, stream: _Stream) -> IndexedStream:
         limit = None
         times, values = stream.offset_times, stream.offset_values
         surplus = stream.footer_count is not None and stream.n_samples > stream.footer_count
@@ -196,20 +201,12 @@ class Indexer:
             times, values = times[:-1], values[:-1]
             self._problems.add(f"Stream {number} {UNINITIALISED_END}")
         clock = fit_segments(times, values)
-        return IndexedStream(
-            RecordedStream(
-                stream_id=number,
-                info=stream.info,
-                n_samples=stream.n_samples if limit is None else limit,
-                first_time=_first_time(file, stream, clock),
-                header=stream.header,
-            ),
-            clock,
-            limit,
-        )
+        n_samples = stream.n_samples if limit is None else limit
+        first_time = _first_time(file, stream, clock)
+        return IndexedStream(RecordedStream(number, stream.info, n_samples, first_time, stream.header), clock, limit)
 
 
-def _first_time(file: BinaryIO, stream: _Gathered, clock: tuple[ClockSegment, ...]) -> float | None:
+def _first_time(file: BinaryIO, stream: _Stream, clock: tuple[ClockSegment, ...]) -> float | None:
     """Time of a stream's first sample; None when it has none that can be read."""
     if stream.first_chunk is None:
         return None
@@ -217,7 +214,7 @@ def _first_time(file: BinaryIO, stream: _Gathered, clock: tuple[ClockSegment, ..
     try:
         samples = next(_decoder(stream.info).decode(file, stream.first_chunk.length), None)
     except DamagedChunkError:
-        return None  # whoever reads the samples hears of it
+        return None  # reported when the samples are read
     if samples is None:
         return None
     return next(float(times[0]) for _, times in ClockTracker(clock).apply(samples.times) if len(times))

@@ -1,7 +1,7 @@
-"""Decoding of XDF sample chunks: values and time stamps out of bytes that may lie.
+"""Decoding of XDF sample chunks, whose content may be damaged.
 
-Nothing is allocated by what a chunk claims, only by the bytes it has. A stamp that is absent follows
-from the one before and the nominal rate; a stamp that cannot be one ends what is believed.
+Memory is allocated by the bytes that a chunk has, never by the number of samples that it claims. A stamp that is left
+out follows from the one before and the nominal rate; after a stamp that no clock can have, nothing is deduced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 _BLOCK_BYTES = 1 << 20
 _STAMP = np.dtype("<f8")
-# Seconds beyond which no clock can be (3,000 years); garbage read as a double mostly is.
+# Seconds (3,000 years) that no clock exceeds; garbage read as a double mostly does.
 _MAX_TIME = 1e11
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -28,7 +28,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 class DamagedChunkError(Exception):
-    """The chunk's content contradicts itself; internal to the reader, which goes on behind it."""
+    """The chunk's content contradicts itself; the reader goes on after it."""
 
 
 class Samples(NamedTuple):
@@ -39,17 +39,17 @@ class Samples(NamedTuple):
     values : ndarray, shape (n_samples, n_channels)
         Numbers, or Python strings in an object array.
     times : ndarray of float64, shape (n_samples,)
-    broken : bool
-        They do not continue the samples before.
+    gap : bool
+        Samples before these were lost.
     """
 
     values: NDArray[Any]
     times: NDArray[np.float64]
-    broken: bool
+    gap: bool
 
 
 def read_count(content: bytes, position: int = 0) -> tuple[int, int]:
-    """A variable-length integer and the position behind it.
+    """Read a variable-length integer; return it and the position after it.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def read_count(content: bytes, position: int = 0) -> tuple[int, int]:
 
 
 def plausible(times: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which stamps can be some clock's seconds."""
-    result: NDArray[np.bool_] = np.abs(times) < _MAX_TIME  # false for NaN
+    """Return which stamps can be seconds of a clock; NaN cannot."""
+    result: NDArray[np.bool_] = np.abs(times) < _MAX_TIME
     return result
 
 
@@ -75,42 +75,41 @@ class _Parsed(NamedTuple):
 
     values: NDArray[Any]
     times: NDArray[np.float64]
-    explicit: NDArray[np.intp]  # which samples have a stamp; the times of the others are still open
-    used: int  # bytes
+    stamped: NDArray[np.intp]  # samples that have a stamp; the times of the others are still open
+    n_bytes: int
 
 
 class _Strings:
-    """Samples of strings."""
+    """Parser of samples of strings."""
 
     def __init__(self, n_channels: int) -> None:
         self._n_channels = n_channels
-        # A flag, and per channel the width of a length and a length.
-        self.smallest = 1 + 2 * n_channels
+        self.smallest = 1 + 2 * n_channels  # a flag, and per channel the width of a length and a length
 
     def parse(self, block: bytes, count: int) -> _Parsed:
-        """At most ``count`` whole samples."""
+        """Parse at most ``count`` whole samples."""
         rows: list[list[str]] = []
         times: list[float] = []
-        explicit: list[int] = []
-        used = 0
-        while len(rows) < count and used < len(block):
-            flag = block[used]
+        stamped: list[int] = []
+        position = 0
+        while len(rows) < count and position < len(block):
+            flag = block[position]
             _check_flag(flag)
-            row, end = self._row(block, used + 1 + flag)
+            row, end = self._row(block, position + 1 + flag)
             if row is None:
                 break  # the rest of this sample is in the next block, or missing
             if flag:
-                explicit.append(len(rows))
-            times.append(float(np.frombuffer(block, _STAMP, 1, used + 1)[0]) if flag else 0.0)
+                stamped.append(len(rows))
+            times.append(float(np.frombuffer(block, _STAMP, 1, position + 1)[0]) if flag else 0.0)
             rows.append(row)
-            used = end
+            position = end
         values = np.empty((len(rows), self._n_channels), dtype=object)
         if rows:
             values[:] = rows
-        return _Parsed(values, np.array(times, dtype=float), np.array(explicit, dtype=np.intp), used)
+        return _Parsed(values, np.array(times, dtype=float), np.array(stamped, dtype=np.intp), position)
 
     def _row(self, block: bytes, position: int) -> tuple[list[str] | None, int]:
-        """One sample's strings and the position behind them; None when the block ends before they do."""
+        """Return a sample's strings, or None where the block ends before them, and the position after them."""
         row: list[str] = []
         while len(row) < self._n_channels:
             if position >= len(block) or position + 1 + block[position] > len(block):
@@ -124,7 +123,7 @@ class _Strings:
 
 
 class _Numbers:
-    """Samples of numbers."""
+    """Parser of samples of numbers."""
 
     def __init__(self, dtype: np.dtype[Any], n_channels: int) -> None:
         self._dtype = dtype
@@ -133,52 +132,23 @@ class _Numbers:
         self.smallest = 1 + self._width
 
     def parse(self, block: bytes, count: int) -> _Parsed:
-        """At most ``count`` whole samples."""
-        none = np.empty(0, dtype=np.intp)
-        if len(block) < self.smallest:
-            return _Parsed(np.empty((0, self._n_channels), self._dtype), np.empty(0), none, 0)
-        flag = block[0]
+        """Parse at most ``count`` whole samples."""
+        flag = block[0] if block else 0
         _check_flag(flag)
-        # In many files all samples of a chunk have a stamp, or none has.
         record = self.smallest + flag
         whole = min(len(block) // record, count)
         table = np.frombuffer(block, np.uint8, whole * record).reshape(whole, record)
-        if (table[:, 0] == flag).all() and (whole == count or len(block) - whole * record < record):
-            times = table[:, 1:9].copy().view(_STAMP)[:, 0] if flag else np.zeros(whole)
-            values = table[:, 1 + flag :].copy().view(self._dtype)
-            return _Parsed(values, times, np.arange(whole) if flag else none, whole * record)
-        return self._alternating(block, count) or self._mixed(block, count)
+        if (table[:, 0] != flag).any() or (whole < count and len(block) - whole * record >= record):
+            return self._parse_mixed(block, count)
+        # All samples of a block have a stamp, or none has, as in most files.
+        times = table[:, 1:9].copy().view(_STAMP)[:, 0] if flag else np.zeros(whole)
+        values = table[:, 1 + flag :].copy().view(self._dtype).reshape(whole, self._n_channels)
+        return _Parsed(values, times, np.arange(whole if flag else 0), whole * record)
 
-    def _alternating(self, block: bytes, count: int) -> _Parsed | None:
-        """Samples of which every second one has a stamp, as LabRecorder often writes them; None if they are others."""
-        flag, width = block[0], self._width
-        second = 1 + flag + width  # where a pair's second sample begins
-        pair = 2 * self.smallest + 8
-        pairs = min(len(block) // pair, count // 2)
-        used = pairs * pair
-        table = np.frombuffer(block, np.uint8, used).reshape(pairs, pair)
-        if not pairs or (table[:, 0] != flag).any() or (table[:, second] != 8 - flag).any():
-            return None
-        single = count > 2 * pairs and len(block) - used >= second and block[used] == flag
-        n = 2 * pairs + single
-        values = np.empty((n, width), np.uint8)
-        values[0 : 2 * pairs : 2] = table[:, 1 + flag : second]
-        values[1::2] = table[:, pair - width :]
-        first, stamp = (0, 1) if flag else (1, second + 1)
-        explicit = np.arange(first, n, 2)
-        times = np.zeros(n)
-        times[first : 2 * pairs : 2] = table[:, stamp : stamp + 8].copy().view(_STAMP)[:, 0]
-        if single:
-            values[-1] = np.frombuffer(block, np.uint8, width, used + second - width)
-            if flag:
-                times[-1] = np.frombuffer(block, _STAMP, 1, used + 1)[0]
-            used += second
-        return _Parsed(values.view(self._dtype), times, explicit, used)
-
-    def _mixed(self, block: bytes, count: int) -> _Parsed:
-        """Samples with and without a stamp in one block; LabRecorder often writes every second one."""
+    def _parse_mixed(self, block: bytes, count: int) -> _Parsed:
+        """Parse samples of which some have a stamp; LabRecorder often writes every second one."""
         starts: list[int] = []
-        found = starts.append
+        append = starts.append
         position, last, width = 0, len(block) - self._width, self._width
         for _ in range(count):
             if position >= last:
@@ -192,29 +162,29 @@ class _Numbers:
                 position += 1
             else:
                 _check_flag(flag)
-            found(position)
+            append(position)
             position += width
         at = np.array(starts, dtype=np.intp)
         # Overlapping records at every byte, of which only those that begin a sample are copied.
         records = np.ndarray((max(last + 1, 0),), dtype=f"V{width}", buffer=block, strides=(1,))
         values = records[at].view(self._dtype).reshape(len(at), self._n_channels)
-        explicit = np.flatnonzero(np.diff(at, prepend=-width) - width == 9)
+        stamped = np.flatnonzero(np.diff(at, prepend=-width) - width == 9)
         times = np.zeros(len(at))
-        if len(explicit):
+        if len(stamped):
             stamps = np.ndarray((len(block) - 7,), dtype="V8", buffer=block, strides=(1,))
-            times[explicit] = stamps[at[explicit] - 8].view(_STAMP)
-        return _Parsed(values, times, explicit, position)
+            times[stamped] = stamps[at[stamped] - 8].view(_STAMP)
+        return _Parsed(values, times, stamped, position)
 
 
 def _check_flag(flag: int) -> None:
-    """A sample begins with the number of bytes of its stamp, 0 or 8."""
+    """Refuse a first byte of a sample that is not the number of bytes of its stamp, 0 or 8."""
     if flag not in (0, 8):
         msg = f"a stamp of {flag} bytes"
         raise DamagedChunkError(msg)
 
 
 class SampleDecoder:
-    """Decodes the sample chunks of one stream in the order of the file.
+    """Decoder of one stream's sample chunks, in the order of the file.
 
     Parameters
     ----------
@@ -223,8 +193,8 @@ class SampleDecoder:
     n_channels : int
     sfreq : float
         Nominal rate in hertz, 0 when irregular.
-    judge : bool
-        Whether stamps that no clock can have end what is believed.
+    check_times : bool
+        Leave out samples after a stamp that no clock can have, up to the next chunk.
 
     Attributes
     ----------
@@ -232,15 +202,15 @@ class SampleDecoder:
         The newest stamp that no clock can have.
     """
 
-    def __init__(self, dtype: str, n_channels: int, sfreq: float, *, judge: bool = True) -> None:
+    def __init__(self, dtype: str, n_channels: int, sfreq: float, *, check_times: bool = True) -> None:
         self._parser: _Strings | _Numbers = (
             _Strings(n_channels) if dtype == "string" else _Numbers(DTYPES[dtype], n_channels)
         )
         self._interval = 1.0 / sfreq if sfreq > 0 else 0.0
-        self._judge = judge
-        # The time that an absent stamp follows on; None while it is unknown.
+        self._check_times = check_times
+        # The stamp that one left out follows on; None while it is unknown.
         self._last: float | None = 0.0
-        self._broken = False
+        self._gap = False
         self.refused: float | None = None
 
     @property
@@ -248,10 +218,10 @@ class SampleDecoder:
         """Fewest bytes that a sample can take."""
         return self._parser.smallest
 
-    def lose_track(self) -> None:
-        """Take note that samples before the next chunk are missing: stamps cannot be deduced across them."""
+    def skip(self) -> None:
+        """Register that samples before the next chunk are missing: stamps cannot be deduced across them."""
         self._last = None
-        self._broken = True
+        self._gap = True
 
     def decode(self, file: BinaryIO, length: int) -> Iterator[Samples]:
         """Decode the chunk at the file's position.
@@ -291,49 +261,46 @@ class SampleDecoder:
             if not len(parsed.times) and not left:
                 msg = f"{count} samples are missing at the end of the chunk"
                 raise DamagedChunkError(msg)
-            block = block[parsed.used :]
+            block = block[parsed.n_bytes :]
             count -= len(parsed.times)
             # The last piece waits until the chunk has proved to end where it should.
             if pending is not None:
-                yield from self._believe(pending)
+                yield from self._with_times(pending)
             pending = parsed
         if block or left:
-            msg = f"{len(block) + left} bytes are left over behind the last sample"
+            msg = f"{len(block) + left} bytes are left over after the last sample"
             raise DamagedChunkError(msg)
         if pending is not None:
-            yield from self._believe(pending)
+            yield from self._with_times(pending)
 
-    def _believe(self, parsed: _Parsed) -> Iterator[Samples]:
-        """Fill in absent stamps and pass on what has a time that can be true."""
-        values, times, explicit, _ = parsed
-        n = len(times)
+    def _with_times(self, parsed: _Parsed) -> Iterator[Samples]:
+        """Fill in the stamps that were left out, and yield the samples up to the first impossible one."""
+        n = len(parsed.times)
+        stop = n
         start = 0
         if self._last is None:
-            start = int(explicit[0]) if len(explicit) else n
-        if start >= n:
+            start = int(parsed.stamped[0]) if len(parsed.stamped) else n
+        if start == n:
             return
-        stamps = times if len(explicit) == n else self._deduced(times, explicit)
-        stop = n
-        believable = plausible(stamps[start:]) if self._judge else np.ones(n - start, dtype=bool)
-        if not believable.all():
-            stop = start + int(np.argmin(believable))
+        stamps = parsed.times if len(parsed.stamped) == n else self._deduced(parsed.times, parsed.stamped)
+        if self._check_times and not (possible := plausible(stamps[start:])).all():
+            stop = start + int(np.argmin(possible))
         if stop > start:
-            yield Samples(values[start:stop], stamps[start:stop], self._broken)
-            self._broken = False
+            yield Samples(parsed.values[start:stop], stamps[start:stop], self._gap)
+            self._gap = False
         if stop < n:
             self.refused = float(stamps[stop])
-            self.lose_track()
+            self.skip()
         else:
             self._last = float(stamps[-1])
 
-    def _deduced(self, times: NDArray[np.float64], explicit: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Stamps, each absent one counted from the stamp before it."""
+    def _deduced(self, times: NDArray[np.float64], stamped: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Stamps, each that was left out counted from the one before it."""
         n = len(times)
         # Index of the stamp each sample counts from; -1 for the last one of the chunk before.
         anchor = np.full(n, -1, dtype=np.intp)
-        anchor[explicit] = explicit
+        anchor[stamped] = stamped
         np.maximum.accumulate(anchor, out=anchor)
-        carried = self._last if self._last is not None else 0.0
-        base = np.where(anchor >= 0, times[np.maximum(anchor, 0)], carried)
+        base = np.where(anchor >= 0, times[np.maximum(anchor, 0)], self._last or 0.0)
         result: NDArray[np.float64] = base + (np.arange(n) - anchor) * self._interval
         return result

@@ -1,0 +1,216 @@
+"""Recordings as their readers give them: streams, markers, and signals as sources of chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+from mindwire.errors import RecordingError, StreamNotFoundError, UsageError
+from mindwire.sources.markers import holds_markers
+from mindwire.types import Chunk, Marker, SignalInfo
+
+FORMATS = "XDF or another format that MNE-Python reads (EDF, BDF, GDF, BrainVision's .vhdr, EEGLAB's .set, FIF …)"
+_MAX_PROBLEMS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStream:
+    """A stream in a recording.
+
+    Parameters
+    ----------
+    stream_id : int
+        Its number in the file.
+    info : SignalInfo
+    n_samples : int
+        As the file states it.
+    first_time : float or None
+        Time of its first sample in seconds; None when it is empty.
+    header : str
+        Its description as LSL's XML; empty where the format has none.
+    """
+
+    stream_id: int
+    info: SignalInfo
+    n_samples: int
+    first_time: float | None
+    header: str = ""
+
+    @property
+    def is_signal(self) -> bool:
+        """True for numbers at a regular rate, and for EEG whose rate the user has to give."""
+        info = self.info
+        regular = info.sfreq > 0 or info.type.casefold() == "eeg"
+        return info.dtype != "string" and regular and not self.is_markers
+
+    @property
+    def is_markers(self) -> bool:
+        """True for events; see :func:`mindwire.sources.markers.holds_markers`."""
+        return holds_markers(self.info)
+
+    def describe(self) -> str:
+        """Return one line for a message."""
+        info = self.info
+        rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
+        return (
+            f"id={self.stream_id} name={info.name!r} type={info.type!r} "
+            f"({info.n_channels} x {info.dtype}, {rate}, {self.n_samples} samples)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Choice of a stream of a recording; what is None does not matter.
+
+    Parameters
+    ----------
+    name, type, source_id : str or None
+        Compared exactly, ``type`` without regard to case.
+    id : int or None
+        The stream's number in the file.
+    """
+
+    name: str | None = None
+    type: str | None = None
+    source_id: str | None = None
+    id: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        """Parse ``name=…,type=…,source_id=…,id=…``; text without ``=`` is a name.
+
+        Raises
+        ------
+        UsageError
+            A key is unknown, or the id is no number.
+        """
+        if "=" not in text:
+            return cls(name=text)
+        known = {field.name for field in fields(cls)}
+        given: dict[str, str] = {}
+        for part in text.split(","):
+            key, equals, value = part.partition("=")
+            key = key.strip()
+            if not equals or key not in known:
+                msg = f"Expected a stream as {'=…,'.join(sorted(known))}=…, found {part!r} in {text!r}."
+                raise UsageError(msg)
+            given[key] = value.strip()
+        number = given.pop("id", None)
+        if number is not None and not number.isdecimal():
+            msg = f"Expected the stream's id as a number, found {number!r}."
+            raise UsageError(msg)
+        return cls(**given, id=None if number is None else int(number))
+
+    def matches(self, stream: RecordedStream) -> bool:
+        """Return true if the stream has everything that is given."""
+        info = stream.info
+        return (
+            self.name in (None, info.name)
+            and (self.type is None or self.type.casefold() == info.type.casefold())
+            and self.source_id in (None, info.source_id)
+            and self.id in (None, stream.stream_id)
+        )
+
+
+class RecordedSignal(Protocol):
+    """A recording's signal as a source of chunks."""
+
+    @property
+    def info(self) -> SignalInfo:
+        """Description of the signal."""
+        ...
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples as the file states it."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the samples from the beginning, in the order of the file; may be called again."""
+        ...
+
+
+class Recording(Protocol):
+    """A file with at least one signal."""
+
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        ...
+
+    @property
+    def streams(self) -> tuple[RecordedStream, ...]:
+        """Streams in the order of the file."""
+        ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Damage that was left out, one sentence each."""
+        ...
+
+    def markers(self, stream: str | None = None) -> list[Marker]:
+        """Return the markers in the order of time, of all marker streams or of one by its name, source id or number."""
+        ...
+
+    def signal(self, selector: Selector | None = None) -> RecordedSignal:
+        """Return the EEG signal, or the one selected."""
+        ...
+
+    def source(self, stream_id: int) -> RecordedSignal:
+        """Return a stream by its number in the file; chunks of markers hold strings in an object array."""
+        ...
+
+
+def first_problems(problems: Sequence[str]) -> str:
+    """Return the first few problems of a recording, to end a message with."""
+    return "".join(f" {sentence}" for sentence in problems[:_MAX_PROBLEMS])
+
+
+def choose_signal(
+    path: Path, streams: Sequence[RecordedStream], selector: Selector | None, problems: Sequence[str] = ()
+) -> RecordedStream:
+    """Return the one stream that a selector means.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    streams : sequence of RecordedStream
+    selector : Selector or None
+        None means the only stream of type EEG.
+    problems : sequence of str
+        Damage of the file; reported when no stream matches.
+
+    Raises
+    ------
+    StreamNotFoundError
+        No stream matches, or several.
+    RecordingError
+        The stream is empty, or no signal.
+    """
+    wanted = selector or Selector(type="EEG")
+    # Markers may share the EEG's name; a selector that also fits a signal means the signal.
+    answering = [stream for stream in streams if wanted.matches(stream)]
+    filled = [stream for stream in answering if stream.is_signal and stream.n_samples]
+    chosen = filled or answering
+    there = "; ".join(stream.describe() for stream in streams) or "no stream at all"
+    if not chosen:
+        expected = "a stream of type EEG" if selector is None else "a stream that answers the selection"
+        msg = (
+            f"{path}: expected {expected}, found {there}; choose one with --stream name=… or --stream id=…."
+            f"{first_problems(problems)}"
+        )
+        raise StreamNotFoundError(msg)
+    if len(chosen) > 1:
+        msg = f"{path}: expected one stream, found {len(chosen)} that answer: {there}; choose one with --stream id=…."
+        raise StreamNotFoundError(msg)
+    stream = chosen[0]
+    if not stream.is_signal:
+        msg = f"{path}: expected a signal at a regular rate, found {stream.describe()}; choose another with --stream."
+        raise RecordingError(msg)
+    if not stream.n_samples:
+        msg = f"{path}: the stream {stream.describe()} is empty; choose another with --stream name=…."
+        raise RecordingError(msg)
+    return stream
