@@ -42,10 +42,7 @@ PREDICTIONS = Kind("a table of predictions", lambda data: data.startswith(b"seq,
 # safetensors: the length of a header in JSON, which names our format
 ADAPTATION = Kind("what an earlier session learnt", lambda data: b"mindwire" in data[:65536])
 _BY_ENDING = {
-    ".json": Kind(
-        "a report of Mindwire",
-        lambda data: data.startswith(b"{") and (b'"mindwire"' in data or b'"protocol": "wimpff2024"' in data),
-    ),
+    ".json": Kind("a report of Mindwire", lambda data: data.startswith(b"{") and b'"mindwire"' in data),
     ".html": Kind("a report of Mindwire", lambda data: data.startswith(b"<!doctype html>") and b"indwire" in data),
     ".svg": Kind("a picture of Mindwire", lambda data: data.startswith(b"<svg") and b"indwire" in data),
     ".png": Kind("a picture of Mindwire", lambda data: data.startswith(b"\x89PNG") and b"Mindwire" in data[:1024]),

@@ -42,9 +42,9 @@ def evaluate(
     ] = False,
     force: options.Force = False,
     protocol: Annotated[str | None, typer.Option(hidden=True)] = None,
-    attention: Annotated[str, typer.Option(hidden=True)] = "none",
+    attention: Annotated[str | None, typer.Option(hidden=True)] = None,
     epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
-    seeds: Annotated[int, typer.Option(hidden=True)] = 1,
+    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Play recordings through the live pipeline and report how many trials a bundle decides right.
 
@@ -68,12 +68,12 @@ def evaluate(
     from mindwire.training.views import draw_views
     from mindwire_models.bundle import load_bundle
 
-    if protocol is not None:
-        from mindwire.cli import evaluate_protocol
-
-        check_report(out, ("protocol.json",), inputs=[model, *map(Path, files)], force=force)
-        evaluate_protocol.run(files, out, model, attention=attention, epochs=epochs, seeds=seeds)
-        return
+    if any(value is not None for value in (protocol, attention, epochs, seeds)):
+        msg = (
+            "--protocol and its options have moved to a program in a clone of the repository: "
+            "python -m benchmarks.wimpff2024 FILE... --out FOLDER."
+        )
+        raise UsageError(msg)
     names = ("report.json", "report.html", *(PICTURES if views else ()))
     check_report(out, names, inputs=[model, *(Path(text) for text in files if text)], force=force)
     paths, markers = cues.separate(files)

@@ -1,4 +1,4 @@
-"""The authors' protocol: cut and filtered as they do, beside the live pipeline, and nowhere else."""
+"""The protocol of Wimpff et al. 2024 and the live pipeline on the same sessions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.wimpff2024.bcic2a import CLASSES, read_sessions
 from mindwire.cli.main import app
-from mindwire.errors import MindwireError, RecordingError, UsageError
-from mindwire.protocols.bcic2a import CLASSES, read_sessions
-from tests.mindwire.protocols.bcic2a_files import SFREQ, FakeRun, make_runs, write_mat
+from mindwire.errors import RecordingError, UsageError
+from tests.support.bcic2a_files import SFREQ, FakeRun, make_runs, write_mat
 
 pytest.importorskip("torch")
 pytest.importorskip("mne")
 
-from mindwire.protocols import wimpff2024
-from mindwire.protocols.wimpff2024_published import ROWS, published, row_of
+from benchmarks.wimpff2024 import __main__, protocol
+from benchmarks.wimpff2024.published import ROWS, published, row_of
 from mindwire_models.network.attention import ATTENTION_MODES
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
@@ -33,16 +33,12 @@ def files(tmp_path_factory):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-    if isinstance(result.exception, MindwireError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return __main__.main([str(argument) for argument in arguments])
 
 
 def test_windows_are_cut_at_the_cue_and_standardised_by_the_first_day(files):
     [(first, second)] = read_sessions(files)
-    training, windows, labels = wimpff2024.authors_data(first, second)
+    training, windows, labels = protocol.authors_data(first, second)
     assert training.windows.shape == windows.shape == (12, 22, 4 * SFREQ)
     np.testing.assert_allclose(training.windows.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(training.windows.std(axis=0), 1, atol=1e-4)
@@ -57,7 +53,7 @@ def test_windows_are_cut_at_the_cue_and_standardised_by_the_first_day(files):
 def test_the_filter_has_no_delay_and_so_knows_the_future():
     impulse = np.zeros((1001, 1))
     impulse[500] = 1.0
-    response = wimpff2024.zero_phase(impulse, 250.0)[:, 0]
+    response = protocol.zero_phase(impulse, 250.0)[:, 0]
     np.testing.assert_allclose(response, response[::-1], atol=1e-12)
     assert np.abs(response[:500]).max() > 0.01
     spectrum, freqs = np.abs(np.fft.rfft(response)), np.fft.rfftfreq(1001, 1 / 250)
@@ -65,30 +61,31 @@ def test_the_filter_has_no_delay_and_so_knows_the_future():
     assert spectrum[freqs > 51].max() < 0.05
 
 
-def test_zero_phase_filters_exist_nowhere_else():
+def test_no_zero_phase_filter_is_installed():
     found = [
         path.relative_to(ROOT).as_posix()
         for folder in ("models", "service")
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"\b(sos)?filtfilt\b|\bfilter_data\b", path.read_text(encoding="utf-8"))
     ]
-    assert found == ["service/mindwire/protocols/wimpff2024.py"]
+    assert found == []
 
 
 def test_the_live_pipeline_s_windows_are_of_the_same_trials(files):
     [(first, second)] = read_sessions(files)
-    training, windows, labels = wimpff2024.live_data(first, second, wimpff2024.BCIC2A)
+    training, windows, labels = protocol.live_data(first, second, protocol.BCIC2A)
     assert training.windows.shape[1:] == windows.shape[1:] == (22, 1000)
     assert len(training.labels) > 8
-    names = [wimpff2024.BCIC2A.classes[label] for label in labels]
+    names = [protocol.BCIC2A.classes[label] for label in labels]
     expected = [CLASSES[number - 1] for r in make_runs(2) for number in r.classes]
     assert len(names) > 8
     # What is undecided (the alignment is not ready yet) lies at the beginning.
     assert names == expected[-len(names) :]
 
 
-def test_the_table_stands_beside_the_causal_one(files, tmp_path):
-    output = run(*files, "--protocol", "wimpff2024", "--epochs", 2, "--seeds", 2, "--out", tmp_path)
+def test_both_tables_are_printed_and_written(files, tmp_path, capsys):
+    assert run(*files, "--epochs", 2, "--seeds", 2, "--out", tmp_path) == 0
+    output = capsys.readouterr().out
     report = json.loads((tmp_path / "protocol.json").read_text())
     assert report["epochs"] == 2
     assert "runs live" in report["notice"]
@@ -101,7 +98,6 @@ def test_the_table_stands_beside_the_causal_one(files, tmp_path):
     assert "live pipeline" in words
     assert "2 epochs instead of 1000" in words
     assert "nothing of it runs live" in re.sub(r"\s+", " ", output)
-    # Their table stands below, and what was trained here beside its row.
     assert "1 of their 9 people" in words
     assert "arXiv 2310.11198" in words
     [row] = [line for line in output.splitlines() if re.search(r"BaseNet +│", line)]
@@ -145,9 +141,9 @@ def test_what_they_did_not_train_has_no_row():
 def test_a_day_scored_on_itself_is_learnt(files):
     [(first, _)] = read_sessions(files)
     seen = []
-    report = wimpff2024.run_protocol(
+    report = protocol.run_protocol(
         [(first, first)],
-        wimpff2024.Settings(epochs=60, network_arguments={"n_temporal_filters": 8}),
+        protocol.Settings(epochs=60, network_arguments={"n_temporal_filters": 8}),
         progress=lambda done, total: seen.append((done, total)),
     )
     [score] = report.scores
@@ -161,16 +157,16 @@ def test_an_incomplete_file_is_refused(tmp_path):
     short = FakeRun(whole.samples[: whole.starts[-1] + 3 * SFREQ], whole.starts, whole.classes)
     paths = [write_mat(tmp_path / "A01T.mat", [short]), write_mat(tmp_path / "A01E.mat", [whole])]
     [(first, second)] = read_sessions(paths)
-    with pytest.raises(RecordingError, match="not complete"):
-        wimpff2024.authors_data(first, second)
+    with pytest.raises(RecordingError, match="incomplete"):
+        protocol.authors_data(first, second)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [(["--model", "there"], "leave out --model"), (["--attention", "magic"], "known are none, se")],
-)
-def test_wrong_usage_is_told(files, tmp_path, options, message):
-    with pytest.raises(UsageError, match=message):
-        run(*files, "--protocol", "wimpff2024", "--out", tmp_path, *options)
-    with pytest.raises(UsageError, match="--model BUNDLE"):
-        run(*files, "--out", tmp_path)
+def test_errors_are_one_sentence(files, tmp_path, capsys):
+    assert run(files[0], "--out", tmp_path) == 1
+    assert capsys.readouterr().err.strip().endswith("A01E is missing; add that file.")
+
+
+def test_the_old_option_names_the_new_command(files, tmp_path):
+    old = ["evaluate", *map(str, files), "--protocol", "wimpff2024", "--attention", "se", "--out", str(tmp_path)]
+    with pytest.raises(UsageError, match=r"python -m benchmarks\.wimpff2024 FILE"):
+        CliRunner().invoke(app, old, catch_exceptions=False)

@@ -105,7 +105,7 @@ class Session:
         return ()
 
     def _starts(self) -> NDArray[np.float64]:
-        """When each run begins, in seconds."""
+        """Return the start of each run in seconds, shape (n_runs,)."""
         lengths = [len(run.samples) / self.sfreq + _BETWEEN_RUNS_SECONDS for run in self.runs]
         return np.cumsum([0.0, *lengths[:-1]])
 
@@ -129,18 +129,13 @@ class Session:
         return self
 
     def chunks(self) -> Iterator[Chunk]:
-        """All runs in pieces of a second, each run broken off from the one before.
-
-        Yields
-        ------
-        Chunk
-        """
+        """Yield all runs in chunks of one second, with a gap between runs."""
         for number, (start, run) in enumerate(zip(self._starts(), self.runs, strict=True)):
             times = start + np.arange(len(run.samples)) / self.sfreq
             for at in range(0, len(times), _CHUNK_SAMPLES):
                 piece = slice(at, at + _CHUNK_SAMPLES)
-                broken = Reason.GAP if number and not at else Reason.NONE
-                yield Chunk(run.samples[piece], times[piece], broken)
+                discontinuity = Reason.GAP if number and not at else Reason.NONE
+                yield Chunk(run.samples[piece], times[piece], discontinuity)
 
 
 def read_sessions(paths: Sequence[Path]) -> list[tuple[Session, Session]]:
@@ -149,8 +144,8 @@ def read_sessions(paths: Sequence[Path]) -> list[tuple[Session, Session]]:
     Parameters
     ----------
     paths : sequence of Path
-        ``A01T.gdf``, ``A01E.gdf`` or ``A01T.mat``, ``A01E.mat`` for each person; beside a GDF file of the second day,
-        a MAT file of the same name holds its classes.
+        ``A01T.gdf``, ``A01E.gdf`` or ``A01T.mat``, ``A01E.mat`` for each person; a GDF file of the second day needs
+        the MAT file of the same name, with its classes, in the same folder.
 
     Returns
     -------
@@ -160,7 +155,7 @@ def read_sessions(paths: Sequence[Path]) -> list[tuple[Session, Session]]:
     Raises
     ------
     UsageError
-        A file's name does not say whose it is, or of someone only one day is given.
+        A file name does not give person and day, or one day of a person is missing.
     RecordingError
         A file cannot be read or is not of this data set.
     MissingExtraError
@@ -168,7 +163,7 @@ def read_sessions(paths: Sequence[Path]) -> list[tuple[Session, Session]]:
     """
     sessions: dict[tuple[int, str], Session] = {}
     for path in paths:
-        person, day = _whose(path)
+        person, day = _person_and_day(path)
         if (person, day) in sessions:
             msg = f"{path}: the session A{person:02d}{day} is given twice; leave one out."
             raise UsageError(msg)
@@ -182,7 +177,7 @@ def read_sessions(paths: Sequence[Path]) -> list[tuple[Session, Session]]:
     return [(sessions[person, "T"], sessions[person, "E"]) for person in people]
 
 
-def _whose(path: Path) -> tuple[int, Literal["T", "E"]]:
+def _person_and_day(path: Path) -> tuple[int, Literal["T", "E"]]:
     match = _NAME.match(path.name)
     if match is None or path.suffix.casefold() not in {".gdf", ".mat"}:
         msg = f"{path}: expected a file of BCI Competition IV 2a, such as A01T.gdf, A01E.gdf, A01T.mat or A01E.mat."
@@ -192,7 +187,7 @@ def _whose(path: Path) -> tuple[int, Literal["T", "E"]]:
 
 def read_session(path: Path) -> Session:
     """Read one file; see :func:`read_sessions`."""
-    person, day = _whose(path)
+    person, day = _person_and_day(path)
     sfreq, runs = _read_gdf(path) if path.suffix.casefold() == ".gdf" else _read_mat(path)
     runs = [run for run in runs if len(run.cues)]
     if not runs:
@@ -204,7 +199,7 @@ def read_session(path: Path) -> Session:
 def _load(path: Path) -> Mapping[str, Any]:
     try:
         return dict(loadmat(path, squeeze_me=True, struct_as_record=False))
-    # scipy's reader raises whatever its parser stumbles over.
+    # SciPy's parser raises exceptions of any type on damaged files.
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         msg = f"{path}: expected a MAT file, but it cannot be read ({reason})."
@@ -222,7 +217,9 @@ def _read_mat(path: Path) -> tuple[float, list[Run]]:
             samples = np.asarray(cell.X, dtype=np.float64)[:, :_N_CHANNELS]
             runs.append(_run(path, samples, starts + round(_CUE_SECONDS * float(cell.fs)), labels))
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        msg = f"{path}: expected runs with X, trial, y and fs, as BNCI Horizon 2020 has them, found something else."
+        msg = (
+            f"{path}: expected runs with X, trial, y and fs, the layout of BNCI Horizon 2020, but found another layout."
+        )
         raise RecordingError(msg) from error
     if len(rates) != 1:
         msg = f"{path}: expected runs of one sampling rate in a cell array 'data', found {sorted(rates) or 'none'}."
@@ -247,13 +244,11 @@ def _read_gdf(path: Path) -> tuple[float, list[Run]]:
     try:
         import mne
     except ImportError as error:
-        msg = (
-            f"{path}: a GDF file takes MNE-Python, which is not installed; pip install '.[train]' in Mindwire's folder."
-        )
+        msg = f"{path}: reading GDF needs MNE-Python, which is not installed; pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
     try:
         raw = mne.io.read_raw_gdf(path, preload=True, verbose="ERROR")
-    # MNE's readers raise whatever their parsers stumble over.
+    # MNE-Python's parsers raise exceptions of any type on damaged files.
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         msg = f"{path}: expected a GDF file; MNE says: {reason}"
@@ -272,13 +267,13 @@ def _read_gdf(path: Path) -> tuple[float, list[Run]]:
 def _gdf_labels(path: Path, codes: NDArray[Any]) -> NDArray[np.intp]:
     if _UNKNOWN_CUE not in codes:
         return np.array([_CUES[code] for code in codes], dtype=np.intp)
-    beside = path.with_suffix(".mat")
-    if not beside.exists():
-        msg = f"{path} holds no classes; put the competition's {beside.name} with the true labels beside it."
+    labels_path = path.with_suffix(".mat")
+    if not labels_path.exists():
+        msg = f"{path} holds no classes; put the competition's {labels_path.name} with the true labels into the same folder."
         raise RecordingError(msg)
-    labels = np.atleast_1d(_load(beside).get("classlabel", ())).astype(np.intp) - 1
+    labels = np.atleast_1d(_load(labels_path).get("classlabel", ())).astype(np.intp) - 1
     if len(labels) != len(codes):
-        msg = f"{beside}: expected 'classlabel' with a class for each of {len(codes)} trials, found {len(labels)}."
+        msg = f"{labels_path}: expected 'classlabel' with a class for each of {len(codes)} trials, found {len(labels)}."
         raise RecordingError(msg)
     return labels
 
@@ -286,8 +281,8 @@ def _gdf_labels(path: Path, codes: NDArray[Any]) -> NDArray[np.intp]:
 def _split(
     path: Path, samples: NDArray[np.float64], starts: NDArray[np.intp], cues: NDArray[np.intp], labels: NDArray[np.intp]
 ) -> Iterator[Run]:
-    """The runs of a GDF file, which has them one after another with samples between that were never taken."""
-    # Not taken means: not a number, or the smallest value of every channel at once.
+    """Yield the runs of a GDF file, which are separated by filler samples."""
+    # Filler samples are NaN, or the minimum of every channel at once.
     missing = ~np.isfinite(samples).all(axis=1) | (samples == np.nanmin(samples, axis=0)).all(axis=1)
     edges = np.flatnonzero(np.diff(missing)) + 1
     bounds = np.unique(np.concatenate([[0], starts, edges, [len(samples)]]))

@@ -1,12 +1,11 @@
-"""The protocol of Wimpff et al. 2024 on BCI Competition IV 2a, to compare with their tables. It does not run live.
+"""The protocol of Wimpff et al. 2024 on BCI Competition IV 2a, compared with the live pipeline on the same days.
 
-Their way: each run filtered as a whole, forwards and backwards in time; windows of four seconds from the cue;
-standardised per channel and moment of the trial; trained on one person's first day and scored on the second. A
-filter that knows the future and a window that knows the cue are not to be had live, and what they are worth shows
-beside it: the same network on the same days through the live pipeline.
+The authors filter each run as a whole with a zero-phase filter, cut windows of four seconds at the cue, standardise
+each channel and time point over trials, train on a person's first day and score the second. Neither the filter nor
+the cue is available live, so the same network is also trained and scored through the live pipeline.
 
-Differences that remain: batches are of nearly equal instead of full size, and the learning rate's warm-up begins
-one step later.
+Two differences from the authors' training remain: batches have nearly equal instead of full size, and the
+learning-rate warm-up begins one step later.
 
 References
 ----------
@@ -25,12 +24,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
+from benchmarks.wimpff2024.bcic2a import CLASSES, Session
+from benchmarks.wimpff2024.published import N_PEOPLE, ROWS, SOURCE, row_of
 from mindwire.errors import MissingExtraError, RecordingError
 from mindwire.evaluation.metrics import wilson_interval
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.offline.trials import trials_from_markers
-from mindwire.protocols.bcic2a import CLASSES, Session
-from mindwire.protocols.wimpff2024_published import N_PEOPLE, ROWS, SOURCE, row_of
 from mindwire.training.data import TrialSpan, collect_trials
 from mindwire_models.contract import Contract
 from mindwire_models.presets import BCIC2A
@@ -38,13 +37,13 @@ from mindwire_models.training.fit import Recipe, predict_logits, train_network
 from mindwire_models.training.trials import TrialWindows
 
 NOTICE = (
-    "The column 'authors' protocol' is for comparison with their paper alone: its filter looks into the future and "
-    "its windows know the cue, so nothing of it runs live. What runs live is the column 'live pipeline'."
+    "The column 'authors' protocol' is only for comparison with their paper: its filter uses future samples and its "
+    "windows are cut at the cue, so nothing of it runs live. The column 'live pipeline' gives what runs live."
 )
-_EPOCHS = 1000
+EPOCHS = 1000
 _WINDOW_SECONDS = 4.0
 _HIGH_CUT_HERTZ = 40.0
-# Live, windows fall due every hop and not at the cue: a little more than a window leaves room for some.
+# Live windows end on the hop grid, not at the cue: half a second more than a window leaves room for several.
 _LIVE_SPAN = TrialSpan(offset=0.0, length=4.5, decided_at=_WINDOW_SECONDS)
 
 Progress = Callable[[int, int], None]
@@ -52,19 +51,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What of the protocol a user may change.
+    """Settings of the protocol.
 
     Parameters
     ----------
     epochs : int
         1000 in the paper.
     seeds : tuple of int
-        Each trains a network of its own.
+        One network is trained per seed.
     network_arguments : mapping
         Further arguments of the network, ``attention_mode`` for example.
     """
 
-    epochs: int = _EPOCHS
+    epochs: int = EPOCHS
     seeds: tuple[int, ...] = (0,)
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -87,14 +86,14 @@ class _Model(BaseModel):
 
 
 class Outcome(_Model):
-    """Trials of a second day: how many were decided, and how many of them right."""
+    """Numbers of decided and of correct trials of a second day."""
 
     n_correct: int
     n_trials: int
 
     @property
     def accuracy(self) -> float:
-        """Share of the decided trials that are right; 0 without any."""
+        """Share of the decided trials that are correct; 0 without any."""
         return self.n_correct / self.n_trials if self.n_trials else 0.0
 
 
@@ -125,7 +124,7 @@ def _published(network_arguments: Mapping[str, Any]) -> list[PublishedScore]:
 
 
 class ProtocolReport(_Model):
-    """Everything ``protocol.json`` says."""
+    """Content of ``protocol.json``."""
 
     version: Literal[1] = 1
     protocol: Literal["wimpff2024"] = "wimpff2024"
@@ -158,10 +157,10 @@ def run_protocol(
     Parameters
     ----------
     people : sequence of (Session, Session)
-        From :func:`mindwire.protocols.bcic2a.read_sessions`.
+        From :func:`benchmarks.wimpff2024.bcic2a.read_sessions`.
     settings : Settings
     progress : callable, optional
-        Told the epochs done and the epochs in all.
+        Called with the epochs done and the total number of epochs.
     contract : Contract
         Of the live pipeline.
 
@@ -210,19 +209,19 @@ def run_protocol(
 
 
 def authors_data(first: Session, second: Session) -> tuple[TrialWindows, NDArray[np.float32], NDArray[np.intp]]:
-    """Windows of both days as the authors make them.
+    """Cut the windows of both days by the authors' protocol.
 
     Returns
     -------
     training : TrialWindows
-        Of the first day, a window per trial.
+        First day, one window per trial.
     windows : ndarray of float32, shape (n_trials, 22, n_times)
         Of the second day.
     labels : ndarray of int, shape (n_trials,)
-        Index into :data:`~mindwire.protocols.bcic2a.CLASSES`.
+        Index into :data:`~benchmarks.wimpff2024.bcic2a.CLASSES`.
     """
     (train, train_labels), (test, test_labels) = (_cut(session) for session in (first, second))
-    # Per channel and moment of the trial, from the first day alone.
+    # Per channel and time point, from the first day alone.
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation[deviation == 0] = 1.0
     scaled = [((part - mean) / deviation).astype(np.float32) for part in (train, test)]
@@ -237,7 +236,7 @@ def _cut(session: Session) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         for cue, label in zip(run.cues, run.labels, strict=True):
             window = filtered[cue : cue + length].T
             if cue < 0 or window.shape[1] < length:
-                msg = f"{session.path}: a run ends within {_WINDOW_SECONDS:g} s of a cue; the file is not complete."
+                msg = f"{session.path}: a run ends less than {_WINDOW_SECONDS:g} s after a cue; the file is incomplete."
                 raise RecordingError(msg)
             windows.append(window)
             labels.append(label)
@@ -245,7 +244,7 @@ def _cut(session: Session) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
 
 
 def zero_phase(samples: NDArray[np.float64], sfreq: float) -> NDArray[np.float64]:
-    """Low-pass at 40 Hz without delay, by MNE-Python's default filter; it knows the future.
+    """Apply MNE-Python's default zero-phase low-pass filter at 40 Hz, which uses future samples.
 
     Parameters
     ----------
@@ -276,7 +275,7 @@ def zero_phase(samples: NDArray[np.float64], sfreq: float) -> NDArray[np.float64
 def live_data(
     first: Session, second: Session, contract: Contract
 ) -> tuple[TrialWindows, NDArray[np.float32], NDArray[np.intp]]:
-    """Windows of both days as the live pipeline makes them; those of the second day decide 4 s after the cue.
+    """Cut the windows of both days with the live pipeline; the second day is decided 4 s after the cue.
 
     Returns
     -------
@@ -293,9 +292,9 @@ def live_data(
         data.append(collect_trials([session], [trials], contract, _LIVE_SPAN, settings=RunSettings())[0])
     train, test = data
     usable = train.usable
-    place = np.full(len(train.labels), -1, dtype=np.intp)
-    place[usable] = np.arange(len(usable))
-    training = TrialWindows(train.windows, place[train.trial], train.labels[usable])
+    index = np.full(len(train.labels), -1, dtype=np.intp)
+    index[usable] = np.arange(len(usable))
+    training = TrialWindows(train.windows, index[train.trial], train.labels[usable])
     return training, test.deciding, test.labels[test.decided]
 
 
@@ -305,10 +304,13 @@ def _outcome(network: Any, windows: NDArray[np.float32], labels: NDArray[np.intp
 
 
 def table(report: ProtocolReport) -> Table:
-    """The authors' protocol beside the live pipeline, person by person, as their tables have it."""
-    shorter = "" if report.epochs == _EPOCHS else f", {report.epochs} epochs instead of {_EPOCHS}"
+    """Return the accuracy of each person by both protocols."""
+    shorter = "" if report.epochs == EPOCHS else f", {report.epochs} epochs instead of {EPOCHS}"
     mode = report.network.get("attention_mode") or "none"
-    made = Table(title=f"BCI Competition IV 2a, attention {mode}, first day to second{shorter}", caption=NOTICE)
+    made = Table(
+        title=f"BCI Competition IV 2a, attention {mode}, trained on the first day, scored on the second{shorter}",
+        caption=NOTICE,
+    )
     made.add_column("person")
     made.add_column("seed", justify="right")
     for name in ("authors' protocol", "live pipeline"):
@@ -321,10 +323,10 @@ def table(report: ProtocolReport) -> Table:
 
 
 def published_table(report: ProtocolReport) -> Table:
-    """The authors' own table, and beside the network that was trained here what it gave here."""
+    """Return the authors' published table, with the results obtained here next to the network trained here."""
     people = sorted({score.person for score in report.scores})
     few = "" if len(people) == N_PEOPLE else f"; here {len(people)} of their {N_PEOPLE} people"
-    short = "" if report.epochs == _EPOCHS else f"; here {report.epochs} epochs instead of {_EPOCHS}"
+    short = "" if report.epochs == EPOCHS else f"; here {report.epochs} epochs instead of {EPOCHS}"
     made = Table(title="As published", caption=f"{report.published_source}{few}{short}.")
     made.add_column("network")
     for name in ("published", "authors' protocol here", "live pipeline here"):
@@ -340,7 +342,7 @@ def published_table(report: ProtocolReport) -> Table:
 
 
 def _means(report: ProtocolReport) -> list[str]:
-    """Mean accuracy over the people and its deviation over the seeds, by the authors' protocol and live."""
+    """Mean accuracy over people and its standard deviation over seeds, by each protocol."""
     cells = []
     for means in (report.means("authors_protocol"), report.means("live_pipeline")):
         spread = f" ± {100 * means.std(ddof=1):.1f}" if len(means) > 1 else ""

@@ -1,4 +1,4 @@
-"""What the authors published for BCI Competition IV 2a, to stand beside what their protocol gives here.
+"""Results published for BCI Competition IV 2a.
 
 Their Table 1, within-subject: mean accuracy over the nine people, and its standard deviation over five seeds.
 
@@ -27,13 +27,13 @@ class Published:
     Parameters
     ----------
     network : str
-        As they call it.
+        Name in the paper.
     accuracy, deviation : float
-        Percent; of their five seeds.
+        Percent; mean and standard deviation over five seeds.
     mode : str or None
-        Attention of the network.
+        Attention mode of the network.
     arguments : mapping
-        What else they configured, by the network's argument names.
+        Further arguments of the network.
     """
 
     network: str
@@ -44,12 +44,12 @@ class Published:
 
     @property
     def network_arguments(self) -> dict[str, Any]:
-        """The arguments that build the network of this row."""
+        """Arguments that build the network of this row."""
         return {"attention_mode": self.mode, **self.arguments}
 
 
-# Of two modifications of theirs, GCT with a mean and SE with a norm, there is no network here. The numbers of
-# parameters that they state agree with the networks here but for ECA (6 fewer) and CAT (1,040 more).
+# Two of their variants, GCT with a mean and SE with a norm, are not implemented here. Their numbers of parameters
+# agree with the networks here except for ECA (6 fewer in the paper) and CAT (1,040 more).
 ROWS: tuple[Published, ...] = (
     Published("BaseNet", 75.63, 0.75),
     Published("BaseNet + SE", 76.9, 0.61, "se", {"reduction_rate": 4}),
@@ -70,7 +70,7 @@ ROWS: tuple[Published, ...] = (
 
 
 def published(mode: str | None) -> Published:
-    """The plainest row of an attention mode.
+    """Return the first row of an attention mode, its simplest variant.
 
     Parameters
     ----------
@@ -85,10 +85,9 @@ def published(mode: str | None) -> Published:
 
 
 def row_of(network_arguments: Mapping[str, Any]) -> Published | None:
-    """The row that was trained with these arguments; None where they published nothing of the kind."""
+    """Return the row trained with these arguments, or None if the paper has none."""
     from mindwire_models.network.attention import AttentionOptions
 
-    # What an argument is when nobody says it.
-    usual = {f.name: f.default for f in fields(AttentionOptions) if f.default is not MISSING}
-    wanted = {"attention_mode": None, **usual, **network_arguments}
-    return next((row for row in ROWS if {**usual, **row.network_arguments} == wanted), None)
+    defaults = {f.name: f.default for f in fields(AttentionOptions) if f.default is not MISSING}
+    wanted = {"attention_mode": None, **defaults, **network_arguments}
+    return next((row for row in ROWS if {**defaults, **row.network_arguments} == wanted), None)

@@ -1,4 +1,4 @@
-"""Files of BCI Competition IV 2a are read right, and what is none is refused in a sentence."""
+"""Files of BCI Competition IV 2a are read correctly, and other files are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.wimpff2024.bcic2a import CLASSES, read_session, read_sessions
 from mindwire.errors import RecordingError, UsageError
-from mindwire.protocols.bcic2a import CLASSES, read_session, read_sessions
-from tests.mindwire.protocols.bcic2a_files import SFREQ, make_runs, write_gdf, write_labels, write_mat
+from tests.support.bcic2a_files import SFREQ, make_runs, write_gdf, write_labels, write_mat
 
 RUNS = make_runs(0)
 
@@ -57,7 +57,7 @@ def test_a_session_is_a_recording_with_its_runs_apart(tmp_path):
 def test_the_second_day_of_gdf_needs_the_true_labels(tmp_path):
     pytest.importorskip("mne")
     path = write_gdf(tmp_path / "A01E.gdf", RUNS, with_classes=False)
-    with pytest.raises(RecordingError, match="true labels beside it"):
+    with pytest.raises(RecordingError, match="true labels into the same folder"):
         read_session(path)
     write_labels(tmp_path / "A01E.mat", RUNS[:1])
     with pytest.raises(RecordingError, match="a class for each of 12 trials, found 6"):

@@ -1,1 +1,0 @@
-"""Protocols of publications, for comparison with them; nothing here runs live."""
