@@ -136,8 +136,8 @@ def run(samples, times, info, contract, trials, at_s):
             age = moments - window.time
             for index in np.flatnonzero((age >= 0) & (age <= 1.5 * contract.hop_samples / contract.sfreq)):
                 newest[index] = replace(window, samples=window.samples.copy())
-    pipeline.catch_up()
-    return Course(newest, pipeline.alignment.state.covariance, pipeline.alignment.matrix)
+    learnt = pipeline.saved_adaptation()
+    return Course(newest, learnt.alignment.covariance, pipeline.alignment.matrix)
 
 
 def decide(decoder, windows, columns):

@@ -23,13 +23,13 @@ class LoopThread(threading.Thread):
     Attributes
     ----------
     abandoned : bool
-        Whether another thread has taken its place.
+        True if another thread has taken its place.
     """
 
     abandoned = False
 
     def run(self) -> None:
-        """Run the target; :class:`Abandoned` and other wishes to exit end the thread without a word."""
+        """Run the target; :class:`Abandoned` and other requests to exit end the thread without a traceback."""
         with contextlib.suppress(SystemExit):
             super().run()
 
@@ -41,7 +41,7 @@ class LoopThread(threading.Thread):
 
 
 def fence() -> None:
-    """End the calling thread here if it was abandoned; called before anything that others would notice.
+    """End the calling thread here if it was abandoned; called before everything that others would notice.
 
     Raises
     ------
@@ -53,31 +53,31 @@ def fence() -> None:
 
 
 class LoopStop(threading.Event):
-    """Event that asks a loop to end; that the loop looks at it is its sign of life.
+    """Event that asks a loop to end; a loop that checks it gives a sign of life.
 
     Attributes
     ----------
-    looked_at : float
-        Monotonic time at which the loop last looked.
+    checked_at : float
+        Monotonic time of the loop's last check.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.looked_at = time.monotonic()
+        self.checked_at = time.monotonic()
 
     def is_set(self) -> bool:
-        """Return whether the loop is to end."""
-        self.looked_at = time.monotonic()
+        """Return true if the loop is to end."""
+        self.checked_at = time.monotonic()
         return super().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the loop is to end; return whether it is."""
-        self.looked_at = time.monotonic()
+        """Wait until the loop is to end; return true if it is."""
+        self.checked_at = time.monotonic()
         ended = super().wait(timeout)
-        self.looked_at = time.monotonic()
+        self.checked_at = time.monotonic()
         return ended
 
     @property
     def stopping(self) -> bool:
-        """Whether the loop is to end; no sign of life."""
+        """True if the loop is to end; reading it is no sign of life."""
         return super().is_set()

@@ -223,21 +223,10 @@ class Pipeline:
         self.samples += len(chunk)
         return self._take(self.conditioner.process(chunk))
 
-    def take(self, conditioned: Conditioned) -> list[Window]:
-        """Go on with a chunk that was conditioned together with other streams'; otherwise as :meth:`advance`.
-
-        Parameters
-        ----------
-        conditioned : Conditioned
-            Of the same rate as the source; see :func:`mindwire.signal.together.condition_together`.
-        """
-        self.samples += len(conditioned.times)
-        return self._take([conditioned])
-
     def finish(self) -> list[Prediction]:
         """Decode what is still held back, at the end of a recording."""
-        predictions = [self._decode(window) for window in self._take(self.conditioner.flush())]
-        self.catch_up()
+        predictions = self._decode(self._take(self.conditioner.flush()))
+        self._catch_up()
         self._events += self._gap_events.due()
         return predictions
 
@@ -257,23 +246,7 @@ class Pipeline:
         -------
         Prediction
         """
-        return self.conclude(window, self.probabilities(logits), latency_ms)
-
-    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Softmax of logits over the contract's temperature, ``(..., n_classes)``; NaN where any of a row is not finite."""
-        scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
-        finite = np.isfinite(scaled)
-        if not finite.all():
-            rows = finite.all(axis=-1, keepdims=True)
-            return np.where(rows, self.probabilities(np.where(rows, logits, 0.0)), np.nan)
-        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        exponents /= exponents.sum(axis=-1, keepdims=True)
-        return np.asarray(exponents)
-
-    def conclude(
-        self, window: Window, probabilities: NDArray[np.float64], latency_ms: Mapping[str, float]
-    ) -> Prediction:
-        """The prediction of a window, given its probabilities, ``(n_classes,)``; see :meth:`complete`."""
+        probabilities = self.probabilities(logits)
         reasons = window.reasons
         failed = math.isnan(probabilities[0])
         if failed or self._decoder_events.failing:
@@ -282,28 +255,28 @@ class Pipeline:
         return Prediction(window.seq, window.time, probabilities, reasons, latency_ms)
 
     def process(self, chunk: Chunk) -> list[Prediction]:
-        """Take a chunk, decode every window that falls due."""
-        return [self._decode(window) for window in self.advance(chunk)]
+        """Take a chunk; decode all windows that fall due, in one call of the decoder."""
+        return self._decode(self.advance(chunk))
 
-    def process_together(self, chunk: Chunk) -> list[Prediction]:
-        """Take a chunk, decode all windows that fall due in one call: the same, but faster on recordings.
+    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the softmax of logits over the contract's temperature; NaN for a row with any value not finite.
 
         Parameters
         ----------
-        chunk : Chunk
-            The more samples, the better.
+        logits : ndarray, shape (..., n_classes)
 
         Returns
         -------
-        list of Prediction
-            Those of :meth:`process`, within float32 rounding where the decoder computes windows together.
+        ndarray of float64, shape (..., n_classes)
         """
-        windows = self.advance(chunk)
-        logits = self.decoder.decode([self.session] * len(windows), windows)
-        return [
-            self.conclude(window, probabilities, _NO_LATENCY)
-            for window, probabilities in zip(windows, self.probabilities(logits), strict=True)
-        ]
+        scaled = np.asarray(logits, dtype=np.float64) / self.contract.temperature
+        finite = np.isfinite(scaled)
+        if not finite.all():
+            rows = finite.all(axis=-1, keepdims=True)
+            return np.where(rows, self.probabilities(np.where(rows, logits, 0.0)), np.nan)
+        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        exponents /= exponents.sum(axis=-1, keepdims=True)
+        return np.asarray(exponents)
 
     def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
         """Times and conditioned samples that the last advance added.
@@ -342,7 +315,7 @@ class Pipeline:
         if not self.alignment and not self.learner:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)
-        self.catch_up()
+        self._catch_up()
         data: dict[str, Any] = {"action": command.action, "segment": self._segment, "at": self._buffer.count}
         freeze = command.action == "freeze"
         if self.alignment:
@@ -361,7 +334,7 @@ class Pipeline:
 
     def saved_adaptation(self) -> SavedAdaptation:
         """What was learnt so far, to begin another session with."""
-        self.catch_up()
+        self._catch_up()
         return self.learnt
 
     @property
@@ -382,11 +355,8 @@ class Pipeline:
         """Whether somebody has had all learning stopped."""
         return any(one.frozen for one in (self.alignment, self.learner) if one is not None)
 
-    def catch_up(self) -> None:
-        """Learn what the windows of the last advance need not have waited for.
-
-        The next advance does so by itself; done before, its windows need not wait for it either.
-        """
+    def _catch_up(self) -> None:
+        """Let the alignment learn from the block that ended last, which no window up to its end waited for."""
         at, self._align_at = self._align_at, None
         if at is not None and self.alignment and self._blocks:
             start = at - self._blocks.n_samples
@@ -400,8 +370,11 @@ class Pipeline:
         events, self._events = self._events, []
         return events
 
-    def _decode(self, window: Window) -> Prediction:
-        return self.complete(window, self.decoder.decode([self.session], [window])[0])
+    def _decode(self, windows: list[Window]) -> list[Prediction]:
+        if not windows:
+            return []
+        logits = self.decoder.decode([self.session] * len(windows), windows)
+        return [self.complete(window, row) for window, row in zip(windows, logits, strict=True)]
 
     def _take(self, parts: list[Conditioned]) -> list[Window]:
         self._fresh = parts
@@ -410,7 +383,7 @@ class Pipeline:
             if part.broken or part.gap_seconds:
                 self._note(part)
             if part.broken:
-                self.catch_up()
+                self._catch_up()
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
             windows += self._append(part) if not self._commands else self._append_in_pieces(part)
@@ -419,7 +392,7 @@ class Pipeline:
         return windows
 
     def _append(self, part: Conditioned) -> list[Window]:
-        self.catch_up()
+        self._catch_up()
         count = self._buffer.count
         if self._blocks and not count:
             self._blocks.restart(part.phase)
@@ -473,7 +446,7 @@ class Pipeline:
             turns += [(at, _Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
         windows: list[Window] = []
         for at, turn in sorted(turns):
-            self.catch_up()
+            self._catch_up()
             if turn is _Turn.DECODE:
                 windows.append(self._window(at, self._seq))
                 self._seq += 1

@@ -152,7 +152,7 @@ class StreamStatus(BaseModel):
 
     ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
     seconds; ``recording`` the name of the file that is being written; ``hung`` is true from when the loop did not move
-    until it has shown that it does.
+    until it has shown that it does; ``loop_load`` the share of its time in which the loop works that runs the stream.
     """
 
     name: str
@@ -177,6 +177,7 @@ class StreamStatus(BaseModel):
     valid_in_s: float | None = None
     recording: str | None = None
     hung: bool = False
+    loop_load: float | None = None
     latency_ms: dict[str, float] = {}
     adaptation: AdaptationStatus | None = None
     decoder_adaptation: DecoderAdaptationStatus | None = None

@@ -28,6 +28,7 @@ CLIENTS = "tests/mindwire/api/test_slow_clients.py"
 RECORDER = "tests/mindwire/sinks/test_recorder.py"
 HANGS = "tests/mindwire/live/test_hangs.py"
 RECORD = "tests/mindwire/live/test_record_command.py"
+SUPERVISOR = "tests/mindwire/live/test_supervisor.py"
 STREAM = "tests/mindwire/live/test_stream.py"
 EVENTS = "tests/mindwire/signal/test_signal_events.py"
 SERVING = "tests/mindwire/serve/test_serving.py"
@@ -306,16 +307,22 @@ ROWS = (
         "at most 16 s, window and settling",
     ),
     Row(
-        "Among many streams in one thread, one hangs for 3 s or raises",
-        "Another thread takes over the other streams; the one that hung gets a thread and a decoder of its own.",
+        "Among several streams, one hangs in the live loop for 3 s or raises",
+        "Another thread takes over the other streams; the one that hung gets a loop and a decoder of its own.",
         f"{HANGS}::test_among_many_streams_one_that_hangs_ends_at_most_itself",
         "others lose no prediction",
     ),
     Row(
-        "The thread of a stream, or of many, ends",
+        "The thread of a stream, or of the live loop, ends",
         "`stale` and an `error` event; another takes its place.",
         f"{HANGS}::test_when_the_thread_of_many_streams_ends_another_goes_on",
         "others lose no prediction",
+    ),
+    Row(
+        "A stream is refused at the start beside others that are not (`--wait`)",
+        "`failed` with the reason, then searched for again every few seconds; the others go on.",
+        f"{SUPERVISOR}::test_a_refusal_at_the_start_is_handed_up_and_the_stream_tried_again",
+        "5 s after the reason is gone",
     ),
     Row(
         "While `mindwire record` records: a device is lost and comes back, a stream comes later",

@@ -8,8 +8,9 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
-from mindwire.live.runner import Runner
-from mindwire.live.stream import Stream, StreamLimits
+from mindwire.live.connection import StreamLimits
+from mindwire.live.loop import LiveLoop
+from mindwire.live.stream import Stream
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.sinks.hub import PredictionHub
@@ -98,7 +99,7 @@ def make_stream(
     decoder=None,
     options: PipelineOptions | None = None,
     recording=lambda: None,
-    runner: Runner | None = None,
+    loop: LiveLoop | None = None,
     **limits,
 ) -> tuple[Stream, Memory]:
     law = contract_ or contract()
@@ -119,7 +120,7 @@ def make_stream(
         sinks=[memory],
         limits=StreamLimits(**limits),
         recording=recording,
-        runner=runner,
+        loop=loop,
     )
     return stream, memory
 

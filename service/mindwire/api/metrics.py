@@ -26,6 +26,7 @@ _GAUGES = {
     "clock_offset_s": "Seconds to add to the source's clock for ours.",
     "effective_rate": "Measured sampling rate in hertz.",
     "last_prediction_age_s": "Seconds since the last prediction.",
+    "loop_load": "Share of its time in which the live loop of the stream works; above 0.8 predictions come late.",
 }
 
 

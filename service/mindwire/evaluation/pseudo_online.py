@@ -170,7 +170,7 @@ def _run(
     first = last = None
     filled = (chunk for chunk in signal.chunks() if len(chunk))
     for chunk in coalesced(filled, round(signal.info.sfreq * TOGETHER_SECONDS)):
-        predictions += pipeline.process_together(chunk)
+        predictions += pipeline.process(chunk)
         covered.take(chunk.times)
         first = float(chunk.times[0]) if first is None else first
         last = float(chunk.times[-1])

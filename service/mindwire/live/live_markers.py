@@ -156,4 +156,4 @@ class _MarkerWatch:
             else:
                 message = f"Marker {label} from {found.info.name}."
             data = {"label": label, "time": at, "source": found.info.name}
-            stream.show("cue" if cue else "marker", message, data)
+            stream.reporter.show("cue" if cue else "marker", message, data)

@@ -1,11 +1,12 @@
-"""Finding and opening a stream's source, again and again until it works, and saying at each step where it stands."""
+"""Search for a stream's source: found and opened, attempt after attempt, with every step reported."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from mindwire.errors import (
     ContractError,
@@ -15,93 +16,65 @@ from mindwire.errors import (
     StreamLostError,
     StreamNotFoundError,
 )
+from mindwire.live.reporter import StreamReporter
+from mindwire.loops import fence
 from mindwire.sources.live import Connector, Source
 from mindwire.status import StreamState
 
 _FIRST_FIND_S = 1.5
 _FIND_S = 5.0
 _RETRY_S = 1.0
-# Pause after an attempt for which the machine had no descriptors or memory; doubled up to the last, without an end.
+# Pauses after attempts for which the machine had no descriptors or memory; doubled up to the last, without an end.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
-
-
-class Standing(Protocol):
-    """Who searches: takes the states and what is refused."""
-
-    @property
-    def state(self) -> StreamState:
-        """Where it stands."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why it stands there."""
-        ...
-
-    def to_state(self, state: StreamState, reason: str) -> None:
-        """Enter a state, and tell everybody if it or its reason is new."""
-        ...
-
-    def emit(self, kind: str, message: str) -> None:
-        """Tell everybody that something happened."""
-        ...
+# Sources opened at the same time. All of 150 at once would time out: each starts threads and awaits several answers.
+_OPENING = threading.BoundedSemaphore(8)
+# A source that hangs while it is opened delays the others by no more than this.
+_OPENING_WAIT_S = 30.0
 
 
 class Search:
-    """The search of one stream.
+    """Search of one stream.
 
     Parameters
     ----------
     connector : Connector
-    standing : Standing
+    reporter : StreamReporter
     wait : bool
-        Whether a source that is absent at the start is waited for; otherwise it is refused.
+        Wait for a source that is absent at the start; otherwise it is refused.
     stop : threading.Event
         Ends every waiting.
-    turn : callable
-        Returns a context to be entered while a source is opened, and never while it is searched for; it yields whether
-        to open it.
     """
 
-    def __init__(
-        self,
-        connector: Connector,
-        standing: Standing,
-        *,
-        wait: bool,
-        stop: threading.Event,
-        turn: Callable[[], AbstractContextManager[bool]],
-    ) -> None:
+    def __init__(self, connector: Connector, reporter: StreamReporter, *, wait: bool, stop: threading.Event) -> None:
         self._connector = connector
-        self._standing = standing
+        self._reporter = reporter
         self._wait = wait
         self._stop = stop
-        self._turn = turn
         self._begun = False
         self._refused_uid = ""
         self._pause_s = _FIRST_PAUSE_S
 
     def attempt(self, accept: Callable[[Source], None]) -> Source | None:
-        """One attempt to find and open the source.
+        """Try once to find and open the source.
 
         Parameters
         ----------
         accept : callable
-            Takes the source in; raises ContractError if it cannot be used.
+            Takes the source; raises ContractError if it cannot be used.
 
         Returns
         -------
         Source or None
-            None when there will have to be another attempt.
+            None if another attempt is needed.
 
         Raises
         ------
         SourceError, ContractError
-            The very first attempt is refused: several streams match, none does and none is to be waited for, or
-            what is found cannot be used. Later on that is told, and tried again.
+            The very first attempt is refused: several streams match, none does and none is to be waited for, or the
+            one found cannot be used. Later refusals are reported, and attempts go on.
         """
-        if self._standing.state is not StreamState.SEARCHING or not self._begun:
-            self._standing.to_state(StreamState.SEARCHING, f"Looking for {self._connector}.")
+        if self._reporter.state is not StreamState.SEARCHING or not self._begun:
+            self._reporter.to_state(StreamState.SEARCHING, f"Looking for {self._connector}.")
         first, self._begun = not self._begun, True
         uid = ""
         try:
@@ -112,9 +85,9 @@ class Search:
             if uid == self._refused_uid:
                 self._stop.wait(_RETRY_S)
                 return None
-            self._standing.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
-            with self._turn() as mine:
-                return self._open(found, accept) if mine else None
+            self._reporter.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
+            with self._turn_to_open():
+                return None if self._stop.is_set() else self._open(found, accept)
         except (StreamNotFoundError, StreamChangedError, ContractError) as error:
             if first:
                 raise
@@ -122,12 +95,12 @@ class Search:
         except ResourceError as error:
             pause, self._pause_s = self._pause_s, min(2 * self._pause_s, _LAST_PAUSE_S)
             reason = f"{error} Tried again in {pause:g} s; attempts go on until one succeeds."
-            self._standing.to_state(StreamState.SEARCHING, reason)
+            self._reporter.to_state(StreamState.SEARCHING, reason)
             self._stop.wait(pause)
         except SourceError as error:
             if first and not isinstance(error, StreamLostError):
                 raise
-            self._standing.to_state(StreamState.SEARCHING, str(error))
+            self._reporter.to_state(StreamState.SEARCHING, str(error))
             self._stop.wait(_RETRY_S)
         return None
 
@@ -140,8 +113,21 @@ class Search:
             reason = self._connector.explain()
             if first and not self._wait:
                 raise StreamNotFoundError(reason)
-            self._standing.to_state(StreamState.SEARCHING, reason)
+            self._reporter.to_state(StreamState.SEARCHING, reason)
         return found
+
+    @contextmanager
+    def _turn_to_open(self) -> Iterator[None]:
+        deadline = time.monotonic() + _OPENING_WAIT_S
+        while not (acquired := _OPENING.acquire(timeout=0.25)) and time.monotonic() < deadline:
+            if self._stop.is_set():
+                break
+        try:
+            fence()
+            yield
+        finally:
+            if acquired:
+                _OPENING.release()
 
     def _open(self, found: Any, accept: Callable[[Source], None]) -> Source:
         source = self._connector.open(found, self._stop)
@@ -153,12 +139,12 @@ class Search:
         self._connector.accept(source.info)
         self._refused_uid = ""
         self._pause_s = _FIRST_PAUSE_S
-        self._standing.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
+        self._reporter.to_state(StreamState.SETTLING, "Connected; waiting for a whole window of settled signal.")
         return source
 
     def _refuse(self, reason: str, uid: str) -> None:
         self._refused_uid = uid
-        if self._standing.reason != reason:
-            self._standing.emit("refused", reason)
-        self._standing.to_state(StreamState.SEARCHING, reason)
+        if self._reporter.reason != reason:
+            self._reporter.emit("refused", reason)
+        self._reporter.to_state(StreamState.SEARCHING, reason)
         self._stop.wait(_RETRY_S)

@@ -1,8 +1,7 @@
-"""One decoder for many streams."""
+"""One decoder for the streams of one bundle, replaced when a thread hangs in it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,39 +13,36 @@ from mindwire.types import Window
 
 
 class SharedDecoder:
-    """One decoder for many streams, whose buffers take one batch at a time.
+    """Decoder of many streams; decodes in one thread at a time, that of the live loop.
 
     Parameters
     ----------
-    decoder : Decoder
-    again : callable or None
-        Makes another of the same bundle, for when a thread hangs in this one.
+    load : callable
+        Loads a decoder of the bundle.
     """
 
-    def __init__(self, decoder: Decoder, again: Callable[[], Decoder] | None = None) -> None:
+    def __init__(self, load: Callable[[], Decoder]) -> None:
+        self._load = load
+        self._sessions = decoder = load()
+        self._decoder: Decoder | None = decoder
         self.engine = decoder.engine
         self.device = decoder.device
         self.reason = decoder.reason
-        self._decoder: Decoder | None = decoder
-        self._first = decoder
-        self._again = again
-        self._lock = threading.Lock()
 
     def session(self) -> Any:
-        """A fresh state for one stream."""
-        return self._first.session()
+        """Return a fresh state for one stream."""
+        return self._sessions.session()
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Logits of windows; see :class:`mindwire.inference.decoder.Decoder`."""
-        with self._lock:
-            if self._decoder is None:
-                self._decoder = self.alone()
-            return self._decoder.decode(sessions, windows)
+        """Return logits of windows; see :class:`mindwire.inference.decoder.Decoder`."""
+        if self._decoder is None:
+            self._decoder = self._load()
+        return self._decoder.decode(sessions, windows)
 
     def alone(self) -> Decoder:
-        """Another decoder of the same bundle, for one stream."""
-        return self._again() if self._again is not None else self._first
+        """Return another decoder of the same bundle, for one stream."""
+        return self._load()
 
-    def renew(self) -> None:
-        """Leave the decoder and its lock to the thread that hangs in it; the next batch is given to another."""
-        self._lock, self._decoder = threading.Lock(), None
+    def replace(self) -> None:
+        """Leave the decoder to the thread that hangs in it; the next batch goes to another."""
+        self._decoder = None

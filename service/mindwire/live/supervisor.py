@@ -1,4 +1,4 @@
-"""Keeps streams running: a thread for each, replaced when it dies or hangs, given up after repeated failure.
+"""Supervision of streams: a thread for each, replaced when it dies or hangs, given up after repeated failure.
 
 One failing stream harms no other. Nothing here knows LSL or the web.
 """
@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mindwire.errors import LoopError, MindwireError
-from mindwire.live.runner import RELIEVE_AFTER_S
 from mindwire.live.stream import Stream
 from mindwire.loops import Abandoned, LoopThread, fence
 from mindwire.status import StreamState
 
 log = logging.getLogger(__name__)
 
-# A loop that has not moved for so long hangs.
+# Times without a sign of life after which a stream hangs: one, and one of several that share a loop.
 HUNG_AFTER_S = 15.0
+LOOP_HUNG_AFTER_S = 3.0
 _WATCH_EVERY_S = 0.5
-# The watch itself woke late by more than this: the whole process stood still, and no loop is to blame.
+# If the watch itself woke late by more than this, the whole process stood still, and no loop is to blame.
 _WATCH_LATE_S = 1.0
 _CLOSE_S = 5.0
 _CLOSE_HUNG_S = 0.3
@@ -30,46 +30,49 @@ _CLOSE_HUNG_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When a stream whose loop died or hangs is started again.
+    """When a stream that died, hangs or was refused is started again.
 
     Parameters
     ----------
     delays_s : tuple of float
-        Pause before each restart; one more failure than there are pauses, and the stream has failed.
+        Pause before each restart; after one more failure than there are pauses the stream has failed.
     healthy_after_s : float
-        A stream that ran so long is healthy, and its earlier failures are forgotten.
+        A stream that ran for this long is healthy, and its earlier failures are forgotten.
     hung_after_s : float
-        A stream whose loop has not moved for so long hangs, and its thread is replaced.
-    relieve_after_s : float
-        A step of the thread of many streams that takes longer hangs, and another thread goes on with the others.
+        Time without a sign of life after which a stream hangs.
+    loop_hung_after_s : float
+        The same for one step of a loop that other streams wait for.
+    refused_s : float
+        Pause after a refusal at the start, before the stream is searched for again.
     """
 
     delays_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     healthy_after_s: float = 60.0
     hung_after_s: float = field(default_factory=lambda: HUNG_AFTER_S)
-    relieve_after_s: float = field(default_factory=lambda: RELIEVE_AFTER_S)
+    loop_hung_after_s: float = LOOP_HUNG_AFTER_S
+    refused_s: float = 5.0
 
 
-class _Life:
-    """A stream, the thread that runs it now, and how that went."""
+class _Run:
+    """A stream, the thread that runs it now, and its failures."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.thread = LoopThread()
         self.failures = 0
         self.began = 0.0
-        # False while the thread only waits before it begins again.
-        self.running = False
+        self.paused = True  # waits before a restart
 
 
 class Supervisor:
-    """Runs streams until told to stop.
+    """Runs streams until it is stopped.
 
     Parameters
     ----------
     streams : sequence of Stream
     on_refused : callable
-        Called, from the stream's thread, with the error of a stream whose very first search was refused.
+        Called, from the stream's thread, with the error of a stream whose very first search was refused. The stream is
+        searched for again a few seconds later, unless the supervisor is stopped.
     policy : RestartPolicy
     """
 
@@ -80,8 +83,7 @@ class Supervisor:
         on_refused: Callable[[Stream, MindwireError], None],
         policy: RestartPolicy | None = None,
     ) -> None:
-        self._lives = tuple(map(_Life, streams))
-        self._runners = {stream.runner for stream in streams if stream.runner is not None}
+        self._runs = tuple(map(_Run, streams))
         self._on_refused = on_refused
         self._policy = policy or RestartPolicy()
         self._stopping = threading.Event()
@@ -89,8 +91,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every stream."""
-        for life in self._lives:
-            self._begin(life, ())
+        for run in self._runs:
+            self._begin(run, ())
         self._watch.start()
 
     def stop(self, timeout: float) -> bool:
@@ -99,160 +101,167 @@ class Supervisor:
         Parameters
         ----------
         timeout : float
-            Seconds to wait for the streams altogether.
+            Seconds to wait for all streams.
 
         Returns
         -------
         bool
-            Whether all have ended by themselves.
+            True if all have ended by themselves.
         """
         self._stopping.set()
         if self._watch.is_alive():
             self._watch.join(_CLOSE_HUNG_S)
-        for life in self._lives:
-            life.stream.stop()
+        for run in self._runs:
+            run.stream.stop()
         deadline = time.monotonic() + timeout
-        for life in self._lives:
-            life.thread.join(max(0.0, deadline - time.monotonic()))
-        hung = [life for life in self._lives if life.thread.is_alive()]
-        if hung:
-            for runner in self._runners:
-                runner.stop()
-        for life in hung:
-            log.error("Stream %s does not end; the service goes on stopping without it.", life.stream.name)
-            life.thread.abandon()
-        self._close([life for life in self._lives if life not in hung], _CLOSE_S, "")
-        for life in hung:
-            self._close([life], _CLOSE_HUNG_S, "The service is stopping; the stream's loop hung and was left behind.")
+        for run in self._runs:
+            run.thread.join(max(0.0, deadline - time.monotonic()))
+        hung = [run.stream for run in self._runs if run.thread.is_alive()]
+        for run in self._runs:
+            if run.stream in hung:
+                log.error("Stream %s does not end; the service goes on stopping without it.", run.stream.name)
+                run.stream.loop.stop()
+                run.thread.abandon()
+        self._close([run.stream for run in self._runs if run.stream not in hung], _CLOSE_S)
+        for stream in hung:
+            reason = "The service is stopping; the stream's loop hung and was left behind."
+            self._close([stream], _CLOSE_HUNG_S, reason)
         return not hung
 
     @staticmethod
-    def _close(lives: Sequence[_Life], patience_s: float, reason: str) -> None:
-        """Close sinks in a thread of its own, because what made a loop hang may be one of them."""
+    def _close(streams: Sequence[Stream], patience_s: float, hung: str = "") -> None:
+        """Close sinks in a thread of its own, because one of them may be what a loop hangs in."""
 
         def close() -> None:
-            for life in lives:
-                if reason:
-                    previous = life.stream.state
-                    life.stream.abandon(StreamState.STOPPED, reason)
-                    life.stream.tell_state(previous)
-                life.stream.close()
+            for stream in streams:
+                if hung:
+                    previous = stream.state
+                    stream.abandon(StreamState.STOPPED, hung)
+                    stream.reporter.report_state(previous)
+                stream.close()
 
         thread = threading.Thread(target=close, name="mindwire-close", daemon=True)
         thread.start()
         thread.join(patience_s)
         if thread.is_alive():
-            log.error("Not all that streams wrote to could be closed within %g s.", patience_s)
+            log.error("Not all sinks of the streams could be closed within %g s.", patience_s)
 
-    def _begin(self, life: _Life, tell: Sequence[Callable[[], None]]) -> None:
-        """Run a stream in a fresh thread, which tells first what became of the one before."""
-        # Daemons, so that a thread stuck in a driver cannot keep the process alive after stop has given up on it.
-        thread = LoopThread(
-            target=self._keep_running, args=(life, tell), name=f"mindwire-{life.stream.name}", daemon=True
+    # ── in the streams' threads ──────────────────────────────────────────────────────────────────────
+
+    def _begin(self, run: _Run, reports: Sequence[Callable[[], None]]) -> None:
+        """Run a stream in a new thread, which first reports what became of the one before."""
+        # Daemons, so that a thread stuck in a driver cannot keep the process alive after it was given up.
+        run.thread = LoopThread(
+            target=self._keep_running, args=(run, reports), name=f"mindwire-{run.stream.name}", daemon=True
         )
-        life.began = time.monotonic()
-        life.stream.begin()
-        life.running = True
-        thread.start()
-        life.thread = thread
+        self._resume(run)
+        run.thread.start()
 
-    def _keep_running(self, life: _Life, tell: Sequence[Callable[[], None]]) -> None:
-        """The whole life of a stream's thread."""
-        stream = life.stream
-        for say in tell:
-            say()
-        if tell and not self._is_over(stream):
-            self._pause(life)
-        while not self._is_over(stream):
-            life.began = time.monotonic()
+    def _keep_running(self, run: _Run, reports: Sequence[Callable[[], None]]) -> None:
+        for report in reports:
+            report()
+        if reports:
+            self._pause(run)
+        while not self._over(run.stream):
+            run.began = time.monotonic()
             try:
-                stream.run()
+                run.stream.run()
             except Abandoned:
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever kills a stream is reported and survived
-                self._recover(life, error)
+            except BaseException as error:  # noqa: BLE001 - whatever ends a stream is reported and survived
+                self._recover(run, error)
 
-    def _is_over(self, stream: Stream) -> bool:
-        return stream.state is StreamState.FAILED or self._stopping.is_set()
+    def _over(self, stream: Stream) -> bool:
+        return self._stopping.is_set() or stream.state is StreamState.FAILED
 
-    def _recover(self, life: _Life, error: BaseException) -> None:
-        """Report what ended a loop, and wait for the time of its restart."""
-        stream = life.stream
+    def _recover(self, run: _Run, error: BaseException) -> None:
+        """Report what ended a stream, and wait for the time of its restart."""
+        stream = run.stream
         fence()
         if isinstance(error, MindwireError) and not stream.connected_once:
-            stream.to_state(StreamState.FAILED, str(error))
+            stream.reporter.to_state(StreamState.FAILED, str(error))
             self._on_refused(stream, error)
+            self._wait(run, self._policy.refused_s)
+            if not self._stopping.is_set():
+                stream.reporter.to_state(StreamState.SEARCHING, str(error))
             return
         if not isinstance(error, LoopError):
             log.error("Stream %s died.", stream.name, exc_info=error)
-        for say in self._failed(life, error):
-            say()
-        if not self._is_over(stream):
-            self._pause(life)
+        for report in self._count_failure(run, error):
+            report()
+        self._pause(run)
 
-    def _pause(self, life: _Life) -> None:
-        life.running = False
-        self._stopping.wait(self._policy.delays_s[life.failures - 1])
-        life.stream.begin()
-        life.running = True
+    def _pause(self, run: _Run) -> None:
+        if not self._over(run.stream):
+            self._wait(run, self._policy.delays_s[run.failures - 1])
 
-    def _failed(self, life: _Life, error: BaseException | None, hung_for_s: float = 0.0) -> list[Callable[[], None]]:
-        """Count a failure and let go of the loop; what is then to be told, by a thread that may hang over it."""
-        stream, policy = life.stream, self._policy
-        healthy = time.monotonic() - life.began >= policy.healthy_after_s
-        life.failures = 1 if healthy else life.failures + 1
+    def _wait(self, run: _Run, seconds: float) -> None:
+        run.paused = True
+        self._stopping.wait(seconds)
+        self._resume(run)
+
+    @staticmethod
+    def _resume(run: _Run) -> None:
+        run.began = time.monotonic()
+        run.stream.begin()
+        run.paused = False
+
+    def _count_failure(
+        self, run: _Run, error: BaseException | None, hung_for_s: float = 0.0
+    ) -> list[Callable[[], None]]:
+        """Count a failure and abandon the loop; return the reports to make, by a thread that may hang over them."""
+        stream, policy = run.stream, self._policy
+        healthy = time.monotonic() - run.began >= policy.healthy_after_s
+        run.failures = 1 if healthy else run.failures + 1
         previous = stream.state
         if error is None:
             what = f"its loop has not moved for {hung_for_s:.0f} s" if hung_for_s else "its thread ended"
         elif isinstance(error, LoopError):
             what, hung_for_s = str(error), policy.hung_after_s
-            stream.drive_itself()
+            stream.leave_loop()
         else:
             what = f"{type(error).__name__}: {error}"
-        given_up = life.failures > len(policy.delays_s)
-        if given_up:
-            reason = f"Given up after {life.failures} failures in a row; the last was {what}"
+        if run.failures > len(policy.delays_s):
+            reason = f"Given up after {run.failures} failures in a row; the last was {what}"
             stream.abandon(StreamState.FAILED, reason, hung_for_s=hung_for_s)
-            return [lambda: stream.tell_state(previous)]
-        delay = policy.delays_s[life.failures - 1]
+            return [lambda: stream.reporter.report_state(previous)]
+        delay = policy.delays_s[run.failures - 1]
         verb = "hangs and is replaced" if hung_for_s else "died and restarts"
         reason = f"The stream {verb} in {delay:g} s: {what}"
         stream.counters.restarts += 1
         stream.abandon(StreamState.STALE, reason, hung_for_s=hung_for_s)
-        failures = life.failures
+        data = {"failures": run.failures, "hung": bool(hung_for_s)}
         return [
-            lambda: stream.emit("error", reason, {"failures": failures, "hung": bool(hung_for_s)}),
-            lambda: stream.tell_state(previous),
+            lambda: stream.reporter.emit("error", reason, data),
+            lambda: stream.reporter.report_state(previous),
         ]
 
-    # ── the watch, in its own thread ─────────────────────────────────────────────────────────────────
+    # ── in the watch's own thread ────────────────────────────────────────────────────────────────────
 
     def _watch_loops(self) -> None:
         policy = self._policy
-        every = min(_WATCH_EVERY_S, policy.hung_after_s / 4, policy.relieve_after_s / 4)
-        looked = time.monotonic()
+        every = min(_WATCH_EVERY_S, policy.hung_after_s / 4, policy.loop_hung_after_s / 4)
+        woke = time.monotonic()
         while not self._stopping.wait(every):
-            before, looked = looked, time.monotonic()
-            if looked - before > every + _WATCH_LATE_S:
+            before, woke = woke, time.monotonic()
+            if woke - before > every + _WATCH_LATE_S:
                 continue
             try:
-                for runner in self._runners:
-                    runner.relieve(policy.relieve_after_s)
-                for life in self._lives:
-                    self._look_after(life)
+                for loop in {run.stream.loop for run in self._runs}:
+                    loop.replace_if_hung(policy.loop_hung_after_s, policy.hung_after_s)
+                for run in self._runs:
+                    self._check(run)
             except Exception:
                 log.exception("Streams could not be watched")
 
-    def _look_after(self, life: _Life) -> None:
-        """Replace a stream's thread that hangs or is dead."""
-        stream, policy = life.stream, self._policy
+    def _check(self, run: _Run) -> None:
+        """Replace a stream's thread that hangs or is dead; the connection of one that is connected is its loop's."""
+        stream, alive = run.stream, run.thread.is_alive()
         if stream.state in (StreamState.FAILED, StreamState.STOPPED):
             return
-        alive, still = life.thread.is_alive(), stream.still_s
-        # Of a stream that another thread drives, that thread is looked after first.
-        patience = 2 * policy.hung_after_s + policy.relieve_after_s if stream.driven else policy.hung_after_s
-        if alive and not (life.running and still >= patience):
+        if alive and (run.paused or stream.connected or stream.still_s < self._policy.hung_after_s):
             return
-        life.thread.abandon()
-        log.error("Stream %s: %s.", stream.name, f"has not moved for {still:.0f} s" if alive else "its thread ended")
-        self._begin(life, self._failed(life, None, still if alive else 0.0))
+        still_s = stream.still_s if alive else 0.0
+        run.thread.abandon()
+        log.error("Stream %s: %s.", stream.name, f"has not moved for {still_s:.0f} s" if alive else "its thread ended")
+        self._begin(run, self._count_failure(run, None, still_s))

@@ -123,7 +123,7 @@ def warm_start_from(
     pipeline = Pipeline(fresh, signal.info, _NoDecoder(len(contract.classes)), options)
     for chunk in signal.chunks():
         pipeline.advance(chunk)
-    pipeline.catch_up()
+    saved = pipeline.saved_adaptation()
     if pipeline.alignment is None or not pipeline.alignment.ready:
         good = pipeline.alignment.state.good_samples if pipeline.alignment else 0
         msg = (
@@ -131,7 +131,7 @@ def warm_start_from(
             f"alignment with, found {good / contract.sfreq:.1f} s; record a minute at rest."
         )
         raise RecordingError(msg)
-    return pipeline.saved_adaptation()
+    return saved
 
 
 def _is_saved(path: Path) -> bool:

@@ -191,7 +191,7 @@ class Replay:
 
     def _decoded(self, pipeline: Pipeline) -> Iterator[PredictedRun]:
         for chunk in self._pieces():
-            if found := pipeline.process_together(chunk):
+            if found := pipeline.process(chunk):
                 yield PredictedRun.collect(found)
         if found := pipeline.finish():
             yield PredictedRun.collect(found)

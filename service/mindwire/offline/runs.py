@@ -181,7 +181,7 @@ class RunPipeline(Pipeline):
         for at in self._blocks.ends(before, now) if self._blocks else ():
             end = self._collect(end, at)
             self._align_at = at
-            self.catch_up()
+            self._catch_up()
         self._collect(end, now)
         return []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,11 +17,11 @@ from mindwire.config import Settings, StreamSpec
 from mindwire.errors import MindwireError, UsageError
 from mindwire.inference.decoder import Decoder
 from mindwire.inference.load import load_decoder
-from mindwire.live.capacity import Load, check_capacity
+from mindwire.live.connection import StreamLimits
 from mindwire.live.live_markers import showing_markers
-from mindwire.live.runner import Runner
+from mindwire.live.loop import LiveLoop
 from mindwire.live.shared_decoder import SharedDecoder
-from mindwire.live.stream import Stream, StreamLimits
+from mindwire.live.stream import Stream
 from mindwire.live.supervisor import Supervisor
 from mindwire.live.warm_start import beginning
 from mindwire.options import PipelineOptions
@@ -34,16 +33,13 @@ from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
 from mindwire.sources.live import Connector
 from mindwire.sources.lsl_connector import LslConnector
-from mindwire.status import ModelStatus, Sink, StreamState
+from mindwire.status import ModelStatus, Sink
 from mindwire.types import SignalInfo
 from mindwire_models import zoo
 from mindwire_models.bundle import Bundle, load_bundle
-from mindwire_models.contract import Contract
 
 log = logging.getLogger(__name__)
 
-# Most streams that each have a thread of its own, which answers fastest; more are driven together.
-OWN_THREADS = 4
 _STOP_STREAMS_S = 1.2
 
 
@@ -52,7 +48,6 @@ def build_streams(
     *,
     instance: str = "",
     only: Collection[str] | None = None,
-    workers: int = 1,
     checkpoints: Path | None = None,
 ) -> dict[str, Stream]:
     """Build the streams that the settings ask for, not yet running.
@@ -64,8 +59,6 @@ def build_streams(
         Distinguishes this service's LSL outlets from those of another on the same host.
     only : collection of str or None
         Those of the streams that this process shall run; all when None.
-    workers : int
-        Processes that share this machine's cores, this one among them.
     checkpoints : Path or None
         Folder in which what streams learn of their persons survives the end of this process.
 
@@ -76,7 +69,8 @@ def build_streams(
     """
     bundles: dict[Path, Bundle] = {}
     specs = [spec for spec in settings.stream if only is None or spec.id in only]
-    together = _Together(settings) if len(specs) > OWN_THREADS else None
+    loop = LiveLoop(settings.batch_wait_ms / 1e3)
+    decoders: dict[Path, Decoder] = {}
     streams: dict[str, Stream] = {}
     for spec in specs:
         path = spec.model or settings.model
@@ -86,43 +80,16 @@ def build_streams(
         if path not in bundles:
             bundles[path] = load_bundle(path)
         checkpoint = checkpoints / f"{spec.id}.adaptation" if checkpoints else None
+        load = partial(load_decoder, bundles[path], settings.engine, settings.device, adapt=settings.adapt)
+        if settings.adapt != "alignment":  # what a decoder learns of one person is not for another
+            decoder = load()
+        else:
+            decoder = decoders[path] = decoders.get(path) or SharedDecoder(load)
         factory = StreamFactory(
-            settings, spec, bundles[path], instance=instance, together=together, checkpoint=checkpoint
+            settings, spec, bundles[path], decoder, loop=loop, instance=instance, checkpoint=checkpoint
         )
         streams[spec.id] = factory.build()
-    if together and settings.adapt == "alignment":
-        share = check_capacity(together.loads(), workers=workers)
-        log.info("%d streams take about %.0f %% of this process's time", len(streams), 100 * share)
     return streams
-
-
-class _Together:
-    """What many streams share: the thread that drives them, and one decoder per bundle."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.runner = Runner(settings.batch_wait_ms / 1e3)
-        self._settings = settings
-        self._decoders: dict[Path, Decoder] = {}
-        self._counts: Counter[tuple[Path, int]] = Counter()
-        self._contracts: dict[Path, Contract] = {}
-
-    def loads(self) -> list[Load]:
-        """What the streams that share a decoder ask for."""
-        return [Load(self._contracts[path], self._decoders[path], hop, n) for (path, hop), n in self._counts.items()]
-
-    def decoder(self, bundle: Bundle, hop: int) -> Decoder:
-        if self._settings.adapt != "alignment":  # what one person's decoder learns is not for another's
-            return _load(self._settings, bundle)
-        self._counts[bundle.path, hop] += 1
-        self._contracts[bundle.path] = bundle.contract
-        if bundle.path not in self._decoders:
-            again = partial(_load, self._settings, bundle)
-            self._decoders[bundle.path] = SharedDecoder(again(), again)
-        return self._decoders[bundle.path]
-
-
-def _load(settings: Settings, bundle: Bundle) -> Decoder:
-    return load_decoder(bundle, settings.engine, settings.device, adapt=settings.adapt)
 
 
 class StreamFactory:
@@ -133,9 +100,9 @@ class StreamFactory:
     settings : Settings
     spec : StreamSpec
     bundle : Bundle
+    decoder : Decoder
+    loop : LiveLoop
     instance : str
-    together : _Together or None
-        What the stream shares with others; None where it has a thread of its own.
     checkpoint : Path or None
         File in which what the stream learns survives the end of this process.
     """
@@ -145,20 +112,20 @@ class StreamFactory:
         settings: Settings,
         spec: StreamSpec,
         bundle: Bundle,
+        decoder: Decoder,
         *,
+        loop: LiveLoop,
         instance: str,
-        together: _Together | None,
         checkpoint: Path | None,
     ) -> None:
         self._settings = settings
         self._spec = spec
         self._bundle = bundle
         self._instance = instance
-        self._runner = together.runner if together else None
+        self._decoder = decoder
+        self._loop = loop
         self._checkpoint = checkpoint
         self._hop = spec.hop or settings.hop or bundle.contract.hop_samples
-        # A decoder's buffers belong to one thread, so each stream that has a thread has its own.
-        self._decoder = together.decoder(bundle, self._hop) if together else _load(settings, bundle)
         self._options = self._pipeline_options()
         self._pipeline: Pipeline | None = None
 
@@ -198,7 +165,7 @@ class StreamFactory:
                 stale_after_s=settings.stale_after,
             ),
             adapts=settings.adapt != "alignment",
-            runner=self._runner,
+            loop=self._loop,
             recording=(lambda: recorder.path) if recorder is not None else (lambda: None),
         )
         kept = kept_state(settings, spec)
@@ -207,7 +174,7 @@ class StreamFactory:
         if self._checkpoint is not None:
             stream.add_sink(AdaptationCheckpoint(self._checkpoint, self._learnt))
         if recorder is not None:
-            recorder.attach(stream.emit)
+            recorder.attach(stream.reporter.emit)
         return stream
 
     def _model(self) -> ModelStatus:
@@ -297,8 +264,11 @@ async def run_streams(
     """
     loop = asyncio.get_running_loop()
 
+    errors: dict[str, MindwireError] = {}
+
     def refused(stream: Stream, error: MindwireError) -> None:
-        if settings.wait and any(one.state is not StreamState.FAILED for one in streams.values()):
+        errors[stream.name] = error
+        if settings.wait and len(errors) < len(streams):
             log.error("Stream %s is refused, the others go on: %s", stream.name, error)
         else:
             loop.call_soon_threadsafe(on_refused, error)

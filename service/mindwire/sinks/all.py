@@ -48,10 +48,6 @@ class Sinks:
         """Give a sink everything from now on."""
         self._hold((*self._sinks, sink))
 
-    def remove(self, sink: Sink) -> None:
-        """Give a sink nothing more; it is not closed."""
-        self._hold(tuple(other for other in self._sinks if other is not sink))
-
     def publish(self, prediction: Prediction) -> Failed:
         """Tell a prediction."""
         return self._tell(self._publish, prediction)

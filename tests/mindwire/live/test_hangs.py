@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from mindwire.inference.decoder import StatelessSession
-from mindwire.live.runner import Runner
+from mindwire.live.loop import LiveLoop
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.loops import LoopThread
@@ -31,7 +31,7 @@ from tests.support.lsl_cap import Cap
 from tests.support.streaming import Memory, contract, eventually, make_stream, unique
 
 ROOT = Path(__file__).parents[3]
-QUICK = RestartPolicy(delays_s=(0.01, 0.01), hung_after_s=1.0, relieve_after_s=1.0)
+QUICK = RestartPolicy(delays_s=(0.01, 0.01), hung_after_s=1.0, loop_hung_after_s=1.0)
 
 
 class Gate:
@@ -202,11 +202,17 @@ def test_a_thread_that_ends_without_a_word_is_replaced(monkeypatch):
     assert "a library ends the thread" in memory.of("error")[0].message
 
 
+def shared_decoder(first=None):
+    """A shared decoder whose first engine is the one given; any other is a linear one."""
+    engines = [first or LinearDecoder(2)]
+    return SharedDecoder(lambda: engines.pop() if engines else LinearDecoder(2))
+
+
 @contextmanager
 def many(connectors, decoders, policy=QUICK):
-    runner = Runner()
+    loop = LiveLoop()
     made = [
-        make_stream(connector=connector, decoder=decoder, name=f"s{k}", runner=runner)
+        make_stream(connector=connector, decoder=decoder, name=f"s{k}", loop=loop)
         for k, (connector, decoder) in enumerate(zip(connectors, decoders, strict=True))
     ]
     with supervised(*(stream for stream, _ in made), policy=policy):
@@ -216,11 +222,12 @@ def many(connectors, decoders, policy=QUICK):
 @pytest.mark.parametrize("where", ["read", "decode", "sink"])
 def test_among_many_streams_one_that_hangs_ends_at_most_itself(gate, where):
     sources = [HangingSource(gate) for _ in range(6)]
-    shared = SharedDecoder(LinearDecoder(2), lambda: LinearDecoder(2))
+    shared = shared_decoder()
     own = Sessioned(gate.hang)
-    decoders = [SharedDecoder(own, lambda: LinearDecoder(2)), *[shared] * 5]
+    decoders = [shared_decoder(own), *[shared] * 5]
     with many(sources, decoders) as made:
         bad, bad_memory = made[0]
+        loop = bad.loop
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 11 for _, memory in made))
@@ -229,11 +236,9 @@ def test_among_many_streams_one_that_hangs_ends_at_most_itself(gate, where):
         elif where == "decode":
             own.bad = set(map(id, own.made))
         else:
-            hang_once = [gate.hang]
-            publish = bad_memory.publish
-            bad_memory.publish = lambda p: (hang_once.pop()() if hang_once else None, publish(p))
-            bad.remove_sink(bad_memory)
-            bad.add_sink(bad_memory)
+            hanging, hang_once = Memory(), [gate.hang]
+            hanging.publish = lambda _: hang_once.pop()() if hang_once else None
+            bad.add_sink(hanging)
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 31 for _, memory in made[1:]))
@@ -242,7 +247,7 @@ def test_among_many_streams_one_that_hangs_ends_at_most_itself(gate, where):
         sources[0].feed(400)
         eventually(lambda: bad.state is StreamState.LIVE)
         assert bad.counters.restarts == 1
-        assert bad.runner is None
+        assert bad.loop is not loop
         gate.open.set()
         gate.hanging[0].join(10)
         after = seqs_since_restart(bad_memory)
@@ -257,7 +262,7 @@ def test_among_many_streams_one_that_hangs_ends_at_most_itself(gate, where):
 def test_a_batch_that_hangs_holds_up_no_stream_outside_it(gate):
     sources = [Scripted() for _ in range(6)]
     hanging = Sessioned(gate.hang)
-    shared, other = SharedDecoder(hanging, lambda: LinearDecoder(2)), SharedDecoder(LinearDecoder(2))
+    shared, other = shared_decoder(hanging), shared_decoder()
     with many(sources, [*[shared] * 3, *[other] * 3]) as made:
         for source in sources:
             source.feed(200)
@@ -280,7 +285,7 @@ def test_of_a_batch_that_fails_only_the_stream_whose_window_it_is_ends():
 
     decoder = Sessioned(fail)
     sources = [Scripted() for _ in range(6)]
-    with many(sources, [SharedDecoder(decoder)] * 6) as made:
+    with many(sources, [shared_decoder(decoder)] * 6) as made:
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 11 for _, memory in made))
@@ -301,7 +306,7 @@ def test_when_the_thread_of_many_streams_ends_another_goes_on(gate):
 
     sources = [HangingSource(gate) for _ in range(5)]
     sources[1].action = end
-    with many(sources, [SharedDecoder(LinearDecoder(2))] * 5) as made:
+    with many(sources, [shared_decoder()] * 5) as made:
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 11 for _, memory in made))
@@ -317,8 +322,8 @@ def test_when_the_thread_of_many_streams_ends_another_goes_on(gate):
 
 def test_many_streams_stop_although_their_thread_hangs(gate):
     sources = [HangingSource(gate) for _ in range(5)]
-    patient = RestartPolicy(hung_after_s=60.0, relieve_after_s=60.0)
-    with many(sources, [SharedDecoder(LinearDecoder(2))] * 5, policy=patient) as made:
+    patient = RestartPolicy(hung_after_s=60.0, loop_hung_after_s=60.0)
+    with many(sources, [shared_decoder()] * 5, policy=patient) as made:
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 11 for _, memory in made))

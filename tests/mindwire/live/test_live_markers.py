@@ -22,6 +22,7 @@ class Shown:
     def __init__(self, source_id: str, hostname: str) -> None:
         self.source = SimpleNamespace(source_id=source_id, hostname=hostname)
         self.events: list[tuple[str, str, dict]] = []
+        self.reporter = self
 
     def show(self, kind, message, data):
         self.events.append((kind, message, data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from mindwire.live.runner import Runner
+from mindwire.live.loop import LiveLoop
 from mindwire.live.supervisor import Supervisor
 from mindwire.sources.lsl_discovery import Selector, StreamSearch
 from mindwire.status import StreamState
@@ -18,13 +18,11 @@ def test_absent_streams_keep_no_other_from_being_found_and_all_share_one_search(
     asked = []
     renew = StreamSearch._renew
     monkeypatch.setattr(StreamSearch, "_renew", lambda search: asked.append(search) or renew(search))
-    runner, name = Runner(), unique("cap")
+    loop, name = LiveLoop(), unique("cap")
     selectors = [Selector(name=unique("none")) for _ in range(ABSENT)]
     selectors += [Selector(source_id=f"{name}-{index}") for index in range(PRESENT - 1)]
     selectors += [Selector(predicate=f"starts-with(name,'{name}') and source_id='{name}-{PRESENT - 1}'")]
-    streams = [
-        make_stream(selector, name=f"stream-{index}", runner=runner)[0] for index, selector in enumerate(selectors)
-    ]
+    streams = [make_stream(selector, name=f"stream-{index}", loop=loop)[0] for index, selector in enumerate(selectors)]
     absent, present = streams[:ABSENT], streams[ABSENT:]
     supervisor = Supervisor(streams, on_refused=lambda *_: None)
 

@@ -390,7 +390,6 @@ def test_a_sink_that_raises_harms_no_other():
     source.feed(300)
     with running(stream):
         eventually(lambda: len(memory.predictions) == 21)
-        stream.remove_sink(broken)
     assert len(memory.of("error")) == 1
     assert "Broken" in memory.of("error")[0].message
 

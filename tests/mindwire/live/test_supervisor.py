@@ -109,14 +109,22 @@ def test_after_repeated_failure_it_has_failed_and_the_others_go_on():
     assert not bad.ready
 
 
-def test_a_refusal_at_the_start_is_handed_up_and_not_tried_again():
-    source = Scripted()
-    source.there = StreamNotFoundError("2 streams match.")
-    stream, _ = make_stream(connector=source)
-    with supervised(stream) as refused:
-        eventually(lambda: refused)
+def test_a_refusal_at_the_start_is_handed_up_and_the_stream_tried_again():
+    refused_source, good_source = Scripted(), Scripted()
+    refused_source.there = StreamNotFoundError("2 streams match.")
+    good_source.feed(300)
+    stream, memory = make_stream(connector=refused_source)
+    good, _ = make_stream(connector=good_source, name="good")
+    with supervised(stream, good, policy=RestartPolicy(refused_s=0.05)) as refused:
+        eventually(lambda: refused and good.state is StreamState.LIVE)
         assert refused[0][0] is stream
-        assert stream.state is StreamState.FAILED
+        assert "failed" in memory.states()
+        eventually(lambda: stream.state is StreamState.SEARCHING and refused_source.finds >= 2)
+        assert stream.reason == "2 streams match."
+        refused_source.there = refused_source.info
+        refused_source.feed(300)
+        eventually(lambda: stream.state is StreamState.LIVE)
+    assert len(refused) == 1
 
 
 def test_a_refusal_after_the_start_concerns_its_stream_alone():

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mindwire.live.decode_loop import Worker
+from mindwire.live.decode_state import DecodeState
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import rate_event
@@ -147,13 +147,12 @@ class Failing(LinearDecoder):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("way", ["process", "process_together"])
-def test_probabilities_that_are_no_numbers_are_invalid_and_told(value, way):
+def test_probabilities_that_are_no_numbers_are_invalid_and_told(value):
     contract = small_contract(normalisation=NoNormalisation())
     pipeline = Pipeline(contract, signal_info(), Failing({100, 101, 102, 200}, value))
     good = Pipeline(contract, signal_info(), Failing(()))
     chunk = Chunk(noise(N), INDEX / 100.0)
-    found, expected = getattr(pipeline, way)(chunk), getattr(good, way)(chunk)
+    found, expected = pipeline.process(chunk), good.process(chunk)
     failed = [prediction.seq for prediction in found if prediction.reasons & Reason.DECODER]
     assert failed == [100, 101, 102, 200]
     for one, other in zip(found, expected, strict=True):
@@ -273,12 +272,12 @@ def test_eeg_of_any_size_is_neither_too_small_nor_too_large(scale):
     assert predictions[-1].valid
 
 
-def test_a_worker_of_many_streams_completes_no_numbers_as_invalid():
+def test_live_too_logits_that_are_no_numbers_make_a_prediction_invalid():
     pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
-    worker = Worker(pipeline, pipeline.decoder, max_backlog_s=100.0)
-    first, second = worker.gather(Chunk(noise(127), INDEX[:127] / 100.0), 2.0)
-    rows = pipeline.probabilities(np.array([[1.0, 0.0], [np.nan, 0.0]]))
-    good, bad = (worker.complete(due, row, 0.1) for due, row in zip((first, second), rows, strict=True))
+    state = DecodeState(pipeline, max_backlog_s=100.0)
+    first, second = state.feed(Chunk(noise(127), INDEX[:127] / 100.0), 2.0)
+    rows = np.array([[1.0, 0.0], [np.nan, 0.0]])
+    good, bad = (state.complete(due, row, 0.1) for due, row in zip((first, second), rows, strict=True))
     assert not good.reasons & Reason.DECODER
     assert bad.reasons & Reason.DECODER
     assert np.isfinite(good.probabilities).all()

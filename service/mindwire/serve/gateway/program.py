@@ -57,9 +57,7 @@ async def _run(settings: Settings, start: WorkerStart, report: Report) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing comes but the end
-    streams = build_streams(
-        settings, instance=start.instance, only=start.streams, workers=start.workers, checkpoints=Path(start.folder)
-    )
+    streams = build_streams(settings, instance=start.instance, only=start.streams, checkpoints=Path(start.folder))
     for stream in streams.values():
         stream.counters.restarts = start.restarts
     sock = _bind(start.listen)

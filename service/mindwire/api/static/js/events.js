@@ -5,7 +5,7 @@ import { clockTime, words } from "./words.js";
 const KEPT = 200;
 const SHOWN = 8;
 const SAME_MOMENT_S = 0.1;
-const ALARMS = new Set(["error", "refused", "dropped", "gap", "clock_reset", "skipped"]);
+const ALARMS = new Set(["error", "refused", "dropped", "gap", "clock_reset", "skipped", "overload"]);
 const ALARMING_STATES = new Set(["lost", "stale", "failed"]);
 
 const same = (a, b) => a.kind === b.kind && a.message === b.message;

@@ -1,4 +1,4 @@
-"""The worker keeps samples until a window can fall due, and that changes nothing."""
+"""Samples are buffered until a window can fall due, and that changes no prediction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mindwire.live.decode_loop import Worker
+from mindwire.live.decode_state import DecodeState
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, Reason, SignalInfo
@@ -45,10 +45,15 @@ def chunks(sizes: list[int], sfreq: float = 100.0, lost: dict[int, int] | None =
     return found
 
 
+def decoded(state: DecodeState, due: list) -> list:
+    pipe = state.pipeline
+    return [state.complete(one, pipe.decoder.decode([pipe.session], [one.window])[0], 0.0) for one in due]
+
+
 def work(pipe: Pipeline, parts: list[Chunk]) -> list:
-    worker = Worker(pipe, pipe.decoder, max_backlog_s=1e9)
-    predictions = [prediction for part in parts for prediction in worker.take(part, 0.0)]
-    return predictions + list(worker.flush(0.0))
+    state = DecodeState(pipe, max_backlog_s=1e9)
+    predictions = [prediction for part in parts for prediction in decoded(state, state.feed(part, 0.0))]
+    return predictions + decoded(state, state.flush(0.0))
 
 
 def same(got: list, expected: list) -> None:
@@ -79,8 +84,8 @@ def test_gaps_too():
 
 def test_no_prediction_waits_for_a_later_sample():
     pipe = pipeline()
-    worker = Worker(pipe, pipe.decoder, max_backlog_s=1e9)
-    at = [i for i, chunk in enumerate(chunks([1])) for _ in worker.take(chunk, 0.0)]
+    state = DecodeState(pipe, max_backlog_s=1e9)
+    at = [i for i, chunk in enumerate(chunks([1])) for _ in state.feed(chunk, 0.0)]
     assert at == list(range(99, COUNT, 10))
 
 
@@ -95,19 +100,19 @@ def test_single_samples_do_not_cost_a_turn_of_the_pipeline_each():
 
 def test_a_break_in_the_signal_is_handled_at_once_and_in_order():
     pipe = pipeline()
-    worker = Worker(pipe, pipe.decoder, max_backlog_s=1e9)
+    state = DecodeState(pipe, max_backlog_s=1e9)
     for chunk in chunks([1])[:155]:
-        list(worker.take(chunk, 0.0))
-    list(worker.take(Chunk(samples_of(155, 1), np.array([99.0]), Reason.RECONNECT), 0.0))
+        state.feed(chunk, 0.0)
+    state.feed(Chunk(samples_of(155, 1), np.array([99.0]), Reason.RECONNECT), 0.0)
     assert pipe.samples == 156
     assert [event.kind for event in pipe.drain_events()] == ["gap"]
-    shown = worker.drain_conditioned()
+    shown = state.take_conditioned()
     assert sum(len(times) for times, _ in shown) >= 155
-    assert worker.drain_conditioned() == []
+    assert state.take_conditioned() == []
 
 
 def test_contracts_without_filters_work():
-    law = contract(filters=Filters(lowpass=Butterworth(order=2, freq=30.0)))
+    causal = contract(filters=Filters(lowpass=Butterworth(order=2, freq=30.0)))
     info = SignalInfo("cap", "EEG", 100.0, 3, ("C3", "Cz", "C4"), ("uV",) * 3)
-    pipe = Pipeline(law, info, LinearDecoder(2))
+    pipe = Pipeline(causal, info, LinearDecoder(2))
     assert len(work(pipe, chunks([3]))) == 31

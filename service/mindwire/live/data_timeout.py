@@ -1,4 +1,4 @@
-"""A connected source that sends nothing: whether it is only late, or was replaced, or has gone without a word."""
+"""Detection of a connected source that stops sending: late, replaced by another outlet, or gone."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from mindwire.errors import ResourceError, StreamLostError
 from mindwire.sources.live import Connector, Presence, Source, Watch
 
-_ASK_EVERY_S = 0.25
-_ASK_AGAIN_S = 5.0
+_CHECK_EVERY_S = 0.25
+_RETRY_S = 5.0
 
 
-class Silence:
-    """Watches one connected source, as long as it is silent.
+class DataTimeout:
+    """Time since the last data of one connected source, and the check that follows when it is long.
 
     Parameters
     ----------
     connector : Connector
-        Knows how to ask the network for it.
+        Asks the network for the source.
     source : Source
     give_up_after_s : float
-        Silence after which a source that no longer answers is lost.
+        Time without data after which a source that no longer answers on the network is lost.
     """
 
     def __init__(self, connector: Connector, source: Source, give_up_after_s: float) -> None:
@@ -28,42 +28,43 @@ class Silence:
         self._source = source
         self._give_up_after_s = give_up_after_s
         self._since = time.monotonic()
-        self._ask_at = 0.0
+        self._check_at = 0.0
         self._watch: Watch | None = None
 
-    def broken(self, now: float) -> None:
-        """The source has sent something.
+    def data_received(self, now: float) -> None:
+        """Restart the timeout.
 
         Parameters
         ----------
         now : float
-            Monotonic time in seconds, as below.
+            Monotonic time in seconds, as in the other methods.
         """
         self._since = now
-        self.close()
+        if self._watch is not None:
+            self.close()
 
     def seconds(self, now: float) -> float:
-        """How long it has lasted."""
+        """Return the time since the last data."""
         return now - self._since
 
-    def ask(self, now: float) -> None:
-        """Find out whether the source is still there, a few times a second at most.
+    def check(self, now: float) -> None:
+        """Find out if the source still exists, at most four times a second.
 
         Raises
         ------
         StreamLostError
             Another outlet has its identity, or it has not answered for too long.
         """
-        if now < self._ask_at:
+        if now < self._check_at:
             return
-        self._ask_at = now + _ASK_EVERY_S
+        self._check_at = now + _CHECK_EVERY_S
         try:
             if self._watch is None:
                 self._watch = self._connector.watch(self._source.info.uid)
             presence = self._watch.verdict()
-        except ResourceError:  # nobody can be asked now; a source that is there may still send
+        except ResourceError:  # the network cannot be asked now; the source may still send
             self.close()
-            self._ask_at = now + _ASK_AGAIN_S
+            self._check_at = now + _RETRY_S
             return
         if presence is not None:
             self.close()
@@ -76,7 +77,7 @@ class Silence:
             raise StreamLostError(msg)
 
     def close(self) -> None:
-        """Ask no more, until it is asked for again."""
+        """End a check in progress."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None

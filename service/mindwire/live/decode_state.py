@@ -1,0 +1,150 @@
+"""Decode state of one connection: from a pulled chunk to the windows due, and from logits to a timed prediction.
+
+Live, fresh beats complete: after a stall only the newest window is decoded, and the others are counted. Decoding
+is skipped, never conditioning, so the pipeline's state is the one that a replay has.
+
+Outlets that push single samples would run the pipeline ten times per window. Samples are buffered until a window
+can fall due, which adds no latency and changes no prediction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.pipeline import Pipeline
+from mindwire.types import Chunk, Prediction, Window
+
+# An age outside this range means that the source's clock is not this machine's.
+_PLAUSIBLE_AGE_S = (-0.05, 60.0)
+# Longest buffering: the display signal and its events should not wait for a window that is due much later.
+_MOST_BUFFERED_S = 0.04
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """Windows that fell due and were not decoded, and the seconds of signal they span."""
+
+    windows: int
+    seconds: float
+
+
+class DueWindow(msgspec.Struct, frozen=True, eq=False):
+    """Window to decode, the milliseconds spent on it per stage, and the ``perf_counter`` time since it waits."""
+
+    window: Window
+    latency_ms: Mapping[str, float]
+    since: float
+
+
+class DecodeState:
+    """Pipeline of one connection with the samples buffered before it and the backlog after it.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    max_backlog_s : float
+        If more than this is due at once, only the newest window is decoded.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    """
+
+    def __init__(self, pipeline: Pipeline, *, max_backlog_s: float) -> None:
+        self.pipeline = pipeline
+        self._max_backlog_s = max_backlog_s
+        self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
+        self._sfreq = pipeline.options.sfreq or pipeline.info.sfreq
+        self._most_buffered = max(1, round(_MOST_BUFFERED_S * self._sfreq))
+        self._backlog: Backlog | None = None
+        self._buffered: list[Chunk] = []
+        self._n_buffered = 0
+        self._n_wanted = 1
+        self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]] = []
+
+    @property
+    def seconds_awaited(self) -> float:
+        """Seconds of signal until a window can fall due."""
+        return max(1, self._n_wanted - self._n_buffered) / self._sfreq
+
+    def feed(self, chunk: Chunk, pulled_at: float) -> list[DueWindow]:
+        """Condition a chunk as soon as enough samples have arrived; return the windows due.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            Copied if it is buffered.
+        pulled_at : float
+            Time of the pull, in the clock of the chunk's times.
+
+        Returns
+        -------
+        list of DueWindow
+            Each with its stage times: ``condition``, and ``receive``, the age of the window's last sample when it
+            was pulled, unless the clocks do not compare.
+        """
+        due = self.flush(pulled_at) if chunk.broken else []
+        if not self._buffered and (chunk.broken or len(chunk) >= self._n_wanted):
+            return due + self._condition(chunk, pulled_at)
+        self._buffered.append(Chunk(np.array(chunk.samples), chunk.times))
+        self._n_buffered += len(chunk)
+        return due + self.flush(pulled_at) if self._n_buffered >= self._n_wanted else due
+
+    def flush(self, pulled_at: float) -> list[DueWindow]:
+        """Condition the buffered samples, because no more arrive; otherwise as :meth:`feed`."""
+        if not self._buffered:
+            return []
+        samples = np.concatenate([part.samples for part in self._buffered])
+        times = np.concatenate([part.times for part in self._buffered])
+        self._buffered.clear()
+        self._n_buffered = 0
+        return self._condition(Chunk(samples, times), pulled_at)
+
+    def complete(self, due: DueWindow, logits: NDArray[np.floating[Any]], decode_ms: float) -> Prediction:
+        """Return the prediction of a decoded window, with the stages ``wait`` and ``decode`` added.
+
+        Parameters
+        ----------
+        due : DueWindow
+        logits : ndarray, shape (n_classes,)
+        decode_ms : float
+            Time that decoding took.
+        """
+        waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
+        return self.pipeline.complete(due.window, logits, {**due.latency_ms, "wait": waited_ms, "decode": decode_ms})
+
+    def take_backlog(self) -> Backlog | None:
+        """Return the windows skipped since the last call, if any."""
+        backlog, self._backlog = self._backlog, None
+        return backlog
+
+    def take_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]]:
+        """Return times and samples conditioned since the last call, as :meth:`Pipeline.conditioned` gives them."""
+        conditioned, self._conditioned = self._conditioned, []
+        return [(times, samples) for times, samples in conditioned if len(times)]
+
+    def _condition(self, chunk: Chunk, pulled_at: float) -> list[DueWindow]:
+        begin = time.perf_counter()
+        windows = self.pipeline.advance(chunk)
+        since = time.perf_counter()
+        self._n_wanted = min(self.pipeline.samples_until_due, self._most_buffered)
+        self._conditioned.append(self.pipeline.conditioned())
+        latency = {"condition": (since - begin) * 1e3}
+        due = []
+        for window in self._newest(windows):
+            age = pulled_at - window.time
+            plausible = _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]
+            due.append(DueWindow(window, {**latency, "receive": age * 1e3} if plausible else latency, since))
+        return due
+
+    def _newest(self, windows: list[Window]) -> list[Window]:
+        seconds = (len(windows) - 1) * self._hop_s
+        if seconds <= self._max_backlog_s:
+            return windows
+        self._backlog = Backlog(len(windows) - 1, seconds)
+        return windows[-1:]

@@ -1,0 +1,152 @@
+"""State of a stream, and everything it reports: predictions, events, signal, counters."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.loops import fence
+from mindwire.sinks.all import Failed, Sinks
+from mindwire.status import Counters, Event, Sink, StreamState
+from mindwire.types import SUSPECT, Prediction, Reason
+
+log = logging.getLogger(__name__)
+
+# With one of these on its predictions a stream is settling; the other reasons judge the signal.
+_UNSETTLED = Reason.ALIGNING | Reason.SETTLING | Reason.GAP | Reason.CLOCK_JUMP | Reason.RECONNECT
+_LATENCIES_KEPT = 100
+
+
+class StreamReporter:
+    """State of one stream, and its sinks.
+
+    Called from the thread that works for the stream at the moment. A thread that was abandoned because it hung ends
+    at its first call.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream.
+    sinks : sequence of Sink
+
+    Attributes
+    ----------
+    counters : Counters
+    state : StreamState
+    reason : str
+        Why the stream is in its state.
+    since_unix : float
+        Seconds since the epoch at which it entered the state.
+    published_at : float or None
+        Monotonic time of the last prediction.
+    """
+
+    def __init__(self, stream: str, sinks: Sequence[Sink]) -> None:
+        self.counters = Counters()
+        self.published_at: float | None = None
+        self._stream = stream
+        self._sinks = Sinks(stream, tuple(sinks))
+        self._valid: bool | None = None
+        self._latencies: deque[tuple[Mapping[str, float], float]] = deque(maxlen=_LATENCIES_KEPT)
+        self.set_state(StreamState.SEARCHING, "not started")
+
+    @property
+    def prediction_age(self) -> float | None:
+        """Seconds since the last prediction; None before the first."""
+        return None if self.published_at is None else time.monotonic() - self.published_at
+
+    def latency_ms(self) -> dict[str, float]:
+        """Return the median milliseconds per stage of the last predictions."""
+        latencies = [{**stages, "publish": publish_ms} for stages, publish_ms in list(self._latencies)]
+        names = {name for stages in latencies for name in stages}
+        return {name: median(stages[name] for stages in latencies if name in stages) for name in sorted(names)}
+
+    def set_state(self, state: StreamState, reason: str) -> None:
+        """Enter a state without reporting it."""
+        self.state, self.reason, self.since_unix = state, reason, time.time()
+
+    def to_state(self, state: StreamState, reason: str) -> None:
+        """Enter a state; report it if it or its reason is new."""
+        fence()
+        before = self.state
+        if before is not state or self.reason != reason:
+            self.set_state(state, reason)
+            self.report_state(before)
+
+    def report_state(self, before: StreamState) -> None:
+        """Report the present state and its reason."""
+        self.emit("state", self.reason, {"state": str(self.state), "previous": str(before)})
+
+    def emit(
+        self, kind: str, message: str, data: Mapping[str, Any] | None = None, *, level: int = logging.INFO
+    ) -> None:
+        """Report an event to every sink and the log."""
+        level = logging.WARNING if kind in ("error", "refused", "overload") else level
+        log.log(level, "%s: %s%s", self._stream, f"{self.state}: " if kind == "state" else "", message)
+        self._report_failed(self._sinks.event(Event(self._stream, kind, message, time.time(), data or {})))
+
+    def show(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
+        """Send every sink an event for display, which is not logged; callable from any thread."""
+        self._sinks.event(Event(self._stream, kind, message, time.time(), data))
+
+    def publish(self, prediction: Prediction) -> None:
+        """Send a prediction to every sink, count it, and enter the state that its reasons imply."""
+        begin = time.perf_counter()
+        self._report_failed(self._sinks.publish(prediction))
+        fence()
+        self.published_at = time.monotonic()
+        self._latencies.append((prediction.latency_ms, (time.perf_counter() - begin) * 1e3))
+        valid = prediction.valid
+        self.counters.predictions += 1
+        self.counters.valid += valid
+        state, reason = _state_after(int(prediction.reasons))
+        if valid is not self._valid:
+            self._valid = valid
+            reasons = prediction.reasons.labels
+            message = "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
+            # a change of the state says the same
+            level = logging.INFO if (self.state, self.reason) == (state, reason) else logging.DEBUG
+            self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq}, level=level)
+        self.to_state(state, reason)
+
+    def publish_signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
+        """Send conditioned samples, ``(n_samples, n_channels)``, to every sink."""
+        self._report_failed(self._sinks.signal(times, samples))
+
+    def forget_signal(self) -> None:
+        """Report validity again with the next prediction, whatever it is."""
+        self._valid = None
+
+    def add_sink(self, sink: Sink) -> None:
+        """Add a sink, which receives everything from now on."""
+        self._sinks.add(sink)
+
+    def close(self) -> None:
+        """Close every sink."""
+        self._report_failed(self._sinks.close())
+
+    def _report_failed(self, failed: Failed) -> None:
+        for sink, error in failed:
+            self.emit("error", f"The sink {sink} failed and misses messages: {error}", {"sink": sink})
+
+
+@lru_cache
+def _state_after(bits: int) -> tuple[StreamState, str]:
+    """Return the state, and why, that a stream has after a prediction with these reasons."""
+    reasons = Reason(bits)
+    if reasons & Reason.DECODER:
+        return StreamState.SETTLING, "The model gives no numbers; no prediction is valid."
+    if reasons & Reason.WRONG_RATE:
+        return StreamState.SETTLING, "The time stamps contradict the rate; no prediction is valid."
+    if reasons & _UNSETTLED:
+        names = ", ".join((reasons & ~SUSPECT).labels)
+        return StreamState.SETTLING, f"Predictions are not valid yet: {names}."
+    return StreamState.LIVE, "Predictions are fresh."
