@@ -1,8 +1,7 @@
 """AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), the network that decodes a window of EEG.
 
-Constructor, configuration and the names of parameters and buffers are those of braindecode 1.8, so that weights
-and folders move either way. The stem's linear parts are attributes of their own: folding
-and fast training rearrange them.
+Constructor, configuration and the names of parameters and buffers are those of braindecode 1.8, so that weights and folders
+can be exchanged. The stem's linear parts are attributes of their own, because folding and fast training rearrange them.
 """
 
 from __future__ import annotations
@@ -24,24 +23,12 @@ from mindwire_models.network.signature import (
     infer_signal,
 )
 
-__all__ = ["AttentionBaseNet", "ChannelAttentionBlock", "Stem"]
-
 
 class Stem(nn.Module):
     """Temporal filter bank, one spatial filter (or several) per temporal filter, and pooling.
 
     Temporal convolution → BatchNorm → depthwise spatial convolution → BatchNorm → activation → average pool →
     dropout.
-
-    Parameters
-    ----------
-    n_chans : int
-    n_temporal_filters : int
-    spatial_expansion : int
-        Spatial filters per temporal filter.
-    lengths : TemporalLengths
-    drop_prob : float
-    activation : type of torch.nn.Module
     """
 
     def __init__(
@@ -71,23 +58,13 @@ class Stem(nn.Module):
         return self.condense(self.spatial_conv(x))
 
     def condense(self, x: Tensor) -> Tensor:
-        """What follows the spatial convolution: ``(batch, width, 1, n_times)`` to ``(batch, width, 1, pooled)``."""
+        """Everything after the spatial convolution: ``(batch, width, 1, n_times)`` to ``(batch, width, 1, pooled)``."""
         pooled: Tensor = self.dropout(self.pool(self.nonlinearity(self.bn(x))))
         return pooled
 
 
 class ChannelAttentionBlock(nn.Module):
-    """Depthwise temporal and pointwise convolution, attention over channels, and pooling.
-
-    Parameters
-    ----------
-    attention_mode : str or None
-    options : AttentionOptions
-        ``options.channels`` is the block's width.
-    lengths : TemporalLengths
-    drop_prob : float
-    activation : type of torch.nn.Module
-    """
+    """Depthwise temporal and pointwise convolution, attention over channels, and pooling."""
 
     def __init__(
         self,
@@ -123,27 +100,19 @@ class AttentionBaseNet(Pretrained):
     """Convolutional network with channel attention for motor imagery from EEG.
 
     Of ``n_times``, ``sfreq`` and ``input_window_seconds``, and of ``n_chans`` and ``chs_info``, those are needed
-    that do not follow from the others. A window too short for the kernels and pools has their temporal lengths
-    and strides scaled down, with a warning that says by how much.
+    that do not follow from the others. For a window too short for kernels and pools, their temporal lengths
+    and strides are scaled down, with a warning.
 
     Parameters
     ----------
-    n_times : int or None
-        Window length in samples.
-    n_chans : int or None
-        EEG channels.
-    n_outputs : int
-        Classes.
+    n_times, n_chans, n_outputs : int or None
+        Samples per window, EEG channels, classes.
     chs_info : list of dict or None
         One dictionary per channel, as in ``mne.Info["chs"]``; kept with the configuration.
-    sfreq : float or None
-        Sampling rate in hertz.
-    input_window_seconds : float or None
-        Window length in seconds.
-    n_temporal_filters : int
-        Temporal filters of the stem.
-    temp_filter_length_inp : int
-        Taps of the stem's temporal filters.
+    sfreq, input_window_seconds : float or None
+        Sampling rate in hertz; window length in seconds.
+    n_temporal_filters, temp_filter_length_inp : int
+        Temporal filters of the stem, and their taps.
     spatial_expansion : int
         Spatial filters per temporal filter.
     pool_length_inp, pool_stride_inp : int
@@ -160,20 +129,10 @@ class AttentionBaseNet(Pretrained):
         Dropout after the attention block.
     attention_mode : str or None
         One of :data:`mindwire_models.network.attention.ATTENTION_MODES`; None for no attention.
-    reduction_rate : int
-        How many times narrower the attention's bottleneck is than its input.
-    use_mlp : bool
-        A bottleneck in ``ge`` and ``srm``.
-    freq_idx : int
-        Index of the cosine of ``fca``.
-    n_codewords : int
-        Codewords of ``encnet``.
-    kernel_size : int
-        Taps inside ``eca``, ``cbam`` and ``cat``; odd.
+    reduction_rate, use_mlp, freq_idx, n_codewords, kernel_size, extra_params
+        See :class:`mindwire_models.network.attention.AttentionOptions`.
     activation : type of torch.nn.Module
         The class, not an instance.
-    extra_params : bool
-        Learned gathering in ``ge``.
 
     Attributes
     ----------
@@ -189,11 +148,6 @@ class AttentionBaseNet(Pretrained):
     ------
     ArgumentError
         An argument is of the wrong type or range, missing, or contradicts another.
-
-    Warns
-    -----
-    UserWarning
-        The window is too short for the kernels and pools, which were scaled down.
 
     References
     ----------
@@ -292,7 +246,7 @@ class AttentionBaseNet(Pretrained):
     def forward(self, x: Tensor, return_features: Literal[True]) -> dict[str, Tensor | None]: ...
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:  # noqa: FBT001, FBT002 – the published signature
-        """Logits, or the features they are computed from.
+        """Return logits, or the features they are computed from.
 
         Parameters
         ----------
@@ -317,13 +271,7 @@ class AttentionBaseNet(Pretrained):
         return logits
 
     def as_window(self, x: Tensor) -> Tensor:
-        """The input without a trailing 1, its shape checked: ``(batch, n_chans, n_times)``.
-
-        Raises
-        ------
-        ArgumentError
-            The input has another shape.
-        """
+        """Return the input as ``(batch, n_chans, n_times)``; refuse another shape with an ArgumentError."""
         window = x.squeeze(-1) if x.ndim == 4 and x.shape[-1] == 1 else x
         if window.ndim != 3 or window.shape[1] != self.n_chans or window.shape[2] != self.n_times:
             msg = (
@@ -334,17 +282,7 @@ class AttentionBaseNet(Pretrained):
         return window
 
     def reset_head(self, n_outputs: int) -> None:
-        """Replace the last layer by an untrained one for another number of classes.
-
-        Parameters
-        ----------
-        n_outputs : int
-
-        Raises
-        ------
-        ArgumentError
-            ``n_outputs`` is not a positive integer.
-        """
+        """Replace the last layer by an untrained one for another number of classes."""
         self.n_outputs = check_integer("n_outputs", n_outputs)
         self.update_config(n_outputs=self.n_outputs)
         old = self.final_layer[1]

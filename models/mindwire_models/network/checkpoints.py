@@ -1,4 +1,4 @@
-"""Weights from files of others, read without executing anything from them.
+"""Weights from untrusted files, read without executing anything from them.
 
 Pickled checkpoints (``.ckpt``, ``.pt``, ``.bin``) go through ``torch.load(weights_only=True)``, with exactly the
 NumPy globals allowed that the published Lightning checkpoints need. Whatever is damaged, foreign or malicious is
@@ -27,13 +27,13 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 
 _MAX_BYTES = 256 * MIB
 _LFS_POINTER = b"version https://git-lfs"
-# Where training programs keep the weights inside what they save, and what they put before the names.
+# Entries under which training programs save the weights, and prefixes of their names.
 _NESTED = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 # The counter of torch's weight averaging, and of BatchNorm in training; neither is a weight.
 _AVERAGED, _COUNTER = "n_averaged", "num_batches_tracked"
 
-# What a malformed file makes torch's and safetensors' readers raise, beside their own errors.
+# Exceptions of torch's and safetensors' readers for malformed files, besides their own errors.
 _READ_ERRORS = (
     pickle.UnpicklingError,
     BadZipFile,
@@ -53,17 +53,7 @@ _READ_ERRORS = (
 
 
 def read_state_dict(path: Path | str) -> StateDict:
-    """Weights from a ``.safetensors``, ``.bin`` or ``.pt`` file.
-
-    Parameters
-    ----------
-    path : path
-        A file of named tensors; a pickled one may keep them under ``state_dict``.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Named as in :class:`mindwire_models.AttentionBaseNet`.
+    """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them.
 
     Raises
     ------
@@ -72,7 +62,12 @@ def read_state_dict(path: Path | str) -> StateDict:
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return to_state_dict(_load_safetensors(path), path)
+        data = _inspect(path)
+        try:
+            return to_state_dict(load(data), path)
+        except (SafetensorError, *_READ_ERRORS) as error:
+            msg = f"{path}: the file cannot be read as safetensors; it is damaged or of another kind."
+            raise BundleError(msg) from error
     document = load_pickled(path, numpy_scalars=False)
     if isinstance(document, dict):
         document = next((document[key] for key in _NESTED if isinstance(document.get(key), dict)), document)
@@ -80,25 +75,7 @@ def read_state_dict(path: Path | str) -> StateDict:
 
 
 def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor], where: Path | str) -> Network:
-    """Make a network and load its weights, after checking that they fit before any memory is taken for it.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the untrained network; called twice, once without storage.
-    state_dict : mapping of str to Tensor
-    where : path or str
-        Names the origin in error messages.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Raises
-    ------
-    BundleError
-        As :func:`load_strictly`.
-    """
+    """Make a network and load its weights, after checking without storage that they fit; see :func:`load_strictly`."""
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         outline = make()
@@ -109,21 +86,13 @@ def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor],
 
 
 def load_strictly(network: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], where: Path | str) -> None:
-    """Load weights into a network, all of them and nothing else.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Left untouched when the weights do not fit.
-    state_dict : mapping of str to Tensor
-        The counters of BatchNorm may be missing.
-    where : path or str
-        Names the origin in error messages.
+    """Load weights into a network, all of them and nothing else; the counters of BatchNorm may be missing.
 
     Raises
     ------
     BundleError
-        A weight is missing, superfluous, of another shape or kind, not finite, or a negative variance.
+        A weight is missing, superfluous, of another shape or kind, not finite, or a negative variance. The message begins
+        with ``where``, and the network is unchanged.
     """
     complete = _complete(network, state_dict, where)
     for name, tensor in complete.items():
@@ -137,7 +106,7 @@ def load_strictly(network: torch.nn.Module, state_dict: Mapping[str, torch.Tenso
 
 
 def _complete(network: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], where: Path | str) -> StateDict:
-    """The weights with the counters they lack, once names, shapes and kinds are found to be the network's."""
+    """Add missing counters to the weights; refuse names, shapes and kinds that are not the network's."""
     own = network.state_dict()
     counters = {
         name: torch.zeros((), dtype=torch.int64, device="cpu")
@@ -196,8 +165,11 @@ def load_pickled(path: Path, *, numpy_scalars: bool) -> Any:
         )
         raise BundleError(msg) from error
     except _READ_ERRORS as error:
-        msg = f"{path}: the file cannot be read as PyTorch weights; it is damaged or of another kind."
-        raise BundleError(msg) from error
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> BundleError:
+    return BundleError(f"{path}: the file cannot be read as PyTorch weights; it is damaged or of another kind.")
 
 
 def _numpy_globals() -> list[Any]:
@@ -211,7 +183,7 @@ def _numpy_globals() -> list[Any]:
 
 
 def _inspect(path: Path) -> bytes:
-    """The file's bytes, once it is known that reading it takes no more memory than its size suggests."""
+    """Return the file's bytes; refuse archives that would unpack to more than their size."""
     data = read_regular(path, _MAX_BYTES, BundleError)
     if data.startswith(_LFS_POINTER):
         msg = f"{path}: expected weights, found a pointer of Git LFS; fetch the file itself with: git lfs pull."
@@ -221,8 +193,7 @@ def _inspect(path: Path) -> bytes:
             with ZipFile(path) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
         except _READ_ERRORS as error:
-            msg = f"{path}: the file cannot be read as PyTorch weights; it is damaged or of another kind."
-            raise BundleError(msg) from error
+            raise _unreadable(path) from error
         if unpacked > len(data):
             msg = (
                 f"{path}: expected weights as torch.save writes them, found a compressed archive of "
@@ -230,15 +201,6 @@ def _inspect(path: Path) -> bytes:
             )
             raise BundleError(msg)
     return data
-
-
-def _load_safetensors(path: Path) -> Any:
-    data = _inspect(path)
-    try:
-        return load(data)
-    except (SafetensorError, *_READ_ERRORS) as error:
-        msg = f"{path}: the file cannot be read as safetensors; it is damaged or of another kind."
-        raise BundleError(msg) from error
 
 
 def to_state_dict(document: Any, path: Path) -> StateDict:

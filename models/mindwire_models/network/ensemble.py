@@ -1,9 +1,9 @@
-"""Several networks as one: the mean of their logits, in PyTorch and as one ONNX graph."""
+"""Ensemble of networks: the mean of their logits, in PyTorch and as one ONNX graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,9 @@ from mindwire_models.errors import ArgumentError
 from mindwire_models.graphs.onnx_builder import GraphBuilder
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 class Ensemble(nn.Module):
-    """Networks of the same sizes; the logits are the mean of theirs.
-
-    Parameters
-    ----------
-    members : sequence of AttentionBaseNet
-        At least one.
-
-    Raises
-    ------
-    ArgumentError
-        There is no member, or they differ in their sizes.
-    """
+    """Networks of the same sizes, at least one; the logits are the mean of theirs."""
 
     def __init__(self, members: Sequence[AttentionBaseNet]) -> None:
         super().__init__()
@@ -42,12 +28,12 @@ class Ensemble(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Ensemble:
-        """An ensemble as :meth:`get_config` describes it, with fresh weights."""
+        """Make an untrained ensemble from what :meth:`get_config` returned."""
         arguments = {key: value for key, value in config.items() if key not in {"decoder", "members"}}
         return cls([AttentionBaseNet.from_config(arguments) for _ in range(int(config["members"]))])
 
     def get_config(self) -> dict[str, Any]:
-        """The members' common constructor arguments and how many they are."""
+        """Return the members' common constructor arguments and the number of members."""
         first: Any = self.members[0]
         return {"decoder": "ensemble", "members": len(self.members), **first.get_config()}
 
@@ -57,26 +43,7 @@ class Ensemble(nn.Module):
 
 
 def ensemble_graph(ensemble: Ensemble, temperature: float = 1.0) -> bytes:
-    """The folded graph of an ensemble; inputs and outputs are those of a folded network.
-
-    Parameters
-    ----------
-    ensemble : Ensemble
-        On the CPU, in evaluation mode.
-    temperature : float
-
-    Returns
-    -------
-    bytes
-        The same for the same weights, whenever it is made.
-
-    Raises
-    ------
-    ExportError
-        An activation cannot be expressed in ONNX.
-    MissingExtraError
-        The package onnx is not installed.
-    """
+    """Return the folded graph of an ensemble; inputs, outputs and errors are those of :func:`folded_graph`."""
     from mindwire_models.graphs.folding import folded_graph
 
     g = GraphBuilder()

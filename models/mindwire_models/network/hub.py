@@ -62,7 +62,7 @@ class Pretrained(
     paper_url="https://arxiv.org/abs/2310.11198",
     tags=["eeg", "motor-imagery", "AttentionBaseNet"],
 ):
-    """Base of networks that save and load themselves with their constructor's arguments."""
+    """Network that saves and loads itself with its constructor's arguments."""
 
     _config: dict[str, Any]
 
@@ -70,13 +70,13 @@ class Pretrained(
         """Note the arguments, as given or by default."""
         network = super().__new__(cls, *args, **kwargs)
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        given = dict(zip(cls.config_names(), args, strict=False)) | kwargs
+        given = dict(zip((p.name for p in parameters), args, strict=False)) | kwargs
         network._config = {p.name: given.get(p.name, p.default) for p in parameters}
         return network
 
     @classmethod
     def config_names(cls) -> tuple[str, ...]:
-        """Names of the constructor's arguments, in order."""
+        """Return the names of the constructor's arguments, in order."""
         return tuple(inspect.signature(cls.__init__).parameters)[1:]
 
     def update_config(self, **changes: Any) -> None:

@@ -45,22 +45,20 @@ _NEEDED = ("n_outputs", "n_chans", "n_times")
 def read_lightning_checkpoint(
     path: Path | str, hyperparameters: Path | str | None = None
 ) -> tuple[dict[str, Any], StateDict]:
-    """Configuration and weights of a BaseNet that its authors' PyTorch Lightning code saved.
+    """Read configuration and weights of a ``.ckpt`` file.
 
     Parameters
     ----------
     path : path
-        The ``.ckpt``.
     hyperparameters : path or None
-        YAML file with the hyperparameters, for a checkpoint that holds none. By default it is sought beside
-        the checkpoint, under the checkpoint's name with or without its ``-N`` ending, or as ``hparams.yaml``.
+        YAML file with the hyperparameters, for a checkpoint that holds none. By default a file next to the
+        checkpoint, of the checkpoint's name with or without its ``-N`` ending, or ``hparams.yaml``.
 
     Returns
     -------
     config : dict
-        Keyword arguments for :class:`mindwire_models.AttentionBaseNet`.
+        Arguments of :class:`mindwire_models.AttentionBaseNet`.
     state_dict : dict of str to Tensor
-        Named as in :class:`mindwire_models.AttentionBaseNet`.
 
     Raises
     ------
@@ -133,7 +131,7 @@ def _read_hyperparameters(path: Path, given: Path | str | None) -> dict[str, Any
 
 
 def _refuse_elaborate_yaml(text: str, file: Path) -> None:
-    """A few aliases of aliases stand for more than any memory holds, and deep nesting takes quadratic time."""
+    """Refuse aliases, whose expansion can exceed any memory, and deep nesting, which takes quadratic time."""
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

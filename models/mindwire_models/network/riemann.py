@@ -1,12 +1,8 @@
-"""The baseline: tangent space of covariances and logistic regression, fitted with pyRiemann and scikit-learn.
+"""Baseline: logistic regression in the tangent space of covariances, fitted with pyRiemann and scikit-learn.
 
-What is fitted is kept as plain arrays, so that running it needs neither: the covariance of an aligned
-window is whitened by a fixed reference, its matrix logarithm is taken, and its inner products with one
-matrix per class are the logits.
-
-References
-----------
-Barachant et al. 2012, "Multiclass brain-computer interface classification by Riemannian geometry".
+Barachant et al. 2012, "Multiclass brain-computer interface classification by Riemannian geometry". The fitted model is plain
+arrays and runs without either: the covariance of an aligned window is whitened by a fixed reference, its matrix logarithm is
+taken, and its inner products with one matrix per class are the logits.
 """
 
 from __future__ import annotations
@@ -29,7 +25,7 @@ Matrices = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class TangentSpaceModel:
-    """A fitted baseline.
+    """Fitted baseline.
 
     Parameters
     ----------
@@ -48,37 +44,19 @@ class TangentSpaceModel:
     n_times: int
 
     def logits(self, windows: NDArray[np.floating]) -> Matrices:
-        """Logits of aligned windows.
-
-        Parameters
-        ----------
-        windows : ndarray, shape (n_windows, n_chans, n_times)
-
-        Returns
-        -------
-        ndarray of float64, shape (n_windows, n_classes)
-        """
+        """Return the logits, ``(n_windows, n_classes)``, of aligned windows ``(n_windows, n_chans, n_times)``."""
         whitened = self.whitening @ covariances(windows) @ self.whitening
         values, vectors = np.linalg.eigh(whitened)
         logs = (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(1, 2)
         return np.asarray(np.einsum("bij,kij->bk", logs, self.coefficients) + self.intercept)
 
     def tensors(self) -> dict[str, NDArray[np.float64]]:
-        """The arrays by the names they have in a bundle's weights."""
+        """Return the arrays by the names they have in a bundle's weights."""
         return dict(zip(TENSORS, (self.whitening, self.coefficients, self.intercept), strict=True))
 
 
 def covariances(windows: NDArray[np.floating]) -> Matrices:
-    """Covariances of windows, ``x xᵀ / n_times``, with a small ridge.
-
-    Parameters
-    ----------
-    windows : ndarray, shape (n_windows, n_chans, n_times)
-
-    Returns
-    -------
-    ndarray of float64, shape (n_windows, n_chans, n_chans)
-    """
+    """Return the covariances, ``x xᵀ / n_times`` with a small ridge, of windows ``(n_windows, n_chans, n_times)``."""
     x = windows.astype(np.float64)
     n_chans = x.shape[1]
     products = x @ x.swapaxes(1, 2) / x.shape[2]
@@ -92,20 +70,16 @@ def fit_tangent_space(
     n_classes: int,
     *,
     weights: NDArray[np.float64] | None = None,
-    regularisation: float = 1.0,
 ) -> TangentSpaceModel:
     """Fit the baseline.
 
     Parameters
     ----------
     windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-        Aligned as they come live.
+        Aligned as live ones are.
     labels : ndarray of int, shape (n_windows,)
     n_classes : int
     weights : ndarray of float64, shape (n_windows,), optional
-        How much each window counts.
-    regularisation : float
-        Scikit-learn's ``C``.
 
     Returns
     -------
@@ -133,7 +107,7 @@ def fit_tangent_space(
     matrices = covariances(windows)
     reference = mean_riemann(matrices, sample_weight=weights)
     features = tangent_space(matrices, reference, metric="riemann")
-    regression = LogisticRegression(C=regularisation, max_iter=5000)
+    regression = LogisticRegression(max_iter=5000)
     regression.fit(features, labels, sample_weight=weights)
     rows, offsets = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row stands for both classes

@@ -1,4 +1,4 @@
-"""The tangent-space baseline as a PyTorch module, for the fallback where ONNX Runtime cannot be used."""
+"""Tangent-space baseline as a PyTorch module, for decoding where ONNX Runtime cannot be used."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from mindwire_models.network.riemann import FLOOR, RIDGE, TangentSpaceModel
 
 
 class TangentSpaceNetwork(nn.Module):
-    """Decodes aligned windows as :class:`~mindwire_models.network.riemann.TangentSpaceModel` does.
-
-    Parameters
-    ----------
-    n_chans, n_times, n_outputs : int
-    """
+    """Module that decodes aligned windows as :class:`~mindwire_models.network.riemann.TangentSpaceModel` does."""
 
     whitening: Tensor
     coefficients: Tensor
@@ -33,13 +28,13 @@ class TangentSpaceNetwork(nn.Module):
 
     @classmethod
     def from_model(cls, model: TangentSpaceModel) -> TangentSpaceNetwork:
-        """A module with the arrays of a fitted model."""
+        """Make a module with the arrays of a fitted model."""
         network = cls(len(model.whitening), model.n_times, len(model.intercept))
         network.load_state_dict({name: torch.from_numpy(array).float() for name, array in model.tensors().items()})
         return network.eval()
 
     def to_model(self) -> TangentSpaceModel:
-        """The arrays of this module as a fitted model."""
+        """Return the arrays as a fitted model."""
         return TangentSpaceModel(
             whitening=self.whitening.double().cpu().numpy(),
             coefficients=self.coefficients.double().cpu().numpy(),
@@ -49,11 +44,11 @@ class TangentSpaceNetwork(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TangentSpaceNetwork:
-        """A module of the sizes that :meth:`get_config` states."""
+        """Make a module of the sizes that :meth:`get_config` states."""
         return cls(int(config["n_chans"]), int(config["n_times"]), int(config["n_outputs"]))
 
     def get_config(self) -> dict[str, Any]:
-        """The sizes, and what kind of decoder this is."""
+        """Return the sizes and the kind of decoder."""
         return {
             "decoder": "tangent_space",
             "n_chans": self.n_chans,

@@ -1,4 +1,4 @@
-"""Checks and inferences on AttentionBaseNet's constructor arguments, each failing in one sentence."""
+"""Checks and inferences on AttentionBaseNet's constructor arguments, each failing with an ArgumentError."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from typing import Any
 from torch import nn
 
 from mindwire_models.errors import ArgumentError
-
-__all__ = [
-    "Signal",
-    "TemporalLengths",
-    "check_activation",
-    "check_flag",
-    "check_integer",
-    "check_probability",
-    "infer_signal",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +58,7 @@ def _growth(kernel: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What the network's input and output look like; None where the arguments leave it open."""
+    """Sizes of the network's input and output; None where the arguments leave them open."""
 
     n_times: int
     n_chans: int
@@ -86,16 +76,7 @@ def infer_signal(
     sfreq: float | None,
     input_window_seconds: float | None,
 ) -> Signal:
-    """Complete the description of the signal as far as it follows from what is given.
-
-    Parameters
-    ----------
-    n_times, n_chans, n_outputs, chs_info, sfreq, input_window_seconds
-        As AttentionBaseNet takes them.
-
-    Returns
-    -------
-    Signal
+    """Complete AttentionBaseNet's arguments on the signal as far as they follow from each other.
 
     Raises
     ------
@@ -145,13 +126,7 @@ def _samples(n_times: int | None, sfreq: float | None, seconds: float | None) ->
 
 
 def check_integer(name: str, value: object, *, least: int = 1) -> int:
-    """The value as an int.
-
-    Raises
-    ------
-    ArgumentError
-        It is not an integer (a bool is none), or below ``least``.
-    """
+    """Return the value as an int; refuse what is no integer (a bool is none) or below ``least``."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -163,13 +138,7 @@ def check_integer(name: str, value: object, *, least: int = 1) -> int:
 
 
 def check_probability(name: str, value: object) -> float:
-    """The value as a float from 0 to 1.
-
-    Raises
-    ------
-    ArgumentError
-        It is no number or out of range.
-    """
+    """Return the value as a float; refuse what is no number from 0 to 1."""
     number = _number(value)
     if number is None or not 0 <= number <= 1:
         msg = f"{name} must be a probability from 0 to 1; found {value!r}."
@@ -178,13 +147,7 @@ def check_probability(name: str, value: object) -> float:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """The value, which must be True or False.
-
-    Raises
-    ------
-    ArgumentError
-        It is neither.
-    """
+    """Return the value; refuse what is neither True nor False."""
     if not isinstance(value, bool):
         msg = f"{name} must be True or False; found {value!r}."
         raise ArgumentError(msg)
@@ -192,13 +155,7 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_activation(activation: object) -> None:
-    """Refuse what is not the class of an activation that needs no arguments.
-
-    Raises
-    ------
-    ArgumentError
-        It is no class of modules, or cannot be built without arguments.
-    """
+    """Refuse anything but a class of modules that can be built without arguments."""
     if not (isinstance(activation, type) and issubclass(activation, nn.Module)):
         msg = f"activation must be a class such as torch.nn.ELU, not an instance or a name; found {activation!r}."
         raise ArgumentError(msg)

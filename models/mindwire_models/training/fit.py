@@ -1,7 +1,7 @@
-"""Trains the network on arrays: the paper's recipe, augmentation that respects physiology, calibrated probabilities.
+"""Training of the network on arrays: the paper's recipe, augmentation that respects physiology, calibrated probabilities.
 
-Knows nothing of recordings or contracts. A trial is held as all the windows slid over it; each epoch
-sees one window of each trial, drawn anew, so long trials neither dominate nor get memorised.
+A trial is all the windows slid over it; each epoch draws one window of each trial at random, so that long trials neither
+dominate nor are memorised.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ _PREDICT_BATCH = 64
 _POOLS = 10  # of the stem in a window
 
 Progress = Callable[[int, int], None]
+"""Called with the number of steps done and the number of all steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the network is trained.
+    """Settings of a training.
 
     The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64)
     with fewer epochs; :data:`CALIBRATION` is what suits the trials of one person.
@@ -69,15 +70,14 @@ class Recipe:
     seed: int = 0
 
     def rate(self, epoch: int) -> float:
-        """Share of the learning rate in an epoch counted from 0: linear warm-up, then a half cosine."""
+        """Factor of the learning rate in an epoch counted from 0: linear warm-up, then a half cosine."""
         if epoch < self.warmup_epochs:
             return (epoch + 1) / (self.warmup_epochs + 1)
         done = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1)
         return 0.5 * (1 + math.cos(math.pi * done))
 
 
-# Begins at the tangent-space classifier and takes few and small steps from there: larger ones gain within a day
-# what they lose on the next.
+# Few and small steps from the tangent-space classifier: larger ones gain within a day what they lose on the next.
 CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
 
 
@@ -89,24 +89,9 @@ def train_network(
     network_arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> AttentionBaseNet:
-    """Train a network from scratch.
+    """Train a network from scratch, on the windows without bursts.
 
-    Parameters
-    ----------
-    data : TrialWindows
-        Windows with bursts are left out.
-    n_outputs : int
-        Number of classes.
-    recipe : Recipe
-    network_arguments : mapping, optional
-        Further arguments of :class:`~mindwire_models.network.attentionbasenet.AttentionBaseNet`.
-    progress : callable, optional
-        Told the epochs done and the epochs in all.
-
-    Returns
-    -------
-    AttentionBaseNet
-        In evaluation mode. The same data, recipe and machine give the same weights.
+    The same data, recipe and machine give the same weights.
 
     Raises
     ------
@@ -130,25 +115,16 @@ def train_network(
         if recipe.initialisation == "tangent_space":
             initialise_from_tangent_space(network, data)
         _fit(network, data, n_outputs, recipe, progress)
-        # The running averages saw the network as it was, through dropout; these are of the network as it is.
+        # The running averages stem from earlier weights and dropout; these are of the final network.
         settle_statistics(network, spread_out(data.windows))
     return network.eval()
 
 
 def scaled_arguments(n_times: int) -> dict[str, Any]:
-    """Arguments of a network for little data: a channel per filter, less dropout, and pools that weigh all samples the same.
+    """Return arguments for little data: a channel per filter, less dropout, and pools that weigh all samples the same.
 
-    The published pool of 75 samples moves by 15, so that the middle of a window counts five times as much as its ends.
-    Here it moves by its own length, a tenth of the window, and one average is taken of what comes of it.
-
-    Parameters
-    ----------
-    n_times : int
-        Samples per window.
-
-    Returns
-    -------
-    dict
+    The published pool of 75 samples has a stride of 15, so that the middle of a window counts five times as much as its ends.
+    Here the stride is the pool's length, a tenth of the window, and the second pool averages all steps.
     """
     length = max(1, n_times // _POOLS)
     steps = n_times // length
@@ -193,7 +169,7 @@ def _fit(
 
 
 def _batches(n: int, size: int) -> list[Tensor]:
-    """A random order cut into batches of nearly equal size, none of them so small that BatchNorm suffers."""
+    """Cut a random order into batches of nearly equal size, none of them too small for BatchNorm."""
     return list(torch.randperm(n).tensor_split(max(1, round(n / size))))
 
 
@@ -203,7 +179,7 @@ def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def class_weights(labels: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
-    """Weights that make every class present count the same, with mean 1 over the trials; shape (n_classes,)."""
+    """Return weights, ``(n_classes,)``, that balance the classes present, with mean 1 over the trials."""
     counts = np.bincount(labels, minlength=n_classes)
     present = counts > 0
     weights = np.zeros(n_classes)
@@ -212,17 +188,7 @@ def class_weights(labels: NDArray[np.intp], n_classes: int) -> NDArray[np.float6
 
 
 def predict_logits(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits of windows in evaluation mode.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-
-    Returns
-    -------
-    ndarray of float32, shape (n_windows, n_classes)
-    """
+    """Return logits, ``(n_windows, n_classes)``, of windows ``(n_windows, n_chans, n_times)`` in evaluation mode."""
     if not len(windows):
         return np.empty((0, network.n_outputs), dtype=np.float32)
     network.eval()
@@ -232,25 +198,19 @@ def predict_logits(network: AttentionBaseNet, windows: NDArray[np.float32]) -> N
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intp]) -> float:
-    """Softmax temperature that makes probabilities of held-out trials mean what they say.
+    """Fit the softmax temperature, 0.05 to 20, by the likelihood of trials that the network was not trained on.
 
-    Minimises the negative log-likelihood over the temperature, between 0.05 and 20; the logarithm of the
-    temperature is a one-dimensional convex-enough search.
+    Guo et al. 2017, "On calibration of modern neural networks".
 
     Parameters
     ----------
     logits : ndarray, shape (n_trials, n_classes)
-        Of trials that the network was not trained on.
     labels : ndarray of int, shape (n_trials,)
 
     Returns
     -------
     float
         1 without any trial.
-
-    References
-    ----------
-    Guo et al. 2017, "On calibration of modern neural networks".
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

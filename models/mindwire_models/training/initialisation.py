@@ -1,10 +1,9 @@
-"""Where training starts: Glorot's random weights, or the tangent-space classifier written into the network.
+"""Initial weights: Glorot's random ones, or the tangent-space classifier written into the network.
 
-To first order around the reference a tangent-space classifier is a weighted sum of the powers of a few
-spatial filters, the eigenvectors of its coefficients; and that is something AttentionBaseNet can compute:
-spatial filter, rectifying activation, average over time, bent by the next activation. Started there, a network trained on
-ten minutes of one person begins as good as that classifier and learns from the trials what the classifier
-cannot express, instead of learning everything from few trials.
+To first order around the reference a tangent-space classifier is a weighted sum of the powers of a few spatial filters, the
+eigenvectors of its coefficients; and AttentionBaseNet can compute that: spatial filter, rectifying activation, average over
+time, curved by the next activation. So a network trained on ten minutes of one person begins as good as that classifier and
+learns from the trials what the classifier cannot express.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from mindwire_models.network.riemann import TangentSpaceModel, covariances, fit_
 from mindwire_models.training.fast_training import fast_forward, fast_stem
 from mindwire_models.training.trials import TrialWindows
 
-# Normalised values are moved this far: to the left, where little but excursions passes the activation, whose
-# mean then follows the power; one to the right, where it bends as the logarithm does; or three, where it is
-# nearly the identity.
+# Shifts of normalised values: to the left, where only excursions pass the activation, so that its mean follows the
+# power; by one to the right, where it curves as the logarithm does; by three, where it is nearly the identity.
 _RECTIFYING_SHIFT = -1.0
 _LOGARITHMIC_SHIFT = 1.0
 _LINEAR_SHIFT = 3.0
-# Of the random weights that stay beside those of the classifier, and of those inside the attention.
+# Factors of the random weights outside the classifier, and inside the attention.
 _RANDOM_SHARE = 0.3
 _OPEN_SHARE = 0.1
-# A power's channel falls at least so fast with its logarithm; nearly flat ones would be blown up.
+# Upper bound of the slope over the logarithm of the power; dividing by a flatter one would amplify noise.
 _LEAST_RESPONSE = -0.1
 _LEAST_LOGIT = -8.0
 _BATCH = 64
@@ -50,15 +48,8 @@ def initialise_at_random(network: AttentionBaseNet) -> None:
 def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows) -> None:
     """Write the tangent-space classifier of some trials into a randomly initialised network.
 
-    Nothing but that classifier is fitted: each filter's share in the logits is known, so ten trials do as well
-    as a thousand.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        Its random weights stay where the classifier needs none, smaller in the last layers.
-    data : TrialWindows
-        Trials of at least two classes.
+    Random weights stay where the classifier needs none, smaller in the last layers. Only the classifier is fitted: each
+    filter's share in the logits is known, so ten trials are as good as a thousand.
 
     Raises
     ------
@@ -90,13 +81,7 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
 
 
 def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -> None:
-    """Set the running statistics of every BatchNorm to those of some windows, without dropout.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-    """
+    """Set the running statistics of every BatchNorm to those of windows ``(n_windows, n_chans, n_times)``, without dropout."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.train()
@@ -116,7 +101,7 @@ def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -
 
 
 def spread_out(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """At most so many windows, in an order in which each batch comes from all over the recordings."""
+    """Return at most 2048 windows, in an order in which each batch comes from all parts of the recordings."""
     count = min(len(windows), _MOST_WINDOWS)
     chosen = np.linspace(0, len(windows) - 1, count).round().astype(int)
     n_batches = max(1, round(count / _BATCH))
@@ -124,20 +109,14 @@ def spread_out(windows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The spatial filters whose powers a classifier weighs: eigenvectors of its coefficients, unwhitened.
-
-    Parameters
-    ----------
-    classifier : TangentSpaceModel
-    most : int
-        How many at most.
+    """Return at most ``most`` spatial filters whose powers a classifier weighs: eigenvectors of its coefficients, unwhitened.
 
     Returns
     -------
     filters : ndarray of float64, shape (n_filters, n_chans)
         Of unit length, those with the largest effects first.
     effects : ndarray of float64, shape (n_classes, n_filters)
-        What is added to a class's logit, to first order, where the logarithm of a filter's power rises by 1.
+        Slope of a class's logit, to first order, over the logarithm of a filter's power.
     """
     n_classes, n_chans = classifier.coefficients.shape[:2]
     values, vectors = np.linalg.eigh(classifier.coefficients)
@@ -151,7 +130,7 @@ def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDA
 
 
 def _open_attention(network: AttentionBaseNet) -> None:
-    """Let attention begin with nearly the same weight for every channel and window, or it would drown the classifier."""
+    """Make the initial attention nearly equal for all channels and windows, so that the classifier passes it."""
     block = network.channel_attention_block.attention_block
     if block is None:
         return
@@ -172,7 +151,7 @@ def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> N
     taps, mixing = stem.temporal_conv.weight, stem.spatial_conv.weight
     with torch.no_grad():
         mixing[: len(filters), 0, :, 0] = torch.from_numpy(filters).float()
-        # The contract has filtered the signal already: a unit impulse lets it pass.
+        # The contract has filtered the signal already: a unit impulse passes it unchanged.
         passing = -(-len(filters) // (len(mixing) // len(taps)))
         taps[:passing] = 0
         taps[:passing, 0, 0, taps.shape[-1] // 2] = 1
@@ -180,10 +159,10 @@ def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> N
 
 
 def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
-    """One channel per filter that falls with its power and levels off, as the logarithm does.
+    """Write one channel per filter that falls with its power and levels off, as the logarithm does.
 
-    The activation is nearly straight above zero and levels off below: a power that enters with a minus,
-    moved up a little, comes out as a falling, bounded function of that power.
+    The activation is nearly linear above zero and levels off below: the negative power, shifted up a little, becomes a
+    falling, bounded function of the power.
     """
     expansion, norm = _conv(network.channel_expansion[0]), _norm(network.channel_expansion[1])
     depthwise = _conv(network.channel_attention_block.conv[0])
@@ -197,7 +176,7 @@ def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
 
 
 def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64]) -> None:
-    """One channel per class that carries its weighted sum of the powers."""
+    """Write one channel per class that holds its weighted sum of the powers."""
     k, n_filters = coefficients.shape
     pointwise = _conv(network.channel_attention_block.conv[1])
     norm = _norm(network.channel_attention_block.conv[2])
@@ -236,14 +215,14 @@ def _features(network: AttentionBaseNet, x: Tensor) -> Tensor:
 
 
 def _in_parts(compute: Callable[[Tensor], Tensor], windows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean over time of what a part of the network gives, ``(n_windows, channels)``, in evaluation mode."""
+    """Mean over time of a part of the network's output, ``(n_windows, channels)``."""
     with torch.no_grad():
         parts = [compute(part).mean(dim=(2, 3)) for part in torch.split(torch.from_numpy(windows), _BATCH)]
     return np.asarray(torch.cat(parts).double().numpy())
 
 
 def _log_powers(filters: NDArray[np.float64], windows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logarithm of the power that each filter lets pass of each window, ``(n_windows, n_filters)``."""
+    """Logarithm of the power of each window after each filter, ``(n_windows, n_filters)``."""
     return np.asarray(np.log(np.einsum("fi,bij,fj->bf", filters, covariances(windows), filters, optimize=True)))
 
 

@@ -42,17 +42,16 @@ class TrialWindows:
             raise ArgumentError(msg)
 
     def subset(self, trials: NDArray[np.intp]) -> TrialWindows:
-        """Only these trials, renumbered in the order given."""
-        place = np.full(len(self.labels), -1, dtype=np.intp)
-        place[trials] = np.arange(len(trials))
-        kept = place[self.trial] >= 0
-        return TrialWindows(self.windows[kept], place[self.trial[kept]], self.labels[trials])
+        """Return only these trials, renumbered in the order given."""
+        index = np.full(len(self.labels), -1, dtype=np.intp)
+        index[trials] = np.arange(len(trials))
+        kept = index[self.trial] >= 0
+        return TrialWindows(self.windows[kept], index[self.trial[kept]], self.labels[trials])
 
     def without_bursts(self) -> TrialWindows:
-        """Only windows that in no direction have four times the usual power, and trials that have some.
+        """Return the windows with less than four times the usual power in every direction, and the trials that have some.
 
-        A burst is seldom long enough to be noticed by its trial's other windows, but a hundredfold power in one
-        window of a hundred would be half of every variance that the network is normalised by.
+        A hundredfold power in one window of a hundred would be half of every variance that the network is normalised by.
         """
         strongest = np.array([np.linalg.norm(window.astype(np.float64), 2) ** 2 for window in self.windows])
         steady = strongest <= _BURST * np.median(strongest)

@@ -227,7 +227,7 @@ def parse_recipe(base: Recipe, entries: Sequence[str], *, epochs: int | None = N
 
     recipe = replace(base, seed=seed) if epochs is None else replace(base, seed=seed, epochs=epochs)
     own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in _SEPARATE}
-    of_augmentation = {f.name: f.default for f in fields(Augmentation) if not f.name.startswith("mirror")}
+    of_augmentation = {f.name: f.default for f in fields(Augmentation)}
     pairs = _pairs(entries, "--recipe")
     _known(list(pairs), [*own, *of_augmentation], "--recipe")
     values = {key: _like(key, text, own.get(key, of_augmentation.get(key))) for key, text in pairs.items()}

@@ -18,20 +18,17 @@ from mindwire_models.network.attention.collaborative import CAT, CBAM, CATLite
 from mindwire_models.network.attention.excitation import ECA, GCT, SRM, GatherExcite
 from mindwire_models.network.attention.squeeze import FCA, EncNet, GSoP, SqueezeAndExcitation
 
-__all__ = ["ATTENTION_MODES", "AttentionOptions", "build_attention"]
-
 _REDUCING = frozenset({"se", "gsop", "fca", "cbam", "cat", "catlite"})
 _ODD_KERNEL = frozenset({"eca", "cbam", "cat"})
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionOptions:
-    """What an attention module may need to know; each takes what it uses.
+    """Arguments of the attention modules; each takes what it uses.
 
     Parameters
     ----------
     channels : int
-        Feature channels of the input.
     seq_len : int
         Time steps that the modules with a weight per time step are built for.
     reduction_rate : int
@@ -81,18 +78,7 @@ ATTENTION_MODES: tuple[str, ...] = tuple(_BUILDERS)
 
 
 def build_attention(mode: str, options: AttentionOptions) -> nn.Module:
-    """The attention module of that name.
-
-    Parameters
-    ----------
-    mode : str
-        One of :data:`ATTENTION_MODES`.
-    options : AttentionOptions
-
-    Returns
-    -------
-    torch.nn.Module
-        Maps ``(batch, channels, 1, n_times)`` to the same shape.
+    """Make the attention module of that name, one of :data:`ATTENTION_MODES`.
 
     Raises
     ------

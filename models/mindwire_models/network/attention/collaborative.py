@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CAT", "CBAM", "CATLite"]
+from mindwire_models.network.attention.squeeze import bottleneck
 
 # Entropies closer than this differ by float32 rounding alone; dividing by less would blow rounding up, or give 0/0.
 _SMALLEST_SPREAD = 1e-6
@@ -18,22 +18,12 @@ _SMALLEST_SPREAD = 1e-6
 class CBAM(nn.Module):
     """Convolutional block attention: first weigh channels, then time steps.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-    kernel_size : int
-        Taps of the temporal weights; odd.
-
-    References
-    ----------
     Woo et al. 2018, "CBAM: convolutional block attention module", arXiv 1807.06521.
     """
 
     def __init__(self, channels: int, reduction_rate: int, kernel_size: int) -> None:
         super().__init__()
-        self.fc = _bottleneck(channels, reduction_rate, bias=False)
+        self.fc = bottleneck(channels, reduction_rate, bias=False)
         self.conv = nn.Conv2d(2, 1, (1, kernel_size), padding=(0, kernel_size // 2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,18 +38,7 @@ class CBAM(nn.Module):
 class CATLite(nn.Module):
     """Collaborative attention of channels from mean, smoothed maximum and entropy.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-    bias : bool
-        Whether the bottleneck has biases.
-
-    References
-    ----------
-    Wu et al. 2023, "CAT: learning to collaborate channel and spatial attention from multi-information
-    fusion", arXiv 2212.06335.
+    Wu et al. 2023, "CAT: learning to collaborate channel and spatial attention from multi-information fusion", arXiv 2212.06335.
     """
 
     def __init__(self, channels: int, reduction_rate: int, *, bias: bool = True) -> None:
@@ -68,7 +47,7 @@ class CATLite(nn.Module):
         taps = torch.softmax(-0.5 * torch.arange(-2.0, 3.0).square(), dim=0)
         self.gauss_filter = nn.Conv2d(1, 1, (1, 5), padding=(0, 2), bias=False)
         self.gauss_filter.weight = nn.Parameter(taps.view(1, 1, 1, 5), requires_grad=False)
-        self.mlp = _bottleneck(channels, reduction_rate, bias=bias)
+        self.mlp = bottleneck(channels, reduction_rate, bias=bias)
         self.c_alpha = nn.Parameter(torch.zeros(1))
         self.c_beta = nn.Parameter(torch.zeros(1))
         self.c_gamma = nn.Parameter(torch.zeros(1))
@@ -92,18 +71,7 @@ class CATLite(nn.Module):
 class CAT(CATLite):
     """Collaborative attention of channels and time steps, mixed by two learned shares.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-    kernel_size : int
-        Taps of the temporal weights; odd.
-
-    References
-    ----------
-    Wu et al. 2023, "CAT: learning to collaborate channel and spatial attention from multi-information
-    fusion", arXiv 2212.06335.
+    Wu et al. 2023, "CAT: learning to collaborate channel and spatial attention from multi-information fusion", arXiv 2212.06335.
     """
 
     def __init__(self, channels: int, reduction_rate: int, kernel_size: int) -> None:
@@ -123,15 +91,6 @@ class CAT(CATLite):
         temporal = torch.sigmoid(self.conv(score))
         share = torch.sigmoid(self.c_w - self.s_w)
         return x * (share * self.channel_weights(x, maximum) + (1 - share) * temporal)
-
-
-def _bottleneck(channels: int, reduction_rate: int, *, bias: bool) -> nn.Sequential:
-    narrow = channels // reduction_rate
-    return nn.Sequential(
-        nn.Conv2d(channels, narrow, 1, bias=bias),
-        nn.ReLU(),
-        nn.Conv2d(narrow, channels, 1, bias=bias),
-    )
 
 
 def _entropy(x: Tensor, dim: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ECA", "GCT", "SRM", "GatherExcite"]
+from mindwire_models.network.attention.squeeze import bottleneck
 
 _EPS = 1e-5
 
@@ -17,13 +17,6 @@ _EPS = 1e-5
 class ECA(nn.Module):
     """Efficient channel attention: weights by a convolution along the channels of their means.
 
-    Parameters
-    ----------
-    kernel_size : int
-        Neighbouring channels that a weight sees; odd.
-
-    References
-    ----------
     Wang et al. 2020, "ECA-Net: efficient channel attention for deep CNNs", arXiv 1910.03151.
     """
 
@@ -40,20 +33,6 @@ class ECA(nn.Module):
 class GatherExcite(nn.Module):
     """Gather-excite: gather each channel's context, by its mean or by learned taps, and gate with it.
 
-    Parameters
-    ----------
-    channels : int
-    seq_len : int
-        Taps of the learned gathering; of a longer input the first ``seq_len`` steps are gathered.
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-    extra_params : bool
-        Learned taps and BatchNorm instead of the mean.
-    use_mlp : bool
-        A bottleneck across channels before the gate.
-
-    References
-    ----------
     Hu et al. 2018, "Gather-excite: exploiting feature context in CNNs", arXiv 1810.12348.
     """
 
@@ -69,12 +48,7 @@ class GatherExcite(nn.Module):
         self.extra_params = extra_params
         self.mlp: nn.Module = nn.Identity()
         if use_mlp:
-            narrow = channels // reduction_rate
-            self.mlp = nn.Sequential(
-                nn.Conv2d(channels, narrow, 1, bias=False),
-                nn.ReLU(),
-                nn.Conv2d(narrow, channels, 1, bias=False),
-            )
+            self.mlp = bottleneck(channels, reduction_rate, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, 1, n_times)`` to the same shape."""
@@ -86,12 +60,6 @@ class GatherExcite(nn.Module):
 class GCT(nn.Module):
     """Gated channel transformation: channels compete or cooperate by their l2 norms.
 
-    Parameters
-    ----------
-    channels : int
-
-    References
-    ----------
     Yang et al. 2020, "Gated channel transformation for visual recognition", arXiv 1909.11519.
     """
 
@@ -111,16 +79,6 @@ class GCT(nn.Module):
 class SRM(nn.Module):
     """Style-based recalibration: weights from each channel's mean and standard deviation.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The bottleneck has ``2 * channels // reduction_rate`` channels.
-    use_mlp : bool
-        A bottleneck across channels instead of two weights per channel.
-
-    References
-    ----------
     Lee et al. 2019, "SRM: a style-based recalibration module for CNNs", arXiv 1903.10829.
     """
 

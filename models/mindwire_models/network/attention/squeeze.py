@@ -11,20 +11,18 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FCA", "EncNet", "GSoP", "SqueezeAndExcitation"]
+
+def bottleneck(channels: int, reduction_rate: int, *, bias: bool) -> nn.Sequential:
+    """Two pointwise convolutions across channels, by way of ``channels // reduction_rate``."""
+    narrow = channels // reduction_rate
+    return nn.Sequential(
+        nn.Conv2d(channels, narrow, 1, bias=bias), nn.ReLU(), nn.Conv2d(narrow, channels, 1, bias=bias)
+    )
 
 
 class SqueezeAndExcitation(nn.Module):
     """Squeeze-and-excitation: ``x · σ(W₂ relu(W₁ mean_t x))``.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-
-    References
-    ----------
     Hu et al. 2018, "Squeeze-and-excitation networks", arXiv 1709.01507.
     """
 
@@ -43,14 +41,6 @@ class SqueezeAndExcitation(nn.Module):
 class GSoP(nn.Module):
     """Global second-order pooling: weights from the covariance of a few mixed channels.
 
-    Parameters
-    ----------
-    channels : int
-    reduction_rate : int
-        The covariance is taken of ``channels // reduction_rate`` mixtures.
-
-    References
-    ----------
     Gao et al. 2019, "Global second-order pooling convolutional networks", arXiv 1811.12006.
     """
 
@@ -73,20 +63,10 @@ class GSoP(nn.Module):
 
 
 class FCA(nn.Module):
-    """Frequency channel attention: squeeze-and-excitation on one cosine instead of the mean.
+    """Frequency channel attention: squeeze-and-excitation on one cosine of the orthonormal DCT-II instead of the mean.
 
-    Parameters
-    ----------
-    channels : int
-    seq_len : int
-        Length of the cosine in time steps; of a longer input the first ``seq_len`` steps are summarised.
-    reduction_rate : int
-        The bottleneck has ``channels // reduction_rate`` channels.
-    freq_idx : int
-        Which cosine of the orthonormal DCT-II, 0 to ``seq_len - 1``.
+    The cosine has ``seq_len`` steps; of a longer input the first ones are summarised.
 
-    References
-    ----------
     Qin et al. 2021, "FcaNet: frequency channel attention networks", arXiv 2012.11879.
     """
 
@@ -114,13 +94,6 @@ class FCA(nn.Module):
 class EncNet(nn.Module):
     """Context encoding: weights from residuals to learned codewords, softly assigned.
 
-    Parameters
-    ----------
-    channels : int
-    n_codewords : int
-
-    References
-    ----------
     Zhang et al. 2018, "Context encoding for semantic segmentation", arXiv 1803.08904.
     """
 
