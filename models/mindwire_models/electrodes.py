@@ -1,13 +1,8 @@
-"""Where the electrodes of the 10-10 and 10-5 systems sit, for scalp maps, interpolation and simulation.
+"""Positions of the electrodes of the 10-10 and 10-5 systems, for scalp maps, interpolation and simulation.
 
-The head is a unit sphere: x to the right ear, y to the nose, z to the vertex. Positions follow the
-system's own construction: the midline in steps of 10 % (18°), a circumference 72° below the vertex, and
-every other site in quarters of the arc between the two; the 10-5 system halves each step.
-
-References
-----------
-Oostenveld & Praamstra 2001, "The five percent electrode system for high-resolution EEG and ERP
-measurements", https://doi.org/10.1016/S1388-2457(00)00527-7
+The head is a unit sphere: x to the right ear, y to the nose, z to the vertex. Positions follow the construction of the system
+(Oostenveld & Praamstra 2001, https://doi.org/10.1016/S1388-2457(00)00527-7): the midline in steps of 10 % (18°), a
+circumference 72° below the vertex, and every other site in quarters of the arc between the two; the 10-5 system halves steps.
 """
 
 from __future__ import annotations
@@ -51,52 +46,33 @@ _ROWS = {
 }
 # Below the circumference at the front and the back: degrees from the nose.
 _LOWEST = {"nz": 0.0, "n1": -18.0, "n2": 18.0, "iz": 180.0, "i1": -162.0, "i2": 162.0}
-_OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8", "m1": "tp9", "m2": "tp10", "a1": "t9", "a2": "t10"}
+# Old names of the 10-20 system (modified combinatorial nomenclature, American Clinical Neurophysiology Society 2006).
+RENAMED = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+# Mastoids and earlobes have sites of the system nearby.
+_NEAREST = RENAMED | {"m1": "tp9", "m2": "tp10", "a1": "t9", "a2": "t10"}
 _LABEL = re.compile(rf"({'|'.join(sorted(_ROWS, key=len, reverse=True))})(?:(z)|(10|[1-9])(h?))")
 _CIRCUMFERENCE = 72.0
 _BELOW_CIRCUMFERENCE = 90.0
 
 
 def on_sphere(polar: float, azimuth: float) -> NDArray[np.float64]:
-    """A point on the unit sphere.
-
-    Parameters
-    ----------
-    polar : float
-        Degrees from the vertex.
-    azimuth : float
-        Degrees from the nose, positive to the right.
-
-    Returns
-    -------
-    ndarray of float64, shape (3,)
-    """
+    """Return a point ``(3,)``, ``polar`` degrees from the vertex and ``azimuth`` from the nose, positive to the right."""
     theta, phi = np.radians(polar), np.radians(azimuth)
     return np.array([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)])
 
 
 def position(label: str) -> NDArray[np.float64]:
-    """Where the electrode of a 10-10 label sits.
-
-    Parameters
-    ----------
-    label : str
-        Of the 10-10 or 10-5 system, in any case; the old names T3, T4, T5, T6 and M1, M2, A1, A2 are known.
-
-    Returns
-    -------
-    ndarray of float64, shape (3,)
-        On the unit sphere.
+    """Return the position ``(3,)`` of an electrode by its label in any case; T3 to T6, M1, M2, A1 and A2 are known.
 
     Raises
     ------
     ArgumentError
-        The label is of neither system.
+        The label is neither of the 10-10 nor of the 10-5 system.
     """
     folded = label.strip().casefold()
     if folded in _LOWEST:
         return on_sphere(_BELOW_CIRCUMFERENCE, _LOWEST[folded])
-    found = _LABEL.fullmatch(_OLD_NAMES.get(folded, folded))
+    found = _LABEL.fullmatch(_NEAREST.get(folded, folded))
     if found is None:
         msg = f"Channel {label!r} has no place on the head: expected labels of the 10-10 system such as C3, Cz or FC4."
         raise ArgumentError(msg)
@@ -119,26 +95,12 @@ def position(label: str) -> NDArray[np.float64]:
 
 
 def positions(labels: Sequence[str]) -> NDArray[np.float64]:
-    """Where the electrodes of several labels sit.
-
-    Parameters
-    ----------
-    labels : sequence of str
-
-    Returns
-    -------
-    ndarray of float64, shape (n_labels, 3)
-
-    Raises
-    ------
-    ArgumentError
-        As :func:`position`.
-    """
+    """Return the positions of several labels, ``(n_labels, 3)``; see :func:`position`."""
     return np.stack([position(label) for label in labels])
 
 
 def spread(electrodes: NDArray[np.float64], sources: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """How strongly each electrode sees each source: a Gaussian of the angle between them.
+    """Return the gain from each source to each electrode: a Gaussian of the angle between them.
 
     Parameters
     ----------

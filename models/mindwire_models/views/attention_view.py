@@ -1,4 +1,4 @@
-"""What a network's attention does: how much it lets pass of each channel, window by window."""
+"""Gains of a network's attention: its output relative to its input, channel by channel."""
 
 from __future__ import annotations
 
@@ -16,19 +16,9 @@ _BATCH = 64
 
 
 def attention_gains(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Size of each channel after the attention divided by its size before.
+    """Return each channel's mean absolute value after the attention divided by that before, ``(n_windows, ch_dim)``.
 
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        With attention, in evaluation mode.
-    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-        Conditioned and aligned.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_windows, ch_dim)
-        Mean absolute values over time; 0 for a channel that was silent before.
+    0 for a channel that is 0 before. The windows ``(n_windows, n_chans, n_times)`` are conditioned and aligned.
 
     Raises
     ------

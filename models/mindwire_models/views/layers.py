@@ -1,4 +1,4 @@
-"""What the network consists of, and what folding leaves of it: shapes, parameters, multiply-adds."""
+"""Tables of the network's layers before and after folding: shapes, parameters, multiply-adds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ class Layer:
 
     Parameters
     ----------
-    name : str
-    kind : str
-        Class of the module, or ONNX operator.
+    name, kind : str
+        ``kind`` is the class of the module, or the ONNX operator.
     shape : tuple of int
         Of its output for one window, without the batch.
     parameters : int
-        Numbers it holds.
     multiply_adds : int
-        For one window; only of convolutions and matrix products, beside which the rest does not count.
+        For one window, of convolutions and matrix products; the others are negligible.
     """
 
     name: str
@@ -37,17 +35,7 @@ class Layer:
 
 
 def network_layers(network: AttentionBaseNet) -> list[Layer]:
-    """The network's modules in the order in which they run.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-
-    Returns
-    -------
-    list of Layer
-    """
+    """Return the modules of a network on the CPU, in evaluation mode, in the order in which they run."""
     import torch
     from torch import nn
 
@@ -81,17 +69,7 @@ def network_layers(network: AttentionBaseNet) -> list[Layer]:
 
 
 def folded_layers(network: AttentionBaseNet) -> list[Layer]:
-    """The nodes of the network's folded graph in the order in which they run.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-
-    Returns
-    -------
-    list of Layer
-    """
+    """Return the nodes of the network's folded graph in the order in which they run."""
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(folded_graph(network)), strict_mode=True)
@@ -119,7 +97,7 @@ def _products(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def layer_table(title: str, layers: list[Layer]) -> str:
-    """The layers as a Markdown table with a row of totals."""
+    """Return the layers as a Markdown table with a row of totals."""
     lines = [f"## {title}", "", "| layer | kind | output | weights | multiply-adds |", "|---|---|---|---:|---:|"]
     lines += [
         f"| {row.name} | {row.kind} | {'×'.join(map(str, row.shape)) or '1'} | {row.parameters:,} | {row.multiply_adds:,} |"

@@ -1,8 +1,7 @@
 """What a network's filters see, for people: composed over the stages that are linear, and as patterns rather than weights.
 
-A spatial filter's weights say how to get a source's activity out of the electrodes, and may be large where only noise is
-cancelled. Its pattern says where that activity shows: the covariance of each electrode with the filter's output
-(Haufe et al. 2014).
+A spatial filter's weights extract a source's activity from the electrodes, and may be large where they only cancel noise.
+Its pattern shows where that activity appears: the covariance of each electrode with the filter's output (Haufe et al. 2014).
 """
 
 from __future__ import annotations
@@ -23,16 +22,9 @@ _RIDGE = 1e-6
 
 
 def cross_spectra(windows: NDArray[np.floating]) -> NDArray[np.complex128]:
-    """Mean cross-spectral matrices of windows that are not aligned.
+    """Return the mean cross-spectral matrices, ``(n_frequencies, n_chans, n_chans)``, of windows that are not aligned.
 
-    Parameters
-    ----------
-    windows : ndarray, shape (n_windows, n_chans, n_times)
-
-    Returns
-    -------
-    ndarray of complex, shape (n_frequencies, n_chans, n_chans)
-        At the frequencies of ``np.fft.rfftfreq(n_times)``.
+    Windows are ``(n_windows, n_chans, n_times)``, the frequencies those of ``np.fft.rfftfreq(n_times)``.
     """
     total = np.zeros((windows.shape[2] // 2 + 1, windows.shape[1], windows.shape[1]), dtype=np.complex128)
     for part in np.array_split(windows, max(1, -(-len(windows) // _BATCH))):
@@ -43,26 +35,14 @@ def cross_spectra(windows: NDArray[np.floating]) -> NDArray[np.complex128]:
 
 
 def composed_gains(weights: FoldedWeights, contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of each temporal filter together with the contract's causal filters, relative to its largest.
-
-    Parameters
-    ----------
-    weights : FoldedWeights
-    contract : Contract
-    frequencies : ndarray of float64, shape (n_frequencies,)
-        Hertz.
-
-    Returns
-    -------
-    ndarray of float64, shape (width, n_frequencies)
-    """
+    """Return each temporal filter's gain after the contract's filters, relative to its peak, ``(width, n_frequencies)``."""
     turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies / contract.sfreq))
     gains = np.abs(weights.taps @ turns) * contract_gain(contract, frequencies)
     return np.asarray(gains / np.maximum(gains.max(axis=1, keepdims=True), np.finfo(float).tiny))
 
 
 def contract_gain(contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of the contract's filters, ``(n_frequencies,)``."""
+    """Return the gain of the contract's filters at frequencies in hertz."""
     sos = contract.sos
     if not len(sos):
         return np.ones_like(frequencies)
@@ -71,19 +51,10 @@ def contract_gain(contract: Contract, frequencies: NDArray[np.float64]) -> NDArr
 
 
 def patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.complexfloating]) -> NDArray[np.float64]:
-    """Covariance of each electrode with each filter's output, spatial and temporal filter and alignment composed.
+    """Return the covariance of each electrode with each filter's output, relative to the output's standard deviation.
 
-    Parameters
-    ----------
-    weights : FoldedWeights
-    contract : Contract
-    spectra : ndarray of complex, shape (n_frequencies, n_chans, n_chans)
-        Of the conditioned signal before alignment; see :func:`cross_spectra`.
-
-    Returns
-    -------
-    ndarray of float64, shape (width, n_chans)
-        Relative to the standard deviation of the filter's output.
+    Spatial filter, temporal filter and alignment are composed; ``spectra`` are those of the conditioned signal before
+    alignment, from :func:`cross_spectra`. The result is ``(width, n_chans)``.
     """
     frequencies = np.linspace(0, 0.5, len(spectra))
     turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies))
@@ -100,10 +71,10 @@ def patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.com
 
 
 def effects(weights: FoldedWeights) -> NDArray[np.float64]:
-    """By how much, to first order, each class's logit rises with each filter's power, ``(n_outputs, width)``.
+    """Return the first-order slope of each class's logit over each filter's power, ``(n_outputs, width)``.
 
-    The activations between the stages rise with what enters them, so that the sign is theirs too.
+    The activations between the stages are increasing, so that they do not change its sign.
     """
-    behind = weights.mixing @ (weights.attention_taps.sum(axis=1)[:, None] * weights.expansion)
-    shares = weights.head.sum(axis=2) @ behind
+    after_stem = weights.mixing @ (weights.attention_taps.sum(axis=1)[:, None] * weights.expansion)
+    shares = weights.head.sum(axis=2) @ after_stem
     return np.asarray(shares - shares.mean(axis=0))

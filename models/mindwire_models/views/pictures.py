@@ -1,4 +1,8 @@
-"""Pictures of a network: what its temporal filters pass, where its spatial filters look, what its attention weighs."""
+"""Pictures of a network: spectra of its temporal filters, maps of its spatial filters, gains of its attention.
+
+The ending of a picture's path gives its format. All raise a MissingExtraError where matplotlib or mne is not installed, and
+maps a ContractError where fewer than four channels have labels of the 10-05 system.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +19,8 @@ from numpy.typing import NDArray
 
 from mindwire_models.atomic import replace_file
 from mindwire_models.contract import Contract
-from mindwire_models.errors import ContractError, MissingExtraError
+from mindwire_models.electrodes import position
+from mindwire_models.errors import ArgumentError, ContractError, MissingExtraError
 from mindwire_models.views.patterns import composed_gains, contract_gain, effects, patterns
 
 if TYPE_CHECKING:
@@ -25,29 +31,14 @@ _N_FREQUENCIES = 257
 # Gains that differ by less than this everywhere are drawn as one.
 _SAME_GAIN = 0.05
 _MOST_MAPS = 16
-# Names of the 10-20 system that the 10-10 system renamed.
-_ALIASES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
+_HEAD_RADIUS = 0.095  # metres, as MNE-Python draws it
 
 
 def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path) -> None:
-    """Write the spectra of the temporal filters, composed with the contract's, as a picture.
+    """Draw the spectra of the temporal filters, composed with the contract's, each relative to its own peak.
 
-    Filters that let the contract's band pass as it is, as those of a network that training started at the
-    tangent-space classifier do, share one panel; each of the others has its own.
-
-    Parameters
-    ----------
-    weights : FoldedWeights
-        The filters carry the BatchNorms' scales; each is drawn relative to its own peak.
-    contract : Contract
-        Gives the sampling rate and the filters that the signal passes first.
-    path : Path
-        Of the picture; its ending gives the format.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib is not installed.
+    Filters that pass the contract's band unchanged, as in a network whose training started at the tangent-space classifier,
+    share one panel; each of the others has its own.
     """
     frequencies = np.linspace(0, _highest(contract), _N_FREQUENCIES)
     band = contract_gain(contract, frequencies)
@@ -72,29 +63,13 @@ def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path
 
 
 def _numbers(chosen: NDArray[np.bool_]) -> str:
-    """Which filters, in few words."""
+    """Number of the chosen filter, or how many there are."""
     count = int(chosen.sum())
     return f"{int(chosen.argmax()) + 1}: whole band" if count == 1 else f"{count} of {len(chosen)}: whole band"
 
 
 def draw_spatial_filters(weights: FoldedWeights, contract: Contract, path: Path) -> None:
-    """Write the weights of the spatial filters as scalp maps, one per filter, as a picture.
-
-    Parameters
-    ----------
-    weights : FoldedWeights
-    contract : Contract
-        Gives the channels' labels.
-    path : Path
-        Of the picture; its ending gives the format.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib or mne is not installed.
-    ContractError
-        Fewer than four channels have labels of the 10-05 system, so there is no map to draw.
-    """
+    """Draw the weights of the spatial filters as scalp maps, one per filter."""
     titles = [str(index + 1) for index in range(weights.width)]
     title = "Spatial filters: weight of each electrode (no pattern: that takes a recording), relative to the largest"
     _draw_maps(weights.spatial, titles, contract, title, path)
@@ -106,25 +81,7 @@ def draw_patterns(
     spectra: NDArray[np.complexfloating],
     path: Path,
 ) -> None:
-    """Write the patterns of the filters that weigh most as scalp maps, as a picture.
-
-    Parameters
-    ----------
-    weights : FoldedWeights
-    contract : Contract
-        Gives the channels' labels and the classes.
-    spectra : ndarray of complex, shape (n_frequencies, n_chans, n_chans)
-        Of the conditioned signal before alignment; see :func:`mindwire_models.views.patterns.cross_spectra`.
-    path : Path
-        Of the picture; its ending gives the format.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib or mne is not installed.
-    ContractError
-        Fewer than four channels have labels of the 10-05 system, so there is no map to draw.
-    """
+    """Draw the patterns of the filters with the largest effects as scalp maps; ``spectra`` as :func:`patterns` takes them."""
     shares = effects(weights)
     order = np.argsort(-np.abs(shares).max(axis=0), kind="stable")[:_MOST_MAPS]
     strongest = np.abs(shares).argmax(axis=0)
@@ -138,7 +95,7 @@ def draw_patterns(
         "electrode with the filter's output\n+ or \N{MINUS SIGN}: more power speaks for or against the class"
     )
     rows = patterns(weights, contract, spectra)[order]
-    # What counts is a power, so that the sign of a pattern says nothing: its largest value is drawn as positive.
+    # Only the power counts, so that the sign of a pattern is arbitrary: its largest value is drawn as positive.
     rows *= np.sign(np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1))
     _draw_maps(rows, titles, contract, title, path)
 
@@ -160,21 +117,7 @@ def _draw_maps(rows: NDArray[np.float64], titles: Sequence[str], contract: Contr
 
 
 def draw_attention(gains: NDArray[np.float64], classes: Sequence[str], path: Path) -> None:
-    """Write how much the attention lets pass of each channel, one line per class, as a picture.
-
-    Parameters
-    ----------
-    gains : ndarray of float64, shape (n_classes, n_channels)
-        Means over the trials of each class.
-    classes : sequence of str
-    path : Path
-        Of the picture; its ending gives the format.
-
-    Raises
-    ------
-    MissingExtraError
-        matplotlib is not installed.
-    """
+    """Draw the mean gains of the attention, ``(n_classes, n_channels)``, one line per class."""
     figure = _figure((9, 3.2), "Attention: gain of each of the network's channels, output relative to input")
     axis = figure.add_subplot()
     for name, row in zip(classes, gains, strict=True):
@@ -193,26 +136,22 @@ def _highest(contract: Contract) -> float:
 
 
 def _positions(contract: Contract) -> tuple[list[int], NDArray[np.float64]]:
-    """Indices of the channels with a known place, and the places seen from above, nose up, in metres."""
-    import mne
-
-    places = mne.channels.make_standard_montage("colin27_1005").get_positions()["ch_pos"]
-    by_name = {name.casefold(): np.asarray(place) for name, place in places.items()}
-    names = [_ALIASES.get(label.casefold(), label.casefold()) for label in contract.channels]
-    known = [index for index, name in enumerate(names) if name in by_name]
+    """Indices of the channels with a known position, and the positions seen from above, nose up, in metres."""
+    known, points = [], []
+    for index, label in enumerate(contract.channels):
+        with suppress(ArgumentError):
+            points.append(position(label))
+            known.append(index)
     if len(known) < 4:
         msg = (
             f"Scalp maps need at least four channels with labels of the 10-05 system, found {len(known)} among "
             f"{', '.join(contract.channels)}."
         )
         raise ContractError(msg)
-    space = np.stack([by_name[names[index]] for index in known])
-    space = space - np.array([0.0, 0.0, 0.04])  # about the centre of the head
-    # Azimuthal equidistant: distance from the vertex along the head becomes distance from the middle of the map.
-    radius = np.linalg.norm(space, axis=1)
-    angle = np.arccos(np.clip(space[:, 2] / radius, -1, 1))
-    flat = space[:, :2] / np.maximum(np.linalg.norm(space[:, :2], axis=1, keepdims=True), 1e-9)
-    return known, flat * angle[:, None] / (math.pi / 2) * 0.095
+    # Azimuthal equidistant: distance from the vertex along the head becomes distance from the centre of the map.
+    x, y, z = np.array(points).T
+    scale = np.arccos(np.clip(z, -1, 1)) / np.maximum(np.hypot(x, y), 1e-9) * _HEAD_RADIUS / (math.pi / 2)
+    return known, np.stack([x * scale, y * scale], axis=1)
 
 
 def _figure(size: tuple[float, float], title: str) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from mindwire.types import SignalInfo
+from mindwire_models.electrodes import RENAMED
 
-# Modified combinatorial nomenclature (American Clinical Neurophysiology Society 2006) and its old names.
-_SAME_PLACE = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
 _PREFIX = re.compile(r"^(eeg|ch)[\s:_-]+", re.IGNORECASE)
 _REFERENCE = re.compile(
     r"([\s_-]+(ref|le|ar|av|avg|average|car|a1|a2|m1|m2|a1a2|a1\+a2|m1m2|m1\+m2|linked|lm|mast|nose|org)"
@@ -41,7 +40,7 @@ def bare_label(label: str) -> str:
 def normalise_label(label: str) -> str:
     """A label as labels are compared: no case, no decoration, one name per electrode."""
     folded = bare_label(label).casefold()
-    return _SAME_PLACE.get(folded, folded)
+    return RENAMED.get(folded, folded)
 
 
 def parse_unit(text: str) -> str | None:
