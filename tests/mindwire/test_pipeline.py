@@ -345,3 +345,17 @@ def test_streams_that_began_together_align_at_other_moments_and_as_often():
     assert len({seen[0] % 50 for seen in late}) >= 5
     # Ready they are as early as can be, whenever that is.
     assert len({tuple(seen[seen <= 150].tolist()) for seen in several}) == 1
+
+
+@pytest.mark.parametrize("unit", ["V", "uV", "nV"])
+@pytest.mark.parametrize("value", [1e308, -1e308, np.inf, np.nan, 5e-324, 1e200])
+def test_no_value_makes_a_step_warn_or_a_prediction_valid(value, unit):
+    """Warnings are errors in tests."""
+    samples, times = noise(900, seed=1), np.arange(900) / 100.0
+    samples[300:600, 1] = value
+    predictions, _ = run(
+        [Chunk(samples, times)], info=signal_info(units=(unit,) * 3), options=PipelineOptions(bad_channels="invalidate")
+    )
+    touched = [p for p in predictions if 3.2 < p.time < 5.8]
+    assert touched
+    assert not any(p.valid for p in touched)

@@ -45,7 +45,15 @@ def warn_of_doubts(pipeline_events: Iterable[PipelineEvent], where: str) -> list
     list of str
         The sentences.
     """
-    doubts = {event.kind: f"{where}: {event.message}" for event in pipeline_events if event.doubts_all}
+    events = list(pipeline_events)
+    doubts = {event.kind: f"{where}: {event.message}" for event in events if event.doubts_all}
+    rates = [event.data for event in events if event.kind == "rate"]
+    if "rate" in doubts and rates[-1]["state"] != "wrong":
+        times = sum(data["state"] == "wrong" for data in rates)
+        doubts["rate"] = (
+            f"{where}: {times} time{'s' if times > 1 else ''} the time stamps did not fit {rates[-1]['sfreq']:g} Hz for "
+            "a while, as in bursts and where many samples are lost; no prediction is valid in these parts."
+        )
     for sentence in doubts.values():
         log.warning("%s", sentence)
     return list(doubts.values())

@@ -28,6 +28,8 @@ class Verdict:
     count : int
         At least one.
     shift : float
+    step : float
+        Jump of the stamps at each chunk, in seconds, where they drift in steps.
     returned : bool
         The stamps behind late ones are as expected.
     measured : MeasuredRate or None
@@ -37,6 +39,7 @@ class Verdict:
     kind: Literal["late", "shifted", "drifts", "wrong"]
     count: int = 1
     shift: float = 0.0
+    step: float = 0.0
     returned: bool = False
     measured: MeasuredRate | None = None
 

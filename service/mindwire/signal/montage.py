@@ -57,8 +57,10 @@ class Montage:
         -------
         ndarray of float64, shape (n_samples, n_channels)
         """
-        selected: NDArray[np.float64] = np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64)
-        return selected
+        selected = samples.take(self.indices, axis=1)
+        with np.errstate(over="ignore"):  # values out of range become infinite, and are flagged as such
+            scaled: NDArray[np.float64] = np.multiply(selected, self.scale, dtype=np.float64)
+        return scaled
 
 
 def resolve_montage(

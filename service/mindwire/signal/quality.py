@@ -110,7 +110,7 @@ class SampleCheck:
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
             beyond = size[~possible & np.isfinite(size)]
             if len(beyond):
-                self.beyond = float(np.median(beyond))
+                self.beyond = float(np.partition(beyond, len(beyond) // 2)[len(beyond) // 2])
             samples = self._hold(samples, ~possible)
             size = np.abs(samples)
             steps = steps_beyond(samples, self.last, self.step, size.max())

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mindwire.signal.judge import Judge
@@ -377,3 +377,30 @@ def test_a_jump_is_no_drift_though_the_stamps_after_it_run_at_another_rate():
         verdict = Judge(100.0).verdict(expected + jump + np.arange(11) * 3e-4, expected, 0.005, final=False)
         assert verdict is not None
         assert verdict.kind == kind
+
+
+def stamped_by_the_chunk(n, size, ratio, sfreq=250.0):
+    """Stamps of a source that stamps the last sample of each chunk and counts back by the nominal period."""
+    last = np.minimum((np.arange(n) // size + 1) * size - 1, n - 1)
+    return last / (sfreq * ratio) - (last - np.arange(n)) / sfreq
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    size=st.integers(1, 256),
+    ratio=st.floats(0.953, 1.0),
+    lost=st.one_of(st.just(0), st.integers(60, 1000)),
+    sizes=st.lists(st.sampled_from([1, 10, 32, 500]), min_size=1, max_size=3),
+)
+def test_chunks_that_are_stamped_at_their_end_soon_drift_and_lose_nothing(size, ratio, lost, sizes):
+    n, at = 9_000, 6_000
+    stamps = stamped_by_the_chunk(n + lost, size, ratio)
+    stamps = np.concatenate([stamps[:at], stamps[at + lost :]])
+    blocks, _ = walk(stamps, chunk=sizes[0])
+    positions = np.cumsum([0, *[len(b.times) for b in blocks]])[:-1]
+    late = [(p, b) for p, b in zip(positions, blocks, strict=True) if p > 4000 and (b.missing or b.broken)]
+    if lost:
+        assert len(late) == 1
+        assert at - size <= late[0][0] <= at + size
+    else:
+        assert not late
