@@ -207,10 +207,7 @@ def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: py
 
     settings = load_settings({"model": str(bundle.path), "stream": ["name=cap"], "lsl_outlet": False})
     with caplog.at_level("INFO"):
-        factory = serving.StreamFactory(
-            settings, settings.stream[0], bundle, instance="test", together=None, checkpoint=None
-        )
-        stream = factory.build()
+        stream = serving.build_streams(settings)["cap"]
         pipeline = stream._make_pipeline(BARE)
     assert pipeline.montage.indices.tolist() == [0, 1, 2, 3]
     assert pipeline.options.unit == "uV"
