@@ -33,9 +33,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from mindwire.bench.latency import Case, LatencyRun  # noqa: E402
-from mindwire.bench.picture import distributions  # noqa: E402
 from mindwire.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
 from mindwire.bench.suite import machine  # noqa: E402
+from mindwire.evaluation.svg import distributions, standalone  # noqa: E402
 from mindwire.outputs import check_report  # noqa: E402
 from mindwire_models.atomic import replace_file  # noqa: E402
 
@@ -162,11 +162,10 @@ def main() -> None:
             for row in rows:
                 cells = "".join(f"{row[q]:8.2f}" for q in ("p50", "p99", "p99.9", "max", "cpu_percent"))
                 print(f"{row['title']:<30}{cells}  {row['received']} of {row['expected']}  {row.get('versions', '')}")
-    note = f"{report['machine']['processor']}, {report['machine']['cores']} cores; benchmarks/peers/compare.py"
     last = f", chunk {options.chunks.split(',')[-1]}"
     shown = {name.removesuffix(last): ages for name, ages in curves.items() if name.endswith(last)}
     title = f"Sample pushed to prediction received, hop {options.hop}{last}"
-    replace_file(options.out, distributions(shown, title, note))
+    replace_file(options.out, standalone(distributions(shown, title), title))
     replace_file(options.out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     print(f"Saved {options.out} and {options.out.with_suffix('.json')}")
 

@@ -351,5 +351,5 @@ def _means(report: ProtocolReport) -> list[str]:
 
 
 def _cell(outcome: Outcome) -> str:
-    interval = wilson_interval(outcome.n_correct, outcome.n_trials)
-    return f"{100 * outcome.accuracy:.1f} % ({outcome.n_correct}/{outcome.n_trials}, {interval.low:.0%} to {interval.high:.0%})"
+    low, high = wilson_interval(outcome.n_correct, outcome.n_trials)
+    return f"{100 * outcome.accuracy:.1f} % ({outcome.n_correct}/{outcome.n_trials}, {low:.0%} to {high:.0%})"

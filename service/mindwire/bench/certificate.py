@@ -7,28 +7,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mindwire.bench.picture import distributions, table_html
 from mindwire.bench.processes import Processes, ask, cpu_seconds, eventually, memory_mib, said, summarise
 from mindwire.bench.roles import STAGES
 from mindwire.bench.suite import machine
 from mindwire.errors import ServiceError, UsageError
+from mindwire.evaluation.page import render
+from mindwire.evaluation.svg import distributions
+from mindwire.evaluation.tables import TextTable
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle
 
 _FIND_S = 60.0
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1d2430}"
-    "table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .7rem;border-bottom:1px solid #d9dee7;"
-    "text-align:right;font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}"
-    "svg{max-width:100%;height:auto}.soft{color:#5b6677}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,40 +135,39 @@ def _status(url: str) -> dict[str, Any]:
     return told
 
 
-def _page(found: dict[str, Any], picture: str) -> str:
+def _page(found: dict[str, Any], plot: str) -> str:
     age, source, made = found["age_ms"], found["source"] or {}, found["machine"]
     counted = found["counters"]
-    text = (
-        f"For {found['minutes']:g} min, {counted['predictions']} predictions were made from "
-        f"{source.get('name', 'the stream')!r}; half of them reached a client within {age['p50']:.2f} ms of the time "
-        f"stamp of their last sample, 99 % within {age['p99']:.2f} ms, all within {age['max']:.1f} ms. "
-        f"{counted['gaps']} gaps in the signal, {counted['skipped']} predictions skipped, "
-        f"{counted['reconnects']} reconnections."
-    )
     quantiles = ("p50", "p99", "p99.9", "max")
-    rows = [["sample to client", *(f"{age[q]:.2f}" for q in quantiles)]]
-    rows += [[f"– {name}", *(f"{part[q]:.2f}" for q in quantiles)] for name, part in found["stages_ms"].items()]
-    rows.append(["from one prediction to the next", *(f"{found['interval_ms'][q]:.2f}" for q in quantiles)])
-    heard = f"{source.get('name')} ({source.get('type')}), {source.get('n_channels')} channels"
-    clock = f"offset {found['clock_offset_s']} s, drift {found['drift_ppm']} ppm"
+    stages = {f"– {name}": stage for name, stage in found["stages_ms"].items()}
+    parts = {"sample to client": age, **stages, "from one prediction to the next": found["interval_ms"]}
     packages = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    facts = [
-        ["Bundle", f"{found['bundle']['name']}, SHA-256 {found['bundle']['sha256']}"],
-        ["Decoded by", f"{found['model']['engine']} on {found['model']['device']}: {found['model']['engine_reason']}"],
-        ["Stream", f"{heard} at {source.get('sfreq')} Hz, from {source.get('hostname')}"],
-        ["Window and hop", f"{found['window']} and {found['hop']} samples"],
-        ["Clock", f"{clock}, measured rate {found['effective_rate']} Hz"],
-        ["Service", f"{found['cpu_percent']:g} % of a core, {found['memory_mib']:g} MiB"],
-        ["Machine", f"{made['processor']}, {made['cores']} cores, {made['system']}"],
-        ["Software", f"Mindwire {made['mindwire']}, Python {made['python']}, {packages}"],
-    ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Latency of a decoded stream</title>'
-        f"<style>{_STYLE}</style><h1>Latency of a decoded stream</h1><p>{escape(text)}</p>{picture}"
-        f"<h2>Milliseconds</h2>{table_html(['', *quantiles], rows)}"
-        f"<h2>What was measured</h2>{table_html(['', ''], facts)}"
-        '<p class="soft">Ages are taken from the LSL time stamp of the window\'s last sample, corrected for the clock '
-        "offset, to the receipt by a websocket client in another process of this machine; what the amplifier and its "
-        "driver need before the stamp is not in them.</p>"
-        f'<p class="soft">{escape(found["created"])}, mindwire bench --certify</p></html>\n'
+    facts = {
+        "Bundle": f"{found['bundle']['name']}, SHA-256 {found['bundle']['sha256']}",
+        "Engine": f"{found['model']['engine']} on {found['model']['device']}: {found['model']['engine_reason']}",
+        "Stream": f"{source.get('name')} ({source.get('type')}), {source.get('n_channels')} channels at "
+        f"{source.get('sfreq')} Hz, from {source.get('hostname')}",
+        "Window and hop": f"{found['window']} and {found['hop']} samples",
+        "Clock": f"offset {found['clock_offset_s']} s, drift {found['drift_ppm']} ppm, measured rate "
+        f"{found['effective_rate']} Hz",
+        "Service": f"{found['cpu_percent']:g} % of a core, {found['memory_mib']:g} MiB",
+        "Machine": f"{made['processor']}, {made['cores']} cores, {made['system']}",
+        "Software": f"Mindwire {made['mindwire']}, Python {made['python']}, {packages}",
+    }
+    return render(
+        "certificate.html",
+        title="Latency of a decoded stream",
+        sentence=(
+            f"In {found['minutes']:g} min, {counted['predictions']} predictions were made from "
+            f"{source.get('name', 'the stream')!r}; half of them reached a client within {age['p50']:.2f} ms of the time "
+            f"stamp of their last sample, 99 % within {age['p99']:.2f} ms, all within {age['max']:.1f} ms. "
+            f"{counted['gaps']} gaps in the signal, {counted['skipped']} predictions skipped, "
+            f"{counted['reconnects']} reconnections."
+        ),
+        plot=plot,
+        figures_ms=TextTable(
+            ["part", *quantiles], [[name, *(f"{part[q]:.2f}" for q in quantiles)] for name, part in parts.items()]
+        ),
+        facts=TextTable(["", ""], [list(fact) for fact in facts.items()]),
+        created=found["created"],
     )

@@ -21,9 +21,9 @@ from mindwire.bench.clients import many_clients
 from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import FLOOR, Case, LatencyRun
 from mindwire.bench.others import replay_speed, start_up
-from mindwire.bench.picture import distributions
 from mindwire.bench.streams import many_streams
 from mindwire.errors import ServiceError
+from mindwire.evaluation.svg import distributions, standalone
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle
@@ -256,9 +256,7 @@ def save(outcome: Outcome, folder: Path) -> list[Path]:
         replace_file(written[0], json.dumps(outcome.found, indent=1) + "\n")
         shown = {name: values for name, values in outcome.ages.items() if len(values)}
         if shown:
-            made = outcome.found["machine"]
-            note = f"{made['processor']}, {made['cores']} cores; mindwire bench"
             written.append(folder / "latency.svg")
             title = "From the outlet's push to the client's receive"
-            replace_file(written[1], distributions(shown, title, note))
+            replace_file(written[1], standalone(distributions(shown, title), title))
     return written

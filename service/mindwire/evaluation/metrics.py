@@ -23,54 +23,19 @@ ITR_FORMULA = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A closed interval of proportions."""
-
-    low: float
-    high: float
-
-
 def _checked(n_correct: int, n_trials: int) -> None:
     if not 0 <= n_correct <= n_trials:
         msg = f"Expected 0 <= correct <= trials, found {n_correct} of {n_trials}."
         raise ArgumentError(msg)
 
 
-def wilson_interval(n_correct: int, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a proportion.
-
-    Parameters
-    ----------
-    n_correct, n_trials : int
-    confidence : float
-        0.95 by default.
-
-    Returns
-    -------
-    Interval
-        ``(0, 1)`` without any trial.
-
-    Raises
-    ------
-    ArgumentError
-        ``n_correct`` is negative or exceeds ``n_trials``.
-
-    References
-    ----------
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
+def wilson_interval(n_correct: int, n_trials: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a proportion; (0, 1) without any trial."""
     _checked(n_correct, n_trials)
     if n_trials == 0:
-        return Interval(0.0, 1.0)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    p = n_correct / n_trials
-    denominator = 1 + z * z / n_trials
-    centre = (p + z * z / (2 * n_trials)) / denominator
-    half = z * math.sqrt(p * (1 - p) / n_trials + z * z / (4 * n_trials**2)) / denominator
-    low = 0.0 if n_correct == 0 else centre - half
-    high = 1.0 if n_correct == n_trials else centre + half
-    return Interval(low, high)
+        return 0.0, 1.0
+    interval = stats.binomtest(n_correct, n_trials).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def chance_level(by_class: Sequence[int] | NDArray[np.integer]) -> float:
@@ -91,32 +56,22 @@ def chance_level(by_class: Sequence[int] | NDArray[np.integer]) -> float:
     return int(np.max(by_class)) / n_trials if n_trials else 1 / len(by_class)
 
 
-def chance_interval(chance: float, n_trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Where the accuracy of guessing falls in ``confidence`` of all experiments.
+def chance_interval(chance: float, n_trials: int) -> tuple[float, float]:
+    """Return the interval into which the accuracy of guessing falls in 95 % of experiments; (0, 1) without any trial.
 
-    The central interval of the binomial distribution with ``p = chance``; an accuracy above ``high`` is better
-    than chance at that level.
-
-    Returns
-    -------
-    Interval
-        ``(0, 1)`` without any trial.
-
-    References
-    ----------
-    Müller-Putz et al. 2008, "Better than random? A closer look on BCI results".
+    The central interval of the binomial distribution with ``p = chance``; an accuracy above its upper end is better
+    than chance at that level (Müller-Putz et al. 2008, "Better than random? A closer look on BCI results").
     """
     if n_trials == 0:
-        return Interval(0.0, 1.0)
-    tail = (1 - confidence) / 2
-    low, high = (float(stats.binom.ppf(q, n_trials, chance)) / n_trials for q in (tail, 1 - tail))
-    return Interval(low, high)
+        return 0.0, 1.0
+    low, high = stats.binom.interval(CONFIDENCE, n_trials, chance)
+    return float(low) / n_trials, float(high) / n_trials
 
 
 def chance_p_value(n_correct: int, n_trials: int, chance: float) -> float:
-    """Probability of at least ``n_correct`` right by guessing, each with probability ``chance`` (one-sided binomial)."""
+    """Return the probability of at least ``n_correct`` right by guessing (one-sided binomial test); 1 without any trial."""
     _checked(n_correct, n_trials)
-    return float(stats.binom.sf(n_correct - 1, n_trials, chance))
+    return float(stats.binomtest(n_correct, n_trials, chance, "greater").pvalue) if n_trials else 1.0
 
 
 def confusion_matrix(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.int64]:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from mindwire import __version__
 from mindwire.evaluation.idle import IdleFigures
 from mindwire.evaluation.metrics import ITR_FORMULA
 from mindwire.evaluation.scores import AlignmentMode, RunScore, Score
+from mindwire.evaluation.tables import TextTable
 from mindwire.inference.decoder import Decoder
 from mindwire_models.bundle import Bundle
 from mindwire_models.text import printable
@@ -217,52 +216,52 @@ LEGEND = (
 )
 
 
-def score_table(title: str, groups: Sequence[tuple[str, Figures]]) -> Table:
-    """Scores as a table for a terminal of 80 columns.
+def score_table(title: str, groups: Sequence[tuple[str, Figures]], *, detailed: bool = False) -> TextTable:
+    """Return scores as a table: a row per recording and one over all, for each group.
 
     Parameters
     ----------
     title : str
     groups : sequence of (str, Figures)
-        A heading, empty for none, and what stands below it: a row per recording and one over all.
-
-    Returns
-    -------
-    Table
+        Heading, empty for none, and scores.
+    detailed : bool
+        Add what a terminal of 80 columns has no room for: reasons of undecided trials and the share of valid predictions.
     """
-    made = Table(title=escape(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    made.add_column("recording", overflow="fold")
-    for head in ("right", "", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"):
-        made.add_column(head, justify="right", no_wrap=True)
-    besides = [figures.beside.alignment for _, figures in groups if figures.beside is not None]
-    if besides:
-        made.add_column(f"alignment\n{besides[0]}", justify="right", no_wrap=True)
+    head = ["recording", "right", "accu-\nracy", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"]
+    head += ["valid\npredictions"] if detailed else []
+    head += [f"alignment\n{figures.beside.alignment}" for _, figures in groups[:1] if figures.beside is not None]
+    rows: list[list[str]] = []
+    totals = []
     for heading, figures in groups:
-        if heading:
-            made.add_row(escape(heading), style="bold")
+        rows += [[heading]] if heading else []
         beside = figures.beside
+        scores: list[Score] = [*figures.runs, figures.overall]
         others: list[Score] = [] if beside is None else [*beside.runs, beside.overall]
-        rows: list[tuple[str, Score]] = [(Path(run.file).name, run) for run in figures.runs]
-        for index, (name, score) in enumerate([*rows, ("all", figures.overall)]):
+        for index, score in enumerate(scores):
+            valid = ""
+            if isinstance(score, RunScore) and score.n_predictions:
+                valid = percent(score.n_valid / score.n_predictions)
             low, high = score.accuracy_interval
-            made.add_row(
-                escape(printable(name)),
-                f"{score.n_correct}/{score.n_trials}",
-                percent(score.accuracy),
-                f"{100 * low:.0f}–{100 * high:.0f}",
-                number(score.kappa),
-                number(score.normalised_mcc),
-                number(score.itr_bits_per_minute, 1),
-                percent(score.calibration_error),
-                str(score.n_undecided),
-                *(f"{other.n_correct}/{other.n_trials}" for other in others[index : index + 1]),
-                style="bold" if score is figures.overall else None,
-                end_section=score is figures.overall,
+            rows.append(
+                [
+                    printable(Path(score.file).name) if isinstance(score, RunScore) else "all",
+                    f"{score.n_correct}/{score.n_trials}",
+                    percent(score.accuracy),
+                    f"{100 * low:.0f}–{100 * high:.0f}",
+                    number(score.kappa),
+                    number(score.normalised_mcc),
+                    number(score.itr_bits_per_minute, 1),
+                    percent(score.calibration_error),
+                    undecided_text(score) if detailed else str(score.n_undecided),
+                    *([valid] if detailed else []),
+                    *(f"{other.n_correct}/{other.n_trials}" for other in others[index : index + 1]),
+                ]
             )
-    return made
+        totals.append(len(rows) - 1)
+    return TextTable(head, rows, totals, title)
 
 
 def table(report: Report) -> Table:
-    """The report as a table for the terminal."""
+    """Return the report as a table for the terminal."""
     title = f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:.4g} s after the cue"
-    return score_table(title, [("", report)])
+    return score_table(title, [("", report)]).terminal()

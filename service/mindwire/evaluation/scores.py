@@ -265,7 +265,6 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
     n_cued = n_trials + decisions.n_undecided
     n_correct = int((decisions.predicted == decisions.true).sum())
     accuracy = n_correct / n_trials if n_trials else float("nan")
-    interval = metrics.wilson_interval(n_correct, n_trials)
     by_class = np.bincount(decisions.true, minlength=n_classes)
     chance = metrics.chance_level(by_class)
     guessing = metrics.chance_interval(chance, n_trials)
@@ -279,12 +278,12 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
         undecided=decisions.undecided,
         n_correct=n_correct,
         accuracy=_finite(accuracy),
-        accuracy_interval=(interval.low, interval.high),
+        accuracy_interval=metrics.wilson_interval(n_correct, n_trials),
         accuracy_of_cued=n_correct / n_cued if n_cued else None,
         chance=chance,
-        chance_interval=(guessing.low, guessing.high),
+        chance_interval=guessing,
         chance_p_value=metrics.chance_p_value(n_correct, n_trials, chance),
-        better_than_chance=accuracy > guessing.high if np.count_nonzero(by_class) > 1 else None,
+        better_than_chance=accuracy > guessing[1] if np.count_nonzero(by_class) > 1 else None,
         kappa=_finite(metrics.cohens_kappa(confusion)),
         normalised_mcc=_finite(metrics.normalised_mcc(confusion)),
         itr_bits_per_decision=_finite(bits),
@@ -302,10 +301,9 @@ def accuracy_curve(by_time: Sequence[tuple[float, Decisions]]) -> Curve:
     for at_s, decisions in by_time:
         n_trials = len(decisions.true)
         n_correct = int((decisions.predicted == decisions.true).sum())
-        interval = metrics.wilson_interval(n_correct, n_trials)
         seconds.append(round(at_s, 3))
         accuracy.append(n_correct / n_trials if n_trials else None)
-        intervals.append((interval.low, interval.high))
+        intervals.append(metrics.wilson_interval(n_correct, n_trials))
         counts.append(n_trials)
     return Curve(seconds=seconds, accuracy=accuracy, interval=intervals, n_trials=counts)
 

@@ -1,39 +1,61 @@
-"""Small inline SVG plots, so that a report is one file, needs no plotting library and fetches nothing.
+"""Small SVG plots, so that a report is one file, needs no plotting library and loads nothing.
 
-Colours are CSS variables of the page around the plot; a plot therefore follows its light or dark theme. All are
-equally wide, two of them side by side on a large screen, and narrow enough that their text is read on a phone.
+Colours are CSS classes of the page around a plot, which therefore follows its light or dark theme. Plots of a report are
+440 units wide, so that two fit side by side on a large screen and their text is readable on a phone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
 _WIDTH, _HEIGHT = 440, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 42
-_CHARACTER = 7.9  # about as wide as one is in a wide face
+_CHARACTER = 7.9  # width of a character in a wide typeface
+SERIES = ("first", "second")
+_TICKS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_SHARES = (0.001, 0.01, 0.1, 0.5)
+_COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b3fb5", "#9a7d0a", "#5b6677")
+_STANDALONE = (
+    "text{font:12px system-ui,sans-serif;fill:#4a5568}.title{font-size:15px;font-weight:600}.grid{stroke:#d9dee7}"
+    ".axis,.tick{stroke:#4a5568}path{fill:none;stroke-width:2.2}"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: its range, tick positions and title."""
+    """One axis: its range, tick positions, title, scale, and format of the ticks."""
 
     low: float
     high: float
     ticks: Sequence[float]
     title: str
+    logarithmic: bool = False
+    form: str = "g"
+
+    def share(self, value: float) -> float:
+        """Return the position of a value along the axis, 0 at its low and 1 at its high end."""
+        if self.logarithmic:
+            return math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line through points, marked if wanted; a ``None`` value leaves a hole."""
+    """A line through points; a ``None`` value leaves a hole, a name is written to the right of the plot."""
 
     x: Sequence[float]
     y: Sequence[float | None]
     css: str = "line"
-    name: str = ""
     points: bool = False
+    name: Sequence[str] = ()
+    colour: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +70,9 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A plot with two axes; marks are drawn in the order band, rule, line.
+    """A plot with two axes; bands are drawn first, then rules, then lines.
 
-    ``rules`` are vertical lines: position and label.
+    ``rules`` are vertical lines: position and label. ``right`` is the room to the right of the plot.
     """
 
     x: Axis
@@ -59,99 +81,136 @@ class Figure:
     lines: Sequence[Line] = ()
     bands: Sequence[Band] = ()
     rules: Sequence[tuple[float, str]] = ()
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    right: int = _RIGHT
 
     def _px(self, value: float) -> float:
-        share = (value - self.x.low) / (self.x.high - self.x.low)
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + self.x.share(value) * (self.width - _LEFT - self.right)
 
     def _py(self, value: float) -> float:
-        share = (value - self.y.low) / (self.y.high - self.y.low)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+        return self.height - _BOTTOM - self.y.share(value) * (self.height - _TOP - _BOTTOM)
 
-    def _path(self, line: Line) -> str:
-        parts, pen_down = [], False
-        for x, y in zip(line.x, line.y, strict=True):
-            if y is None:
-                pen_down = False
-                continue
-            parts.append(f"{'L' if pen_down else 'M'}{self._px(x):.1f} {self._py(y):.1f}")
-            pen_down = True
-        return "".join(parts)
+    def _line(self, line: Line) -> list[str]:
+        points = [
+            None if y is None else (f"{self._px(x):.1f}", f"{self._py(y):.1f}")
+            for x, y in zip(line.x, line.y, strict=True)
+        ]
+        steps = "".join(
+            f"{'L' if i and points[i - 1] else 'M'}{point[0]} {point[1]}" for i, point in enumerate(points) if point
+        )
+        stroke = f' stroke="{line.colour}"' if line.colour else ""
+        marks = [f'<circle class="point {line.css}" cx="{p[0]}" cy="{p[1]}" r="4"/>' for p in points if p]
+        return [f'<path class="{line.css}"{stroke} d="{steps}"/>', *(marks if line.points else [])]
 
     def _axes(self) -> list[str]:
-        bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+        bottom, right = self.height - _BOTTOM, self.width - self.right
         out = []
         for tick in self.y.ticks:
             y = self._py(tick)
             out.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            out.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+            out.append(_text(format(tick, self.y.form), _LEFT - 8, y + 4, "end"))
         for tick in self.x.ticks:
             x = self._px(tick)
             out.append(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}"/>')
-            out.append(f'<text x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{tick:g}</text>')
+            out.append(_text(format(tick, self.x.form), x, bottom + 19))
         out.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        centre = (_LEFT + right) / 2
-        out.append(f'<text x="{centre}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(self.x.title)}</text>')
+        out.append(_text(self.x.title, (_LEFT + right) / 2, self.height - 6))
         middle = (_TOP + bottom) / 2
-        out.append(
-            f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">'
-            f"{escape(self.y.title)}</text>"
-        )
+        out.append(_text(self.y.title, 14, middle, more=f'transform="rotate(-90 14 {middle})"'))
+        return out
+
+    def _names(self) -> list[str]:
+        out, x, y = [], self.width - self.right + 14, _TOP + 10
+        for line in (line for line in self.lines if line.name):
+            out.append(f'<rect x="{x}" y="{y - 9}" width="12" height="12" rx="3" fill="{line.colour}"/>')
+            out += [_text(text, x + 18, y + 16 * i, "start") for i, text in enumerate(line.name)]
+            y += 16 * len(line.name) + 10
         return out
 
     def svg(self) -> str:
-        """The plot as an ``<svg>`` element."""
+        """Return the plot as an ``<svg>`` element."""
         out = self._axes()
         for band in self.bands:
-            there = [f"{self._px(x):.1f},{self._py(y):.1f}" for x, y in zip(band.x, band.high, strict=True)]
-            back = [f"{self._px(x):.1f},{self._py(y):.1f}" for x, y in zip(band.x, band.low, strict=True)]
-            out.append(f'<polygon class="{band.css}" points="{" ".join(there + back[::-1])}"/>')
+            edge = [*zip(band.x, band.high, strict=True), *list(zip(band.x, band.low, strict=True))[::-1]]
+            points = " ".join(f"{self._px(x):.1f},{self._py(y):.1f}" for x, y in edge)
+            out.append(f'<polygon class="{band.css}" points="{points}"/>')
         for position, label in self.rules:
-            x = self._px(position)
-            out.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
+            x, half = self._px(position), len(label) * _CHARACTER / 2
+            out.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{self.height - _BOTTOM}"/>')
             # above the plot, where no curve is, and within the picture
-            half = len(label) * _CHARACTER / 2
-            middle = min(max(x, _LEFT + half), _WIDTH - 4 - half)
-            out.append(f'<text x="{middle:.1f}" y="{_TOP - 9}" text-anchor="middle">{escape(label)}</text>')
+            out.append(_text(label, min(max(x, _LEFT + half), self.width - 4 - half), _TOP - 9))
         for line in self.lines:
-            name = f"<title>{escape(line.name)}</title>" if line.name else ""
-            out.append(f'<path class="{line.css}" d="{self._path(line)}">{name}</path>')
-            if line.points:
-                out += [
-                    f'<circle class="point {line.css}" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" r="4"/>'
-                    for x, y in zip(line.x, line.y, strict=True)
-                    if y is not None
-                ]
-        return _element(_WIDTH, _HEIGHT, self.title, out)
+            out += self._line(line)
+        return _element(self.width, self.height, self.title, [*out, *self._names()])
 
 
-def _element(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+def _text(text: str, x: float, y: float, anchor: str = "middle", *, css: str = "", more: str = "") -> str:
+    css = f'class="{css}" ' if css else ""
+    return f'<text {css}x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(text)}</text>'
 
 
-def legend(names: Sequence[str]) -> str:
-    """Which line is which, where there are several: the first is drawn as ``line first``, the next as ``line second``."""
-    if len(names) < 2:
-        return ""
-    swatches = [
-        f'<span><svg class="swatch" viewBox="0 0 30 10" aria-hidden="true"><path class="line {css}" d="M1 5L29 5"/></svg>'
-        f"{escape(name)}</span>"
-        for name, css in zip(names, SERIES, strict=False)
-    ]
-    return f'<p class="legend">{"".join(swatches)}</p>'
+def _element(width: float, height: float, title: str, parts: Sequence[str]) -> Markup:
+    start = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
+    return Markup(f"{start}{''.join(parts)}</svg>")  # noqa: S704 - the parts are escaped above
 
 
-SERIES = ("first", "second")
+def distributions(milliseconds: Mapping[str, NDArray[np.float64]], title: str) -> str:
+    """Plot the share of predictions later than a number of milliseconds, one curve each, on logarithmic axes.
+
+    Parameters
+    ----------
+    milliseconds : mapping of str to ndarray, shape (n_predictions,)
+        Ages by name.
+    title : str
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    low = max(0.05, min(float(np.quantile(values, 0.005)) for values in milliseconds.values()) * 0.8)
+    high = max(float(values.max()) for values in milliseconds.values()) * 1.2
+    floor = 1.0 / max(len(values) for values in milliseconds.values())
+    lines = []
+    for index, (name, values) in enumerate(milliseconds.items()):
+        ordered, n = np.sort(values), len(values)
+        shown = np.unique(n - np.geomspace(n, 1, 300).astype(int))  # evenly spaced on the logarithmic axis
+        p50, p99 = np.quantile(values, [0.5, 0.99])
+        key = (name, f"p50 {p50:.2f}, p99 {p99:.2f} ms")
+        colour = _COLOURS[index % len(_COLOURS)]
+        lines.append(Line(ordered[shown].tolist(), (1 - shown / n).tolist(), "curve", name=key, colour=colour))
+    return Figure(
+        title=title,
+        x=Axis(low, high, [t for t in _TICKS_MS if low <= t <= high], "milliseconds", logarithmic=True),
+        y=Axis(
+            floor, 1, [s for s in _SHARES if s >= floor], "predictions later than this", logarithmic=True, form=".1%"
+        ),
+        lines=lines,
+        width=760,
+        height=400,
+        right=190,
+    ).svg()
+
+
+def standalone(svg: str, title: str) -> str:
+    """Return an ``<svg>`` element as a document of its own, with a title and the colours of a light page."""
+    start, _, rest = svg.removeprefix("<svg ").partition(">")
+    page = f'<style>{_STANDALONE}</style><rect width="100%" height="100%" fill="#fff"/>'
+    heading = _text(title, _LEFT, _TOP - 8, "start", css="title")
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {start}>{page}{heading}{rest}\n'
 
 
 def heatmap(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, *, half: bool = False) -> str:
-    """A confusion matrix: true class in rows, predicted in columns, shaded by the share of the row; or half as wide."""
+    """Plot a confusion matrix, true classes in rows and predicted ones in columns, shaded by the share of the row.
+
+    ``half`` makes a plot for few classes 0.65 times as wide.
+    """
     n, width = len(labels), _WIDTH * (0.65 if half and len(labels) < 5 else 1.0)
     left, top = 78, 58
     cell = min(130.0, (width - left - 4) / n)
     row_height = min(cell, 64)
-    height = top + n * row_height + 6
-    out = [f'<text x="{left + n * cell / 2:.1f}" y="14" text-anchor="middle">predicted</text>']
+    out = [_text("predicted", left + n * cell / 2, 14)]
     for i, name in enumerate(labels):
         out.append(_label(name, left + (i + 0.5) * cell, top - 10, cell, anchor="middle", upwards=True))
         out.append(_label(name, left - 8, top + (i + 0.5) * row_height + 4, left - 10, anchor="end"))
@@ -164,18 +223,15 @@ def heatmap(counts: Sequence[Sequence[int]], labels: Sequence[str], title: str, 
                 f'<rect class="cell" style="fill-opacity:{0.06 + 0.84 * share:.3f}" x="{x:.1f}" y="{y:.1f}" '
                 f'width="{cell - 3:.1f}" height="{row_height - 3:.1f}" rx="6"/>'
             )
-            css = "count strong" if share > 0.55 else "count"
-            lines = [f"{value}"] + ([f"{share:.0%}"] if total else [])
-            for i, text in enumerate(lines):
-                at = y + row_height / 2 + 3 + (i - (len(lines) - 1) / 2) * 15
-                out.append(
-                    f'<text class="{css}" x="{x + cell / 2 - 1:.1f}" y="{at:.1f}" text-anchor="middle">{text}</text>'
-                )
-    return _element(width, height, title, out)
+            texts = [f"{value}"] + ([f"{share:.0%}"] if total else [])
+            for i, text in enumerate(texts):
+                at = y + row_height / 2 + 3 + (i - (len(texts) - 1) / 2) * 15
+                out.append(_text(text, x + cell / 2 - 1, at, css="count strong" if share > 0.55 else "count"))
+    return _element(width, top + n * row_height + 6, title, out)
 
 
 def _label(name: str, x: float, y: float, room: float, *, anchor: str, upwards: bool = False) -> str:
-    """A class's name in as many lines as fit beside each other, at most two, cut where even these are too long."""
+    """Return the name of a class in at most two lines, each cut to the room."""
     most = max(3, int(room / _CHARACTER))
     words, lines = name.split(), [""]
     for word in words:
@@ -198,7 +254,7 @@ class Bar:
 
 
 def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]], chance: float, title: str) -> str:
-    """Accuracies as points with their intervals, one row per name, over each row's chance interval.
+    """Plot accuracies as points with their intervals, one row per name, over each row's chance interval.
 
     Parameters
     ----------
@@ -224,18 +280,17 @@ def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]]
     for tick in (0, 0.25, 0.5, 0.75, 1):
         out.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{bottom}"/>')
         anchor = "start" if tick == 0 else "end" if tick == 1 else "middle"
-        out.append(f'<text x="{px(tick)}" y="{bottom + 18}" text-anchor="{anchor}">{tick:.0%}</text>')
+        out.append(_text(f"{tick:.0%}", px(tick), bottom + 18, anchor))
     for i, (name, bars, by_chance) in enumerate(rows):
         y = top + i * step
         low, high = px(by_chance[0]), px(by_chance[1])
         out.append(
             f'<rect class="chance" x="{low:.1f}" y="{y + head}" width="{high - low:.1f}" height="{step - head - 4}" rx="4"/>'
         )
-        told = " / ".join("none" if bar.accuracy is None else f"{bar.accuracy:.0%}" for bar in bars)
-        most = int((span - len(told) * _CHARACTER) / _CHARACTER) - 2
-        shown = name if len(name) <= most else f"…{name[1 - most :]}"
-        out.append(f'<text x="{left}" y="{y + 13}">{escape(shown)}</text>')
-        out.append(f'<text class="count" x="{px(1)}" y="{y + 13}" text-anchor="end">{told}</text>')
+        values = " / ".join("none" if bar.accuracy is None else f"{bar.accuracy:.0%}" for bar in bars)
+        most = int((span - len(values) * _CHARACTER) / _CHARACTER) - 2
+        out.append(_text(name if len(name) <= most else f"…{name[1 - most :]}", left, y + 13, "start"))
+        out.append(_text(values, px(1), y + 13, "end", css="count"))
         for j, (bar, css) in enumerate(zip(bars, SERIES, strict=False)):
             at = y + head + 9 + 14 * j
             if bar.accuracy is None:

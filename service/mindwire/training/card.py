@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindwire.evaluation.scores import Score
+from mindwire.evaluation.tables import TextTable
 from mindwire.training.data import RecordedTrials, RecordingSource, TrialSpan
 from mindwire.training.fit import Validation
 
@@ -134,7 +135,7 @@ def provenance(
                 f"{span.decided_at:.4g} s after the cue. Decided trials only; undecided ones had no valid window then."
             ),
             "",
-            *_markdown(*comparison_rows(sources, network, baseline)),
+            *TextTable(*comparison_rows(sources, network, baseline)).markdown(),
             "",
         ]
         parts += [_figures(name, v) for name, v in (("Network", network), ("Baseline", baseline)) if v is not None]
@@ -146,10 +147,10 @@ def provenance(
             f"{span.slide:g} s beyond it){_left_out(data)}."
         ),
         "",
-        *_markdown(
+        *TextTable(
             ["recording", "trials used", "SHA-256"],
             [[Path(s.file).name, f"{s.n_usable} of {s.n_cued}", f"`{s.sha256}`"] for s in sources],
-        ),
+        ).markdown(),
     ]
     if candidate is not None:
         recipe = {**asdict(candidate.recipe), "members": candidate.members, **candidate.network_arguments}
@@ -185,8 +186,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         elif value is not None:
             flat.append(f"{prefix}{name} {value}")
     return flat
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Literal
 
@@ -15,24 +14,16 @@ from rich.table import Table
 from mindwire import __version__
 from mindwire.evaluation.idle import ActivationRule, idle_figures
 from mindwire.evaluation.notes import notes
-from mindwire.evaluation.page import figures_html, in_words, notes_html, page_html, table_html, tiles_html, write_files
-from mindwire.evaluation.report import (
-    DEFINITIONS,
-    Beside,
-    Figures,
-    idle_sentence,
-    number,
-    percent,
-    score_table,
-    undecided_text,
-)
-from mindwire.evaluation.scores import RunScore, Score, score_runs
+from mindwire.evaluation.page import in_words, plots, render, tiles, write_files
+from mindwire.evaluation.report import DEFINITIONS, Beside, Figures, idle_sentence, percent, score_table
+from mindwire.evaluation.scores import score_runs
+from mindwire.evaluation.tables import TextTable
 from mindwire.training.card import verdict
 from mindwire.training.data import RecordingSource
 from mindwire.training.fit import Validation
 from mindwire.training.held_out import DecoderName, HeldOutRuns
 from mindwire_models.contract import Contract
-from mindwire_models.text import counted, printable
+from mindwire_models.text import counted
 
 _DEFINITIONS = {
     "held out": "each decoder was trained without the recordings that it decides here, and ran on them as it would live; "
@@ -208,78 +199,37 @@ def held_out_sentences(report: HeldOutReport) -> list[str]:
     ]
 
 
-def _rows(report: HeldOutReport) -> tuple[list[str], list[list[str]], list[int]]:
-    """Heads, a row per decoder and recording and one over all, and which rows these last are."""
-    heads = ["decoder", "recording", "right", "accuracy", "95 %", "κ", "nMCC", "bits/min", "cal. error", "undecided"]
-    besides = [one.beside.alignment for one in report.decoders if one.beside is not None]
-    heads += [f"alignment {besides[0]}"] if besides else []
-    rows: list[list[str]] = []
-    strong = []
-    for one in report.decoders:
-        others: list[Score] = [] if one.beside is None else [*one.beside.runs, one.beside.overall]
-        scores: list[Score | RunScore] = [*one.runs, one.overall]
-        for index, score in enumerate(scores):
-            low, high = score.accuracy_interval
-            row = [
-                one.name if not index else "",
-                printable(Path(score.file).name) if isinstance(score, RunScore) else "all",
-                f"{score.n_correct}/{score.n_trials}",
-                percent(score.accuracy),
-                f"{100 * low:.0f}–{100 * high:.0f}",
-                number(score.kappa),
-                number(score.normalised_mcc),
-                number(score.itr_bits_per_minute, 1),
-                percent(score.calibration_error),
-                undecided_text(score),
-            ]
-            row += [
-                f"{other.n_correct}/{other.n_trials} {percent(other.accuracy)}" for other in others[index : index + 1]
-            ]
-            rows.append(row)
-        strong.append(len(rows) - 1)
-    return heads, rows, strong
-
-
 def _title(report: HeldOutReport) -> str:
     what = "Leave-one-recording-out" if report.evaluation == "leave_one_recording_out" else "From session to session"
     return f"{what}: {', '.join(report.contract.classes)}"
 
 
-def held_out_table(report: HeldOutReport) -> Table:
-    """The report as a table for the terminal; what it has no room for is in the page."""
+def _scores(report: HeldOutReport, *, detailed: bool = False) -> TextTable:
     title = f"{_title(report)} at {report.at_s:.4g} s after the cue"
-    return score_table(title, [(one.name, one) for one in report.decoders])
+    return score_table(title, [(one.name, one) for one in report.decoders], detailed=detailed)
+
+
+def held_out_table(report: HeldOutReport) -> Table:
+    """Return the report as a table for the terminal."""
+    return _scores(report).terminal()
 
 
 def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]:
-    """Write ``report.json`` and ``report.html`` into a folder, which is made when missing.
-
-    Raises
-    ------
-    RecordingError
-        The folder cannot be written.
-    """
-    return write_files(folder, report.model_dump_json(indent=2) + "\n", lambda: _html(report))
-
-
-def _html(report: HeldOutReport) -> str:
-    heads, rows, strong = _rows(report)
-    signal = f"{counted(report.contract.n_channels, 'channel')} at {report.contract.sfreq:g} Hz"
-    parts = [
-        f'<p class="soft">{report.created:%Y-%m-%d %H:%M} UTC · {signal}</p>',
-        f'<p class="lead">{escape(in_words(held_out_headline(report), report.contract.classes))}</p>',
-        notes_html([in_words(note, report.contract.classes) for note in report.notes]),
-        table_html(heads, rows, strong=strong),
-    ]
+    """Write ``report.json`` and ``report.html``; see :func:`mindwire.evaluation.page.write_files`."""
+    classes = report.contract.classes
     shown = [one for one in (typical(report, "network"), typical(report, "baseline")) if one is not None]
-    for one in shown:
-        parts += [f"<h2>{escape(one.name.capitalize())}</h2>", tiles_html(one)]
-        if one.idle is not None:
-            parts.append(f"<p>{escape(in_words(idle_sentence(one.idle), one.classes))}</p>")
-    parts.append(figures_html(shown, [one.name for one in shown]))
-    trained = "<br>".join(
-        f"{escape(Path(source.file).name)}: {source.n_usable} of {source.n_cued} trials, sha256 {source.sha256}"
-        for source in report.trained_on
+    page = render(
+        "held_out.html",
+        title=in_words(_title(report), classes),
+        report=report,
+        signal=f"{counted(report.contract.n_channels, 'channel')} at {report.contract.sfreq:g} Hz",
+        headline=in_words(held_out_headline(report), classes),
+        scores=_scores(report, detailed=True),
+        decoders=[
+            (one.name, tiles(one), None if one.idle is None else in_words(idle_sentence(one.idle), classes))
+            for one in shown
+        ],
+        plots=plots(shown, [one.name for one in shown]),
+        definitions=report.definitions,
     )
-    footer = f"Mindwire {escape(report.mindwire)}; trained on<br>{trained}"
-    return page_html(in_words(_title(report), report.contract.classes), "\n".join(parts), report.definitions, footer)
+    return write_files(folder, report.model_dump_json(indent=2) + "\n", page)

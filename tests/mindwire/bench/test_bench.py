@@ -14,23 +14,12 @@ from mindwire.bench.clients import many_clients
 from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import Case, LatencyRun
 from mindwire.bench.others import replay_speed
-from mindwire.bench.picture import distributions
 from mindwire.bench.processes import Processes, said, summarise
 from mindwire.bench.streams import many_streams
 from mindwire.cli.main import run
 from mindwire.errors import UsageError
 from mindwire.sinks.messages import websocket_frame
 from mindwire_models.zoo import zoo_bundle_path
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def test_the_picture_is_one_svg_with_a_curve_per_name():
-    ages = np.random.default_rng(0).gamma(2, 1, 1000)
-    root = ET.fromstring(distributions({"ours": ages, "<theirs>": 3 * ages}, "Age & more"))
-    assert root.tag == f"{SVG}svg"
-    assert len(root.findall(f"{SVG}polyline")) == 2
-    assert "<theirs>" in [text.text for text in root.findall(f"{SVG}text")]
 
 
 def test_a_summary_has_its_quantiles_in_order():

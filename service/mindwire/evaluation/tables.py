@@ -1,0 +1,54 @@
+"""Tables of text: rows made once, rendered for the terminal and in Markdown; for HTML see ``templates/parts.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Cells under column names; the first column names the rows.
+
+    Parameters
+    ----------
+    head : sequence of str
+        Column names, with line breaks for the terminal (after a hyphen inside a word).
+    rows : sequence of sequence of str
+        A row of a single cell is a heading.
+    totals : sequence of int
+        Indices of the rows that are set in bold and end a section.
+    title : str
+        Shown in the terminal only.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    totals: Sequence[int] = ()
+    title: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Column names, each in one line."""
+        return [name.replace("-\n", "").replace("/\n", "/").replace("\n", " ") for name in self.head]
+
+    def terminal(self) -> Table:
+        """Return the table for a terminal of 80 columns; only the first column is folded."""
+        table = Table(title=escape(self.title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column(self.head[0], overflow="fold")
+        for name in self.head[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for index, row in enumerate(self.rows):
+            total = index in self.totals
+            bold = "bold" if total or len(row) == 1 else None
+            table.add_row(*map(escape, row), style=bold, end_section=total)
+        return table
+
+    def markdown(self) -> list[str]:
+        """Return the lines of the table in Markdown."""
+        lines = [self.names, ["---"] * len(self.head), *self.rows]
+        return ["| " + " | ".join(cells) + " |" for cells in lines]
