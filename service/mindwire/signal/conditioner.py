@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from functools import lru_cache
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -34,8 +32,7 @@ class Conditioned(msgspec.Struct, frozen=True, eq=False):
 
     Parameters
     ----------
-    samples : ndarray of float64 or float32, shape (n_samples, n_channels)
-        Windows are of float32; whoever conditions many streams together rounds all of them together.
+    samples : ndarray of float64, shape (n_samples, n_channels)
     times : ndarray of float64, shape (n_samples,)
     flags : ndarray of uint32, shape (n_samples,)
     broken : Reason
@@ -46,17 +43,12 @@ class Conditioned(msgspec.Struct, frozen=True, eq=False):
         Their segment's; see :attr:`Conditioner.phase`.
     """
 
-    samples: NDArray[np.floating[Any]]
+    samples: NDArray[np.float64]
     times: NDArray[np.float64]
     flags: NDArray[np.uint32]
     broken: Reason
     gap_seconds: float
     phase: float
-
-
-@lru_cache
-def _kind(contract: Contract, sfreq: float) -> object:  # noqa: ARG001 - what counts is that they are the same
-    return object()
 
 
 class Conditioner:
@@ -76,16 +68,12 @@ class Conditioner:
 
     Attributes
     ----------
-    kind : object
-        The same for conditioners that do the same, each to its own stream.
-    limit : float
-        Amplitude above which a conditioned sample is bad, in the contract's unit.
     phase : float
         In [0, 1), of the segment's first sample: what comes once a second comes by so much of a second later than the
         samples are counted. So it does not come at the same moment for all streams that began together, and yet
         depends on nothing but the samples.
-    montage, timebase, check, meter, filter, policy
-        The steps, each with what it knows of the stream.
+    timebase, meter
+        Steps whose state others read.
     """
 
     def __init__(
@@ -98,14 +86,13 @@ class Conditioner:
         *,
         rate_accepted: bool = False,
     ) -> None:
-        self.kind = _kind(contract, sfreq)
-        self.montage = montage
+        self._montage = montage
         microvolt = _MICROVOLTS[contract.unit]
-        self.limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
+        self._limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
         self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
-        self.check = SampleCheck(contract.n_channels, sfreq, microvolt)
-        self.policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
-        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self.policy.most)
+        self._check = SampleCheck(contract.n_channels, sfreq, microvolt)
+        self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
+        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self._policy.most)
         self._resampler = None
         self._sfreq = contract.sfreq
         self._ratio = sfreq / contract.sfreq
@@ -113,7 +100,7 @@ class Conditioner:
             low = contract.filters.lowpass
             band = low.freq if low else 0.4 * min(sfreq, contract.sfreq)
             self._resampler = Resampler(sfreq, contract.sfreq, band)
-        self.filter = CausalFilter(contract.sos)
+        self._filter = CausalFilter(contract.sos)
         norm = contract.normalisation
         self._shift = np.array(norm.mean) if isinstance(norm, ZScore) else None
         self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
@@ -140,17 +127,6 @@ class Conditioner:
         """Each channel over the last whole second."""
         return self.meter.channels()
 
-    @property
-    def steady(self) -> bool:
-        """Whether nothing is under way that takes more than the usual steps: no start, gap, bad channel, resampler."""
-        return (
-            self._resampler is None
-            and self._previous is not None
-            and not self._broken
-            and self.policy.quiet
-            and self.timebase.steady
-        )
-
     def source_samples(self, conditioned: int) -> int:
         """At least how many source samples it takes until so many more conditioned ones are out."""
         needed = math.floor(conditioned * self._ratio) - 1 if self._resampler else conditioned
@@ -158,7 +134,7 @@ class Conditioner:
 
     def process(self, chunk: Chunk) -> list[Conditioned]:
         """Condition the next chunk."""
-        samples = self.montage.apply(chunk.samples)
+        samples = self._montage.apply(chunk.samples)
         blocks = self.timebase.push(samples, chunk.times, chunk.broken)
         return [self._condition(block) for block in blocks]
 
@@ -175,59 +151,27 @@ class Conditioner:
         if block.gap_seconds:
             self._gap = block.gap_seconds
         flags, times = block.flags, block.times
-        samples, marks = self.check.process(block.samples)
-        self.meter.beyond = self.check.beyond
+        samples, marks = self._check.process(block.samples)
+        self.meter.beyond = self._check.beyond
         self.meter.process(samples, marks, flags)
         if self._resampler or (block.missing and self._previous is not None):
             samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)
         else:
             self._previous = (samples[-1], float(times[-1]))
-        samples = self.filter.process(samples)
+        samples = self._filter.process(samples)
         size = np.abs(samples)
-        if len(size) and size.max() > self.limit:
+        if len(size) and size.max() > self._limit:
             marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
-            marks[size > self.limit] |= Reason.AMPLITUDE.bit
-        self.policy.process(samples, marks, flags)
+            marks[size > self._limit] |= Reason.AMPLITUDE.bit
+        self._policy.process(samples, marks, flags)
         self._settle(flags)
-        samples = self.scaled(samples)
+        if self._shift is not None and self._gain is not None:
+            samples = (samples - self._shift) * self._gain
         if not len(times):
             return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
         broken, gap = self._broken, self._gap
         self._broken, self._gap = Reason.NONE, 0.0
         return Conditioned(samples, times, flags, broken, gap, self.phase)
-
-    def scaled(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Filtered samples as the contract normalises them, ``(…, n_channels)``; alignment is the decoder's."""
-        if self._shift is None or self._gain is None:
-            return samples
-        return np.asarray((samples - self._shift) * self._gain)
-
-    def took(
-        self,
-        before: NDArray[np.float32],
-        last: tuple[NDArray[np.float64], float],
-        samples: NDArray[np.float32],
-        times: NDArray[np.float64],
-        flags: NDArray[np.uint32],
-    ) -> Conditioned:
-        """Go on after contiguous samples with nothing wrong, which were conditioned together with other streams'.
-
-        Parameters
-        ----------
-        before : ndarray of float32, shape (n_samples, n_channels)
-            At the source.
-        last : ndarray of float64, shape (n_channels,), and float
-            The last of them, and its time.
-        samples : ndarray of float32, shape (n_samples, n_channels)
-            Conditioned.
-        times : ndarray of float64, shape (n_samples,)
-        flags : ndarray of uint32, shape (n_samples,)
-            Added to in place.
-        """
-        self.meter.process(before, None, flags)
-        self._previous = last
-        self._settle(flags)
-        return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:
         if self._settled < self._settling:
@@ -256,9 +200,9 @@ class Conditioner:
         return samples, times, together[:, 0].copy(), marks if marks.any() else None
 
     def _restart(self, broken: Reason) -> None:
-        self.check.reset()
-        self.policy.reset()
-        self.filter.reset()
+        self._check.reset()
+        self._policy.reset()
+        self._filter.reset()
         if self._resampler:
             self._resampler.reset()
         self._previous = None

@@ -6,7 +6,7 @@ decoration, and the two spellings of the temporal electrodes (T3/T7 …) are one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +33,12 @@ class Montage:
         What was assumed, one sentence; empty when nothing was.
     unit : str
         That the first of the source's channels is taken to have.
-    key : bytes
-        The same for montages that do the same.
     """
 
     indices: NDArray[np.intp]
     scale: NDArray[np.float64]
     note: str = ""
     unit: str = "uV"
-    key: bytes = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.indices.tobytes() + self.scale.tobytes())
 
     def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
         """Select, order and convert samples.

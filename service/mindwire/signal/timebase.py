@@ -104,17 +104,6 @@ class TimeBase:
         """Samples held back until it is known whether they follow on."""
         return 0 if self._held is None else len(self._held[1])
 
-    @property
-    def steady(self) -> bool:
-        """Whether the next samples can be followed as they come: the start is over and nothing is in doubt."""
-        course = self.course
-        return (
-            self._held is None
-            and not self._passing
-            and course.origin is not None
-            and course.index >= self.tracker.start_samples
-        )
-
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
     ) -> list[Block]:
