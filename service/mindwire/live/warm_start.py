@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mindwire.sources.recording import Selector
 
 
-class _NoDecoder:
+class NoDecoder:
     """Stands where a pipeline has its decoder when only the signal is of interest."""
 
     engine = device = reason = ""
@@ -32,9 +32,11 @@ class _NoDecoder:
         self._n_classes = n_classes
 
     def session(self) -> StatelessSession:
+        """Return an empty session."""
         return StatelessSession()
 
     def decode(self, sessions: Sequence[StatelessSession], windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Return logits of zero."""
         del sessions
         return np.zeros((len(windows), self._n_classes), dtype=np.float32)
 
@@ -120,7 +122,7 @@ def warm_start_from(
     signal = open_recording(path).signal(stream)
     # A warm start of the bundle would be mixed with what the person is like now.
     fresh = contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": None})})
-    pipeline = Pipeline(fresh, signal.info, _NoDecoder(len(contract.classes)), options)
+    pipeline = Pipeline(fresh, signal.info, NoDecoder(len(contract.classes)), options)
     for chunk in signal.chunks():
         pipeline.advance(chunk)
     saved = pipeline.saved_adaptation()

@@ -1,4 +1,4 @@
-"""The contract of a model that is yet to be trained: from the recording's own labels and rate, and a few choices."""
+"""Contract of a model to be trained: from the recording's own labels and rate, and a few choices."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class ContractChoices:
-    """What a person may choose of a new model's contract; None leaves it to the recording and the defaults.
+    """Choices for a new model's contract; None leaves a term to the recording and the defaults.
 
     Parameters
     ----------
     pick : sequence of str or None
-        Channels of the model; ``all`` takes every EEG channel, whatever it is called.
+        Channels of the model; ``all`` takes every EEG channel.
     sfreq : float or None
-        Hertz; the recording's nominal rate unless given.
+        Hertz; by default the recording's nominal rate.
     window_s, hop_s : float or None
-        Seconds; 4 s and 40 ms unless given.
+        Seconds; by default 4 s and 40 ms.
     highpass, lowpass : str or None
-        ``FREQ`` or ``FREQ:ORDER`` in hertz, or ``none``; 8 and 30 Hz of order 4 unless given.
+        ``FREQ`` or ``FREQ:ORDER`` in hertz, or ``none``; by default 8 and 30 Hz of order 4.
     notch : sequence of str or None
         Each ``FREQ`` or ``FREQ:Q``.
     normalisation : str or None
-        ``riemannian`` unless given, ``euclidean`` or ``none``.
+        ``riemannian`` (the default), ``euclidean`` or ``none``.
     forgetting : float or None
         Seconds of exponential forgetting of the alignment.
-    unit, reference : str or None
+    reference : str or None
     """
 
     pick: Sequence[str] | None = None
@@ -53,7 +53,6 @@ class ContractChoices:
     notch: Sequence[str] | None = None
     normalisation: str | None = None
     forgetting: float | None = None
-    unit: str | None = None
     reference: str | None = None
 
 
@@ -65,29 +64,24 @@ def make_contract(
     *,
     channels: Sequence[str] | None = None,
 ) -> Contract:
-    """The contract to train for.
+    """Make the contract to train for.
 
     Parameters
     ----------
     base : Contract or None
-        A preset or file; its channels, rate, window and filters hold where nothing else was chosen.
-        None starts from the recording: its electrodes, its nominal rate, 8 to 30 Hz, windows of 4 s,
-        Riemannian alignment.
+        A preset or file whose terms hold where nothing was chosen. None starts from the recording: its electrodes, its
+        nominal rate, 8 to 30 Hz, windows of 4 s, Riemannian alignment.
     info : SignalInfo
-        What the first recording says of its signal.
+        Signal of the first recording.
     classes : sequence of str
     choices : ContractChoices
     channels : sequence of str, optional
         Labels by position, for a recording that names no channels.
 
-    Returns
-    -------
-    Contract
-
     Raises
     ------
     ContractError
-        The recording names no channels and nobody else does, or the choices contradict each other.
+        Channels are named neither by the recording nor by the caller, or the choices contradict each other.
     """
     pick = choices.pick
     if pick is not None and [name.casefold() for name in pick] == [_ALL]:
@@ -96,18 +90,14 @@ def make_contract(
         check_pick(pick, channels or info.labels or pick)
     start = base or _from_recording(info, classes, channels, picked=pick is not None)
     sfreq = choices.sfreq or start.sfreq
-    window = start.window_samples if choices.window_s is None else round(choices.window_s * sfreq)
-    hop = start.hop_samples if choices.hop_s is None else max(1, round(choices.hop_s * sfreq))
-    if choices.sfreq is not None and choices.sfreq != start.sfreq:
-        ratio = choices.sfreq / start.sfreq
-        window = round(start.window_samples * ratio) if choices.window_s is None else window
-        hop = max(1, round(start.hop_samples * ratio)) if choices.hop_s is None else hop
+    ratio = sfreq / start.sfreq
+    window = round(start.window_samples * ratio if choices.window_s is None else choices.window_s * sfreq)
+    hop = max(1, round(start.hop_samples * ratio if choices.hop_s is None else choices.hop_s * sfreq))
     aligned = choices.normalisation in {"euclidean", "riemannian"}
     return edit_contract(
         start,
         channels=pick,
         sfreq=choices.sfreq,
-        unit=choices.unit,
         reference=choices.reference,
         highpass=choices.highpass,
         lowpass=choices.lowpass,

@@ -1,8 +1,7 @@
-"""Training data made by the live pipeline: what trains a model is conditioned and aligned as what it will get.
+"""Training data from the live pipeline: conditioned and aligned as the model's input will be.
 
-Each recording runs through a pipeline of its own from beginning to end, with a window due at every sample. Those
-of a trial are kept, a tenth of a second apart, aligned by the matrix of that moment. Trials are decided at the
-contract's own hops, as they are live.
+Each recording runs through a pipeline of its own, with a window due at every sample. Those of a trial are kept, a tenth of a
+second apart, aligned by the matrix of that moment. Trials are decided at the contract's own hops, as they are live.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from mindwire.errors import ArgumentError, RecordingError
 from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256, signal_problems
+from mindwire.live.warm_start import NoDecoder
 from mindwire.offline.covered_time import CoveredTime
 from mindwire.offline.trial_end import TrialEnd, find_trial_end
 from mindwire.offline.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
@@ -27,24 +27,22 @@ from mindwire.types import SUSPECT, Reason, Window
 from mindwire_models.contract import Contract
 
 _WINDOW_STEP_SECONDS = 0.1
-# Of a window's length: how far it may reach beyond a trial's end. docs/training.md has the comparison it comes from.
+# Share of its length that a window may reach beyond a trial's end; docs/training.md has the comparison.
 SLIDE = 0.18
 START_OF_RECORDING, END_OF_RECORDING = "start_of_recording", "end_of_recording"
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSpan:
-    """Which part of a trial counts, in seconds since its cue.
+    """Part of a trial that counts, in seconds since its cue.
 
     Parameters
     ----------
-    offset : float
-        Where it begins.
-    length : float
+    offset, length : float
     decided_at : float
-        When a trial is decided: by the newest window that ended by then.
+        Time of the decision, by the newest window that ended by then.
     slide : float
-        By how much windows may reach beyond the trial's end where it is hardly longer than they are.
+        Time that windows may reach beyond the end of a trial that is hardly longer than they are.
     """
 
     offset: float
@@ -64,9 +62,9 @@ class TrialSpan:
             raise ArgumentError(msg)
 
     def window_ends(self, contract: Contract) -> tuple[float, float]:
-        """When the first and the last window of a trial end, in seconds since its cue.
+        """Return when the first and the last window of a trial end, in seconds since its cue.
 
-        The first ends when the trial fills it (or has all of the trial in it). The last ends with the trial, or
+        The first ends when the trial fills it (or it holds all of the trial). The last ends with the trial, or
         ``slide`` after the first if that is later.
         """
         first = self.offset + min(contract.window_samples / contract.sfreq, self.length)
@@ -75,7 +73,7 @@ class TrialSpan:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTrials:
-    """What one or several recordings give to train on.
+    """Windows to train on, of one or several recordings.
 
     Parameters
     ----------
@@ -103,25 +101,21 @@ class RecordedTrials:
 
     @classmethod
     def join(cls, parts: Sequence[RecordedTrials]) -> RecordedTrials:
-        """Several recordings as one set; trials and recordings are counted on."""
-        trials = np.cumsum([0, *(len(part.labels) for part in parts)])
-        recordings = np.cumsum([0, *(int(part.recording.max(initial=-1)) + 1 for part in parts)])
-        left_out: Counter[str] = Counter()
-        for part in parts:
-            left_out.update(part.left_out)
+        """Join the sets of one recording each, with trials and recordings counted on."""
+        firsts = np.cumsum([0, *(len(part.labels) for part in parts)])
         return cls(
             windows=np.concatenate([part.windows for part in parts]),
-            trial=np.concatenate([part.trial + n for part, n in zip(parts, trials, strict=False)]),
+            trial=np.concatenate([part.trial + first for part, first in zip(parts, firsts, strict=False)]),
             deciding=np.concatenate([part.deciding for part in parts]),
-            decided=np.concatenate([part.decided + n for part, n in zip(parts, trials, strict=False)]),
+            decided=np.concatenate([part.decided + first for part, first in zip(parts, firsts, strict=False)]),
             labels=np.concatenate([part.labels for part in parts]),
-            recording=np.concatenate([part.recording + n for part, n in zip(parts, recordings, strict=False)]),
-            left_out=dict(left_out),
+            recording=np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts]),
+            left_out=dict(sum((Counter(part.left_out) for part in parts), Counter())),
         )
 
     @property
     def why_left_out(self) -> str:
-        """Reasons of the trials without a window, with their counts, the most frequent first; empty without such trials."""
+        """Reasons of the trials without a window, with their counts, the most frequent first."""
         ordered = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in ordered)
 
@@ -133,14 +127,14 @@ class RecordedTrials:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSource:
-    """One recording that was trained on.
+    """Recording that was trained on.
 
     Parameters
     ----------
     file, sha256 : str
         Path as given, and hash of its bytes.
     n_cued, n_usable, n_outside : int
-        Trials, those that gave a window, and those whose cue lies where there is no signal.
+        Trials, those that gave a window, and those whose cue lies outside the signal.
     left_out : tuple of str
         Labels of the markers that stand for none of the classes.
     problems : tuple of str
@@ -157,9 +151,7 @@ class RecordingSource:
 
 
 class _Collector:
-    """A decoder that keeps the windows of trials and knows nothing of their classes."""
-
-    engine = device = reason = ""
+    """Windows of the trials of one recording."""
 
     def __init__(self, trials: Sequence[Trial], span: TrialSpan, contract: Contract) -> None:
         self._contract = contract
@@ -175,15 +167,6 @@ class _Collector:
         self._newest = np.full(len(trials), -np.inf)
         self._reasons: list[Counter[str]] = [Counter() for _ in trials]
 
-    def session(self) -> None:
-        """Nothing of a stream needs to be remembered."""
-
-    def decode(self, sessions: Sequence[None], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Keep the windows that belong to a trial; the logits are of no use."""
-        del sessions
-        self.take(windows)
-        return np.zeros((len(windows), len(self._contract.classes)), dtype=np.float32)
-
     def take(self, windows: Sequence[Window]) -> None:
         """Keep the windows that belong to a trial."""
         times = np.array([window.time for window in windows])
@@ -191,19 +174,19 @@ class _Collector:
             return
         earliest, latest = times.min(), times.max()
         for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)).tolist():
-            for place in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])).tolist():
-                self._keep(index, windows[place])
+            for i in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])).tolist():
+                self._keep(index, windows[i])
         oldest = self._decided_at - self._max_age
         for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)).tolist():
-            for place in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])).tolist():
-                window = windows[place]
+            for i in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])).tolist():
+                window = windows[i]
                 if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
                     self.deciding[index] = _aligned(window) if window.valid else None
 
     def _keep(self, trial: int, window: Window) -> None:
         if not window.valid:
             reason = window.reasons & ~SUSPECT
-            # Filters settle at the start and after gaps, which are what went wrong.
+            # Filters settle at the start and after gaps; then the gap is the cause.
             after_gap = bool(window.segment) and reason == Reason.SETTLING
             self._reasons[trial].update((Reason.GAP if after_gap else Reason(reason)).labels)
         elif window.time >= self._newest[trial] + self._step:
@@ -211,7 +194,7 @@ class _Collector:
             self.kept[trial].append(_aligned(window))
 
     def _why_none(self, trial: int, extent: tuple[float, float]) -> str:
-        """Reason why a trial has no window, in a recording that extends between these times."""
+        """Return why a trial has no window, in a recording that extends between these times."""
         if self._reasons[trial]:
             return self._reasons[trial].most_common(1)[0][0]
         if self._first[trial] > extent[1]:
@@ -221,7 +204,7 @@ class _Collector:
         return Reason.GAP.labels[0]
 
     def collected(self, labels: NDArray[np.intp], extent: tuple[float, float]) -> RecordedTrials:
-        """Everything kept, as arrays; ``extent`` is when the recording began and ended."""
+        """Return all windows as arrays; ``extent`` is when the recording began and ended."""
         windows = [window for kept in self.kept for window in kept]
         decisions = [(i, window) for i, window in enumerate(self.deciding) if window is not None]
         left_out = Counter(self._why_none(i, extent) for i, kept in enumerate(self.kept) if not kept)
@@ -244,21 +227,7 @@ def _aligned(window: Window) -> NDArray[np.float32]:
 def open_trials(
     paths: Sequence[Path], classes: Sequence[str], settings: RunSettings
 ) -> tuple[list[Recording], list[list[Trial]], TrialEnd]:
-    """Open recordings and find their trials.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-    classes : sequence of str
-    settings : RunSettings
-
-    Returns
-    -------
-    recordings : list of Recording
-    trials : list of list of Trial
-        Per recording.
-    end : TrialEnd
-        When trials end as far as the markers tell.
+    """Open recordings and find the trials of each, and when trials end according to the markers.
 
     Raises
     ------
@@ -287,23 +256,7 @@ def collect_trials(
     settings: RunSettings,
     progress: Progress | None = None,
 ) -> tuple[RecordedTrials, list[RecordingSource]]:
-    """Run recordings through the live pipeline and keep the windows of their trials.
-
-    Parameters
-    ----------
-    recordings : sequence of Recording
-    trials : sequence of sequence of Trial
-        Per recording.
-    contract : Contract
-    span : TrialSpan
-    settings : RunSettings
-    progress : callable, optional
-        Told the samples done and the samples in all.
-
-    Returns
-    -------
-    data : RecordedTrials
-    sources : list of RecordingSource
+    """Run recordings through the live pipeline and keep the windows of their trials; progress counts samples.
 
     Raises
     ------
@@ -363,7 +316,8 @@ def _collect(
     """Return the windows of a recording's trials, the number of cues where there is no signal, and what happened to it."""
     signal = recording.signal(settings.stream)
     collector = _Collector(trials, span, contract)
-    pipeline = Pipeline(contract, signal.info, collector, replace(settings.pipeline, hop_samples=1))
+    decoder = NoDecoder(len(contract.classes))
+    pipeline = Pipeline(contract, signal.info, decoder, replace(settings.pipeline, hop_samples=1))
     covered = CoveredTime()
     for chunk in signal.chunks():
         collector.take(pipeline.advance(chunk))

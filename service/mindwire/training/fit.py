@@ -1,13 +1,13 @@
-"""Makes a model from recordings: cross-validated by recording, calibrated, with the baseline beside it.
+"""Fitting of network and baseline to recorded trials, cross-validated by recording, with calibrated probabilities.
 
-Validation never sees windows of one trial on both sides, and where there are several recordings it holds
-out whole ones: what is scored is a recording that neither filters, alignment nor weights have met.
+No trial has windows on both sides of a fold, and where there are several recordings, folds hold out whole ones: neither
+filters, alignment nor weights depend on the recordings that are scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,15 +29,7 @@ Logits = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network to train: how, with which arguments, and how many seeds of it decide together.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    network_arguments : mapping
-    members : int
-        Networks whose logits are averaged, with successive seeds.
-    """
+    """Network to train; ``members`` is the number of networks, with successive seeds, whose logits are averaged."""
 
     recipe: Recipe
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -54,15 +46,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What was said of trials that were held out.
-
-    Parameters
-    ----------
-    deciding : ndarray of float64, shape (n_decided, n_classes)
-        Logits of the deciding windows, in the order of :attr:`RecordedTrials.decided`.
-    windows : ndarray of float64, shape (n_windows, n_classes)
-        Logits of all windows, in the order of :attr:`RecordedTrials.windows`.
-    """
+    """Logits of held-out trials: of deciding and of all windows, in the order of :class:`RecordedTrials`."""
 
     deciding: Logits
     windows: Logits
@@ -70,14 +54,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Scores of held-out trials, and the temperature that their probabilities ask for.
-
-    Parameters
-    ----------
-    overall : Score
-    recordings : list of Score
-    temperature : float
-    """
+    """Scores of held-out trials, and the softmax temperature fitted to them."""
 
     overall: Score
     recordings: list[Score]
@@ -86,17 +63,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A candidate's networks on all trials, and what its folds said of the trials they had not seen.
-
-    Parameters
-    ----------
-    networks : list of Trained
-        One per member.
-    held_out : HeldOut or None
-        None without folds.
-    by_fold : list of list of Trained
-        The networks of each fold, one per member.
-    """
+    """A candidate's networks on all trials, one per member, its held-out logits, and the networks of each fold."""
 
     networks: list[Trained]
     held_out: HeldOut | None
@@ -104,17 +71,9 @@ class Fitted:
 
 
 def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
-    """Folds that keep recordings whole; with a single recording, stretches of successive trials.
+    """Make folds that keep recordings whole; of a single recording, stretches of successive trials.
 
-    Parameters
-    ----------
-    data : RecordedTrials
-    n_folds : int or None
-        None holds each recording out once; a single recording is cut into five stretches.
-
-    Returns
-    -------
-    list of Fold
+    By default each recording is held out once, and a single one is cut into five stretches.
 
     Raises
     ------
@@ -149,11 +108,9 @@ def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
 
 
 def trial_windows(data: RecordedTrials) -> tuple[TrialWindows, NDArray[np.intp]]:
-    """The trials that have windows, as the training takes them, and the cued trial that each of them is."""
-    usable = data.usable
-    place = np.full(len(data.labels), -1, dtype=np.intp)
-    place[usable] = np.arange(len(usable))
-    return TrialWindows(data.windows, place[data.trial], data.labels[usable]), usable
+    """Return the trials that have windows, and their indices among the cued trials."""
+    usable, trial = np.unique(data.trial, return_inverse=True)
+    return TrialWindows(data.windows, trial, data.labels[usable]), usable
 
 
 def train_candidates(
@@ -166,44 +123,21 @@ def train_candidates(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Fitted]:
-    """Train every candidate on every fold and, if wanted, on everything.
-
-    Parameters
-    ----------
-    data : RecordedTrials
-    n_classes : int
-    candidates : sequence of Candidate
-    folds : sequence of Fold
-        May be empty.
-    final : bool
-        Whether to train on all trials too.
-    workers : int or None
-        Processes; None takes one per core.
-    progress : callable, optional
-        Told the epochs done and the epochs in all.
-
-    Returns
-    -------
-    list of Fitted
-        Per candidate.
-    """
-    from dataclasses import replace
-
+    """Train every candidate on every fold and, with ``final``, on all trials; progress counts epochs."""
     windows, usable = trial_windows(data)
+    # The same arrays for all candidates: joblib maps each of them once.
+    parts = [(np.flatnonzero(np.isin(usable, fold.train)), _test_windows(data, fold)) for fold in folds]
     jobs: list[Job] = []
     for candidate in candidates:
         for member in range(candidate.members):
             recipe = replace(candidate.recipe, seed=candidate.recipe.seed + member)
-            for fold in folds:
-                part = np.flatnonzero(np.isin(usable, fold.train))
-                jobs.append(Job(part, recipe, candidate.network_arguments, _test_windows(data, fold)))
+            jobs += [Job(part, recipe, candidate.network_arguments, test) for part, test in parts]
             if final:
                 jobs.append(Job(np.arange(len(usable)), recipe, candidate.network_arguments))
     trained = iter(run_jobs(windows, n_classes, jobs, workers=workers, progress=progress))
     fitted = []
     for candidate in candidates:
-        members = []
-        networks = []
+        members, networks = [], []
         for _ in range(candidate.members):
             members.append([next(trained) for _ in folds])
             if final:
@@ -215,7 +149,7 @@ def train_candidates(
 
 
 def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] | None = None) -> TangentSpaceModel:
-    """The tangent-space baseline on the windows of some trials, each trial counting the same."""
+    """Fit the tangent-space baseline to the windows of some trials, each trial weighted equally."""
     from mindwire_models.network.riemann import fit_tangent_space
 
     chosen = np.ones(len(data.trial), dtype=bool) if trials is None else np.isin(data.trial, trials)
@@ -225,7 +159,7 @@ def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] 
 
 
 def validate_baseline(data: RecordedTrials, n_classes: int, folds: Sequence[Fold]) -> HeldOut:
-    """What the baseline says of held-out trials, on the same windows and folds as the network."""
+    """Return the baseline's logits of held-out trials, on the same windows and folds as the network."""
     by_fold = [
         fit_baseline(data, n_classes, fold.train).logits(_test_windows(data, fold)).astype(np.float64) for fold in folds
     ]
@@ -244,7 +178,7 @@ def _test_windows(data: RecordedTrials, fold: Fold) -> NDArray[np.float32]:
 def _assemble(
     data: RecordedTrials, n_classes: int, folds: Sequence[Fold], by_fold: Sequence[NDArray[np.floating[Any]]]
 ) -> HeldOut:
-    """Put the folds' logits back into the order of the data."""
+    """Arrange the folds' logits in the order of the data."""
     held_out = HeldOut(np.zeros((len(data.decided), n_classes)), np.zeros((len(data.trial), n_classes)))
     for fold, logits in zip(folds, by_fold, strict=True):
         windows, deciding = _test_masks(data, fold)
@@ -254,20 +188,7 @@ def _assemble(
 
 
 def validate(data: RecordedTrials, held_out: HeldOut, n_classes: int, at_s: float) -> Validation:
-    """Score what was said of held-out trials, with probabilities at the temperature they ask for.
-
-    Parameters
-    ----------
-    data : RecordedTrials
-    held_out : HeldOut
-    n_classes : int
-    at_s : float
-        Seconds since the cue at which trials were decided.
-
-    Returns
-    -------
-    Validation
-    """
+    """Score held-out trials, decided ``at_s`` seconds after the cue, with probabilities at the fitted temperature."""
     from mindwire_models.training.fit import fit_temperature
 
     temperature = fit_temperature(held_out.windows, data.labels[data.trial])

@@ -1,8 +1,7 @@
-"""Trains on some recordings and evaluates on others, in one go: leave-one-recording-out, and from session to session.
+"""Training on some recordings and evaluation on others: leave-one-recording-out, and from session to session.
 
-What is scored is what a user would get: the network and the tangent-space baseline are trained as ``mindwire train``
-does, written as bundles, and run over recordings that they have not met, through the pipeline and on the graph that
-run live. Nothing here trains or decodes by itself.
+Network and tangent-space baseline are trained as by ``mindwire train``, written as bundles, and run over recordings that they
+were not trained on, through the pipeline and on the graph that run live.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from mindwire.live.warm_start import warm_start_from
 from mindwire.offline.trials import match_labels
 from mindwire.signal.manifold import Matrix, geodesic
 from mindwire.sources.recording import open_recording
-from mindwire.training import fit as calibration
-from mindwire.training import run as calibration_run
+from mindwire.training import fit, run
 from mindwire.training.fit import Candidate, HeldOut
 from mindwire.training.run import Plan, Prepared
 from mindwire_models.contract import Alignment, Contract
@@ -39,17 +37,7 @@ DecoderName = Literal["network", "baseline"]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How the recordings that are held out are run.
-
-    Parameters
-    ----------
-    settings : RunSettings
-        Its alignment is replaced by each of ``modes``.
-    modes : tuple of AlignmentMode
-        The first is reported, the others stand beside it.
-    engine, device : str
-        As for :func:`mindwire.inference.load.load_decoder`.
-    """
+    """Settings of the runs; their alignment is replaced by each of ``modes``, of which the first is reported."""
 
     settings: RunSettings
     modes: tuple[AlignmentMode, ...] = (AlignmentMode.ONLINE,)
@@ -59,15 +47,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutRuns:
-    """What one decoder made of the recordings that it was not trained on.
-
-    Parameters
-    ----------
-    decoder : {"network", "baseline"}
-    seed : int or None
-        Of the network.
-    runs : dict of AlignmentMode to list of EvaluatedRun
-    """
+    """Runs of one decoder over the recordings that it was not trained on; ``seed`` is the network's."""
 
     decoder: DecoderName
     seed: int | None
@@ -76,7 +56,7 @@ class HeldOutRuns:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """Which recordings a decoder is trained on, and which it is then asked."""
+    """Recordings that a decoder is trained and tested on."""
 
     training: Sequence[Path]
     tested: Sequence[Path]
@@ -84,7 +64,7 @@ class _Split:
 
 @dataclass(frozen=True, slots=True)
 class _Decider:
-    """A decoder to evaluate: its module per split, and the temperature of its probabilities there."""
+    """Decoder to evaluate: its module per split, and the softmax temperature there."""
 
     decoder: DecoderName
     seed: int | None
@@ -94,7 +74,7 @@ class _Decider:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Recordings, conditioned and ready to train on, and those to be asked.
+    """Recordings, conditioned and ready to train on, and those to test on.
 
     Parameters
     ----------
@@ -103,7 +83,7 @@ class Session:
     tested : sequence of Path or None
         None leaves each of ``training`` out in turn.
     means : dict of Path to ndarray
-        Mean covariance of those recordings that a frozen alignment has asked for.
+        Cache of recordings' mean covariances, for frozen alignments.
     """
 
     prepared: Prepared
@@ -113,26 +93,14 @@ class Session:
 
     @property
     def splits(self) -> list[_Split]:
-        """One per recording left out, or a single one."""
+        """Splits, one per recording left out or a single one."""
         if self.tested is not None:
             return [_Split(self.training, self.tested)]
         return [_Split([p for p in self.training if p is not path], [path]) for path in self.training]
 
 
 def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None = None) -> Session:
-    """Condition the recordings to train on.
-
-    Parameters
-    ----------
-    plan : Plan
-        Its paths are trained on.
-    tested : sequence of Path or None
-        None leaves each recording of the plan out in turn.
-    progress : callable, optional
-
-    Returns
-    -------
-    Session
+    """Condition the recordings of the plan; without ``tested`` each of them is to be left out in turn.
 
     Raises
     ------
@@ -145,19 +113,19 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         if len(plan.paths) < 2:
             msg = f"Leaving one out expects at least two recordings, found {len(plan.paths)}; name more of them, or train on others with --train."
             raise UsageError(msg)
-        return Session(calibration_run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
+        return Session(run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
     check_distinct(tested)
     known = {file_sha256(path): path for path in plan.paths}
     for path in tested:
         if (same := known.get(file_sha256(path))) is not None:
             msg = (
-                f"{path} is trained on too, as {same}; a recording that was trained on tells nothing, so name it once."
+                f"{path} is trained on too, as {same}; a recording that was trained on proves nothing, so name it once."
             )
             raise UsageError(msg)
-    prepared = calibration_run.prepare(replace(plan, n_folds=0), progress)
+    prepared = run.prepare(replace(plan, n_folds=0), progress)
     try:
         # The temperature comes from recordings held out among those that are trained on.
-        folds = calibration.make_folds(prepared.data)
+        folds = fit.make_folds(prepared.data)
     except ArgumentError:  # a class that occurs in one recording alone
         folds = []
     return Session(replace(prepared, folds=folds), plan.paths, tested)
@@ -173,7 +141,7 @@ def evaluate(
     training: Progress | None = None,
     running: Progress | None = None,
 ) -> list[HeldOutRuns]:
-    """Train and run every decoder.
+    """Train and run every decoder: networks with successive seeds, then the baseline.
 
     Parameters
     ----------
@@ -181,17 +149,10 @@ def evaluate(
     candidate : Candidate or None
         The network; None leaves it out.
     n_seeds : int
-        Networks, with successive seeds.
     baseline : bool
-        Whether the tangent-space baseline is evaluated.
     execution : Execution
     training, running : callable, optional
-        Told what is done and what there is in all, of the epochs and of the runs.
-
-    Returns
-    -------
-    list of HeldOutRuns
-        The networks by seed, then the baseline.
+        Progress of the epochs and of the runs.
 
     Raises
     ------
@@ -224,7 +185,7 @@ def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Pr
     # The members of an ensemble have successive seeds of their own.
     seeds = range(first, first + n_seeds * candidate.members, candidate.members)
     candidates = [replace(candidate, recipe=replace(candidate.recipe, seed=seed)) for seed in seeds]
-    fitted = calibration.train_candidates(
+    fitted = fit.train_candidates(
         prepared.data,
         len(prepared.contract.classes),
         candidates,
@@ -237,7 +198,7 @@ def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Pr
         _Decider(
             "network",
             seed,
-            [calibration_run.network_module(some) for some in (one.by_fold if each else [one.networks])],
+            [run.network_module(some) for some in (one.by_fold if each else [one.networks])],
             _temperatures(session, one.held_out),
         )
         for seed, one in zip(seeds, fitted, strict=True)
@@ -249,20 +210,20 @@ def _baseline(session: Session) -> _Decider:
 
     data, folds, n_classes = session.prepared.data, session.prepared.folds, len(session.prepared.contract.classes)
     trained_on: list[NDArray[np.intp] | None] = [None] if session.tested is not None else [fold.train for fold in folds]
-    modules = [TangentSpaceNetwork.from_model(calibration.fit_baseline(data, n_classes, part)) for part in trained_on]
-    held_out = calibration.validate_baseline(data, n_classes, folds) if folds else None
+    modules = [TangentSpaceNetwork.from_model(fit.fit_baseline(data, n_classes, part)) for part in trained_on]
+    held_out = fit.validate_baseline(data, n_classes, folds) if folds else None
     return _Decider("baseline", None, modules, _temperatures(session, held_out))
 
 
 def _temperatures(session: Session, held_out: HeldOut | None) -> list[float]:
-    """Temperature per split, from trials held out among the recordings that are trained on."""
+    """Temperature per split, fitted to trials held out among the recordings that are trained on."""
     if held_out is None:
         return [1.0]
     data = session.prepared.data
     if session.tested is not None:
         return [_temperature(data, held_out, np.ones(len(data.trial), dtype=bool))]
-    # One number, from what the others' decoders said of the others. These decoders have met the recording that is asked
-    # here; to train them again without it would take as many trainings as there are pairs of recordings.
+    # From the other splits' decoders on the other recordings. These decoders were trained on the recording that is tested
+    # here; to train them without it would take as many trainings as there are pairs of recordings.
     recording = data.recording[data.trial]
     return [_temperature(data, held_out, recording != index) for index in range(len(session.training))]
 
@@ -276,7 +237,7 @@ def _temperature(data: RecordedTrials, held_out: HeldOut, windows: NDArray[np.bo
 def _run(
     session: Session, split: _Split, module: Any, temperature: float, execution: Execution
 ) -> Iterator[tuple[AlignmentMode, list[EvaluatedRun]]]:
-    """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate --model`` does."""
+    """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate`` does."""
     from mindwire_models.export import export_bundle
 
     settings = execution.settings
@@ -295,14 +256,14 @@ def _run(
 
 
 def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
-    """The part of the marker map whose labels a recording has: all were found in some recording, not in each."""
+    """Return the part of the marker map whose labels a recording has."""
     markers = open_recording(path).markers(settings.marker_stream)
     occurring = match_labels((marker.label for marker in markers), settings.markers).values()
     return {label: name for label, name in settings.markers.items() if label in occurring}
 
 
 def _frozen(session: Session, split: _Split, contract: Contract, settings: RunSettings) -> Contract:
-    """The contract with the mean alignment of the recordings that were trained on, to be frozen at."""
+    """Return the contract with the mean alignment of the recordings that were trained on."""
     spec = contract.normalisation
     if not isinstance(spec, Alignment):
         msg = "The alignment is to be frozen, but the model aligns nothing; leave out 'frozen'."

@@ -1,11 +1,10 @@
-"""What a neuroscientist asks of a model: what its filters pass, where they look, and what its attention weighs."""
+"""Pictures of a model on recordings: spectra and patterns of its filters, gains of its attention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,32 +18,15 @@ from mindwire.training.data import RecordedTrials, TrialSpan, collect_trials
 from mindwire_models.bundle import Bundle
 from mindwire_models.errors import ContractError
 
-if TYPE_CHECKING:
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
-
 SPECTRA, MAPS, ATTENTION = PICTURES
 
 
 def draw_views(
     bundle: Bundle, paths: Sequence[Path], classes: Sequence[str], at_s: float, *, settings: RunSettings, folder: Path
 ) -> list[Path]:
-    """Write pictures of a network: spectra, patterns where channels have places, attention where there is some.
+    """Draw a network's spectra, its patterns where channels have positions, and its attention where it has some.
 
-    Parameters
-    ----------
-    bundle : Bundle
-    paths : sequence of Path
-        Recordings whose trials give the patterns and show what the attention does.
-    classes : sequence of str
-    at_s : float
-        Seconds since the cue at which trials are decided; those windows are shown.
-    settings : RunSettings
-    folder : Path
-
-    Returns
-    -------
-    list of Path
-        The pictures.
+    Patterns and gains are those of the windows that decide the recordings' trials ``at_s`` seconds after the cue.
 
     Raises
     ------
@@ -55,7 +37,11 @@ def draw_views(
     """
     try:
         from mindwire_models.bundle import load_module
+        from mindwire_models.graphs.folded_weights import fold
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
+        from mindwire_models.views.attention_view import attention_gains
+        from mindwire_models.views.patterns import cross_spectra
+        from mindwire_models.views.pictures import draw_attention, draw_patterns, draw_temporal_filters
     except ModuleNotFoundError as error:
         msg = "Views need PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
         raise MissingExtraError(msg) from error
@@ -64,51 +50,32 @@ def draw_views(
         msg = f"--views draws the filters of one AttentionBaseNet; {bundle.name} is another decoder, so leave it out."
         raise UsageError(msg)
     with writing(folder, "the pictures"):
-        return _draw(network, bundle, paths, classes, at_s, settings=settings, folder=folder)
+        recordings = [open_recording(path) for path in paths]
+        trials = [
+            trials_from_markers(one.markers(settings.marker_stream), classes, settings.markers, where=str(one.path))
+            for one in recordings
+        ]
+        span = TrialSpan(0.0, at_s, at_s)
 
+        def collected(mode: AlignmentMode) -> RecordedTrials:
+            contract = contract_for(bundle.contract, mode)
+            return collect_trials(recordings, trials, contract, span, settings=settings)[0]
 
-def _draw(
-    network: AttentionBaseNet,
-    bundle: Bundle,
-    paths: Sequence[Path],
-    classes: Sequence[str],
-    at_s: float,
-    *,
-    settings: RunSettings,
-    folder: Path,
-) -> list[Path]:
-    from mindwire_models.graphs.folded_weights import fold
-    from mindwire_models.views.patterns import cross_spectra
-    from mindwire_models.views.pictures import draw_attention, draw_patterns, draw_temporal_filters
-
-    recordings = [open_recording(path) for path in paths]
-    trials = [
-        trials_from_markers(one.markers(settings.marker_stream), classes, settings.markers, where=str(one.path))
-        for one in recordings
-    ]
-    span = TrialSpan(0.0, at_s, at_s)
-
-    def collected(mode: AlignmentMode) -> RecordedTrials:
-        contract = contract_for(bundle.contract, mode)
-        return collect_trials(recordings, trials, contract, span, settings=settings)[0]
-
-    weights = fold(network)
-    written = [folder / SPECTRA]
-    draw_temporal_filters(weights, bundle.contract, written[0])
-    spectra = cross_spectra(collected(AlignmentMode.OFF).deciding)
-    (folder / MAPS).unlink(missing_ok=True)
-    with suppress(ContractError):  # channels without places have no map
-        draw_patterns(weights, bundle.contract, spectra, folder / MAPS)
-        written.append(folder / MAPS)
-    if network.attention_mode is None:
-        (folder / ATTENTION).unlink(missing_ok=True)
-        return written
-    from mindwire_models.views.attention_view import attention_gains
-
-    data = collected(AlignmentMode.ONLINE)
-    gains = attention_gains(network, data.deciding)
-    labels = data.labels[data.decided]
-    shown = [name for name in classes if (labels == bundle.contract.classes.index(name)).any()]
-    means = np.stack([gains[labels == bundle.contract.classes.index(name)].mean(axis=0) for name in shown])
-    draw_attention(means, shown, folder / ATTENTION)
-    return [*written, folder / ATTENTION]
+        weights = fold(network)
+        written = [folder / SPECTRA]
+        draw_temporal_filters(weights, bundle.contract, written[0])
+        spectra = cross_spectra(collected(AlignmentMode.OFF).deciding)
+        (folder / MAPS).unlink(missing_ok=True)
+        with suppress(ContractError):  # channels without positions have no map
+            draw_patterns(weights, bundle.contract, spectra, folder / MAPS)
+            written.append(folder / MAPS)
+        if network.attention_mode is None:
+            (folder / ATTENTION).unlink(missing_ok=True)
+            return written
+        data = collected(AlignmentMode.ONLINE)
+        gains = attention_gains(network, data.deciding)
+        labels = data.labels[data.decided]
+        shown = [name for name in classes if (labels == bundle.contract.classes.index(name)).any()]
+        means = np.stack([gains[labels == bundle.contract.classes.index(name)].mean(axis=0) for name in shown])
+        draw_attention(means, shown, folder / ATTENTION)
+        return [*written, folder / ATTENTION]
