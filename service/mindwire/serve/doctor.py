@@ -101,8 +101,7 @@ def _system() -> Iterator[Finding]:
 
 
 def _lsl_configuration() -> Iterator[Finding]:
-    from mindwire.sources.liblsl import CONFIG_FILES
-    from mindwire.sources.lsl_discovery import library_version
+    from mindwire.sources.liblsl import CONFIG_FILES, library_version
 
     yield Finding("liblsl", Verdict.OK, f"version {library_version()}")
     named = os.environ.get("LSLAPICFG")

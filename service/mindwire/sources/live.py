@@ -1,4 +1,4 @@
-"""What a live source is to a stream: something that is found, opened, read, lost, and found again."""
+"""Interfaces of live sources: found, opened, read, lost, and found again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mindwire.types import Chunk, SignalInfo
 
 
 class Presence(StrEnum):
-    """What the network says of a source that has fallen silent."""
+    """State on the network of a source that sends nothing."""
 
     THERE = "there"
     REPLACED = "replaced"
@@ -18,17 +18,17 @@ class Presence(StrEnum):
 
 
 class Source(Protocol):
-    """Where samples come from, live."""
+    """A live source of samples."""
 
     info: SignalInfo
 
     @property
     def clock_offset_s(self) -> float | None:
-        """What is added to the sender's time stamps; None when the clocks cannot be compared."""
+        """Seconds that are added to the sender's stamps; None when the clocks cannot be compared."""
         ...
 
     def read(self, timeout: float) -> Chunk | None:
-        """What has arrived; waits up to ``timeout`` seconds for the first sample only.
+        """Return the samples that have arrived; wait up to ``timeout`` seconds for the first one only.
 
         Raises
         ------
@@ -38,7 +38,7 @@ class Source(Protocol):
         ...
 
     def now(self) -> float:
-        """The clock that the chunks' times are in, in seconds."""
+        """Return the clock of the chunks' times, in seconds."""
         ...
 
     def close(self) -> None:
@@ -47,22 +47,22 @@ class Source(Protocol):
 
 
 class Watch(Protocol):
-    """Finds out whether a silent source is still there, without waiting."""
+    """Check, without waiting, that a source which sends nothing is still on the network."""
 
     def verdict(self) -> Presence | None:
-        """To be asked a few times a second; None while the answers are still coming in."""
+        """Return the result, or None while answers are still expected; to be called a few times a second."""
         ...
 
     def close(self) -> None:
-        """Ask no more."""
+        """End the check."""
         ...
 
 
 class Connector(Protocol):
-    """Finds a source, and the same one again; see :class:`mindwire.sources.lsl_connector.LslConnector`."""
+    """Search for a source, and for the same one again; see :class:`mindwire.sources.lsl_connector.LslConnector`."""
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
-        """Look for the source; what is found has its ``info``.
+        """Search for the source; the result has its ``info``.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Connector(Protocol):
         ...
 
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
-        """Connect to what was found.
+        """Connect to a source that was found.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Connector(Protocol):
         ...
 
     def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
-        """Everything that what was found says of itself, labels and units included.
+        """Return the full description of a source that was found.
 
         Raises
         ------
@@ -94,13 +94,13 @@ class Connector(Protocol):
         ...
 
     def accept(self, info: SignalInfo) -> None:
-        """Hold to this source's identity from now on."""
+        """Keep to this source's identity from now on."""
         ...
 
     def watch(self, uid: str) -> Watch:
-        """Begin to find out whether the source with this uid is still there."""
+        """Begin to check that the source with this uid is still on the network."""
         ...
 
     def explain(self) -> str:
-        """Why the last search found nothing, in a sentence."""
+        """Return a sentence on why the last search found nothing."""
         ...

@@ -1,9 +1,8 @@
-"""Samples from a Lab Streaming Layer outlet: an inlet of our own care.
+"""Samples from a Lab Streaming Layer outlet.
 
-liblsl's silent recovery is off, because it goes on with another nominal rate without a word; a loss is
-an error here, and finding the stream again is
-:class:`mindwire.sources.lsl_connector.LslConnector`'s work. Its time-stamp processing is
-off too, because it corrupts stamps after a gap; the clock offset is added here instead.
+liblsl's own recovery is off, because it goes on with another nominal rate and does not report it; a loss is an error here, and
+:class:`mindwire.sources.lsl_connector.LslConnector` finds the stream again. Its time-stamp processing is off too, because it
+corrupts stamps after a gap; the clock offset is added here instead.
 """
 
 from __future__ import annotations
@@ -17,13 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pylsl.util import InternalError, LostError
-from pylsl.util import TimeoutError as LslTimeoutError
 
 from mindwire.errors import SourceError, StreamLostError
-from mindwire.sources.liblsl import pylsl
-from mindwire.sources.lsl_discovery import FoundStream, ask, describe, lsl_resources, patiently, time_correction
-from mindwire.sources.lsl_pull import Puller
+from mindwire.sources.liblsl import InternalError, LostError, LslTimeoutError, Puller, pylsl, time_correction
+from mindwire.sources.lsl_discovery import FoundStream, ask, describe, lsl_resources, patiently
 from mindwire.types import Chunk, Reason, SignalInfo
 
 log = logging.getLogger(__name__)
@@ -33,15 +29,15 @@ CONNECT_TIMEOUT_S = 3.0
 # The first estimate of the clock offset takes liblsl about 0.65 s; samples wait in the inlet meanwhile.
 FIRST_OFFSET_TIMEOUT_S = 3.0
 OFFSET_INTERVAL_S = 5.0
-# How far two clocks run apart between two estimates: 60 ppm.
+# Drift of two clocks between two estimates: 60 ppm.
 _OFFSET_DRIFT_S = 3e-4
-# No estimate is better, whatever its round trip.
+# Least error of an estimate, however short its round trip.
 _OFFSET_ERROR_S = 5e-5
-# A correction comes in steps that no time base takes for lost samples.
+# Largest step of the correction; no time base takes it for lost samples.
 _LARGEST_STEP_S = 1e-3
-# A clock that was set moves by more than this beyond what the round trip leaves open.
+# A clock that was set moves by more than this, plus half the round trip.
 CLOCK_RESET_S = 0.1
-# After a pause this long, what arrives is a flood that comes in several pulls.
+# After a pause this long the backlog arrives in several pulls.
 PAUSE_S = 0.5
 FLOOD_LIMIT_S = 0.2
 DRAIN_WAIT_S = 0.002
@@ -49,17 +45,17 @@ DRAIN_WAIT_S = 0.002
 
 @dataclass(slots=True)
 class ClockOffset:
-    """The offset that maps a sender's time stamps to this machine's LSL clock, filtered by what estimates are worth.
+    """Offset that maps a sender's time stamps to this machine's LSL clock.
 
-    An estimate is wrong by at most half its round trip, and by as much when one way took all of it: over a
-    busy network, or while the sender's program hung. A scalar Kalman filter weighs it accordingly.
+    An estimate is wrong by at most half its round trip, and by as much when one way took all of it: over a busy network, or
+    while the sender's program hung. A scalar Kalman filter weights it accordingly.
 
     Attributes
     ----------
     seconds : float or None
         To be added to a stamp; None until the first estimate.
     drift_ppm : float or None
-        How fast the sender's clock runs away from ours, from the offsets' change; None below 60 s of them.
+        Drift of the sender's clock against ours, from the change of the offset; None in the first 60 s.
     """
 
     seconds: float | None = None
@@ -75,14 +71,14 @@ class ClockOffset:
         estimate : float
             Offset in seconds as LSL measured it.
         round_trip_s : float
-            How long question and answer took.
+            Time between question and answer.
         now : float
             Monotonic time in seconds.
 
         Returns
         -------
         bool
-            Whether one of the clocks was set meanwhile, so that earlier stamps do not compare.
+            True if one of the clocks was set meanwhile, so that earlier stamps do not compare.
         """
         worst = max(round_trip_s / 2, _OFFSET_ERROR_S)
         if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S + worst:
@@ -102,20 +98,20 @@ class ClockOffset:
 
 
 class LslSource:
-    """One outlet's samples, pulled with the least latency that does not poll.
+    """Source of one outlet's samples.
 
-    Reading belongs to one thread. Nothing is lost between construction and the first read.
+    One thread reads. Nothing is lost between construction and the first read.
 
     Parameters
     ----------
     found : FoundStream
-        As :func:`mindwire.sources.lsl_discovery.resolve` gives it.
+        The outlet.
     buffer_seconds : int
-        How much the inlet keeps while nobody reads.
+        Length of the inlet's buffer.
     sfreq : float or None
-        Rate in hertz that the user says, for an outlet that states none.
+        Rate in hertz given by the user, for an outlet that states none.
     cancelled : threading.Event, optional
-        Ends the waiting for an outlet that does not answer.
+        Ends the wait for an outlet that does not answer.
 
     Attributes
     ----------
@@ -167,21 +163,16 @@ class LslSource:
 
     @property
     def clock_offset_s(self) -> float | None:
-        """Seconds that are added to the outlet's stamps; None when it could not be measured."""
+        """Seconds that are added to the outlet's stamps; None when they could not be measured."""
         return self.clock.seconds
 
     @staticmethod
     def now() -> float:
-        """LSL clock of this machine in seconds, in which the chunks' times are."""
+        """Return the LSL clock of this machine, the clock of the chunks' times, in seconds."""
         return float(pylsl.local_clock())
 
     def read(self, timeout: float) -> Chunk | None:
-        """Everything that has arrived, waiting for the first sample only.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to wait when nothing is there.
+        """Return everything that has arrived; wait up to ``timeout`` seconds for the first sample only.
 
         Returns
         -------
@@ -202,7 +193,7 @@ class LslSource:
         try:
             n = puller.pull(timeout)
             now = time.monotonic()
-            broken = self._measure_offset(puller.inlet, 0.0) if now >= self._next_offset else Reason.NONE
+            reason = self._measure_offset(puller.inlet, 0.0) if now >= self._next_offset else Reason.NONE
             if not n:
                 return None
             samples, stamps = puller.samples[:n], puller.stamps[:n]
@@ -217,13 +208,13 @@ class LslSource:
             raise StreamLostError(msg) from error
         capacity = 0.9 * self._buffer_seconds
         if paused > capacity or n > capacity * self._sfreq:
-            # liblsl dropped samples from its full buffer, and leaves no step in the stamps where it did
-            broken |= Reason.GAP
+            # liblsl dropped samples from its full buffer, and the stamps do not show where
+            reason |= Reason.GAP
         self._last_read = now
-        return Chunk(samples, stamps + (self.clock.seconds or 0.0), broken)
+        return Chunk(samples, stamps + (self.clock.seconds or 0.0), reason)
 
     def _drain(self, puller: Puller, n: int, wait: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Go on pulling while samples come faster than the signal's rate: a flood after a pause, or a burst."""
+        """Go on pulling while samples arrive faster than the signal's rate: a backlog after a pause, or a burst."""
         parts = [(puller.samples[:n].copy(), puller.stamps[:n].copy())]
         begin = time.monotonic()
         while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
@@ -238,7 +229,7 @@ class LslSource:
     def _measure_offset(
         self, inlet: pylsl.StreamInlet, timeout: float, cancelled: threading.Event | None = None
     ) -> Reason:
-        """Ask for the clock offset; after the first answer liblsl measures by itself and this costs nothing."""
+        """Update the clock offset; after the first answer liblsl measures by itself and this does not wait."""
         now = time.monotonic()
         self._next_offset = now + OFFSET_INTERVAL_S
         try:
@@ -266,6 +257,6 @@ def _refuse_unusable(info: SignalInfo, sfreq: float | None) -> None:
     if not (info.sfreq > 0 or sfreq):
         msg = (
             f"Stream {describe(info)} has no regular sampling rate, and a model needs one; "
-            "choose a stream with a nominal rate, or say its rate with --rate."
+            "choose a stream with a nominal rate, or give its rate with --rate."
         )
         raise SourceError(msg)

@@ -1,8 +1,8 @@
-"""Finding the LSL stream that is meant, and after a loss the same device again, never another.
+"""Connection to the LSL stream that a user selected, and after a loss to the same device again, never to another.
 
-The first time the user's description decides. From then on the stream's own identity does: its
-``source_id`` with its name and type, or its name, type and host where it has none. What comes back under
-that identity must have the rate, channels, labels and units it had.
+The first time the user's selector decides. From then on the stream's own identity does: its ``source_id`` with its name and
+type, or its name, type and host where it has none. A stream that returns under that identity must have the rate, channels,
+labels and units it had.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from mindwire.sources.lsl_discovery import (
     RENEW_S,
     FoundStream,
     Selector,
+    StreamSearch,
     describe,
     full_info,
     listing,
 )
-from mindwire.sources.shared_search import SharedSearch
 from mindwire.types import SignalInfo
 
-# Every outlet is asked anew this often, so a twin has answered by then.
+# Every outlet was asked once more, so a second one of the same identity has answered by then.
 _TWIN_S = RENEW_S + 0.1
-# Both kinds of question were asked and there was time to answer: who has not, is not there.
+# Both kinds of question were asked, and there was time to answer: an outlet that has not is absent.
 _ROUND_S = 2 * RENEW_S + 0.2
 _POLL_S = 0.05
 
 
 class LslWatch:
-    """Whether an outlet is still on the network.
+    """Check that an outlet is still on the network.
 
     Parameters
     ----------
     identity : Selector
         Of the stream.
     uid : str
-        Of the outlet that is connected.
+        Of the connected outlet.
     """
 
     def __init__(self, identity: Selector, uid: str) -> None:
-        self._search = SharedSearch("")
+        self._search = StreamSearch("")
         self._identity = identity
         self._uid = uid
 
     def verdict(self) -> Presence | None:
-        """What is known by now; None while the answers are still coming in."""
+        """Return the result, or None while answers are still expected."""
         uids = {stream.info.uid for stream in self._search.results() if self._identity.matches(stream.info)}
         if self._uid in uids:
             return Presence.THERE
@@ -60,19 +60,19 @@ class LslWatch:
         return Presence.REPLACED if uids else Presence.ABSENT
 
     def close(self) -> None:
-        """Ask no more."""
+        """End the check."""
         self._search.close()
 
 
 class LslConnector:
-    """Connects one stream of the service to its outlet, again and again.
+    """Connections of one stream of the service to its outlet.
 
     Parameters
     ----------
     selector : Selector
-        What the user says of the stream.
+        The user's choice.
     sfreq : float or None
-        Its rate in hertz, where the user says it.
+        Rate in hertz given by the user.
     """
 
     def __init__(self, selector: Selector, sfreq: float | None = None) -> None:
@@ -94,31 +94,31 @@ class LslConnector:
         return Selector(name=known.name, type=known.type, hostname=known.hostname)
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
-        """Look for the stream.
+        """Search for the stream.
 
         Parameters
         ----------
         timeout : float
-            Seconds to look.
+            Seconds to search.
         cancelled : threading.Event, optional
-            Ends the looking.
+            Ends the search.
 
         Returns
         -------
         FoundStream or None
-            None when nothing answered; :meth:`explain` then says what did.
+            None when it did not answer; :meth:`explain` then lists the streams that did.
 
         Raises
         ------
         StreamNotFoundError
-            Several streams answer the description, or the identity.
+            Several streams match the selector, or have the identity.
         """
         cancelled = cancelled or threading.Event()
         self._others = []
         with ExitStack() as searches:
             identity = self._identity
-            search = searches.enter_context(SharedSearch(identity.question))
-            everything: SharedSearch | None = None
+            search = searches.enter_context(StreamSearch(identity.question))
+            everything: StreamSearch | None = None
             seen_at = math.inf
             while not cancelled.wait(_POLL_S):
                 found = [stream for stream in search.results() if identity.matches(stream.info)]
@@ -128,7 +128,7 @@ class LslConnector:
                 if found and search.age >= seen_at + _TWIN_S:
                     return found[0]
                 if everything is None and search.age >= timeout - _ROUND_S:
-                    everything = searches.enter_context(SharedSearch(""))
+                    everything = searches.enter_context(StreamSearch(""))
                 if everything is not None:
                     self._others = everything.results()
                 if search.age >= timeout and not found:
@@ -142,18 +142,18 @@ class LslConnector:
                 "stop all but the right one."
             )
         alike = len({describe(stream.info) for stream in found}) < len(found)
-        advice = "stop all but the right one" if alike else "say which one, for example by its source_id"
+        advice = "stop all but the right one" if alike else "choose one, for example by its source_id"
         return f"{len(found)} streams match {self.selector}: {listing(found)}; {advice}."
 
     def open(self, found: FoundStream, cancelled: threading.Event | None = None) -> LslSource:
-        """Connect to what was found, and make sure that it is what it was.
+        """Connect to a stream that was found.
 
         Raises
         ------
         StreamChangedError
             It has the identity of the stream that was lost, but another rate, format or layout.
         SourceError
-            It does not answer, or is of a kind that cannot be decoded.
+            It does not answer, or cannot be decoded.
         """
         source = LslSource(found, sfreq=self._sfreq, cancelled=cancelled)
         changes = differences(self._known, source.info) if self._known else ()
@@ -167,7 +167,7 @@ class LslConnector:
         return source
 
     def describe(self, found: FoundStream, cancelled: threading.Event | None = None) -> SignalInfo:
-        """Everything that a stream says of itself, labels and units included.
+        """Return a stream's full description.
 
         Raises
         ------
@@ -177,21 +177,21 @@ class LslConnector:
         return full_info(found, CONNECT_TIMEOUT_S, cancelled)
 
     def accept(self, info: SignalInfo) -> None:
-        """Hold to this stream's identity from now on."""
+        """Keep to this stream's identity from now on."""
         self._known = info
 
     def watch(self, uid: str) -> LslWatch:
-        """Begin to find out whether a silent outlet still answers, or another one has taken its identity.
+        """Begin to check that an outlet which sends nothing still answers, or another one has its identity.
 
         Parameters
         ----------
         uid : str
-            Of the outlet that is connected.
+            Of the connected outlet.
         """
         return LslWatch(self._identity, uid)
 
     def explain(self) -> str:
-        """Why the last :meth:`find` found nothing, with what was there instead."""
+        """Return why the last :meth:`find` found nothing, with the streams on the network."""
         there = [stream for stream in self._others if stream.info.type not in OWN_TYPES]
         if self._known:
             namesakes = [s for s in there if (s.info.name, s.info.type) == (self._known.name, self._known.type)]
@@ -211,7 +211,7 @@ class LslConnector:
 
 
 def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
-    """What makes a stream another one than it was, as phrases for a message; empty when it is the same.
+    """Return the differences between two descriptions of a stream as phrases for a message.
 
     The uid differs after every restart of an outlet and is not compared.
     """

@@ -1,12 +1,11 @@
-"""Finding LSL streams by what the user says of them, and describing those that are there.
+"""LSL streams on the network: their search, choice and description.
 
-Mindwire never takes the first EEG stream by chance: a description that fits several streams is refused
-with the list of what is there, and one that fits none is waited for.
+Mindwire never takes the first EEG stream by chance: a selector that fits several streams is refused with the list of all
+streams, and one that fits none waits for one.
 """
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections import deque
@@ -18,14 +17,10 @@ from typing import Self, TypeVar
 
 from mindwire.cores import unhurried
 from mindwire.errors import ResourceError, SourceError, StreamLostError, UsageError
-from mindwire.sources.liblsl import LostError, LslTimeoutError, handle_error, pylsl
-from mindwire.sources.liblsl import lib as _liblsl
-from mindwire.sources.stream_xml import parse_xml
-from mindwire.sources.stream_xml import signal_info as info_from_xml
+from mindwire.sources.liblsl import LostError, LslTimeoutError, is_predicate, pylsl
+from mindwire.sources.stream_xml import parse_xml, signal_info
 from mindwire.types import SignalInfo
 from mindwire_models.text import counted, printable
-
-_liblsl.lsl_time_correction_ex.restype = ctypes.c_double
 
 T = TypeVar("T")
 
@@ -36,9 +31,10 @@ INPUT_TYPE = "Input"
 OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
 _SLICE_S = 0.25
 _MAX_NAME = 100
-# Both kinds of question are asked this often; see StreamSearch.
+# Interval between the questions of a search; see StreamSearch.
 RENEW_S = 0.5
 _RESOLVERS = 4
+_REFRESH_S = 0.05
 _FORMATS = {
     pylsl.cf_float32: "float32",
     pylsl.cf_double64: "double64",
@@ -49,9 +45,8 @@ _FORMATS = {
     pylsl.cf_int64: "int64",
 }
 
-
-# What a stream's description may hold, asked of the outlet itself in the search: liblsl would read one of any size into
-# memory, several times over, before anything of it could be seen. The depth counts because liblsl indents.
+# Bounds of a stream's description, checked by the outlet itself in the search: liblsl would read one of any size into
+# memory, several times, before any of it could be checked. The depth counts because liblsl indents.
 MAX_DESCRIPTION_DEPTH = 32
 DESCRIBABLE = (
     "count(desc//*)<=100000 and count(desc//@*)<=10000 and string-length(desc)<=4000000 "
@@ -60,7 +55,7 @@ DESCRIBABLE = (
 
 
 def quote(text: str) -> str:
-    """Text as an XPath 1.0 string literal; the language has no escapes, so quotes are chosen or joined."""
+    """Return text as an XPath 1.0 string literal; the language has no escapes, so quotes are chosen or joined."""
     if "'" not in text:
         return f"'{text}'"
     if '"' not in text:
@@ -71,7 +66,7 @@ def quote(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What the user says of the stream they mean; all that is given must hold.
+    """Choice of a stream by the user; everything that is given must hold.
 
     Parameters
     ----------
@@ -89,24 +84,20 @@ class Selector:
 
     @property
     def question(self) -> str:
-        """What outlets are asked: the same for all selectors without a predicate; :meth:`matches` must hold besides.
+        """Predicate to search with: the same for all selectors without one of their own, so that they share a search.
 
-        Only streams answer whose description has a size that can be read.
+        :meth:`matches` must hold besides. Only streams answer whose description has a size that can be read.
         """
         return f"({self.predicate}) and {DESCRIBABLE}" if self.predicate else DESCRIBABLE
 
     def matches(self, info: SignalInfo) -> bool:
-        """Whether a stream has the exact values that are given; the predicate is for its outlet to judge."""
-        return (
-            self.name in (None, info.name)
-            and self.type in (None, info.type)
-            and self.source_id in (None, info.source_id)
-            and self.hostname in (None, info.hostname)
-        )
+        """Return true if a stream has the exact values that are given; its outlet evaluates the predicate."""
+        exact = ("name", "type", "source_id", "hostname")
+        return all(getattr(self, key) in (None, getattr(info, key)) for key in exact)
 
     @property
     def xpath(self) -> str:
-        """The predicate to resolve with."""
+        """Predicate of everything that is given."""
         exact = ((field.name, getattr(self, field.name)) for field in fields(self)[:4])
         parts = [f"{key}={quote(value)}" for key, value in exact if value is not None]
         if self.predicate is not None:
@@ -120,13 +111,13 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class FoundStream:
-    """A stream that answered, without its channels' labels: those travel only with the full description.
+    """A stream that answered, without its channels' labels: only the full description has those.
 
     Parameters
     ----------
     info : SignalInfo
     handle : pylsl.StreamInfo
-        What an inlet is made of.
+        For an inlet.
     """
 
     info: SignalInfo
@@ -138,7 +129,7 @@ class FoundStream:
 
 @contextmanager
 def lsl_resources() -> Iterator[None]:
-    """Translate the errors of liblsl that are neither a loss nor a timeout: it has no descriptor, thread or memory left.
+    """Translate errors of liblsl that are neither a loss nor a timeout: no descriptor, thread or memory is left.
 
     Raises
     ------
@@ -155,7 +146,7 @@ def lsl_resources() -> Iterator[None]:
 
 
 def describe(info: SignalInfo) -> str:
-    """One stream in a few words, for a list in a message."""
+    """Return one stream in a few words, for a message."""
     name, kind, source_id, host = (
         printable(text, _MAX_NAME) for text in (info.name, info.type, info.source_id, info.hostname)
     )
@@ -165,9 +156,8 @@ def describe(info: SignalInfo) -> str:
 
 
 def listing(found: Iterable[FoundStream]) -> str:
-    """Streams as a list for a message, in a stable order."""
-    lines = sorted(str(stream) for stream in found)
-    return "; ".join(lines) if lines else "none"
+    """Return streams as a list for a message, in a stable order."""
+    return "; ".join(sorted(map(str, found))) or "none"
 
 
 def check_predicate(xpath: str) -> None:
@@ -178,9 +168,7 @@ def check_predicate(xpath: str) -> None:
     UsageError
         It is not XPath 1.0.
     """
-    # pylsl turns liblsl's complaint into an empty list, which would read as "nothing there".
-    buffer = (ctypes.c_void_p * 1)()
-    if _liblsl.lsl_resolve_bypred(ctypes.byref(buffer), 0, xpath.encode(), 0, ctypes.c_double(0.0)) < 0:
+    if not is_predicate(xpath):
         msg = (
             f"The stream predicate {xpath!r} is not valid XPath 1.0; "
             "an example that works is \"starts-with(name,'Bio') and type='EEG'\"."
@@ -188,56 +176,103 @@ def check_predicate(xpath: str) -> None:
         raise UsageError(msg)
 
 
-class StreamSearch:
-    """A search that goes on until closed, quick to find and patient with slow answers.
+class _Questions:
+    """Questions with one predicate, which all searches with that predicate share.
 
-    liblsl asks in waves: at once by multicast, half a second later the known peers one by one, and in a
-    continuous search the next time only after another 1.25 s. A fresh resolver every half second asks
-    both ways that often; each is kept for some seconds, because an answer may take that long.
+    liblsl asks at once by multicast, half a second later the known peers one by one, and in a continuous search the next
+    time only after another 1.25 s. A new resolver every half second asks both ways that often; each is kept for some
+    seconds, because an answer may take that long.
+    """
+
+    def __init__(self, xpath: str) -> None:
+        self.members = 0
+        self.found: list[tuple[float, FoundStream]] = []  # with the time of the newest question that each answered
+        self._xpath = xpath
+        self._resolvers: deque[tuple[float, pylsl.ContinuousResolver]] = deque(maxlen=_RESOLVERS)
+        self._refreshed = 0.0
+        self._lock = threading.Lock()
+        self._ask()
+
+    @property
+    def asked_at(self) -> list[float]:
+        """Times of the questions whose answers count."""
+        return [at for at, _ in self._resolvers.copy()]
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        # The threads that wait for answers must not interrupt one that decodes.
+        with lsl_resources(), unhurried():
+            self._resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
+
+    def refresh(self) -> None:
+        """Read the answers if that is due and no other thread does; no thread waits for one that hangs in liblsl."""
+        if time.monotonic() - self._refreshed < _REFRESH_S or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._resolvers[-1][0] >= RENEW_S:
+                self._ask()
+            answers = {handle.uid(): (at, handle) for at, resolver in self._resolvers for handle in resolver.results()}
+            self.found = [(at, found_stream(handle)) for at, handle in answers.values()]
+            self._refreshed = time.monotonic()
+        finally:
+            self._lock.release()
+
+
+_shared: dict[str, _Questions] = {}
+_shared_lock = threading.Lock()
+
+
+class StreamSearch:
+    """Search of the network that goes on until closed.
+
+    All searches with the same predicate share their questions: otherwise each outlet would be asked as often as there are
+    streams. Only answers to questions asked after a search began count, for a stream that answered before may be gone.
 
     Parameters
     ----------
     xpath : str
         XPath 1.0 predicate; empty for every stream.
+
+    Raises
+    ------
+    ResourceError
+        LSL has no descriptor, thread or memory left.
     """
 
     def __init__(self, xpath: str) -> None:
         self._xpath = xpath
-        # each with when it was made
-        self._resolvers: deque[tuple[float, pylsl.ContinuousResolver]] = deque(maxlen=_RESOLVERS)
         self._begun = time.monotonic()
-        self._renew()
-
-    def _renew(self) -> None:
-        now = time.monotonic()
-        # Whoever decodes must not be interrupted by the threads that wait for answers.
-        with lsl_resources(), unhurried():
-            self._resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
+        self._asked_at: float | None = None
+        with _shared_lock:
+            questions = _shared.get(xpath)
+            if questions is None:
+                questions = _shared[xpath] = _Questions(xpath)
+            questions.members += 1
+        self._questions: _Questions | None = questions
 
     @property
     def age(self) -> float:
-        """Seconds since the search began."""
-        return time.monotonic() - self._begun
+        """Seconds since the first question whose answers count; 0 before that."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     def results(self) -> list[FoundStream]:
-        """Streams that answered within the last two seconds; to be called a few times a second."""
-        return [found for _, found in self.answers()]
-
-    def answers(self) -> list[tuple[float, FoundStream]]:
-        """As :meth:`results`, each with when the newest question was asked that it answered (monotonic time)."""
-        if not self._resolvers or time.monotonic() - self._resolvers[-1][0] >= RENEW_S:
-            self._renew()
-        answered = {handle.uid(): (at, handle) for at, resolver in self._resolvers for handle in resolver.results()}
-        return [(at, found_stream(handle)) for at, handle in answered.values()]
-
-    @property
-    def asked_at(self) -> list[float]:
-        """When the questions were asked whose answers count."""
-        return [at for at, _ in self._resolvers]
+        """Return the streams that answered within the last two seconds; to be called a few times a second."""
+        questions = self._questions
+        if questions is None:
+            return []
+        questions.refresh()
+        if self._asked_at is None:
+            self._asked_at = min((at for at in questions.asked_at if at >= self._begun), default=None)
+        return [found for at, found in questions.found if at >= self._begun]
 
     def close(self) -> None:
-        """End the search."""
-        self._resolvers.clear()
+        """Leave the search; the last to leave ends it."""
+        questions, self._questions = self._questions, None
+        if questions is not None:
+            with _shared_lock:
+                questions.members -= 1
+                if not questions.members:
+                    del _shared[self._xpath]
 
     def __enter__(self) -> Self:
         return self
@@ -247,12 +282,8 @@ class StreamSearch:
 
 
 def found_stream(handle: pylsl.StreamInfo) -> FoundStream:
-    """What a resolver found."""
-    return FoundStream(_short_info(handle), handle)
-
-
-def _short_info(handle: pylsl.StreamInfo) -> SignalInfo:
-    return SignalInfo(
+    """Return a resolver's result with its short description."""
+    info = SignalInfo(
         name=handle.name(),
         type=handle.type(),
         sfreq=handle.nominal_srate(),
@@ -262,22 +293,23 @@ def _short_info(handle: pylsl.StreamInfo) -> SignalInfo:
         hostname=handle.hostname(),
         dtype=_FORMATS.get(handle.channel_format(), "unknown"),
     )
+    return FoundStream(info, handle)
 
 
 def ask(
     inlet: pylsl.StreamInlet, found: FoundStream, timeout: float, cancelled: threading.Event | None = None
 ) -> SignalInfo:
-    """Everything a stream says of itself, labels and units included, asked through an inlet.
+    """Return a stream's full description, labels and units included.
 
     Parameters
     ----------
     inlet : pylsl.StreamInlet
     found : FoundStream
-        What the inlet was made of.
+        The inlet's stream.
     timeout : float
         Seconds to wait for the answer.
     cancelled : threading.Event, optional
-        Ends the waiting.
+        Ends the wait.
 
     Raises
     ------
@@ -287,7 +319,7 @@ def ask(
         It has gone.
     """
     try:
-        return info_from_xml(parse_xml(patiently(inlet.info, timeout, cancelled).as_xml()))
+        return signal_info(parse_xml(patiently(inlet.info, timeout, cancelled).as_xml()))
     except LostError as error:
         msg = f"Stream {found} has gone."
         raise StreamLostError(msg) from error
@@ -297,21 +329,21 @@ def ask(
 
 
 def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.Event | None) -> T:
-    """Call something of an inlet that waits, in slices short enough for a stop to come through.
+    """Call a function that waits, in slices short enough for a stop to take effect.
 
     Parameters
     ----------
     call : callable
-        Takes seconds to wait; asked again, it goes on waiting for the same answer.
+        Takes seconds to wait; called again, it goes on waiting for the same answer.
     timeout : float
         Seconds to wait altogether.
     cancelled : threading.Event or None
-        Ends the waiting.
+        Ends the wait.
 
     Raises
     ------
     LslTimeoutError
-        Time is up, or the waiting was cancelled.
+        Time is up, or the wait was cancelled.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -323,64 +355,36 @@ def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.E
                 raise
 
 
-def time_correction(inlet: pylsl.StreamInlet, timeout: float) -> tuple[float, float]:
-    """An inlet's clock offset and the round trip of the question for it, both in seconds; pylsl keeps the latter back.
-
-    Raises
-    ------
-    LslTimeoutError
-        There is no estimate yet.
-    LostError
-        The outlet has gone.
-    """
-    remote, round_trip, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
-    offset = _liblsl.lsl_time_correction_ex(
-        inlet.obj, ctypes.byref(remote), ctypes.byref(round_trip), ctypes.c_double(timeout), ctypes.byref(code)
-    )
-    handle_error(code)
-    return float(offset), float(round_trip.value)
-
-
-def survey(timeout: float) -> list[SignalInfo]:
-    """Every stream on the network, with labels and units where the stream answers in time.
-
-    Parameters
-    ----------
-    timeout : float
-        Seconds to collect answers, one at least on a network without multicast; asking for the full
-        descriptions takes up to as long again.
-    """
-    found = _all_streams(timeout)
-    if not found:
-        return []
-    with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
-        infos = list(pool.map(lambda each: _info_or_short(each[0], timeout) if each[1] else each[0].info, found))
-    return sorted(infos, key=lambda info: (info.name, info.source_id, info.uid))
-
-
-def _all_streams(timeout: float) -> list[tuple[FoundStream, bool]]:
-    """All streams, each with whether its description has a size that can be read."""
-    with StreamSearch("") as search, StreamSearch(DESCRIBABLE) as describable:
-        while (left := timeout - search.age) > 0:
-            time.sleep(min(0.1, left))
-        small = {stream.info.uid for stream in describable.results()}
-        return [(stream, stream.info.uid in small) for stream in search.results()]
-
-
 def full_info(found: FoundStream, timeout: float, cancelled: threading.Event | None = None) -> SignalInfo:
-    """Everything that a stream says of itself; see :func:`ask`."""
+    """Return a stream's full description through an inlet of its own; see :func:`ask`."""
     with lsl_resources():
         return ask(pylsl.StreamInlet(found.handle, max_buflen=1, recover=False), found, timeout, cancelled)
 
 
-def _info_or_short(found: FoundStream, timeout: float) -> SignalInfo:
-    try:
-        return full_info(found, max(timeout, 0.5))
-    except SourceError:
-        return found.info  # it is there, but says no more: the table shows what is known
+def survey(timeout: float) -> list[SignalInfo]:
+    """Return every stream on the network, with labels and units where the stream answers in time.
 
+    Parameters
+    ----------
+    timeout : float
+        Seconds to collect answers, one at least on a network without multicast; the full descriptions take up to as long
+        again.
+    """
+    with StreamSearch("") as search, StreamSearch(DESCRIBABLE) as describable:
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            search.results()  # so that the questions go on
+            time.sleep(min(0.1, left))
+        small = {stream.info.uid for stream in describable.results()}
+        found = search.results()
 
-def library_version() -> str:
-    """The version of liblsl in use, such as ``1.18``."""
-    version = pylsl.library_version()
-    return f"{version // 100}.{version % 100}"
+    def info(stream: FoundStream) -> SignalInfo:
+        try:
+            return full_info(stream, max(timeout, 0.5)) if stream.info.uid in small else stream.info
+        except SourceError:
+            return stream.info
+
+    if not found:
+        return []
+    with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
+        return sorted(pool.map(info, found), key=lambda info: (info.name, info.source_id, info.uid))

@@ -1,14 +1,16 @@
-"""What a stream's XML description says: LSL and XDF share one layout, and both may be hostile.
+"""Descriptions of streams: LSL and XDF share one XML layout, and either may be hostile.
 
-A description comes from the network or from a file of unknown origin, so document types and entities
-are refused outright, and depth, length and the numbers of elements and attributes are bounded.
+A description comes from the network or from a file of unknown origin: document types and entities are refused, and depth,
+length and the numbers of elements and attributes are bounded.
 """
 
 from __future__ import annotations
 
 import math
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
 
 from mindwire.errors import SourceError
 from mindwire.types import SignalInfo
@@ -19,20 +21,38 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 500_000
 MAX_ATTRIBUTES = 10_000
 _PIECE_BYTES = 1 << 16
-# A tag that does not end within so many bytes is not waited for.
 _MAX_TAG_BYTES = 1 << 18
 MAX_CHANNELS = 65_536
 MAX_SFREQ = 1e7
-
+FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
 _TOO_MANY = (
     f"Expected a stream description of at most {MAX_ELEMENTS} elements and {MAX_ATTRIBUTES} attributes, found more."
 )
 
-FORMATS = ("float32", "double64", "string", "int32", "int16", "int8", "int64")
+
+class _BoundedBuilder(TreeBuilder):
+    """Tree builder that refuses what is too deep or too large."""
+
+    depth = elements = attributes = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self.depth += 1
+        self.elements += 1
+        self.attributes += len(attrs)
+        if self.depth > MAX_DEPTH:
+            msg = f"The stream description is nested more than {MAX_DEPTH} levels deep."
+            raise SourceError(msg)
+        if self.elements > MAX_ELEMENTS or self.attributes > MAX_ATTRIBUTES:
+            raise SourceError(_TOO_MANY)
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
 def decode_xml(document: bytes) -> str:
-    """A description's text: UTF-8, or Latin-1 where it is none, as some programs write it."""
+    """Decode a description: UTF-8, or Latin-1 where it is none, as some programs write it."""
     try:
         return document.decode("utf-8")
     except UnicodeDecodeError:
@@ -40,7 +60,7 @@ def decode_xml(document: bytes) -> str:
 
 
 def parse_xml(document: bytes | str) -> Element:
-    """Parse a description without entities, document types or unbounded nesting.
+    """Parse a description.
 
     Parameters
     ----------
@@ -54,54 +74,27 @@ def parse_xml(document: bytes | str) -> Element:
     Raises
     ------
     SourceError
-        It is no well-formed XML, or uses what is refused.
+        It is not well-formed, exceeds a bound, or uses what is refused.
     """
     if len(document) > MAX_XML_BYTES:
         msg = f"Expected a stream description below {MAX_XML_BYTES >> 20} MiB, found {len(document)} bytes."
         raise SourceError(msg)
     text = decode_xml(document) if isinstance(document, bytes) else document
-    builder = TreeBuilder()
     data = text.strip("\x00 \t\r\n").encode("utf-8", "replace")
-    parser = expat.ParserCreate("utf-8")
-    parser.buffer_text = True
-    depth = elements = attributes_seen = 0
-
-    def refuse(*_: object) -> None:
-        msg = "The stream description declares a document type or an entity, which Mindwire refuses to read."
-        raise SourceError(msg)
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, elements, attributes_seen
-        depth += 1
-        elements += 1
-        attributes_seen += len(attributes)
-        if depth > MAX_DEPTH:
-            msg = f"The stream description is nested more than {MAX_DEPTH} levels deep."
-            raise SourceError(msg)
-        if elements > MAX_ELEMENTS or attributes_seen > MAX_ATTRIBUTES:
-            raise SourceError(_TOO_MANY)
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = builder.data
+    parser = DefusedXMLParser(target=_BoundedBuilder(), encoding="utf-8", forbid_dtd=True)
     try:
         for at in range(0, len(data), _PIECE_BYTES):
-            parser.Parse(data[at : at + _PIECE_BYTES], False)  # noqa: FBT003 - expat takes "is final" by position
-            if at - parser.CurrentByteIndex > _MAX_TAG_BYTES:
+            parser.feed(data[at : at + _PIECE_BYTES])
+            if at - parser.parser.CurrentByteIndex > _MAX_TAG_BYTES:  # a tag that does not end
                 raise SourceError(_TOO_MANY)
-        parser.Parse(b"", True)  # noqa: FBT003
-    except expat.ExpatError as error:
+        root: Element = parser.close()
+    except DefusedXmlException as error:
+        msg = "The stream description declares a document type or an entity, which Mindwire refuses to read."
+        raise SourceError(msg) from error
+    except ParseError as error:
         msg = f"The stream description is not well-formed XML ({error})."
         raise SourceError(msg) from error
-    return builder.close()
+    return root
 
 
 def child_text(element: Element, path: str) -> str:

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 from mindwire.live.loop import LiveLoop
 from mindwire.live.supervisor import Supervisor
-from mindwire.sources.lsl_discovery import Selector, StreamSearch
+from mindwire.sources import lsl_discovery
+from mindwire.sources.lsl_discovery import Selector
 from mindwire.status import StreamState
 from tests.support.lsl_cap import Cap
 from tests.support.streaming import eventually, make_stream, unique
@@ -16,8 +17,10 @@ PRESENT, ABSENT = 4, 8
 
 def test_absent_streams_keep_no_other_from_being_found_and_all_share_one_search(monkeypatch):
     asked = []
-    renew = StreamSearch._renew
-    monkeypatch.setattr(StreamSearch, "_renew", lambda search: asked.append(search) or renew(search))
+    resolver = lsl_discovery.pylsl.ContinuousResolver
+    monkeypatch.setattr(
+        lsl_discovery.pylsl, "ContinuousResolver", lambda pred=None: asked.append(pred) or resolver(pred=pred)
+    )
     loop, name = LiveLoop(), unique("cap")
     selectors = [Selector(name=unique("none")) for _ in range(ABSENT)]
     selectors += [Selector(source_id=f"{name}-{index}") for index in range(PRESENT - 1)]
@@ -44,4 +47,4 @@ def test_absent_streams_keep_no_other_from_being_found_and_all_share_one_search(
         finally:
             assert supervisor.stop(10)
     # one question about streams that can be read, one with the predicate, one about all
-    assert len({search._xpath for search in asked}) == 3
+    assert len(set(asked)) == 3

@@ -40,7 +40,10 @@ def test_a_hostile_outlet_is_found_by_nobody(fill):
     outlet = pylsl.StreamOutlet(info)
     connector = LslConnector(Selector(name=name))
     before = psutil.Process().memory_info().rss
-    assert connector.find(2.5) is None
+    for _ in range(5):  # on a busy machine an answer may take longer than a search
+        assert connector.find(2.5) is None
+        if "too large or too deeply nested" in connector.explain():
+            break
     assert "too large or too deeply nested" in connector.explain()
     (listed,) = [info for info in survey(1.5) if info.name == name]
     assert listed.labels is None
