@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import json
 import os
@@ -39,6 +40,7 @@ import psutil  # noqa: E402
 import websockets  # noqa: E402
 from scipy.signal import sosfilt  # noqa: E402
 
+from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
 from mindwire_models.contract import Butterworth, Contract, Filters  # noqa: E402
 from tests.support.lsl_cap import TABLE, Cap, table_of  # noqa: E402
 
@@ -59,20 +61,6 @@ FLAT_KNOWN_S = 0.7
 LOSS_KNOWN_S = 0.5
 # A pause: until everything has recovered, at most; and how long the service is then measured.
 CALM_S, MEASURE_S = 60.0, 10.0
-
-CONFIG = """[ports]
-IPv6 = disable
-PortRange = 256
-[multicast]
-ResolveScope = machine
-ListenAddress = 127.0.0.1
-Interfaces = 127.0.0.1
-[lab]
-KnownPeers = {{127.0.0.1}}
-SessionID = {session}
-[log]
-level = -2
-"""
 
 
 def contract(temperature: float = 1.0) -> Contract:
@@ -532,10 +520,10 @@ def main() -> int:
     parser.add_argument("--no-record", action="store_true", help="Record nothing.")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mindwire-soak-"))
-    config = folder / "lsl_api.cfg"
     session = uuid.uuid4().hex[:8]
-    config.write_text(CONFIG.format(session=f"soak-{session}"))
-    os.environ["LSLAPICFG"] = str(config)
+    lsl = lsl_on_loopback(f"soak-{session}")
+    lsl.__enter__()
+    atexit.register(lsl.__exit__, None, None, None)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     bundle, tables = make_bundle(folder, options.streams)
     neighbours = float(np.mean([np.abs(t - np.roll(t, TABLE // 2, axis=0)).max(axis=1).mean() for t in tables]))

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from mindwire.sources.loopback import lsl_on_loopback
+
 # First examples pay for imports, and the machine may be busy: a deadline would test the machine.
 settings.register_profile("mindwire", deadline=None)
 settings.load_profile("mindwire")
 
 MEASURED = "MINDWIRE_FAULTS_JSON"
-_LSL_CONFIG = """[ports]
-IPv6 = disable
-PortRange = 256
-[multicast]
-ResolveScope = machine
-ListenAddress = 127.0.0.1
-Interfaces = 127.0.0.1
-[lab]
-KnownPeers = {{127.0.0.1}}
-SessionID = {session}
-[log]
-level = -2
-"""
 
 # Before any import of pylsl, and inherited by every process that a test starts.
 _session = f"mindwire-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{uuid.uuid4().hex[:8]}"
-_config = Path(tempfile.mkdtemp(prefix="mindwire-lsl-")) / "lsl_api.cfg"
-_config.write_text(_LSL_CONFIG.format(session=_session))
-os.environ["LSLAPICFG"] = str(_config)
+_lsl = lsl_on_loopback(_session)
+_lsl.__enter__()
+atexit.register(_lsl.__exit__, None, None, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

@@ -23,36 +23,7 @@ from numpy.typing import NDArray
 import mindwire
 import mindwire_models
 from mindwire.errors import ServiceError
-
-_LSL_CONFIG = """[ports]
-IPv6 = disable
-PortRange = 1024
-[multicast]
-ResolveScope = machine
-ListenAddress = 127.0.0.1
-Interfaces = 127.0.0.1
-[lab]
-KnownPeers = {{127.0.0.1}}
-SessionID = {session}
-[log]
-level = -3
-"""
-
-
-@contextmanager
-def lsl_of_its_own(folder: Path) -> Iterator[None]:
-    """Let the processes started meanwhile speak LSL with each other only."""
-    config = folder / "lsl_api.cfg"
-    config.write_text(_LSL_CONFIG.format(session=f"bench-{uuid.uuid4().hex[:8]}"))
-    before = os.environ.get("LSLAPICFG")
-    os.environ["LSLAPICFG"] = str(config)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["LSLAPICFG"]
-        else:
-            os.environ["LSLAPICFG"] = before
+from mindwire.sources.loopback import lsl_on_loopback
 
 
 class Processes:
@@ -73,7 +44,7 @@ class Processes:
 
     def __enter__(self) -> Processes:
         if self._network == "own":
-            self._stack.enter_context(lsl_of_its_own(self.folder))
+            self._stack.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=1024))
         return self
 
     def __exit__(self, *details: Any) -> None:

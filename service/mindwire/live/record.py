@@ -253,7 +253,7 @@ class StreamRecording:
         ended = next((process for process in self._running if process.recorder.poll() is not None), None)
         again = [found for found in new.values() if self._is_ambiguous(found.info)]
         if there and ended is not None:
-            self._announce(f"LabRecorder has ended ({ended.last_words}); a new file begins.")
+            self._announce(f"LabRecorder has ended ({ended.last_line}); a new file begins.")
             if not stop.wait(_RETRY_S if now - self._grew_at < _RETRY_S else 0.0):
                 self._start(there, stop)
         elif again:
@@ -304,15 +304,8 @@ class StreamRecording:
         for process in running:
             process.finish()
         for process in running:
-            try:
-                process.recorder.wait(_END_S)
-            except Exception:
-                process.recorder.kill()
-                process.recorder.wait()
-                raise
-            finally:
-                process.keeper.kill()
-                process.keeper.wait()
+            if not process.wait(_END_S):
+                process.kill()
         for process in running[1:]:
             if not holds_data(process.path):
                 continue

@@ -1,58 +1,40 @@
-"""The demonstration: a simulated person in a process of its own, and the service that decodes it, on loopback only."""
+"""The demonstration: a simulated participant in a process of its own, and the service that decodes it, on loopback only."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from mindwire.config import Settings
 from mindwire.errors import ServiceError
 from mindwire.live.stream import Stream
+from mindwire.sources.loopback import lsl_on_loopback
 from mindwire.status import Sink
 from mindwire_models.interrupts import children_without_interrupts
 
 STREAM = "demo"
 _START_S = 30.0
-# LSL would otherwise multicast off this machine, and find, or be found by, another person's demonstration.
-_LSL_ON_LOOPBACK = """[ports]
-IPv6 = disable
-PortRange = 256
-[multicast]
-ResolveScope = machine
-ListenAddress = 127.0.0.1
-Interfaces = 127.0.0.1
-[lab]
-KnownPeers = {{127.0.0.1}}
-SessionID = mindwire-demo-{process}
-[log]
-level = -3
-"""
 
 
 @contextmanager
-def lsl_on_loopback() -> Iterator[None]:
-    """Confine LSL to this machine and this demonstration; before the first LSL call, unless the user configured LSL."""
+def _lsl_on_loopback() -> Iterator[None]:
+    """Confine LSL to this machine and this demonstration, unless the user configured LSL.
+
+    It would otherwise multicast off this machine, and find, or be found by, another demonstration.
+    """
     if "LSLAPICFG" in os.environ:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="mindwire-demo-") as folder:
-        config = Path(folder) / "lsl_api.cfg"
-        config.write_text(_LSL_ON_LOOPBACK.format(process=os.getpid()))
-        os.environ["LSLAPICFG"] = str(config)  # the simulated person's process inherits it
-        try:
-            yield
-        finally:
-            del os.environ["LSLAPICFG"]
+    with lsl_on_loopback(f"mindwire-demo-{os.getpid()}"):  # the participant's process inherits it
+        yield
 
 
 def source_id() -> str:
-    """How the demonstration's stream is found: this process's and no other."""
+    """Return the ``source_id`` of this process's simulated participant."""
     return f"mindwire-demo-{os.getpid()}"
 
 
@@ -63,23 +45,23 @@ def run_demo(
     announce: Callable[[str], None],
     view: Callable[[Mapping[str, Stream]], AbstractContextManager[Sink]],
 ) -> None:
-    """Simulate a person and serve predictions of it, until told to stop.
+    """Simulate a participant and serve predictions, until a signal stops the service.
 
     Parameters
     ----------
     settings : Settings
         Their stream is found by :func:`source_id`.
     seed : int
-        Makes the person.
+        Of the participant.
     announce : callable
-        Takes the lines that a person at the terminal should see.
+        Takes lines for the terminal.
     view : callable
-        Given the streams, returns a context that shows what a sink is told.
+        Given the streams, returns a context whose sink shows their predictions.
 
     Raises
     ------
     MindwireError
-        As :func:`mindwire.serve.service.serve`, or the simulated person did not appear.
+        As :func:`mindwire.serve.service.serve`, or the simulated participant did not start.
     """
 
     @contextmanager
@@ -89,7 +71,7 @@ def run_demo(
             stream.add_sink(sink)
             yield
 
-    with lsl_on_loopback(), simulated_person(seed, source_id()):
+    with _lsl_on_loopback(), simulated_person(seed, source_id()):
         from mindwire.serve.service import serve
 
         serve(settings, announce=announce, alongside=alongside)
@@ -97,12 +79,12 @@ def run_demo(
 
 @contextmanager
 def simulated_person(seed: int, identity: str) -> Iterator[int]:
-    """A process with the simulator's outlets while the context lasts; yields its process id.
+    """Run a process with the simulator's outlets while the context lasts; yield its process id.
 
     Parameters
     ----------
     seed : int
-        Makes the person.
+        Of the participant.
     identity : str
         ``source_id`` of the EEG outlet; the cues' is that with ``-markers``.
 
@@ -119,7 +101,7 @@ def simulated_person(seed: int, identity: str) -> Iterator[int]:
     theirs.close()
     try:
         if not (ours.poll(_START_S) and _received(ours)):
-            msg = "The simulated person's process ended before it began; run 'mindwire simulate' to see why."
+            msg = "The simulator's process ended before it began; run 'mindwire simulate' to see why."
             raise ServiceError(msg)
         yield process.pid or 0
     finally:
@@ -139,7 +121,7 @@ def _received(pipe: Connection) -> bool:
 
 
 def _simulate(seed: int, identity: str, pipe: Connection) -> None:
-    """The simulated person's process: ends when the other end of the pipe is closed, however that came about."""
+    """Run the participant's process; it ends when the other end of the pipe is closed, also by a crash."""
     from mindwire.sources.simulator import Simulator
     from mindwire.sources.simulator_outlets import SimulatorOutlets, drive
 

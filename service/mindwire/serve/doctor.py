@@ -1,6 +1,6 @@
-"""What stands between this machine and a good session, measured: one line per finding, and what to do.
+"""Checks of this machine before a session: one line per finding, with advice.
 
-Nothing here changes anything, and no packet leaves the machine but those of LSL's own discovery.
+They change nothing, and send no packet off the machine but those of LSL's own discovery.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BYTES_PER_HOUR = 2 * (22 * 4 + 9) * 250 * 3600
 
 
 class Verdict(StrEnum):
-    """How a finding is to be taken."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -46,7 +46,7 @@ class Finding:
     verdict : Verdict
     found : str
     advice : str
-        What to do; empty when nothing is to be done.
+        Empty when there is nothing to do.
     """
 
     what: str
@@ -61,9 +61,9 @@ def examine(seconds: float, recordings: Path) -> Iterator[Finding]:
     Parameters
     ----------
     seconds : float
-        How long the streams on the network are listened to.
+        Time to receive from each stream on the network.
     recordings : Path
-        Where recordings would go.
+        Folder of recordings.
 
     Yields
     ------
@@ -127,7 +127,7 @@ def _interfaces() -> Iterator[Finding]:
 
 
 def _multicast() -> Finding:
-    """A datagram to LSL's group that does not leave the machine."""
+    """Send a datagram to LSL's group that does not leave the machine."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -183,7 +183,7 @@ def _discovery() -> Iterator[Finding]:
     outlet = pylsl.StreamOutlet(info)
     begin = time.perf_counter()
     found = pylsl.resolve_byprop("source_id", source_id, timeout=5.0)
-    took = (time.perf_counter() - begin) * 1e3
+    elapsed_ms = (time.perf_counter() - begin) * 1e3
     if not found:
         advice = "Check lsl_api.cfg (ResolveScope, ListenAddress) and the firewall: LSL cannot find its own outlet."
         yield Finding("discovery", Verdict.FAILURE, "an outlet of our own was not found within 5 s", advice)
@@ -198,7 +198,7 @@ def _discovery() -> Iterator[Finding]:
         advice = "Let TCP to and from this machine's own addresses through the firewall."
         yield Finding("discovery", Verdict.FAILURE, "a sample of our own outlet did not arrive within 5 s", advice)
         return
-    yield Finding("discovery", Verdict.OK, f"our own outlet found in {took:.0f} ms, a sample of it received")
+    yield Finding("discovery", Verdict.OK, f"our own outlet found in {elapsed_ms:.0f} ms, a sample of it received")
     wander = float(np.ptp([pylsl.local_clock() - time.monotonic() for _ in range(1000)]))
     exact = abs(offset) < 1e-3 and wander < 1e-3
     clock = f"offset to our own outlet {offset * 1e6:.0f} µs, jitter against the system's clock {wander * 1e6:.0f} µs"

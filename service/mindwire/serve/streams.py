@@ -28,7 +28,7 @@ from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.serve.listening import listen, stop_on_signals
 from mindwire.serve.named_sources import kept_state, selector
-from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationKeeper
+from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
 from mindwire.sources.live import Connector
@@ -170,7 +170,7 @@ class StreamFactory:
         )
         kept = kept_state(settings, spec)
         if kept is not None:
-            stream.add_sink(AdaptationKeeper(kept, stream.saved_adaptation))
+            stream.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
         if self._checkpoint is not None:
             stream.add_sink(AdaptationCheckpoint(self._checkpoint, self._learnt))
         if recorder is not None:

@@ -1,7 +1,7 @@
-"""Predictions in the terminal: bars that move on a terminal, lines everywhere else.
+"""Predictions in the terminal: bars that move on a terminal, lines in a pipe or file.
 
-Both views are sinks that only remember the newest prediction; a thread of their own draws, so that a slow
-terminal never holds up a stream.
+Both views are sinks that only keep the newest prediction; a thread of their own draws, so that a slow terminal never delays a
+stream.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _COLOURS = ("#56b4e9", "#e07b39", "#2fbf93", "#cc79a7", "#d9c02f", "#8f9bff")
 
 
 def choose_view() -> tuple[View, logging.Handler]:
-    """The view that suits standard output, and the log handler that suits the view."""
+    """Return the view for standard output, and the log handler for the view."""
     if not sys.stdout.isatty():
         return _lines, log_handler()
     from rich.console import Console
@@ -56,13 +56,13 @@ def choose_view() -> tuple[View, logging.Handler]:
 
 
 class Newest:
-    """A sink that remembers the newest prediction, cue and latencies of a stream.
+    """Sink that keeps the newest prediction, cue and latencies of a stream.
 
     Attributes
     ----------
     prediction : Prediction or None
     cue : str
-        Label of the last cue; shown for as long as an imagery lasts.
+        Label of the last cue; shown while an imagery lasts.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Newest:
         self._totals.append(sum(prediction.latency_ms.values()))
 
     def event(self, event: Event) -> None:
-        """Take one event; only cues matter here, the state is asked for."""
+        """Take one event; only cues matter here, the state is polled."""
         if event.kind == "cue":
             self.cue, self._cue_at = str(event.data["label"]), time.monotonic()
 
@@ -89,7 +89,7 @@ class Newest:
 
     @property
     def imagined(self) -> str:
-        """What the person was last told to imagine, while it does."""
+        """Label of the current imagery, empty between trials."""
         return self.cue if time.monotonic() - self._cue_at < _CUE_SHOWN_S else ""
 
     @property
@@ -105,27 +105,27 @@ def _the_only(streams: Mapping[str, Stream]) -> Stream:
 
 @contextmanager
 def _lines(streams: Mapping[str, Stream]) -> Iterator[Sink]:
-    """A line now and then, and one for each change of state."""
+    """Print a line every two seconds, and one for each change of state."""
     stream, newest, stop = _the_only(streams), Newest(), threading.Event()
 
     def write() -> None:
         try:
             write_lines()
-        except BrokenPipeError:  # nobody reads any more, as after "| head"
+        except ConnectionError:  # the pipe is closed, as after "| head"
             drop_output()
             os.kill(os.getpid(), signal.SIGTERM)
 
     def write_lines() -> None:
-        said, said_at = "", 0.0
+        printed, printed_at = "", 0.0
         while not stop.wait(0.1):
             status = stream.status()
             state = f"{status.state}: {status.state_reason}"
             now = time.monotonic()
-            if state != said:
-                said = state
+            if state != printed:
+                printed = state
                 print(state, flush=True)  # noqa: T201 - this is what the view is for
-            if newest.prediction is not None and now - said_at >= _LINE_EVERY_S:
-                said_at = now
+            if newest.prediction is not None and now - printed_at >= _LINE_EVERY_S:
+                printed_at = now
                 print(_line(newest.prediction, status.classes), flush=True)  # noqa: T201
 
     thread = threading.Thread(target=write, name="terminal", daemon=True)
@@ -159,7 +159,7 @@ def _bars(streams: Mapping[str, Stream], console: Console) -> Iterator[Sink]:
 
 
 def _picture(stream: Stream, newest: Newest, width: int) -> Group:
-    """Bars and state; of one height and within the width, whatever is shown."""
+    """Return bars and state, of constant height and within the width."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.progress_bar import ProgressBar

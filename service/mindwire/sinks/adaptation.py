@@ -1,4 +1,4 @@
-"""Keeps what a stream has learnt of a person, for the next session."""
+"""A stream's adaptation to a person, kept for the next session or the next process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mindwire.adaptation import SavedAdaptation
 from mindwire.errors import ContractError
 from mindwire.status import Event
 from mindwire.types import Prediction
+from mindwire_models.atomic import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,14 @@ CHECKPOINT_S = 5.0
 _writer = ThreadPoolExecutor(1, "mindwire-checkpoint")
 
 
-class AdaptationKeeper:
-    """Writes a stream's state when the stream has ended.
+class AdaptationWriter:
+    """Sink that writes a stream's adaptation when the stream has ended.
 
     Parameters
     ----------
     path : Path
     learnt : callable
-        Gives the state, or None before any signal.
+        Returns the adaptation, or None before any signal.
     """
 
     def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
@@ -37,13 +38,13 @@ class AdaptationKeeper:
         self._learnt = learnt
 
     def publish(self, prediction: Prediction) -> None:
-        """Predictions are not kept."""
+        """Do nothing."""
 
     def event(self, event: Event) -> None:
-        """Events are not kept."""
+        """Do nothing."""
 
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
-        """The signal is not kept."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Write the file, unless nothing was learnt, or less than is kept there already; a failure is logged."""
@@ -60,7 +61,7 @@ class AdaptationKeeper:
             log.info("What was learnt of the person is kept in %s.", self._path)
 
     def _kept(self) -> SavedAdaptation | None:
-        """What the file holds; None where there is none, or none that can be read."""
+        """Adaptation in the file; None where there is none, or none that can be read."""
         try:
             return SavedAdaptation.read(self._path) if self._path.exists() else None
         except ContractError:
@@ -68,13 +69,13 @@ class AdaptationKeeper:
 
 
 class AdaptationCheckpoint:
-    """Writes a stream's state now and then, so that another process can go on with it when this one is killed.
+    """Sink that writes a stream's adaptation every few seconds, for the process that replaces a killed one.
 
     Parameters
     ----------
     path : Path
     learnt : callable
-        Returns the state, or None before any signal; called in a thread of its own.
+        Returns the adaptation, or None before any signal; called in a thread of its own.
     """
 
     def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
@@ -91,22 +92,20 @@ class AdaptationCheckpoint:
             _writer.submit(self._write)
 
     def event(self, event: Event) -> None:
-        """Events are not kept."""
+        """Do nothing."""
 
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
-        """The signal is not kept."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is written at the end: no process follows."""
+        """Do nothing: no process follows."""
 
     def _write(self) -> None:
         saved = self._learnt()
         if saved is None or saved.empty or (content := saved.to_bytes()) == self._written:
             return
-        fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_bytes(content)
-            fresh.replace(self._path)
+            replace_file(self._path, content)
         except OSError as error:
             log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400
         else:

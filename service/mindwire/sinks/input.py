@@ -1,8 +1,8 @@
-"""What a pipeline was given, sample by sample, on an outlet of the service's own, for the recorder.
+"""A pipeline's input, sample by sample, on an outlet of the service's own, for the recorder.
 
-A recorder that listens to the device itself is interrupted when the device is, and resumes at another
-moment than the service does; only the service knows what it took. This outlet lives as long as the
-recording, and says it: the samples, with the times they were given, and where the signal was broken.
+A recorder of the device's own stream is interrupted when the device is, and resumes at another moment than the service does;
+only the service knows its input. This outlet lives as long as the recording, and sends the samples with the times that the
+pipeline was given, and marks where the signal was discontinuous.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BUFFER_SECONDS = 60
 
 
 class InputOutlet:
-    """The outlet of one stream's input; one channel more than the signal has.
+    """Outlet of one stream's input; it has one channel more than the signal.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ class InputOutlet:
     info : SignalInfo
         The signal; numbers at a regular rate.
     details : mapping
-        What it takes to repeat the run: bundle and options; see :func:`mindwire.offline.recorded_run.run_details`.
+        Bundle and options, to repeat the run; see :func:`mindwire.offline.recorded_run.run_details`.
     """
 
     def __init__(self, stream: str, source_id: str, info: SignalInfo, details: Mapping[str, Any] | None = None) -> None:
         self._form = _form(info)
-        # Without a nominal rate every sample keeps the time it has, and nobody takes the outlet for a signal.
+        # Without a nominal rate every sample keeps the time it has, and no program takes the outlet for a signal.
         outlet = pylsl.StreamInfo(
             f"Mindwire-{stream}-input",
             INPUT_TYPE,
@@ -58,11 +58,11 @@ class InputOutlet:
         self._outlet = pylsl.StreamOutlet(outlet, 0, max(1, math.ceil(_BUFFER_SECONDS * info.sfreq / 100)))
 
     def fits(self, info: SignalInfo) -> bool:
-        """Whether the outlet is that of this signal."""
+        """Return true if the outlet is that of this signal."""
         return self._form == _form(info)
 
     def push(self, chunk: Chunk, mark: InputMark) -> None:
-        """Say what the pipeline is given next.
+        """Send the pipeline's next chunk.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class InputOutlet:
 
 
 def _describe(desc: pylsl.info.XMLElement, info: SignalInfo, details: Mapping[str, Any]) -> None:
-    """Channels as the service knows them, and all that it takes to repeat the run, so that nobody need be asked."""
+    """Describe the channels as the service knows them, and everything that repeats the run."""
     run = json.dumps({"source": asdict(info), **details})
     desc.append_child_value(RUN, run)
     known = known_info(info, details)

@@ -17,9 +17,9 @@ from typing import IO, Self
 
 from mindwire.errors import MissingExtraError
 
-# LabRecorder takes from its inlets twice a second: when the service has ended, it needs one more turn.
+# LabRecorder pulls from its inlets twice a second: when the service has ended, it needs one more turn.
 _LAST_TURN_SECONDS = 0.8
-_KEEPER = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_SECONDS})"
+_HOLD_OPEN = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_SECONDS})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,23 @@ class LabRecorder:
 
     Parameters
     ----------
-    keeper : subprocess.Popen
-        Holds its standard input open; LabRecorder ends when that closes.
+    holder : subprocess.Popen
+        Holds LabRecorder's standard input open a little longer than its own, which LabRecorder's end follows.
     recorder : subprocess.Popen
     path : Path
         The recording.
     output : Path
-        What it says.
+        LabRecorder's output.
     """
 
-    keeper: subprocess.Popen[bytes]
+    holder: subprocess.Popen[bytes]
     recorder: subprocess.Popen[bytes]
     path: Path
     output: Path
 
     @classmethod
     def start(cls, program: Path, path: Path, predicate: str, output: Path) -> Self:
-        """Start recording all streams that a predicate names.
+        """Start recording all streams that match a predicate.
 
         Parameters
         ----------
@@ -52,51 +52,65 @@ class LabRecorder:
         predicate : str
             XPath 1.0.
         output : Path
-            Takes what LabRecorder says.
+            Takes LabRecorder's output.
 
         Raises
         ------
         OSError
             It cannot be started.
         """
-        # Not of our session: Ctrl-C at the terminal ends the command, and only by that the recording.
-        with output.open("wb") as words:
-            keeper = _popen([sys.executable, "-I", "-S", "-c", _KEEPER], subprocess.PIPE, subprocess.PIPE)
-            recorder = _popen([str(program), str(path), predicate], keeper.stdout, words)
-        if keeper.stdout is not None:
-            keeper.stdout.close()  # the recorder's end; ours would keep it open
-        return cls(keeper, recorder, path, output)
+        # In sessions of their own: Ctrl-C at the terminal ends the command, and only by that the recording.
+        with output.open("wb") as file:
+            holder = _popen([sys.executable, "-I", "-S", "-c", _HOLD_OPEN], subprocess.PIPE, subprocess.PIPE)
+            recorder = _popen([str(program), str(path), predicate], holder.stdout, file)
+        if holder.stdout is not None:
+            holder.stdout.close()  # the recorder's end; ours would keep it open
+        return cls(holder, recorder, path, output)
 
     @property
     def collects(self) -> bool:
-        """Whether it takes from every stream that it found."""
-        words = self.words()
-        found = sum(line.startswith("Found ") for line in words)
-        # Its threads speak at once, and now and then two of them on one line.
-        started = sum(line.count("Started data collection") for line in words)
-        return bool(found) and started >= found and any(line.startswith("Starting the recording") for line in words)
+        """True once LabRecorder reports that it pulls from every stream that it found; only a hint."""
+        lines = self._lines()
+        found = sum(line.startswith("Found ") for line in lines)
+        # Its threads write at once, and now and then two of them on one line.
+        started = sum(line.count("Started data collection") for line in lines)
+        return bool(found) and started >= found and any(line.startswith("Starting the recording") for line in lines)
 
     @property
-    def last_words(self) -> str:
-        """The last line that it has said."""
-        words = self.words()
-        return words[-1] if words else "it said nothing"
+    def last_line(self) -> str:
+        """Last line of its output."""
+        return next(reversed(self._lines()), "it gave no reason")
 
-    def words(self) -> list[str]:
-        """What it has said so far."""
+    def _lines(self) -> list[str]:
         with contextlib.suppress(OSError):
             return self.output.read_text(errors="replace").splitlines()
         return []
 
     def finish(self) -> None:
         """Let it write the end of the file; it ends by itself, within seconds."""
-        if self.keeper.stdin is not None:
+        if self.holder.stdin is not None:
             with contextlib.suppress(OSError):
-                self.keeper.stdin.close()
+                self.holder.stdin.close()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it has ended; return false if it has not within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        try:
+            for process in (self.holder, self.recorder):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once."""
+        for process in (self.holder, self.recorder):
+            process.kill()
+            process.wait()
 
 
 def labrecorder() -> Path:
-    """The recorder's program.
+    """Return the path of LabRecorder's program.
 
     Raises
     ------

@@ -1,8 +1,7 @@
-"""Predictions back onto the lab's network: an LSL outlet of probabilities, and one of events beside it.
+"""Predictions on the lab's network: an LSL outlet of probabilities, and one of events.
 
-A program that sees only numbers must never act on a prediction that is not to be believed. Such a
-prediction is therefore a row of NaN: it keeps its place and its time, and no threshold is above it. Why
-it is invalid is told by the events outlet, and by the websocket.
+A program that reads only numbers must never act on an invalid prediction. Such a prediction is therefore a row of NaN: it
+keeps its place and its time, and exceeds no threshold. The events outlet and the websocket give the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from mindwire.status import SHOWN_KINDS, Event, ModelStatus
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
-_INVALID = "A row of NaN is a prediction that is not to be believed; the outlet Mindwire-{stream}-events tells why."
+_INVALID = "A row of NaN is an invalid prediction; the outlet Mindwire-{stream}-events gives the reason."
 # Seconds of backlog that liblsl keeps for a consumer that does not read; for irregular streams the unit
 # is 100 samples.
 _BUFFERED = 10

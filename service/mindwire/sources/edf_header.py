@@ -1,7 +1,7 @@
-"""What MNE-Python does not tell of EDF, BDF and GDF files: each channel's stated unit, and when each data record began.
+"""Units and record times of EDF, BDF and GDF files, which MNE-Python does not report.
 
 MNE takes values without a unit that it knows for volts, and the records of a discontinuous file (EDF+D, BDF+D) for
-contiguous ones. Both are stated by the file itself.
+contiguous ones. The file itself states both.
 
 References
 ----------
@@ -22,7 +22,7 @@ from mindwire.sources.recorded_stream import FORMATS
 
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _FIXED_BYTES = 256
-# Where the channels' fields begin, in bytes per channel before them: labels, physical dimensions, samples per record.
+# Offsets of the channels' fields in bytes per channel: labels, physical dimensions, samples per record.
 _LABELS, _DIMENSIONS, _GDF2_CODES, _COUNTS = 0, 96, 102, 216
 _GDF_CODES = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV"}
 _MICRO = ("\u03bcV", "\u00b5V", "\x83\xcaV", "uV")
@@ -32,24 +32,24 @@ _ONSET = re.compile(rb"[+-]\d{1,12}(\.\d{0,12})?")
 
 @dataclass(frozen=True, slots=True)
 class EdfHeader:
-    """The header of an EDF, BDF or GDF file, as far as it matters here.
+    """Header of an EDF, BDF or GDF file.
 
     Parameters
     ----------
     path : Path
     units : tuple of str
-        What the file states for each channel but those of annotations; empty where it states nothing.
+        Stated unit of each channel but those of annotations; empty where there is none.
     factors : tuple of float
-        What MNE-Python multiplies each of these channels with; one where it does not know the unit.
+        MNE-Python's factor for each of these channels; one where it does not know the unit.
     discontinuous : bool
-        Whether there may be pauses between the data records.
+        There may be pauses between the data records.
     record_seconds : float
     n_bytes : int
         Of the header.
     widths : tuple of int
-        Bytes that each channel takes in a record, annotations included; empty for GDF.
+        Bytes of each channel in a record, annotations included; empty for GDF.
     annotations : tuple of int
-        Which of them are annotations.
+        Indices of the channels of annotations.
     """
 
     path: Path
@@ -113,7 +113,7 @@ class EdfHeader:
         return cls(path, units, factors, False, 0.0, 0, (), ())  # noqa: FBT003 - in the order of the fields
 
     def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
-        """When each record began, and the annotations, all in seconds since the first record's beginning.
+        """Return the onset of each record, and the annotations, in seconds since the first record's onset.
 
         Returns
         -------
@@ -150,15 +150,15 @@ class EdfHeader:
         return times - first, [(onset - first, duration, text) for onset, duration, text in texts]
 
     def paused_records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]] | None:
-        """:meth:`records` of a file with pauses; None of one without.
+        """Return :meth:`records` of a file with pauses, and None of one without.
 
-        A file that says to be continuous (EDF+C, BDF+C) has pauses where its records' own times leave some out;
-        times that are only rounded do not.
+        A file that is marked as continuous (EDF+C, BDF+C) has pauses where its records' own times leave some out; times
+        that are only rounded do not.
 
         Raises
         ------
         RecordingError
-            As :meth:`records`, of a file that says that it has pauses.
+            As :meth:`records`, of a file that is marked as discontinuous.
         """
         if self.discontinuous:
             return self.records()
@@ -166,7 +166,7 @@ class EdfHeader:
             return None
         try:
             onsets, annotations = self.records()
-        except RecordingError:  # which a continuous file may do without
+        except RecordingError:  # a continuous file need not state times
             return None
         off = np.abs(np.diff(onsets) - self.record_seconds)
         paused = (off > max(0.5 * self.record_seconds, _LEAST_PAUSE_SECONDS)).any()
@@ -178,7 +178,7 @@ class EdfHeader:
 
 
 def _check_fits(path: Path, n_channels: int) -> None:
-    """Refuse a header that says to be longer than the file, before anybody makes room for its channels."""
+    """Refuse a header that claims to be longer than the file, before memory is allocated for its channels."""
     if n_channels < 1 or path.stat().st_size < _FIXED_BYTES * (n_channels + 1):
         msg = f"{n_channels} channels do not fit into the file"
         raise ValueError(msg)
@@ -191,7 +191,7 @@ def _texts(fields: bytes, n: int, offset: int, width: int) -> list[str]:
 
 
 def _annotation_lists(channel: bytes) -> list[tuple[float, float, list[str]]]:
-    """The time-stamped annotation lists of a record: onset, duration, texts; what is malformed is no list."""
+    """Parse the time-stamped annotation lists of a record (onset, duration, texts); malformed ones are left out."""
     lists = []
     for part in channel.split(b"\x00"):
         head, *texts = part.split(b"\x14")

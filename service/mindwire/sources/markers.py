@@ -1,4 +1,4 @@
-"""Which streams and channels tell events, and their samples read as markers: text, numbers, levels, annotations.
+"""Markers: the streams and channels that hold events, and their samples as text, numbers, levels or annotations.
 
 Live streams and recordings are read alike.
 """
@@ -21,16 +21,16 @@ _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "even
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?\d{1,300}\.\d{1,300}\s*")
 _MOST_LEVELS = 8
-# A level that comes again after more periods than these is another event.
+# A level that is repeated after more periods than these is another event.
 _HELD_PERIODS = 2.5
 # Copies of one marker stream reach the recorder within this.
 _SAME_EVENT_S = 5e-3
 
 
 def holds_markers(info: SignalInfo) -> bool:
-    """Whether a stream holds a person's or a paradigm's events, whatever its sample format and rate.
+    """Return true if a stream holds a person's or a paradigm's events, whatever its sample format and rate.
 
-    What Mindwire itself sends during a recording is none of these.
+    Mindwire's own outlets are none of these.
     """
     kind = info.type.casefold()
     if info.name.startswith("Mindwire-") and (kind in _OWN or info.name.endswith("-Decisions")):
@@ -44,7 +44,7 @@ def holds_markers(info: SignalInfo) -> bool:
 
 
 def stim_channels(info: SignalInfo) -> list[int]:
-    """Channels of a signal that hold a stimulus's or trigger's code."""
+    """Return the channels of a signal that hold codes of stimuli or triggers."""
     labels, types = info.labels or ("",) * info.n_channels, info.types or ("",) * info.n_channels
     return [
         i
@@ -54,15 +54,15 @@ def stim_channels(info: SignalInfo) -> list[int]:
 
 
 def tidy_label(label: str) -> str:
-    """A label as it is shown: a number without its meaningless zeros, ``1`` for ``1.000000000000000``."""
+    """Return a label as it is shown: a number without meaningless zeros, ``1`` for ``1.000000000000000``."""
     return f"{float(label):.15g}" if _NUMBER.fullmatch(label) else label
 
 
 class MarkerReader:
-    """Makes markers of a stream's samples, chunk by chunk.
+    """Reader of a stream's markers, chunk by chunk.
 
-    Text and numbers without a rate are an event each. In a stream with a rate an event is a change to another
-    whole number than zero. In annotation streams, which have a channel per label, it is a value other than zero.
+    Text and numbers without a rate are an event each. In a stream with a rate an event is a change to another whole number
+    than zero. In annotation streams, which have a channel per label, it is a value other than zero.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class MarkerReader:
     channels : sequence of int or None
         The channels that count; None for all.
     started : bool
-        Whether a level at the very first sample is an event.
+        A level at the very first sample is an event.
     name : str
         The markers' ``stream``.
     """
@@ -90,7 +90,7 @@ class MarkerReader:
         self._last: tuple[NDArray[Any], float] | None = None
 
     def read(self, values: NDArray[Any], times: NDArray[np.float64]) -> list[Marker]:
-        """The markers of a chunk.
+        """Return the markers of a chunk.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class MarkerReader:
 
 
 def merge_markers(streams: Iterable[list[Marker]]) -> list[Marker]:
-    """Markers of several streams in the order of time; what two streams tell alike within 5 ms counts once."""
+    """Return markers of several streams in the order of time; equal ones of two streams within 5 ms count once."""
     kept: list[Marker] = []
     seen: dict[str, list[float]] = {}
     for markers in streams:

@@ -1,7 +1,7 @@
-"""Where a recording that MNE-Python reads is interrupted, and the time of each of its samples.
+"""Discontinuities of recordings that MNE-Python reads, and the time of each sample.
 
-MNE gives the samples of such a file without a pause; that samples are missing between two of them is said by an
-annotation, a marker file or the data records, each format in its own way.
+MNE gives the samples of such a file without a pause; an annotation, a marker file or the data records state that samples are
+missing between two of them, each format in its own way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mindwire.sources.edf_header import EdfHeader
 # MNE's own names of joined recordings, and of a stretch that was not acquired and holds zeros.
 _JOINED = ("bad boundary", "edge boundary", "bad_disconnection")
 _SKIPPED = "bad_acq_skip"
-_BOUNDARY = "boundary"  # EEGLAB's; its duration says how much is no longer in the file
+_BOUNDARY = "boundary"  # EEGLAB's; its duration is that of the signal which is no longer in the file
 _BOUNDARY_CODE = "-99"  # the same, where EEGLAB's events are numbers
 _SEGMENT = "new segment"  # BrainVision's
 _RUN = "32766"  # GDF's start of a new run
@@ -34,7 +34,7 @@ _ROUNDING = 1e-3  # of a sample
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The time of each sample, and where samples do not follow each other.
+    """Times of samples, and where they do not follow each other.
 
     Parameters
     ----------
@@ -44,32 +44,32 @@ class Timeline:
         First sample of each part that is contiguous; the first is 0.
     times : ndarray of float64, shape (n_parts,)
         Seconds of each part's first sample.
-    broken : ndarray of bool, shape (n_parts,)
-        Whether something is missing before the part.
+    gaps : ndarray of bool, shape (n_parts,)
+        Samples are missing before the part.
     kept : ndarray of bool, shape (n_samples,)
-        Which samples were acquired.
+        Samples that were acquired.
     """
 
     sfreq: float
     starts: NDArray[np.intp]
     times: NDArray[np.float64]
-    broken: NDArray[np.bool_]
+    gaps: NDArray[np.bool_]
     kept: NDArray[np.bool_]
 
     def at(self, samples: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The time of samples in seconds."""
+        """Return the times of samples in seconds."""
         part = np.searchsorted(self.starts, samples, side="right") - 1
         result: NDArray[np.float64] = self.times[part] + (samples - self.starts[part]) / self.sfreq
         return result
 
     def of(self, seconds: float) -> float:
-        """The time of a moment that the file counts in seconds of signal, pauses left out."""
+        """Return the time of an event that the file counts in seconds of signal, without pauses."""
         part = max(0, int(np.searchsorted(self.starts, seconds * self.sfreq + 0.5, side="right")) - 1)
         return float(self.times[part] + seconds - self.starts[part] / self.sfreq)
 
     def breaks(self) -> NDArray[np.intp]:
-        """Samples before which something is missing."""
-        return self.starts[self.broken]
+        """Return the samples before which others are missing."""
+        return self.starts[self.gaps]
 
 
 def is_cut(label: str, suffix: str) -> bool:
@@ -96,7 +96,7 @@ def _plain(label: str) -> str:
 
 
 def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
-    """The timeline of an EDF+D or BDF+D file, by the onsets of its data records.
+    """Return the timeline of an EDF+D or BDF+D file, by the onsets of its data records.
 
     Parameters
     ----------
@@ -105,18 +105,18 @@ def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: f
         Seconds.
     sfreq : float
     n_samples : int
-        Samples that MNE gives of the file.
+        As MNE reads the file.
     """
     length = header.record_seconds
     starts = np.rint(np.arange(len(onsets)) * length * sfreq).astype(np.intp)
     missing = np.diff(onsets, prepend=onsets[:1] - length) - length
     inside = starts < n_samples
-    broken = np.abs(missing[inside]) > 0.5 / sfreq  # also where a record begins before the one before it ends
-    return Timeline(sfreq, starts[inside], onsets[inside], broken, np.ones(n_samples, dtype=bool))
+    gaps = np.abs(missing[inside]) > 0.5 / sfreq  # also where a record begins before the one before it ends
+    return Timeline(sfreq, starts[inside], onsets[inside], gaps, np.ones(n_samples, dtype=bool))
 
 
 def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
-    """The timeline of any other file, by its annotations and BrainVision's marker file.
+    """Return the timeline of any other file, by its annotations and BrainVision's marker file.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _annotations(raw: Any, path: Path) -> list[tuple[float, float, str]]:
 
 
 def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
-    """Seconds missing before each of BrainVision's segments, by its first sample, as their dates say; 0 if unknown."""
+    """Seconds missing before each of BrainVision's segments by their dates, by first sample; 0 if unknown."""
     try:
         named = _MARKER_FILE.search(path.read_text("latin-1"))
         name = named[1].replace("$b", path.stem) if named else f"{path.stem}.vmrk"

@@ -42,8 +42,8 @@ _TRIGGER_BITS = 0xFFFF
 class MneRecording:
     """A recording that :func:`mne.io.read_raw` opens, read in pieces from disk.
 
-    Times count in seconds from the recording's first sample; a pause whose length the file states is part of them.
-    Values are in the unit that the file states, or in microvolts where its format leaves no choice.
+    Times are seconds from the recording's first sample, with the pauses whose length the file states. Values are in the unit
+    that the file states, or in microvolts where its format fixes it.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class MneRecording:
             raise RecordingError(msg) from error
 
     def _describe(self, mne: Any) -> None:
-        """Take note of channels, units, times and annotations."""
+        """Read channels, units, times and annotations."""
         info = self._raw.info
         self._picks = np.asarray(mne.pick_types(info, eeg=True, exclude=()))
         self._stims = {
@@ -122,7 +122,7 @@ class MneRecording:
 
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
-        """The EEG channels as one stream, and the markers."""
+        """EEG channels as one stream, and the markers."""
         eeg = RecordedStream(1, self._info, len(self._raw.times) if len(self._picks) else 0, 0.0)
         markers = self.markers()
         info = SignalInfo(name=_ANNOTATIONS, type="Markers", sfreq=0.0, n_channels=1, dtype="string")
@@ -130,7 +130,7 @@ class MneRecording:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """None: MNE either reads a file or refuses it."""
+        """Empty: MNE either reads a file or refuses it."""
         return ()
 
     @cached_property
@@ -139,7 +139,7 @@ class MneRecording:
         return merge_markers(self._levels(pick) for pick in self._stims.values())
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """The annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
+        """Return the annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class MneRecording:
         Raises
         ------
         StreamNotFoundError
-            There is none of that name.
+            There is no stream of that name.
         """
         if stream == _ANNOTATIONS or (stream is None and any(_is_cue(marker) for marker in self._annotated)):
             return list(self._annotated)
@@ -172,7 +172,7 @@ class MneRecording:
         return reader.read(values[:, None], self._timeline.at(np.arange(len(values))))
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """The EEG channels as a source of chunks.
+        """Return the EEG channels as a source of chunks.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class MneRecording:
         return self.source(choose_signal(self.path, self.streams, selector).stream_id)
 
     def source(self, stream_id: int) -> RecordedSignal:
-        """The EEG channels (1) or the markers (2)."""
+        """Return the EEG channels (1) or the markers (2)."""
         if stream_id == 1:
             return MneSource(self.path, self._raw, self._picks, self._info, self._factors, self._timeline)
         return _MarkerSource(self.streams[1].info, tuple(self.markers()))
@@ -192,7 +192,7 @@ class MneRecording:
 
 @dataclass(frozen=True, slots=True)
 class MneSource:
-    """The EEG channels of an MNE recording; made by :meth:`MneRecording.signal`."""
+    """EEG channels of an MNE recording; made by :meth:`MneRecording.signal`."""
 
     path: Path
     raw: Any
@@ -207,13 +207,13 @@ class MneSource:
         return len(self.raw.times)
 
     def chunks(self) -> Iterator[Chunk]:
-        """The samples from the beginning in pieces of a second; may be called again.
+        """Yield the samples from the beginning in pieces of a second; may be called again.
 
         Yields
         ------
         Chunk
-            Stretches that the recording marks as not acquired are left out; ``broken`` is ``GAP`` behind them, and
-            wherever else something is missing before the chunk.
+            Samples that the recording marks as not acquired are left out; a ``GAP`` precedes the chunk after them, and
+            wherever else samples are missing.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class MneSource:
         """
         size = max(1, int(self.info.sfreq * _CHUNK_SECONDS))
         keep, breaks = self.timeline.kept, self.timeline.breaks()
-        broken = begun = False
+        gap = begun = False
         for start in range(0, self.n_samples, size):
             stop = min(start + size, self.n_samples)
             inside = breaks[(breaks > start) & (breaks < stop)] - start
@@ -230,12 +230,11 @@ class MneSource:
             samples = _read(self.raw, self.picks, start, stop, self.path) / self.factors
             for piece in np.split(np.arange(stop - start), edges):
                 first = start + int(piece[0])
-                broken |= bool(np.isin(first, breaks)) or not keep[first]
+                gap |= bool(np.isin(first, breaks)) or not keep[first]
                 if keep[first]:
-                    yield Chunk(
-                        samples[piece], self.timeline.at(start + piece), Reason.GAP if broken and begun else Reason.NONE
-                    )
-                    broken, begun = False, True
+                    reason = Reason.GAP if gap and begun else Reason.NONE
+                    yield Chunk(samples[piece], self.timeline.at(start + piece), reason)
+                    gap, begun = False, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +255,7 @@ class _MarkerSource:
 
 
 def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np.float64]:
-    """Samples as MNE gives them, ``(n_samples, n_channels)``."""
+    """Read samples as MNE gives them, ``(n_samples, n_channels)``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -268,28 +267,27 @@ def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np
 
 
 def _require_sound_mat(path: Path) -> None:
-    """Read an EEGLAB file in a process of its own first: at some damage SciPy's reader ends the process it runs in."""
-    words = [sys.executable, "-P", "-c", _READ_MAT, str(path)]
+    """Read an EEGLAB file in a process of its own first: some damage makes SciPy's reader end the process."""
+    command = [sys.executable, "-P", "-c", _READ_MAT, str(path)]
     try:
-        ended = subprocess.run(words, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
+        status = subprocess.run(command, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
     except subprocess.TimeoutExpired:
-        ended = -1
-    if ended < 0:
+        status = -1
+    if status < 0:
         msg = f"{path}: expected an EEGLAB recording, found a damaged file, which cannot be read; use another copy."
         raise RecordingError(msg)
 
 
 def _reason(error: Exception) -> str:
-    """What MNE says, where a person can read it."""
-    lines = str(error).splitlines()
-    said = lines[0].strip() if lines else ""
-    if not said or not said.isprintable() or isinstance(error, TypeError | AttributeError | KeyError | IndexError):
+    """Return MNE's message, where it is readable."""
+    text = next(iter(str(error).splitlines()), "").strip()
+    if not text or not text.isprintable() or isinstance(error, TypeError | AttributeError | KeyError | IndexError):
         return ""
-    return f" (MNE-Python: {said[:150].rstrip('.')})"
+    return f" (MNE-Python: {text[:150].rstrip('.')})"
 
 
 def _is_cue(marker: Marker) -> bool:
-    """Whether an annotation may be a paradigm's, not one of a cut or of a bad stretch."""
+    """Return true if an annotation may be a paradigm's, and does not mark bad signal."""
     text = marker.label.strip().casefold()
     return bool(text) and not text.startswith(("bad", "edge"))
 
@@ -297,7 +295,7 @@ def _is_cue(marker: Marker) -> bool:
 def _units(
     raw: Any, picks: NDArray[np.intp], header: EdfHeader | None, suffix: str
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """The unit that the file states for each channel, and what MNE multiplied the file's values with."""
+    """Return the unit that the file states for each channel, and MNE's factor for the file's values."""
     if header is not None:
         # MNE takes what has no unit, or one that it does not know, for volts.
         if len(header.units) != len(raw.ch_names):

@@ -1,12 +1,10 @@
-"""A simulated person imagining movements, for demonstrations and tests: no cap needed, the truth known.
+"""Simulated EEG of a person imagining movements, for demonstrations and tests.
 
-What it makes is EEG in the aspects that matter to a motor-imagery decoder: a 1/f background correlated
-across the head, mu and beta rhythms over the sensorimotor strip that desynchronise where the imagined
-limb is represented, and what disturbs real recordings (blinks, muscle bursts, drifts, line noise). It
-says nothing about how well a model decodes real brains.
+It resembles EEG where that matters to a motor-imagery decoder: a 1/f background correlated across the head, mu and beta rhythms
+over the sensorimotor strip that desynchronise where the imagined limb is represented, and the artefacts of real recordings
+(blinks, muscle bursts, drifts, line noise). It does not predict how well a model decodes real EEG.
 
-Signals are generated in blocks of one second whatever is asked for, so the samples of a seed are the
-same however they are cut into chunks.
+Signals are generated in blocks of one second, so the samples of a seed are the same in chunks of any size.
 
 References
 ----------
@@ -39,7 +37,7 @@ _PINK_A = (1.0, -2.494956002, 2.017265875, -0.522189400)
 
 # Where the limbs are represented: (degrees from the vertex, degrees from the nose), left to right.
 _AREAS = ((60.0, -82.0), (36.0, -90.0), (8.0, 180.0), (36.0, 90.0), (60.0, 82.0))
-# How far each imagery desynchronises these areas, as a share of the person's depth; negative: synchronises.
+# Desynchronisation of these areas by each imagery, as a share of the participant's depth; negative: synchronisation.
 _DESYNCHRONISATION = {
     "feet": (0.0, -0.2, 1.0, -0.2, 0.0),
     "left_hand": (0.0, 0.2, -0.15, 1.0, 0.15),
@@ -56,11 +54,11 @@ _DRIFT_SECONDS = 15.0
 _LINE_UV = 3.0
 _BLINK_UV = 140.0
 _MUSCLE_UV = 18.0
-_GAIN_SECONDS = 0.15  # how fast a rhythm gives way and returns
+_GAIN_SECONDS = 0.15  # time constant of a rhythm's amplitude
 
 
 class Artefacts(Flag):
-    """What disturbs the signal, beside line noise."""
+    """Artefacts other than line noise."""
 
     NONE = 0
     BLINKS = auto()
@@ -81,24 +79,24 @@ class _Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Burst:
-    """An artefact: one course in time, seen by each channel with its weight."""
+    """An artefact: one waveform, and its weight in each channel."""
 
     start: int
-    course: Floats
+    waveform: Floats
     weights: Floats
 
     @property
     def stop(self) -> int:
-        return self.start + len(self.course)
+        return self.start + len(self.waveform)
 
 
 class Simulator:
-    """EEG of a person following cues, sample by sample the same for the same arguments.
+    """EEG of a participant who follows cues; the same arguments give the same samples.
 
     Parameters
     ----------
     seed : int
-        Makes the person (rhythms, their places and strengths), the noise and the order of the trials.
+        Of the participant (rhythms, their places and strengths), the noise and the order of the trials.
     sfreq : float
         Sampling rate in hertz.
     channels : sequence of str
@@ -120,7 +118,7 @@ class Simulator:
     Raises
     ------
     ArgumentError
-        An unknown channel or class, or a rate, frequency or duration that makes no sense.
+        A channel or class is unknown, or a rate, frequency or duration is out of range.
     """
 
     def __init__(
@@ -163,7 +161,7 @@ class Simulator:
         self._block_samples = max(round(self.sfreq), 8)
         self._make_person(person, line_freq)
 
-        self._read = 0  # samples handed out
+        self._read = 0  # samples read
         self._made = 0  # samples generated
         self._block = np.empty((0, len(channels)), np.float32)
         self._trials: deque[_Trial] = deque()
@@ -176,22 +174,11 @@ class Simulator:
 
     @property
     def samples_read(self) -> int:
-        """Samples handed out so far."""
+        """Number of samples read so far."""
         return self._read
 
     def read(self, n_samples: int) -> Chunk:
-        """The next samples.
-
-        Parameters
-        ----------
-        n_samples : int
-
-        Returns
-        -------
-        Chunk
-            ``samples`` float32 ``(n_samples, n_channels)`` in µV; ``times`` are ``start_time`` plus the
-            sample's number divided by ``sfreq``.
-        """
+        """Return the next samples: float32 in µV, at ``start_time`` plus the sample's number divided by ``sfreq``."""
         samples = np.empty((n_samples, self.info.n_channels), np.float32)
         filled = 0
         while filled < n_samples:
@@ -208,7 +195,7 @@ class Simulator:
         return Chunk(samples, times)
 
     def drain_markers(self) -> list[Marker]:
-        """The cues among the samples read since the last call, stamped at their onset."""
+        """Return the cues among the samples read since the last call, stamped at their onset."""
         due = []
         while self._markers and self._markers[0][0] < self._read:
             cue, label = self._markers.popleft()
@@ -216,19 +203,7 @@ class Simulator:
         return due
 
     def chunks(self, chunk_samples: int, duration: float) -> Iterator[Chunk]:
-        """The next ``duration`` seconds, in chunks.
-
-        Parameters
-        ----------
-        chunk_samples : int
-            Samples per chunk; the last chunk may be shorter.
-        duration : float
-            In seconds.
-
-        Yields
-        ------
-        Chunk
-        """
+        """Yield the next ``duration`` seconds in chunks, of which the last may be shorter."""
         left = round(duration * self.sfreq)
         while left > 0:
             yield self.read(min(chunk_samples, left))
@@ -238,7 +213,7 @@ class Simulator:
         return sample + round(rng.uniform(*seconds) * self.sfreq)
 
     def _make_person(self, rng: np.random.Generator, line_freq: float | None) -> None:
-        """Everything about the person, the cap and the room that does not change."""
+        """Draw everything about the participant, the cap and the room that does not change."""
         n_areas, n_channels = len(_AREAS), len(self._electrodes)
         radians_per_hertz = 2 * np.pi / self.sfreq
 
@@ -256,8 +231,8 @@ class Simulator:
         self._rhythm_phase = rng.uniform(0, 2 * np.pi, len(freqs))
         self._depth = rng.uniform(0.72, 0.9)
 
-        # A rhythm is low-pass noise in the complex plane, turned at the rhythm's frequency: it waxes and
-        # wanes within about half a second as the real ones do.
+        # A rhythm is low-pass noise in the complex plane, rotated at the rhythm's frequency: its amplitude varies within
+        # about half a second, as that of real ones.
         self._waxing = math.exp(-radians_per_hertz * 0.8)
         self._waxing_state = np.zeros((1, len(freqs)), complex)
 
@@ -315,14 +290,14 @@ class Simulator:
         for burst in self._bursts:
             first, last = max(burst.start, start), min(burst.stop, stop)
             if first < last:
-                course = burst.course[first - burst.start : last - burst.start]
-                samples[first - start : last - start] += course[:, None] * burst.weights
+                waveform = burst.waveform[first - burst.start : last - burst.start]
+                samples[first - start : last - start] += waveform[:, None] * burst.weights
         self._bursts = [burst for burst in self._bursts if burst.stop > stop]
         self._made = stop
         return samples.astype(np.float32)
 
     def _gains(self, start: int, stop: int) -> Floats:
-        """What is left of each area's rhythms, ``(n_samples, n_areas)``: one at rest."""
+        """Gain of each area's rhythms, ``(n_samples, n_areas)``: one at rest."""
         target = np.ones((stop - start, len(_AREAS)))
         for trial in self._trials:
             first, last = max(trial.start, start), min(trial.stop, stop)
@@ -352,16 +327,16 @@ class Simulator:
         while self._next_blink < stop:
             if Artefacts.BLINKS in self._artefacts:
                 n = round(rng.uniform(0.25, 0.4) * self.sfreq)
-                course = _BLINK_UV * rng.uniform(0.6, 1.3) * np.hanning(n + 2)[1:-1] ** 2
-                self._bursts.append(_Burst(self._next_blink, course, self._blink_weights))
+                waveform = _BLINK_UV * rng.uniform(0.6, 1.3) * np.hanning(n + 2)[1:-1] ** 2
+                self._bursts.append(_Burst(self._next_blink, waveform, self._blink_weights))
             self._next_blink = self._after(self._next_blink, (1.5, 8.0), rng)
         while self._next_muscle < stop:
             if Artefacts.MUSCLE in self._artefacts:
                 n = round(rng.uniform(0.3, 1.2) * self.sfreq)
                 place = on_sphere(80.0, rng.choice((-1.0, 1.0)) * rng.uniform(60.0, 110.0))[None]
                 # The difference of white noise: the power of muscles lies at high frequencies.
-                course = _MUSCLE_UV * np.diff(rng.standard_normal(n + 1)) / math.sqrt(2) * np.hanning(n + 2)[1:-1]
-                self._bursts.append(_Burst(self._next_muscle, course, spread(self._electrodes, place, 25.0)[:, 0]))
+                waveform = _MUSCLE_UV * np.diff(rng.standard_normal(n + 1)) / math.sqrt(2) * np.hanning(n + 2)[1:-1]
+                self._bursts.append(_Burst(self._next_muscle, waveform, spread(self._electrodes, place, 25.0)[:, 0]))
             self._next_muscle = self._after(self._next_muscle, (10.0, 60.0), rng)
 
 

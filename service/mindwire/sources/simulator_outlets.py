@@ -1,14 +1,13 @@
-"""Simulated people on the network: each an EEG outlet and a marker outlet of LSL, in real time.
+"""Simulated participants on the network: each an EEG outlet and a marker outlet of LSL, in real time.
 
-Any LSL program can use them. One thread drives as many as are wanted; samples carry explicit time
-stamps, so the pace of the pushing thread never shows in them.
+Any LSL program can use them. One thread drives any number; time stamps are explicit, so they do not depend on the thread's
+timing.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from mindwire.errors import ArgumentError
 from mindwire.sources.liblsl import pylsl
@@ -16,7 +15,7 @@ from mindwire.sources.simulator import Simulator
 
 
 class SimulatorOutlets:
-    """The two outlets of one simulated person.
+    """The two outlets of one simulated participant.
 
     Parameters
     ----------
@@ -25,8 +24,8 @@ class SimulatorOutlets:
     type : str
         LSL type of the EEG outlet; the marker outlet's is ``Markers``.
     source_id : str or None
-        Identifies the outlet across restarts; the marker outlet's is that with ``-markers``. None makes
-        one of the name and the seed.
+        Identifies the outlet across restarts; the marker outlet's is that with ``-markers``. None derives it from the
+        name and the seed.
     chunk_samples : int
         Samples per push.
 
@@ -64,13 +63,13 @@ class SimulatorOutlets:
 
     @property
     def deadline(self) -> float:
-        """LSL time at which the next chunk's last sample exists and the chunk is due."""
+        """LSL time of the next chunk's last sample, at which the chunk is due."""
         simulator = self.simulator
         last = simulator.samples_read + self._chunk_samples - 1
         return self._epoch + simulator.start_time + last / simulator.sfreq
 
     def begin(self, now: float) -> None:
-        """Let the next sample be taken at the LSL time ``now``."""
+        """Give the next sample the LSL time ``now``."""
         simulator = self.simulator
         self._epoch = now - simulator.start_time - simulator.samples_read / simulator.sfreq
 
@@ -81,24 +80,19 @@ class SimulatorOutlets:
         for marker in self.simulator.drain_markers():
             self._markers.push_sample([marker.label], self._epoch + marker.time)
 
-    def wait_for_consumer(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for somebody to listen to the EEG; whether somebody does."""
-        return bool(self._eeg.wait_for_consumers(timeout))
-
 
 def drive(outlets: Sequence[SimulatorOutlets], stop: threading.Event, duration: float | None = None) -> None:
-    """Push every outlet's chunks when they are due, until told to stop.
+    """Push every outlet's chunks when they are due.
 
-    After a stall the overdue chunks follow at once with the stamps they should have had, as from an
-    amplifier that buffers.
+    After a stall the overdue chunks follow at once with the stamps they should have had, as from an amplifier that buffers.
 
     Parameters
     ----------
     outlets : sequence of SimulatorOutlets
     stop : threading.Event
-        Ends the driving within one chunk.
+        Ends it within one chunk.
     duration : float or None
-        Seconds after which to end; None for never.
+        Seconds after which it ends by itself.
     """
     now = pylsl.local_clock()
     for outlet in outlets:
@@ -112,39 +106,6 @@ def drive(outlets: Sequence[SimulatorOutlets], stop: threading.Event, duration: 
         if wait > 0 and stop.wait(wait):
             break
         first.push()
-
-
-@contextmanager
-def running(outlets: Sequence[SimulatorOutlets]) -> Iterator[None]:
-    """Drive outlets in a thread of their own while the context lasts.
-
-    Parameters
-    ----------
-    outlets : sequence of SimulatorOutlets
-
-    Raises
-    ------
-    Exception
-        Whatever ended the driving early, when the context is left.
-    """
-    stop = threading.Event()
-    failures: list[Exception] = []
-
-    def target() -> None:
-        try:
-            drive(outlets, stop)
-        except Exception as error:  # noqa: BLE001 - carried to the thread that owns this one
-            failures.append(error)
-
-    thread = threading.Thread(target=target, name="simulator", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def _describe_eeg(outlets: SimulatorOutlets) -> pylsl.StreamInfo:

@@ -1,4 +1,4 @@
-"""The framing of XDF files: finding chunk after chunk, and finding the way back after damage.
+"""Framing of XDF files: the sequence of chunks, and its resumption after damage.
 
 Specification: https://github.com/sccn/xdf/wiki/Specifications (XDF 1.0).
 """
@@ -23,7 +23,7 @@ _LONGEST_HEADER = 1 + 8 + 2 + 4
 class Tag(IntEnum):
     """Kinds of chunks."""
 
-    DAMAGE = 0  # not in any file: the walker met bytes that are no chunk, and skipped them
+    DAMAGE = 0  # not in any file: bytes that are no chunk
     FILE_HEADER = 1
     STREAM_HEADER = 2
     SAMPLES = 3
@@ -36,7 +36,7 @@ WITH_STREAM = frozenset({Tag.STREAM_HEADER, Tag.SAMPLES, Tag.CLOCK_OFFSET, Tag.S
 
 
 class RawChunk(NamedTuple):
-    """Where a chunk's content lies in the file.
+    """Position of a chunk's content in the file.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class RawChunk(NamedTuple):
     stream_id : int
         0 for chunks of no stream.
     offset : int
-        First byte of the content, behind tag and stream id.
+        First byte of the content, after tag and stream id.
     length : int
         Bytes of content.
     """
@@ -56,7 +56,7 @@ class RawChunk(NamedTuple):
 
 
 def check_magic(file: BinaryIO, path: object) -> None:
-    """Leave ``file`` behind the magic bytes.
+    """Read the magic bytes.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def check_magic(file: BinaryIO, path: object) -> None:
 
 
 def _header_at(file: BinaryIO, position: int, size: int) -> RawChunk | None:
-    """The chunk that begins at a position; None when no whole, known chunk does."""
+    """Return the chunk that begins at a position; None when no whole, known chunk does."""
     file.seek(position)
     head = file.read(_LONGEST_HEADER)
     if not head or head[0] not in _LENGTH_BYTES:
@@ -97,7 +97,7 @@ def _header_at(file: BinaryIO, position: int, size: int) -> RawChunk | None:
 
 
 def _after_next_boundary(file: BinaryIO, position: int) -> int | None:
-    """First byte behind the next boundary chunk at or behind a position; None when there is none."""
+    """Return the first byte after the next boundary chunk from a position on; None when there is none."""
     overlap = len(BOUNDARY_UUID) - 1
     while True:
         file.seek(position)
@@ -111,17 +111,17 @@ def _after_next_boundary(file: BinaryIO, position: int) -> int | None:
 
 
 def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
-    """Go through a file's chunks in order.
+    """Yield a file's chunks in order.
 
-    Where bytes are no chunk, one chunk of tag ``DAMAGE`` stands for all up to behind the next boundary
-    chunk, or to the end of the file. The caller may move the file's position between two steps.
+    Where bytes are no chunk, one chunk of tag ``DAMAGE`` stands for all up to the end of the next boundary chunk, or of the
+    file. The caller may move the file's position between two steps.
 
     Parameters
     ----------
     file : binary file
         Seekable and buffered.
     size : int
-        Bytes in the file when the walk begins; what a recorder appends later is not seen.
+        Bytes in the file when the walk begins; bytes that a recorder appends later are not read.
 
     Yields
     ------
@@ -131,8 +131,8 @@ def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
     while position < size:
         chunk = _header_at(file, position, size)
         if chunk is None:
-            behind = _after_next_boundary(file, position + 1)
-            end = size if behind is None else behind
+            after = _after_next_boundary(file, position + 1)
+            end = size if after is None else after
             chunk = RawChunk(Tag.DAMAGE, 0, position, end - position)
         yield chunk
         position = chunk.offset + chunk.length

@@ -1,7 +1,6 @@
 """Clock offsets of XDF files: from the sender's stamps to the recording computer's clock.
 
-The mapping is the reference importer's: one robust line per stretch between clock resets, so that
-stamps agree with what other tools read from the same file.
+The mapping is the reference importer's, one robust line between two clock resets, so that stamps agree with other tools.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-# Offsets wander by tens of microseconds; what lies further from the line counts as an outlier.
+# Offsets vary by tens of microseconds; those further from the line are outliers.
 _HUBER_SECONDS = 1e-4
 # No clock drifts by more; a steeper line was fitted to too little.
 _MAX_DRIFT = 1e-3
@@ -24,7 +23,7 @@ _CORRUPT_INTERVALS, _CORRUPT_DEVIATIONS = 10.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class ClockSegment:
-    """A stretch of the sender's clock: ``offset(t) = intercept + slope * (t - origin)`` in seconds."""
+    """Part of the sender's clock between two resets: ``offset(t) = intercept + slope * (t - origin)`` in seconds."""
 
     first: float
     last: float
@@ -33,12 +32,12 @@ class ClockSegment:
     slope: float
 
     def apply(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Stamps in the recording computer's clock."""
+        """Return stamps in the recording computer's clock."""
         return times + (self.intercept + self.slope * (times - self.origin))
 
 
 def _fit(times: NDArray[np.float64], values: NDArray[np.float64]) -> ClockSegment:
-    """A line through offsets that minimises Huber's loss, by iteratively reweighted least squares."""
+    """Fit a line that minimises Huber's loss, by iteratively reweighted least squares."""
     origin = float(times[0])
     x = times - origin
     intercept, slope = float(np.median(values)), 0.0
@@ -71,20 +70,15 @@ def _outlying(steps: NDArray[np.float64], deviations: float, seconds: float) -> 
 
 
 def fit_segments(times: Sequence[float], values: Sequence[float]) -> tuple[ClockSegment, ...]:
-    """Segments of a stream's clock between its resets.
+    """Return the segments of a stream's clock between its resets.
 
-    A reset shows as measurement times that run backwards, or as a late measurement together with a
-    jump of the offset (a restarted or exchanged computer).
+    A reset shows as measurement times that run backwards, or as a late measurement together with a jump of the offset (a
+    restarted or exchanged computer).
 
     Parameters
     ----------
     times, values : sequence of float
-        When each offset was measured, in the sender's clock, and the offset, in seconds.
-
-    Returns
-    -------
-    tuple of ClockSegment
-        Empty when there are no offsets.
+        Time of each measurement, in the sender's clock, and the offset, in seconds.
     """
     t, v = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     if not len(t):
@@ -99,10 +93,10 @@ def fit_segments(times: Sequence[float], values: Sequence[float]) -> tuple[Clock
 
 
 def last_is_corrupt(times: Sequence[float], values: Sequence[float]) -> bool:
-    """Whether the last offset lies far from all before it, in its interval or its value.
+    """Return true if the last offset is far from all before it, in its interval or its value.
 
-    Older versions of liblsl could end a recording with an uninitialised sample and offset; together
-    with samples beyond the footer's count this identifies them.
+    Older versions of liblsl could end a recording with an uninitialised sample and offset; together with samples beyond the
+    footer's count this identifies them.
     """
     if len(times) < 3:
         return False
@@ -119,7 +113,7 @@ def last_is_corrupt(times: Sequence[float], values: Sequence[float]) -> bool:
 
 
 class ClockTracker:
-    """Applies a stream's segments to its stamps in the order of the file.
+    """Application of a stream's segments to its stamps in the order of the file.
 
     Parameters
     ----------
@@ -141,8 +135,8 @@ class ClockTracker:
         Returns
         -------
         list of (start, synchronised)
-            Each part's first index and its stamps; every part but the first lies behind a reset. A
-            first part that is empty means that the reset lies before ``times``.
+            Each part's first index and its stamps; a reset precedes every part but the first. A first part that is
+            empty means that the reset is before ``times``.
         """
         if not self._segments:
             return [(0, times)]

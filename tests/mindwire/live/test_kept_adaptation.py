@@ -22,7 +22,7 @@ from mindwire.inference.load import load_decoder
 from mindwire.live.warm_start import beginning, warm_start_from
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.sinks.adaptation import AdaptationKeeper
+from mindwire.sinks.adaptation import AdaptationWriter
 from mindwire.sources.recording import open_recording
 from mindwire.sources.simulator import Simulator
 from mindwire.types import Chunk, Reason
@@ -116,12 +116,12 @@ def test_too_little_signal_warms_nothing(tmp_path):
 
 
 def test_the_keeper_writes_at_the_end_and_never_raises(tmp_path, caplog):
-    AdaptationKeeper(tmp_path / "state", lambda: None).close()
+    AdaptationWriter(tmp_path / "state", lambda: None).close()
     assert not (tmp_path / "state").exists()
-    keeper = AdaptationKeeper(tmp_path / "state", learnt)
+    keeper = AdaptationWriter(tmp_path / "state", learnt)
     keeper.close()
     assert SavedAdaptation.read(tmp_path / "state").to_bytes() == learnt().to_bytes()
-    AdaptationKeeper(tmp_path / "state" / "below a file", learnt).close()
+    AdaptationWriter(tmp_path / "state" / "below a file", learnt).close()
     assert "could not be written" in caplog.text
 
 
@@ -131,13 +131,13 @@ def test_a_poorer_state_never_replaces_the_kept_one(tmp_path):
     for first, then, alignment in ((rich, poor, rich), (replace(poor, network=network), learnt(), learnt())):
         path = tmp_path / "state"
         first.write(path)
-        AdaptationKeeper(path, lambda then=then: then).close()
+        AdaptationWriter(path, lambda then=then: then).close()
         kept = SavedAdaptation.read(path)
         assert kept.network["steps"] == [5]
         np.testing.assert_array_equal(kept.alignment.covariance, alignment.alignment.covariance)
         assert kept.alignment.good_samples == alignment.alignment.good_samples
     other = learnt(contract=small_contract(window_samples=200, sfreq=64.0))
-    AdaptationKeeper(path, lambda: other).close()
+    AdaptationWriter(path, lambda: other).close()
     assert SavedAdaptation.read(path).to_bytes() == other.to_bytes()
 
 
