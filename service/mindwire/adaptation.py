@@ -1,4 +1,4 @@
-"""What a session has learnt of a person, to be kept: written to a file, put into a recording, begun with again."""
+"""Saved adaptation: what a session has learnt of a person, in a file or a recording, for the next session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mindwire_models.contract import Contract
 
 _FORMAT = "mindwire-adaptation-1"
 _ALIGNMENT, _NETWORK = "alignment.", "network."
-# The cap sits differently each time, so what was learnt before counts as no more than a minute of the new session.
+# The cap sits differently each time, so a saved alignment counts as no more than a minute of the new session.
 _WARM_START_SECONDS = 60.0
 _LARGEST_FILE = 64 << 20
 _DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
@@ -30,16 +30,16 @@ _DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8
 
 @dataclass(frozen=True, slots=True)
 class SavedAdaptation:
-    """What a session has learnt.
+    """Alignment and decoder as a session has adapted them to a person.
 
     Parameters
     ----------
     signal : str
-        Hash of what the contract says of the signal: channels, rate, unit, filters.
+        Hash of the contract's channels, rate, unit and filters.
     alignment : AlignmentState or None
-        None before any good sample, and where nothing is aligned.
+        None before any good sample, and for a model without alignment.
     network : mapping of str to ndarray
-        What the decoder learnt (:meth:`mindwire.inference.decoder.Learner.save`); empty where it does not learn.
+        Adapted state of the decoder (:meth:`mindwire.inference.decoder.Learner.save`); empty if it does not adapt.
     """
 
     signal: str
@@ -50,21 +50,21 @@ class SavedAdaptation:
     def of(
         cls, contract: Contract, alignment: AlignmentState | None, network: Mapping[str, NDArray[Any]]
     ) -> SavedAdaptation:
-        """What was learnt of a signal that meets a contract."""
+        """Return the adaptation to a signal that meets a contract."""
         return cls(_signal_hash(contract), alignment, dict(network))
 
     @property
     def alignment_alone(self) -> SavedAdaptation:
-        """The same without what the decoder learnt."""
+        """The alignment without the decoder's part."""
         return replace(self, network={})
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was learnt."""
+        """True if nothing was learnt."""
         return self.alignment is None and not self.network
 
     def with_more_of(self, other: SavedAdaptation | None) -> SavedAdaptation:
-        """The same, with the other's alignment and network where that has learnt of the same signal and more.
+        """Return this adaptation with the parts of another of the same signal that has seen more of it.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class SavedAdaptation:
         return replace(self, alignment=its if more else mine, network=self.network or other.network)
 
     def check(self, contract: Contract) -> None:
-        """Refuse what was learnt of another kind of signal.
+        """Refuse an adaptation to another kind of signal.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class SavedAdaptation:
             raise ContractError(msg)
 
     def warm_start(self, contract: Contract) -> AlignmentState:
-        """The alignment to begin with: of at most a minute's weight, so that the new session soon outweighs it.
+        """Return the alignment to begin a session with, of at most a minute's weight so that the session outweighs it.
 
         Raises
         ------
@@ -109,29 +109,29 @@ class SavedAdaptation:
         return replace(self.alignment, weight=min(self.alignment.weight, _WARM_START_SECONDS * contract.sfreq))
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file; the same for the same state."""
+        """Return the content of a safetensors file; equal for equal states."""
         arrays = {_NETWORK + name: np.ascontiguousarray(array) for name, array in sorted(self.network.items())}
         if self.alignment is not None:
             arrays[_ALIGNMENT + "covariance"] = np.ascontiguousarray(self.alignment.covariance)
             arrays[_ALIGNMENT + "weight"] = np.array([self.alignment.weight], dtype=np.float64)
             arrays[_ALIGNMENT + "good_samples"] = np.array([self.alignment.good_samples], dtype=np.int64)
-        # One entry: the order of several would differ from one time to the next.
+        # One entry, because the order of several is not reproducible.
         return bytes(save(arrays, {_FORMAT: self.signal}))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "adaptation") -> SavedAdaptation:
-        """Read what :meth:`to_bytes` gave.
+        """Parse the content of a file, as :meth:`to_bytes` returns it.
 
         Parameters
         ----------
         data : bytes
         where : str
-            Names the origin in error messages.
+            Origin, for error messages.
 
         Raises
         ------
         ContractError
-            It is no saved adaptation, or it does not hold together.
+            It is no saved adaptation, or a damaged one.
         """
         refused = ContractError(f"{where}: expected a saved adaptation, found something else or a damaged one.")
         try:
@@ -145,12 +145,12 @@ class SavedAdaptation:
         return cls(about[_FORMAT], _alignment(arrays, refused), network)
 
     def to_text(self) -> str:
-        """As text, for a recording's notes."""
+        """Return it as text, for the notes of a recording."""
         return base64.b64encode(self.to_bytes()).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> SavedAdaptation:
-        """Read what :meth:`to_text` gave.
+        """Parse text, as :meth:`to_text` returns it.
 
         Raises
         ------
@@ -182,12 +182,12 @@ class SavedAdaptation:
         return cls.from_bytes(data, str(path))
 
     def write(self, path: Path) -> None:
-        """Write a file, whole or not at all.
+        """Write a file, completely or not at all.
 
         Raises
         ------
         OSError
-            It cannot be written; what was there before is unchanged.
+            It cannot be written; a file that existed before is unchanged.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, self.to_bytes())

@@ -7,14 +7,14 @@ import sys
 
 log = logging.getLogger(__name__)
 
-# Where the hard limit is no number, as on macOS, the kernel still refuses more than this.
+# macOS states no hard limit, but its kernel refuses more than this.
 _WITHOUT_HARD_LIMIT = 10_240
 
 
 def raise_descriptor_limit() -> int | None:
     """Raise the soft limit of open files to the hard one.
 
-    A stream takes about a dozen files, a client one; the usual soft limit of 1024 is soon reached.
+    A stream needs about a dozen files and a client one, so that the usual soft limit of 1024 is soon reached.
 
     Returns
     -------

@@ -51,7 +51,7 @@ def replay(
     ] = None,
 ) -> None:
     """Replay a recording through a model: the predictions that the live service would have made."""
-    from mindwire.live.warm_start import beginning
+    from mindwire.live.warm_start import initial_adaptation
     from mindwire.offline.recorded_bundle import bundle_path
     from mindwire.outputs import PREDICTIONS, check_output
     from mindwire.sources.recording import Selector, open_recording
@@ -92,7 +92,7 @@ def replay(
 
             purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
             decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
-        saved = beginning(bundle, decoder, pipeline, adaptation_state, warm_start)
+        saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
         if saved is not None:
             pipeline = replace(pipeline, state=saved.to_text())
         _decode(recording, source, bundle, decoder, pipeline, pace=pace, out=out)

@@ -1,6 +1,6 @@
-"""Markers of the network for those who look at a stream: cues of a paradigm, annotations, key presses.
+"""Markers on the network, shown with a stream: cues of a paradigm, annotations, key presses.
 
-They change nothing of what is decoded, and the recorder takes them from the network itself.
+They do not affect decoding, and the recorder takes them from the network itself.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mindwire.sources.markers import EVENT_TYPES, MarkerReader, holds_markers
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 5.0
-_LOOK_S = 1.0
+_SEARCH_EVERY_S = 5.0
+_SEARCH_S = 1.0
 _POLL_S = 0.05
 _LABEL_LENGTH = 200
-# More markers than this in a second are nothing to look at.
+# Further markers within a second are not shown.
 MOST_PER_SECOND = 100
 
 
@@ -43,8 +43,8 @@ def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) ->
     ----------
     streams : collection of Stream
     names : collection of str
-        Names or source_ids of the marker streams that are shown with every stream; without any, those of the host
-        that a stream's source runs on are shown with it.
+        Names or source_ids of the marker streams to show with every stream; without any, those of the host that a
+        stream's source runs on are shown with it.
     """
     stop = threading.Event()
     watch = _MarkerWatch(streams, frozenset(names))
@@ -58,7 +58,7 @@ def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) ->
 
 
 def marker_predicate(names: Iterable[str]) -> str:
-    """XPath of what is looked for: the outlets named, else what may hold markers by its format, rate or type."""
+    """Return the XPath of the named outlets, else of all that may hold markers by their format, rate or type."""
     named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
     if named:
         return f"({' or '.join(named)}) and {DESCRIBABLE}"
@@ -72,20 +72,20 @@ def marker_predicate(names: Iterable[str]) -> str:
 
 
 def marker_label(values: Iterable[Any]) -> str:
-    """One sample of a marker stream as a label: ``1.0`` is 1, several channels are separated by commas."""
+    """Return one sample of a marker stream as a label: ``1.0`` is 1, several channels are separated by commas."""
     text = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-    return shown(text[: 4 * _LABEL_LENGTH])[:_LABEL_LENGTH]  # a long label would take its time
+    return shown(text[: 4 * _LABEL_LENGTH])[:_LABEL_LENGTH]  # cut first: a very long label takes long
 
 
 class _MarkerWatch:
-    """Looks for marker outlets now and then, and takes from those found what they send."""
+    """Searches for marker outlets every few seconds, and publishes the markers of those found."""
 
     def __init__(self, streams: Collection[Stream], names: frozenset[str]) -> None:
         self._streams = streams
         self._names = names
         self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet, MarkerReader]] = {}
         self._resolver: pylsl.ContinuousResolver | None = None
-        self._look_at = time.monotonic()
+        self._search_at = time.monotonic()
         self._second = 0
         self._sent: Counter[str] = Counter()
 
@@ -95,22 +95,24 @@ class _MarkerWatch:
             if not hosts:
                 self._inlets.clear()
                 continue
-            with suppress(ResourceError):  # there are no descriptors left; streams need them more
-                self._look(hosts)
+            with suppress(ResourceError):  # no descriptors are left; streams need them more
+                self._search(hosts)
             for uid, (found, inlet, reader) in list(self._inlets.items()):
                 self._take(uid, found, inlet, reader)
 
-    def _look(self, hosts: Collection[str]) -> None:
+    def _search(self, hosts: Collection[str]) -> None:
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._search_at:
             return
         with lsl_resources():
             if self._resolver is None:
-                self._resolver = pylsl.ContinuousResolver(pred=marker_predicate(self._names), forget_after=2 * _LOOK_S)
-                self._look_at = now + _LOOK_S
+                self._resolver = pylsl.ContinuousResolver(
+                    pred=marker_predicate(self._names), forget_after=2 * _SEARCH_S
+                )
+                self._search_at = now + _SEARCH_S
                 return
             handles, self._resolver = self._resolver.results(), None
-            self._look_at = now + _LOOK_EVERY_S
+            self._search_at = now + _SEARCH_EVERY_S
             for handle in handles:
                 found = found_stream(handle)
                 wanted = self._names or (found.info.hostname in hosts and holds_markers(found.info))
@@ -118,7 +120,7 @@ class _MarkerWatch:
                     continue
                 inlet = pylsl.StreamInlet(handle, max_buflen=60, recover=False, processing_flags=pylsl.proc_clocksync)
                 try:
-                    reader = MarkerReader(ask(inlet, found, _LOOK_S))
+                    reader = MarkerReader(ask(inlet, found, _SEARCH_S))
                 except SourceError as error:
                     log.warning("Markers are not shown: %s", error)
                     continue

@@ -61,7 +61,7 @@ class _Turn:
 
 
 class _Step(msgspec.Struct, frozen=True, eq=False):
-    """What the thread is doing, for which connections, since when."""
+    """Name, connections and beginning of the step that the thread carries out."""
 
     name: str
     connections: Sequence[Connection]

@@ -1,6 +1,6 @@
-"""A live source whose signal is recorded: the recorder listens before the first sample is decoded.
+"""A live source whose signal is recorded: the recorder receives every chunk before it is decoded.
 
-So a recording holds all that the predictions in it depend on, and can be verified to the last digit.
+So a recording holds everything that its predictions depend on, and can be verified to the last digit.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from mindwire.loops import fence
 from mindwire.sinks.recorder import Recorder
-from mindwire.sources.live import Connector, Source, Watch
+from mindwire.sources.live import Connector, Source
 from mindwire.types import Chunk, SignalInfo
 
 
 class RecordedConnector:
-    """A connector that starts the recorder before it opens a source.
+    """Connector that starts the recorder before it opens a source; a :class:`mindwire.sources.live.Connector`.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class RecordedConnector:
         Finds and opens.
     recorder : Recorder
     details : mapping
-        What it takes to repeat the run; goes into the recording.
+        Everything needed to repeat the run; written into the recording.
     known : callable
-        Given a signal, says what of its channels, unit and rate is known otherwise; goes into the description.
+        Given a signal, returns what the user or the bundle says of its channels, unit and rate; written likewise.
     """
 
     def __init__(
@@ -40,42 +40,25 @@ class RecordedConnector:
         self._recorder = recorder
         self._details = details
         self._known = known
+        self.find, self.describe = connector.find, connector.describe
+        self.accept, self.watch, self.explain = connector.accept, connector.watch, connector.explain
 
     def __str__(self) -> str:
         return str(self._connector)
 
-    def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
-        """Look for the source; see :meth:`mindwire.sources.live.Connector.find`."""
-        return self._connector.find(timeout, cancelled)
-
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
-        """Record what was found, then connect to it."""
+        """Start the recorder, then connect to what was found."""
         info = self._connector.describe(found, cancelled)
         self._recorder.start(info, cancelled, {"model": self._details["model"], "known": self._known(info)})
         return _RecordedSource(self._connector.open(found, cancelled), self._recorder, self._details)
 
-    def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
-        """Everything that what was found says of itself."""
-        return self._connector.describe(found, cancelled)
-
-    def accept(self, info: SignalInfo) -> None:
-        """Hold to this source's identity from now on."""
-        self._connector.accept(info)
-
-    def watch(self, uid: str) -> Watch:
-        """Begin to find out whether a silent source is still there."""
-        return self._connector.watch(uid)
-
-    def explain(self) -> str:
-        """Why nothing is found, in a sentence."""
-        return self._connector.explain()
-
 
 class _RecordedSource:
-    """A source that gives the recorder what it gives the pipeline, and has the recording looked after."""
+    """Source that gives the recorder each chunk that it returns."""
 
     def __init__(self, source: Source, recorder: Recorder, details: Mapping[str, Any]) -> None:
         self.info = source.info
+        self.now, self.close = source.now, source.close
         self._source = source
         self._recorder = recorder
         self._details = details
@@ -100,9 +83,3 @@ class _RecordedSource:
             self._recorder.take_first(chunk, self.info, details)
         self._recorder.check(samples=True)
         return chunk
-
-    def now(self) -> float:
-        return self._source.now()
-
-    def close(self) -> None:
-        self._source.close()

@@ -1,4 +1,4 @@
-"""The parts of a stream's status, from what the stream is made of."""
+"""Parts of a stream's status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mindwire.types import SignalInfo
 
 
 def source_status(info: SignalInfo) -> SourceStatus:
-    """What the status says of a source."""
+    """Return the status of a source."""
     units = set(info.units or ())
     return SourceStatus(
         name=info.name,
@@ -25,14 +25,14 @@ def source_status(info: SignalInfo) -> SourceStatus:
 
 
 def decoder_status(learner: Learner) -> DecoderAdaptationStatus:
-    """What the status says of a decoder's own adaptation."""
+    """Return the status of a decoder's own adaptation."""
     return DecoderAdaptationStatus.model_validate(
         {"kind": learner.kind, "frozen": learner.frozen, "steps": learner.steps, "drift": learner.drift}
     )
 
 
 def adaptation_status(pipeline: Pipeline) -> AdaptationStatus | None:
-    """What the status says of the alignment; None without one."""
+    """Return the status of the alignment; None without one."""
     alignment = pipeline.alignment
     if alignment is None:
         return None

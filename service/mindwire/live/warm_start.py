@@ -1,4 +1,4 @@
-"""What a session begins with: what an earlier one kept, or a minute at rest."""
+"""Initial adaptation of a session: saved by an earlier one, or learnt from a minute at rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class NoDecoder:
-    """Stands where a pipeline has its decoder when only the signal is of interest."""
+    """Decoder of a pipeline of which only the signal is of interest."""
 
     engine = device = reason = ""
 
@@ -41,10 +41,10 @@ class NoDecoder:
         return np.zeros((len(windows), self._n_classes), dtype=np.float32)
 
 
-def beginning(
+def initial_adaptation(
     bundle: Bundle, decoder: Decoder, options: PipelineOptions, kept: Path | None, warm_start: Path | None
 ) -> SavedAdaptation | None:
-    """What a session begins with; what was kept goes before a warm start.
+    """Return the adaptation to begin a session with; a saved one takes precedence over a warm start.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def beginning(
     options : PipelineOptions
         How recordings are read.
     kept : Path or None
-        A file that an earlier session wrote, or will be written by this one.
+        File that an earlier session wrote; it need not exist.
     warm_start : Path or None
-        A recording at rest, or such a file; only its alignment counts.
+        A recording at rest, or such a file, of which only the alignment is used.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def beginning(
     Raises
     ------
     ContractError
-        What was kept is damaged, or of another kind of signal or another model.
+        The saved adaptation is damaged, or of another kind of signal or another model.
     RecordingError
         The recording cannot be read or has too little good signal.
     UsageError
@@ -79,7 +79,7 @@ def beginning(
         if not isinstance(session, Learner):
             return saved.alignment_alone
         if saved.network:
-            session.restore(saved.network)  # refuses what is not of this model, before a signal is there
+            session.restore(saved.network)  # refuses another model's, before there is a signal
         return saved
     return None if warm_start is None else warm_start_from(warm_start, bundle.contract, options)
 
@@ -87,7 +87,7 @@ def beginning(
 def warm_start_from(
     path: Path, contract: Contract, options: PipelineOptions | None = None, stream: Selector | None = None
 ) -> SavedAdaptation:
-    """The alignment of a recording, or of what a session kept.
+    """Return the alignment of a recording, or of a saved adaptation.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def warm_start_from(
     options : PipelineOptions or None
         How the recording is read.
     stream : Selector or None
-        Which signal of the recording; None takes the only one of type EEG.
+        Signal of the recording; None takes the only one of type EEG.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def warm_start_from(
     Raises
     ------
     ContractError, RecordingError, UsageError
-        As :func:`beginning`.
+        As :func:`initial_adaptation`.
     """
     spec = contract.normalisation
     if not isinstance(spec, Alignment):
@@ -120,7 +120,7 @@ def warm_start_from(
     from mindwire.sources.recording import open_recording
 
     signal = open_recording(path).signal(stream)
-    # A warm start of the bundle would be mixed with what the person is like now.
+    # A warm start of the bundle would be mixed into the alignment of this recording.
     fresh = contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": None})})
     pipeline = Pipeline(fresh, signal.info, NoDecoder(len(contract.classes)), options)
     for chunk in signal.chunks():
@@ -137,9 +137,9 @@ def warm_start_from(
 
 
 def _is_saved(path: Path) -> bool:
-    """Whether a file looks like one that a session kept, and not like a recording."""
+    """Return true if a file looks like a saved adaptation, and not like a recording."""
     try:
         with path.open("rb") as file:
             return file.read(9)[8:] == b"{"
-    except OSError:  # a folder, as some recordings are, or nothing, which the reader of recordings will tell
+    except OSError:  # a folder, as some recordings are, or no file, which the reader of recordings reports
         return False

@@ -23,7 +23,7 @@ from mindwire.live.loop import LiveLoop
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.stream import Stream
 from mindwire.live.supervisor import Supervisor
-from mindwire.live.warm_start import beginning
+from mindwire.live.warm_start import initial_adaptation
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.serve.listening import listen, stop_on_signals
@@ -208,7 +208,7 @@ class StreamFactory:
             before: Path | None = self._checkpoint
         else:
             before = kept_state(settings, spec)
-        saved = beginning(bundle, self._decoder, options, before, settings.warm_start)
+        saved = initial_adaptation(bundle, self._decoder, options, before, settings.warm_start)
         if saved is None:
             return options
         log.info("%s: begins with what was learnt before", spec.id)

@@ -19,7 +19,7 @@ from mindwire.adaptation import SavedAdaptation
 from mindwire.cli.main import app
 from mindwire.errors import ContractError, MindwireError, RecordingError, UsageError
 from mindwire.inference.load import load_decoder
-from mindwire.live.warm_start import beginning, warm_start_from
+from mindwire.live.warm_start import initial_adaptation, warm_start_from
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.sinks.adaptation import AdaptationWriter
@@ -103,8 +103,8 @@ def test_a_recording_at_rest_warms_the_alignment(recording, bundle):
     assert not saved.network
     loaded = load_bundle(bundle)
     options = PipelineOptions()
-    assert beginning(loaded, load_decoder(loaded), options, None, None) is None
-    assert beginning(loaded, load_decoder(loaded), options, None, recording).to_bytes() == saved.to_bytes()
+    assert initial_adaptation(loaded, load_decoder(loaded), options, None, None) is None
+    assert initial_adaptation(loaded, load_decoder(loaded), options, None, recording).to_bytes() == saved.to_bytes()
 
 
 def test_too_little_signal_warms_nothing(tmp_path):
