@@ -44,6 +44,7 @@ def train(
     from rich.console import Console
 
     from mindwire.training import run
+    from mindwire.training.sweep import sweep as sweep_networks
     from mindwire_models.bundle import check_target
 
     paths, markers = cues.separate(files)
@@ -84,7 +85,7 @@ def train(
         with progress_bar("Training") as progress:
             combinations = train_options.parse_sweep(sweep or [])
             console.print(
-                run.sweep(prepared, training.candidate(prepared.contract), combinations, training.seeds, progress)
+                sweep_networks(prepared, training.candidate(prepared.contract), combinations, training.seeds, progress)
             )
         return
     with progress_bar("Preparing"):  # PyTorch takes seconds to load

@@ -1,4 +1,4 @@
-"""What a trained bundle says of itself: scores with intervals, the baseline beside them, data and recipe."""
+"""Model card of a trained bundle: scores with intervals, those of the baseline, data and recipe."""
 
 from __future__ import annotations
 
@@ -9,25 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from mindwire.evaluation.scores import Score
 from mindwire.evaluation.tables import TextTable
-from mindwire.training.data import RecordedTrials, RecordingSource, TrialSpan
+from mindwire.training.data import RecordedTrials, RecordingSource
 from mindwire.training.fit import Validation
+from mindwire_models.text import printable
 
 if TYPE_CHECKING:
-    from mindwire.training.fit import Candidate
+    from mindwire.training.run import Result
 
 
 def verdict(network: Validation | None, baseline: Validation | None) -> str:
-    """The first line of every report: network and baseline, and plainly which is better.
-
-    Parameters
-    ----------
-    network, baseline : Validation or None
-        None where it was not trained or not validated.
-
-    Returns
-    -------
-    str
-    """
+    """Return the first line of every report: which of network and baseline is better; None was not validated."""
     if network is None and baseline is None:
         return "This model was not validated; evaluate it on recordings that it was not trained on."
     if network is None or baseline is None:
@@ -47,7 +38,7 @@ def verdict(network: Validation | None, baseline: Validation | None) -> str:
 
 
 def _against_guessing(scores: Sequence[tuple[str, Score]]) -> str:
-    """Which of the decoders is better than guessing; empty where nothing was decided."""
+    """Return which of the decoders are better than guessing; empty where nothing was decided."""
     first = scores[0][1]
     if not first.n_trials:
         return ""
@@ -69,30 +60,19 @@ def _right(score: Score, *, brief: bool = False) -> str:
     return text
 
 
-def comparison_rows(
+def comparison(
     sources: Sequence[RecordingSource], network: Validation | None, baseline: Validation | None
-) -> tuple[list[str], list[list[str]]]:
-    """A table of scores per recording: its head and its rows, the last of which is over all.
-
-    Parameters
-    ----------
-    sources : sequence of RecordingSource
-    network, baseline : Validation or None
-
-    Returns
-    -------
-    head : list of str
-    rows : list of list of str
-    """
-    columns = [(name, v) for name, v in (("network", network), ("baseline", baseline)) if v is not None]
-    head = ["recording", *(name for name, _ in columns), "undecided"]
+) -> TextTable:
+    """Return a table of scores, a row per recording and one over all."""
+    validations = {"network": network, "baseline": baseline}
+    columns = {name: found for name, found in validations.items() if found is not None}
     rows = []
     for index, source in enumerate(sources):
-        cells = [v.recordings[index] for _, v in columns]
-        rows.append([Path(source.file).name, *map(_cell, cells), str(cells[0].n_undecided if cells else 0)])
-    overall = [v.overall for _, v in columns]
-    rows.append(["all", *map(_cell, overall), str(overall[0].n_undecided if overall else 0)])
-    return head, rows
+        scores = [found.recordings[index] for found in columns.values()]
+        rows.append([printable(Path(source.file).name), *map(_cell, scores), str(scores[0].n_undecided)])
+    overall = [found.overall for found in columns.values()]
+    rows.append(["all", *map(_cell, overall), str(overall[0].n_undecided)])
+    return TextTable(["recording", *columns, "undecided"], rows, [len(rows) - 1])
 
 
 def _cell(score: Score) -> str:
@@ -100,42 +80,20 @@ def _cell(score: Score) -> str:
     return f"{score.n_correct}/{score.n_trials} {share}"
 
 
-def provenance(
-    *,
-    data: RecordedTrials,
-    sources: Sequence[RecordingSource],
-    span: TrialSpan,
-    candidate: Candidate | None,
-    network: Validation | None,
-    baseline: Validation | None,
-    n_folds: int,
-) -> str:
-    """The part of the model card that tells how the model came to be, in Markdown.
-
-    Parameters
-    ----------
-    data : RecordedTrials
-    sources : sequence of RecordingSource
-    span : TrialSpan
-    candidate : Candidate or None
-        None where the baseline itself is the model.
-    network, baseline : Validation or None
-    n_folds : int
-
-    Returns
-    -------
-    str
-    """
+def provenance(result: Result) -> str:
+    """Return the part of the model card on the model's origin, in Markdown."""
+    prepared, candidate, network, baseline = result.prepared, result.candidate, result.network, result.baseline
+    data, sources, span = prepared.data, prepared.sources, prepared.span
     parts = [verdict(network, baseline), ""]
     if network is not None or baseline is not None:
         unit = "recordings" if len(sources) > 1 else "stretches of successive trials"
         parts += [
             (
-                f"Cross-validated in {n_folds} folds that hold out whole {unit}, through the live causal pipeline, decided "
+                f"Cross-validated in {len(prepared.folds)} folds that hold out whole {unit}, through the live causal pipeline, decided "
                 f"{span.decided_at:.4g} s after the cue. Decided trials only; undecided ones had no valid window then."
             ),
             "",
-            *TextTable(*comparison_rows(sources, network, baseline)).markdown(),
+            *comparison(sources, network, baseline).markdown(),
             "",
         ]
         parts += [_figures(name, v) for name, v in (("Network", network), ("Baseline", baseline)) if v is not None]
@@ -160,18 +118,14 @@ def provenance(
 
 def _figures(name: str, validation: Validation) -> str:
     overall = validation.overall
-    figures = [
-        f"κ {overall.kappa:.2f}" if overall.kappa is not None else "",
-        f"normalised MCC {overall.normalised_mcc:.2f}" if overall.normalised_mcc is not None else "",
-        (
-            f"chance {overall.chance:.0%} (95 % of guessing within {overall.chance_interval[0]:.0%} to "
-            f"{overall.chance_interval[1]:.0%})"
-        ),
-        f"calibration error {overall.calibration_error:.0%} at temperature {validation.temperature:.2f}"
-        if overall.calibration_error is not None
-        else "",
-    ]
-    return f"- {name}: {', '.join(figure for figure in figures if figure)}."
+    low, high = overall.chance_interval
+    figures = [] if overall.kappa is None else [f"κ {overall.kappa:.2f}"]
+    if overall.normalised_mcc is not None:
+        figures.append(f"normalised MCC {overall.normalised_mcc:.2f}")
+    figures.append(f"chance {overall.chance:.0%} (95 % of guessing within {low:.0%} to {high:.0%})")
+    if overall.calibration_error is not None:
+        figures.append(f"calibration error {overall.calibration_error:.0%} at temperature {validation.temperature:.2f}")
+    return f"- {name}: {', '.join(figures)}."
 
 
 def _left_out(data: RecordedTrials) -> str:

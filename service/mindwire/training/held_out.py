@@ -185,15 +185,7 @@ def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Pr
     # The members of an ensemble have successive seeds of their own.
     seeds = range(first, first + n_seeds * candidate.members, candidate.members)
     candidates = [replace(candidate, recipe=replace(candidate.recipe, seed=seed)) for seed in seeds]
-    fitted = fit.train_candidates(
-        prepared.data,
-        len(prepared.contract.classes),
-        candidates,
-        prepared.folds,
-        final=not each,
-        workers=prepared.workers,
-        progress=progress,
-    )
+    fitted = run.train_candidates(prepared, candidates, final=not each, progress=progress)
     return [
         _Decider(
             "network",

@@ -1,33 +1,30 @@
-"""A calibration from recordings to bundle, as ``mindwire train`` runs it."""
+"""Training from recordings to bundle, as ``mindwire train`` runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 
 from mindwire.errors import ArgumentError, RecordingError
 from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.notes import confounded_note, count_trials, left_out_note, outside_note
 from mindwire.evaluation.pseudo_online import Progress, RunSettings
 from mindwire.signal.named_channels import left_out_note as channels_left_out
-from mindwire.training import fit as calibration
-from mindwire.training.card import comparison_rows, provenance, verdict
+from mindwire.training import fit
+from mindwire.training.card import comparison, provenance, verdict
 from mindwire.training.contract import ContractChoices, make_contract
 from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
-from mindwire.training.fit import Candidate, Fold, Validation
+from mindwire.training.fit import Candidate, Fitted, Fold, HeldOut, Validation
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
 from mindwire_models.errors import MissingExtraError
-from mindwire_models.text import counted, printable
+from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ _FEW_USABLE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to train on and for.
+    """Recordings to train on, and the terms of the model.
 
     Parameters
     ----------
@@ -51,17 +48,14 @@ class Plan:
     classes : tuple of str
     settings : RunSettings
     base : Contract or None
-        To begin with; None begins with the first recording.
+        Contract to start from; None starts from the first recording.
     choices : ContractChoices
-    offset : float
-        Seconds after the cue at which a trial begins to count.
-    length, decided_at : float or None
-        Seconds; None takes them from the markers.
-    slide : float or None
-        Seconds by which windows may reach beyond a trial's end; None takes a share of the window.
+    offset, length, decided_at, slide : float or None
+        See :class:`TrialSpan`; None takes the length from the markers, and a share of the window as slide.
     n_folds : int or None
         None holds each recording out once; 0 leaves validation out.
     workers : int or None
+        Trainings at a time; None for one per core.
     """
 
     paths: Sequence[Path]
@@ -79,7 +73,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Trials, ready to train on; ``ended_by`` tells where their length comes from."""
+    """Trials, ready to train on; ``ended_by`` names the origin of their length."""
 
     contract: Contract
     span: TrialSpan
@@ -94,7 +88,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a training gave; ``candidate`` and ``network`` are None where the baseline is the model."""
+    """Trained model and its validation; ``candidate`` and ``network`` are None where the baseline is the model."""
 
     prepared: Prepared
     module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
@@ -133,14 +127,14 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     ):
         msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
-    folds = [] if plan.n_folds == 0 else calibration.make_folds(data, plan.n_folds)
+    folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
     ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
     ended_by = ended_by or "the longest without --length"
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
 
 
 def _check_classes(data: RecordedTrials, classes: Sequence[str]) -> None:
-    """Refuse classes of which there is nothing to learn."""
+    """Refuse classes without trials or windows."""
     for index, name in enumerate(classes):
         cued = int((data.labels == index).sum())
         if not cued:
@@ -152,22 +146,22 @@ def _check_classes(data: RecordedTrials, classes: Sequence[str]) -> None:
 
 
 def notes(prepared: Prepared) -> list[str]:
-    """What has to be told of the trials before they are trained on, a sentence each."""
+    """Return remarks on the trials before they are trained on, a sentence each."""
     data, classes, sources = prepared.data, prepared.contract.classes, prepared.sources
     counts = count_trials(data.labels, data.recording, classes)
     n_outside = sum(source.n_outside for source in sources)
-    told = [
+    remarks = [
         channels_left_out(prepared.info, prepared.contract.channels, prepared.settings.pipeline.channels),
         left_out_note((label for source in sources for label in source.left_out), classes, classes),
         confounded_note([Path(source.file).name for source in sources], counts, classes),
         outside_note(n_outside, len(data.labels), "give no window"),
         _unusable_note(data),
     ]
-    return [note for note in told if note is not None]
+    return [note for note in remarks if note is not None]
 
 
 def _unusable_note(data: RecordedTrials) -> str | None:
-    """Trials without a window, by reason; a warning where they are more than one in ten."""
+    """Return the number of trials without a window, by reason, as a warning where they are more than one in ten."""
     if not data.left_out:
         return None
     missing = len(data.labels) - len(data.usable)
@@ -183,7 +177,7 @@ def _unusable_note(data: RecordedTrials) -> str | None:
 
 
 def describe(prepared: Prepared) -> str:
-    """What will be trained on, in a few sentences, and what of the recordings is not."""
+    """Describe the trials, windows and classes that will be trained on, with the notes."""
     data, contract, span = prepared.data, prepared.contract, prepared.span
     counts = np.bincount(data.labels[data.usable], minlength=len(contract.classes))
     classes = ", ".join(f"{name} {count}" for name, count in zip(contract.classes, counts, strict=True))
@@ -202,19 +196,10 @@ def _seconds(value: float) -> str:
 
 
 def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> Candidate:
-    """The network and recipe to begin with.
+    """Return network and recipe: scaled to little data from the tangent space, the published ones from random weights.
 
-    Parameters
-    ----------
-    contract : Contract
-    start : {"tangent_space", "random"} or None
-        None begins at the tangent-space classifier where the contract's filters leave only rhythms, for which
-        that classifier is made, and else at random.
-
-    Returns
-    -------
-    Candidate
-        From the tangent space, a network scaled to little data; from random weights, the published one.
+    By default training starts at the tangent-space classifier where the contract's filters leave only rhythms, for which that
+    classifier is made, and else at random.
     """
     try:
         from mindwire_models.training.fit import CALIBRATION, Recipe, scaled_arguments
@@ -229,42 +214,52 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     return Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
 
 
-def _baseline(prepared: Prepared) -> Validation | None:
+def validate(prepared: Prepared, held_out: HeldOut) -> Validation:
+    """Score held-out logits."""
+    return fit.validate(prepared.data, held_out, len(prepared.contract.classes), prepared.span.decided_at)
+
+
+def validate_baseline(prepared: Prepared) -> Validation | None:
+    """Fit and score the baseline on every fold; None without folds."""
     if not prepared.folds:
         return None
+    held_out = fit.validate_baseline(prepared.data, len(prepared.contract.classes), prepared.folds)
+    return validate(prepared, held_out)
+
+
+def train_candidates(
+    prepared: Prepared, candidates: Sequence[Candidate], *, final: bool = True, progress: Progress | None = None
+) -> list[Fitted]:
+    """Train candidates on every fold and, with ``final``, on all trials."""
     n_classes = len(prepared.contract.classes)
-    held_out = calibration.validate_baseline(prepared.data, n_classes, prepared.folds)
-    return calibration.validate(prepared.data, held_out, n_classes, prepared.span.decided_at)
+    return fit.train_candidates(
+        prepared.data, n_classes, candidates, prepared.folds, final=final, workers=prepared.workers, progress=progress
+    )
 
 
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
     from mindwire_models.network.riemann_network import TangentSpaceNetwork
 
-    validation = _baseline(prepared)
-    model = calibration.fit_baseline(prepared.data, len(prepared.contract.classes))
+    validation = validate_baseline(prepared)
+    model = fit.fit_baseline(prepared.data, len(prepared.contract.classes))
     return Result(prepared, TangentSpaceNetwork.from_model(model), None, None, validation)
 
 
 def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:
-    """Train and validate the network, with the baseline beside it on the same folds."""
-    n_classes = len(prepared.contract.classes)
-    fitted = calibration.train_candidates(
-        prepared.data, n_classes, [candidate], prepared.folds, workers=prepared.workers, progress=progress
-    )[0]
-    validation = None
-    if fitted.held_out is not None:
-        validation = calibration.validate(prepared.data, fitted.held_out, n_classes, prepared.span.decided_at)
+    """Train and validate the network, and validate the baseline on the same folds."""
+    fitted = train_candidates(prepared, [candidate], progress=progress)[0]
+    validation = None if fitted.held_out is None else validate(prepared, fitted.held_out)
     try:
-        baseline = _baseline(prepared)
+        baseline = validate_baseline(prepared)
     except MissingExtraError:
-        # The network needs neither pyRiemann nor scikit-learn; the card then shows it alone.
+        # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
         baseline = None
     return Result(prepared, network_module(fitted.networks), candidate, validation, baseline)
 
 
 def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
-    """A trained network, or several that decide together, as one PyTorch module."""
+    """Return a trained network, or the ensemble of several, as one PyTorch module."""
     import torch
 
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
@@ -279,7 +274,7 @@ def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
 
 
 def write(result: Result, out: Path, name: str) -> Bundle:
-    """Write the bundle, its probabilities at the temperature that held-out trials ask for.
+    """Write the bundle, with the softmax temperature fitted to held-out trials.
 
     Raises
     ------
@@ -293,21 +288,13 @@ def write(result: Result, out: Path, name: str) -> Bundle:
     prepared = result.prepared
     scored = result.baseline if result.candidate is None else result.network
     temperature = 1.0 if scored is None else scored.temperature
-    text = provenance(
-        data=prepared.data,
-        sources=prepared.sources,
-        span=prepared.span,
-        candidate=result.candidate,
-        network=result.network,
-        baseline=result.baseline,
-        n_folds=len(prepared.folds),
-    )
+    text = provenance(result)
     contract = prepared.contract.model_copy(update={"temperature": temperature})
     return export_bundle(result.module, contract, out, name=name, provenance=text, training=training_record(prepared))
 
 
 def training_record(prepared: Prepared) -> TrainingRecord:
-    """What later commands need not be told again."""
+    """Return the bundle's record of its training, which later commands read."""
     settings, info, span = prepared.settings, prepared.info, prepared.span
     device = info.original or info
     channels, unit = settings.pipeline.channels, settings.pipeline.unit
@@ -335,77 +322,8 @@ def training_record(prepared: Prepared) -> TrainingRecord:
 
 
 def summary(result: Result) -> Group:
-    """What a terminal shows of a training: the verdict first, then a row per recording."""
-    prepared = result.prepared
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    head, rows = comparison_rows(prepared.sources, result.network, result.baseline)
-    for column in head:
-        table.add_column(column, justify="left" if column == "recording" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(cell)) for cell in row), style="bold" if row is rows[-1] else None)
+    """Return the verdict and a table with a row per recording, for the terminal."""
     line = verdict(result.network, result.baseline)
-    return Group(line, table) if len(head) > 2 else Group(line)
-
-
-def sweep(
-    prepared: Prepared,
-    candidate: Candidate,
-    combinations: Sequence[Mapping[str, Any]],
-    n_seeds: int,
-    progress: Progress | None = None,
-) -> Table:
-    """Validate several networks, several seeds each, side by side; the baseline is the last row.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    candidate : Candidate
-        What the combinations vary.
-    combinations : sequence of mapping
-        Arguments of the network.
-    n_seeds : int
-    progress : callable, optional
-
-    Returns
-    -------
-    Table
-        Mean accuracy over the seeds, their spread, and each seed's.
-    """
-    n_classes, at_s = len(prepared.contract.classes), prepared.span.decided_at
-    folds = prepared.folds or calibration.make_folds(prepared.data)
-    candidates = [
-        replace(
-            candidate,
-            recipe=replace(candidate.recipe, seed=candidate.recipe.seed + 1000 * index),
-            network_arguments={**candidate.network_arguments, **combination},
-        )
-        for combination in combinations
-        for index in range(n_seeds)
-    ]
-    fitted = calibration.train_candidates(
-        prepared.data, n_classes, candidates, folds, final=False, workers=prepared.workers, progress=progress
-    )
-    scores = [
-        calibration.validate(prepared.data, one.held_out, n_classes, at_s).overall
-        for one in fitted
-        if one.held_out is not None
-    ]
-    table = Table(box=SIMPLE_HEAD, title=f"{len(folds)} folds, {n_seeds} seeds, decided {at_s:g} s after the cue")
-    for column in ("network", "accuracy", "± spread", "κ", "seeds"):
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for row, combination in enumerate(combinations):
-        part = scores[row * n_seeds : (row + 1) * n_seeds]
-        accuracies = np.array([one.accuracy if one.accuracy is not None else np.nan for one in part])
-        kappas = [one.kappa for one in part if one.kappa is not None]
-        table.add_row(
-            ", ".join(f"{key}={value}" for key, value in combination.items()) or "default",
-            f"{accuracies.mean():.3f}",
-            f"{accuracies.std():.3f}",
-            f"{np.mean(kappas):.2f}" if kappas else "–",
-            " ".join(f"{accuracy:.3f}" for accuracy in accuracies),
-        )
-    baseline = _baseline(replace(prepared, folds=folds))
-    if baseline is not None and baseline.overall.accuracy is not None:
-        kappa = "–" if baseline.overall.kappa is None else f"{baseline.overall.kappa:.2f}"
-        table.add_row("tangent-space baseline", f"{baseline.overall.accuracy:.3f}", "", kappa, "")
-    return table
+    if result.network is None and result.baseline is None:
+        return Group(line)
+    return Group(line, comparison(result.prepared.sources, result.network, result.baseline).terminal())
