@@ -14,7 +14,7 @@ __all__ = ["AttentionBaseNet", "Contract", "MindwireError"]
 
 
 def __getattr__(name: str) -> object:
-    # The contract brings numpy and pydantic, which whoever only wants the errors need not wait for.
+    # The contract imports numpy and pydantic, which the errors do without.
     if name == "Contract":
         from mindwire_models.contract import Contract
 

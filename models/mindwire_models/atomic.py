@@ -1,4 +1,4 @@
-"""Replaces a file or a folder in one step, so that a crash or a full disk leaves the old one or the new one."""
+"""Replacement of a file or a folder in one step: a crash or a full disk leaves the old one or the new one."""
 
 from __future__ import annotations
 
@@ -19,24 +19,10 @@ _RENAME_EXCHANGE = 2
 
 
 @contextmanager
-def write_beside(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
-    """A new file that takes the target's place when the context ends without an error.
+def open_replacement(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """Open a new file that replaces the target when the context ends without an error; else the target is unchanged.
 
-    Parameters
-    ----------
-    target : Path
-        Replaced when it exists; where it is a link, the file that the link names. A device or a pipe is written to.
-    mode : {"w", "wb"}
-        Text is UTF-8, its line ends are written as they are.
-
-    Yields
-    ------
-    file
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; the target is unchanged.
+    Of a link the file that it names is replaced; a device or a pipe is written to. Text is UTF-8, with line ends as given.
     """
     text: dict[str, Any] = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -45,71 +31,51 @@ def write_beside(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[A
         return
     target = target.resolve()
     before = target.stat().st_mode if target.is_file() else None
-    fresh = target.parent / f".{secrets.token_hex(8)}.new"
+    new = target.parent / f".{secrets.token_hex(8)}.new"
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if before is not None:
-            fresh.chmod(before & 0o777)
-        fresh.replace(target)
+            new.chmod(before & 0o777)
+        new.replace(target)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
 
 
 def replace_file(target: Path, content: bytes | str) -> None:
-    """Write a whole file; see :func:`write_beside`.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; the target is unchanged.
-    """
-    with write_beside(target, "w" if isinstance(content, str) else "wb") as file:
+    """Write a whole file; see :func:`open_replacement`."""
+    with open_replacement(target, "w" if isinstance(content, str) else "wb") as file:
         file.write(content)
 
 
 def replace_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Path], object]) -> None:
-    """Write files into a folder that takes its place only when it is complete.
+    """Write files, by name, into a new folder that replaces the target when it is complete; else the target is unchanged.
 
-    Parameters
-    ----------
-    target : Path
-        The folder; replaced when it exists.
-    files : mapping of str to bytes
-        Content by file name.
-    verify : callable
-        Called with the finished folder before it takes its place; an exception keeps the old one.
-
-    Raises
-    ------
-    OSError
-        The files cannot be written; the target is unchanged.
+    ``verify`` is called with the new folder before; it refuses the folder by an exception.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.parent / f".{target.name}.{secrets.token_hex(4)}.new"
-    fresh.mkdir()
+    new = target.parent / f".{target.name}.{secrets.token_hex(4)}.new"
+    new.mkdir()
     try:
         for name, data in files.items():
-            with (fresh / name).open("wb") as stream:
+            with (new / name).open("wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        _sync(fresh)
-        verify(fresh)
-        _swap(fresh, target)
+        _sync(new)
+        verify(new)
+        _swap(new, target)
         _sync(target.parent)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -117,19 +83,17 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _swap(fresh: Path, target: Path) -> None:
+def _swap(new: Path, target: Path) -> None:
     if not target.exists() or not any(target.iterdir()):
-        if sys.platform == "win32" and target.exists():
-            target.rmdir()
-        fresh.rename(target)
+        new.rename(target)
         return
-    if _exchange(fresh, target):
+    if _exchange(new, target):
         return
-    # Only where the system cannot exchange two folders: between the two lines the old bundle has the other name.
-    old = fresh.with_suffix(".old")
+    # Only where the system cannot exchange two folders: between two lines the old bundle has another name.
+    old = new.with_suffix(".old")
     target.rename(old)
     try:
-        fresh.rename(target)
+        new.rename(target)
     except OSError:
         old.rename(target)
         raise
@@ -147,13 +111,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def check_writable(target: Path) -> None:
-    """Refuse a file or folder to be made where nothing can be made.
-
-    Raises
-    ------
-    BundleError
-        The nearest folder above it that exists is a file, or is not to be written to.
-    """
+    """Refuse, with a BundleError, a target below a file or below a folder that is not to be written to."""
     above = next((folder for folder in target.absolute().parents if folder.exists()), target)
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         what = "cannot be written to" if above.is_dir() else "is a file"

@@ -1,8 +1,7 @@
-"""The contract: everything a model demands of the signal, as one strict, versioned document.
+"""Contract: everything a model demands of the signal, as one strict, versioned document.
 
-Whoever conditions a signal (live, replay, training, evaluation) reads it from here and nowhere else.
-Labels, units and filters are spelled out; the filters' second-order sections are derived once and
-stored, and verified when a contract is read again.
+Live decoding, replay, training and evaluation condition signals by it alone. The filters' second-order sections are designed
+once and stored, and verified when a contract is read again.
 """
 
 from __future__ import annotations
@@ -51,37 +50,21 @@ class _Strict(BaseModel):
 
 
 class Butterworth(_Strict):
-    """A causal Butterworth high-pass or low-pass.
-
-    Parameters
-    ----------
-    order : int
-        Order of the filter, 1 to 10.
-    freq : float
-        Cut-off (−3 dB) in hertz.
-    """
+    """Causal Butterworth high-pass or low-pass; ``freq`` is the cut-off (−3 dB) in hertz."""
 
     order: Annotated[int, Field(ge=1, le=10)]
     freq: Hertz
 
 
 class Notch(_Strict):
-    """A causal second-order notch (``scipy.signal.iirnotch``).
-
-    Parameters
-    ----------
-    freq : float
-        Centre in hertz.
-    q : float
-        Quality factor: ``freq`` divided by the −3 dB bandwidth.
-    """
+    """Causal second-order notch at ``freq`` hertz; ``q`` is ``freq`` divided by the −3 dB bandwidth."""
 
     freq: Hertz
     q: Annotated[float, Field(ge=1e-2, le=1e4)] = 30.0
 
 
 class Filters(_Strict):
-    """The causal filters, applied in the order high-pass, notches, low-pass."""
+    """Causal filters, applied in the order high-pass, notches, low-pass."""
 
     highpass: Butterworth | None = None
     lowpass: Butterworth | None = None
@@ -155,13 +138,7 @@ class NoNormalisation(_Strict):
 
 
 class ZScore(_Strict):
-    """Fixed standardisation per channel with statistics stored at training time.
-
-    Parameters
-    ----------
-    mean, std : tuple of float
-        One value per channel, in the contract's unit.
-    """
+    """Fixed standardisation by mean and standard deviation of each channel, in the contract's unit."""
 
     kind: Literal["zscore"] = "zscore"
     mean: Annotated[tuple[float, ...], Field(max_length=_MAX_CHANNELS)]
@@ -182,18 +159,18 @@ class Alignment(_Strict):
     forgetting_seconds : float or None
         Time constant of exponential forgetting in seconds of good signal; None weighs all the past equally.
     update_samples : int
-        The mean is learnt after each block of so many conditioned samples; the matrix follows when it has moved.
+        Length of the blocks of conditioned samples after which the mean is updated.
     ready_samples : int
         Good conditioned samples needed before the matrix is trusted.
     warm_start : tuple of tuple of float or None
-        A covariance per sample, ``(n_channels, n_channels)`` in unit², that a fresh stream begins with.
+        Initial covariance per sample, ``(n_channels, n_channels)`` in unit².
     warm_start_samples : int
-        How many samples' weight the warm start has.
+        Weight of the warm start, in samples.
 
     References
     ----------
-    He & Wu 2020, "Transfer learning for brain-computer interfaces: a Euclidean space data alignment
-    approach"; Wimpff et al. 2023, arXiv 2311.18520.
+    He & Wu 2020, "Transfer learning for brain-computer interfaces: a Euclidean space data alignment approach"; Wimpff et al.
+    2023, arXiv 2311.18520.
     """
 
     kind: Literal["euclidean", "riemannian"]
@@ -209,12 +186,10 @@ Normalisation = Annotated[NoNormalisation | ZScore | Alignment, Field(discrimina
 
 
 class Contract(_Strict):
-    """What a model demands of the signal.
+    """Demands of a model on the signal.
 
     Parameters
     ----------
-    version : int
-        Version of this document, 1.
     channels : tuple of str
         Labels (10-10 names where they exist) in the order of the model's input.
     sfreq : float
@@ -223,11 +198,8 @@ class Contract(_Strict):
         Unit of the conditioned samples.
     reference : str
         Reference and ground of the training data, free text for the person at the cap.
-    filters : Filters
-        The causal filters.
     sos : tuple of 6-tuples
-        The filters' second-order sections at ``sfreq``; derived when empty, verified when given.
-    normalisation : NoNormalisation, ZScore or Alignment
+        The filters' second-order sections at ``sfreq``; designed when empty, verified when given.
     window_samples, hop_samples : int
         Length of a window and default distance between two, in conditioned samples.
     classes : tuple of str
@@ -255,7 +227,7 @@ class Contract(_Strict):
     temperature: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         for what, names in (("channel", self.channels), ("class", self.classes)):
             folded = [name.casefold() for name in names]
             twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
@@ -291,32 +263,18 @@ class Contract(_Strict):
 
     @property
     def settling_samples(self) -> int:
-        """Samples after a start until the filters' transient has fallen below one percent.
-
-        From the slowest pole ``p``: the smallest n with ``|p| ** n <= 0.01``.
-        """
+        """Samples until the transient of the slowest pole ``p`` is below one percent: the least n, ``|p| ** n <= 0.01``."""
         radius = _slowest_pole(self.sos)
         return math.ceil(math.log(0.01) / math.log(radius)) if radius > 0 else 0
 
     @classmethod
     def parse(cls, document: str | bytes | dict[str, Any], where: str = "contract") -> Contract:
-        """Read a contract from JSON text or a mapping.
-
-        Parameters
-        ----------
-        document : str, bytes or dict
-            JSON text or what it stands for.
-        where : str
-            Names the origin in error messages.
-
-        Returns
-        -------
-        Contract
+        """Read a contract from JSON text or a mapping; ``where`` is its origin for error messages.
 
         Raises
         ------
         ContractError
-            The document is no JSON, of an unknown version, or does not hold together.
+            The document is no JSON, of an unknown version, or inconsistent.
         """
         data = (
             parse_json_object(document, where, "a contract", ContractError)
@@ -343,17 +301,11 @@ class Contract(_Strict):
 
     @classmethod
     def read(cls, path: Path | str) -> Contract:
-        """Read a contract from a file.
-
-        Raises
-        ------
-        ContractError
-            As :meth:`parse`, or the file cannot be read.
-        """
+        """Read a contract from a file; see :meth:`parse`."""
         return cls.parse(read_regular(Path(path), _MAX_BYTES, ContractError), str(path))
 
     def to_json(self) -> str:
-        """The contract as indented JSON that :meth:`parse` reads back to an equal contract."""
+        """Return the contract as indented JSON that :meth:`parse` reads back to an equal contract."""
         return self.model_dump_json(indent=2) + "\n"
 
 

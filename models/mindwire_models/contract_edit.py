@@ -1,4 +1,4 @@
-"""Makes a contract from another one, or from nothing, and a few changes written as a person writes them."""
+"""Contracts from another one, or from a network's sizes, and a few changes as a person writes them."""
 
 from __future__ import annotations
 
@@ -36,35 +36,22 @@ def edit_contract(
     classes: Sequence[str] | None = None,
     temperature: float | None = None,
 ) -> Contract:
-    """A contract with some terms replaced; None leaves a term as it is.
+    """Return a contract with some terms replaced; None leaves a term as it is.
 
     Parameters
     ----------
     base : Contract or None
-        None starts from the network's sizes; channels, sampling rate and classes must then be given.
-    network : AttentionBaseNet or None
-        Only needed where there is no base.
-    channels, classes : sequence of str or None
-    sfreq : float or None
-        Hertz.
-    unit, reference : str or None
+        None starts from the sizes of ``network``; channels, sampling rate and classes must then be given.
     highpass, lowpass : str or None
-        ``FREQ`` or ``FREQ:ORDER`` in hertz, order 2 unless given; ``none`` takes the filter out.
+        ``FREQ`` or ``FREQ:ORDER`` in hertz, by default of order 2; ``none`` for no filter.
     notch : sequence of str or None
-        Each ``FREQ`` or ``FREQ:Q``; ``none`` takes the notches out.
+        Each ``FREQ`` or ``FREQ:Q``; ``none`` for no notches.
     normalisation : str or None
         ``none``, ``euclidean`` or ``riemannian``.
-    scale : str or None
-        ``window_sum`` or ``sample_mean``, for an alignment.
-    forgetting : float or None
-        Seconds, for an alignment.
+    scale, forgetting : str, float or None
+        Of an alignment: ``window_sum`` or ``sample_mean``, and seconds.
     window, hop : int or None
         Conditioned samples.
-    temperature : float or None
-
-    Returns
-    -------
-    Contract
 
     Raises
     ------
@@ -90,7 +77,7 @@ def edit_contract(
     if notch is not None:
         filters["notch"] = [] if list(notch) == [_NONE] else [_notch(text) for text in notch]
     terms["normalisation"] = _normalisation(terms, normalisation, scale, forgetting)
-    terms["sos"] = []  # derived anew
+    terms["sos"] = []  # designed from the new filters
     return Contract.parse(terms, "the contract as changed")
 
 

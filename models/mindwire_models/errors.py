@@ -1,7 +1,4 @@
-"""The one hierarchy of errors: what a caller can do about each is said in its message.
-
-Every message is one or two sentences: what was expected, what was found, what to do.
-"""
+"""Hierarchy of errors. A message is one or two sentences: what was expected, what was found, what to do."""
 
 from mindwire_models.text import printable
 
@@ -9,7 +6,7 @@ _MAX_LENGTH = 4000
 
 
 class MindwireError(Exception):
-    """Base of all errors that Mindwire raises on purpose; what others named so in its message is shown printable."""
+    """Base of all errors that Mindwire raises on purpose; its message is made printable."""
 
     def __str__(self) -> str:
         return printable(super().__str__(), _MAX_LENGTH)

@@ -30,13 +30,7 @@ PRESETS = {"bcic2a": BCIC2A}
 
 
 def preset(name: str) -> Contract:
-    """The contract of that name.
-
-    Raises
-    ------
-    ContractError
-        There is no such preset; the message lists those there are.
-    """
+    """Return the contract of that name; refuse an unknown name with a ContractError."""
     try:
         return PRESETS[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Reads files of others in bounded time and memory: regular files only, and never more than a limit."""
+"""Reading of untrusted files in bounded time and memory: regular files only, and at most a limit."""
 
 from __future__ import annotations
 
@@ -15,28 +15,10 @@ MIB = 1 << 20
 
 
 def read_regular(path: Path, limit: int, refuse: Callable[[str], MindwireError]) -> bytes:
-    """The bytes of a regular file.
-
-    Parameters
-    ----------
-    path : Path
-    limit : int
-        Size in bytes above which the file is refused.
-    refuse : callable
-        Makes the error to raise from a sentence.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    MindwireError
-        As ``refuse`` makes it: the file is missing, cannot be read, is too large, or is a folder, device or pipe.
-    """
+    """Return the bytes of a regular file of at most ``limit`` bytes; ``refuse`` makes the error to raise from a sentence."""
     try:
         # Opening a pipe without O_NONBLOCK would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 msg = f"{path}: expected a regular file, found a folder, device or pipe; check the path."
@@ -57,27 +39,7 @@ def read_regular(path: Path, limit: int, refuse: Callable[[str], MindwireError])
 def parse_json_object(
     data: str | bytes, where: object, what: str, refuse: Callable[[str], MindwireError]
 ) -> dict[str, Any]:
-    """A JSON object from text of others.
-
-    Parameters
-    ----------
-    data : str or bytes
-    where : object
-        Names the origin in error messages.
-    what : str
-        What the document should be, for error messages.
-    refuse : callable
-        Makes the error to raise from a sentence.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    MindwireError
-        As ``refuse`` makes it: the text is no JSON, is nested too deeply, or stands for something else.
-    """
+    """Parse a JSON object; ``refuse`` makes the error to raise from a sentence on ``what`` was expected and ``where``."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

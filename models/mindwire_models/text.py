@@ -1,4 +1,4 @@
-"""Text of others – of the network, of files – made safe to show in messages, logs and terminals."""
+"""Untrusted text, of the network and of files, made safe to show in messages, logs and terminals."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ import unicodedata
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    r"""Text with everything that is not visible as an escape, such as ``\x1b``, ``\u202e`` or ``\n``.
+    r"""Return text in one line, with invisible characters as escapes, such as ``\x1b``, ``\u202e`` or ``\n``.
 
     Control characters, directional marks, lone surrogates, line separators and unassigned characters become escapes;
-    letters of all scripts and spaces stay. What is already printable is returned as it is.
-
-    Parameters
-    ----------
-    text : str
-    limit : int or None
-        Characters above which the rest is left out, with an ellipsis.
-
-    Returns
-    -------
-    str
-        One line.
+    letters of all scripts and spaces stay. Text longer than ``limit`` characters is cut, with an ellipsis.
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"

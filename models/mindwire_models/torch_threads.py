@@ -4,11 +4,10 @@ from __future__ import annotations
 
 
 def use_one_thread() -> None:
-    """Let PyTorch compute in one thread, in this process and for good.
+    """Limit PyTorch to one thread, in this process and permanently.
 
-    More threads only wait for each other in networks so small, and take the cores of other streams and trainings; sums over
-    several would depend on how many there are. The number is the process's: who sets it for a call, and sets it back, changes
-    it for the threads that compute at the same time.
+    For small networks more threads cost more than they save, and results would depend on their number. It is a setting of the
+    process, so that changing it for one call would change it for all threads that compute at that time.
     """
     import torch
 

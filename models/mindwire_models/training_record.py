@@ -1,4 +1,4 @@
-"""What a bundle remembers of its training, so that later commands need not be told again, and what it was trained on."""
+"""Record of a bundle's training: its recordings, and how to read their signal and markers, for later commands."""
 
 from __future__ import annotations
 
@@ -12,30 +12,21 @@ _Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
-    # Later versions may say more; what is known of it holds.
+    # Entries of later versions are ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class TrainedRecording(_Model):
-    """A recording that was trained on: its file's name, and the hash of its bytes."""
+    """Recording that was trained on: the name of its file and the hash of its bytes."""
 
     file: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class TrainedSource(_Model):
-    """How the recordings' signal was to be read, where they did not say it themselves.
+    """Description of the recordings' signal.
 
-    Parameters
-    ----------
-    n_channels : int
-        Of the source.
-    labels, units : tuple of str or None
-        What the source itself said of its channels.
-    channels : tuple of str or None
-        Labels by position that the user gave.
-    unit : str or None
-        Unit that the user gave.
+    ``labels`` and ``units`` are those of the source; ``channels``, labels by position, and ``unit`` those that the user gave.
     """
 
     n_channels: Annotated[int, Field(ge=1)]
@@ -46,25 +37,20 @@ class TrainedSource(_Model):
 
 
 class TrainingRecord(_Model):
-    """The section ``training`` of ``bundle.json``.
+    """Section ``training`` of ``bundle.json``; times are in seconds since the cue.
 
     Parameters
     ----------
-    version : int
-    recordings : tuple of TrainedRecording
-    source : TrainedSource
     markers : dict
         Marker label to class.
     marker_stream : str or None
         The marker stream that was named.
-    offset_s, length_s : float
-        The part of a trial that counted, in seconds since its cue.
+    offset_s, length_s, decided_at_s : float
+        Part of a trial that counted, and when it was decided.
     slide_s : float
-        How far windows reach beyond a trial's ends.
+        Time that windows reach beyond a trial's ends.
     ended_by : str
-        How the end of a trial was found, for people.
-    decided_at_s : float
-        When trials were decided, in seconds since their cue.
+        Origin of the end of a trial, for people.
     """
 
     version: Literal[1] = 1
@@ -80,13 +66,7 @@ class TrainingRecord(_Model):
 
 
 def read_training(document: Any, where: str) -> TrainingRecord | None:
-    """The section of a bundle; None where it has none, as bundles that were only exported.
-
-    Raises
-    ------
-    BundleError
-        It is of another version, or damaged.
-    """
+    """Return the section of a bundle; None for bundles that were only exported; refuse damage with a BundleError."""
     if document is None:
         return None
     try:
@@ -94,5 +74,5 @@ def read_training(document: Any, where: str) -> TrainingRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, ("training", *first["loc"])))
-        msg = f"{where}: expected what the bundle remembers of its training, but {place} is wrong ({first['msg']}); update Mindwire, or train again."
+        msg = f"{where}: expected a record of the training, but {place} is wrong ({first['msg']}); update Mindwire, or train again."
         raise BundleError(msg) from error

@@ -14,7 +14,7 @@ import pytest
 
 from mindwire.errors import RecordingError, UsageError
 from mindwire.outputs import ADAPTATION, PREDICTIONS, check_output, check_report, writing
-from mindwire_models.atomic import replace_file, write_beside
+from mindwire_models.atomic import open_replacement, replace_file
 
 TABLE = b"seq,time,valid,left,right,reasons,decided\n"
 
@@ -102,7 +102,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target.chmod(0o640)
 
     def fail() -> None:
-        with writing(target, "the table"), write_beside(target, "w") as file:
+        with writing(target, "the table"), open_replacement(target, "w") as file:
             file.write("half")
             raise OSError(28, "No space left on device")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mindwire_models import atomic
-from mindwire_models.atomic import replace_file, replace_folder, write_beside
+from mindwire_models.atomic import open_replacement, replace_file, replace_folder
 
 
 def refuse(*_: object) -> None:
@@ -35,7 +35,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypat
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_writer_that_fails_or_is_interrupted_leaves_nothing_behind(tmp_path, error):
     def write() -> None:
-        with write_beside(tmp_path / "file", "w") as file:
+        with open_replacement(tmp_path / "file", "w") as file:
             file.write("half")
             raise error
 

@@ -1,4 +1,4 @@
-"""What a network's filters see, for people: composed over the stages that are linear, and as patterns rather than weights.
+"""Spectra and patterns of a network's filters, composed over its linear stages.
 
 A spatial filter's weights extract a source's activity from the electrodes, and may be large where they only cancel noise.
 Its pattern shows where that activity appears: the covariance of each electrode with the filter's output (Haufe et al. 2014).

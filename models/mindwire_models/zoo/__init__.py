@@ -1,8 +1,4 @@
-"""Bundles that come with Mindwire, so that the first prediction needs no file of the user's.
-
-They are for demonstration: trained on simulated EEG, they know nothing of real brains. The script that
-made them is ``benchmarks/train_zoo.py``.
-"""
+"""Bundles that come with Mindwire, for demonstration: trained on simulated EEG by ``benchmarks/train_zoo.py``."""
 
 from __future__ import annotations
 
@@ -15,13 +11,7 @@ DEFAULT = "simulated-4class"
 
 
 def notice(bundle: Bundle) -> str:
-    """What users of a bundle must be told: one sentence for a bundle made for demonstration, else nothing.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        From the zoo or anywhere; a copy of a zoo bundle keeps its card, and with it this.
-    """
+    """Return the warning that belongs to a bundle made for demonstration, by its card; else nothing."""
     card = bundle.path / CARD
     if card.is_file() and "For demonstration only" in card.read_text(encoding="utf-8"):
         return "This model was trained on simulated EEG and knows nothing of real brains; never use it on a person."
@@ -29,22 +19,7 @@ def notice(bundle: Bundle) -> str:
 
 
 def zoo_bundle_path(name: str = DEFAULT) -> Path:
-    """Where a bundle of the zoo lies.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    Path
-        The bundle's folder.
-
-    Raises
-    ------
-    BundleError
-        There is no such bundle; the message lists those there are.
-    """
+    """Return the folder of a bundle of the zoo; refuse an unknown name with a BundleError."""
     folder = Path(__file__).parent
     known = sorted(path.parent.name for path in folder.glob("*/SHA256SUMS"))
     if name not in known:

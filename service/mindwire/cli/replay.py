@@ -134,7 +134,7 @@ def _decode(
 
     from mindwire.offline.replay import Replay, write_csv
     from mindwire.outputs import writing
-    from mindwire_models.atomic import write_beside
+    from mindwire_models.atomic import open_replacement
 
     to_stdout = out is not None and str(out) == "-"
     with progress_bar("Replaying") as progress:
@@ -143,7 +143,7 @@ def _decode(
         if to_stdout:
             write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
         elif out is not None:
-            with writing(out, "the predictions"), write_beside(out, "w") as file:
+            with writing(out, "the predictions"), open_replacement(out, "w") as file:
                 write_csv(replay.runs(), bundle.contract.classes, file)
         else:
             deque(replay.runs(), maxlen=0)
