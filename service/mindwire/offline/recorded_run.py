@@ -76,8 +76,6 @@ class RecordedRun:
         The stream in the file that says what the pipeline was given.
     signal_id : int or None
         The device's own stream in the file.
-    clock_offsets : mapping of float to float
-        What was added to the device's stamps, in seconds, by the time of a connection's first sample.
     times : ndarray of float64, shape (n_predictions,)
         In the order of the file.
     probabilities : ndarray of float32, shape (n_predictions, n_classes)
@@ -94,7 +92,6 @@ class RecordedRun:
     pipelines: tuple[PipelineOptions, ...]
     input_id: int
     signal_id: int | None
-    clock_offsets: Mapping[float, float]
     times: NDArray[np.float64]
     probabilities: NDArray[np.float32]
 
@@ -138,11 +135,8 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     first: Mapping[str, Any] | None = None
     commands: list[list[AdaptationCommand]] = []
     states: list[str | None] = []
-    offsets: dict[float, float] = {}
     for event in _events(recording, name):
         data = event["data"]
-        if event["kind"] == "recording" and "clock_offset" in data:
-            offsets[data["time"]] = data["clock_offset"]
         if event["kind"] == "recording" and data.get("begins"):
             first = first or data
             commands.append([])
@@ -173,7 +167,6 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         ),
         input_id=inputs[name].stream_id,
         signal_id=None if device is None else device.stream_id,
-        clock_offsets=offsets,
         times=times,
         probabilities=probabilities,
     )

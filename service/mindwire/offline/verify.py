@@ -179,7 +179,7 @@ def verify(
         raise BundleError(msg)
     found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
     if run.signal_id is not None:
-        device = compare_with_device(run.recording, run.input_id, run.signal_id, run.clock_offsets)
+        device = compare_with_device(run.recording, run.input_id, run.signal_id)
         found = replace(found, input=device)
     damage = tuple(problem for problem in run.recording.problems if UNINITIALISED_END not in problem)
     return replace(found, damage=damage)

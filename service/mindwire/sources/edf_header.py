@@ -63,13 +63,7 @@ class EdfHeader:
 
     @classmethod
     def read(cls, path: Path) -> EdfHeader:
-        """Read a header that MNE-Python accepts.
-
-        Raises
-        ------
-        RecordingError
-            It cannot be read, or contradicts itself.
-        """
+        """Read a header that MNE-Python accepts."""
         try:
             with path.open("rb") as file:
                 head = file.read(_FIXED_BYTES)
@@ -154,11 +148,6 @@ class EdfHeader:
 
         A file that is marked as continuous (EDF+C, BDF+C) has pauses where its records' own times leave some out; times
         that are only rounded do not.
-
-        Raises
-        ------
-        RecordingError
-            As :meth:`records`, of a file that is marked as discontinuous.
         """
         if self.discontinuous:
             return self.records()

@@ -96,15 +96,7 @@ def is_predicate(xpath: str) -> bool:
 
 
 def time_correction(inlet: pylsl.StreamInlet, timeout: float) -> tuple[float, float]:
-    """Return an inlet's clock offset and the round trip of its measurement, in seconds.
-
-    Raises
-    ------
-    LslTimeoutError
-        There is no estimate yet.
-    LostError
-        The outlet has gone.
-    """
+    """Return an inlet's clock offset and the round trip of its measurement, in seconds."""
     remote, round_trip, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
     offset = lib.lsl_time_correction_ex(
         inlet.obj, ctypes.byref(remote), ctypes.byref(round_trip), ctypes.c_double(timeout), ctypes.byref(code)
@@ -154,15 +146,7 @@ class Puller:
     def pull(self, timeout: float) -> int:
         """Overwrite the first rows with the samples that have arrived; return their number.
 
-        Parameters
-        ----------
-        timeout : float
-            Seconds to wait for the first sample; there is no wait for others.
-
-        Raises
-        ------
-        LostError
-            The outlet has gone.
+        Wait up to ``timeout`` seconds for the first one; there is no wait for others.
         """
         if not timeout:
             return self._pull(self._all, self._no_wait)

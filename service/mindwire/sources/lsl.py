@@ -178,13 +178,6 @@ class LslSource:
         -------
         Chunk or None
             Its samples stay valid until the next read. None when nothing arrived.
-
-        Raises
-        ------
-        StreamLostError
-            The outlet has gone.
-        SourceError
-            The source was closed.
         """
         puller = self._puller
         if puller is None:

@@ -35,15 +35,7 @@ _POLL_S = 0.05
 
 
 class LslWatch:
-    """Check that an outlet is still on the network.
-
-    Parameters
-    ----------
-    identity : Selector
-        Of the stream.
-    uid : str
-        Of the connected outlet.
-    """
+    """Check that the outlet with this uid is still on the network, by the identity of its stream."""
 
     def __init__(self, identity: Selector, uid: str) -> None:
         self._search = StreamSearch("")
@@ -94,19 +86,7 @@ class LslConnector:
         return Selector(name=known.name, type=known.type, hostname=known.hostname)
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
-        """Search for the stream.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds to search.
-        cancelled : threading.Event, optional
-            Ends the search.
-
-        Returns
-        -------
-        FoundStream or None
-            None when it did not answer; :meth:`explain` then lists the streams that did.
+        """Search for the stream for ``timeout`` seconds; None when it did not answer, see :meth:`explain`.
 
         Raises
         ------
@@ -167,13 +147,7 @@ class LslConnector:
         return source
 
     def describe(self, found: FoundStream, cancelled: threading.Event | None = None) -> SignalInfo:
-        """Return a stream's full description.
-
-        Raises
-        ------
-        SourceError
-            It does not answer.
-        """
+        """Return a stream's full description."""
         return full_info(found, CONNECT_TIMEOUT_S, cancelled)
 
     def accept(self, info: SignalInfo) -> None:
@@ -181,13 +155,7 @@ class LslConnector:
         self._known = info
 
     def watch(self, uid: str) -> LslWatch:
-        """Begin to check that an outlet which sends nothing still answers, or another one has its identity.
-
-        Parameters
-        ----------
-        uid : str
-            Of the connected outlet.
-        """
+        """Begin to check that an outlet which sends nothing still answers, or another one has its identity."""
         return LslWatch(self._identity, uid)
 
     def explain(self) -> str:

@@ -129,13 +129,7 @@ class FoundStream:
 
 @contextmanager
 def lsl_resources() -> Iterator[None]:
-    """Translate errors of liblsl that are neither a loss nor a timeout: no descriptor, thread or memory is left.
-
-    Raises
-    ------
-    ResourceError
-        In their place.
-    """
+    """Translate errors of liblsl that are neither a loss nor a timeout: no descriptor, thread or memory is left."""
     try:
         yield
     except (LostError, LslTimeoutError):
@@ -300,16 +294,6 @@ def ask(
     inlet: pylsl.StreamInlet, found: FoundStream, timeout: float, cancelled: threading.Event | None = None
 ) -> SignalInfo:
     """Return a stream's full description, labels and units included.
-
-    Parameters
-    ----------
-    inlet : pylsl.StreamInlet
-    found : FoundStream
-        The inlet's stream.
-    timeout : float
-        Seconds to wait for the answer.
-    cancelled : threading.Event, optional
-        Ends the wait.
 
     Raises
     ------

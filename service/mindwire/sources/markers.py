@@ -90,13 +90,7 @@ class MarkerReader:
         self._last: tuple[NDArray[Any], float] | None = None
 
     def read(self, values: NDArray[Any], times: NDArray[np.float64]) -> list[Marker]:
-        """Return the markers of a chunk.
-
-        Parameters
-        ----------
-        values : ndarray, shape (n_samples, n_channels)
-        times : ndarray of float64, shape (n_samples,)
-        """
+        """Return the markers of a chunk: ``(n_samples, n_channels)`` values and their times."""
         if self._channels is not None:
             values = values[:, self._channels]
         if self._labels is not None:

@@ -73,14 +73,7 @@ class Timeline:
 
 
 def is_cut(label: str, suffix: str) -> bool:
-    """Return true if an annotation states that samples are missing, and is no event.
-
-    Parameters
-    ----------
-    label : str
-    suffix : str
-        Of the file's name, in lower case; some labels are cuts in one format only.
-    """
+    """Return true if an annotation states that samples are missing, and is no event."""
     text = _plain(label)
     return (
         text in (_SKIPPED, _BOUNDARY, *_JOINED)
@@ -96,17 +89,7 @@ def _plain(label: str) -> str:
 
 
 def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
-    """Return the timeline of an EDF+D or BDF+D file, by the onsets of its data records.
-
-    Parameters
-    ----------
-    header : EdfHeader
-    onsets : ndarray of float64, shape (n_records,)
-        Seconds.
-    sfreq : float
-    n_samples : int
-        As MNE reads the file.
-    """
+    """Return the timeline of an EDF+D or BDF+D file, by the onsets of its data records."""
     length = header.record_seconds
     starts = np.rint(np.arange(len(onsets)) * length * sfreq).astype(np.intp)
     missing = np.diff(onsets, prepend=onsets[:1] - length) - length
@@ -116,13 +99,7 @@ def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: f
 
 
 def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
-    """Return the timeline of any other file, by its annotations and BrainVision's marker file.
-
-    Parameters
-    ----------
-    raw : mne.io.BaseRaw
-    path : Path
-    """
+    """Return the timeline of any other file, by its annotations and BrainVision's marker file."""
     sfreq, n = float(raw.info["sfreq"]), len(raw.times)
     suffix = path.suffix.casefold()
     kept = np.ones(n, dtype=bool)

@@ -141,14 +141,7 @@ class MneRecording:
     def markers(self, stream: str | None = None) -> list[Marker]:
         """Return the annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
 
-        Parameters
-        ----------
-        stream : str or None
-            ``annotations``, or the label of a stimulus channel.
-
-        Returns
-        -------
-        list of Marker
+        ``stream`` is ``annotations``, or the label of a stimulus channel.
 
         Raises
         ------
@@ -172,15 +165,7 @@ class MneRecording:
         return reader.read(values[:, None], self._timeline.at(np.arange(len(values))))
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return the EEG channels as a source of chunks.
-
-        Raises
-        ------
-        StreamNotFoundError
-            The selector asks for another stream.
-        RecordingError
-            There are no EEG channels.
-        """
+        """Return the EEG channels as a source of chunks."""
         return self.source(choose_signal(self.path, self.streams, selector).stream_id)
 
     def source(self, stream_id: int) -> RecordedSignal:
@@ -214,11 +199,6 @@ class MneSource:
         Chunk
             Samples that the recording marks as not acquired are left out; a ``GAP`` precedes the chunk after them, and
             wherever else samples are missing.
-
-        Raises
-        ------
-        RecordingError
-            The file cannot be read any more.
         """
         size = max(1, int(self.info.sfreq * _CHUNK_SECONDS))
         keep, breaks = self.timeline.kept, self.timeline.breaks()

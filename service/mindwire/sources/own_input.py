@@ -78,18 +78,7 @@ class InputPart:
 
 
 def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
-    """Cut the samples of the service's own stream where they are marked.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    samples : iterable of Samples
-        As :meth:`mindwire.sources.xdf.XdfRecording.as_sent` gives them.
-
-    Yields
-    ------
-    InputPart
+    """Cut the service's own stream, as :meth:`mindwire.sources.xdf.XdfRecording.as_sent` gives it, where it is marked.
 
     Raises
     ------
@@ -132,15 +121,7 @@ class OwnInput:
 
 
 def known_info(info: SignalInfo, details: Mapping[str, Any]) -> SignalInfo:
-    """Return a device's signal with the channels, unit and rate that the user gave or the bundle remembered.
-
-    Parameters
-    ----------
-    info : SignalInfo
-        As the device describes it.
-    details : mapping
-        Of the run; its ``known`` has ``channels``, ``unit`` and ``sfreq``.
-    """
+    """Return a device's signal with the channels, unit and rate that the user gave or the bundle remembered."""
     known = details.get("known", {})
     channels, unit, sfreq = known.get("channels"), known.get("unit"), known.get("sfreq")
     labels = tuple(channels) if channels and len(channels) == info.n_channels else info.labels

@@ -20,14 +20,6 @@ _USUAL = (".xdf", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set")
 def open_recording(path: Path | str) -> Recording:
     """Open a recording.
 
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    Recording
-
     Raises
     ------
     RecordingError

@@ -85,14 +85,6 @@ def drive(outlets: Sequence[SimulatorOutlets], stop: threading.Event, duration: 
     """Push every outlet's chunks when they are due.
 
     After a stall the overdue chunks follow at once with the stamps they should have had, as from an amplifier that buffers.
-
-    Parameters
-    ----------
-    outlets : sequence of SimulatorOutlets
-    stop : threading.Event
-        Ends it within one chunk.
-    duration : float or None
-        Seconds after which it ends by itself.
     """
     now = pylsl.local_clock()
     for outlet in outlets:

@@ -62,15 +62,6 @@ def decode_xml(document: bytes) -> str:
 def parse_xml(document: bytes | str) -> Element:
     """Parse a description.
 
-    Parameters
-    ----------
-    document : bytes or str
-        XML; see :func:`decode_xml`.
-
-    Returns
-    -------
-    xml.etree.ElementTree.Element
-
     Raises
     ------
     SourceError
@@ -103,13 +94,7 @@ def child_text(element: Element, path: str) -> str:
 
 
 def number(element: Element, path: str, what: str) -> float:
-    """A finite number from a child's text.
-
-    Raises
-    ------
-    SourceError
-        It is absent, no number, or not finite.
-    """
+    """A finite number from a child's text."""
     text = child_text(element, path)
     try:
         value = float(text)
@@ -123,11 +108,6 @@ def number(element: Element, path: str, what: str) -> float:
 
 def signal_info(info: Element) -> SignalInfo:
     """What a stream's ``<info>`` element says of its signal.
-
-    Parameters
-    ----------
-    info : xml.etree.ElementTree.Element
-        As LSL's ``StreamInfo.as_xml`` or an XDF stream header has it.
 
     Returns
     -------

@@ -62,10 +62,6 @@ class _File:
 class XdfRecording:
     """A recording in XDF.
 
-    Parameters
-    ----------
-    path : path-like
-
     Raises
     ------
     RecordingError
@@ -194,12 +190,7 @@ class XdfRecording:
         return self._inputs[0] if len(self._inputs) == 1 else None
 
     def as_sent(self, stream_id: int) -> Iterator[Samples]:
-        """Yield a stream's samples with its sender's own stamps, neither corrected nor checked.
-
-        Parameters
-        ----------
-        stream_id : int
-        """
+        """Yield a stream's samples with its sender's own stamps, neither corrected nor checked."""
         decoder = self._file.streams[stream_id].decoder(check_times=False)
         for _, samples in self._file.decode({stream_id: decoder}):
             yield samples
@@ -270,13 +261,7 @@ class XdfSource:
 
 
 class InputSource:
-    """Input of a live run's pipeline as a source of chunks; the device's own stream may be missing.
-
-    Parameters
-    ----------
-    recording : XdfRecording
-    own : OwnInput
-    """
+    """Input of a live run's pipeline as a source of chunks; the device's own stream may be missing."""
 
     def __init__(self, recording: XdfRecording, own: OwnInput) -> None:
         self.info = own.info

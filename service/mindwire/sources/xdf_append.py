@@ -12,17 +12,10 @@ from mindwire.sources.xdf_chunks import WITH_STREAM, Tag, check_magic, walk
 
 
 def append_streams(recording: Path, other: Path) -> None:
-    """Append all streams of a recording to another one, under numbers that are free there.
+    """Append all streams of ``other`` to a recording, under numbers that are free there.
 
     Both must have been recorded on one computer, whose clock the offsets in them refer to. After a failure the
     recording holds the streams it had.
-
-    Parameters
-    ----------
-    recording : Path
-        Takes the streams.
-    other : Path
-        Stays as it is.
 
     Raises
     ------

@@ -56,13 +56,7 @@ class RawChunk(NamedTuple):
 
 
 def check_magic(file: BinaryIO, path: object) -> None:
-    """Read the magic bytes.
-
-    Raises
-    ------
-    RecordingError
-        The file does not begin as XDF files do.
-    """
+    """Read the magic bytes."""
     file.seek(0)
     magic = file.read(len(MAGIC))
     if magic.startswith(GZIP_MAGIC):

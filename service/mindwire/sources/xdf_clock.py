@@ -113,12 +113,7 @@ def last_is_corrupt(times: Sequence[float], values: Sequence[float]) -> bool:
 
 
 class ClockTracker:
-    """Application of a stream's segments to its stamps in the order of the file.
-
-    Parameters
-    ----------
-    segments : sequence of ClockSegment
-    """
+    """Application of a stream's segments to its stamps in the order of the file."""
 
     def __init__(self, segments: Sequence[ClockSegment]) -> None:
         self._segments = segments

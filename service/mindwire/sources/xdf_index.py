@@ -84,13 +84,7 @@ def _decoder(info: SignalInfo, *, check_times: bool = True) -> SampleDecoder:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open an XDF file and read its magic bytes.
-
-    Raises
-    ------
-    RecordingError
-        It cannot be read, or is no XDF.
-    """
+    """Open an XDF file and read its magic bytes."""
     try:
         file = path.open("rb", buffering=1 << 18)
     except OSError as error:
@@ -106,12 +100,6 @@ def open_file(path: Path) -> BinaryIO:
 
 class Indexer:
     """First pass over a file's chunks.
-
-    Parameters
-    ----------
-    path : Path
-    problems : Problems
-        Takes what is damaged.
 
     Attributes
     ----------

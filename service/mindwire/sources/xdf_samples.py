@@ -49,13 +49,7 @@ class Samples(NamedTuple):
 
 
 def read_count(content: bytes, position: int = 0) -> tuple[int, int]:
-    """Read a variable-length integer; return it and the position after it.
-
-    Raises
-    ------
-    DamagedChunkError
-        There is none.
-    """
+    """Read a variable-length integer; return it and the position after it."""
     width = content[position] if position < len(content) else 0
     end = position + 1 + width
     if width not in (1, 4, 8) or end > len(content):
@@ -225,13 +219,6 @@ class SampleDecoder:
 
     def decode(self, file: BinaryIO, length: int) -> Iterator[Samples]:
         """Decode the chunk at the file's position.
-
-        Parameters
-        ----------
-        file : binary file
-            At the first byte of the chunk's content.
-        length : int
-            Bytes of content.
 
         Yields
         ------
