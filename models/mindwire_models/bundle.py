@@ -28,7 +28,6 @@ from mindwire_models.bundle_checks import (
     GraphKind,
     check_config,
     check_model_graph,
-    check_recording_graph,
     check_streaming_graphs,
     check_weights,
     decoder_of,
@@ -49,7 +48,7 @@ BUNDLE_VERSION = 1
 BUNDLE, CONTRACT, CARD = "bundle.json", "contract.json", "README.md"
 WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
-# The first two, or all, or none.
+# Both streaming graphs or none. The graph for recordings is of bundles of earlier versions; it is verified and not used.
 OPTIONAL = (STREAMING, STEM, RECORDING)
 FILES = (*REQUIRED, *OPTIONAL)
 
@@ -83,8 +82,6 @@ class Bundle:
         depend on dates.
     streaming : StemGeometry or None
         Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
-    records : bool
-        Whether it has also such a graph for recordings.
     training : TrainingRecord or None
         What it remembers of its training; None where it was only exported.
     """
@@ -97,7 +94,6 @@ class Bundle:
     digests: Mapping[str, str]
     sha256: str
     streaming: StemGeometry | None = None
-    records: bool = False
     training: TrainingRecord | None = None
 
     @property
@@ -187,11 +183,9 @@ def _load(folder: Path) -> Bundle:
     check_config(config, contract, folder / CONFIG)
     check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
     check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
-    geometry, records = None, False
+    geometry = None
     if STREAMING in files:
         geometry = check_streaming_graphs(files[STEM], files[STREAMING], contract, folder)
-    if geometry is not None and RECORDING in files:
-        records = check_recording_graph(files[RECORDING], geometry, contract, folder / RECORDING)
     return Bundle(
         path=folder,
         name=cast("str", name),
@@ -201,7 +195,6 @@ def _load(folder: Path) -> Bundle:
         digests=digests,
         sha256=identity(digests),
         streaming=geometry,
-        records=records,
         training=read_training(about.get("training"), str(folder / BUNDLE)),
     )
 
@@ -254,7 +247,7 @@ def write_bundle(
     graph : {"plain", "folded"}
         Kind of ``model.onnx``.
     graphs : mapping of str to bytes
-        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx`` and ``recording.onnx``.
+        ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
     card : str
         The model card, ``README.md``.
     training : TrainingRecord, optional

@@ -173,42 +173,6 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     return geometry
 
 
-def check_recording_graph(data: bytes, geometry: StemGeometry, contract: Contract, where: Path) -> bool:
-    """Refuse a recording graph that is damaged, foreign, or that contradicts the contract or the streaming graphs.
-
-    Returns
-    -------
-    bool
-        Whether this version of Mindwire can drive it; recordings can be decoded without it.
-
-    Raises
-    ------
-    BundleError
-    """
-    n = contract.n_channels
-    facts = read_onnx_facts(data, str(where))
-    if facts.metadata.get(FORMAT_KEY) != FORMAT:
-        return False
-    if StemGeometry.from_metadata(facts.metadata, str(where)) != geometry:
-        msg = f"{where}: the lengths of the stem are not those of {STREAMING}; export the bundle again."
-        raise BundleError(msg)
-    _check_shapes(
-        facts,
-        {
-            "x": ("samples", n),
-            "alignment": (n, n),
-            "edges": ("edge_samples", n),
-            "pool": ("positions", "edge_blocks"),
-            "spread": ("n_blocks", "all_tokens"),
-            "own": (2, "edge_blocks", "special"),
-            "places": ("all_places",),
-        },
-        {"logits": ("windows", len(contract.classes))},
-        where,
-    )
-    return True
-
-
 def _check_shapes(facts: OnnxFacts, inputs: Shapes, outputs: Shapes, where: Path) -> None:
     """Numbers must be met; a name stands for a dimension that must be dynamic."""
     if not 1 <= facts.opset <= MAX_OPSET:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mindwire_models.bundle import GRAPH, Bundle, write_bundle
-from mindwire_models.bundle_checks import RECORDING, STEM, STREAMING, GraphKind
+from mindwire_models.bundle_checks import STEM, STREAMING, GraphKind
 from mindwire_models.contract import Alignment, Contract
 from mindwire_models.errors import ExportError, MissingExtraError
 
@@ -139,9 +139,7 @@ def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
 
     if not isinstance(network, AttentionBaseNet):
         return {}
-    from mindwire_models.graphs.recording_graph import recording_graph
-    from mindwire_models.graphs.recording_plan import most_windows, plan_recording
-    from mindwire_models.graphs.streaming_check import check_recording, check_streaming
+    from mindwire_models.graphs.streaming_check import check_streaming
     from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
     from mindwire_models.graphs.streaming_plan import plan_streaming
 
@@ -152,11 +150,7 @@ def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
     stem, step = stem_graph(network), step_graph(network)
     for samples in usable:
         check_streaming(stem, step, network, samples)
-    graphs = {STEM: stem, STREAMING: step}
-    if plan_recording(geometry, hop, most_windows(geometry, hop)) is not None:
-        graphs[RECORDING] = recording_graph(network)
-        check_recording(graphs[RECORDING], network, hop)
-    return graphs
+    return {STEM: stem, STREAMING: step}
 
 
 def _check_sizes(config: dict[str, object], contract: Contract) -> None:

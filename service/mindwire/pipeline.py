@@ -246,7 +246,11 @@ class Pipeline:
         -------
         Prediction
         """
-        probabilities = self.probabilities(logits)
+        return self._conclude(window, self.probabilities(logits), latency_ms)
+
+    def _conclude(
+        self, window: Window, probabilities: NDArray[np.float64], latency_ms: Mapping[str, float]
+    ) -> Prediction:
         reasons = window.reasons
         failed = math.isnan(probabilities[0])
         if failed or self._decoder_events.failing:
@@ -374,7 +378,9 @@ class Pipeline:
         if not windows:
             return []
         logits = self.decoder.decode([self.session] * len(windows), windows)
-        return [self.complete(window, row) for window, row in zip(windows, logits, strict=True)]
+        # One softmax for all: row by row it would take as long as the decoding of a recording.
+        probabilities = self.probabilities(logits)
+        return [self._conclude(window, row, _NO_LATENCY) for window, row in zip(windows, probabilities, strict=True)]
 
     def _take(self, parts: list[Conditioned]) -> list[Window]:
         self._fresh = parts

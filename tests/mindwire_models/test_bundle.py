@@ -69,6 +69,17 @@ def test_a_bundle_holds_what_it_should(exported: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_a_bundle_of_an_earlier_version_with_a_graph_for_recordings_loads(folder: Path) -> None:
+    assert not (folder / "recording.onnx").exists()
+    (folder / "recording.onnx").write_bytes(b"nothing reads this")
+    with (folder / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  recording.onnx\n")
+    seal(folder)
+    assert load_bundle(folder).streaming is not None
+    (folder / "recording.onnx").write_bytes(b"nothing may change it either")
+    refused(folder, "recording.onnx: expected SHA-256")
+
+
 def test_the_network_comes_back(exported: Path) -> None:
     expected = make_network().state_dict()
     found = load_network(load_bundle(exported)).state_dict()

@@ -151,11 +151,6 @@ def emit_token_pool(g: GraphBuilder, weights: FoldedWeights, expanded: str, n_bl
 
 def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padded: bool) -> None:
     """From activated tokens, padded for the attention block's filters or not, to the output ``logits``."""
-    emit_head(g, weights, emit_features(g, weights, tokens, padded=padded))
-
-
-def emit_features(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padded: bool) -> str:
-    """The attention block's convolutions of activated tokens (batch, ch_dim, rows, n_tokens), activated."""
     length = weights.attention_taps.shape[1]
     pad = 0 if padded else length // 2
     mixed = g.add(
@@ -172,11 +167,7 @@ def emit_features(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padde
         g.constant(weights.mixing_bias),
         kernel_shape=[1, 1],
     )
-    return emit_activation(g, weights.activations[2], mixed, weights.ch_dim)
-
-
-def emit_head(g: GraphBuilder, weights: FoldedWeights, features: str) -> None:
-    """From features (batch, ch_dim, 1, n_steps) through attention to the output ``logits``."""
+    features = emit_activation(g, weights.activations[2], mixed, weights.ch_dim)
     if weights.attention_mode is not None:
         features = attend(g, weights, g.add("Squeeze", features, g.integers(2)))
     head = weights.head.reshape(weights.n_outputs, -1).T

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from mindwire_models.errors import ExportError
 from mindwire_models.graphs.graph_check import SEED, reference, runner, shake, tolerance
 from mindwire_models.graphs.onnx_file import read_onnx_facts
-from mindwire_models.graphs.recording_plan import most_windows, plan_recording
-from mindwire_models.graphs.streaming_memory import StreamMemory, step_rows
+from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory
 from mindwire_models.graphs.streaming_plan import StemGeometry, plan_streaming
 
 if TYPE_CHECKING:
@@ -49,64 +48,25 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     memory = StreamMemory(plan, ch_dim)
     matrices = {"pool": plan.pool, "combine": plan.combine, "place": plan.place}
     filled = run_stem(
-        {"x": signal[None, memory.stem_span], "alignment": alignment, "box": plan.box, "spread": plan.spread}
+        {"x": signal[None, plan.stem_span()], "alignment": alignment, "box": plan.box, "spread": plan.spread()}
     )
     memory.fill(filled["blocks"][0], filled["tokens"][0])
     edges = np.zeros((1, 2 * plan.edge_samples, network.n_chans), np.float32)
     old = np.zeros((1, ch_dim, plan.n_old), np.float32)
     cached = np.zeros((1, ch_dim, geometry.n_tokens), np.float32)
-    blocks = np.zeros((ch_dim, 2 * plan.edge_blocks), np.float32)
-    tokens = np.zeros((ch_dim, plan.combine.shape[1]), np.float32)
-    rows = step_rows(plan, edges=edges[0], old=old[0], cached=cached[0], blocks=blocks, tokens=tokens)
+    blocks = np.zeros((1, ch_dim, 2 * plan.edge_blocks), np.float32)
+    tokens = np.zeros((1, ch_dim, plan.combine.shape[1]), np.float32)
+    row = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens).row(0)
     for number in range(_HOPS):
         window = signal[number * hop : number * hop + network.n_times]
-        memory.gather(rows, window)
+        memory.gather(row, window)
         made = run_step({"spatial": filled["spatial"], "edges": edges, "old_blocks": old, "cached": cached, **matrices})
-        blocks[...], tokens[...] = made["blocks"][0], made["tokens"][0]
-        memory.append(rows)
+        blocks[...], tokens[...] = made["blocks"], made["tokens"]
+        memory.append(row)
         difference, allowed = _off(made["logits"][0], network, window, alignment[0])
         if not difference <= allowed:
             msg = (
                 f"The streaming graph differs from the network by {difference:.2g} in logits after {number} hops "
-                f"(allowed {allowed:.2g}); nothing was written."
-            )
-            raise ExportError(msg)
-
-
-def check_recording(graph: bytes, network: AttentionBaseNet, hop: int) -> None:
-    """Compare the recording graph with its network on a run of windows of random signal.
-
-    Parameters
-    ----------
-    graph : bytes
-        The ONNX graph.
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-    hop : int
-        Samples between two windows.
-
-    Raises
-    ------
-    ExportError
-        The graph differs from the network, or cannot decode windows of this hop.
-    """
-    geometry = StemGeometry.from_metadata(read_onnx_facts(graph).metadata, "recording.onnx")
-    n_windows = min(_HOPS, most_windows(geometry, hop))
-    plan = plan_recording(geometry, hop, n_windows)
-    if plan is None:
-        msg = f"The recording graph does not decode windows with a hop of {hop} samples; nothing was written."
-        raise ExportError(msg)
-    signal, alignment = _signal(network, network.n_times + (n_windows - 1) * hop)
-    stretch = np.zeros((plan.n_samples, network.n_chans), np.float32)
-    edges = np.zeros((2, n_windows, plan.edge_samples, network.n_chans), np.float32)
-    plan.cut(signal, stretch, edges)
-    feeds = {"x": stretch, "alignment": alignment, "edges": edges.reshape(-1, network.n_chans)}
-    found = runner(graph)({**feeds, "pool": plan.pool, "spread": plan.spread, "own": plan.own, "places": plan.places})
-    for number, logits in enumerate(found["logits"]):
-        difference, allowed = _off(logits, network, signal[number * hop : number * hop + network.n_times], alignment)
-        if not difference <= allowed:
-            msg = (
-                f"The recording graph differs from the network by {difference:.2g} in logits in window {number} "
                 f"(allowed {allowed:.2g}); nothing was written."
             )
             raise ExportError(msg)

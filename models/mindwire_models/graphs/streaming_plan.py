@@ -8,7 +8,7 @@ in every window. Blocks are the largest stretches of which all tokens of all win
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -83,7 +83,7 @@ class StemGeometry:
 class StreamingPlan:
     """One hop's streaming step.
 
-    All indices of blocks and tokens are relative to the window's first position, in units of ``block`` and ``grid``.
+    Indices of blocks and tokens are relative to the window's first position, in units of ``block`` and ``grid``.
 
     Parameters
     ----------
@@ -100,25 +100,17 @@ class StreamingPlan:
         The newest token made of interior blocks only, on the grid.
     cached : range
         Tokens of the window, on the grid, that earlier steps made.
-    left_samples, right_samples : int
-        Samples at the window's beginning and end that a step filters.
-    right_zeros : int
-        Zeros after the window.
+    left_samples, first_right, right_samples : int
+        Samples at the window's beginning and end that a step filters; the latter begin with the window's ``first_right``.
     left_blocks, right_blocks : range
         Blocks that a step makes itself: at the left edge, and at the right one with the hop's new ones.
     old_left, old_right : range
         Blocks of earlier steps that a step reads.
-    edge_samples, edge_blocks : int
-        Samples and blocks of the longer edge; the other is filled up to it with what nobody reads.
-    spread : ndarray of float32, shape (right_blocks.start - first_block, n_filled)
-        From the blocks with which a memory begins to its tokens.
     pool : ndarray of float32, shape (filtered, edge_blocks)
     combine : ndarray of float32, shape (2 * edge_blocks + old, fresh)
         Tokens that a step makes: the window's own, then those that become part of the memory.
     place : ndarray of float32, shape (fresh, n_tokens)
         One where a fresh token is one of the window's.
-    cached_columns : slice
-        The window's tokens that are not fresh.
     """
 
     geometry: StemGeometry
@@ -130,19 +122,25 @@ class StreamingPlan:
     last_token: int
     cached: range
     left_samples: int
+    first_right: int
     right_samples: int
-    right_zeros: int
     left_blocks: range
     right_blocks: range
     old_left: range
     old_right: range
-    edge_samples: int
-    edge_blocks: int
     pool: Matrix
     combine: Matrix
     place: Matrix
-    cached_columns: slice
-    spread: Matrix
+
+    @property
+    def edge_blocks(self) -> int:
+        """Blocks of the longer edge; the other is filled up to it with values that nothing reads."""
+        return max(len(self.left_blocks), len(self.right_blocks))
+
+    @property
+    def edge_samples(self) -> int:
+        """Samples of an edge, zeros included."""
+        return self.edge_blocks * self.block + self.geometry.taps - 1
 
     @property
     def new_blocks(self) -> int:
@@ -155,18 +153,63 @@ class StreamingPlan:
         return self.hop // self.grid
 
     @property
-    def box(self) -> Matrix:
-        """The stem's averaging over one block, ``(block, 1)``."""
-        return np.full((self.block, 1), 1 / self.block, dtype=np.float32)
-
-    @property
     def n_old(self) -> int:
         """Blocks of earlier steps that a step reads."""
         return len(self.old_left) + len(self.old_right)
 
+    @property
+    def cached_columns(self) -> slice:
+        """The window's tokens that are not fresh."""
+        step = self.cached.step
+        return slice(self.cached.start // step, self.cached[-1] // step + 1)
+
+    @property
+    def box(self) -> Matrix:
+        """The stem's averaging over one block, ``(block, 1)``."""
+        return np.full((self.block, 1), 1 / self.block, dtype=np.float32)
+
+    def stem_span(self, n_hops: int = 1) -> slice:
+        """Samples, from a window's first, of which the stem makes the memory for a number of windows."""
+        start = self.first_block * self.block - self.geometry.left
+        n_blocks = self.right_blocks.start - self.first_block + (n_hops - 1) * self.new_blocks
+        return slice(start, start + n_blocks * self.block + self.geometry.taps - 1)
+
+    def spread(self, n_hops: int = 1) -> Matrix:
+        """Matrix from the blocks of :meth:`stem_span` to their tokens, ``(n_blocks, n_tokens)``."""
+        per_token, per_grid = self.geometry.pool // self.block, self.grid // self.block
+        n_blocks = self.right_blocks.start - self.first_block + (n_hops - 1) * self.new_blocks
+        n_tokens = self.last_token + 1 - self.cached.start + (n_hops - 2) * self.new_tokens
+        spread = np.zeros((n_blocks, n_tokens), np.float32)
+        first = self.cached.start * per_grid - self.first_block
+        for token in range(n_tokens):
+            spread[first + token * per_grid : first + token * per_grid + per_token, token] = 1 / per_token
+        return spread
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """Lengths in blocks, and the tokens of a window on the grid."""
+
+    block: int
+    grid: int
+    per_token: int
+    per_grid: int
+    tokens: range
+
+    @classmethod
+    def of(cls, geometry: StemGeometry, hop: int) -> _Units:
+        block = math.gcd(geometry.pool, geometry.stride, hop)
+        grid = math.gcd(geometry.stride, hop)
+        step = geometry.stride // grid
+        return cls(block, grid, geometry.pool // block, grid // block, range(0, geometry.n_tokens * step, step))
+
+    def blocks_of(self, tokens: Iterable[int]) -> set[int]:
+        """Blocks that some tokens are made of."""
+        return {k for token in tokens for k in range(token * self.per_grid, token * self.per_grid + self.per_token)}
+
 
 def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
-    """How to stream with a hop.
+    """Decide how to stream with a hop.
 
     Parameters
     ----------
@@ -180,90 +223,75 @@ def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
         None where streaming would not save anything: too few positions of a window are interior, or the hop leaves
         no token for the next window.
     """
-    g = geometry
-    block = math.gcd(g.pool, g.stride, hop)
-    grid = math.gcd(g.stride, hop)
-    per_token, per_grid, per_stride = g.pool // block, grid // block, g.stride // block
-    n_blocks = g.used // block
-    last_interior = g.n_times - g.taps + g.left
-    first_block = -(-g.left // block)
-    end_block = min(n_blocks, (last_interior + 1) // block)
-    last_token = (end_block - per_token) // per_grid  # on the grid
+    g, u = geometry, _Units.of(geometry, hop)
+    # Interior blocks, and the tokens that are made of these alone.
+    first_block = -(-g.left // u.block)
+    n_blocks = g.used // u.block
+    end_block = min(n_blocks, (g.n_times - g.taps + g.left + 1) // u.block)
+    last_token = (end_block - u.per_token) // u.per_grid
     # Tokens of the window that were complete one hop ago, then counted from another beginning.
-    ready = last_token - hop // grid
-    step = per_stride // per_grid
-    starts = range(0, g.n_tokens * step, step)
-    cached = [start for start in starts if start * per_grid >= first_block and start <= ready]
+    known = last_token - hop // u.grid
+    cached = [token for token in u.tokens if token * u.per_grid >= first_block and token <= known]
     if not cached:
         return None
-    left_tokens = [start for start in starts if start < cached[0]]
-    right_tokens = [start for start in starts if start > cached[-1]]
-    fresh_tokens = range(last_token - hop // grid + 1, last_token + 1)
+    own = [token for token in u.tokens if not cached[0] <= token <= cached[-1]]
+    fresh = [*own, *range(known + 1, last_token + 1)]
 
-    left_blocks = range(first_block)
-    right_blocks = range(end_block - hop // block, n_blocks)
-    needed_left = {k for t in left_tokens for k in range(t * per_grid, t * per_grid + per_token)}
-    needed_right = {k for t in (*right_tokens, *fresh_tokens) for k in range(t * per_grid, t * per_grid + per_token)}
-    old_left = _span(needed_left - set(left_blocks) - set(right_blocks))
-    old_right = _span(needed_right - set(right_blocks) - set(left_blocks))
+    left_blocks, right_blocks = range(first_block), range(end_block - hop // u.block, n_blocks)
+    made = {*left_blocks, *right_blocks}
+    old_left = _span(u.blocks_of(token for token in own if token < cached[0]) - made)
+    old_right = _span(u.blocks_of(token for token in fresh if token > cached[-1]) - made)
+    first_right = right_blocks.start * u.block - g.left
+    left_samples = first_block * u.block + g.taps - 1 - g.left if left_blocks else 0
     if right_blocks.start < first_block or (old_right and old_right.start < first_block):
         return None
-
-    # The samples that those positions see.
-    left_samples = len(left_blocks) * block + g.taps - 1 - g.left if left_blocks else 0
-    first_right = right_blocks.start * block - g.left
-    right_end = n_blocks * block - g.left + g.taps - 1
-    right_samples = min(right_end, g.n_times) - first_right
-    right_zeros = max(0, right_end - g.n_times)
     if left_samples > g.n_times or first_right < 0:
         return None
 
     edge_blocks = max(len(left_blocks), len(right_blocks))
-    pool = np.repeat(np.eye(edge_blocks), block, axis=0).astype(np.float32) / np.float32(block)
-
-    # The rows of a step's memory: blocks of the two edges, then old ones (whose two spans may overlap).
-    rows = {k: row for row, k in enumerate(left_blocks)}
-    rows |= {k: edge_blocks + row for row, k in enumerate(right_blocks)}
-    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
-    own = [*left_tokens, *right_tokens]
-    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(own) + len(fresh_tokens)), np.float32)
-    for column, start in enumerate((*own, *fresh_tokens)):
-        for k in range(start * per_grid, start * per_grid + per_token):
-            combine[rows[k], column] = 1 / per_token
-    place = np.zeros((combine.shape[1], g.n_tokens), np.float32)
-    for row, start in enumerate(own):
-        place[row, start // step] = 1
-
-    filled = range(cached[0], last_token + 1 - len(fresh_tokens))
-    spread = np.zeros((right_blocks.start - first_block, len(filled)), np.float32)
-    for column, start in enumerate(filled):
-        row = start * per_grid - first_block
-        spread[row : row + per_token, column] = 1 / per_token
-
     return StreamingPlan(
         geometry=g,
         hop=hop,
-        block=block,
-        grid=grid,
+        block=u.block,
+        grid=u.grid,
         first_block=first_block,
         end_block=end_block,
         last_token=last_token,
-        cached=range(cached[0], cached[-1] + 1, step),
+        cached=range(cached[0], cached[-1] + 1, u.tokens.step),
         left_samples=left_samples,
-        right_samples=right_samples,
-        right_zeros=right_zeros,
+        first_right=first_right,
+        right_samples=min(n_blocks * u.block - g.left + g.taps - 1, g.n_times) - first_right,
         left_blocks=left_blocks,
         right_blocks=right_blocks,
         old_left=old_left,
         old_right=old_right,
-        edge_samples=edge_blocks * block + g.taps - 1,
-        edge_blocks=edge_blocks,
-        pool=pool,
-        combine=combine,
-        place=place,
-        cached_columns=slice(cached[0] // step, cached[-1] // step + 1),
-        spread=spread,
+        pool=np.repeat(np.eye(edge_blocks), u.block, axis=0).astype(np.float32) / np.float32(u.block),
+        combine=_combine(u, fresh, edge_blocks, (left_blocks, right_blocks, old_left, old_right)),
+        place=_place(u, own, len(fresh)),
     )
+
+
+def _combine(
+    units: _Units, fresh: Sequence[int], edge_blocks: int, blocks: tuple[range, range, range, range]
+) -> Matrix:
+    """Matrix from the blocks of the two edges and the old ones (whose two spans may overlap) to fresh tokens."""
+    left, right, old_left, old_right = blocks
+    rows = {k: row for row, k in enumerate(left)}
+    rows |= {k: edge_blocks + row for row, k in enumerate(right)}
+    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
+    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(fresh)), np.float32)
+    for column, token in enumerate(fresh):
+        for k in units.blocks_of([token]):
+            combine[rows[k], column] = 1 / units.per_token
+    return combine
+
+
+def _place(units: _Units, own: Sequence[int], n_fresh: int) -> Matrix:
+    """Matrix from fresh tokens, the window's own first, to the window's tokens."""
+    place = np.zeros((n_fresh, len(units.tokens)), np.float32)
+    for row, token in enumerate(own):
+        place[row, token // units.tokens.step] = 1
+    return place
 
 
 def _span(indices: set[int]) -> range:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from mindwire.options import PipelineOptions
     from mindwire.sources.recording import RecordedSignal, Recording
     from mindwire_models.bundle import Bundle
-
-_LONG_SECONDS = 300.0
 
 
 def replay(
@@ -51,6 +48,7 @@ def replay(
     ] = None,
 ) -> None:
     """Replay a recording through a model: the predictions that the live service would have made."""
+    from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
     from mindwire.offline.recorded_bundle import bundle_path
     from mindwire.outputs import PREDICTIONS, check_output
@@ -80,30 +78,12 @@ def replay(
     pipeline = replace(pipeline, trained=bundle.training.source if bundle.training else None)
     if remembered := pipeline.as_in_training(source.info):
         typer.echo(f"As {bundle.name} was trained: {remembered}.", err=True)
-    with ExitStack() as stack:
-        plain = backend.engine != "torch" and backend.device != "cuda" and conditioning.adapt == "alignment"
-        if pace is None and plain and _is_long(source, bundle):
-            from mindwire.inference.beside import DecoderBeside, keep_memory
-
-            keep_memory()
-            decoder: Decoder = stack.enter_context(DecoderBeside(bundle))
-        else:
-            from mindwire.inference.load import load_decoder
-
-            purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
-            decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
-        saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
-        if saved is not None:
-            pipeline = replace(pipeline, state=saved.to_text())
-        _decode(recording, source, bundle, decoder, pipeline, pace=pace, out=out)
-
-
-def _is_long(signal: RecordedSignal, bundle: Bundle) -> bool:
-    """Return true if decoding takes so long that starting a second process for it pays off."""
-    from mindwire.cores import usable_cores
-
-    streams = bundle.streaming is not None and bundle.records
-    return streams and usable_cores() > 1 and signal.n_samples >= _LONG_SECONDS * (signal.info.sfreq or 1000.0)
+    purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
+    decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
+    saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
+    if saved is not None:
+        pipeline = replace(pipeline, state=saved.to_text())
+    _decode(recording, source, bundle, decoder, pipeline, pace=pace, out=out)
 
 
 def _parse_speed(text: str) -> float | None:

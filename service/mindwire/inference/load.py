@@ -76,6 +76,7 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
         msg = "onnxruntime is not installed; install it with: pip install onnxruntime, or use --engine torch."
         raise MissingExtraError(msg) from error
     from mindwire.inference.onnx import PROVIDERS, GraphOpener, OnnxDecoder, open_graph
+    from mindwire.inference.streaming import StreamingDecoder
     from mindwire.inference.trial import require_trial
 
     present = PROVIDERS["cuda"] in onnxruntime.get_available_providers()
@@ -96,13 +97,7 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
 
     def make(opener: GraphOpener) -> Decoder:
         whole = OnnxDecoder(bundle, "cpu", why, opener)
-        if purpose == "recording" and bundle.records:
-            from mindwire.inference.offline import OfflineDecoder
-
-            return OfflineDecoder(bundle, geometry, whole, reason, opener)
-        from mindwire.inference.streaming import StreamingDecoder
-
-        return StreamingDecoder(bundle, geometry, whole, reason, opener)
+        return StreamingDecoder(bundle, geometry, whole, reason, opener, recorded=purpose == "recording")
 
     require_trial(bundle, purpose, make)
     return make(open_graph)

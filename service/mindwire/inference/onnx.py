@@ -139,13 +139,6 @@ class OnnxDecoder:
             logits[part] = buffers.logits
         return logits
 
-    def decode_one(self, samples: NDArray[np.float32], alignment: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits of one window, ``(1, n_classes)``, from its samples ``(n_times, n_chans)``, time-major, not aligned."""
-        buffers = self._buffers_for(1)
-        buffers.take(0, samples, alignment)
-        buffers.run()
-        return buffers.logits.copy()
-
     def _buffers_for(self, batch: int) -> _Buffers:
         if batch not in self._buffers:
             n_channels = self._shape[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -16,15 +16,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.inference.beside import DecoderBeside
 from mindwire.inference.decoder import Decoder
-from mindwire.inference.offline import OfflineDecoder
-from mindwire.offline.runs import PredictedRun, RunPipeline, WindowRun
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import PipelineEvent
 from mindwire.sources.recording import RecordedSignal
-from mindwire.types import Chunk, Prediction, Reason
+from mindwire.types import SUSPECT, Chunk, Prediction, Reason
 from mindwire_models.contract import Contract
 
 _PACED_SECONDS = 0.04
@@ -32,6 +29,51 @@ _PACED_SECONDS = 0.04
 TOGETHER_SECONDS = 20.0
 # A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
 _LONGEST_WAIT_SECONDS = 10.0
+_INVALID = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedRun:
+    """Predictions with consecutive sequence numbers, as arrays.
+
+    Parameters
+    ----------
+    first_seq : int
+    times : ndarray of float64, shape (n,)
+        Seconds.
+    reasons : ndarray of uint32, shape (n,)
+        Bits of :class:`mindwire.types.Reason`.
+    probabilities : ndarray of float64, shape (n, n_classes)
+    """
+
+    first_seq: int
+    times: NDArray[np.float64]
+    reasons: NDArray[np.uint32]
+    probabilities: NDArray[np.float64]
+
+    @classmethod
+    def collect(cls, predictions: Sequence[Prediction]) -> PredictedRun:
+        """At least one prediction, none skipped between them."""
+        return cls(
+            predictions[0].seq,
+            np.array([prediction.time for prediction in predictions]),
+            np.array([int(prediction.reasons) for prediction in predictions], dtype=np.uint32),
+            np.stack([prediction.probabilities for prediction in predictions]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """True where a prediction is valid, ``(n,)``."""
+        return np.asarray((self.reasons & _INVALID) == 0)
+
+    def predictions(self) -> Iterator[Prediction]:
+        """One object each."""
+        parts = zip(self.times.tolist(), self.probabilities, self.reasons.tolist(), strict=True)
+        for seq, (when, probabilities, reasons) in enumerate(parts, self.first_seq):
+            yield Prediction(seq, when, probabilities, Reason(reasons))
 
 
 @dataclass(slots=True)
@@ -133,11 +175,7 @@ class Replay:
         self._speed = speed
         self._on_samples = on_samples
         self._sfreq = (options and options.sfreq) or signal.info.sfreq
-        self.pipeline = (
-            RunPipeline(contract, signal.info, decoder, options)
-            if speed is None and isinstance(decoder, OfflineDecoder | DecoderBeside)
-            else Pipeline(contract, signal.info, decoder, options)
-        )
+        self.pipeline = Pipeline(contract, signal.info, decoder, options)
         self.summary = ReplaySummary()
 
     def predictions(self) -> Iterator[Prediction]:
@@ -172,9 +210,11 @@ class Replay:
         summary = self.summary
         begin = time.perf_counter()
         pipeline = self.pipeline
-        for run in self._decoded_in_runs(pipeline) if isinstance(pipeline, RunPipeline) else self._decoded(pipeline):
-            summary.count(run)
-            yield run
+        for predictions in self._decoded():
+            if predictions:
+                run = PredictedRun.collect(predictions)
+                summary.count(run)
+                yield run
         for event in pipeline.drain_events():
             summary.note(event)
         summary.signal_seconds = summary.samples / (self._signal.info.sfreq or self._sfreq)
@@ -189,19 +229,9 @@ class Replay:
             if self._on_samples is not None:
                 self._on_samples(self.summary.samples)
 
-    def _decoded(self, pipeline: Pipeline) -> Iterator[PredictedRun]:
-        for chunk in self._pieces():
-            if found := pipeline.process(chunk):
-                yield PredictedRun.collect(found)
-        if found := pipeline.finish():
-            yield PredictedRun.collect(found)
-
-    def _decoded_in_runs(self, pipeline: RunPipeline) -> Iterator[PredictedRun]:
-        def waiting() -> Iterator[list[WindowRun]]:
-            yield from map(pipeline.advance_runs, self._pieces())
-            yield pipeline.finish_runs()
-
-        yield from pipeline.decode_runs(waiting())
+    def _decoded(self) -> Iterator[list[Prediction]]:
+        yield from map(self.pipeline.process, self._pieces())
+        yield self.pipeline.finish()
 
 
 def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:

@@ -86,21 +86,6 @@ def test_worker_processes(folder):
     assert asyncio.run(code()) == (None, "ended with code 1")
 
 
-def test_the_process_that_decodes(folder, tmp_path_factory):
-    pytest.importorskip("torch")
-    from mindwire.inference.beside import DecoderBeside
-    from mindwire_models.bundle import load_bundle
-    from tests.support.bundles import random_bundle
-    from tests.support.signals import small_contract
-
-    bundle = load_bundle(
-        random_bundle(tmp_path_factory.mktemp("beside") / "bundle", small_contract(window_samples=200))
-    )
-    with DecoderBeside(bundle) as decoder:
-        process = decoder._process
-    assert process.wait(60) == 0
-
-
 def test_measurements(folder):
     with Processes.temporary() as processes:
         assert processes.python("-c", "import numpy, mindwire").wait(60) == 0

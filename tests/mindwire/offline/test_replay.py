@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from mindwire.cli.main import app
 from mindwire.errors import ContractError, MindwireError, RecordingError, UsageError
-from mindwire.offline.replay import Replay, write_csv
-from mindwire.offline.runs import PredictedRun
+from mindwire.offline.replay import PredictedRun, Replay, write_csv
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.sources.recording import Selector, open_recording

@@ -12,8 +12,7 @@ import pytest
 
 from mindwire.errors import RecordingError
 from mindwire.inference.load import load_decoder
-from mindwire.offline.replay import Replay, write_csv
-from mindwire.offline.runs import PredictedRun
+from mindwire.offline.replay import PredictedRun, Replay, write_csv
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, Reason
@@ -123,14 +122,14 @@ def test_numbers_that_are_none_are_written_too() -> None:
 
 def test_logits_that_are_no_numbers_are_invalid_in_a_run_as_they_are_live(bundle):
     decoder = load_decoder(bundle, purpose="recording")
-    decode = decoder.decode_runs
+    decode = decoder.decode
 
-    def failing(batches, hop):
-        for logits in decode(batches, hop):
-            logits[20:25, 0] = np.inf
-            yield logits
+    def failing(sessions, windows):
+        logits = decode(sessions, windows)
+        logits[20:25, 0] = np.inf
+        return logits
 
-    decoder.decode_runs = failing
+    decoder.decode = failing
     replay = Replay(Signal(cut(noise(2000), 100.0 + np.arange(2000) / 100, [2000])), bundle.contract, decoder)
     found = list(replay.predictions())
     failed = [prediction.seq for prediction in found if prediction.reasons & Reason.DECODER]

@@ -11,7 +11,7 @@ from mindwire_models.errors import BundleError, ExportError
 from mindwire_models.export import export_bundle
 from mindwire_models.graphs.streaming_check import check_streaming
 from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
-from mindwire_models.graphs.streaming_memory import StreamMemory, step_rows
+from mindwire_models.graphs.streaming_memory import RecordedHops, StepRows, StreamMemory
 from mindwire_models.graphs.streaming_plan import StemGeometry, plan_streaming
 from tests.support.networks import make_contract, make_network
 
@@ -49,26 +49,41 @@ def test_tokens_are_those_of_the_whole_window(
     kernel = rng.standard_normal(taps)
     signal = rng.standard_normal((n_times + 280 * hop, 1)).astype(np.float32)
     memory = StreamMemory(plan, 1)
-    span = memory.stem_span
+    span = plan.stem_span()
     filtered = np.correlate(signal[span, 0], kernel, "valid") ** 2
     filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
-    memory.fill(filled, filled @ plan.spread)
-    edges = np.zeros((2 * plan.edge_samples, 1), np.float32)
-    old = np.zeros((1, plan.n_old), np.float32)
-    cached = np.zeros((1, n_tokens), np.float32)
-    blocks = np.zeros((1, 2 * plan.edge_blocks), np.float32)
-    tokens = np.zeros((1, plan.combine.shape[1]), np.float32)
-    rows = step_rows(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens)
+    memory.fill(filled, filled @ plan.spread())
+    edges = np.zeros((1, 2 * plan.edge_samples, 1), np.float32)
+    old = np.zeros((1, 1, plan.n_old), np.float32)
+    cached = np.zeros((1, 1, n_tokens), np.float32)
+    blocks = np.zeros((1, 1, 2 * plan.edge_blocks), np.float32)
+    tokens = np.zeros((1, 1, plan.combine.shape[1]), np.float32)
+    row = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens).row(0)
     for number in range(280):
         window = signal[number * hop : number * hop + n_times]
-        memory.gather(rows, window)
-        filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[:, 0], 2)]
-        blocks[0] = np.concatenate([edge @ plan.pool for edge in filtered])
-        tokens[0] = np.concatenate([blocks[0], old[0]]) @ plan.combine
+        memory.gather(row, window)
+        filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[0, :, 0], 2)]
+        blocks[0, 0] = np.concatenate([edge @ plan.pool for edge in filtered])
+        tokens[0, 0] = np.concatenate([blocks[0, 0], old[0, 0]]) @ plan.combine
         if number < 20 or number > 250:  # the memory moves to its front after 256 steps
             expected = tokens_of(geometry, window[:, 0], kernel)
-            np.testing.assert_allclose(cached[0] + tokens[0] @ plan.place, expected, rtol=1e-4, atol=1e-5)
-        memory.append(rows)
+            np.testing.assert_allclose(cached[0, 0] + tokens[0, 0] @ plan.place, expected, rtol=1e-4, atol=1e-5)
+        memory.append(row)
+
+    n_hops = 9
+    filtered = np.correlate(signal[plan.stem_span(n_hops), 0], kernel, "valid") ** 2
+    filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
+    hops = RecordedHops(plan, signal[: n_times + (n_hops - 1) * hop], filled, filled @ plan.spread(n_hops), n_hops)
+    arrays = (edges, old, cached, blocks, tokens)
+    edges, old, cached, blocks, tokens = (np.zeros((3, *array.shape[1:]), np.float32) for array in arrays)
+    batch = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens)
+    for first in (0, 3, 6):
+        hops.gather(batch, slice(first, first + 3))
+        for row_, number in enumerate(range(first, first + 3)):
+            filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[row_, :, 0], 2)]
+            fresh = np.concatenate([*(edge @ plan.pool for edge in filtered), old[row_, 0]]) @ plan.combine
+            expected = tokens_of(geometry, signal[number * hop : number * hop + n_times, 0], kernel)
+            np.testing.assert_allclose(cached[row_, 0] + fresh @ plan.place, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_default_step_needs_little() -> None:
