@@ -153,7 +153,7 @@ class Connection:
         pulled_at = self._source.now()
         while not self._commands.empty():
             self._pipeline.adapt(self._commands.get())
-        if chunk is not None:
+        if chunk is not None and len(chunk):
             self._timeout.data_received(now)
             if self._discontinuity:
                 chunk = Chunk(chunk.samples, chunk.times, chunk.broken | self._discontinuity)

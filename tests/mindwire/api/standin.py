@@ -159,6 +159,7 @@ class StandIn:
             counters=Counters(samples=self.seq * CHUNK, predictions=self.seq, valid=self.seq),
             drift_ppm=3.5,
             effective_rate=250.01,
+            loop_load=0.25,
             last_prediction_age_s=0.01,
             latency_ms={"decode": 0.2},
         )

@@ -101,6 +101,7 @@ def test_metrics_parse_and_count(http, streams):
     assert value("mindwire_predictions_total", stream="left") == streams[0].seq
     assert value("mindwire_state", stream="left", state=streams[0].state.value) == 1.0
     assert value("mindwire_drift_ppm", stream="right") == 3.5
+    assert value("mindwire_loop_load", stream="left") == 0.25
     assert value("mindwire_websocket_clients", stream="left", feed="predictions") == 0
     histogram = families["mindwire_latency_seconds"]
     counts = {
