@@ -386,9 +386,9 @@ class Pipeline:
         self._fresh = parts
         windows: list[Window] = []
         for part in parts:
-            if part.broken or part.gap_seconds:
+            if part.discontinuity or part.gap_seconds:
                 self._note(part)
-            if part.broken:
+            if part.discontinuity:
                 self._catch_up()
                 self._segment += 1
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
@@ -415,7 +415,9 @@ class Pipeline:
         for stop in self._stops(self._buffer.count, len(part.times)):
             piece = slice(before, stop)
             windows += self._append(
-                Conditioned(part.samples[piece], part.times[piece], part.flags[piece], part.broken, 0.0, part.phase)
+                Conditioned(
+                    part.samples[piece], part.times[piece], part.flags[piece], part.discontinuity, 0.0, part.phase
+                )
             )
             self._recall()
             before = stop
@@ -489,17 +491,19 @@ class Pipeline:
 
     def _note(self, part: Conditioned) -> None:
         first = not self._buffer.count and not self._segment
-        if part.broken and first:
+        if part.discontinuity and first:
             return
         self.gaps += 1
-        if part.broken:
-            kind = "clock_reset" if part.broken & Reason.CLOCK_JUMP else "gap"
+        if part.discontinuity:
+            kind = "clock_reset" if part.discontinuity & Reason.CLOCK_JUMP else "gap"
             length = f", {part.gap_seconds:.3f} s" if part.gap_seconds else ""
-            message = f"Signal interrupted ({part.broken.labels[0].replace('_', ' ')}{length}); a new segment starts."
+            message = (
+                f"Signal interrupted ({part.discontinuity.labels[0].replace('_', ' ')}{length}); a new segment starts."
+            )
         else:
             kind = "gap"
             message = f"A gap of {part.gap_seconds * 1e3:.0f} ms was bridged."
-        data = {"seconds": part.gap_seconds, "bridged": not part.broken, "reasons": part.broken.labels}
+        data = {"seconds": part.gap_seconds, "bridged": not part.discontinuity, "reasons": part.discontinuity.labels}
         self._events += self._gap_events.take(kind, message, data, self._conditioned_samples)
 
     def _note_rate(self) -> None:

@@ -82,14 +82,14 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
         In the source's channels and units.
     times : ndarray of float64, shape (n_samples,)
         Time stamp of each sample in seconds, in the source's clock with its offset applied.
-    broken : Reason
+    discontinuity : Reason
         Not NONE when the source knows that these samples do not continue the previous chunk
         (reconnected, clock reset).
     """
 
     samples: NDArray[Any]
     times: NDArray[np.float64]
-    broken: Reason = Reason.NONE
+    discontinuity: Reason = Reason.NONE
 
     def __len__(self) -> int:
         return len(self.times)

@@ -156,7 +156,7 @@ class Connection:
         if chunk is not None and len(chunk):
             self._timeout.data_received(now)
             if self._discontinuity:
-                chunk = Chunk(chunk.samples, chunk.times, chunk.broken | self._discontinuity)
+                chunk = Chunk(chunk.samples, chunk.times, chunk.discontinuity | self._discontinuity)
                 self._discontinuity = Reason.NONE
             self._reporter.counters.samples += len(chunk)
             due = self._state.feed(chunk, pulled_at)

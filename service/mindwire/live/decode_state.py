@@ -88,8 +88,8 @@ class DecodeState:
             Each with its stage times: ``condition``, and ``receive``, the age of the window's last sample when it
             was pulled, unless the clocks do not compare.
         """
-        due = self.flush(pulled_at) if chunk.broken else []
-        if not self._buffered and (chunk.broken or len(chunk) >= self._n_wanted):
+        due = self.flush(pulled_at) if chunk.discontinuity else []
+        if not self._buffered and (chunk.discontinuity or len(chunk) >= self._n_wanted):
             return due + self._condition(chunk, pulled_at)
         self._buffered.append(Chunk(np.array(chunk.samples), chunk.times))
         self._n_buffered += len(chunk)

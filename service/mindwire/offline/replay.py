@@ -251,7 +251,7 @@ def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:
     held: list[Chunk] = []
     count = 0
     for chunk in chunks:
-        if held and chunk.broken:
+        if held and chunk.discontinuity:
             yield _joined(held)
             held, count = [], 0
         held.append(chunk)
@@ -267,7 +267,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
     samples = np.concatenate([chunk.samples for chunk in chunks])
-    return Chunk(samples, np.concatenate([chunk.times for chunk in chunks]), chunks[0].broken)
+    return Chunk(samples, np.concatenate([chunk.times for chunk in chunks]), chunks[0].discontinuity)
 
 
 def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk]:
@@ -300,7 +300,9 @@ def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk
             wait = begin + elapsed / speed - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
-            yield Chunk(chunk.samples[piece], times, chunk.broken if start == 0 else type(chunk.broken)(0))
+            yield Chunk(
+                chunk.samples[piece], times, chunk.discontinuity if start == 0 else type(chunk.discontinuity)(0)
+            )
 
 
 def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str]) -> None:

@@ -35,7 +35,7 @@ class Conditioned(msgspec.Struct, frozen=True, eq=False):
     samples : ndarray of float64, shape (n_samples, n_channels)
     times : ndarray of float64, shape (n_samples,)
     flags : ndarray of uint32, shape (n_samples,)
-    broken : Reason
+    discontinuity : Reason
         Not NONE: these samples start a new segment, and why.
     gap_seconds : float
         Length of the gap before them, bridged or not.
@@ -46,7 +46,7 @@ class Conditioned(msgspec.Struct, frozen=True, eq=False):
     samples: NDArray[np.float64]
     times: NDArray[np.float64]
     flags: NDArray[np.uint32]
-    broken: Reason
+    discontinuity: Reason
     gap_seconds: float
     phase: float
 
@@ -110,7 +110,7 @@ class Conditioner:
         self._sos = contract.sos
         self._previous: tuple[NDArray[np.float64], float] | None = None
         # What broke and how long the gap was, until the segment's first conditioned sample is out.
-        self._broken = Reason.NONE
+        self._discontinuity = Reason.NONE
         self._gap = 0.0
 
     @property
@@ -135,7 +135,7 @@ class Conditioner:
     def process(self, chunk: Chunk) -> list[Conditioned]:
         """Condition the next chunk."""
         samples = self._montage.apply(chunk.samples)
-        blocks = self.timebase.push(samples, chunk.times, chunk.broken)
+        blocks = self.timebase.push(samples, chunk.times, chunk.discontinuity)
         return [self._condition(block) for block in blocks]
 
     def flush(self) -> list[Conditioned]:
@@ -143,8 +143,8 @@ class Conditioner:
         return [self._condition(block) for block in self.timebase.flush()]
 
     def _condition(self, block: Block) -> Conditioned:
-        if block.broken:
-            self._restart(block.broken)
+        if block.discontinuity:
+            self._restart(block.discontinuity)
         if self._previous is None:
             self.phase = zlib.crc32(block.samples[0].tobytes()) / 2**32
             self.meter.reset(self.phase)
@@ -169,9 +169,9 @@ class Conditioner:
             samples = (samples - self._shift) * self._gain
         if not len(times):
             return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
-        broken, gap = self._broken, self._gap
-        self._broken, self._gap = Reason.NONE, 0.0
-        return Conditioned(samples, times, flags, broken, gap, self.phase)
+        discontinuity, gap = self._discontinuity, self._gap
+        self._discontinuity, self._gap = Reason.NONE, 0.0
+        return Conditioned(samples, times, flags, discontinuity, gap, self.phase)
 
     def _settle(self, flags: NDArray[np.uint32]) -> None:
         if self._settled < self._settling:
@@ -199,7 +199,7 @@ class Conditioner:
         marks = together[:, 1:].copy()
         return samples, times, together[:, 0].copy(), marks if marks.any() else None
 
-    def _restart(self, broken: Reason) -> None:
+    def _restart(self, discontinuity: Reason) -> None:
         self._check.reset()
         self._policy.reset()
         self._filter.reset()
@@ -207,7 +207,7 @@ class Conditioner:
             self._resampler.reset()
         self._previous = None
         self._settled = 0
-        self._broken = broken
+        self._discontinuity = discontinuity
 
     def _ringing(self, missing: int) -> int:
         """Conditioned samples until the filters have forgotten a bridge that was wrong by as much as the signal."""

@@ -44,7 +44,7 @@ class Block:
         Seconds.
     flags : ndarray of uint32, shape (n_samples,)
         Bits of :class:`mindwire.types.Reason`.
-    broken : Reason
+    discontinuity : Reason
         Not NONE: the block starts a new segment, and why.
     gap_seconds : float
         Length of the gap before the block, bridged or not; negative when stamps went back.
@@ -55,7 +55,7 @@ class Block:
     samples: NDArray[np.float64]
     times: NDArray[np.float64]
     flags: NDArray[np.uint32]
-    broken: Reason = Reason.NONE
+    discontinuity: Reason = Reason.NONE
     gap_seconds: float = 0.0
     missing: int = 0
 
@@ -105,7 +105,7 @@ class TimeBase:
         return 0 if self._held is None else len(self._held[1])
 
     def push(
-        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], broken: Reason = Reason.NONE
+        self, samples: NDArray[np.float64], stamps: NDArray[np.float64], discontinuity: Reason = Reason.NONE
     ) -> list[Block]:
         """Take a chunk; return what is known to be contiguous by now.
 
@@ -114,7 +114,7 @@ class TimeBase:
         samples : ndarray of float64, shape (n_samples, n_channels)
         stamps : ndarray of float64, shape (n_samples,)
             Seconds, as they came.
-        broken : Reason
+        discontinuity : Reason
             The source's own knowledge that this chunk does not continue the last.
 
         Returns
@@ -122,15 +122,15 @@ class TimeBase:
         list of Block
         """
         self._out = []
-        if broken:
+        if discontinuity:
             self._finish_held()
             followed = bool(self.course.index) and not self._passing
-            gap = self._residual(float(stamps[0])) if broken == Reason.GAP and followed and len(stamps) else 0.0
+            gap = self._residual(float(stamps[0])) if discontinuity == Reason.GAP and followed and len(stamps) else 0.0
             self.course.drift = 0.0
             self._jumps.clear()
             self._passing = False
             self.rate.restart()
-            self._restart(broken, gap if gap > 0.5 * self._period else 0.0)
+            self._restart(discontinuity, gap if gap > 0.5 * self._period else 0.0)
         if self._held is not None:
             samples = np.concatenate([self._held[0], samples])
             stamps = np.concatenate([self._held[1], stamps])
@@ -150,10 +150,10 @@ class TimeBase:
             self._held = None
             self._walk(samples, stamps, final=True)
 
-    def _restart(self, broken: Reason, gap_seconds: float) -> None:
+    def _restart(self, discontinuity: Reason, gap_seconds: float) -> None:
         # what is known of the sender's clock outlives a gap
         self.course = Course(drift=self.course.drift, jitter=self.course.jitter, swing=self.course.swing)
-        self._broken = broken
+        self._discontinuity = discontinuity
         self._gap = gap_seconds
         self._missing = 0
 
@@ -419,14 +419,14 @@ class TimeBase:
         self.rate.watch(times if stamps is None else stamps, flags)
         if leaning is not None:
             flags[leaning] |= Reason.TIMING.bit
-        if self._gap < 0 and not self._broken:
+        if self._gap < 0 and not self._discontinuity:
             flags[0] |= Reason.TIMING.bit
         self._put(samples, times, flags)
 
     def _put(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
         self._n_taken += len(samples)
-        self._out.append(Block(samples, times, flags, self._broken, self._gap, self._missing))
-        self._broken, self._gap, self._missing = Reason.NONE, 0.0, 0
+        self._out.append(Block(samples, times, flags, self._discontinuity, self._gap, self._missing))
+        self._discontinuity, self._gap, self._missing = Reason.NONE, 0.0, 0
 
 
 def _are_multiples(spacings: NDArray[np.float64], least: int, part: int) -> bool:

@@ -176,7 +176,7 @@ class Recorder:
 
     def _push(self, chunk: Chunk, mark: InputMark) -> None:
         if self._input is not None:
-            self._input.push(chunk, mark | InputMark.of(chunk.broken))
+            self._input.push(chunk, mark | InputMark.of(chunk.discontinuity))
 
     def check(self, *, samples: bool) -> None:
         """Check once a second that the recording goes on; otherwise publish an event and begin another file.

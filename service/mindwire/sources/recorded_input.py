@@ -49,7 +49,7 @@ def compare_with_device(recording: XdfRecording, input_id: int, signal_id: int) 
     same = missed = different = 0
     absent, last = 0, None  # samples that the device's stream lacks, since the one that it has at this place
     for part in input_parts(recording.path, recording.as_sent(input_id)):
-        if part.begins or part.lost or part.chunk.broken:
+        if part.begins or part.lost or part.chunk.discontinuity:
             missed, absent, last = missed + absent, 0, None
         for row in _hashes(part.chunk.samples):
             place = device.get(row)

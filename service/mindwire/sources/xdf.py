@@ -273,7 +273,7 @@ class InputSource:
         """Yield the samples from the beginning, with the times and discontinuities that the pipeline was given."""
         first = True
         for part in input_parts(self._recording.path, self._recording.as_sent(self._stream_id)):
-            reason = part.chunk.broken | (Reason.GAP if part.lost or part.begins else Reason.NONE)
+            reason = part.chunk.discontinuity | (Reason.GAP if part.lost or part.begins else Reason.NONE)
             yield Chunk(part.chunk.samples, part.chunk.times, Reason.NONE if first else reason)
             first = False
 

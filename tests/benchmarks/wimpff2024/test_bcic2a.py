@@ -44,7 +44,7 @@ def test_a_session_is_a_recording_with_its_runs_apart(tmp_path):
     session = read_session(write_mat(tmp_path / "A01T.mat", RUNS))
     chunks = list(session.signal().chunks())
     assert sum(len(chunk) for chunk in chunks) == session.n_samples == sum(len(run.samples) for run in RUNS)
-    assert [bool(chunk.broken) for chunk in chunks].count(True) == 1
+    assert [bool(chunk.discontinuity) for chunk in chunks].count(True) == 1
     times = np.concatenate([chunk.times for chunk in chunks])
     assert np.diff(times).max() > 10
     samples = np.concatenate([chunk.samples for chunk in chunks])

@@ -43,7 +43,7 @@ def test_jitter_of_five_milliseconds_is_smoothed_without_gaps():
     stamps = true + np.random.default_rng(0).uniform(-0.005, 0.005, len(true))
     blocks, _ = walk(stamps)
     times, _ = joined(blocks)
-    assert not any(b.missing or b.broken for b in blocks)
+    assert not any(b.missing or b.discontinuity for b in blocks)
     assert np.abs(times - true)[2500:].max() < 0.001
     assert (np.diff(times) > 0).all()
 
@@ -62,7 +62,7 @@ def test_few_lost_samples_are_missing(lost):
     stamps[3000:] += lost / 250.0
     blocks, _ = walk(stamps)
     assert [b.missing for b in blocks if b.missing] == [lost]
-    assert not any(b.broken for b in blocks)
+    assert not any(b.discontinuity for b in blocks)
     times, _ = joined(blocks)
     np.testing.assert_allclose(times, stamps, atol=1e-3)
 
@@ -72,8 +72,8 @@ def test_many_lost_samples_break_the_signal(lost):
     stamps = np.arange(5000) / 250.0
     stamps[3000:] += lost / 250.0
     blocks, _ = walk(stamps)
-    broken = [b for b in blocks if b.broken]
-    assert [b.broken for b in broken] == [Reason.GAP]
+    broken = [b for b in blocks if b.discontinuity]
+    assert [b.discontinuity for b in broken] == [Reason.GAP]
     assert broken[0].gap_seconds == pytest.approx(lost / 250.0, abs=1e-3)
     assert broken[0].samples[0, 0] == 3000
 
@@ -83,7 +83,7 @@ def test_a_clock_that_jumps_back_breaks_the_signal(jump):
     stamps = np.arange(5000) / 250.0 + 1000.0
     stamps[3000:] += jump
     blocks, _ = walk(stamps)
-    assert [b.broken for b in blocks if b.broken] == [Reason.CLOCK_JUMP]
+    assert [b.discontinuity for b in blocks if b.discontinuity] == [Reason.CLOCK_JUMP]
 
 
 def test_one_wild_stamp_changes_nothing():
@@ -91,7 +91,7 @@ def test_one_wild_stamp_changes_nothing():
     wild = stamps.copy()
     wild[[1000, 2000, 3000]] = [np.nan, 3.6e304, -50.0]
     (times, _), (expected, _) = joined(walk(wild)[0]), joined(walk(stamps)[0])
-    assert not any(b.broken or b.missing for b in walk(wild)[0])
+    assert not any(b.discontinuity or b.missing for b in walk(wild)[0])
     np.testing.assert_allclose(times, expected, atol=1e-3)
 
 
@@ -100,7 +100,7 @@ def test_bursts_that_are_stamped_on_arrival_are_no_gaps():
     true = np.arange(20000) / 125.0
     arrival = true.reshape(-1, 20)[:, -1] + rng.uniform(0.0, 0.04, 1000)
     blocks, _ = walk(np.repeat(arrival, 20), sfreq=125.0)
-    assert not any(b.broken or b.missing for b in blocks)
+    assert not any(b.discontinuity or b.missing for b in blocks)
     times, _ = joined(blocks)
     steps = np.diff(times)[4000:]
     assert (steps > 0.006).all()
@@ -177,9 +177,9 @@ def ends_within(seconds):
 def as_bytes(blocks):
     """What came out, sample by sample, however it is cut into blocks."""
     starts = [
-        (int(block.samples[0, 0]), block.broken, block.gap_seconds, block.missing)
+        (int(block.samples[0, 0]), block.discontinuity, block.gap_seconds, block.missing)
         for block in blocks
-        if block.broken or block.gap_seconds or block.missing
+        if block.discontinuity or block.gap_seconds or block.missing
     ]
     return (
         *(
@@ -272,7 +272,7 @@ def test_a_stamp_half_a_period_early_changes_nothing():
     early = exact.copy()
     early[3] -= 0.002
     blocks, base = check_it_ends(early, 250.0)
-    assert not any(block.broken or block.missing or block.gap_seconds for block in blocks)
+    assert not any(block.discontinuity or block.missing or block.gap_seconds for block in blocks)
     np.testing.assert_allclose(joined(blocks)[0], exact, atol=1e-3)
     assert base.rate.state == "nominal"
 
@@ -282,7 +282,7 @@ def test_a_stall_that_is_caught_up_at_twice_the_rate_ends_and_is_no_gap():
     stalled = slice(1000, 1475)
     stamps[stalled] = stamps[1475] - (1475 - np.arange(1000, 1475)) / 500.0
     blocks, base = check_it_ends(stamps, 250.0)
-    assert not any(block.broken or block.missing for block in blocks)
+    assert not any(block.discontinuity or block.missing for block in blocks)
     assert base.rate.state == "nominal"
 
 
@@ -311,7 +311,7 @@ def test_stamps_that_contradict_the_rate_are_wrong_from_the_first_second_on_and_
     flags = np.concatenate([block.flags for block in blocks])
     assert (flags[250:] & Reason.WRONG_RATE.bit).all()
     assert base.rate.state == "wrong"
-    assert not any(block.broken or block.missing for block in blocks)
+    assert not any(block.discontinuity or block.missing for block in blocks)
 
 
 @pytest.mark.parametrize("sfreq", RATES)
@@ -330,7 +330,7 @@ def test_a_rate_that_is_off_by_one_to_five_percent_is_marked_and_nothing_else(ra
     flags = np.concatenate([block.flags for block in blocks])
     assert (flags[4600:] & Reason.RATE.bit).all()
     assert not (flags & Reason.WRONG_RATE.bit).any()
-    assert not any(block.broken or block.missing for block in blocks if block.samples[0, 0] > 500)
+    assert not any(block.discontinuity or block.missing for block in blocks if block.samples[0, 0] > 500)
     assert base.rate.effective_rate == pytest.approx(250 * ratio, rel=2e-3)
 
 
@@ -354,8 +354,8 @@ def test_a_rate_about_a_limit_does_not_flap():
 def test_when_the_stamps_agree_again_a_new_segment_begins_and_is_followed():
     stamps = np.concatenate([INDEX / 250.0, 20.0 + INDEX * 4.0, 50.0 + INDEX / 250.0])
     blocks, _ = check_it_ends(stamps, 250.0)
-    broken = [block for block in blocks if block.broken]
-    assert [block.broken for block in broken] == [Reason.CLOCK_JUMP]
+    broken = [block for block in blocks if block.discontinuity]
+    assert [block.discontinuity for block in broken] == [Reason.CLOCK_JUMP]
     assert 10500 <= broken[0].samples[0, 0] <= 11000
     flags = np.concatenate([block.flags for block in blocks])
     assert not flags[:5000].any()
@@ -398,7 +398,7 @@ def test_chunks_that_are_stamped_at_their_end_soon_drift_and_lose_nothing(size, 
     stamps = np.concatenate([stamps[:at], stamps[at + lost :]])
     blocks, _ = walk(stamps, chunk=sizes[0])
     positions = np.cumsum([0, *[len(b.times) for b in blocks]])[:-1]
-    late = [(p, b) for p, b in zip(positions, blocks, strict=True) if p > 4000 and (b.missing or b.broken)]
+    late = [(p, b) for p, b in zip(positions, blocks, strict=True) if p > 4000 and (b.missing or b.discontinuity)]
     if lost:
         assert len(late) == 1
         assert at - size <= late[0][0] <= at + size

@@ -40,7 +40,7 @@ def read_some(source: LslSource, count: int) -> Chunk:
         if chunk is not None:
             samples.append(chunk.samples.copy())
             times.append(chunk.times)
-            broken |= chunk.broken
+            broken |= chunk.discontinuity
             n += len(chunk)
     return Chunk(np.concatenate(samples), np.concatenate(times), broken)
 
@@ -128,7 +128,7 @@ def test_samples_and_times_arrive_as_they_were_sent():
     first = round((chunk.times[0] - cap.epoch) * 100)
     np.testing.assert_array_equal(chunk.samples, samples_of(first, len(chunk)))
     np.testing.assert_allclose(chunk.times, cap.epoch + (first + np.arange(len(chunk))) / 100, atol=0.002)
-    assert chunk.broken is Reason.NONE
+    assert chunk.discontinuity is Reason.NONE
     assert source.info.labels == ("C3", "Cz", "C4")
 
 
@@ -188,7 +188,7 @@ def test_a_full_buffer_is_a_gap():
         source = LslSource(find(Selector(name=name)), buffer_seconds=1)
         read_some(source, 20)
         threading.Event().wait(1.5)  # the stalled consumer is the fault under test
-        assert read_some(source, 20).broken & Reason.GAP
+        assert read_some(source, 20).discontinuity & Reason.GAP
         source.close()
 
 
@@ -208,7 +208,7 @@ def test_text_and_irregular_streams_are_refused_in_a_sentence():
         irregular.push_sample([number] * 3)
     chunk = read_some(source, 20)
     assert chunk.samples[:, 0].tolist() == list(range(20))
-    assert not chunk.broken
+    assert not chunk.discontinuity
     source.close()
     del irregular
 

@@ -32,8 +32,8 @@ def parts(recording) -> list[tuple[float, int, bool]]:
     """Time and samples of each stretch without a break, and whether it begins with one."""
     found: list[list] = []
     for chunk in recording.signal().chunks():
-        if not found or chunk.broken:
-            found.append([round(float(chunk.times[0]), 3), 0, bool(chunk.broken & Reason.GAP)])
+        if not found or chunk.discontinuity:
+            found.append([round(float(chunk.times[0]), 3), 0, bool(chunk.discontinuity & Reason.GAP)])
         found[-1][1] += len(chunk)
     return [tuple(one) for one in found]
 

@@ -34,7 +34,7 @@ def read(recording, selector=None):
     if not chunks:
         return np.empty((0, 0)), np.empty(0), []
     at = np.cumsum([0] + [len(c) for c in chunks])
-    broken = [(int(start), c.broken) for start, c in zip(at, chunks, strict=False) if c.broken]
+    broken = [(int(start), c.discontinuity) for start, c in zip(at, chunks, strict=False) if c.discontinuity]
     return np.concatenate([c.samples for c in chunks]), np.concatenate([c.times for c in chunks]), broken
 
 
