@@ -185,20 +185,23 @@ class StreamStatus(BaseModel):
 
 
 class Sink(Protocol):
-    """Takes what a stream publishes. Called from the stream's own thread; must neither block nor raise."""
+    """Receiver of what a stream publishes; a class that inherits it ignores what it does not override.
 
-    def publish(self, prediction: Prediction) -> None:
+    Called from the stream's own thread; must neither block nor raise.
+    """
+
+    def publish(self, prediction: Prediction) -> None:  # noqa: ARG002
         """Take one prediction."""
-        ...
+        return
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event) -> None:  # noqa: ARG002
         """Take one event."""
-        ...
+        return
 
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:  # noqa: ARG002
         """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
-        ...
+        return
 
     def close(self) -> None:
         """Give everything back."""
-        ...
+        return

@@ -20,7 +20,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mindwire.interrupts import drop_output
 from mindwire.logs import PrintableFormatter, log_handler
@@ -55,7 +54,7 @@ def choose_view() -> tuple[View, logging.Handler]:
     return lambda streams: _bars(streams, console), handler
 
 
-class Newest:
+class Newest(Sink):
     """Sink that keeps the newest prediction, cue and latencies of a stream.
 
     Attributes
@@ -80,12 +79,6 @@ class Newest:
         """Take one event; only cues matter here, the state is polled."""
         if event.kind == "cue":
             self.cue, self._cue_at = str(event.data["label"]), time.monotonic()
-
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
-        """Take conditioned samples; nothing here shows them."""
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     @property
     def imagined(self) -> str:

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mindwire.adaptation import SavedAdaptation
 from mindwire.errors import ContractError
-from mindwire.status import Event
+from mindwire.status import Sink
 from mindwire.types import Prediction
 from mindwire_models.atomic import replace_file
 
@@ -23,7 +20,7 @@ CHECKPOINT_S = 5.0
 _writer = ThreadPoolExecutor(1, "mindwire-checkpoint")
 
 
-class AdaptationWriter:
+class AdaptationWriter(Sink):
     """Sink that writes a stream's adaptation when the stream has ended.
 
     Parameters
@@ -36,15 +33,6 @@ class AdaptationWriter:
     def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
         self._path = path
         self._learnt = learnt
-
-    def publish(self, prediction: Prediction) -> None:
-        """Do nothing."""
-
-    def event(self, event: Event) -> None:
-        """Do nothing."""
-
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
-        """Do nothing."""
 
     def close(self) -> None:
         """Write the file, unless nothing was learnt, or less than is kept there already; a failure is logged."""
@@ -68,7 +56,7 @@ class AdaptationWriter:
             return None
 
 
-class AdaptationCheckpoint:
+class AdaptationCheckpoint(Sink):
     """Sink that writes a stream's adaptation every few seconds, for the process that replaces a killed one.
 
     Parameters
@@ -90,15 +78,6 @@ class AdaptationCheckpoint:
         if now >= self._due:
             self._due = now + CHECKPOINT_S
             _writer.submit(self._write)
-
-    def event(self, event: Event) -> None:
-        """Do nothing."""
-
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.float32]) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing: no process follows."""
 
     def _write(self) -> None:
         saved = self._learnt()

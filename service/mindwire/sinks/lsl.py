@@ -11,7 +11,7 @@ import socket
 from mindwire.sinks.messages import encode_json
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
-from mindwire.status import SHOWN_KINDS, Event, ModelStatus
+from mindwire.status import SHOWN_KINDS, Event, ModelStatus, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
@@ -21,7 +21,7 @@ _INVALID = "A row of NaN is an invalid prediction; the outlet Mindwire-{stream}-
 _BUFFERED = 10
 
 
-class LslSink:
+class LslSink(Sink):
     """The two outlets of one stream; a :class:`mindwire.status.Sink`.
 
     Rows are irregular in LSL's sense, although they mostly come once per hop: a gap leaves rows out, and
@@ -79,9 +79,6 @@ class LslSink:
                 "data": dict(event.data),
             }
             self._events.push_sample([encode_json(text)])
-
-    def signal(self, times: object, samples: object) -> None:
-        """Samples are on the network already; nothing to do."""
 
     def close(self) -> None:
         """Take the outlets off the network."""

@@ -24,6 +24,7 @@ from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
 from mindwire.sources.lsl_discovery import EVENTS_TYPE, quote
 from mindwire.sources.own_input import InputMark
+from mindwire.status import Sink
 from mindwire.types import Chunk, SignalInfo
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Emit(Protocol):
         ...
 
 
-class Recorder:
+class Recorder(Sink):
     """Recording of one stream; a :class:`mindwire.status.Sink` that takes everything from the network.
 
     All methods but :meth:`close` are called from the stream's thread.
@@ -209,15 +210,6 @@ class Recorder:
         if self._stalled > _STALLED_SECONDS:
             process.recorder.kill()
             self._fail(f"{process.path} has not grown for {_STALLED_SECONDS:g} s, perhaps because the disk is full")
-
-    def publish(self, prediction: object) -> None:
-        """Do nothing; predictions are recorded from the network."""
-
-    def event(self, event: object) -> None:
-        """Do nothing; events are recorded from the network."""
-
-    def signal(self, times: object, samples: object) -> None:
-        """Do nothing; samples are recorded from the network."""
 
     def close(self) -> None:
         """Let the recording finish, without waiting for it."""

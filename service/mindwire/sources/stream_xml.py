@@ -107,12 +107,9 @@ def number(element: Element, path: str, what: str) -> float:
 
 
 def signal_info(info: Element) -> SignalInfo:
-    """What a stream's ``<info>`` element says of its signal.
+    """Return the signal that a stream's ``<info>`` element describes.
 
-    Returns
-    -------
-    SignalInfo
-        ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel.
+    ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel.
 
     Raises
     ------

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from mindwire.errors import ContractError, RecordingError, StreamNotFoundError
 from mindwire.signal.montage import resolve_montage
+from mindwire.sources import mne_file
 from mindwire.sources.recording import open_recording
 from mindwire.types import Reason
 from tests.support.odd_recordings import eeglab
@@ -307,3 +311,17 @@ def test_a_header_of_more_channels_than_the_file_holds_is_refused_at_once(tmp_pa
     path.write_bytes(bytes(data))
     with pytest.raises(RecordingError, match="damaged header"):
         open_recording(path)
+
+
+def test_a_file_that_ends_the_process_of_its_reader_is_refused(tmp_path, monkeypatch):
+    path = eeglab_file(tmp_path / "b.set", RNG.standard_normal((1000, 3)), LABELS, [])
+    assert open_recording(path).signal().n_samples == 1000
+    monkeypatch.setattr(mne_file, "_READ_MAT", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(RecordingError, match="found a damaged file, which cannot be read; use another copy"):
+        open_recording(path)
+
+
+def test_an_eeglab_file_is_probed_without_mne(tmp_path):
+    path = eeglab_file(tmp_path / "b.set", RNG.standard_normal((1000, 3)), LABELS, [])
+    code = mne_file._READ_MAT + "\nassert 'mne' not in sys.modules and 'h5py' not in sys.modules"
+    subprocess.run([sys.executable, "-P", "-c", code, str(path)], check=True, timeout=60)
