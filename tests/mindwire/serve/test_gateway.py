@@ -71,7 +71,7 @@ def workers_of(running) -> list[psutil.Process]:
     """In the order in which they were started."""
     children = psutil.Process(running.process.pid).children()
     return sorted(
-        (child for child in children if "mindwire.serve.gateway.program" in child.cmdline()), key=lambda c: c.pid
+        (child for child in children if "mindwire.serve.gateway.program" in str(child.cmdline())), key=lambda c: c.pid
     )
 
 

@@ -12,6 +12,9 @@ import msgspec
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address
 
+# In a process group of its own, but not a session, which Linux would give a share of the processor of its own: Ctrl-C
+# is for the gateway, which ends its workers in order.
+_RUN = "import os; os.setpgrp(); from mindwire.serve.gateway.program import main; main()"
 _END_S = 2.0
 
 
@@ -80,11 +83,9 @@ class WorkerProcess:
         ServiceError
             The system has no room for it.
         """
-        words = [sys.executable, "-P", "-m", "mindwire.serve.gateway.program"]  # -P: nothing of the current folder
         pipe = asyncio.subprocess.PIPE
-        try:
-            # A session of its own: Ctrl-C is for the gateway, which ends its workers in order.
-            process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, start_new_session=True)
+        try:  # -P: nothing of the current folder
+            process = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", _RUN, stdin=pipe, stdout=pipe)
         except OSError as error:
             msg = f"A worker process cannot be started ({error.strerror}); give fewer --workers."
             raise ServiceError(msg) from error

@@ -1,6 +1,6 @@
 """Program of a worker process: a whole service with its share of the streams, which listens for the gateway alone.
 
-Started by the gateway as ``python -m mindwire.serve.gateway.program``. When its standard input ends, for whatever
+When its standard input ends, for whatever
 reason, the streams end and the process with them: nothing is left running unseen.
 """
 
@@ -91,7 +91,3 @@ def _bind(address: Address) -> socket.socket:
 
 def _refusal(error: MindwireError) -> WorkerReport:
     return WorkerReport(refused=str(error), usage=isinstance(error, UsageError))
-
-
-if __name__ == "__main__":
-    main()
