@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mindwire.api.streams import DescribedStream, Streams
-from mindwire.sinks.feed import LATENCY_BUCKETS_MS
+from mindwire.sinks.latency import BUCKETS_MS
 from mindwire.status import StreamState, StreamStatus
 
 _COUNTERS = {
@@ -112,7 +112,7 @@ def _hubs(seen: _Seen) -> Iterator[Metric]:
         for stage, histogram in hub.latency.items():
             total = 0
             buckets = []
-            for bound, count in zip((*LATENCY_BUCKETS_MS, None), tuple(histogram.counts), strict=True):
+            for bound, count in zip((*BUCKETS_MS, None), tuple(histogram.counts), strict=True):
                 total += count
                 buckets.append(("+Inf" if bound is None else str(bound / 1000), float(total)))
             stages.add_metric([status.name, stage], buckets, histogram.total_ms / 1000)

@@ -1,36 +1,44 @@
-"""The websocket hub: fans a stream's predictions out to any number of clients, none of which can hold it up.
+"""Websocket fan-out of a stream's predictions to any number of clients, none of which can hold it up.
 
-Each client has a bounded queue in which the newest wins; what it misses is counted and told to it.
+The stream's thread only appends to a bounded inbox, in which the newest wins, and wakes the event loop; all else happens
+there. Each client has a bounded queue, in which the newest wins too; what a client misses is counted and reported to it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from mindwire.sinks.clients import Clients
-from mindwire.sinks.feed import Feed, Item
-from mindwire.sinks.messages import Encoding, Message, event_payload, prediction_payload
+import numpy as np
+from numpy.typing import NDArray
+
+from mindwire.sinks.display import DisplaySignal
+from mindwire.sinks.latency import Latencies, LatencyHistogram
+from mindwire.sinks.messages import PROTOCOL_VERSION, Encoding, Message, event_payload, prediction_payload
 from mindwire.sinks.subscription import Subscription
-from mindwire.status import Event
+from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
 log = logging.getLogger(__name__)
 
+Item = Prediction | Event | bytes
+
 
 def unix_offset() -> float:
-    """Seconds to add to an LSL time for seconds since the epoch; LSL's clock is the monotonic one."""
+    """Return the seconds to add to an LSL time for seconds since the epoch; LSL's clock is the monotonic one."""
     return time.time() - time.monotonic()
 
 
-class PredictionHub(Feed):
+class PredictionHub:
     """Websocket fan-out of one stream; a :class:`mindwire.status.Sink`.
 
-    The sink's methods are called from the stream's thread, ``subscribe``, ``unsubscribe`` and the
-    properties from the event loop's.
+    The sink's methods are called from the stream's thread, all others from the event loop's.
 
     Parameters
     ----------
@@ -42,91 +50,232 @@ class PredictionHub(Feed):
         Most messages that wait for one client, and for the event loop.
     to_unix : callable
         Returns the seconds to add to an LSL time for seconds since the epoch.
+
+    Attributes
+    ----------
+    encoding_failures : int
+        Messages that could not be encoded and were left out.
     """
 
     def __init__(
-        self,
-        stream: str,
-        contract: Contract,
-        *,
-        capacity: int = 64,
-        to_unix: Callable[[], float] = unix_offset,
+        self, stream: str, contract: Contract, *, capacity: int = 64, to_unix: Callable[[], float] = unix_offset
     ) -> None:
-        super().__init__(stream, contract, capacity=capacity)
+        self.stream = stream
         self.encoding_failures = 0
+        self._contract = contract
+        self._capacity = capacity
         self._to_unix = to_unix
-        self._clients = Clients(stream, capacity)
+        self._latencies = Latencies()
+        self._display = DisplaySignal(contract.sfreq)
+        self._lock = threading.Lock()
+        self._inbox: deque[Item] = deque()
+        self._missed = 0
+        self._woken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._state: Event | None = None
+        self._events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
+        self._closed = False
+        self._listeners: set[Subscription] = set()
+        self._viewers: set[Subscription] = set()
+        self._past_sent = 0
+        self._past_dropped = 0
+
+    # ── the stream's thread ──────────────────────────────────────────────────────────────────────────
+
+    def publish(self, prediction: Prediction) -> None:
+        """Take one prediction."""
+        if self._listeners:
+            self._post(prediction)
+        self._latencies.observe(prediction.latency_ms)
+
+    def event(self, event: Event) -> None:
+        """Take one event; the latest of kind ``state`` is what new clients hear first."""
+        self._post(event)
+
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
+        """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
+        if not self._viewers or len(times) == 0:
+            self._display.clear()
+        elif (block := self._display.block(times, samples)) is not None:
+            self._post(block)
+
+    def close(self) -> None:
+        """Close all clients' queues; may be called more than once and from any thread."""
+        self._closed = True
+        self._wake(self._end)
+
+    def _post(self, item: Item) -> None:
+        with self._lock:
+            if isinstance(item, Event):
+                if item.kind not in SHOWN_KINDS:  # the history is of the service
+                    self._events.append(item)
+                if item.kind == "state":
+                    self._state = item
+            if self._loop is None:
+                return
+            if len(self._inbox) >= self._capacity:
+                self._drop_expendable()
+            self._inbox.append(item)
+            asleep, self._woken = not self._woken, True
+        if asleep:
+            self._wake(self._fan_out)
+
+    def _drop_expendable(self) -> None:
+        """Make room in the inbox; only an event loop that stalls makes this necessary."""
+        kept = [item for item in self._inbox if isinstance(item, Event)]
+        if len(kept) == len(self._inbox):
+            del kept[0]
+        self._missed += sum(not isinstance(item, bytes) for item in self._inbox) - len(kept)
+        self._inbox = deque(kept)
+
+    def _wake(self, callback: Callable[[], None]) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the server has stopped and its loop is closed
+            with self._lock:
+                self._loop = None
+                self._woken = False
+                self._inbox.clear()
+
+    # ── the event loop ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def n_clients(self) -> int:
-        """Clients that receive predictions now."""
-        return self._clients.n_listeners
+        """Number of clients that receive predictions now."""
+        return len(self._listeners)
 
     @property
     def n_viewers(self) -> int:
-        """Clients that receive the display signal now."""
-        return self._clients.n_viewers
+        """Number of clients that receive the display signal now."""
+        return len(self._viewers)
 
     @property
     def sent(self) -> int:
-        """Messages handed to clients since the start."""
-        return self._clients.sent
+        """Number of messages handed to clients since the start."""
+        return self._past_sent + sum(client.sent for client in self._all())
 
     @property
     def dropped(self) -> int:
-        """Messages that slow clients missed since the start."""
-        return self._clients.dropped
+        """Number of messages that slow clients missed since the start."""
+        return self._past_dropped + sum(client.dropped for client in self._all())
 
-    def subscribe(self, hello: dict[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
-        """A queue of everything from now on, beginning with ``hello`` and the latest state.
+    @property
+    def latency(self) -> Mapping[str, LatencyHistogram]:
+        """Distribution of all latencies so far, per stage."""
+        return self._latencies.stages
 
-        Parameters
-        ----------
-        hello : dict
-            The stream's own introduction.
-        encoding : Encoding
-        """
-        return self._clients.subscribe(hello, self.attach(), encoding)
+    def recent_events(self) -> list[Event]:
+        """Return the last events, oldest first, at most :data:`mindwire.status.REMEMBERED_EVENTS`."""
+        with self._lock:
+            return list(self._events)
+
+    def subscribe(self, hello: Mapping[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
+        """Return a queue of everything from now on, which begins with ``hello`` and the latest state."""
+        state = self._attach()
+        subscription = Subscription(self.stream, encoding, self._capacity)
+        subscription.offer(Message(hello))
+        if state is not None:
+            subscription.offer(Message(event_payload(state)))
+        return self._enter(self._listeners, subscription)
 
     def subscribe_signal(self) -> Subscription:
-        """A queue of the display signal, beginning with a JSON ``hello`` that says what the blocks hold."""
-        self.attach()
-        return self._clients.subscribe_signal(self.signal_hello())
+        """Return a queue of the display signal, which begins with a JSON ``hello`` that describes the blocks."""
+        self._attach()
+        hello = {
+            "type": "hello",
+            "version": PROTOCOL_VERSION,
+            "stream": self.stream,
+            "channels": list(self._contract.channels),
+            "unit": self._contract.unit,
+            "sfreq": self._display.sfreq,
+        }
+        subscription = Subscription(self.stream, Encoding.JSON, self._capacity, report_drops=False)
+        subscription.offer(Message(hello))
+        return self._enter(self._viewers, subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a client."""
-        self._clients.unsubscribe(subscription)
+        for group in (self._listeners, self._viewers):
+            if subscription in group:
+                group.remove(subscription)
+                self._past_sent += subscription.sent
+                self._past_dropped += subscription.dropped
+        subscription.close()
 
-    def close(self) -> None:
-        """Send clients away; may be called more than once and from any thread."""
-        self._clients.refuse()
-        super().close()
+    def _all(self) -> set[Subscription]:
+        return self._listeners | self._viewers
+
+    def _enter(self, group: set[Subscription], subscription: Subscription) -> Subscription:
+        if self._closed:
+            subscription.close()
+        else:
+            group.add(subscription)
+        return subscription
+
+    def _attach(self) -> Event | None:
+        """Deliver to the running loop from now on; return the latest state, which later deliveries do not repeat."""
+        with self._lock:  # one lock for both, so that a new client hears each state once and in order
+            self._loop = asyncio.get_running_loop()
+            state = self._state
+            items, missed = self._empty_inbox()
+        self._deliver(items, missed)
+        return state
+
+    def _fan_out(self) -> None:
+        with self._lock:
+            self._woken = False
+            items, missed = self._empty_inbox()
+        self._deliver(items, missed)
+
+    def _empty_inbox(self) -> tuple[deque[Item], int]:
+        items, self._inbox = self._inbox, deque()
+        missed, self._missed = self._missed, 0
+        return items, missed
 
     def _deliver(self, items: Collection[Item], missed: int) -> None:
         if missed:
-            self._clients.miss(missed)
-        self._clients.show([Message(item, expendable=True) for item in items if isinstance(item, bytes)])
+            for client in self._listeners:
+                client.miss(missed)
+        _offer(self._viewers, [Message(item, expendable=True) for item in items if isinstance(item, bytes)])
         messages = []
+        encodings = {client.encoding for client in self._listeners}
         for item in items:
             if isinstance(item, bytes):
                 continue
             try:
-                messages.append(self._message(item))
+                messages.append(self._message(item, encodings))
             except (TypeError, ValueError, ArithmeticError, RecursionError):
                 # one odd message is lost and counted; the stream and its clients go on
                 self.encoding_failures += 1
                 log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
-        self._clients.offer(messages)
+        _offer(self._listeners, messages)
 
-    def _message(self, item: Prediction | Event) -> Message:
+    def _message(self, item: Prediction | Event, encodings: Collection[Encoding]) -> Message:
         if isinstance(item, Event):
             message = Message(event_payload(item))
         else:
             message = Message(prediction_payload(item, item.time + self._to_unix()), expendable=True)
-        for encoding in self._clients.encodings:
+        for encoding in encodings:
             message.frame(encoding)
         return message
 
     def _end(self) -> None:
         self._fan_out()
-        self._clients.close()
+        for client in self._all():
+            client.close()
+
+
+def _offer(clients: Collection[Subscription], messages: Sequence[Message]) -> None:
+    """Give messages to clients; what has piled up while the loop was late goes out in one write each."""
+    if not messages:
+        return
+    frames: dict[Encoding, bytes] = {}
+    for client in clients:
+        encoding = client.encoding
+        if encoding not in frames:
+            frames[encoding] = b"".join(message.frame(encoding) for message in messages)
+        if not client.write_at_once(frames[encoding], len(messages)):
+            for message in messages:
+                client.offer(message)

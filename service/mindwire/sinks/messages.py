@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from websockets.frames import Frame, Opcode
 
 from mindwire.status import Event
 from mindwire.types import Prediction
@@ -80,27 +81,19 @@ class Message:
 
     Parameters
     ----------
-    payload : mapping, bytes or None
-        What the message says; bytes are sent as they are, in whatever encoding. None where only its encoded form
-        is known, see :meth:`ready`.
+    payload : mapping or bytes
+        Content; bytes are sent as they are, in whatever encoding.
     expendable : bool
-        Whether it may be dropped for a slow client before any other (predictions are, events are not).
+        May be dropped for a slow client before others (predictions are, events are not).
     """
 
     __slots__ = ("_encoded", "_frames", "expendable", "payload")
 
-    def __init__(self, payload: Mapping[str, Any] | bytes | None, *, expendable: bool = False) -> None:
+    def __init__(self, payload: Mapping[str, Any] | bytes, *, expendable: bool = False) -> None:
         self.payload = payload
         self.expendable = expendable
         self._encoded: dict[Encoding, str | bytes] = {}
         self._frames: dict[Encoding, bytes] = {}
-
-    @classmethod
-    def ready(cls, encoding: Encoding, encoded: str | bytes, *, expendable: bool) -> Message:
-        """A message that another process has encoded, in the one encoding it will be asked for."""
-        message = cls(None, expendable=expendable)
-        message._encoded[encoding] = encoded
-        return message
 
     def encoded(self, encoding: Encoding) -> str | bytes:
         """The message in a client's encoding: text for JSON, bytes for MessagePack."""
@@ -108,9 +101,6 @@ class Message:
             return self.payload
         encoded = self._encoded.get(encoding)
         if encoded is None:
-            if self.payload is None:
-                msg = f"The message is not known in {encoding}; ask for the encoding it came in."
-                raise LookupError(msg)
             encode = encode_msgpack if encoding is Encoding.MSGPACK else encode_json
             encoded = self._encoded[encoding] = encode(self.payload)
         return encoded
@@ -124,16 +114,10 @@ class Message:
 
 
 def websocket_frame(payload: str | bytes) -> bytes:
-    """An unmasked, unfragmented data frame as RFC 6455, section 5.2, lays it out."""
-    opcode, data = (0x1, payload.encode()) if isinstance(payload, str) else (0x2, payload)
-    size = len(data)
-    if size < 126:
-        head = bytes((0x80 | opcode, size))
-    elif size < 1 << 16:
-        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
-    return head + data
+    """Return an unmasked, unfragmented data frame (RFC 6455, section 5.2)."""
+    if isinstance(payload, str):
+        return Frame(Opcode.TEXT, payload.encode()).serialize(mask=False)
+    return Frame(Opcode.BINARY, payload).serialize(mask=False)
 
 
 def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, Any]:

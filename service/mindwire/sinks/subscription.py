@@ -1,4 +1,4 @@
-"""One websocket client's bounded queue, in which the newest wins and what is lost is told."""
+"""Bounded queue of one websocket client, in which the newest wins and what is lost is reported."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mindwire.status import Event
 
 
 class Subscription:
-    """One client's bounded queue; lives on the event loop.
+    """Bounded queue of one client; lives on the event loop.
 
     Parameters
     ----------
     stream : str
-        Name of the stream, for what the client is told.
+        Name of the stream, for reports of dropped messages.
     encoding : Encoding
     capacity : int
         Most messages that wait for this client.
-    told : bool
-        Whether a client that missed messages gets an event that counts them.
+    report_drops : bool
+        Send a client that missed messages an event that counts them.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Subscription:
         Writes whole frames without waiting, or returns False when the connection would have to wait.
     """
 
-    def __init__(self, stream: str, encoding: Encoding, capacity: int, *, told: bool = True) -> None:
+    def __init__(self, stream: str, encoding: Encoding, capacity: int, *, report_drops: bool = True) -> None:
         self.encoding = encoding
         self.dropped = 0
         self.sent = 0
@@ -40,14 +40,14 @@ class Subscription:
         self.write: Callable[[bytes], bool] | None = None
         self._stream = stream
         self._capacity = capacity
-        self._told = told
-        self._untold = 0
+        self._report_drops = report_drops
+        self._unreported = 0
         self._queue: deque[Message] = deque()
         self._wakeup = asyncio.Event()
         self._idle = False
 
     def write_at_once(self, frames: bytes, n: int) -> bool:
-        """Send ``n`` messages, as frames, past the queue: possible while it is empty and the connection takes them."""
+        """Send ``n`` messages, as frames, without queueing; return false if messages wait or the connection is busy."""
         if not self._idle or self._queue or self.write is None or not self.write(frames):
             return False
         self.sent += n
@@ -56,8 +56,8 @@ class Subscription:
     def offer(self, message: Message) -> None:
         """Queue a message.
 
-        When the queue is full every expendable message makes room: who is that far behind is better served
-        with the present than with a past that stays as old as the queue is long.
+        When the queue is full every expendable message makes room: a client that late is better served with the present
+        than with a past that stays as old as the queue is long.
         """
         if len(self._queue) >= self._capacity:
             self._jump()
@@ -65,10 +65,10 @@ class Subscription:
         self._wakeup.set()
 
     def miss(self, n: int) -> None:
-        """Count ``n`` messages that never reached this queue, and let the client know."""
+        """Count ``n`` messages that never reached this queue, and report them to the client."""
         self.dropped += n
-        self._untold += n * self._told
-        self._idle = False  # what comes next must queue behind the event that tells
+        self._unreported += n * self._report_drops
+        self._idle = False  # what comes next must queue after the report
         self._wakeup.set()
 
     def close(self) -> None:
@@ -77,16 +77,16 @@ class Subscription:
         self._wakeup.set()
 
     async def next(self) -> Message | None:
-        """The next message to send; None after the last."""
-        while not self._queue and not self._untold:
+        """Return the next message to send; None after the last."""
+        while not self._queue and not self._unreported:
             if self.closed:
                 return None
             self._wakeup.clear()
             self._idle = True
             await self._wakeup.wait()
             self._idle = False
-        if self._untold and (not self._queue or self._queue[0].expendable):  # hello and events go first
-            return self._confess()
+        if self._unreported and (not self._queue or self._queue[0].expendable):  # hello and events go first
+            return self._dropped_notice()
         message = self._queue.popleft()
         self.sent += 1
         return message
@@ -97,11 +97,11 @@ class Subscription:
             del kept[0]
         lost = len(self._queue) - len(kept)
         self.dropped += lost
-        self._untold += lost * self._told
+        self._unreported += lost * self._report_drops
         self._queue = deque(kept)
 
-    def _confess(self) -> Message:
-        count, self._untold = self._untold, 0
+    def _dropped_notice(self) -> Message:
+        count, self._unreported = self._unreported, 0
         event = Event(
             stream=self._stream,
             kind="dropped",

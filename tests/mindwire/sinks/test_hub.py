@@ -18,8 +18,8 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from mindwire.sinks.feed import LATENCY_BUCKETS_MS
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.latency import BUCKETS_MS
 from mindwire.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block, websocket_frame
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import Event
@@ -266,7 +266,7 @@ def test_latency_histogram():
         hub.publish(Prediction(0, 0.0, np.ones(4) / 4, latency_ms={"decode": ms}))
     histogram = hub.latency["decode"]
     assert histogram.counts[0] == 2
-    assert histogram.counts[LATENCY_BUCKETS_MS.index(4.0)] == 1
+    assert histogram.counts[BUCKETS_MS.index(4.0)] == 1
     assert histogram.counts[-1] == 1
     assert histogram.total_ms == pytest.approx(5003.35)
 
@@ -385,7 +385,7 @@ def test_queue_is_bounded_ordered_and_counts_what_it_loses(actions, capacity):
                 subscription.offer(Message({"seq": offered}, expendable=action == "offer"))
                 offered += 1
             assert len(subscription._queue) <= capacity
-        while subscription._queue or subscription._untold:
+        while subscription._queue or subscription._unreported:
             await take()
         assert taken == sorted(set(taken))
         assert len(taken) + told == offered
