@@ -1,9 +1,7 @@
-"""uvicorn's websocket protocol, with what many clients, slow clients and hostile clients need.
+"""uvicorn's websocket protocol with limits for slow and hostile clients.
 
-What a server sends is the same for every client, so a frame is built once and written as it is, instead of
-being built again per client. And what waits in the transport for a slow client is kept small, because the
-hub's queue, in which the newest wins, only begins after it. Clients may send few frames, of whatever kind, and none
-are read while the connection takes no answers.
+Little may wait in the transport for a slow client, because the hub's queue, in which the newest wins, only begins before
+it. Clients may send few frames, of whatever kind, and none are read while the connection takes no answers.
 """
 
 from __future__ import annotations
@@ -20,16 +18,14 @@ from mindwire.api.limits import CLOSE_S, FRAMES_PER_SECOND, Allowance, Connectio
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 
-# Name of the ASGI extension that holds ``write``, which takes a whole frame.
-FRAMES: Final = "mindwire.frame"
 WRITE_BUFFER_BYTES: Final = 8 * 1024
 SEND_BUFFER_BYTES: Final = 16 * 1024
 # Parsed at once: few enough frames that the others do not notice, though all of them be empty.
 _PIECE_BYTES: Final = 512
 
 
-class FrameProtocol(WebSocketsSansIOProtocol):
-    """Takes ready-made frames, and stops taking them early; ends the connection of a client that sends too many."""
+class LimitedWebsocket(WebSocketsSansIOProtocol):
+    """Ends the connection of a client that sends too many frames, and buffers few messages for a slow one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,28 +109,6 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             self.handshake_complete = True  # uvicorn forgets it when the handshake is refused, and logs an error
             self._all.refused(self.transport)
-
-    async def run_asgi(self) -> None:
-        """Give the application a way to write frames."""
-        cast("dict[str, Any]", self.scope["extensions"])[FRAMES] = {"write": self.write_frames}
-        await super().run_asgi()
-
-    def write_frames(self, frames: bytes) -> bool:
-        """Write whole frames unless that would have to wait.
-
-        Parameters
-        ----------
-        frames : bytes
-
-        Returns
-        -------
-        bool
-            False when the client reads too slowly, or is no longer there.
-        """
-        if self.disconnected or self.close_sent or not self.writable.is_set() or self.transport.is_closing():
-            return False
-        self.transport.write(frames)
-        return True
 
     def _end(self, code: int, reason: str) -> None:
         """Say why, parse nothing more, and cut the connection soon; at once if the client had been told before."""

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from mindwire.api.limits import BACKLOG
-from mindwire.api.protocol import SEND_BUFFER_BYTES, FrameProtocol
+from mindwire.api.protocol import SEND_BUFFER_BYTES, LimitedWebsocket
 from mindwire.api.requests import RequestProtocol
 from mindwire.errors import ServiceError
 
@@ -24,7 +24,7 @@ MAX_INPUT_BYTES = 4096
 # strangers could fill a disk with a warning per bad request.
 SERVER_SETTINGS: dict[str, Any] = {
     "http": RequestProtocol,
-    "ws": FrameProtocol,
+    "ws": LimitedWebsocket,
     "ws_max_size": MAX_INPUT_BYTES,
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20.0,

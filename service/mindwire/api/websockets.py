@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mindwire.api.protocol import FRAMES
 from mindwire.api.server import MAX_INPUT_BYTES, STALL_LIMIT_S
 from mindwire.api.streams import RunningStream, running_streams_of, unknown_stream
 from mindwire.sinks.messages import Encoding, Message
@@ -41,8 +40,6 @@ class _Connection:
         self._websocket = websocket
         self._subscription = subscription
         self._sending_since: float | None = None
-        # where the server offers it, a client that keeps up is written to without waking its task
-        subscription.write = websocket.scope.get("extensions", {}).get(FRAMES, {}).get("write")
 
     async def serve(self) -> None:
         """Send and listen until either side has had enough."""

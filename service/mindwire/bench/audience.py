@@ -16,8 +16,7 @@ from array import array
 from dataclasses import dataclass
 
 import numpy as np
-
-from mindwire.sinks.messages import websocket_frame
+from websockets.frames import Frame, Opcode
 
 _OPEN_TIMEOUT_S = 60.0
 _RECEIVE_BYTES = 65536
@@ -127,7 +126,7 @@ def fan(n: int, period: float) -> None:
         while True:
             time.sleep(max(0.0, due - time.monotonic()))
             text = f'{{"type":"prediction","seq":{seq},"time":{time.monotonic():.9f},"fill":"{_FILL}"}}'
-            frame = websocket_frame(text)
+            frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
             for client in clients:
                 client.send(frame)
             due, seq = due + period, seq + 1

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -238,19 +238,22 @@ class PredictionHub:
         if missed:
             for client in self._listeners:
                 client.miss(missed)
-        _offer(self._viewers, [Message(item, expendable=True) for item in items if isinstance(item, bytes)])
-        messages = []
         encodings = {client.encoding for client in self._listeners}
         for item in items:
             if isinstance(item, bytes):
+                block = Message(item, expendable=True)
+                for client in self._viewers:
+                    client.offer(block)
                 continue
             try:
-                messages.append(self._message(item, encodings))
+                message = self._message(item, encodings)
             except (TypeError, ValueError, ArithmeticError, RecursionError):
                 # one odd message is lost and counted; the stream and its clients go on
                 self.encoding_failures += 1
                 log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
-        _offer(self._listeners, messages)
+                continue
+            for client in self._listeners:
+                client.offer(message)
 
     def _message(self, item: Prediction | Event, encodings: Collection[Encoding]) -> Message:
         if isinstance(item, Event):
@@ -258,24 +261,10 @@ class PredictionHub:
         else:
             message = Message(prediction_payload(item, item.time + self._to_unix()), expendable=True)
         for encoding in encodings:
-            message.frame(encoding)
+            message.encoded(encoding)
         return message
 
     def _end(self) -> None:
         self._fan_out()
         for client in self._all():
             client.close()
-
-
-def _offer(clients: Collection[Subscription], messages: Sequence[Message]) -> None:
-    """Give messages to clients; what has piled up while the loop was late goes out in one write each."""
-    if not messages:
-        return
-    frames: dict[Encoding, bytes] = {}
-    for client in clients:
-        encoding = client.encoding
-        if encoding not in frames:
-            frames[encoding] = b"".join(message.frame(encoding) for message in messages)
-        if not client.write_at_once(frames[encoding], len(messages)):
-            for message in messages:
-                client.offer(message)

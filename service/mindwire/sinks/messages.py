@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from websockets.frames import Frame, Opcode
 
 from mindwire.status import Event
 from mindwire.types import Prediction
@@ -87,13 +86,12 @@ class Message:
         May be dropped for a slow client before others (predictions are, events are not).
     """
 
-    __slots__ = ("_encoded", "_frames", "expendable", "payload")
+    __slots__ = ("_encoded", "expendable", "payload")
 
     def __init__(self, payload: Mapping[str, Any] | bytes, *, expendable: bool = False) -> None:
         self.payload = payload
         self.expendable = expendable
         self._encoded: dict[Encoding, str | bytes] = {}
-        self._frames: dict[Encoding, bytes] = {}
 
     def encoded(self, encoding: Encoding) -> str | bytes:
         """The message in a client's encoding: text for JSON, bytes for MessagePack."""
@@ -104,20 +102,6 @@ class Message:
             encode = encode_msgpack if encoding is Encoding.MSGPACK else encode_json
             encoded = self._encoded[encoding] = encode(self.payload)
         return encoded
-
-    def frame(self, encoding: Encoding) -> bytes:
-        """The message as a whole websocket frame; what a server sends is the same for all clients."""
-        frame = self._frames.get(encoding)
-        if frame is None:
-            frame = self._frames[encoding] = websocket_frame(self.encoded(encoding))
-        return frame
-
-
-def websocket_frame(payload: str | bytes) -> bytes:
-    """Return an unmasked, unfragmented data frame (RFC 6455, section 5.2)."""
-    if isinstance(payload, str):
-        return Frame(Opcode.TEXT, payload.encode()).serialize(mask=False)
-    return Frame(Opcode.BINARY, payload).serialize(mask=False)
 
 
 def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, Any]:

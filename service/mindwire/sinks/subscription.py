@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 
 from mindwire.sinks.messages import Encoding, Message, event_payload
 from mindwire.status import Event
@@ -28,8 +27,6 @@ class Subscription:
     ----------
     dropped, sent : int
         Messages that the client missed, and that it was given.
-    write : callable or None
-        Writes whole frames without waiting, or returns False when the connection would have to wait.
     """
 
     def __init__(self, stream: str, encoding: Encoding, capacity: int, *, report_drops: bool = True) -> None:
@@ -37,21 +34,12 @@ class Subscription:
         self.dropped = 0
         self.sent = 0
         self.closed = False
-        self.write: Callable[[bytes], bool] | None = None
         self._stream = stream
         self._capacity = capacity
         self._report_drops = report_drops
         self._unreported = 0
         self._queue: deque[Message] = deque()
         self._wakeup = asyncio.Event()
-        self._idle = False
-
-    def write_at_once(self, frames: bytes, n: int) -> bool:
-        """Send ``n`` messages, as frames, without queueing; return false if messages wait or the connection is busy."""
-        if not self._idle or self._queue or self.write is None or not self.write(frames):
-            return False
-        self.sent += n
-        return True
 
     def offer(self, message: Message) -> None:
         """Queue a message.
@@ -68,7 +56,6 @@ class Subscription:
         """Count ``n`` messages that never reached this queue, and report them to the client."""
         self.dropped += n
         self._unreported += n * self._report_drops
-        self._idle = False  # what comes next must queue after the report
         self._wakeup.set()
 
     def close(self) -> None:
@@ -82,9 +69,7 @@ class Subscription:
             if self.closed:
                 return None
             self._wakeup.clear()
-            self._idle = True
             await self._wakeup.wait()
-            self._idle = False
         if self._unreported and (not self._queue or self._queue[0].expendable):  # hello and events go first
             return self._dropped_notice()
         message = self._queue.popleft()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from websockets.frames import Frame, Opcode
 
 from mindwire.bench import certificate, suite
 from mindwire.bench.clients import many_clients
@@ -18,7 +19,6 @@ from mindwire.bench.processes import Processes, said, summarise
 from mindwire.bench.streams import many_streams
 from mindwire.cli.main import run
 from mindwire.errors import UsageError
-from mindwire.sinks.messages import websocket_frame
 from mindwire_models.zoo import zoo_bundle_path
 
 
@@ -30,7 +30,8 @@ def test_a_summary_has_its_quantiles_in_order():
 
 def test_an_audience_takes_frames_cut_anywhere():
     text = '{"type":"prediction","seq":%d,"time":0.5,' + '"fill":"%s"}' % ("x" * 200)
-    data = websocket_frame('{"type":"hello"}') + b"".join(websocket_frame(text % seq) for seq in (0, 1, 4))
+    texts = ['{"type":"hello"}', *(text % seq for seq in (0, 1, 4))]
+    data = b"".join(Frame(Opcode.TEXT, one.encode()).serialize(mask=False) for one in texts)
     with socket.create_server(("127.0.0.1", 0)) as server, Processes.temporary() as processes:
         listener = processes.role("audience", server.getsockname()[1], "/", 1)
         connection, _ = server.accept()

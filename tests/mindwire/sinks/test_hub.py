@@ -13,14 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.client import ClientProtocol
-from websockets.frames import Opcode
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.latency import BUCKETS_MS
-from mindwire.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block, websocket_frame
+from mindwire.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import Event
 from mindwire.types import Prediction, Reason
@@ -269,70 +265,6 @@ def test_latency_histogram():
     assert histogram.counts[BUCKETS_MS.index(4.0)] == 1
     assert histogram.counts[-1] == 1
     assert histogram.total_ms == pytest.approx(5003.35)
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 200_000])
-@pytest.mark.parametrize("text", [True, False])
-def test_frames_are_what_a_client_reads(size, text):
-    payload = "é" * (size // 2) + "x" * (size % 2) if text else bytes(size)
-    client = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
-    client.receive_data(websocket_frame(payload))
-    (frame,) = client.events_received()
-    assert frame.fin
-    assert frame.opcode is (Opcode.TEXT if text else Opcode.BINARY)
-    assert bytes(frame.data) == (payload.encode() if text else payload)
-
-
-def test_client_that_keeps_up_is_written_to_directly_and_in_order():
-    async def main():
-        hub = PredictionHub("eeg", BCIC2A, capacity=4)
-        client = hub.subscribe(HELLO)
-        written, open_ = [], True
-
-        def write(frame):
-            if open_:
-                written.append(frame)
-            return open_
-
-        async def sender():
-            while (message := await client.next()) is not None:
-                await opened.wait()  # as a connection whose buffer is full
-                written.append(message.frame(Encoding.JSON))
-
-        client.write = write
-        opened = asyncio.Event()
-        opened.set()
-        task = asyncio.create_task(sender())
-        seq = 0
-
-        async def publish(n):
-            nonlocal seq
-            for _ in range(n):
-                hub.publish(prediction(seq))
-                seq += 1
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-
-        await publish(3)
-        open_ = False
-        opened.clear()
-        await publish(10)
-        open_ = True
-        opened.set()
-        await publish(5)
-        hub.close()
-        await task
-        return client, written
-
-    client, written = asyncio.run(main())
-    messages = [json.loads(frame[frame.index(b"{") :]) for frame in written]
-    seqs = [message["seq"] for message in messages if message["type"] == "prediction"]
-    told = [message["data"]["count"] for message in messages if message.get("kind") == "dropped"]
-    assert seqs == sorted(seqs)
-    assert seqs[:3] == [0, 1, 2]
-    assert seqs[-5:] == [13, 14, 15, 16, 17]
-    assert sum(told) == client.dropped == 18 - len(seqs) > 0
-    assert client.sent == len(seqs) + 1
 
 
 scalars = st.one_of(

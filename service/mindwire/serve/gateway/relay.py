@@ -146,7 +146,9 @@ class Relay(asyncio.Protocol):
     def send(self, message: Message) -> None:
         """Send a message of the gateway's own."""
         if self.open and self._events:
-            self.client.write(message.frame(self._encoding))
+            encoded = message.encoded(self._encoding)
+            data, opcode = (encoded.encode(), Opcode.TEXT) if isinstance(encoded, str) else (encoded, Opcode.BINARY)
+            self.client.write(Frame(opcode, data).serialize(mask=False))
 
     def refuse(self, reason: str) -> None:
         """Refuse the upgrade, for which there will be no worker."""
