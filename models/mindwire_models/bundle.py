@@ -1,8 +1,7 @@
 """The bundle: a folder with everything a model needs to run, verified before anything in it is used.
 
-Loading needs neither torch nor a runtime and executes nothing: hashes first, then documents, then that
-weights, contract and graphs tell the same story. Writing is atomic: whoever looks sees the old bundle or
-the new one.
+Loading needs neither torch nor a runtime and executes nothing: hashes are compared first, then documents, then weights,
+contract and graphs with each other. Writing is atomic: a reader sees the old bundle or the new one.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,7 +54,6 @@ FILES = (*REQUIRED, *OPTIONAL)
 _LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB)
 _DOCUMENT_LIMIT = 16 * MIB
 _MAX_NAME = 200
-_REPLACED_MEANWHILE = 3
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -77,13 +75,15 @@ class Bundle:
         also gives probabilities.
     digests : mapping of str to str
         SHA-256 of each file.
+    files : mapping of str to bytes
+        Content of each file, as it was verified.
     sha256 : str
         Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
         depend on dates.
     streaming : StemGeometry or None
         Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
     training : TrainingRecord or None
-        What it remembers of its training; None where it was only exported.
+        Record of its training; None where it was only exported.
     """
 
     path: Path
@@ -92,37 +92,38 @@ class Bundle:
     config: Mapping[str, Any]
     graph: GraphKind
     digests: Mapping[str, str]
+    files: Mapping[str, bytes] = field(repr=False, compare=False)
     sha256: str
     streaming: StemGeometry | None = None
     training: TrainingRecord | None = None
 
     @property
     def outdated_streaming(self) -> bool:
-        """Whether there are streaming graphs, but of another version of Mindwire."""
+        """True if there are streaming graphs, but of another version of Mindwire."""
         return self.streaming is None and STREAMING in self.digests
 
     @property
     def onnx_path(self) -> Path:
-        """Where ``model.onnx`` lies."""
+        """Path of ``model.onnx``."""
         return self.path / GRAPH
 
     @property
     def weights_path(self) -> Path:
-        """Where ``model.safetensors`` lies."""
+        """Path of ``model.safetensors``."""
         return self.path / WEIGHTS
 
     def read(self, name: str) -> bytes:
-        """A file's bytes, verified again, so that what is used is what was checked.
+        """Return a file's content as it was verified, whatever has become of the folder since.
 
         Raises
         ------
         BundleError
-            The bundle has no such file, or it has changed since the bundle was loaded.
+            The bundle has no such file.
         """
-        if name not in self.digests:
+        if name not in self.files:
             msg = f"{self.path}: the bundle has no {name}; export it again."
             raise BundleError(msg)
-        return _read_verified(self.path, name, self.digests[name])
+        return self.files[name]
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -149,15 +150,14 @@ def load_bundle(path: Path | str) -> Bundle:
     if not folder.is_dir():
         msg = f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'} there."
         raise BundleError(msg)
-    for _ in range(_REPLACED_MEANWHILE):
-        before = folder.stat().st_ino
-        try:
-            return _load(folder)
-        except BundleError:
-            # Files of two bundles, because another one took this one's place while it was read?
-            if not folder.is_dir() or folder.stat().st_ino == before:
-                raise
-    return _load(folder)
+    before = folder.stat().st_ino
+    try:
+        return _load(folder)
+    except BundleError:
+        # Unless another bundle has taken this one's place meanwhile, so that files of both were read.
+        if not folder.is_dir() or folder.stat().st_ino == before:
+            raise
+    return load_bundle(folder)
 
 
 def _load(folder: Path) -> Bundle:
@@ -193,6 +193,7 @@ def _load(folder: Path) -> Bundle:
         config=config,
         graph=cast("GraphKind", graph),
         digests=digests,
+        files=files,
         sha256=identity(digests),
         streaming=geometry,
         training=read_training(about.get("training"), str(folder / BUNDLE)),
@@ -200,7 +201,7 @@ def _load(folder: Path) -> Bundle:
 
 
 def check_target(out: Path) -> None:
-    """Refuse a place where a bundle would take the place of something else.
+    """Refuse a folder in which a bundle would replace something else.
 
     Raises
     ------
@@ -275,16 +276,17 @@ def write_bundle(
     }
     sums = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
     files[SUMS] = "".join(f"{digest}  {file}\n" for file, digest in sums.items()).encode()
+    verified: list[Bundle] = []
     try:
-        replace_folder(out, files, verify=load_bundle)
+        replace_folder(out, files, verify=lambda folder: verified.append(load_bundle(folder)))
     except OSError as error:
         msg = f"{out}: the bundle could not be written ({error.strerror}); what was there before is unchanged."
         raise BundleError(msg) from error
-    return load_bundle(out)
+    return replace(verified[0], path=out)
 
 
 def load_network(bundle: Bundle) -> AttentionBaseNet:
-    """The bundle's network in PyTorch, in evaluation mode.
+    """Return the bundle's network in PyTorch, in evaluation mode.
 
     Raises
     ------
@@ -304,7 +306,7 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
 
 
 def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
-    """Whatever the bundle decodes with, in PyTorch and in evaluation mode.
+    """Return the bundle's network or classifier in PyTorch, in evaluation mode.
 
     Raises
     ------
@@ -333,7 +335,7 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
 
 
 def identity(digests: Mapping[str, str]) -> str:
-    """Hash over the hashes of all files but the model card, in the order of their names."""
+    """Return the hash over the hashes of all files but the model card, in the order of their names."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD)
     return hashlib.sha256(lines.encode()).hexdigest()
 

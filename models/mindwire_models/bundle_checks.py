@@ -1,4 +1,4 @@
-"""Whether the parts of a bundle tell the same story: configuration, weights, contract and graphs."""
+"""Checks that the parts of a bundle agree: configuration, weights, contract and graphs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIND_NAMES: dict[DecoderKind, str] = {
     "ensemble": "an ensemble",
     "tangent_space": "a tangent-space classifier",
 }
-# One weight each by which the channels and the classes can be told: name and axis.
+# The weights whose sizes are the numbers of channels and of classes: name and axis of each.
 _SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
     "attentionbasenet": (("input_block.spatial_conv.weight", 2), ("final_layer.1.weight", 0)),
     "ensemble": (("members.0.input_block.spatial_conv.weight", 2), ("members.0.final_layer.1.weight", 0)),
@@ -36,12 +36,12 @@ _SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
 
 
 def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
-    """What a bundle decodes with, as its ``config.json`` says; an AttentionBaseNet unless it says otherwise.
+    """Return the kind of decoder that ``config.json`` names; an AttentionBaseNet where it names none.
 
     Raises
     ------
     BundleError
-        Something unknown.
+        It names an unknown one.
     """
     kind = config.get("decoder", "attentionbasenet")
     if not isinstance(kind, str) or kind not in _SIZED_BY:
@@ -124,8 +124,7 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     Returns
     -------
     StemGeometry or None
-        What the step's graph says of itself; None where the graphs are of another version of Mindwire, which is no
-        mistake: whole windows can be decoded without them.
+        None where the graphs are of another version of Mindwire: whole windows can be decoded without them.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def export_bundle(
     graph : {"folded", "plain"}
         ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
     training : TrainingRecord, optional
-        What the bundle is to remember of its training.
+        Record of the training, to be kept in the bundle.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def export_bundle(
     from mindwire_models.graphs.graph_check import check_graph
 
     network = copy.deepcopy(network).cpu().eval()
-    # What followed from other arguments is written out: a bundle says each number itself.
+    # Arguments that follow from others are written out: a bundle states each number itself.
     sizes = {"n_times": network.n_times, "n_chans": network.n_chans, "n_outputs": network.n_outputs}
     config = network.get_config() | sizes
     _check_sizes(config, contract)
@@ -93,7 +93,7 @@ def export_bundle(
 
 
 def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes:
-    """The ONNX graph of a network, unchecked.
+    """Build the ONNX graph of a network, without a check.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
     Raises
     ------
     ExportError
-        A plain graph of several networks or of a tangent space was asked for.
+        The graph is to be plain, but there are several networks or a tangent space.
     """
     from mindwire_models.graphs.riemann_graph import tangent_space_graph
     from mindwire_models.network.ensemble import Ensemble, ensemble_graph
@@ -134,7 +134,7 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
 
 
 def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
-    """The checked graphs that compute each sample once; none where the network does not allow it."""
+    """Build and check the graphs that compute each sample once; empty where the network does not allow it."""
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
     if not isinstance(network, AttentionBaseNet):
@@ -175,7 +175,7 @@ def _check_sizes(config: dict[str, object], contract: Contract) -> None:
 
 
 def model_card(name: str, contract: Contract, provenance: str, config: dict[str, object]) -> str:
-    """The model card: what the model is, what it demands, where it comes from. Only this file holds a date."""
+    """Write the model card: purpose, demands and origin of the model. Only this file holds a date."""
     normalisation = contract.normalisation
     if isinstance(normalisation, Alignment):
         scale = "summed over the window" if normalisation.scale == "window_sum" else "averaged per sample"

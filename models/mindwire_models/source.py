@@ -1,4 +1,4 @@
-"""Where weights come from: opens every kind of source that can be exported as a network in PyTorch."""
+"""Sources of weights: opens every kind that can be exported, as a network in PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATE_DICTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A network and what its source says of it.
+    """A network, and its origin.
 
     Parameters
     ----------

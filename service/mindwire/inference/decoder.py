@@ -1,7 +1,8 @@
-"""What every decoder looks like to the pipeline."""
+"""Interface of a decoder to the pipeline, and what decoders of whole windows share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -9,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.types import Window
+from mindwire_models.bundle import Bundle
 
-# Batches above this lose speed per window: they leave the cache.
+# Larger batches lose speed per window: they leave the cache.
 MAX_BATCH = 12
 
-# What of a running decoder follows the person: the alignment alone, where the contract asks for one; the
+# Part of a running decoder that follows the person: the alignment alone, where the contract asks for one; the
 # statistics of BatchNorm too; or also its weights, towards decisions of less entropy.
 Adapt = Literal["alignment", "bn", "entropy"]
 
 
 class StatelessSession:
-    """The session of a decoder that keeps nothing between two windows of a stream."""
+    """Session of a decoder that keeps nothing between two windows of a stream."""
 
 
 @runtime_checkable
@@ -46,7 +48,7 @@ class Learner(Protocol):
 
     @property
     def learnt(self) -> Any:
-        """What was learnt so far; immutable."""
+        """Immutable state that was learnt so far."""
         ...
 
     @property
@@ -56,7 +58,7 @@ class Learner(Protocol):
 
     @property
     def drift(self) -> float:
-        """How far the statistics are from the bundle's: symmetric Kullback-Leibler divergence, mean over features."""
+        """Distance of the statistics from the bundle's: symmetric Kullback-Leibler divergence, mean over features."""
         ...
 
     def learn(self, window: Window) -> None:
@@ -64,15 +66,15 @@ class Learner(Protocol):
         ...
 
     def rollback(self, steps: int) -> int:
-        """Take back the last steps; returns how many were."""
+        """Take back the last steps; return how many were."""
         ...
 
     def save(self) -> Mapping[str, NDArray[Any]]:
-        """What was learnt, as named arrays that :meth:`restore` takes."""
+        """Return the learnt state as named arrays that :meth:`restore` takes."""
         ...
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what was saved.
+        """Continue from a saved state.
 
         Raises
         ------
@@ -100,11 +102,11 @@ class Decoder(Protocol):
     reason: str
 
     def session(self) -> Any:
-        """A fresh state for one stream."""
+        """Return a new state for one stream."""
         ...
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Logits of windows, each of its own stream.
+        """Return the logits of windows, each of its own stream; a stream's windows come in their order.
 
         Parameters
         ----------
@@ -117,6 +119,44 @@ class Decoder(Protocol):
         ndarray of float32, shape (n_windows, n_classes)
         """
         ...
+
+
+class WindowDecoder(ABC):
+    """A decoder of whole windows, which needs no state.
+
+    Windows of one stream are decoded in calls of their own, so that its predictions do not depend, to the last bit, on
+    how many fell due together.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    device : {"cpu", "cuda"}
+    reason : str
+        Why this engine and device were chosen.
+    """
+
+    engine: str
+
+    def __init__(self, bundle: Bundle, device: str, reason: str) -> None:
+        self.device = device
+        self.reason = reason
+        self._n_classes = len(bundle.contract.classes)
+        self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
+
+    def session(self) -> StatelessSession:
+        """Return a marker of one stream."""
+        return StatelessSession()
+
+    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Return the logits of windows; see :meth:`Decoder.decode`."""
+        logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
+        for part in batches(sessions):
+            logits[part] = self._decode_batch([windows[index] for index in part])
+        return logits
+
+    @abstractmethod
+    def _decode_batch(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Return the logits of at most :data:`MAX_BATCH` windows."""
 
 
 def batches(sessions: Sequence[Any]) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""Decodes windows with ONNX Runtime, on preallocated buffers."""
+"""Decoder of whole windows with ONNX Runtime, on preallocated buffers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import BundleError
-from mindwire.inference.decoder import StatelessSession, batches
+from mindwire.inference.decoder import WindowDecoder
 from mindwire.types import Window
 from mindwire_models.bundle import GRAPH, Bundle
 
@@ -21,7 +21,7 @@ GraphOpener = Callable[[bytes, str, str], Any]
 
 
 def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -> Any:
-    """An ONNX Runtime session: one thread, no spinning.
+    """Open an ONNX Runtime session: one thread, no spinning.
 
     Parameters
     ----------
@@ -72,24 +72,22 @@ class _Buffers:
     logits: NDArray[np.float32]
     run: Callable[[], None]
 
-    def take(self, row: int, samples: NDArray[np.float32], alignment: NDArray[np.float32]) -> None:
-        """Copy a window, time-major and not aligned, to a row of the inputs."""
+    def fill(self, row: int, window: Window) -> None:
+        """Copy a window to a row of the inputs."""
         if self.alignment is None:
-            np.matmul(alignment, samples.T, out=self.x[row])
+            np.matmul(window.alignment, window.samples.T, out=self.x[row])
         else:
-            self.x[row] = samples.T
-            self.alignment[row] = alignment
+            self.x[row] = window.samples.T
+            self.alignment[row] = window.alignment
 
 
-class OnnxDecoder:
+class OnnxDecoder(WindowDecoder):
     """Decodes whole windows with ``model.onnx``.
 
     Parameters
     ----------
-    bundle : Bundle
-    device : {"cpu", "cuda"}
-    reason : str
-        Why this engine and device were chosen.
+    bundle, device, reason
+        As for :class:`~mindwire.inference.decoder.WindowDecoder`.
     opener : callable
         Opens a graph as :func:`open_graph` does.
 
@@ -102,42 +100,17 @@ class OnnxDecoder:
     engine = "onnxruntime"
 
     def __init__(self, bundle: Bundle, device: str, reason: str, opener: GraphOpener = open_graph) -> None:
-        self.device = device
-        self.reason = reason
+        super().__init__(bundle, device, reason)
         self._folded = bundle.graph == "folded"
-        self._n_classes = len(bundle.contract.classes)
-        self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
         self._session = opener(bundle.read(GRAPH), device, str(bundle.onnx_path))
         self._buffers: dict[int, _Buffers] = {}
 
-    def session(self) -> StatelessSession:
-        """A marker of one stream; whole windows need no state."""
-        return StatelessSession()
-
-    def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Logits of windows, each of its own stream.
-
-        Windows of different streams share a batch. Windows of one stream are decoded one by one, so that its
-        predictions do not depend, to the last bit, on how many fell due together.
-
-        Parameters
-        ----------
-        sessions : sequence
-            One per window, from :meth:`session`.
-        windows : sequence of Window
-
-        Returns
-        -------
-        ndarray of float32, shape (n_windows, n_classes)
-        """
-        logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
-        for part in batches(sessions):
-            buffers = self._buffers_for(len(part))
-            for row, index in enumerate(part):
-                buffers.take(row, windows[index].samples, windows[index].alignment)
-            buffers.run()
-            logits[part] = buffers.logits
-        return logits
+    def _decode_batch(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        buffers = self._buffers_for(len(windows))
+        for row, window in enumerate(windows):
+            buffers.fill(row, window)
+        buffers.run()
+        return buffers.logits
 
     def _buffers_for(self, batch: int) -> _Buffers:
         if batch not in self._buffers:
