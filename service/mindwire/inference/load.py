@@ -1,4 +1,4 @@
-"""Chooses what decodes a bundle: engine and device, and the reason for the choice."""
+"""Choice of a bundle's decoder: engine and device, with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_decoder(
     adapt: Adapt = "alignment",
     purpose: Purpose = "live",
 ) -> Decoder:
-    """A decoder for a bundle: ONNX Runtime where it can run the graph, else PyTorch.
+    """Make a decoder for a bundle: ONNX Runtime where it can run the graph, else PyTorch.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def load_decoder(
     device : {"auto", "cpu", "cuda"}
         ``auto`` takes CUDA where the engine has it and the bundle cannot stream, else the CPU.
     adapt : {"alignment", "bn", "entropy"}
-        ``bn`` and ``entropy`` let the network itself follow the person, which takes PyTorch on the CPU.
+        ``bn`` and ``entropy`` adapt the network itself, which needs PyTorch on the CPU.
     purpose : {"live", "recording"}
-        For a recording many windows are decoded together where the bundle can stream; the logits are those of live
-        decoding within float32 rounding.
+        Windows of a recording that come in one call are decoded together where the bundle can stream; the logits are
+        those of live decoding within float32 rounding.
 
     Returns
     -------
@@ -95,12 +95,12 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
     # A streaming step on the CPU takes less time than starting anything on a GPU.
     reason = f"{why}; streaming, each sample computed once; {where}"
 
-    def make(opener: GraphOpener) -> Decoder:
+    def make(opener: GraphOpener, *, recorded: bool = False) -> Decoder:
         whole = OnnxDecoder(bundle, "cpu", why, opener)
-        return StreamingDecoder(bundle, geometry, whole, reason, opener, recorded=purpose == "recording")
+        return StreamingDecoder(bundle, geometry, whole, reason, opener, recorded=recorded)
 
-    require_trial(bundle, purpose, make)
-    return make(open_graph)
+    require_trial(bundle, "streaming", make)
+    return make(open_graph, recorded=purpose == "recording")
 
 
 def _whole_reason(bundle: Bundle) -> str:

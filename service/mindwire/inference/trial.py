@@ -1,8 +1,8 @@
-"""A bundle's graphs decode a few windows of noise, in bounded time and memory, before a stream depends on them.
+"""Trial of a bundle's graphs on a few windows of noise, in bounded time and memory, before a stream depends on them.
 
 Hashes show that a bundle is whole, not that its graphs are harmless: a graph can ask for any memory, loop without end,
-or give logits of another shape or no numbers. The trial uses sessions of its own: those of ONNX Runtime are limited
-only where they are made.
+or give logits of another shape or no numbers. ONNX Runtime limits a session only when it is made, so the trial has
+sessions of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,24 +24,26 @@ from mindwire_models.reading import MIB
 
 _MAX_BYTES = 384 * MIB
 _MAX_SECONDS = 5.0
-_N_WINDOWS = 4  # as many as bring the graphs for streams and recordings into use
+_N_WINDOWS = 4  # the first decoded whole, the second with a filled memory, the others with a continued one
 _NOISE_SCALE = 10.0
 
-_OUT_OF_MEMORY = "Available memory"  # how ONNX Runtime says that its allocator's limit is reached
-
+# Words of ONNX Runtime's messages: its allocator's limit is reached, an operator fails.
+_OUT_OF_MEMORY = "Available memory"
 _FAILED_OPERATOR = re.compile(r"while running (\w+) node")
 
 _passed: set[tuple[str, str]] = set()
 
 
-def require_trial(bundle: Bundle, purpose: str, make: Callable[[GraphOpener], Decoder]) -> None:
-    """Refuse a bundle whose graphs do not decode noise; a bundle that has passed in this process is not tried again.
+def require_trial(
+    bundle: Bundle, graphs: Literal["whole", "streaming"], make: Callable[[GraphOpener], Decoder]
+) -> None:
+    """Refuse a bundle whose graphs do not decode noise; one that has passed in this process is not tried again.
 
     Parameters
     ----------
     bundle : Bundle
-    purpose : str
-        What the decoder is for; another purpose may use other graphs.
+    graphs : {"whole", "streaming"}
+        Graphs that the decoder uses.
     make : callable
         Makes the decoder with a given way of opening graphs.
 
@@ -52,7 +54,7 @@ def require_trial(bundle: Bundle, purpose: str, make: Callable[[GraphOpener], De
     GraphTrialError
         A graph fails, takes too much time or memory, or gives logits of another shape or that are not finite.
     """
-    key = (bundle.sha256, purpose)
+    key = (bundle.sha256, graphs)
     if key in _passed:
         return
     import onnxruntime
