@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from mindwire.signal.chunk_drift import chunk_drift
 from mindwire.signal.rate import MeasuredRate, believable, measure
 
 _DECIDE_SECONDS = 0.1
@@ -28,8 +29,8 @@ class Verdict:
     count : int
         At least one.
     shift : float
-    step : float
-        Jump of the stamps at each chunk, in seconds, where they drift in steps.
+    jump : float
+        Seconds by which the stamps of a drifting stream jump from chunk to chunk.
     returned : bool
         The stamps behind late ones are as expected.
     measured : MeasuredRate or None
@@ -39,7 +40,7 @@ class Verdict:
     kind: Literal["late", "shifted", "drifts", "wrong"]
     count: int = 1
     shift: float = 0.0
-    step: float = 0.0
+    jump: float = 0.0
     returned: bool = False
     measured: MeasuredRate | None = None
 
@@ -64,7 +65,13 @@ class Judge:
         self.hold = max(self._decide, math.ceil(HOLD_SECONDS * sfreq))
 
     def verdict(
-        self, stamps: NDArray[np.float64], expected: NDArray[np.float64], tolerance: float, *, final: bool
+        self,
+        stamps: NDArray[np.float64],
+        expected: NDArray[np.float64],
+        tolerance: float,
+        earlier: NDArray[np.float64],
+        *,
+        final: bool,
     ) -> Verdict | None:
         """Judge stamps of which the first is suspicious.
 
@@ -75,6 +82,8 @@ class Judge:
         expected : ndarray of float64, shape (n_samples,)
         tolerance : float
             Seconds by which stamps after the first may be off.
+        earlier : ndarray of float64, shape (n_earlier,)
+            Stamps before these, without the gaps among them.
         final : bool
             Whether nothing comes after them.
 
@@ -89,10 +98,28 @@ class Judge:
         back = np.flatnonzero(ahead[1:] <= tolerance)
         returned = int(back[0]) + 1 if len(back) else None
         settled = self._settled(ahead, tolerance)
-        if returned is not None and (settled is None or returned <= settled):
+        chunk = chunk_drift(earlier, stamps, self._period, self.hold, final=final)
+        # By the first stamp that decides, so that later ones, which may have come with the same chunk, change nothing.
+        decided_at = chunk.known_at
+        if chunk.drift is None:
+            decided_at = len(ahead) if settled is None else max(settled, chunk.known_at)
+        if returned is not None and returned <= decided_at:
             return Verdict("late", count=returned, returned=True)
-        if settled is None and len(ahead) < self.hold and not final:
+        if chunk.drift is not None:
+            return Verdict("drifts", shift=chunk.drift, jump=chunk.jump)
+        undecided = settled is None and len(ahead) < self.hold and not final
+        if undecided or chunk.known_at >= len(ahead):
             return None
+        return self._judged(stamps, ahead, settled, tolerance, sign)
+
+    def _judged(
+        self,
+        stamps: NDArray[np.float64],
+        ahead: NDArray[np.float64],
+        settled: int | None,
+        tolerance: float,
+        sign: float,
+    ) -> Verdict:
         count = len(ahead) if settled is None else settled + 1
         measured = measure(stamps[:count], self._period)
         if measured is not None and settled is None and measured.wrong:

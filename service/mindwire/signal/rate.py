@@ -34,6 +34,7 @@ _CLEAR = 0.002
 # No clock counts further, not even nanoseconds since 1970.
 LARGEST_STAMP = 1e19
 _MIN_STAMPS = 8
+_RECENT = 640  # stamps: more than two chunks
 _LARGEST_RATIO = 1e3
 
 RateState = Literal["nominal", "off", "wrong"]
@@ -167,6 +168,24 @@ class RateMeter:
         self._told: RateState = "nominal"
         self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
+        self._recent = np.empty(8 * _RECENT)
+        self._n_recent = 0
+
+    @property
+    def recent(self) -> NDArray[np.float64]:
+        """The newest stamps, as if nothing had been skipped."""
+        return self._recent[max(0, self._n_recent - _RECENT) : self._n_recent] + self._skipped
+
+    def _remember(self, stamps: NDArray[np.float64]) -> None:
+        """Keep stamps in one stretch of memory, whose newest part moves to its beginning when it is full."""
+        stamps = stamps[-_RECENT:]
+        if self._n_recent + len(stamps) > len(self._recent):
+            kept = self._recent[self._n_recent - _RECENT : self._n_recent].copy()
+            self._recent[:_RECENT] = kept
+            self._n_recent = _RECENT
+        stop = self._n_recent + len(stamps)
+        np.subtract(stamps, self._skipped, out=self._recent[self._n_recent : stop])
+        self._n_recent = stop
 
     @property
     def until_measured(self) -> int:
@@ -179,6 +198,7 @@ class RateMeter:
         """Forget what was measured, because nothing is known of what lies between."""
         self._fast.clear()
         self._slow.clear()
+        self._n_recent = 0
         self.measured = None
 
     def skip(self, seconds: float) -> None:
@@ -200,6 +220,7 @@ class RateMeter:
             Marked in place while the rate is not the expected one.
         """
         n = len(stamps)
+        self._remember(stamps)
         first = -self._count % self._step
         self._count += n
         if first >= n:  # as a rule
@@ -245,7 +266,8 @@ class RateMeter:
         best, margin = fast.per(self._step), fast.margin
         if slow is not None and self.state != "wrong":  # what was wrong says nothing of what is right
             best, margin = slow, slow.margin / _MARGIN_SIZES
-        if slow is not None and fast.margin > _WRONG[0] and abs(slow.deviation) > limit + slow.margin:
+        doubtful = fast.margin > _WRONG[0] or abs(fast.deviation) > limit
+        if slow is not None and doubtful and abs(slow.deviation) > limit + slow.margin:
             self._enter("wrong", slow, sure=sure)
         elif abs(best.deviation) > (_OFF[0] + margin if self.state == "nominal" else _OFF[1]):
             self._enter("off", best, sure=sure)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.signal.judge import HOLD_SECONDS, Judge, Verdict
-from mindwire.signal.rate import JUMPING, LARGEST_STAMP, MeasuredRate, RateMeter, believable
+from mindwire.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
 from mindwire.signal.tracking import Course, Tracker
 from mindwire.types import Reason
 
@@ -26,11 +26,6 @@ _REANCHOR_SECONDS = 0.5
 _NO_CLOCK_SECONDS = 1.5
 # A measured rate that is less certain is no drift to begin with.
 _LEAST_CERTAIN = 0.01
-# Jumps of the stamps that tell a drift in steps from losses, and the largest drift, as a part of the period.
-_JUMPS = 5
-_LARGEST_DRIFT = 0.2
-_WRONG = 0.05
-_LEAST_CHUNK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +84,6 @@ class TimeBase:
         self._passing = False
         self._last = 0.0
         self._since_last = 1
-        self._n_taken = 0
-        self._jumps: list[tuple[int, float]] = []
         self._out: list[Block] = []
         self._restart(Reason.NONE, 0.0)
 
@@ -127,7 +120,6 @@ class TimeBase:
             followed = bool(self.course.index) and not self._passing
             gap = self._residual(float(stamps[0])) if discontinuity == Reason.GAP and followed and len(stamps) else 0.0
             self.course.drift = 0.0
-            self._jumps.clear()
             self._passing = False
             self.rate.restart()
             self._restart(discontinuity, gap if gap > 0.5 * self._period else 0.0)
@@ -187,10 +179,10 @@ class TimeBase:
                 continue
             if verdict.kind == "drifts":
                 residual = self._residual(float(stamps[position]))
-                self.course.offset += 0.0 if math.isnan(residual) else residual + self.course.drift - verdict.shift
-                self.course.offset -= verdict.step / 2
-                self.course.jitter = max(self.course.jitter, abs(verdict.step) / 2)
+                change = residual + self.course.drift - verdict.shift - 0.5 * verdict.jump
+                self.course.offset += 0.0 if math.isnan(residual) else change
                 self.course.drift = verdict.shift
+                self.course.jitter = max(self.course.jitter, 0.3 * abs(verdict.jump))  # a sawtooth about the line
             if verdict.kind != "shifted" or self._shift(verdict.shift):
                 stop = position + verdict.count
                 self._follow(samples, stamps, position, stop, returned=verdict.returned)
@@ -200,39 +192,12 @@ class TimeBase:
         """What a suspicious stamp means, from those after it; None while that is open."""
         if self.course.jitter > _NO_CLOCK_SECONDS:
             return Verdict("wrong", measured=JUMPING)
-        verdict = self._judge.verdict(stamps, self._expected(len(stamps)), self._tolerance, final=final)
-        if verdict and verdict.kind == "shifted":
-            if stepwise := self._stepwise(float(stamps[0])):
-                return stepwise
-            if abs(verdict.shift) <= self._bridge + 0.5 * self._period:
-                return self._unlearnt() or verdict
+        verdict = self._judge.verdict(
+            stamps, self._expected(len(stamps)), self._tolerance, self.rate.recent, final=final
+        )
+        if verdict and verdict.kind == "shifted" and abs(verdict.shift) <= self._bridge + 0.5 * self._period:
+            return self._unlearnt() or verdict
         return verdict
-
-    def _stepwise(self, stamp: float) -> Verdict | None:
-        """Return the drift of a source that stamps whole chunks, or None where the jumps of its stamps are none.
-
-        Within a chunk the stamps advance by the nominal period, so that a lower rate shows as a jump at each chunk. The
-        jumps of lost samples come at no regular counts, nor do their times lie on one line through them.
-        """
-        self._jumps.append((self._n_taken, stamp))
-        del self._jumps[:-_JUMPS]
-        if len(self._jumps) < _JUMPS:
-            return None
-        counts, times = np.array(self._jumps).T
-        slope = (times[-1] - times[0]) / (counts[-1] - counts[0])
-        off_line = times - times[0] - slope * (counts - counts[0])
-        deviation = slope / self._period - 1
-        spacings = np.diff(counts)
-        spacing = float(spacings.max())
-        regular = any(_are_multiples(spacings, int(spacings.min()), part) for part in (1, 2, 3))
-        even = np.abs(off_line).max() <= 0.25 * self._period and abs(deviation) <= _LARGEST_DRIFT
-        if not (regular and even and spacing <= 4 * self._judge.hold):
-            return None
-        self._jumps.clear()
-        if abs(deviation) > _WRONG:
-            return Verdict("wrong", measured=MeasuredRate(slope, deviation, 0.0))
-        drift = slope - self._period
-        return Verdict("drifts", shift=drift, step=drift * spacing)
 
     def _unlearnt(self) -> Verdict | None:
         """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""
@@ -424,13 +389,5 @@ class TimeBase:
         self._put(samples, times, flags)
 
     def _put(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        self._n_taken += len(samples)
         self._out.append(Block(samples, times, flags, self._discontinuity, self._gap, self._missing))
         self._discontinuity, self._gap, self._missing = Reason.NONE, 0.0, 0
-
-
-def _are_multiples(spacings: NDArray[np.float64], least: int, part: int) -> bool:
-    """Return true if all spacings are multiples of the least one, or of a half or a third of it."""
-    chunk = least / part
-    off = np.abs(spacings - chunk * np.round(spacings / chunk)).max()
-    return bool(off <= 1 if part == 1 else off == 0 and chunk >= _LEAST_CHUNK)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindwire.signal.judge import Judge
@@ -374,18 +374,59 @@ def test_the_worst_stamps_cost_less_than_they_last():
 def test_a_jump_is_no_drift_though_the_stamps_after_it_run_at_another_rate():
     expected = 10.0 + np.arange(11) / 100
     for jump, kind in ((0.5, "shifted"), (0.007, "drifts")):
-        verdict = Judge(100.0).verdict(expected + jump + np.arange(11) * 3e-4, expected, 0.005, final=False)
+        stamps = expected + jump + np.arange(11) * 3e-4
+        verdict = Judge(100.0).verdict(stamps, expected, 0.005, np.empty(0), final=False)
         assert verdict is not None
         assert verdict.kind == kind
 
 
-def stamped_by_the_chunk(n, size, ratio, sfreq=250.0):
-    """Stamps of a source that stamps the last sample of each chunk and counts back by the nominal period."""
-    last = np.minimum((np.arange(n) // size + 1) * size - 1, n - 1)
-    return last / (sfreq * ratio) - (last - np.arange(n)) / sfreq
+# ── one stamp a chunk: within a chunk, stamps advance by the nominal period whatever the rate ────────────
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+def stamped_by_chunk(n, per, ratio, sfreq=250.0, first=0, gap_at=None, gap=0.0):
+    """Stamps of chunks of ``per`` samples; the stream is entered ``first`` samples after the beginning of one."""
+    index = np.arange(n + first)
+    true = 1000.0 + index / (sfreq * ratio)
+    if gap_at is not None:
+        true[gap_at + first :] += gap
+    ends = np.minimum((index // per + 1) * per - 1, len(index) - 1)
+    return (true[ends] - (ends - index) / sfreq)[first:]
+
+
+def interruptions(blocks):
+    return [int(block.samples[0, 0]) for block in blocks if block.discontinuity or block.missing or block.gap_seconds]
+
+
+CHUNKS = st.sampled_from([1, 2, 5, 8, 10, 12, 16, 25, 32, 50, 64, 100, 128, 200, 256]) | st.integers(1, 256)
+
+
+@settings(max_examples=40, deadline=None)
+@given(per=CHUNKS, ratio=st.floats(0.955, 1.05), first=st.integers(0, 255))
+def test_a_rate_that_is_off_invents_no_gap_where_only_chunks_are_stamped(per, ratio, first):
+    blocks, base = check_it_ends(stamped_by_chunk(5000, per, ratio, first=first % per), 250.0)
+    assert interruptions(blocks) == []
+    flags = np.concatenate([block.flags for block in blocks])
+    assert not (flags & Reason.WRONG_RATE.bit).any()
+    assert base.rate.effective_rate == pytest.approx(250 * ratio, rel=0.01)
+
+
+@settings(max_examples=40, deadline=None)
+@given(per=CHUNKS, ratio=st.floats(0.955, 1.05), first=st.integers(0, 255), gap=st.sampled_from([0.3, 1.0, 30.0]))
+def test_a_real_gap_between_stamped_chunks_is_found_and_no_other(per, ratio, first, gap):
+    stamps = stamped_by_chunk(4000, per, ratio, first=first % per, gap_at=2333, gap=gap)
+    blocks, _ = check_it_ends(stamps, 250.0)
+    (found,) = interruptions(blocks)
+    assert abs(found - 2333) <= per
+
+
+@pytest.mark.parametrize(("nominal", "true"), [(125.0, 123.7), (250.0, 240.0)])
+def test_fifty_samples_a_stamp_at_a_rate_that_is_off_is_named(nominal, true):
+    blocks, base = check_it_ends(stamped_by_chunk(6000, 50, true / nominal, nominal), nominal)
+    assert interruptions(blocks) == []
+    assert [state for state, _ in base.rate.drain_changes()] == ["off"]
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     size=st.integers(1, 256),
     ratio=st.floats(0.953, 1.0),
@@ -394,7 +435,7 @@ def stamped_by_the_chunk(n, size, ratio, sfreq=250.0):
 )
 def test_chunks_that_are_stamped_at_their_end_soon_drift_and_lose_nothing(size, ratio, lost, sizes):
     n, at = 9_000, 6_000
-    stamps = stamped_by_the_chunk(n + lost, size, ratio)
+    stamps = stamped_by_chunk(n + lost, size, ratio)
     stamps = np.concatenate([stamps[:at], stamps[at + lost :]])
     blocks, _ = walk(stamps, chunk=sizes[0])
     positions = np.cumsum([0, *[len(b.times) for b in blocks]])[:-1]
@@ -404,3 +445,13 @@ def test_chunks_that_are_stamped_at_their_end_soon_drift_and_lose_nothing(size, 
         assert at - size <= late[0][0] <= at + size
     else:
         assert not late
+
+
+def test_few_samples_lost_at_random_are_no_rate():
+    rng = np.random.default_rng(5)
+    lost = np.zeros(6000, dtype=bool)
+    for at in np.flatnonzero(rng.random(6000) < 0.5 / 250):
+        lost[at : at + rng.integers(1, 4)] = True
+    blocks, base = check_it_ends((1000.0 + np.arange(6000) / 250)[~lost], 250.0)
+    assert len(interruptions(blocks)) >= 14  # of 17, two of them within ten samples of others
+    assert base.rate.state == "nominal"
