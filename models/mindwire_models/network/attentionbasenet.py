@@ -99,6 +99,9 @@ class ChannelAttentionBlock(nn.Module):
 class AttentionBaseNet(Pretrained):
     """Convolutional network with channel attention for motor imagery from EEG.
 
+    Wimpff, Gizzi, Zerfowski & Yang 2023, "EEG motor imagery decoding: a framework for comparative analysis with channel
+    attention mechanisms", arXiv 2310.11198.
+
     Of ``n_times``, ``sfreq`` and ``input_window_seconds``, and of ``n_chans`` and ``chs_info``, those are needed
     that do not follow from the others. For a window too short for kernels and pools, their temporal lengths
     and strides are scaled down, with a warning.
@@ -136,11 +139,8 @@ class AttentionBaseNet(Pretrained):
 
     Attributes
     ----------
-    n_times, n_chans, n_outputs : int
-    sfreq, input_window_seconds : float or None
-        None where they neither were given nor follow.
-    chs_info : list of dict or None
-    attention_mode : str or None
+    n_times, n_chans, n_outputs, sfreq, input_window_seconds
+        As given or as they follow from the others; None where unknown.
     lengths : TemporalLengths
         The temporal lengths and strides in use.
 
@@ -148,11 +148,6 @@ class AttentionBaseNet(Pretrained):
     ------
     ArgumentError
         An argument is of the wrong type or range, missing, or contradicts another.
-
-    References
-    ----------
-    Wimpff, Gizzi, Zerfowski & Yang 2023, "EEG motor imagery decoding: a framework for comparative analysis with
-    channel attention mechanisms", arXiv 2310.11198.
     """
 
     def __init__(  # noqa: PLR0917 – the published signature
@@ -248,21 +243,8 @@ class AttentionBaseNet(Pretrained):
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:  # noqa: FBT001, FBT002 – the published signature
         """Return logits, or the features they are computed from.
 
-        Parameters
-        ----------
-        x : Tensor, shape (batch, n_chans, n_times) or (batch, n_chans, n_times, 1)
-        return_features : bool
-
-        Returns
-        -------
-        Tensor, shape (batch, n_outputs)
-            Logits; or, with ``return_features``, ``{"features": (batch, ch_dim, 1, T2), "cls_token": None}``,
-            where T2 is the length of the sequence after the last pool.
-
-        Raises
-        ------
-        ArgumentError
-            The input has another shape.
+        Windows ``(batch, n_chans, n_times)``, optionally with a trailing 1, to logits ``(batch, n_outputs)``; or, with
+        ``return_features``, to ``{"features": (batch, ch_dim, 1, T2), "cls_token": None}``, T2 steps after the last pool.
         """
         features = self.channel_attention_block(self.channel_expansion(self.input_block(self.as_window(x))))
         if return_features:
@@ -284,7 +266,7 @@ class AttentionBaseNet(Pretrained):
     def reset_head(self, n_outputs: int) -> None:
         """Replace the last layer by an untrained one for another number of classes."""
         self.n_outputs = check_integer("n_outputs", n_outputs)
-        self.update_config(n_outputs=self.n_outputs)
+        self._config["n_outputs"] = self.n_outputs
         old = self.final_layer[1]
         if not isinstance(old, nn.Linear):
             msg = f"reset_head replaces a linear last layer; found {type(old).__name__}."

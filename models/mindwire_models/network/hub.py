@@ -79,10 +79,6 @@ class Pretrained(
         """Return the names of the constructor's arguments, in order."""
         return tuple(inspect.signature(cls.__init__).parameters)[1:]
 
-    def update_config(self, **changes: Any) -> None:
-        """Record arguments that changed after construction."""
-        self._config.update(changes)
-
     def reset_head(self, n_outputs: int) -> None:
         """Replace the last layer by an untrained one for ``n_outputs`` classes."""
         raise NotImplementedError
@@ -139,18 +135,10 @@ class Pretrained(
         model_card_kwargs: dict[str, Any] | None = None,
         **push_to_hub_kwargs: Any,
     ) -> str | None:
-        """Write ``config.json``, ``model.safetensors`` and, where there is none, a model card.
+        """Write ``config.json``, ``model.safetensors`` and, where there is none, a model card; see the mixin's method.
 
-        Each file appears whole or not at all; the mixin would remove the old configuration first.
-
-        Parameters
-        ----------
-        save_directory : path
-            Made when missing.
-        config : object
-            Ignored: the configuration is the network's own.
-        repo_id, push_to_hub, model_card_kwargs, **push_to_hub_kwargs
-            As ``huggingface_hub.PyTorchModelHubMixin`` takes them.
+        Each file appears whole or not at all, where the mixin would remove the old configuration first. ``config`` is ignored:
+        it is the network's own.
 
         Raises
         ------
@@ -175,12 +163,7 @@ class Pretrained(
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes, in one commit; options are ``PyTorchModelHubMixin``'s.
-
-        Returns
-        -------
-        str
-            Address of the commit.
+        """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method.
 
         Raises
         ------
@@ -203,12 +186,11 @@ class Pretrained(
         revision: str | None = None,
         **overrides: Any,
     ) -> Self:
-        """Load a network with its weights from a folder or from the Hugging Face Hub, in evaluation mode.
+        """Load a network in evaluation mode from a folder of ours or braindecode's, or by a Hub id such as ``user/model``.
 
         Parameters
         ----------
         pretrained_model_name_or_path : path or str
-            A folder as :meth:`save_pretrained` or braindecode writes it, or a Hub id such as ``user/model``.
         map_location : str
             Device to put the network on.
         force_download, token, cache_dir, local_files_only, revision
@@ -224,9 +206,8 @@ class Pretrained(
         ArgumentError
             An override is unknown or wrong.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder, model_id = Path(pretrained_model_name_or_path), str(pretrained_model_name_or_path)
         if not folder.is_dir():
-            model_id = str(pretrained_model_name_or_path)
             missing = "there is no such folder here, and no such model could be had from the Hugging Face Hub"
             with _hub_refusals(f"{model_id}: {missing}"):
                 found = snapshot_download(
@@ -258,27 +239,16 @@ class Pretrained(
 
 
 def resolve_activation(path: str) -> type[nn.Module]:
-    """Return the class of ``torch.nn`` that a configuration names, without importing anything.
+    """Return the module class of ``torch.nn`` that a configuration names, without importing anything.
 
-    Parameters
-    ----------
-    path : str
-        ``torch.nn.ELU``, or in full ``torch.nn.modules.activation.ELU``.
-
-    Raises
-    ------
-    ArgumentError
-        It names no module class of ``torch.nn``.
+    Both of its names are known: ``torch.nn.ELU`` and ``torch.nn.modules.activation.ELU``.
     """
     name = path.rpartition(".")[2]
-    found = getattr(nn, name, None) if path.startswith("torch.nn.") else None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)) or path not in {
-        f"torch.nn.{name}",
-        _dotted(found),
-    }:
-        msg = f"activation must name a class of torch.nn, such as torch.nn.ELU; found {path!r}."
-        raise ArgumentError(msg)
-    return found
+    found = getattr(nn, name, None)
+    if isinstance(found, type) and issubclass(found, nn.Module) and path in {f"torch.nn.{name}", _dotted(found)}:
+        return found
+    msg = f"activation must name a class of torch.nn, such as torch.nn.ELU; found {path!r}."
+    raise ArgumentError(msg)
 
 
 def _dotted(kind: type) -> str:

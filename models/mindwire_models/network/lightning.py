@@ -27,17 +27,7 @@ _RENAMED = {
 }
 # Hyperparameters of their training; ``seq_len`` follows from the others.
 _TRAINING = frozenset(
-    {
-        "lr",
-        "weight_decay",
-        "optimizer",
-        "scheduler",
-        "max_epochs",
-        "warmup_epochs",
-        "label_smoothing",
-        "seed",
-        "seq_len",
-    }
+    "lr weight_decay optimizer scheduler max_epochs warmup_epochs label_smoothing seed seq_len".split(),
 )
 _NEEDED = ("n_outputs", "n_chans", "n_times")
 
@@ -53,12 +43,6 @@ def read_lightning_checkpoint(
     hyperparameters : path or None
         YAML file with the hyperparameters, for a checkpoint that holds none. By default a file next to the
         checkpoint, of the checkpoint's name with or without its ``-N`` ending, or ``hparams.yaml``.
-
-    Returns
-    -------
-    config : dict
-        Arguments of :class:`mindwire_models.AttentionBaseNet`.
-    state_dict : dict of str to Tensor
 
     Raises
     ------

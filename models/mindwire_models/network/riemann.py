@@ -71,20 +71,7 @@ def fit_tangent_space(
     *,
     weights: NDArray[np.float64] | None = None,
 ) -> TangentSpaceModel:
-    """Fit the baseline.
-
-    Parameters
-    ----------
-    windows : ndarray of float32, shape (n_windows, n_chans, n_times)
-        Aligned as live ones are.
-    labels : ndarray of int, shape (n_windows,)
-    n_classes : int
-    weights : ndarray of float64, shape (n_windows,), optional
-
-    Returns
-    -------
-    TangentSpaceModel
-        A class without windows gets no probability.
+    """Fit the baseline to aligned windows ``(n_windows, n_chans, n_times)``; a class without windows gets no probability.
 
     Raises
     ------

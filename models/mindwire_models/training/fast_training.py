@@ -13,7 +13,7 @@ matrix products. Values, gradients and running statistics are those of the plain
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,30 +25,21 @@ from mindwire_models.network.attentionbasenet import AttentionBaseNet, Stem
 _SMALLEST_BLOCK = 16
 
 
-@overload
-def fast_forward(network: AttentionBaseNet, x: Tensor, *, return_features: Literal[False] = ...) -> Tensor: ...
-
-
-@overload
-def fast_forward(
-    network: AttentionBaseNet, x: Tensor, *, return_features: Literal[True]
-) -> dict[str, Tensor | None]: ...
-
-
-def fast_forward(
-    network: AttentionBaseNet, x: Tensor, *, return_features: bool = False
-) -> Tensor | dict[str, Tensor | None]:
-    """Compute ``network(x)`` faster, in training and in evaluation mode; see :meth:`AttentionBaseNet.forward`.
+def fast_forward(network: AttentionBaseNet, x: Tensor) -> Tensor:
+    """Compute the logits of ``network(x)`` faster, in training and in evaluation mode.
 
     Gradients reach the same parameters, and in training mode the running statistics are updated as there. Hooks on modules
     inside the stem are not called.
     """
-    pooled = fast_stem(network.input_block, network.as_window(x))
-    features = network.channel_attention_block(network.channel_expansion(pooled))
-    if return_features:
-        return {"features": features, "cls_token": None}
-    logits: Tensor = network.final_layer(features)
+    logits: Tensor = network.final_layer(fast_features(network, x))
     return logits
+
+
+def fast_features(network: AttentionBaseNet, x: Tensor) -> Tensor:
+    """Compute the features ``(batch, ch_dim, 1, T2)`` that the last layer weighs; see :func:`fast_forward`."""
+    pooled = fast_stem(network.input_block, network.as_window(x))
+    features: Tensor = network.channel_attention_block(network.channel_expansion(pooled))
+    return features
 
 
 def fast_stem(stem: Stem, x: Tensor) -> Tensor:
@@ -75,19 +66,10 @@ def fast_stem(stem: Stem, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """Windows with zeros between, one after another in time for each channel, cut into blocks.
+    """Windows one after another in time for each channel, between zeros, cut into blocks.
 
-    Parameters
-    ----------
-    samples : Tensor, shape (n_chans, batch, padded)
-        Each window between at least ``pad`` zeros on either side; ``padded`` is a multiple of ``block``.
-    n_times : int
-        Length of a window.
-    taps : int
-        Length of the filters to apply, at most ``block + 1``.
-    pad : int
-        Zeros that the convolution counts on each side of a window.
-    block : int
+    ``samples`` is ``(n_chans, batch, padded)``, ``padded`` a multiple of ``block``: each window of ``n_times`` between at least
+    ``pad`` zeros on either side, which the convolution counts. ``taps``, the length of the filters, is at most ``block + 1``.
     """
 
     samples: Tensor

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from mindwire_models.errors import ArgumentError
@@ -155,27 +154,21 @@ def _fit(
     network.train()
     for epoch in range(recipe.epochs):
         drawn = by_trial[starts + (torch.rand(len(labels)) * counts).long()]
-        for batch in _batches(len(labels), recipe.batch_size):
+        # Batches of nearly equal size, none of them too small for BatchNorm.
+        n_batches = max(1, round(len(labels) / recipe.batch_size))
+        for batch in torch.randperm(len(labels)).tensor_split(n_batches):
             x, target = windows[drawn[batch]], functional.one_hot(labels[batch], n_outputs).float()
             x, target = augment(x, target, recipe.augmentation)
             smooth = target * (1 - recipe.label_smoothing) + recipe.label_smoothing / n_outputs
-            loss = _loss(fast_forward(network, x), smooth, (target * weight).sum(dim=1))
+            losses = -(smooth * functional.log_softmax(fast_forward(network, x), dim=1)).sum(dim=1)
+            of_class = (target * weight).sum(dim=1)
+            loss = (losses * of_class).sum() / of_class.sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
         if progress is not None:
             progress(epoch + 1, recipe.epochs)
-
-
-def _batches(n: int, size: int) -> list[Tensor]:
-    """Cut a random order into batches of nearly equal size, none of them too small for BatchNorm."""
-    return list(torch.randperm(n).tensor_split(max(1, round(n / size))))
-
-
-def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    losses = -(target * functional.log_softmax(logits, dim=1)).sum(dim=1)
-    return (losses * weight).sum() / weight.sum()
 
 
 def class_weights(labels: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:

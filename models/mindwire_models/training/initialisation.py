@@ -9,6 +9,7 @@ learns from the trials what the classifier cannot express.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from mindwire_models.network.attention.squeeze import GSoP
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.network.riemann import TangentSpaceModel, covariances, fit_tangent_space
-from mindwire_models.training.fast_training import fast_forward, fast_stem
+from mindwire_models.training.fast_training import fast_features, fast_forward, fast_stem
 from mindwire_models.training.trials import TrialWindows
 
 # Shifts of normalised values: to the left, where only excursions pass the activation, so that its mean follows the
@@ -65,7 +66,9 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
     logits = np.maximum(classifier.logits(data.windows), _LEAST_LOGIT)
     settling = spread_out(data.windows)
     _open_attention(network)
-    room = min(len(network.input_block.spatial_conv.weight), _conv(network.channel_expansion[0]).out_channels)
+    room = min(
+        len(network.input_block.spatial_conv.weight), cast("nn.Conv2d", network.channel_expansion[0]).out_channels
+    )
     filters, effects = tangent_space_filters(classifier, room)
     _write_filters(network, filters)
     settle_statistics(network, settling)
@@ -75,7 +78,7 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
     response = _slopes(_log_powers(filters, data.windows), powers[:, : len(filters)], share)
     _write_mixture(network, effects / np.minimum(response, _LEAST_RESPONSE))
     settle_statistics(network, settling)
-    features = _in_parts(lambda x: _features(network, x), data.windows)[:, : network.n_outputs]
+    features = _in_parts(lambda x: fast_features(network, x), data.windows)[:, : network.n_outputs]
     slopes = _slopes(features, logits, share)
     _write_head(network, slopes, share @ logits - slopes * (share @ features))
 
@@ -164,8 +167,11 @@ def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
     The activation is nearly linear above zero and levels off below: the negative power, shifted up a little, becomes a
     falling, bounded function of the power.
     """
-    expansion, norm = _conv(network.channel_expansion[0]), _norm(network.channel_expansion[1])
-    depthwise = _conv(network.channel_attention_block.conv[0])
+    expansion, norm = (
+        cast("nn.Conv2d", network.channel_expansion[0]),
+        cast("nn.BatchNorm2d", network.channel_expansion[1]),
+    )
+    depthwise = cast("nn.Conv2d", network.channel_attention_block.conv[0])
     with torch.no_grad():
         expansion.weight.mul_(_RANDOM_SHARE)
         expansion.weight[:n_filters] = 0
@@ -178,8 +184,8 @@ def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
 def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64]) -> None:
     """Write one channel per class that holds its weighted sum of the powers."""
     k, n_filters = coefficients.shape
-    pointwise = _conv(network.channel_attention_block.conv[1])
-    norm = _norm(network.channel_attention_block.conv[2])
+    pointwise = cast("nn.Conv2d", network.channel_attention_block.conv[1])
+    norm = cast("nn.BatchNorm2d", network.channel_attention_block.conv[2])
     sizes = np.maximum(np.linalg.norm(coefficients, axis=1, keepdims=True), 1e-12)
     with torch.no_grad():
         pointwise.weight[:k] = 0
@@ -188,30 +194,13 @@ def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64])
 
 
 def _write_head(network: AttentionBaseNet, slopes: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
-    head = network.final_layer[1]
-    assert isinstance(head, nn.Linear)  # noqa: S101 - the network's own layout
+    head = cast("nn.Linear", network.final_layer[1])
     k = network.n_outputs
     with torch.no_grad():
-        weight = head.weight.view(k, _conv(network.channel_expansion[0]).out_channels, -1)
+        weight = head.weight.view(k, cast("nn.Conv2d", network.channel_expansion[0]).out_channels, -1)
         weight.mul_(_RANDOM_SHARE**2)
         weight[:, :k] = torch.diag(torch.from_numpy(slopes).float())[:, :, None] / weight.shape[-1]
         head.bias.copy_(torch.from_numpy(intercept).float())
-
-
-def _conv(module: nn.Module) -> nn.Conv2d:
-    assert isinstance(module, nn.Conv2d)  # noqa: S101 - the network's own layout
-    return module
-
-
-def _norm(module: nn.Module) -> nn.BatchNorm2d:
-    assert isinstance(module, nn.BatchNorm2d)  # noqa: S101 - the network's own layout
-    return module
-
-
-def _features(network: AttentionBaseNet, x: Tensor) -> Tensor:
-    features = fast_forward(network, x, return_features=True)["features"]
-    assert features is not None  # noqa: S101 - the network always has features
-    return features
 
 
 def _in_parts(compute: Callable[[Tensor], Tensor], windows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -34,18 +34,7 @@ _IDLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training.
-
-    Parameters
-    ----------
-    trials : ndarray of int, shape (n_trials,)
-        The trials to train on.
-    recipe : Recipe
-    network_arguments : mapping
-        Further arguments of the network.
-    test : ndarray of float32, shape (n_windows, n_chans, n_times)
-        Windows to decode with the trained network.
-    """
+    """One training on some trials; ``test`` are windows ``(n_windows, n_chans, n_times)`` for the trained network to decode."""
 
     trials: NDArray[np.intp]
     recipe: Recipe
@@ -70,22 +59,14 @@ def run_jobs(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
-    """Run jobs, several at a time.
+    """Run jobs, several at a time, and return their results in the same order.
 
     Parameters
     ----------
-    data : TrialWindows
-    n_outputs : int
-    jobs : sequence of Job
     workers : int or None
-        Processes; None takes one per core that this process may use. One runs the jobs in this process.
+        Processes, by default one per core that this process may use. One runs the jobs in this process.
     progress : callable, optional
-        Called from a thread of its own with the epochs done and the epochs in all.
-
-    Returns
-    -------
-    list of Trained
-        In the order of the jobs.
+        Called in a thread of its own; counts epochs.
 
     Raises
     ------

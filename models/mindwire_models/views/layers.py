@@ -14,17 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row of the table.
+    """One row of the table: a module, or a node with its ONNX operator.
 
-    Parameters
-    ----------
-    name, kind : str
-        ``kind`` is the class of the module, or the ONNX operator.
-    shape : tuple of int
-        Of its output for one window, without the batch.
-    parameters : int
-    multiply_adds : int
-        For one window, of convolutions and matrix products; the others are negligible.
+    ``shape`` is that of the output for one window, ``multiply_adds`` those of convolutions and matrix products; the others are
+    negligible.
     """
 
     name: str

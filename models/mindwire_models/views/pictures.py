@@ -40,7 +40,9 @@ def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path
     Filters that pass the contract's band unchanged, as in a network whose training started at the tangent-space classifier,
     share one panel; each of the others has its own.
     """
-    frequencies = np.linspace(0, _highest(contract), _N_FREQUENCIES)
+    lowpass = contract.filters.lowpass
+    highest = min(contract.sfreq / 2, 1.5 * lowpass.freq if lowpass else math.inf)
+    frequencies = np.linspace(0, highest, _N_FREQUENCIES)
     band = contract_gain(contract, frequencies)
     band = band / max(float(band.max()), float(np.finfo(float).tiny))
     gains = composed_gains(weights, contract, frequencies)
@@ -48,7 +50,8 @@ def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path
     # With a spatial expansion several rows share a temporal filter; it is drawn once.
     own = np.flatnonzero(~same)
     own = own[np.sort(np.unique(gains[own].round(6), axis=0, return_index=True)[1])]
-    panels = [(gains[same], f"{_numbers(same)}")] if same.any() else []
+    which = f"{same.argmax() + 1}" if same.sum() == 1 else f"{same.sum()} of {len(same)}"
+    panels = [(gains[same], f"{which}: whole band")] if same.any() else []
     panels += [(gains[[index]], f"{index + 1}: {frequencies[gains[index].argmax()]:.0f} Hz") for index in own.tolist()]
     figure, axes = _grid(
         len(panels), "Temporal filters after the contract's filters: gain relative to its peak over frequency in hertz"
@@ -60,12 +63,6 @@ def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path
         axis.tick_params(labelsize=7)
         axis.set_title(title, fontsize=8)
     _save(figure, path)
-
-
-def _numbers(chosen: NDArray[np.bool_]) -> str:
-    """Number of the chosen filter, or how many there are."""
-    count = int(chosen.sum())
-    return f"{int(chosen.argmax()) + 1}: whole band" if count == 1 else f"{count} of {len(chosen)}: whole band"
 
 
 def draw_spatial_filters(weights: FoldedWeights, contract: Contract, path: Path) -> None:
@@ -127,12 +124,6 @@ def draw_attention(gains: NDArray[np.float64], classes: Sequence[str], path: Pat
     axis.set(xlabel="channel after the expansion", ylabel="gain", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     _save(figure, path)
-
-
-def _highest(contract: Contract) -> float:
-    """The highest frequency worth drawing: a little above the low-pass."""
-    lowpass = contract.filters.lowpass
-    return min(contract.sfreq / 2, 1.5 * lowpass.freq if lowpass else math.inf)
 
 
 def _positions(contract: Contract) -> tuple[list[int], NDArray[np.float64]]:

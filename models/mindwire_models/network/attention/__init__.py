@@ -1,8 +1,7 @@
-"""The eleven attention modules that AttentionBaseNet can be built with, by name.
+"""The eleven attention modules of AttentionBaseNet, by name.
 
-Each maps ``(batch, channels, 1, n_times)`` to the same shape and re-weighs channels, and in some modes
-time steps, by what it sees in its input. Parameters and buffers carry braindecode's names, so that weights
-move between the two.
+Each maps ``(batch, channels, 1, n_times)`` to the same shape and weighs channels, and in some modes time steps, by a summary of
+its input. Parameters and buffers have braindecode's names, so that weights can be exchanged.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ class AttentionOptions:
 
     Parameters
     ----------
-    channels : int
     seq_len : int
-        Time steps that the modules with a weight per time step are built for.
+        Time steps of the input, for modules with a weight per time step.
     reduction_rate : int
-        How many times narrower a bottleneck is than its input.
+        Width of the input divided by that of a bottleneck.
     use_mlp : bool
         A bottleneck instead of a weight per channel (``ge``, ``srm``).
     freq_idx : int
