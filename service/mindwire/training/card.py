@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mindwire.evaluation.scores import Score
 from mindwire.evaluation.tables import TextTable
-from mindwire.training.data import RecordedTrials, RecordingSource
+from mindwire.training.data import RecordingSource
 from mindwire.training.fit import Validation
 from mindwire_models.text import printable
 
@@ -84,6 +84,7 @@ def provenance(result: Result) -> str:
     """Return the part of the model card on the model's origin, in Markdown."""
     prepared, candidate, network, baseline = result.prepared, result.candidate, result.network, result.baseline
     data, sources, span = prepared.data, prepared.sources, prepared.span
+    left_out = f"; trials without a valid window by reason: {data.why_left_out}" if data.left_out else ""
     parts = [verdict(network, baseline), ""]
     if network is not None or baseline is not None:
         unit = "recordings" if len(sources) > 1 else "stretches of successive trials"
@@ -102,7 +103,7 @@ def provenance(result: Result) -> str:
         (
             f"Trained on {len(data.usable)} of {len(data.labels)} trials ({len(data.windows)} windows; a trial lasts from "
             f"{span.offset:g} to {span.offset + span.length:.4g} s after its cue, and windows reach at most "
-            f"{span.slide:g} s beyond it){_left_out(data)}."
+            f"{span.slide:g} s beyond it){left_out}."
         ),
         "",
         *TextTable(
@@ -126,10 +127,6 @@ def _figures(name: str, validation: Validation) -> str:
     if overall.calibration_error is not None:
         figures.append(f"calibration error {overall.calibration_error:.0%} at temperature {validation.temperature:.2f}")
     return f"- {name}: {', '.join(figures)}."
-
-
-def _left_out(data: RecordedTrials) -> str:
-    return f"; trials without a valid window by reason: {data.why_left_out}" if data.left_out else ""
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

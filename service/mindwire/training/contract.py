@@ -23,25 +23,14 @@ _ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class ContractChoices:
-    """Choices for a new model's contract; None leaves a term to the recording and the defaults.
+    """Choices for a new model's contract, as :func:`edit_contract` takes them; None leaves a term as it is.
 
     Parameters
     ----------
     pick : sequence of str or None
         Channels of the model; ``all`` takes every EEG channel.
-    sfreq : float or None
-        Hertz; by default the recording's nominal rate.
-    window_s, hop_s : float or None
-        Seconds; by default 4 s and 40 ms.
-    highpass, lowpass : str or None
-        ``FREQ`` or ``FREQ:ORDER`` in hertz, or ``none``; by default 8 and 30 Hz of order 4.
-    notch : sequence of str or None
-        Each ``FREQ`` or ``FREQ:Q``.
-    normalisation : str or None
-        ``riemannian`` (the default), ``euclidean`` or ``none``.
-    forgetting : float or None
-        Seconds of exponential forgetting of the alignment.
-    reference : str or None
+    window_s, hop_s, forgetting : float or None
+        Seconds.
     """
 
     pick: Sequence[str] | None = None

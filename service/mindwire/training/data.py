@@ -7,7 +7,7 @@ second apart, aligned by the matrix of that moment. Trials are decided at the co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from mindwire.offline.covered_time import CoveredTime
 from mindwire.offline.trial_end import TrialEnd, find_trial_end
 from mindwire.offline.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from mindwire.pipeline import Pipeline
-from mindwire.signal.events import PipelineEvent, warn_of_doubts
+from mindwire.signal.events import warn_of_doubts
 from mindwire.sources.recording import Recording, open_recording
 from mindwire.types import SUSPECT, Reason, Window
 from mindwire_models.contract import Contract
@@ -34,15 +34,9 @@ START_OF_RECORDING, END_OF_RECORDING = "start_of_recording", "end_of_recording"
 
 @dataclass(frozen=True, slots=True)
 class TrialSpan:
-    """Part of a trial that counts, in seconds since its cue.
+    """Part of a trial that counts, in seconds since its cue, and when the newest window decides it.
 
-    Parameters
-    ----------
-    offset, length : float
-    decided_at : float
-        Time of the decision, by the newest window that ended by then.
-    slide : float
-        Time that windows may reach beyond the end of a trial that is hardly longer than they are.
+    Windows may reach ``slide`` beyond the end of a trial that is hardly longer than they are.
     """
 
     offset: float
@@ -127,18 +121,9 @@ class RecordedTrials:
 
 @dataclass(frozen=True, slots=True)
 class RecordingSource:
-    """Recording that was trained on.
+    """Recording that was trained on: numbers of trials, of those with a window, of those with a cue outside the signal.
 
-    Parameters
-    ----------
-    file, sha256 : str
-        Path as given, and hash of its bytes.
-    n_cued, n_usable, n_outside : int
-        Trials, those that gave a window, and those whose cue lies outside the signal.
-    left_out : tuple of str
-        Labels of the markers that stand for none of the classes.
-    problems : tuple of str
-        Damage of the file and interruptions of the signal, a sentence each.
+    ``left_out`` are the labels of markers of no class, ``problems`` sentences on damage of the file and interruptions.
     """
 
     file: str
@@ -155,6 +140,7 @@ class _Collector:
 
     def __init__(self, trials: Sequence[Trial], span: TrialSpan, contract: Contract) -> None:
         self._contract = contract
+        self._labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
         tolerance = 0.5 / contract.sfreq
         cues = np.array([trial.cue for trial in trials])
         first, last = span.window_ends(contract)
@@ -203,7 +189,7 @@ class _Collector:
             return START_OF_RECORDING
         return Reason.GAP.labels[0]
 
-    def collected(self, labels: NDArray[np.intp], extent: tuple[float, float]) -> RecordedTrials:
+    def collected(self, extent: tuple[float, float]) -> RecordedTrials:
         """Return all windows as arrays; ``extent`` is when the recording began and ended."""
         windows = [window for kept in self.kept for window in kept]
         decisions = [(i, window) for i, window in enumerate(self.deciding) if window is not None]
@@ -214,8 +200,8 @@ class _Collector:
             trial=np.repeat(np.arange(len(self.kept)), [len(kept) for kept in self.kept]),
             deciding=np.stack([window for _, window in decisions]) if decisions else empty,
             decided=np.array([index for index, _ in decisions], dtype=np.intp),
-            labels=labels,
-            recording=np.zeros(len(labels), dtype=np.intp),
+            labels=self._labels,
+            recording=np.zeros_like(self._labels),
             left_out=dict(left_out),
         )
 
@@ -227,15 +213,7 @@ def _aligned(window: Window) -> NDArray[np.float32]:
 def open_trials(
     paths: Sequence[Path], classes: Sequence[str], settings: RunSettings
 ) -> tuple[list[Recording], list[list[Trial]], TrialEnd]:
-    """Open recordings and find the trials of each, and when trials end according to the markers.
-
-    Raises
-    ------
-    RecordingError
-        A recording cannot be read or has no trial.
-    UsageError
-        The marker map names an unknown class or label.
-    """
+    """Open recordings and find the trials of each, and when trials end according to the markers."""
     recordings = [open_recording(path) for path in paths]
     markers = [recording.markers(settings.marker_stream) for recording in recordings]
     where = "the recording" if len(paths) == 1 else "the set of recordings"
@@ -267,32 +245,35 @@ def collect_trials(
     """
     total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
     done = 0
-
-    def taken(n_samples: int) -> None:
-        nonlocal done
-        done += n_samples
-        if progress is not None:
-            progress(done, total)
-
     parts, sources = [], []
     doubts: list[str] = []
     for recording, cued in zip(recordings, trials, strict=True):
-        part, n_outside, events = _collect(recording, cued, contract, span, settings=settings, taken=taken)
-        doubts += warn_of_doubts(events, str(recording.path))
+        signal = recording.signal(settings.stream)
+        collector, covered = _Collector(cued, span, contract), CoveredTime()
+        decoder = NoDecoder(len(contract.classes))
+        pipeline = Pipeline(contract, signal.info, decoder, replace(settings.pipeline, hop_samples=1))
+        for chunk in signal.chunks():
+            collector.take(pipeline.advance(chunk))
+            covered.take(chunk.times)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+        pipeline.finish()
+        part = collector.collected(covered.extent)
         parts.append(part)
+        events, markers = pipeline.drain_events(), recording.markers(settings.marker_stream)
         sources.append(
             RecordingSource(
                 file=str(recording.path),
                 sha256=file_sha256(recording.path),
                 n_cued=len(part.labels),
                 n_usable=len(part.usable),
-                n_outside=n_outside,
-                left_out=tuple(
-                    left_out_markers(recording.markers(settings.marker_stream), contract.classes, settings.markers)
-                ),
+                n_outside=covered.count_outside(cued, str(recording.path)),
+                left_out=tuple(left_out_markers(markers, contract.classes, settings.markers)),
                 problems=signal_problems(recording, events),
             )
         )
+        doubts += warn_of_doubts(events, str(recording.path))
     data = RecordedTrials.join(parts)
     if not len(data.windows):
         then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."
@@ -302,28 +283,3 @@ def collect_trials(
         )
         raise RecordingError(msg)
     return data, sources
-
-
-def _collect(
-    recording: Recording,
-    trials: Sequence[Trial],
-    contract: Contract,
-    span: TrialSpan,
-    *,
-    settings: RunSettings,
-    taken: Callable[[int], None],
-) -> tuple[RecordedTrials, int, list[PipelineEvent]]:
-    """Return the windows of a recording's trials, the number of cues where there is no signal, and what happened to it."""
-    signal = recording.signal(settings.stream)
-    collector = _Collector(trials, span, contract)
-    decoder = NoDecoder(len(contract.classes))
-    pipeline = Pipeline(contract, signal.info, decoder, replace(settings.pipeline, hop_samples=1))
-    covered = CoveredTime()
-    for chunk in signal.chunks():
-        collector.take(pipeline.advance(chunk))
-        covered.take(chunk.times)
-        taken(len(chunk))
-    pipeline.finish()
-    n_outside = covered.count_outside(trials, str(recording.path))
-    labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
-    return collector.collected(labels, covered.extent), n_outside, pipeline.drain_events()

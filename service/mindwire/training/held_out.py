@@ -74,16 +74,9 @@ class _Decider:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Recordings, conditioned and ready to train on, and those to test on.
+    """Recordings, conditioned and ready to train on, and those to test on; without these each is left out in turn.
 
-    Parameters
-    ----------
-    prepared : Prepared
-    training : sequence of Path
-    tested : sequence of Path or None
-        None leaves each of ``training`` out in turn.
-    means : dict of Path to ndarray
-        Cache of recordings' mean covariances, for frozen alignments.
+    ``means`` is a cache of recordings' mean covariances, for frozen alignments.
     """
 
     prepared: Prepared
@@ -141,18 +134,9 @@ def evaluate(
     training: Progress | None = None,
     running: Progress | None = None,
 ) -> list[HeldOutRuns]:
-    """Train and run every decoder: networks with successive seeds, then the baseline.
+    """Train and run every decoder: the candidate, if any, with successive seeds, then the baseline.
 
-    Parameters
-    ----------
-    session : Session
-    candidate : Candidate or None
-        The network; None leaves it out.
-    n_seeds : int
-    baseline : bool
-    execution : Execution
-    training, running : callable, optional
-        Progress of the epochs and of the runs.
+    The two progress functions count epochs and runs.
 
     Raises
     ------

@@ -35,19 +35,19 @@ _DEFINITIONS = {
 
 
 class Decided(Figures):
-    """One decoder over all recordings that it was not trained on."""
+    """Scores of one decoder over all recordings that it was not trained on."""
 
     decoder: DecoderName
     seed: int | None
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         return "tangent-space baseline" if self.decoder == "baseline" else f"network, seed {self.seed}"
 
 
 class TrainedOn(BaseModel):
-    """A recording that was trained on; with one left out in turn, all are."""
+    """Recording that was trained on; where each is left out in turn, all are."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +68,7 @@ class Spread(BaseModel):
 
 
 class HeldOutReport(BaseModel):
-    """Everything ``report.json`` says."""
+    """Content of ``report.json``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,26 +95,9 @@ def describe_held_out(
     idle: str | None = None,
     rule: ActivationRule | None = None,
 ) -> HeldOutReport:
-    """Score what was run and put it into a report.
+    """Score runs, decided ``at_s`` seconds after the cue, and report them; of the alignments the first two.
 
-    Parameters
-    ----------
-    found : sequence of HeldOutRuns
-        All with the same alignments, the first of which is reported and the second put beside it.
-    contract : Contract
-    sources : sequence of RecordingSource
-        What was trained on.
-    evaluation : {"leave_one_recording_out", "cross_session"}
-    at_s : float
-        Seconds since the cue at which trials are decided.
-    idle : str or None
-        The class that asks for nothing.
-    rule : ActivationRule or None
-        When a program would act; without it, or an idle class, activations are not counted.
-
-    Returns
-    -------
-    HeldOutReport
+    Activations are counted where there is an idle class and a rule for them.
     """
     hop_s = contract.hop_samples / contract.sfreq
 
@@ -165,13 +148,13 @@ def describe_held_out(
 
 
 def typical(report: HeldOutReport, decoder: DecoderName) -> Decided | None:
-    """The decoder of that name; of several seeds the median one, by its trials right."""
+    """Return the decoder of that name; of several seeds the median one, by its correct trials."""
     some = sorted((one for one in report.decoders if one.decoder == decoder), key=lambda one: one.overall.n_correct)
     return some[(len(some) - 1) // 2] if some else None
 
 
 def held_out_headline(report: HeldOutReport) -> str:
-    """Which is better first, then the seeds, then what another alignment gave."""
+    """Return the verdict, then the seeds, then the result of another alignment."""
     network, baseline = typical(report, "network"), typical(report, "baseline")
     validations = [None if one is None else Validation(one.overall, [], 1.0) for one in (network, baseline)]
     text = f"{verdict(*validations)} Decided {report.at_s:.4g} s after the cue."
@@ -192,7 +175,7 @@ def held_out_headline(report: HeldOutReport) -> str:
 
 
 def held_out_sentences(report: HeldOutReport) -> list[str]:
-    """The notes, and false activations of the typical network and of the baseline, where a class is idle."""
+    """Return the notes, and false activations of the typical network and of the baseline, where a class is idle."""
     both = (typical(report, "network"), typical(report, "baseline"))
     return report.notes + [
         f"{one.name}: {idle_sentence(one.idle)}" for one in both if one is not None and one.idle is not None

@@ -42,20 +42,8 @@ _FEW_USABLE = 0.9
 class Plan:
     """Recordings to train on, and the terms of the model.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-    classes : tuple of str
-    settings : RunSettings
-    base : Contract or None
-        Contract to start from; None starts from the first recording.
-    choices : ContractChoices
-    offset, length, decided_at, slide : float or None
-        See :class:`TrialSpan`; None takes the length from the markers, and a share of the window as slide.
-    n_folds : int or None
-        None holds each recording out once; 0 leaves validation out.
-    workers : int or None
-        Trainings at a time; None for one per core.
+    By default the contract starts from the first recording, a trial's span (:class:`TrialSpan`) follows from the markers, each
+    recording is held out once (0 folds leave validation out), and a training runs on each core.
     """
 
     paths: Sequence[Path]
@@ -118,13 +106,9 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     span = TrialSpan(plan.offset, length, decided_at, slide)
     data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
     _check_classes(data, contract.classes)
-    if plan.n_folds != 0 and (
-        alone := confounded_note(
-            [source.file for source in sources],
-            count_trials(data.labels, data.recording, contract.classes),
-            contract.classes,
-        )
-    ):
+    counts = count_trials(data.labels, data.recording, contract.classes)
+    alone = confounded_note([source.file for source in sources], counts, contract.classes)
+    if alone and plan.n_folds != 0:
         msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
     folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
