@@ -84,13 +84,7 @@ class Connector(Protocol):
         ...
 
     def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
-        """Return the full description of a source that was found.
-
-        Raises
-        ------
-        SourceError
-            It does not answer.
-        """
+        """Return the full description of a source that was found."""
         ...
 
     def accept(self, info: SignalInfo) -> None:

@@ -126,15 +126,7 @@ class LslConnector:
         return f"{len(found)} streams match {self.selector}: {listing(found)}; {advice}."
 
     def open(self, found: FoundStream, cancelled: threading.Event | None = None) -> LslSource:
-        """Connect to a stream that was found.
-
-        Raises
-        ------
-        StreamChangedError
-            It has the identity of the stream that was lost, but another rate, format or layout.
-        SourceError
-            It does not answer, or cannot be decoded.
-        """
+        """Connect to a stream that was found."""
         source = LslSource(found, sfreq=self._sfreq, cancelled=cancelled)
         changes = differences(self._known, source.info) if self._known else ()
         if changes:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
-from mindwire.cores import unhurried
 from mindwire.errors import ResourceError, SourceError, StreamLostError, UsageError
 from mindwire.sources.liblsl import LostError, LslTimeoutError, is_predicate, pylsl
 from mindwire.sources.stream_xml import parse_xml, signal_info
@@ -111,14 +110,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class FoundStream:
-    """A stream that answered, without its channels' labels: only the full description has those.
-
-    Parameters
-    ----------
-    info : SignalInfo
-    handle : pylsl.StreamInfo
-        For an inlet.
-    """
+    """A stream that answered, without its channels' labels: only the full description has those. Inlets take the handle."""
 
     info: SignalInfo
     handle: pylsl.StreamInfo
@@ -155,13 +147,7 @@ def listing(found: Iterable[FoundStream]) -> str:
 
 
 def check_predicate(xpath: str) -> None:
-    """Refuse an XPath predicate that LSL cannot parse.
-
-    Raises
-    ------
-    UsageError
-        It is not XPath 1.0.
-    """
+    """Refuse an XPath predicate that LSL cannot parse."""
     if not is_predicate(xpath):
         msg = (
             f"The stream predicate {xpath!r} is not valid XPath 1.0; "
@@ -194,8 +180,7 @@ class _Questions:
 
     def _ask(self) -> None:
         now = time.monotonic()
-        # The threads that wait for answers must not interrupt one that decodes.
-        with lsl_resources(), unhurried():
+        with lsl_resources():
             self._resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
 
     def refresh(self) -> None:
@@ -221,11 +206,6 @@ class StreamSearch:
 
     All searches with the same predicate share their questions: otherwise each outlet would be asked as often as there are
     streams. Only answers to questions asked after a search began count, for a stream that answered before may be gone.
-
-    Parameters
-    ----------
-    xpath : str
-        XPath 1.0 predicate; empty for every stream.
 
     Raises
     ------
@@ -313,16 +293,9 @@ def ask(
 
 
 def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.Event | None) -> T:
-    """Call a function that waits, in slices short enough for a stop to take effect.
+    """Call a function that waits, for ``timeout`` seconds altogether, in slices short enough for a stop to take effect.
 
-    Parameters
-    ----------
-    call : callable
-        Takes seconds to wait; called again, it goes on waiting for the same answer.
-    timeout : float
-        Seconds to wait altogether.
-    cancelled : threading.Event or None
-        Ends the wait.
+    Called again, it must go on waiting for the same answer.
 
     Raises
     ------

@@ -99,19 +99,7 @@ def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
 
 @dataclass(frozen=True, slots=True)
 class OwnInput:
-    """Description of a pipeline's input in a recording.
-
-    Parameters
-    ----------
-    stream : RecordedStream
-        The service's own stream.
-    info : SignalInfo
-        The device's signal as the service knew it.
-    model_name, model_sha256 : str
-        The bundle.
-    model_path : Path or None
-        Where it was.
-    """
+    """Description of a pipeline's input in a recording: the service's own stream, the device's signal, and the bundle."""
 
     stream: RecordedStream
     info: SignalInfo

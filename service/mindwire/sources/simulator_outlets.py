@@ -28,11 +28,6 @@ class SimulatorOutlets:
         name and the seed.
     chunk_samples : int
         Samples per push.
-
-    Raises
-    ------
-    ArgumentError
-        A chunk of fewer than one sample.
     """
 
     def __init__(

@@ -108,12 +108,6 @@ class XdfRecording:
             Name, source id or number in the file of a marker stream, ``id=…`` and the like, or the label of a stimulus
             channel; None merges all marker streams, and takes stimulus channels where these hold nothing.
 
-        Returns
-        -------
-        list of Marker
-            Strings as they are, numbers as their shortest text, several channels joined by commas; markers that two
-            streams have in common count once.
-
         Raises
         ------
         StreamNotFoundError
@@ -159,12 +153,7 @@ class XdfRecording:
         return found
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return a signal as a source of chunks.
-
-        Parameters
-        ----------
-        selector : Selector or None
-            None means the signal of a live run, or the only stream of type EEG.
+        """Return the selected signal as a source of chunks; else that of a live run, or the only stream of type EEG.
 
         Raises
         ------

@@ -70,15 +70,10 @@ def _outlying(steps: NDArray[np.float64], deviations: float, seconds: float) -> 
 
 
 def fit_segments(times: Sequence[float], values: Sequence[float]) -> tuple[ClockSegment, ...]:
-    """Return the segments of a stream's clock between its resets.
+    """Return the segments of a stream's clock between its resets, by its offsets and the times of their measurement.
 
     A reset shows as measurement times that run backwards, or as a late measurement together with a jump of the offset (a
     restarted or exchanged computer).
-
-    Parameters
-    ----------
-    times, values : sequence of float
-        Time of each measurement, in the sender's clock, and the offset, in seconds.
     """
     t, v = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     if not len(t):

@@ -44,15 +44,7 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class IndexedStream:
-    """A stream with its clock.
-
-    Parameters
-    ----------
-    recorded : RecordedStream
-    clock : tuple of ClockSegment
-    limit : int or None
-        Number of samples after which those of a known defect of old recorders follow; None when all are good.
-    """
+    """A stream with its clock, and the number of good samples where those of a known defect follow them."""
 
     recorded: RecordedStream
     clock: tuple[ClockSegment, ...]

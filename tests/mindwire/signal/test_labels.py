@@ -14,6 +14,7 @@ from tests.support.signals import signal_info
         ("uVolt", "uV"),
         ("uVolts", "uV"),
         ("uVolt(s)", "uV"),
+        ("microvolt(s)", "uV"),
         ("µVolt", "uV"),
         ("microV", "uV"),
         ("micro volts", "uV"),
