@@ -1,4 +1,4 @@
-"""A decoder that follows the person: BatchNorm statistics, and weights towards decisions of less entropy.
+"""Decoder that adapts to the person: BatchNorm statistics, and weights towards decisions of less entropy.
 
 Each stream's session has a network of its own. It learns without labels, from good windows alone, one bounded
 step per whole window of signal, on the last few such windows:
@@ -6,10 +6,10 @@ step per whole window of signal, on the last few such windows:
 ``bn``
     running mean and variance of every BatchNorm move a little towards those of the recent windows;
 ``entropy``
-    that, and the BatchNorms' weights and biases take a gradient step towards decisions of less entropy. On its
-    own this ends in a network that always says the same, so all steps together may not lead far.
+    that, and the BatchNorms' weights and biases take a gradient step towards decisions of less entropy. Alone, this
+    ends in a network with one answer to everything, so all steps together are bounded.
 
-Every step gives a new, immutable state, and each window names the state it is to be decoded with. Thus skipping
+Every step gives a new, immutable state, and each window names the state it is to be decoded with. So skipping
 windows, cutting the signal otherwise, and taking steps back all leave exactly what a replay computes.
 
 References
@@ -24,6 +24,7 @@ import copy
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -44,14 +45,14 @@ from mindwire_models.training.fast_training import fast_forward
 
 @dataclass(frozen=True, slots=True)
 class AdaptationSteps:
-    """How fast a network follows.
+    """Sizes of an adaptive network's steps.
 
     Parameters
     ----------
     windows : int
-        Windows, each of signal of its own, that a step looks at; none is taken before there are so many.
+        Windows, each of signal of its own, that a step needs.
     momentum : float
-        Share of the way that running statistics go towards those of these windows in a step.
+        Share of the way that running statistics move towards those of these windows in a step.
     rate : float
         Gradient step of the BatchNorms' weights.
     step_limit, reach : float
@@ -67,14 +68,14 @@ class AdaptationSteps:
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """What a network has learnt: the tensors of its BatchNorms by name, and after how many steps."""
+    """Learnt state of a network: the number of steps, and the tensors of its BatchNorms by name."""
 
     steps: int
     tensors: Mapping[str, Tensor]
 
 
 class AdaptiveSession:
-    """One stream's network.
+    """One stream's network, a :class:`~mindwire.inference.decoder.Learner`.
 
     Parameters
     ----------
@@ -82,10 +83,11 @@ class AdaptiveSession:
         Copied.
     kind : {"bn", "entropy"}
     step_samples : int
+        Conditioned samples from one window to learn from to the next.
     temperature : float
-        Of the contract: entropy is that of the probabilities published.
+        That of the contract: entropy is that of the published probabilities.
     model : str
-        The bundle's hash, so that what another model learnt is refused.
+        The bundle's hash, so that the state of another model is refused.
     pace : AdaptationSteps
     """
 
@@ -158,7 +160,7 @@ class AdaptiveSession:
         return float(np.sqrt(apart / max(size, 1e-300)))
 
     def learn(self, window: Window) -> None:
-        """Take a step, once there are enough windows; nothing while frozen.
+        """Take a step, once there are enough windows; does nothing while frozen.
 
         Parameters
         ----------
@@ -179,30 +181,24 @@ class AdaptiveSession:
         self._loaded = self._state = NetworkState(self._state.steps + 1, self._capture())
 
     def rollback(self, steps: int) -> int:
-        """Take back the last steps, at most those remembered (:func:`mindwire.signal.rollback.remembered`); what follows begins there.
-
-        Returns
-        -------
-        int
-            How many were taken back.
-        """
+        """Take back the last steps, at most those remembered (:func:`mindwire.signal.rollback.remembered`); return their number."""
         count = min(steps, len(self._history))
         for _ in range(count):
             self._state = self._history.pop()
         return count
 
     def save(self) -> dict[str, NDArray[Any]]:
-        """What was learnt, as arrays by name, with the ``steps`` it took and the ``model`` it is of."""
+        """Return the learnt arrays by name, with the number of ``steps`` and the hash of the ``model``."""
         arrays: dict[str, NDArray[Any]] = {name: tensor.numpy() for name, tensor in self._state.tensors.items()}
         return arrays | {"steps": np.array([self._state.steps], dtype=np.int64), "model": self._model}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what :meth:`save` gave.
+        """Continue from the arrays of :meth:`save`.
 
         Raises
         ------
         ContractError
-            It is of another model, or damaged.
+            They are of another model, or damaged.
         """
         tensors = self._start.tensors
         fits = set(arrays) == {*tensors, "steps", "model"} and np.array_equal(arrays["model"], self._model)
@@ -214,7 +210,7 @@ class AdaptiveSession:
         self._state = NetworkState(int(arrays["steps"][0]), MappingProxyType(restored))
 
     def logits(self, window: Window) -> NDArray[np.float32]:
-        """Logits of a window, with the state it names; shape (n_classes,)."""
+        """Return the logits of a window, ``(n_classes,)``, by the state that it names."""
         self._load(self._state if window.learnt is None else window.learnt)
         x = torch.from_numpy(np.ascontiguousarray(window.alignment @ window.samples.T)[None])
         with torch.inference_mode():
@@ -269,7 +265,7 @@ class AdaptiveSession:
 
 
 class AdaptiveDecoder:
-    """Decodes with a network per stream that learns while it decodes; on the CPU.
+    """Decodes on the CPU, with a network per stream that learns meanwhile.
 
     Parameters
     ----------
@@ -299,37 +295,24 @@ class AdaptiveDecoder:
             raise UsageError(msg)
         use_one_thread()
         self.reason = reason
-        self._network = network
-        self._kind: Literal["bn", "entropy"] = kind
-        self._contract = bundle.contract
-        self._model = bundle.sha256
-        self._pace = pace or AdaptationSteps()
-
-    def session(self) -> AdaptiveSession:
-        """A network of its own for one stream, as the bundle has it."""
-        return AdaptiveSession(
-            self._network,
-            self._kind,
-            step_samples=self._contract.window_samples,
-            temperature=self._contract.temperature,
-            model=self._model,
-            pace=self._pace,
+        self._n_classes = len(bundle.contract.classes)
+        self._make_session = partial(
+            AdaptiveSession,
+            network,
+            kind,
+            step_samples=bundle.contract.window_samples,
+            temperature=bundle.contract.temperature,
+            model=bundle.sha256,
+            pace=pace or AdaptationSteps(),
         )
 
+    def session(self) -> AdaptiveSession:
+        """Return a copy of the bundle's network for one stream."""
+        return self._make_session()
+
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Logits of windows, each by the network of its stream in the state that the window names.
-
-        Parameters
-        ----------
-        sessions : sequence of AdaptiveSession
-            One per window.
-        windows : sequence of Window
-
-        Returns
-        -------
-        ndarray of float32, shape (n_windows, n_classes)
-        """
-        logits = np.empty((len(windows), len(self._contract.classes)), dtype=np.float32)
+        """Return the logits of windows; see :meth:`mindwire.inference.decoder.Decoder.decode`."""
+        logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
         for row, (session, window) in enumerate(zip(sessions, windows, strict=True)):
             logits[row] = session.logits(window)
         return logits
