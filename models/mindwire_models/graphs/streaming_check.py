@@ -45,7 +45,7 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
     signal, matrix = _signal(network, network.n_times + _HOPS * hop)
     alignment = matrix[None]
     ch_dim = int(network.channel_expansion[0].out_channels)  # type: ignore[arg-type]
-    memory = StreamMemory(plan, ch_dim)
+    memory = StreamMemory.empty(plan, ch_dim)
     matrices = {"pool": plan.pool, "combine": plan.combine, "place": plan.place}
     filled = run_stem(
         {"x": signal[None, plan.stem_span()], "alignment": alignment, "box": plan.box, "spread": plan.spread()}

@@ -13,7 +13,7 @@ from mindwire_models.graphs.streaming_plan import StreamingPlan
 Array = NDArray[np.float32]
 
 # Steps between two moves of the memory to the front of its buffers.
-_STEPS = 64
+_HOPS = 64
 _LINE = 16  # float32 numbers in a cache line
 
 
@@ -70,50 +70,63 @@ class StepRows:
         return StepRows(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
+def _each_hop(rows: Array, first: int, length: int, hop: int, step: int = 1) -> Array:
+    """Rows from the first on, and the same a hop later, and so on to the end: a view ``(n_hops, length, width)``."""
+    if not length:
+        return np.empty((1 + len(rows) // hop, 0, rows.shape[1]), np.float32)
+    along, across = rows.strides
+    n_hops = 1 + (len(rows) - first - (length - 1) * step - 1) // hop
+    return as_strided(rows[first:], (n_hops, length, rows.shape[1]), (hop * along, step * along, across))
+
+
 class StreamMemory:
-    """Blocks and tokens of one stream under one plan and one alignment.
+    """Blocks and tokens of one stream under one plan and one alignment, and the inputs of steps gathered from them.
 
     Parameters
     ----------
     plan : StreamingPlan
-    ch_dim : int
-        Channels of blocks and tokens.
+    blocks, tokens : ndarray of float32, shape (n, ch_dim)
+        The former from the plan's first interior block, the latter from its first cached token. Outputs of the stem for the
+        plan's ``stem_span(n_hops)`` by its ``spread(n_hops)`` are the memory of all these hops.
     """
 
-    def __init__(self, plan: StreamingPlan, ch_dim: int) -> None:
+    def __init__(self, plan: StreamingPlan, blocks: Array, tokens: Array) -> None:
         self.plan = plan
-        # A window's blocks and tokens, numbered as the plan numbers them, begin here in the buffers. A row each: with many
-        # streams none is in the cache when its turn comes, and a step should read few lines of memory.
-        self._block_base = self._token_base = 0
-        self._blocks = _aligned_rows(plan.end_block + _STEPS * plan.new_blocks, ch_dim)
-        self._tokens = _aligned_rows(plan.last_token + 1 + _STEPS * plan.new_tokens, ch_dim)
-        self._n_blocks = len(self._blocks)
-        # As plain numbers, because each step reads them.
+        self._blocks, self._tokens = blocks, tokens
+        self._hop = 0  # newest of the hops that the buffers hold
+        first, new_blocks, new_tokens = plan.first_block, plan.new_blocks, plan.new_tokens
+        self._old_left = _each_hop(blocks, plan.old_left.start - first, len(plan.old_left), new_blocks)
+        self._old_right = _each_hop(blocks, plan.old_right.start - first, len(plan.old_right), new_blocks)
+        self._cached = _each_hop(tokens, 0, len(plan.cached), new_tokens, plan.cached.step)
+        self._new_blocks = _each_hop(blocks, plan.n_filled_blocks, new_blocks, new_blocks)
+        self._new_tokens = _each_hop(tokens, plan.n_filled_tokens, new_tokens, new_tokens)
         self._n_left = plan.left_samples
         self._first_right, self._end_right = plan.first_right, plan.first_right + plan.right_samples
-        self._left = (plan.old_left.start, plan.old_left.stop)
-        self._right = (plan.old_right.start, plan.old_right.stop)
-        self._cached = (plan.cached.start, plan.cached.stop, plan.cached.step)
-        self._new_blocks, self._new_tokens = plan.new_blocks, plan.new_tokens
-        self._block_end, self._token_end = plan.end_block, plan.last_token + 1
+
+    @classmethod
+    def empty(cls, plan: StreamingPlan, ch_dim: int) -> StreamMemory:
+        """Return a memory to be filled, in buffers for some hops."""
+        # A row each: with many streams none is in the cache when its turn comes, and a step should read few lines of memory.
+        return cls(
+            plan,
+            _aligned_rows(plan.n_filled_blocks + _HOPS * plan.new_blocks, ch_dim),
+            _aligned_rows(plan.n_filled_tokens + _HOPS * plan.new_tokens, ch_dim),
+        )
 
     def fill(self, blocks: Array, tokens: Array) -> None:
         """Start over, as if all but the newest hop of a window had been seen.
 
         Parameters
         ----------
-        blocks : ndarray of float32, shape (ch_dim, n_blocks)
-            Output of the stem for the samples of the plan's ``stem_span``.
-        tokens : ndarray of float32, shape (ch_dim, n_tokens)
-            Its output by the plan's ``spread``.
+        blocks, tokens : ndarray of float32, shape (ch_dim, n)
+            Outputs of the stem for the plan's ``stem_span()`` by its ``spread()``.
         """
-        plan = self.plan
-        self._block_base = self._token_base = 0
-        self._blocks[plan.first_block : plan.right_blocks.start] = blocks.T
-        self._tokens[plan.cached.start : self._token_end - self._new_tokens] = tokens.T
+        self._hop = 0
+        self._blocks[: self.plan.n_filled_blocks] = blocks.T
+        self._tokens[: self.plan.n_filled_tokens] = tokens.T
 
     def gather(self, row: StepRows, samples: Array) -> None:
-        """Copy the inputs of a step.
+        """Copy the inputs of the next step.
 
         Parameters
         ----------
@@ -121,70 +134,40 @@ class StreamMemory:
         samples : ndarray of float32, shape (n_times, n_chans)
             The window, time-major and not aligned; only its two ends are read.
         """
+        hop = self._hop
         row.left_edge[...] = samples[: self._n_left]
         row.right_edge[...] = samples[self._first_right : self._end_right]
-        base, blocks = self._block_base, self._blocks
-        start, stop = self._left
-        row.old_left[...] = blocks[base + start : base + stop]
-        start, stop = self._right
-        row.old_right[...] = blocks[base + start : base + stop]
-        base = self._token_base
-        start, stop, step = self._cached
-        row.cached[...] = self._tokens[base + start : base + stop : step]
+        row.old_left[...] = self._old_left[hop]
+        row.old_right[...] = self._old_right[hop]
+        row.cached[...] = self._cached[hop]
+
+    def gather_hops(self, batch: StepRows, samples: Array, hops: slice) -> None:
+        """Copy the inputs of several steps.
+
+        Parameters
+        ----------
+        batch : StepRows
+        samples : ndarray of float32, shape (n_times + (n_hops - 1) * hop, n_chans)
+            From the first window's first sample to the last one's last, time-major and not aligned.
+        hops : slice
+            As many as the batch has rows.
+        """
+        plan = self.plan
+        batch.left_edge[...] = _each_hop(samples, 0, plan.left_samples, plan.hop)[hops]
+        batch.right_edge[...] = _each_hop(samples, plan.first_right, plan.right_samples, plan.hop)[hops]
+        batch.old_left[...] = self._old_left[hops]
+        batch.old_right[...] = self._old_right[hops]
+        batch.cached[...] = self._cached[hops]
 
     def append(self, row: StepRows) -> None:
         """Keep the outputs of a step, and move on to the next window."""
-        new_blocks, new_tokens = self._new_blocks, self._new_tokens
-        end, last = self._block_base + self._block_end, self._token_base + self._token_end
-        self._blocks[end - new_blocks : end] = row.blocks
-        self._tokens[last - new_tokens : last] = row.tokens
-        self._block_base += new_blocks
-        self._token_base += new_tokens
-        if end + new_blocks > self._n_blocks:
-            self._move_to_front()
-
-    def _move_to_front(self) -> None:
-        plan = self.plan
-        blocks = self._blocks[self._block_base : self._block_base + plan.right_blocks.start].copy()
-        self._blocks[: len(blocks)] = blocks
-        tokens = self._tokens[self._token_base : self._token_base + self._token_end - self._new_tokens].copy()
-        self._tokens[: len(tokens)] = tokens
-        self._block_base = self._token_base = 0
-
-
-class RecordedHops:
-    """Inputs of many steps at once: windows of a recording, each a hop after the one before, under one alignment.
-
-    All that the steps remember is made by the stem, for all windows together.
-
-    Parameters
-    ----------
-    plan : StreamingPlan
-    samples : ndarray of float32, shape (n_times + (n_hops - 1) * hop, n_chans)
-        From the first window's first sample to the last one's last, time-major and not aligned.
-    blocks, tokens : ndarray of float32, shape (ch_dim, n)
-        Outputs of the stem for the samples of the plan's ``stem_span(n_hops)``, by its ``spread(n_hops)``.
-    n_hops : int
-    """
-
-    def __init__(self, plan: StreamingPlan, samples: Array, blocks: Array, tokens: Array, n_hops: int) -> None:
-        def each_hop(rows: Array, first: int, length: int, hop: int, step: int = 1) -> Array:
-            """Rows that begin ``hop`` later for each window, as a view ``(n_hops, length, width)``."""
-            along, across = rows.strides
-            shape = (n_hops, length, rows.shape[1])
-            return as_strided(rows[first if length else 0 :], shape, (hop * along, step * along, across))
-
-        self._inputs = {
-            "left_edge": each_hop(samples, 0, plan.left_samples, plan.hop),
-            "right_edge": each_hop(samples, plan.first_right, plan.right_samples, plan.hop),
-            "old_left": each_hop(blocks.T, plan.old_left.start - plan.first_block, len(plan.old_left), plan.new_blocks),
-            "old_right": each_hop(
-                blocks.T, plan.old_right.start - plan.first_block, len(plan.old_right), plan.new_blocks
-            ),
-            "cached": each_hop(tokens.T, 0, len(plan.cached), plan.new_tokens, plan.cached.step),
-        }
-
-    def gather(self, batch: StepRows, hops: slice) -> None:
-        """Copy the inputs of some steps, as many as the batch has rows."""
-        for name, values in self._inputs.items():
-            getattr(batch, name)[...] = values[hops]
+        self._new_blocks[self._hop] = row.blocks
+        self._new_tokens[self._hop] = row.tokens
+        self._hop += 1
+        if self._hop == _HOPS:
+            for buffer, kept in (
+                (self._blocks, self.plan.n_filled_blocks),
+                (self._tokens, self.plan.n_filled_tokens),
+            ):
+                buffer[:kept] = buffer[-kept:].copy()
+            self._hop = 0

@@ -168,18 +168,27 @@ class StreamingPlan:
         """The stem's averaging over one block, ``(block, 1)``."""
         return np.full((self.block, 1), 1 / self.block, dtype=np.float32)
 
+    @property
+    def n_filled_blocks(self) -> int:
+        """Blocks of the memory before a step, from the first interior one."""
+        return self.right_blocks.start - self.first_block
+
+    @property
+    def n_filled_tokens(self) -> int:
+        """Tokens of the memory before a step, from the first cached one."""
+        return self.last_token + 1 - self.new_tokens - self.cached.start
+
     def stem_span(self, n_hops: int = 1) -> slice:
         """Samples, from a window's first, of which the stem makes the memory for a number of windows."""
         start = self.first_block * self.block - self.geometry.left
-        n_blocks = self.right_blocks.start - self.first_block + (n_hops - 1) * self.new_blocks
+        n_blocks = self.n_filled_blocks + (n_hops - 1) * self.new_blocks
         return slice(start, start + n_blocks * self.block + self.geometry.taps - 1)
 
     def spread(self, n_hops: int = 1) -> Matrix:
         """Matrix from the blocks of :meth:`stem_span` to their tokens, ``(n_blocks, n_tokens)``."""
         per_token, per_grid = self.geometry.pool // self.block, self.grid // self.block
-        n_blocks = self.right_blocks.start - self.first_block + (n_hops - 1) * self.new_blocks
-        n_tokens = self.last_token + 1 - self.cached.start + (n_hops - 2) * self.new_tokens
-        spread = np.zeros((n_blocks, n_tokens), np.float32)
+        n_tokens = self.n_filled_tokens + (n_hops - 1) * self.new_tokens
+        spread = np.zeros((self.n_filled_blocks + (n_hops - 1) * self.new_blocks, n_tokens), np.float32)
         first = self.cached.start * per_grid - self.first_block
         for token in range(n_tokens):
             spread[first + token * per_grid : first + token * per_grid + per_token, token] = 1 / per_token

@@ -26,7 +26,7 @@ from mindwire.inference.onnx import GraphOpener, OnnxDecoder, open_graph
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import STEM, STREAMING
-from mindwire_models.graphs.streaming_memory import RecordedHops, StepRows, StreamMemory
+from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory
 from mindwire_models.graphs.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
 
 Array = NDArray[np.float32]
@@ -210,7 +210,7 @@ class StreamingDecoder:
             state = Memory.EMPTY
         elif before is not Memory.SPOILT and (memory is None or (again and not known)):
             plan = self._plan(shift) if again or shift == self._hop else None
-            memory = session.memory = StreamMemory(plan, self._ch_dim) if plan else memory
+            memory = session.memory = StreamMemory.empty(plan, self._ch_dim) if plan else memory
             state = Memory.FILLED if plan else Memory.EMPTY
         session.state = state
         if memory is None or state is Memory.EMPTY:
@@ -277,13 +277,13 @@ class StreamingDecoder:
         samples = np.concatenate([first.samples, *(window.samples[-hop:] for window in some[1:])])
         span = samples[plan.stem_span(n_hops)]
         spatial, blocks, tokens = self._run_stem(plan, span, first.alignment, n_hops)
-        hops = RecordedHops(plan, samples, blocks, tokens, n_hops)
+        memory = StreamMemory(plan, blocks.T, tokens.T)
         for part in np.array_split(np.asarray(indices), -(-n_hops // _STEPS_TOGETHER)):
             buffers = self._buffers_for(plan, len(part))
             for row in range(len(part)):
                 buffers.set_spatial(row, spatial)
             start = int(part[0]) - indices[0]
-            hops.gather(buffers.batch, slice(start, start + len(part)))
+            memory.gather_hops(buffers.batch, samples, slice(start, start + len(part)))
             buffers.run()
             logits[part] = buffers.logits
         # A product with zero is not finite either: one bad sample spoils windows that it is not in.

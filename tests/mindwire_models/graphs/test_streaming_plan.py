@@ -11,7 +11,7 @@ from mindwire_models.errors import BundleError, ExportError
 from mindwire_models.export import export_bundle
 from mindwire_models.graphs.streaming_check import check_streaming
 from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
-from mindwire_models.graphs.streaming_memory import RecordedHops, StepRows, StreamMemory
+from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory
 from mindwire_models.graphs.streaming_plan import StemGeometry, plan_streaming
 from tests.support.networks import make_contract, make_network
 
@@ -48,7 +48,7 @@ def test_tokens_are_those_of_the_whole_window(
     rng = np.random.default_rng(0)
     kernel = rng.standard_normal(taps)
     signal = rng.standard_normal((n_times + 280 * hop, 1)).astype(np.float32)
-    memory = StreamMemory(plan, 1)
+    memory = StreamMemory.empty(plan, 1)
     span = plan.stem_span()
     filtered = np.correlate(signal[span, 0], kernel, "valid") ** 2
     filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
@@ -73,12 +73,12 @@ def test_tokens_are_those_of_the_whole_window(
     n_hops = 9
     filtered = np.correlate(signal[plan.stem_span(n_hops), 0], kernel, "valid") ** 2
     filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
-    hops = RecordedHops(plan, signal[: n_times + (n_hops - 1) * hop], filled, filled @ plan.spread(n_hops), n_hops)
+    memory = StreamMemory(plan, filled.T, (filled @ plan.spread(n_hops)).T)
     arrays = (edges, old, cached, blocks, tokens)
     edges, old, cached, blocks, tokens = (np.zeros((3, *array.shape[1:]), np.float32) for array in arrays)
     batch = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens)
     for first in (0, 3, 6):
-        hops.gather(batch, slice(first, first + 3))
+        memory.gather_hops(batch, signal[: n_times + (n_hops - 1) * hop], slice(first, first + 3))
         for row_, number in enumerate(range(first, first + 3)):
             filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[row_, :, 0], 2)]
             fresh = np.concatenate([*(edge @ plan.pool for edge in filtered), old[row_, 0]]) @ plan.combine
