@@ -32,7 +32,7 @@ from mindwire.signal.events import DecoderEvents, GapEvents, PipelineEvent, rate
 from mindwire.signal.montage import resolve_montage
 from mindwire.signal.quality import ChannelQuality
 from mindwire.signal.window import WindowBuffer
-from mindwire.types import HARMLESS, SUSPECT, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
+from mindwire.types import HARMLESS, INVALID, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 from mindwire_models.contract import Alignment, Contract
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
 # No EEG is sampled slower or faster; the work of a second grows with the rate, that of a resampled sample with its inverse.
 _MIN_SFREQ = 1.0
 _MAX_SFREQ = 1e5
-_BAD = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
 
 @lru_cache
@@ -136,7 +135,7 @@ class Pipeline:
         # An interpolated channel holds nothing of its own: its variance would be unlearned, and blown up on
         # its return. Who asks for interpolation throughout knows that it does not return.
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
-        self._unlearnable = _BAD | interpolated.bit
+        self._unlearnable = INVALID | interpolated.bit
         self._identity = np.eye(contract.n_channels, dtype=np.float32)
         self._window_samples = contract.window_samples
         self._keep = max(contract.window_samples, self._blocks.n_samples if self._blocks else 0)
@@ -181,7 +180,7 @@ class Pipeline:
         buffer, window = self._buffer, self._window_samples
         count = buffer.count
         start = max(0, count - window)
-        bad = np.flatnonzero(buffer.flags(start, count) & _BAD)
+        bad = np.flatnonzero(buffer.flags(start, count) & INVALID)
         unsettled = self.conditioner.settling_left
         good_from = count + unsettled if unsettled else start + int(bad[-1]) + 1 if len(bad) else 0
         end = good_from + window

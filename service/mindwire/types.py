@@ -70,7 +70,7 @@ HARMLESS = Reason.RATE | Reason.TIMING
 
 
 # As a plain number, because this is asked for every prediction and the operators of IntFlag take a microsecond each.
-_INVALID = ~int(SUSPECT)
+INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False):
@@ -192,7 +192,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     @property
     def valid(self) -> bool:
         """Whether the prediction may be believed: no reason, or only ones that make it suspect."""
-        return not int(self.reasons) & _INVALID
+        return not int(self.reasons) & INVALID
 
 
 class Prediction(msgspec.Struct, frozen=True, eq=False):
@@ -219,4 +219,4 @@ class Prediction(msgspec.Struct, frozen=True, eq=False):
     @property
     def valid(self) -> bool:
         """Whether it may be believed: no reason, or only ones that make it suspect."""
-        return not int(self.reasons) & _INVALID
+        return not int(self.reasons) & INVALID

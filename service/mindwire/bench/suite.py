@@ -22,6 +22,7 @@ from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import FLOOR, Case, LatencyRun
 from mindwire.bench.others import replay_speed, start_up
 from mindwire.bench.streams import many_streams
+from mindwire.cores import usable_cores
 from mindwire.errors import ServiceError
 from mindwire.evaluation.svg import distributions, standalone
 from mindwire.outputs import writing
@@ -86,7 +87,7 @@ class Outcome:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return {
         "system": platform.platform(),
         "processor": _processor(),

@@ -106,14 +106,14 @@ def cross_validate(
     console = Console()
     training.check()
     with progress_bar("Conditioning") as progress:
-        session = held_out.prepare(plan, None if trained is None else paths, progress)
-    for source in session.prepared.sources:
+        splits = held_out.prepare(plan, None if trained is None else paths, progress)
+    for source in splits.prepared.sources:
         print_problems(Path(source.file), source.problems)
-    console.print(training_run.describe(session.prepared), highlight=False, markup=False)
-    candidate = None if decoder == "riemann" else training.candidate(session.prepared.contract)
+    console.print(training_run.describe(splits.prepared), highlight=False, markup=False)
+    candidate = None if decoder == "riemann" else training.candidate(splits.prepared.contract)
     with progress_bar("Training") as fitting, progress_bar("Evaluating") as running:
         found = held_out.evaluate(
-            session,
+            splits,
             candidate,
             training.seeds,
             baseline=decoder != "network",
@@ -123,10 +123,10 @@ def cross_validate(
         )
     report = reports.describe_held_out(
         found,
-        session.prepared.contract,
-        session.prepared.sources,
+        splits.prepared.contract,
+        splits.prepared.sources,
         evaluation="leave_one_recording_out" if trained is None else "cross_session",
-        at_s=session.prepared.span.decided_at,
+        at_s=splits.prepared.span.decided_at,
         idle=at_rest,
         rule=rule,
     )

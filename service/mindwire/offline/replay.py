@@ -21,7 +21,7 @@ from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import PipelineEvent
 from mindwire.sources.recording import RecordedSignal
-from mindwire.types import SUSPECT, Chunk, Prediction, Reason
+from mindwire.types import INVALID, Chunk, Prediction, Reason
 from mindwire_models.contract import Contract
 
 _PACED_SECONDS = 0.04
@@ -29,7 +29,6 @@ _PACED_SECONDS = 0.04
 TOGETHER_SECONDS = 20.0
 # A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
 _LONGEST_WAIT_SECONDS = 10.0
-_INVALID = np.uint32(~int(SUSPECT) & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class PredictedRun:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """True where a prediction is valid, ``(n,)``."""
-        return np.asarray((self.reasons & _INVALID) == 0)
+        return np.asarray((self.reasons & INVALID) == 0)
 
     def predictions(self) -> Iterator[Prediction]:
         """One object each."""

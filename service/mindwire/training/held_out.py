@@ -1,4 +1,4 @@
-"""Training on some recordings and evaluation on others: leave-one-recording-out, and from session to session.
+"""Training on some recordings and evaluation on others: leave-one-recording-out, and from session to splits.
 
 Network and tangent-space baseline are trained as by ``mindwire train``, written as bundles, and run over recordings that they
 were not trained on, through the pipeline and on the graph that run live.
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from mindwire.training import fit, run
 from mindwire.training.fit import Candidate, HeldOut
 from mindwire.training.run import Plan, Prepared
 from mindwire_models.contract import Alignment, Contract
-
-if TYPE_CHECKING:
-    from mindwire.training.data import RecordedTrials
 
 DecoderName = Literal["network", "baseline"]
 
@@ -73,7 +70,7 @@ class _Decider:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Splits:
     """Recordings, conditioned and ready to train on, and those to test on; without these each is left out in turn.
 
     ``means`` is a cache of recordings' mean covariances, for frozen alignments.
@@ -85,28 +82,23 @@ class Session:
     means: dict[Path, Matrix] = field(default_factory=dict)
 
     @property
-    def splits(self) -> list[_Split]:
+    def each(self) -> list[_Split]:
         """Splits, one per recording left out or a single one."""
         if self.tested is not None:
             return [_Split(self.training, self.tested)]
         return [_Split([p for p in self.training if p is not path], [path]) for path in self.training]
 
 
-def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None = None) -> Session:
+def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None = None) -> Splits:
     """Condition the recordings of the plan; without ``tested`` each of them is to be left out in turn.
 
-    Raises
-    ------
-    UsageError
-        There is nothing to leave out, or a recording is on both sides.
-    MindwireError
-        A recording, a marker or a choice does not fit; the message says which.
+    A UsageError says that there is nothing to leave out, or that a recording is on both sides.
     """
     if tested is None:
         if len(plan.paths) < 2:
             msg = f"Leaving one out expects at least two recordings, found {len(plan.paths)}; name more of them, or train on others with --train."
             raise UsageError(msg)
-        return Session(run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
+        return Splits(run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
     check_distinct(tested)
     known = {file_sha256(path): path for path in plan.paths}
     for path in tested:
@@ -121,11 +113,11 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         folds = fit.make_folds(prepared.data)
     except ArgumentError:  # a class that occurs in one recording alone
         folds = []
-    return Session(replace(prepared, folds=folds), plan.paths, tested)
+    return Splits(replace(prepared, folds=folds), plan.paths, tested)
 
 
 def evaluate(
-    session: Session,
+    splits: Splits,
     candidate: Candidate | None,
     n_seeds: int,
     *,
@@ -136,25 +128,18 @@ def evaluate(
 ) -> list[HeldOutRuns]:
     """Train and run every decoder: the candidate, if any, with successive seeds, then the baseline.
 
-    The two progress functions count epochs and runs.
-
-    Raises
-    ------
-    UsageError
-        The alignment is to be frozen, but the model aligns nothing.
-    MindwireError
-        A recording cannot be read, or its signal cannot meet the contract.
+    The two progress functions count epochs and runs. A UsageError says that the model has no alignment to freeze.
     """
-    deciders = [] if candidate is None else _networks(session, candidate, n_seeds, training)
+    deciders = [] if candidate is None else _networks(splits, candidate, n_seeds, training)
     if baseline:
-        deciders.append(_baseline(session))
-    splits = session.splits
-    total = len(deciders) * len(splits) * len(execution.modes)
+        deciders.append(_baseline(splits))
+    each = splits.each
+    total = len(deciders) * len(each) * len(execution.modes)
     found, done = [], 0
     for decider in deciders:
         runs: dict[AlignmentMode, list[EvaluatedRun]] = {mode: [] for mode in execution.modes}
-        for split, module, temperature in zip(splits, decider.modules, decider.temperatures, strict=True):
-            for mode, some in _run(session, split, module, temperature, execution):
+        for split, module, temperature in zip(each, decider.modules, decider.temperatures, strict=True):
+            for mode, some in _run(splits, split, module, temperature, execution):
                 runs[mode] += some
                 done += 1
                 if running is not None:
@@ -163,8 +148,8 @@ def evaluate(
     return found
 
 
-def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Progress | None) -> list[_Decider]:
-    prepared, each = session.prepared, session.tested is None
+def _networks(splits: Splits, candidate: Candidate, n_seeds: int, progress: Progress | None) -> list[_Decider]:
+    prepared, each = splits.prepared, splits.tested is None
     first = candidate.recipe.seed
     # The members of an ensemble have successive seeds of their own.
     seeds = range(first, first + n_seeds * candidate.members, candidate.members)
@@ -175,50 +160,48 @@ def _networks(session: Session, candidate: Candidate, n_seeds: int, progress: Pr
             "network",
             seed,
             [run.network_module(some) for some in (one.by_fold if each else [one.networks])],
-            _temperatures(session, one.held_out),
+            _temperatures(splits, one.held_out),
         )
         for seed, one in zip(seeds, fitted, strict=True)
     ]
 
 
-def _baseline(session: Session) -> _Decider:
+def _baseline(splits: Splits) -> _Decider:
     from mindwire_models.network.riemann_network import TangentSpaceNetwork
 
-    data, folds, n_classes = session.prepared.data, session.prepared.folds, len(session.prepared.contract.classes)
-    trained_on: list[NDArray[np.intp] | None] = [None] if session.tested is not None else [fold.train for fold in folds]
+    data, folds, n_classes = splits.prepared.data, splits.prepared.folds, len(splits.prepared.contract.classes)
+    trained_on: list[NDArray[np.intp] | None] = [None] if splits.tested is not None else [fold.train for fold in folds]
     modules = [TangentSpaceNetwork.from_model(fit.fit_baseline(data, n_classes, part)) for part in trained_on]
     held_out = fit.validate_baseline(data, n_classes, folds) if folds else None
-    return _Decider("baseline", None, modules, _temperatures(session, held_out))
+    return _Decider("baseline", None, modules, _temperatures(splits, held_out))
 
 
-def _temperatures(session: Session, held_out: HeldOut | None) -> list[float]:
+def _temperatures(splits: Splits, held_out: HeldOut | None) -> list[float]:
     """Temperature per split, fitted to trials held out among the recordings that are trained on."""
     if held_out is None:
         return [1.0]
-    data = session.prepared.data
-    if session.tested is not None:
-        return [_temperature(data, held_out, np.ones(len(data.trial), dtype=bool))]
+    from mindwire_models.training.fit import fit_temperature
+
+    data = splits.prepared.data
+    labels = data.labels[data.trial]
+    if splits.tested is not None:
+        return [fit_temperature(held_out.windows, labels)]
     # From the other splits' decoders on the other recordings. These decoders were trained on the recording that is tested
     # here; to train them without it would take as many trainings as there are pairs of recordings.
     recording = data.recording[data.trial]
-    return [_temperature(data, held_out, recording != index) for index in range(len(session.training))]
-
-
-def _temperature(data: RecordedTrials, held_out: HeldOut, windows: NDArray[np.bool_]) -> float:
-    from mindwire_models.training.fit import fit_temperature
-
-    return fit_temperature(held_out.windows[windows], data.labels[data.trial[windows]])
+    others = [recording != index for index in range(len(splits.training))]
+    return [fit_temperature(held_out.windows[other], labels[other]) for other in others]
 
 
 def _run(
-    session: Session, split: _Split, module: Any, temperature: float, execution: Execution
+    splits: Splits, split: _Split, module: Any, temperature: float, execution: Execution
 ) -> Iterator[tuple[AlignmentMode, list[EvaluatedRun]]]:
     """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate`` does."""
     from mindwire_models.export import export_bundle
 
     settings = execution.settings
-    contract = session.prepared.contract.model_copy(update={"temperature": temperature})
-    if session.tested is None:
+    contract = splits.prepared.contract.model_copy(update={"temperature": temperature})
+    if splits.tested is None:
         settings = replace(settings, markers=_occurring(settings, split.tested[0]))
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
         bundle = export_bundle(module, contract, Path(folder) / "bundle", name="held out", provenance="Not kept.")
@@ -226,7 +209,7 @@ def _run(
             bundle, execution.engine, execution.device, adapt=settings.pipeline.adapt, purpose="recording"
         )
         for mode in execution.modes:
-            aligned = _frozen(session, split, contract, settings) if mode is AlignmentMode.FROZEN else contract
+            aligned = _frozen(splits, split, contract, settings) if mode is AlignmentMode.FROZEN else contract
             ask = replace(settings, alignment=mode)
             yield mode, run_recordings(split.tested, aligned, decoder, classes=contract.classes, settings=ask)
 
@@ -238,19 +221,19 @@ def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
     return {label: name for label, name in settings.markers.items() if label in occurring}
 
 
-def _frozen(session: Session, split: _Split, contract: Contract, settings: RunSettings) -> Contract:
+def _frozen(splits: Splits, split: _Split, contract: Contract, settings: RunSettings) -> Contract:
     """Return the contract with the mean alignment of the recordings that were trained on."""
     spec = contract.normalisation
     if not isinstance(spec, Alignment):
         msg = "The alignment is to be frozen, but the model aligns nothing; leave out 'frozen'."
         raise UsageError(msg)
     for path in split.training:
-        if path not in session.means:
+        if path not in splits.means:
             saved = warm_start_from(path, contract, settings.pipeline, settings.stream)
-            session.means[path] = saved.warm_start(contract).covariance
-    mean = session.means[split.training[0]]
+            splits.means[path] = saved.warm_start(contract).covariance
+    mean = splits.means[split.training[0]]
     for count, path in enumerate(split.training[1:], start=2):
-        other = session.means[path]
+        other = splits.means[path]
         mean = geodesic(mean, other, 1 / count) if spec.kind == "riemannian" else mean + (other - mean) / count
     warm_start = tuple(tuple(row) for row in mean.tolist())
     return contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": warm_start})})

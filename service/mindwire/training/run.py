@@ -86,13 +86,7 @@ class Result:
 
 
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
-    """Condition all recordings and cut out their windows.
-
-    Raises
-    ------
-    MindwireError
-        A recording, a marker or a choice does not fit; the message says which.
-    """
+    """Condition all recordings and collect the windows of their trials."""
     check_distinct(plan.paths)
     recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
     info = recordings[0].signal(plan.settings.stream).info
@@ -258,23 +252,15 @@ def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
 
 
 def write(result: Result, out: Path, name: str) -> Bundle:
-    """Write the bundle, with the softmax temperature fitted to held-out trials.
-
-    Raises
-    ------
-    ExportError
-        The graph differs from the network.
-    BundleError
-        The bundle could not be written.
-    """
+    """Write the bundle, with the softmax temperature fitted to held-out trials."""
     from mindwire_models.export import export_bundle
 
     prepared = result.prepared
     scored = result.baseline if result.candidate is None else result.network
     temperature = 1.0 if scored is None else scored.temperature
-    text = provenance(result)
     contract = prepared.contract.model_copy(update={"temperature": temperature})
-    return export_bundle(result.module, contract, out, name=name, provenance=text, training=training_record(prepared))
+    record = training_record(prepared)
+    return export_bundle(result.module, contract, out, name=name, provenance=provenance(result), training=record)
 
 
 def training_record(prepared: Prepared) -> TrainingRecord:

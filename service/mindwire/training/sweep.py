@@ -23,21 +23,9 @@ def sweep(
     n_seeds: int,
     progress: Progress | None = None,
 ) -> Table:
-    """Validate variants of a network with several seeds each, and the baseline in the last row.
+    """Validate variants of a network with several seeds each; the baseline is the last row.
 
-    Parameters
-    ----------
-    prepared : Prepared
-    candidate : Candidate
-    combinations : sequence of mapping
-        Arguments of the network that replace the candidate's.
-    n_seeds : int
-    progress : callable, optional
-
-    Returns
-    -------
-    Table
-        Mean accuracy over the seeds, their spread, and each seed's.
+    ``combinations`` are arguments of the network that replace the candidate's.
     """
     folds = prepared.folds or fit.make_folds(prepared.data)
     prepared = replace(prepared, folds=folds)
