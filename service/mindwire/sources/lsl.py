@@ -146,6 +146,7 @@ class LslSource:
         self._buffer_seconds = buffer_seconds
         rows = max(256, int(self._sfreq))
         self._puller: Puller | None = Puller(inlet, rows)
+        self._discontinuity = Reason.NONE  # of the next chunk
         self._last_read = self._next_offset = time.monotonic()
         try:
             with lsl_resources():
@@ -186,7 +187,8 @@ class LslSource:
         try:
             n = puller.pull(timeout)
             now = time.monotonic()
-            reason = self._measure_offset(puller.inlet, 0.0) if now >= self._next_offset else Reason.NONE
+            if now >= self._next_offset:
+                self._measure_offset(puller.inlet, 0.0)
             if not n:
                 return None
             samples, stamps = puller.samples[:n], puller.stamps[:n]
@@ -202,8 +204,9 @@ class LslSource:
         capacity = 0.9 * self._buffer_seconds
         if paused > capacity or n > capacity * self._sfreq:
             # liblsl dropped samples from its full buffer, and the stamps do not show where
-            reason |= Reason.GAP
+            self._discontinuity |= Reason.GAP
         self._last_read = now
+        reason, self._discontinuity = self._discontinuity, Reason.NONE
         return Chunk(samples, stamps + (self.clock.seconds or 0.0), reason)
 
     def _drain(self, puller: Puller, n: int, wait: float) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -221,7 +224,7 @@ class LslSource:
 
     def _measure_offset(
         self, inlet: pylsl.StreamInlet, timeout: float, cancelled: threading.Event | None = None
-    ) -> Reason:
+    ) -> None:
         """Update the clock offset; after the first answer liblsl measures by itself and this does not wait."""
         now = time.monotonic()
         self._next_offset = now + OFFSET_INTERVAL_S
@@ -234,9 +237,9 @@ class LslSource:
                     "Is UDP blocked by a firewall?",
                     describe(self.info),
                 )
-            return Reason.NONE
-        reset = self.clock.update(estimate, round_trip, now)
-        return Reason.CLOCK_JUMP if inlet.was_clock_reset() or reset else Reason.NONE
+            return
+        if self.clock.update(estimate, round_trip, now) or inlet.was_clock_reset():
+            self._discontinuity |= Reason.CLOCK_JUMP
 
     def close(self) -> None:
         """Disconnect; reading afterwards is an error."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mindwire.errors import SourceError, StreamChangedError, StreamLostError, StreamNotFoundError, UsageError
+from mindwire.sources import lsl
 from mindwire.sources.live import Presence
 from mindwire.sources.lsl import ClockOffset, LslSource
 from mindwire.sources.lsl_connector import LslConnector, differences
@@ -299,6 +300,21 @@ def test_the_clock_offset_is_smoothed_and_a_reset_is_noticed():
     assert 10.0 < clock.seconds < 10.001
     assert clock.update(12.0, 2e-3, 10.0) is True
     assert clock.seconds == 12.0
+
+
+def test_a_clock_that_is_reset_between_two_chunks_marks_the_next_one(monkeypatch):
+    offset = [0.0]
+    monkeypatch.setattr(lsl, "OFFSET_INTERVAL_S", 0.0)
+    monkeypatch.setattr(lsl, "time_correction", lambda *_: (offset[0], 1e-5))
+    name = unique("cap")
+    with Cap(name, source_id=name, chunk=100):
+        source = LslSource(find(Selector(name=name)))
+        read_some(source, 100)
+        offset[0] = 5.0
+        assert source.read(0.0) is None
+        assert source.read(5.0).discontinuity is Reason.CLOCK_JUMP
+        assert source.read(5.0).discontinuity is Reason.NONE
+        source.close()
 
 
 @pytest.mark.parametrize("hung", [0.03, 0.15, 5.0])
