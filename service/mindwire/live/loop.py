@@ -4,8 +4,8 @@
     one after another   all windows due    one after another      one after another
 
 With one connection the loop waits in its read. With several it sleeps until samples for a window should have arrived
-at one of them, waits a little longer for others, and decodes the windows of all in one batch. A thread per connection
-would cost more in wake-ups than in work.
+at one of them, waits a little longer if another is due soon, and decodes the windows of all in one batch. A thread per
+connection would cost more in wake-ups than in work.
 
 Before each step the thread notes the connections concerned. When a step raises, or hangs until
 :meth:`LiveLoop.replace_if_hung` is called, those connections end; another thread finishes the rest of the turn.
@@ -186,7 +186,7 @@ class LiveLoop:
                     return False
                 now = time.monotonic()
                 alone = len(self._polls) == 1
-                pause = 0.0 if alone else self._polls[0][0] + self._batch_wait_s - now
+                pause = 0.0 if alone else self._turn_at() - now
                 if pause <= 0:
                     due: list[Connection] = []
                     while self._polls and (alone or self._polls[0][0] <= now) and len(due) < _MOST_PER_TURN:
@@ -196,6 +196,12 @@ class LiveLoop:
             if self._wake.wait(pause):
                 self._wake.clear()
             self._measure_load(idle_s=time.monotonic() - now)
+
+    def _turn_at(self) -> float:
+        """Return the time of the next turn: of the first poll, or a little later if another follows soon."""
+        first = self._polls[0][0]
+        second = min(self._polls[1:3])[0]  # of a heap the next one is here
+        return first + self._batch_wait_s if second <= first + self._batch_wait_s else first
 
     def _finish_turn(self) -> None:
         turn = self._turn

@@ -257,9 +257,10 @@ def test_a_fault_of_the_loop_itself_ends_its_connections_and_the_loop_takes_othe
         raise ZeroDivisionError
 
     loop, member = LiveLoop(), Member(Cap(0), shared())
-    with monkeypatch.context() as patch, Running(loop, [member]) as running:
+    with monkeypatch.context() as patch:
         patch.setattr(live_loop, "_batches", fail)
-        eventually(lambda: isinstance(running.ends.get(0), ZeroDivisionError))
+        with Running(loop, [member]) as running:
+            eventually(lambda: isinstance(running.ends.get(0), ZeroDivisionError))
     again = Member(Cap(0), shared())
     with Running(loop, [again]):
         eventually(lambda: again.done)

@@ -6,33 +6,52 @@ import pytest
 
 from mindwire.live.poll_timer import PollTimer
 
+PERIOD_S = 0.04
 
-@pytest.mark.parametrize("offset", [0.0, -3600.0, 1e6])
-def test_the_next_poll_is_when_the_samples_should_have_arrived(offset):
-    timer = PollTimer()
-    timer.received(100.0, offset + 0.005, 0.04)
-    assert timer.next_poll == pytest.approx(100.04, abs=0.001)
-    timer.received(100.05, offset + 0.015, 0.04)  # polled 10 ms later than was possible
-    assert timer.next_poll == pytest.approx(100.08, abs=0.001)
-    timer.received(100.2, offset + 0.2, 0.04)
-    assert timer.next_poll == pytest.approx(100.2)  # overdue, not in the past
+
+def polled(timer, *, delay_s, until_s, offset_s=0.0, first_s=0.0):
+    """Poll a source whose chunks arrive every 40 ms, some time after their stamps; ages in seconds, and polls in vain."""
+    taken, now, ages, vain = -1, first_s, [], 0
+    while now < until_s:
+        newest = int((now - delay_s) / PERIOD_S)
+        if newest > taken:
+            taken = newest
+            ages.append(now - newest * PERIOD_S)
+            timer.received(now, ages[-1] + offset_s, PERIOD_S)
+        else:
+            vain += 1
+            timer.nothing_received(now)
+        assert timer.next_poll >= now
+        now = timer.next_poll
+    return ages, vain
+
+
+@pytest.mark.parametrize("offset_s", [0.0, -3600.0, 1e6])
+@pytest.mark.parametrize("first_s", [1.0, 1.012, 1.03])
+def test_samples_are_taken_soon_after_they_arrive_wherever_polling_began(offset_s, first_s):
+    ages, vain = polled(PollTimer(), delay_s=0.002, until_s=20.0, offset_s=offset_s, first_s=first_s)
+    assert len(ages) == pytest.approx(475, abs=2)  # none is missed
+    assert sorted(ages[100:])[190] < 0.002 + 0.002
+    assert vain < 0.3 * len(ages)
 
 
 def test_a_late_chunk_is_polled_for_with_growing_pauses_up_to_a_limit():
     timer, pauses = PollTimer(), []
-    for _ in range(8):
-        timer.nothing_received(50.0)
-        pauses.append(timer.next_poll - 50.0)
+    timer.received(50.0, 0.0, PERIOD_S)
+    timer.nothing_received(timer.next_poll)  # early
+    for _ in range(20):
+        now = timer.next_poll
+        timer.nothing_received(now)
+        pauses.append(timer.next_poll - now)
     assert pauses == sorted(pauses)
-    assert pauses[0] < pauses[1] < 0.01 < pauses[-1] == pauses[-2] < 0.05
-    timer.received(51.0, 0.0, 0.04)
-    timer.nothing_received(52.0)
-    assert timer.next_poll - 52.0 == pytest.approx(pauses[0])
+    assert pauses[0] <= 0.001
+    assert 0.01 < pauses[-1] < 0.05
+    assert pauses[-1] == pytest.approx(pauses[-2])
 
 
 def test_a_clock_that_was_set_is_forgotten():
     timer = PollTimer()
-    timer.received(0.0, 0.0, 0.04)
-    for poll in range(1, 250):
-        timer.received(poll * 0.04, 10.0, 0.04)
-    assert timer.next_poll == pytest.approx(249 * 0.04 + 0.04, abs=0.001)
+    polled(timer, delay_s=0.002, until_s=4.0)
+    ages, vain = polled(timer, delay_s=0.002, until_s=20.0, offset_s=10.0, first_s=4.0)
+    assert max(ages[250:]) < 0.01
+    assert vain < 3 * len(ages)
