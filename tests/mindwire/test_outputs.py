@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mindwire.config import load_settings
 from mindwire.errors import RecordingError, UsageError
 from mindwire.outputs import ADAPTATION, PREDICTIONS, check_output, check_report, writing
+from mindwire.serve.named_sources import check_settings
 from mindwire_models.atomic import open_replacement, replace_file
 
 TABLE = b"seq,time,valid,left,right,reasons,decided\n"
@@ -155,3 +157,10 @@ def test_replay_keeps_the_recording_and_says_a_full_disk_in_one_sentence(tmp_pat
     assert "Traceback" not in full.stderr
     assert old.read_bytes() == TABLE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.xdf", "old.csv", "other.xdf"]
+
+
+def test_recordings_of_a_service_need_a_folder(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match=f"--record {file} is a file, expected a folder; choose another name"):
+        check_settings(load_settings({"stream": ["type=EEG"], "record": file}))

@@ -7,7 +7,7 @@ connections that wait for a request, and websockets that were refused.
 from __future__ import annotations
 
 import asyncio
-import sys
+import resource
 from typing import Final
 
 from uvicorn.server import ServerState
@@ -30,10 +30,6 @@ _WEBSOCKETS: Final = 0.75
 
 def max_connections() -> int:
     """How many connections the descriptor limit allows; LSL, recordings and the backlog keep more than half of it."""
-    if sys.platform == "win32":
-        return MAX_CONNECTIONS
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

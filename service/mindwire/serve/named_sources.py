@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mindwire.config import Settings, StreamSpec, stream_id
 from mindwire.errors import UsageError
-from mindwire.outputs import ADAPTATION, check_output
+from mindwire.outputs import ADAPTATION, check_output, check_report
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.lsl_discovery import Selector, check_predicate, describe, survey
 
@@ -53,6 +53,8 @@ def check_settings(settings: Settings) -> None:
     if settings.record is not None and not settings.lsl_outlet:
         msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
         raise UsageError(msg)
+    if settings.record is not None:
+        check_report(settings.record, (), option="--record")
     for spec in settings.stream:
         check_predicate(selector(spec).xpath)
         kept = kept_state(settings, spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,11 @@ def test_the_same_recording_twice_is_refused(bundle: Path, data_dir: Path, tmp_p
 def test_a_clock_that_jumps_and_returns_loses_only_the_trials_that_it_jumps_over(
     bundle: Path, data_dir: Path, tmp_path: Path
 ) -> None:
-    run(data_dir / "faulty" / "stamps-jump-and-return.xdf", "--model", bundle, "--at", 4, "--out", tmp_path)
+    damaged = tmp_path / "damaged.xdf"
+    damaged.write_bytes((data_dir / "faulty" / "stamps-jump-and-return.xdf").read_bytes() + b"\xff" * 30)
+    output = run(damaged, "--model", bundle, "--at", 4, "--out", tmp_path)
+    assert f"mindwire: {damaged}: The file ends in an incomplete chunk" in output
+    assert re.search(r"damaged\.xdf: \d+ (gap|clock jump)s? in the signal, \d+\.\d+ s together", output)
     overall = json.loads((tmp_path / "report.json").read_text())["overall"]
     assert (overall["n_cued"], overall["undecided"]) == (4, {"no_prediction": 3})
     # The last one, a right hand, after the return.

@@ -206,6 +206,13 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     assert report["overall"]["n_correct"] >= 15
 
 
+def test_damage_of_a_recording_is_reported_although_it_trains(recordings: list[Path], tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.xdf"
+    damaged.write_bytes(recordings[0].read_bytes() + b"\xff" * 30)
+    output = run("train", damaged, *CHOICES, "--decoder", "riemann", "--folds", 0, "--out", tmp_path / "bundle")
+    assert f"mindwire: {damaged}: The file ends in an incomplete chunk" in output
+
+
 def test_a_sweep_validates_and_writes_no_bundle(recordings: list[Path], tmp_path: Path) -> None:
     sweep = ("--sweep", "attention_mode=none,se", "--seeds", 2, "--epochs", 1, "--workers", 1)
     output = run("train", *recordings[:2], *CHOICES, *sweep)
