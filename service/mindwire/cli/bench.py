@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
+
+from mindwire.cli.groups import option
 
 _ONLY = "Parts, comma-separated: startup, decoder, latency, replay, clients, streams; all without it."
 
 
 def bench(
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Bundle; the demonstration bundle without it.")
-    ] = None,
-    only: Annotated[str | None, typer.Option(help=_ONLY)] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of minutes, with coarser figures.")] = False,
-    seconds: Annotated[float, typer.Option(help="Length of each end-to-end measurement.", min=5)] = 60.0,
-    hop: Annotated[
-        int | None, typer.Option(help="Samples between predictions; the model's unless given.", min=1)
-    ] = None,
-    chunks: Annotated[str, typer.Option(help="Samples that the outlet pushes together, one case each.")] = "1,10",
-    streams: Annotated[str, typer.Option(help="Numbers of streams to try, rising.")] = "10,50,100,150,200",
-    workers: Annotated[
-        int, typer.Option(help="Processes that share many streams, as in serve; 0 is one per core.", min=0)
-    ] = 0,
-    clients: Annotated[str, typer.Option(help="Numbers of websocket clients to try.")] = "1,100,500",
-    deadline_ms: Annotated[
-        float, typer.Option(help="What the 99th percentile of the age may be with many streams.")
-    ] = 40,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for bench.json and latency.svg, or the report.")
-    ] = Path("bench"),
-    certify: Annotated[
-        bool, typer.Option("--certify", help="Measure a stream of your network instead, and write a report.")
-    ] = False,
-    minutes: Annotated[float, typer.Option(help="How long --certify measures.")] = 10.0,
-    stream: Annotated[
-        str | None, typer.Option("--stream", "-s", help="The stream to certify: name=…,type=…,source_id=…")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
+    model: Path | None = option("Bundle; the demonstration bundle without it.", None, "--model", "-m"),
+    only: str | None = option(_ONLY),
+    quick: bool = option("Seconds instead of minutes, with coarser figures.", False, "--quick"),
+    seconds: float = option("Length of each end-to-end measurement.", 60.0, min=5),
+    hop: int | None = option("Samples between predictions; the model's unless given.", min=1),
+    chunks: str = option("Samples that the outlet pushes together, one case each.", "1,10"),
+    streams: str = option("Numbers of streams to try, rising.", "10,50,100,150,200"),
+    workers: int = option("Processes that share many streams, as in serve; 0 is one per core.", 0, min=0),
+    clients: str = option("Numbers of websocket clients to try.", "1,100,500"),
+    deadline_ms: float = option("What the 99th percentile of the age may be with many streams.", 40),
+    out: Path = option("Folder for bench.json and latency.svg, or the report.", Path("bench"), "--out", "-o"),
+    certify: bool = option("Measure a stream of your network instead, and write a report.", False, "--certify"),
+    minutes: float = option("How long --certify measures.", 10.0),
+    stream: str | None = option("The stream to certify: name=…,type=…,source_id=…", None, "--stream", "-s"),
+    force: bool = option("Replace files in --out that Mindwire did not write.", False, "--force"),
 ) -> None:
     """Measure latency, throughput and start-up on this machine; no network is used."""
     import os

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any, Literal
 
 from mindwire.cli import options, train_options
 from mindwire.cli.console import print_problems, print_written, progress_bar
-from mindwire.cli.groups import FiniteCommand, Given
+from mindwire.cli.groups import FiniteCommand, Given, option
 
 
 class SpreadCommand(FiniteCommand):
@@ -50,19 +48,14 @@ def cross_validate(
     trials: train_options.Trials,
     terms: train_options.Terms,
     training: train_options.Training,
-    train: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE...",
-            help="Train on these recordings of another session, all names up to the next option, and evaluate on the "
-            "others.",
-        ),
-    ] = None,
-    decoder: Annotated[
-        Literal["network", "riemann", "both"],
-        typer.Option(help="Decoder to train: the network, the tangent-space baseline, or both."),
-    ] = "both",
-    force: options.Force = False,
+    train: list[str] | None = option(
+        "Train on these recordings of another session, all names up to the next option, and evaluate on the others.",
+        metavar="FILE...",
+    ),
+    decoder: Literal["network", "riemann", "both"] = option(
+        "Decoder to train: the network, the tangent-space baseline, or both.", "both"
+    ),
+    force: bool = options.FORCE,
 ) -> None:
     """Train network and baseline on some recordings and compare them on others, as they would run live.
 

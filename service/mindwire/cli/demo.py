@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mindwire.cli.groups import SettingFlags
+from mindwire.cli.groups import SettingFlags, option
 from mindwire.errors import ArgumentError, UsageError
 
 
@@ -14,10 +14,8 @@ def demo(
     flags: Annotated[
         dict[str, Any], SettingFlags("port", "model", "device", "engine", "log_level", log_level="warning")
     ],
-    seed: Annotated[int, typer.Option(help="Random seed of the simulated participant.")] = 1,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-browser", help="Open the page in the browser, or only print its address.")
-    ] = False,
+    seed: int = option("Random seed of the simulated participant.", 1),
+    open_page: bool = option("Open the page in the browser, or only print its address.", False, "--open/--no-browser"),
 ) -> None:
     """Simulate a person imagining movements, decode it live, and show it here and on a page."""
     import logging

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
-from typing import Annotated
 
 import typer
+
+from mindwire.cli.groups import option
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 
 def doctor(
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long each stream is listened to.")] = 3.0,
-    record: Annotated[Path, typer.Option(help="Folder that recordings would go to.")] = Path("recordings"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    seconds: float = option("How long each stream is listened to.", 3.0, min=0.5),
+    record: Path = option("Folder that recordings would go to.", Path("recordings")),
+    as_json: bool = option("Print JSON instead of lines.", False, "--json"),
 ) -> None:
     """Check LSL, network, timers, streams, inference and disk; each line says what to do."""
     from dataclasses import asdict

@@ -10,7 +10,7 @@ import typer
 
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, print_written, progress_bar
-from mindwire.cli.groups import Given
+from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,19 +28,14 @@ def evaluate(
     conditioning: options.Conditioning,
     scoring: options.Scoring,
     backend: options.Backend,
-    model: options.RecordedModel = None,
-    allow_training_data: Annotated[
-        bool,
-        typer.Option("--allow-training-data", help="Evaluate also on training recordings; the report says so."),
-    ] = False,
-    views: Annotated[
-        bool,
-        typer.Option(
-            "--views",
-            help="Add pictures of the network: temporal filters as spectra, patterns as scalp maps, attention.",
-        ),
-    ] = False,
-    force: options.Force = False,
+    model: Path | None = options.RECORDED_MODEL,
+    allow_training_data: bool = option(
+        "Evaluate also on training recordings; the report says so.", False, "--allow-training-data"
+    ),
+    views: bool = option(
+        "Add pictures of the network: temporal filters as spectra, patterns as scalp maps, attention.", False, "--views"
+    ),
+    force: bool = options.FORCE,
     protocol: Annotated[str | None, typer.Option(hidden=True)] = None,
     attention: Annotated[str | None, typer.Option(hidden=True)] = None,
     epochs: Annotated[int | None, typer.Option(hidden=True)] = None,

@@ -10,6 +10,7 @@ import typer
 
 from mindwire.cli import options
 from mindwire.cli.console import progress_bar
+from mindwire.cli.groups import option
 from mindwire.cli.train_options import base_contract
 from mindwire.errors import UsageError
 from mindwire_models.text import printable
@@ -23,28 +24,26 @@ def export(
         ),
     ],
     out: options.BundleFolder,
-    preset: options.Preset = None,
-    contract: options.ContractFile = None,
-    config: Annotated[
-        Path | None, typer.Option(help="The network's arguments (JSON), or a checkpoint's hyperparameters (YAML).")
-    ] = None,
-    name: options.Name = None,
-    provenance: Annotated[str | None, typer.Option(help="Origin of the weights, for the model card.")] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Write PyTorch's own graph instead of the fast one.")] = False,
-    channels: options.Channels = None,
-    sfreq: Annotated[float | None, typer.Option(help="Sampling rate in Hz.")] = None,
-    unit: options.Unit = None,
-    reference: Annotated[str | None, typer.Option(help="Reference and ground of the training data.")] = None,
-    highpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None,
-    lowpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None,
-    notch: Annotated[list[str] | None, typer.Option(help="FREQ or FREQ:Q in Hz, or none; may be repeated.")] = None,
-    normalisation: Annotated[str | None, typer.Option(help="none, euclidean or riemannian.")] = None,
-    scale: Annotated[str | None, typer.Option(help="Of an alignment: window_sum or sample_mean.")] = None,
-    forgetting: Annotated[float | None, typer.Option(help="Of an alignment: time constant in seconds.")] = None,
-    window: Annotated[int | None, typer.Option(help="Window in samples.")] = None,
-    hop: Annotated[int | None, typer.Option(help="Default hop in samples.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names in the order of the logits, comma-separated.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Softmax temperature.")] = None,
+    preset: str | None = options.PRESET,
+    contract: Path | None = options.CONTRACT,
+    config: Path | None = option("The network's arguments (JSON), or a checkpoint's hyperparameters (YAML)."),
+    name: str | None = options.NAME,
+    provenance: str | None = option("Origin of the weights, for the model card."),
+    plain: bool = option("Write PyTorch's own graph instead of the fast one.", False, "--plain"),
+    channels: str | None = options.CHANNELS,
+    sfreq: float | None = option("Sampling rate in Hz."),
+    unit: str | None = options.UNIT,
+    reference: str | None = option("Reference and ground of the training data."),
+    highpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none."),
+    lowpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none."),
+    notch: list[str] | None = option("FREQ or FREQ:Q in Hz, or none; may be repeated."),
+    normalisation: str | None = option("none, euclidean or riemannian."),
+    scale: str | None = option("Of an alignment: window_sum or sample_mean."),
+    forgetting: float | None = option("Of an alignment: time constant in seconds."),
+    window: int | None = option("Window in samples."),
+    hop: int | None = option("Default hop in samples."),
+    classes: str | None = option("Names in the order of the logits, comma-separated."),
+    temperature: float | None = option("Softmax temperature."),
 ) -> None:
     """Write a model as a bundle: weights, checked ONNX graph, contract, model card."""
     from mindwire.signal.named_channels import check_separators

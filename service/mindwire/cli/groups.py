@@ -21,6 +21,11 @@ from mindwire.errors import UsageError
 _SHORT = {"model": "-m", "stream": "-s"}
 
 
+def option(help: str, default: Any = None, *spellings: str, **more: Any) -> Any:  # noqa: A002 - typer's name
+    """Return the default of a parameter or group field that typer makes an option of."""
+    return typer.Option(default, *spellings, help=help, **more)
+
+
 class FiniteCommand(TyperCommand):
     """Command that refuses options which are no finite numbers."""
 
@@ -94,9 +99,9 @@ class SettingFlags:
         for name in self.names or Settings.model_fields:
             field = Settings.model_fields[name]
             spellings = [f"--{name.replace('_', '-')}", _SHORT[name]] if name in _SHORT else []
-            option = typer.Option(*spellings, help=field.description)
             default = self.defaults.get(name, field.default)
-            yield _parameter(name, Annotated[_typer_type(field.annotation), option], None if default == () else default)
+            default = option(field.description or "", None if default == () else default, *spellings)
+            yield _parameter(name, _typer_type(field.annotation), default)
 
 
 def _typer_type(annotation: Any) -> Any:
@@ -143,7 +148,7 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
             parameters += _options(hint)
             builders[name] = _group_builder(hint)
         else:
-            parameters.append(_parameter(name, hint, parameter.default))
+            parameters.append(_parameter(name, hint, copy(parameter.default)))
 
     def run(context: typer.Context, **values: Any) -> Any:
         given = Given(context)
@@ -158,12 +163,11 @@ def expand(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _options(group: Any) -> Iterator[inspect.Parameter]:
     """Generate the parameters of a group, in the help panel that its class names."""
-    hints = get_type_hints(group, include_extras=True)
+    hints = get_type_hints(group)
     for field in fields(group):
-        kind, option = get_args(hints[field.name])
-        option = copy(option)
-        option.rich_help_panel = getattr(group, "PANEL", None)
-        yield _parameter(field.name, Annotated[kind, option], field.default)
+        default: Any = copy(field.default)
+        default.rich_help_panel = getattr(group, "PANEL", None)
+        yield _parameter(field.name, hints[field.name], default)
 
 
 def _group_builder(group: Any) -> Callable[[Given, dict[str, Any]], Any]:

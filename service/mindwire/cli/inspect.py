@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mindwire.cli.groups import option
+
 if TYPE_CHECKING:
     from mindwire_models.bundle import Bundle
     from mindwire_models.contract import Contract
@@ -23,10 +25,8 @@ _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for pictures of the filters and the table of layers.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files in --out that Mindwire did not write.")] = False,
+    out: Path | None = option("Folder for pictures of the filters and the table of layers.", None, "--out"),
+    force: bool = option("Replace files in --out that Mindwire did not write.", False, "--force"),
 ) -> None:
     """Verify a bundle and print it: what it demands, what it holds, where it comes from."""
     from mindwire_models.bundle import load_bundle

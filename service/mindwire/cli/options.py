@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mindwire.cli.groups import option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,88 +43,69 @@ Recording = Annotated[Path, typer.Argument(metavar="FILE", help="Recording: XDF,
 Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers: XDF, or what MNE-Python reads.")
 ]
-Model = Annotated[Path | None, typer.Option("--model", "-m", help="Bundle; by default the demonstration bundle.")]
-RecordedModel = Annotated[
-    Path | None, typer.Option("--model", "-m", help="Bundle; by default the one that a live recording names.")
-]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for report.json and report.html.")]
 BundleFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; a bundle there is replaced.")]
-Name = Annotated[str | None, typer.Option(help="Name of the model; by default that of the folder or source.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files at --out that Mindwire did not write.")]
-Stream = Annotated[str | None, typer.Option("--stream", "-s", help="The signal: name=…,type=…,source_id=…,id=…")]
-Unit = Annotated[
-    str | None, typer.Option(callback=_check_unit, help="Unit of the samples where the recording states none.")
-]
-Channels = Annotated[str | None, typer.Option(help="Labels in order, comma-separated, for a source that names none.")]
-Hop = Annotated[int | None, typer.Option(min=1, help="Samples between predictions; by default the model's.")]
-Preset = Annotated[str | None, typer.Option(help="Contract that comes with Mindwire, for example bcic2a.")]
-ContractFile = Annotated[Path | None, typer.Option(help="Contract as a JSON file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MODEL = option("Bundle; by default the demonstration bundle.", None, "--model", "-m")
+RECORDED_MODEL = option("Bundle; by default the one that a live recording names.", None, "--model", "-m")
+NAME = option("Name of the model; by default that of the folder or source.")
+FORCE = option("Replace files at --out that Mindwire did not write.", False, "--force")
+STREAM = option("The signal: name=…,type=…,source_id=…,id=…", None, "--stream", "-s")
+UNIT = option("Unit of the samples where the source states none.", callback=_check_unit)
+CHANNELS = option("Labels in order, comma-separated, for a source that names none.")
+HOP = option("Samples between predictions; by default the model's.", min=1)
+PRESET = option("Contract that comes with Mindwire, for example bcic2a.")
+CONTRACT = option("Contract as a JSON file.")
+AS_JSON = option("Print JSON.", False, "--json")
+DURATION = option("Seconds to run; by default until Ctrl-C.", min=0.1)
+SEED = option("Random seed of the simulated participant.", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Signal of a recording, and what the recording does not state about it."""
 
-    stream: Stream = None
-    channels: Channels = None
-    unit: Unit = None
-    rate: Annotated[
-        float | None, typer.Option(min=1.0, help="True sampling rate in Hz, overriding the nominal one.")
-    ] = None
+    stream: str | None = STREAM
+    channels: str | None = CHANNELS
+    unit: str | None = UNIT
+    rate: float | None = option("True sampling rate in Hz, overriding the nominal one.", min=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Treatment of gaps and bad channels, and what adapts to the person, as in ``mindwire serve``."""
 
-    bad_channels: Annotated[
-        Literal["auto", "interpolate", "invalidate"],
-        typer.Option(help="How to handle bad channels: auto interpolates a few."),
-    ] = "auto"
-    bridge_ms: Annotated[
-        float, typer.Option(min=0.0, help="Longest gap in milliseconds that is bridged and flagged.")
-    ] = 40.0
-    adapt: Annotated[
-        Literal["alignment", "bn", "entropy"],
-        typer.Option(help="Parts that adapt to the person, as for serve; bn and entropy run the network in PyTorch."),
-    ] = "alignment"
+    bad_channels: Literal["auto", "interpolate", "invalidate"] = option(
+        "How to handle bad channels: auto interpolates a few.", "auto"
+    )
+    bridge_ms: float = option("Longest gap in milliseconds that is bridged and flagged.", 40.0, min=0.0)
+    adapt: Literal["alignment", "bn", "entropy"] = option(
+        "Parts that adapt to the person, as for serve; bn and entropy run the network in PyTorch.", "alignment"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Inference engine and device."""
 
-    engine: Annotated[Literal["auto", "onnxruntime", "torch"], typer.Option(help="Inference engine.")] = "auto"
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device.")] = "auto"
+    engine: Literal["auto", "onnxruntime", "torch"] = option("Inference engine.", "auto")
+    device: Literal["auto", "cpu", "cuda"] = option("Device.", "auto")
 
 
 @dataclass(frozen=True, slots=True)
 class Cues:
     """Markers of a recording, the classes they stand for, and the moment of decision."""
 
-    markers: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=CLASS",
-            help="Class of each marker: --markers 1=idle 'Stimulus/S  2=left_hand'; split at the last =.",
-        ),
-    ] = None
-    marker_stream: Annotated[
-        str | None,
-        typer.Option(help="Marker stream by name, source id, number in the file, or stimulus channel; by default all."),
-    ] = None
-    classes: Annotated[
-        str | None,
-        typer.Option(help="Classes, comma-separated; by default those of --markers, or all of the bundle's."),
-    ] = None
-    at: Annotated[
-        float | None,
-        typer.Option(
-            callback=_check_decided_at,
-            help="Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained.",
-        ),
-    ] = None
+    markers: list[str] | None = option(
+        "Class of each marker: --markers 1=idle 'Stimulus/S  2=left_hand'; split at the last =.", metavar="LABEL=CLASS"
+    )
+    marker_stream: str | None = option(
+        "Marker stream by name, source id, number in the file, or stimulus channel; by default all."
+    )
+    classes: str | None = option("Classes, comma-separated; by default those of --markers, or all of the bundle's.")
+    at: float | None = option(
+        "Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained.",
+        callback=_check_decided_at,
+    )
 
     def separate(self, files: list[str]) -> tuple[list[Path], dict[str, str]]:
         """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files.
@@ -163,21 +145,17 @@ class Cues:
 class Scoring:
     """Alignment during an evaluation, and the rule by which activations are counted."""
 
-    alignment: Annotated[
-        Literal["online", "frozen", "off"],
-        typer.Option(help="online as live, frozen at the bundle's warm start, or off."),
-    ] = "online"
-    beside: Annotated[
-        Literal["online", "frozen", "off"] | None,
-        typer.Option(help="Second --alignment to compare with, which shows the effect of adaptation."),
-    ] = None
-    idle: Annotated[str | None, typer.Option(help="Class for idling; by default one called idle, rest or nothing.")] = (
-        None
+    alignment: Literal["online", "frozen", "off"] = option(
+        "online as live, frozen at the bundle's warm start, or off.", "online"
     )
-    activation: Annotated[
-        float, typer.Option(help="Probability at which a program would act, to count false activations during idling.")
-    ] = 0.6
-    dwell: Annotated[float, typer.Option(help="Seconds for which a class must have that probability.")] = 0.5
+    beside: Literal["online", "frozen", "off"] | None = option(
+        "Second --alignment to compare with, which shows the effect of adaptation."
+    )
+    idle: str | None = option("Class for idling; by default one called idle, rest or nothing.")
+    activation: float = option(
+        "Probability at which a program would act, to count false activations during idling.", 0.6
+    )
+    dwell: float = option("Seconds for which a class must have that probability.", 0.5)
 
     def modes(self) -> tuple[AlignmentMode, ...]:
         """Return the alignments to run.
@@ -215,15 +193,14 @@ def pipeline_options(
     from mindwire.signal.named_channels import split_labels
 
     labels = split_labels(signal.channels)
-    conditioning = conditioning or Conditioning()
-    return PipelineOptions(
-        channels=None if labels is None else tuple(labels),
-        unit=signal.unit,
-        hop_samples=hop,
-        sfreq=signal.rate,
-        bad_channels=conditioning.bad_channels,
-        bridge_seconds=conditioning.bridge_ms / 1e3,
-        adapt=conditioning.adapt,
+    options = PipelineOptions(
+        channels=None if labels is None else tuple(labels), unit=signal.unit, hop_samples=hop, sfreq=signal.rate
+    )
+    if conditioning is None:
+        return options
+    bridge_seconds = conditioning.bridge_ms / 1e3
+    return replace(
+        options, bad_channels=conditioning.bad_channels, bridge_seconds=bridge_seconds, adapt=conditioning.adapt
     )
 
 

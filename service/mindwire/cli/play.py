@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Annotated
 
 import typer
 
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, progress_bar
+from mindwire.cli.groups import option
 from mindwire_models.text import printable
 
 
 def play(
     file: options.Recording,
-    stream: options.Stream = None,
-    name: Annotated[str | None, typer.Option(help="Name of the EEG outlet, and prefix of the marker outlets'.")] = None,
-    source_id: Annotated[str | None, typer.Option(help="Source id of the EEG outlet.")] = None,
-    chunk: Annotated[int | None, typer.Option(min=1, help="Samples per push; by default about 40 ms.")] = None,
-    wait_consumer: Annotated[bool, typer.Option(help="Hold the first sample until a consumer is connected.")] = True,
+    stream: str | None = options.STREAM,
+    name: str | None = option("Name of the EEG outlet, and prefix of the marker outlets'."),
+    source_id: str | None = option("Source id of the EEG outlet."),
+    chunk: int | None = option("Samples per push; by default about 40 ms.", min=1),
+    wait_consumer: bool = option("Hold the first sample until a consumer is connected.", True),
 ) -> None:
     """Play a recording's EEG and markers through LSL outlets in real time, as a substitute for a cap."""
     from mindwire.offline import playback

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
+
+from mindwire.cli.groups import option
 
 _STREAM = (
     "Which LSL streams to record: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH; all that "
@@ -14,14 +15,10 @@ _STREAM = (
 
 
 def record(
-    stream: Annotated[list[str] | None, typer.Option("--stream", "-s", help=_STREAM)] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder, or name of a new file that ends in .xdf.")] = Path(
-        "recordings"
-    ),
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to record; by default until Ctrl-C.")] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for a stream that is absent at the start, or refuse.")
-    ] = True,
+    stream: list[str] | None = option(_STREAM, None, "--stream", "-s"),
+    out: Path = option("Folder, or name of a new file that ends in .xdf.", Path("recordings"), "--out", "-o"),
+    duration: float | None = option("Seconds to record; by default until Ctrl-C.", min=0.1),
+    wait: bool = option("Wait for a stream that is absent at the start, or refuse.", True, "--wait/--no-wait"),
 ) -> None:
     """Record EEG and markers from LSL into an XDF file, without a model.
 

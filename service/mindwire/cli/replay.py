@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, progress_bar
-from mindwire.cli.groups import Given
+from mindwire.cli.groups import Given, option
 from mindwire.errors import RecordingError, UsageError
 from mindwire_models.text import printable
 
@@ -28,24 +28,15 @@ def replay(
     signal: options.Signal,
     conditioning: options.Conditioning,
     backend: options.Backend,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model", "-m", help="Bundle; by default that of the live recording, or the demonstration bundle."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="CSV file for the predictions; - for standard output.")
-    ] = None,
-    force: options.Force = False,
-    speed: Annotated[str, typer.Option(help="max, or a multiple of real time such as 1 or 20.")] = "max",
-    hop: options.Hop = None,
-    adaptation_state: Annotated[
-        Path | None, typer.Option(help="Adaptation that an earlier session kept, to begin with; only read.")
-    ] = None,
-    warm_start: Annotated[
-        Path | None, typer.Option(help="Recording at rest, or kept adaptation, to initialise the alignment with.")
-    ] = None,
+    model: Path | None = option(
+        "Bundle; by default that of the live recording, or the demonstration bundle.", None, "--model", "-m"
+    ),
+    out: Path | None = option("CSV file for the predictions; - for standard output.", None, "--out", "-o"),
+    force: bool = options.FORCE,
+    speed: str = option("max, or a multiple of real time such as 1 or 20.", "max"),
+    hop: int | None = options.HOP,
+    adaptation_state: Path | None = option("Adaptation that an earlier session kept, to begin with; only read."),
+    warm_start: Path | None = option("Recording at rest, or kept adaptation, to initialise the alignment with."),
 ) -> None:
     """Replay a recording through a model: the predictions that the live service would have made."""
     from mindwire.inference.load import load_decoder

@@ -7,16 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mindwire.cli.groups import SettingFlags
+from mindwire.cli.groups import SettingFlags, option
 
 
 def serve(
     flags: Annotated[dict[str, Any], SettingFlags()],
-    config: Annotated[
-        Path | None,
-        typer.Option(envvar="MINDWIRE_CONFIG", help="TOML file with settings; flags and variables override it."),
-    ] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings in force and exit.")] = False,
+    config: Path | None = option("TOML file with settings; flags and variables override it.", envvar="MINDWIRE_CONFIG"),
+    print_config: bool = option("Print the settings in force and exit.", False, "--print-config"),
 ) -> None:
     """Decode live LSL streams; publish predictions over websocket, REST and LSL.
 

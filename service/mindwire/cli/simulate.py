@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from mindwire.cli.groups import option
 from mindwire.errors import ArgumentError, UsageError
 from mindwire_models.text import counted
 
@@ -14,19 +15,16 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    name: Annotated[str, typer.Option(help="Name of the EEG outlet.")] = "Mindwire-Simulator",
-    type: Annotated[str, typer.Option(help="LSL type of the EEG outlet.")] = "EEG",  # noqa: A002
-    source_id: Annotated[str | None, typer.Option(help="Source id of the EEG outlet.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the person, the noise and the order of the trials.")] = 1,
-    sfreq: Annotated[float, typer.Option(help="Sampling rate in hertz.")] = 250.0,
-    chunk: Annotated[int, typer.Option(help="Samples per push.")] = 10,
-    duration: Annotated[float | None, typer.Option(help="Seconds to run; without it, until interrupted.")] = None,
-    line: Annotated[float, typer.Option(help="Line noise in hertz, 50 or 60; 0 for none.")] = 50.0,
-    artefacts: Annotated[str, typer.Option(help="all, none, or some of blinks,muscle,drift.")] = "all",
-    channels: Annotated[
-        str | None,
-        typer.Option(help="Labels of the 10-10 system, comma-separated; the 22 of preset bcic2a without it."),
-    ] = None,
+    name: str = option("Name of the EEG outlet.", "Mindwire-Simulator"),
+    type: str = option("LSL type of the EEG outlet.", "EEG"),  # noqa: A002
+    source_id: str | None = option("Source id of the EEG outlet."),
+    seed: int = option("Makes the person, the noise and the order of the trials.", 1),
+    sfreq: float = option("Sampling rate in hertz.", 250.0),
+    chunk: int = option("Samples per push.", 10),
+    duration: float | None = option("Seconds to run; without it, until interrupted."),
+    line: float = option("Line noise in hertz, 50 or 60; 0 for none.", 50.0),
+    artefacts: str = option("all, none, or some of blinks,muscle,drift.", "all"),
+    channels: str | None = option("Labels of the 10-10 system, comma-separated; the 22 of preset bcic2a without it."),
 ) -> None:
     """Simulate EEG of imagined movements on an LSL outlet, with the cues on a second one."""
     import signal

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from mindwire.cli.groups import option
 
 if TYPE_CHECKING:
     from mindwire.types import SignalInfo
@@ -18,8 +20,8 @@ _CELL_LENGTH = 200
 
 
 def streams(
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to collect answers.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    timeout: float = option("Seconds to collect answers.", 1.0, min=0.1),
+    as_json: bool = option("Print JSON instead of a table.", False, "--json"),
 ) -> None:
     """List the LSL streams on the network."""
     from mindwire.sources.lsl_discovery import survey

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
+from typing import Literal
 
 from mindwire.cli import options, train_options
 from mindwire.cli.console import print_problems, progress_bar
-from mindwire.cli.groups import Given
+from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 from mindwire_models.text import printable
 
@@ -23,22 +21,16 @@ def train(
     trials: train_options.Trials,
     terms: train_options.Terms,
     training: train_options.Training,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the bundle; a bundle there is replaced.")
-    ] = None,
-    decoder: Annotated[
-        Literal["network", "riemann"],
-        typer.Option(help="Decoder to train: AttentionBaseNet, or the tangent-space baseline itself."),
-    ] = "network",
-    reference: Annotated[str | None, typer.Option(help="Reference and ground, for the contract.")] = None,
-    folds: Annotated[
-        int | None, typer.Option(min=0, help="Folds of the validation, 0 for none; by default one per recording.")
-    ] = None,
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=V,V,…", help="Validate each value, attention_mode=none,se, and write no bundle."),
-    ] = None,
-    name: options.Name = None,
+    out: Path | None = option("Folder of the bundle; a bundle there is replaced.", None, "--out", "-o"),
+    decoder: Literal["network", "riemann"] = option(
+        "Decoder to train: AttentionBaseNet, or the tangent-space baseline itself.", "network"
+    ),
+    reference: str | None = option("Reference and ground, for the contract."),
+    folds: int | None = option("Folds of the validation, 0 for none; by default one per recording.", min=0),
+    sweep: list[str] | None = option(
+        "Validate each value, attention_mode=none,se, and write no bundle.", metavar="KEY=V,V,…"
+    ),
+    name: str | None = options.NAME,
 ) -> None:
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
     from rich.console import Console

@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
-from mindwire.cli.options import ContractFile, Preset
+from mindwire.cli.groups import option
+from mindwire.cli.options import CONTRACT, PRESET
 from mindwire.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mindwire.training.contract import ContractChoices
     from mindwire.training.fit import Candidate
     from mindwire_models.contract import Contract
@@ -37,21 +35,15 @@ class Trials:
     """Part of a trial that is trained on."""
 
     PANEL = "Trials"
-    offset: Annotated[float, typer.Option(help="Seconds after the cue at which a trial begins to count.")] = 0.0
-    length: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds that a trial counts; by default until the marker that ends it or the next cue, at most 5."
-        ),
-    ] = None
-    slide: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Seconds by which windows may reach beyond a trial that is hardly longer than they are; by default 18 % "
-            "of a window.",
-        ),
-    ] = None
+    offset: float = option("Seconds after the cue at which a trial begins to count.", 0.0)
+    length: float | None = option(
+        "Seconds that a trial counts; by default until the marker that ends it or the next cue, at most 5."
+    )
+    slide: float | None = option(
+        "Seconds by which windows may reach beyond a trial that is hardly longer than they are; by default 18 % "
+        "of a window.",
+        min=0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +51,17 @@ class Terms:
     """Contract of the model to train."""
 
     PANEL = "Contract"
-    preset: Preset = None
-    contract: ContractFile = None
-    pick: Annotated[
-        str | None,
-        typer.Option(help="Channels of the model, comma-separated, or all; by default all electrodes."),
-    ] = None
-    sfreq: Annotated[
-        float | None, typer.Option(help="Sampling rate of the model in Hz; by default the recording's.")
-    ] = None
-    window: Annotated[float | None, typer.Option(help="Window in seconds.")] = None
-    hop: Annotated[float | None, typer.Option(help="Seconds between two windows, live.")] = None
-    highpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None
-    lowpass: Annotated[str | None, typer.Option(help="FREQ or FREQ:ORDER in Hz, or none.")] = None
-    notch: Annotated[list[str] | None, typer.Option(help="FREQ or FREQ:Q in Hz; may be repeated.")] = None
-    normalisation: Annotated[
-        Literal["riemannian", "euclidean", "none"] | None, typer.Option(help="Online alignment of the signal.")
-    ] = None
-    forgetting: Annotated[
-        float | None, typer.Option(help="Time constant of the alignment's exponential forgetting in seconds.")
-    ] = None
+    preset: str | None = PRESET
+    contract: Path | None = CONTRACT
+    pick: str | None = option("Channels of the model, comma-separated, or all; by default all electrodes.")
+    sfreq: float | None = option("Sampling rate of the model in Hz; by default the recording's.")
+    window: float | None = option("Window in seconds.")
+    hop: float | None = option("Seconds between two windows, live.")
+    highpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
+    lowpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
+    notch: list[str] | None = option("FREQ or FREQ:Q in Hz; may be repeated.")
+    normalisation: Literal["riemannian", "euclidean", "none"] | None = option("Online alignment of the signal.")
+    forgetting: float | None = option("Time constant of the alignment's exponential forgetting in seconds.")
 
     def choices(self, reference: str | None = None) -> ContractChoices:
         """Return the terms that are given."""
@@ -108,27 +91,20 @@ class Training:
     """Network and recipe."""
 
     PANEL = "Training"
-    start: Annotated[
-        Literal["tangent_space", "random"] | None,
-        typer.Option(
-            help="Weight initialisation; by default tangent_space if the high-pass is at 4 Hz or above, otherwise random."
-        ),
-    ] = None
-    network: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Argument of the network: attention_mode=se; may be repeated."),
-    ] = None
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Part of the recipe: learning_rate=5e-4, mixup=0.2; may be repeated."),
-    ] = None
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the trials.")] = None
-    members: Annotated[int, typer.Option(min=1, help="Networks that decide together, as one graph.")] = 1
-    seed: Annotated[int, typer.Option(help="Random seed of the first network.")] = 0
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to evaluate; for train, in a sweep.")] = 1
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Parallel training processes; by default one per core.")
-    ] = None
+    start: Literal["tangent_space", "random"] | None = option(
+        "Weight initialisation; by default tangent_space if the high-pass is at 4 Hz or above, otherwise random."
+    )
+    network: list[str] | None = option(
+        "Argument of the network: attention_mode=se; may be repeated.", metavar="KEY=VALUE"
+    )
+    recipe: list[str] | None = option(
+        "Part of the recipe: learning_rate=5e-4, mixup=0.2; may be repeated.", metavar="KEY=VALUE"
+    )
+    epochs: int | None = option("Passes over the trials.", min=1)
+    members: int = option("Networks that decide together, as one graph.", 1, min=1)
+    seed: int = option("Random seed of the first network.", 0)
+    seeds: int = option("Number of seeds to evaluate; for train, in a sweep.", 1, min=1)
+    workers: int | None = option("Parallel training processes; by default one per core.", min=1)
 
     def check(self) -> None:
         """Refuse unknown arguments of the network.

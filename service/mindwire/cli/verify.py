@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, progress_bar
+from mindwire.cli.groups import option
 from mindwire_models.text import printable
 
 
 def verify(
     file: options.Recording,
     backend: options.Backend,
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Bundle of the run; by default the one that it names.")
-    ] = None,
-    stream: Annotated[
-        str | None,
-        typer.Option("--stream", "-s", help="Name of the stream in the service, if the recording has several."),
-    ] = None,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest difference in probability that passes.")] = 1e-6,
+    model: Path | None = option("Bundle of the run; by default the one that it names.", None, "--model", "-m"),
+    stream: str | None = option(
+        "Name of the stream in the service, if the recording has several.", None, "--stream", "-s"
+    ),
+    tolerance: float = option("Largest difference in probability that passes.", 1e-6, min=0.0),
 ) -> None:
     """Replay a recorded run and compare with the predictions in it.
 
