@@ -1,6 +1,7 @@
 """Words that only the authors understand stay out of the code and the documentation (``words.toml``)."""
 
 import ast
+import builtins
 import io
 import re
 import tokenize
@@ -43,7 +44,7 @@ def identifier_faults(source: str) -> list[str]:
     """Return a message for each name in the code that has a word of the ``identifiers`` list."""
     faults = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.NAME:
+        if token.type == tokenize.NAME and not hasattr(builtins, token.string):
             faults += [
                 f"line {token.start[0]}: {token.string!r}, write {WORDS['identifiers'][word]}"
                 for word in split(token.string).split()

@@ -43,12 +43,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def _words(value: Any) -> Any:
-    """Comma-separated text, as flags and the environment have it, as a list."""
+    """Split comma-separated text, as flags and the environment have it."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 def _labels(value: Any) -> Any:
-    """Channel labels; one that is empty stands for a position, and is not dropped."""
+    """Split channel labels; an empty one stands for a position, and is not dropped."""
     labels = split_labels(value) if isinstance(value, str) else value
     if isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels):
         try:
@@ -73,14 +73,14 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class StreamSpec(BaseModel):
-    """One stream: how to find its source, and what differs from the general settings.
+    """Stream to decode: the description of its source, and its own values of general settings.
 
     Parameters
     ----------
     id : str
-        Name of the stream in the service; derived from the rest when not given.
+        Name of the stream in the service; derived from the rest by default.
     name, type, source_id, hostname : str or None
-        What the LSL stream must have.
+        Properties of the LSL stream.
     predicate : str or None
         An XPath 1.0 predicate that the LSL stream must fulfil.
     model : Path or None
@@ -113,8 +113,8 @@ class StreamSpec(BaseModel):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        said = (self.name, self.type, self.source_id, self.hostname, self.predicate)
-        if not any(said):
+        given = (self.name, self.type, self.source_id, self.hostname, self.predicate)
+        if not any(given):
             msg = "say which LSL stream is meant by name, type, source_id, hostname or predicate"
             raise ValueError(msg)
         if not self.id:
@@ -126,7 +126,7 @@ class StreamSpec(BaseModel):
 
 
 def stream_id(text: str) -> str:
-    """A name for a stream made of other text; empty where nothing of it can stand in one."""
+    """Return a name for a stream, made of other text; empty if no character of it is allowed."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64]
 
 

@@ -22,7 +22,7 @@ _REPEAT_S = 0.3
 
 
 class Interrupts:
-    """Handler of SIGINT from now on: ends what is running by ``KeyboardInterrupt``, and silences what follows from it.
+    """Handler of SIGINT from now on: ends what is running by ``KeyboardInterrupt``, without further messages.
 
     Libraries turn the interrupt into errors of their own, during their import for example, or ignore it; so it is
     recorded, and raised again until it has ended what is running.

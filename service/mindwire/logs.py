@@ -1,4 +1,4 @@
-"""How log records become lines: one line each, and nothing in them that a terminal obeys."""
+"""Formatting of log records: one line each, without control characters for the terminal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _MAX_LENGTH = 8000
 
 
 class PrintableFormatter(logging.Formatter):
-    """Shows control characters and the like, which may come from the network or a file, as escapes."""
+    """Formatter that shows control characters, which may come from the network or a file, as escapes."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The record's line."""
+        """Return the line of a record."""
         return printable(super().formatMessage(record), _MAX_LENGTH)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """The traceback, line by line."""
+        """Return the traceback with each line escaped."""
         return "\n".join(printable(line) for line in super().formatException(ei).split("\n"))
 
 
 def log_handler(form: str = LOG_FORMAT) -> logging.Handler:
-    """A handler for standard error."""
+    """Return a handler for standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter(form))
     return handler

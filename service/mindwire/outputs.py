@@ -1,6 +1,6 @@
-"""What a command may write where: never over what it reads, nor over a file that Mindwire did not write.
+"""Checks of output files: no command writes over what it reads, nor over a file that Mindwire did not write.
 
-Checked before the work, so that an hour of it is not lost to a name that is taken.
+Done before the work, so that an hour of it is not lost to a name that is taken.
 """
 
 from __future__ import annotations
@@ -24,15 +24,7 @@ _COMPANIONS = {".vhdr": (".eeg", ".dat", ".vmrk"), ".set": (".fdt",)}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a command writes, and how a file of that kind is known.
-
-    Parameters
-    ----------
-    name : str
-        For messages.
-    fits : callable
-        Given a file's content.
-    """
+    """Kind of file that a command writes, by its name in messages and a test of a file's content."""
 
     name: str
     fits: Callable[[bytes], bool]
@@ -40,7 +32,7 @@ class Kind:
 
 PREDICTIONS = Kind("a table of predictions", lambda data: data.startswith(b"seq,time,valid,"))
 # safetensors: the length of a header in JSON, which names our format
-ADAPTATION = Kind("what an earlier session learnt", lambda data: b"mindwire" in data[:65536])
+ADAPTATION = Kind("a kept adaptation", lambda data: b"mindwire" in data[:65536])
 _BY_ENDING = {
     ".json": Kind("a report of Mindwire", lambda data: data.startswith(b"{") and b'"mindwire"' in data),
     ".html": Kind("a report of Mindwire", lambda data: data.startswith(b"<!doctype html>") and b"indwire" in data),
@@ -65,15 +57,15 @@ def check_output(
     ----------
     path : Path
     kind : Kind
-        Of what is to be written; a file of this kind is replaced.
+        Kind of the output; a file of this kind is replaced.
     inputs : iterable of Path or None
         Files and folders that the command reads; these are never written over.
     force : bool or None
-        Whether a file of another kind may be replaced; None for a command without ``--force``.
+        Replace a file of another kind too; None for a command without ``--force``.
     option : str
-        That names the path, for messages.
+        Option that names the path, for messages.
     make_folder : bool
-        Whether its folder will be made when it is missing.
+        The folder will be made if it is missing.
 
     Raises
     ------
@@ -105,21 +97,7 @@ def check_report(
     force: bool = False,
     option: str = "--out",
 ) -> None:
-    """As :func:`check_output`, for files in a folder that is made when it is missing.
-
-    Parameters
-    ----------
-    folder : Path
-    names : sequence of str
-        Of the files; their endings give the kinds.
-    inputs, force, option
-        As :func:`check_output`.
-
-    Raises
-    ------
-    UsageError, RecordingError
-        As :func:`check_output`.
-    """
+    """Check files in a folder, which will be made if it is missing, as :func:`check_output` does; endings give the kinds."""
     given = list(inputs)
     if folder.exists() and not folder.is_dir():
         msg = f"{option} {folder} is a file, expected a folder; choose another name."
@@ -134,8 +112,8 @@ def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None
     if make:
         folder = next(one for one in (folder, *folder.parents) if one.exists())
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        msg = f"{option} {shown}: the folder {folder} {what}; make it, or choose another place."
+        state = "is a file" if folder.exists() else "does not exist"
+        msg = f"{option} {shown}: the folder {folder} {state}; make it, or choose another place."
         raise RecordingError(msg)
     if not os.access(folder, os.W_OK | os.X_OK):
         msg = f"{option} {shown}: the folder {folder} cannot be written to; choose another place."
@@ -144,13 +122,7 @@ def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None
 
 @contextmanager
 def writing(place: Path, what: str, *, option: str = "--out") -> Iterator[None]:
-    """Errors of the disk in one sentence.
-
-    Raises
-    ------
-    RecordingError
-        What was to be written could not be.
-    """
+    """Turn errors of the disk into a :class:`RecordingError` of one sentence."""
     try:
         yield
     except OSError as error:
@@ -159,7 +131,7 @@ def writing(place: Path, what: str, *, option: str = "--out") -> Iterator[None]:
 
 
 def _is_part(path: Path, source: Path) -> bool:
-    """Whether a path is a file that is read, under whatever name, or lies in a folder that is."""
+    """Return true if a path is a file that is read, under any name, or lies in a folder that is read."""
     if source.is_dir():
         files = FILES if (source / SUMS).is_file() else ()
         if files:
@@ -181,6 +153,6 @@ def _fits(path: Path, kind: Kind) -> bool:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)
     except OSError as error:
-        msg = f"{path} exists and cannot be read ({error.strerror}), so it is left alone; choose another name."
+        msg = f"{path} exists and cannot be read ({error.strerror}), so it is not replaced; choose another name."
         raise UsageError(msg) from error
     return not data or kind.fits(data)

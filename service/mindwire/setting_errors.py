@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in one sentence: its value, where that came from, and what was perhaps meant."""
+"""Errors of settings in one sentence: the value, its origin (flag, variable, file), and the likely intention."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _EXPECTED = {
 def describe_error(
     error: Mapping[str, Any], *, flags: Mapping[str, Any], prefix: str, config: Path | None, known: Sequence[str]
 ) -> str:
-    """One error of pydantic's as a sentence.
+    """Return an error of pydantic as a sentence.
 
     Parameters
     ----------
     error : mapping
         An entry of ``ValidationError.errors()``.
     flags : mapping
-        What the command line says.
+        Flags of the command line.
     prefix : str
-        Of environment variables.
+        Prefix of environment variables.
     config : Path or None
         The settings file.
     known : sequence of str
@@ -72,13 +72,13 @@ def _expected(error: Mapping[str, Any], message: str) -> str:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The end of a sentence that says what was perhaps meant; a full stop where nothing is alike."""
+    """Return the end of a sentence that names the closest known word; a full stop if none is close."""
     alike = get_close_matches(word.casefold(), known, n=1)
     return f"; do you mean {alike[0]!r}?" if alike else "."
 
 
 def unknown_variables(prefix: str, known: Sequence[str]) -> Iterator[str]:
-    """A sentence for each environment variable that looks like a setting and is none."""
+    """Yield a sentence for each environment variable that has the prefix and is no setting."""
     names = [name.upper() for name in known]
     for variable in sorted(name for name in os.environ if name.upper().startswith(prefix)):
         name = variable.upper().removeprefix(prefix)

@@ -79,7 +79,7 @@ ROWS = (
     ),
     Row(
         "Our process stopped for 5 s",
-        "Goes on with the newest window; those skipped are counted and told.",
+        "Goes on with the newest window; those skipped are counted and reported.",
         f"{STALLS}::test_our_process_stopped_for_five_seconds_goes_on_with_the_newest",
     ),
     Row(
@@ -95,7 +95,7 @@ ROWS = (
     *(
         Row(
             f"{n} samples lost",
-            "A gap: filters and window start anew, nothing is predicted until a whole window is contiguous.",
+            "A gap: filters and window start again, nothing is predicted until a whole window is contiguous.",
             f"{SIGNAL}::test_more_lost_samples_start_a_new_segment[{n}]",
         )
         for n in (5, 50, 500)
@@ -126,7 +126,7 @@ ROWS = (
         Row(
             f"Clock jumps by {n:+d} s",
             "It is reported as an event; a new segment starts.",
-            f"{SIGNAL}::test_a_clock_that_jumps_breaks_the_signal_and_is_told[{n}]",
+            f"{SIGNAL}::test_a_clock_that_jumps_breaks_the_signal_and_is_reported[{n}]",
         )
         for n in (10, -10)
     ),
@@ -164,13 +164,13 @@ ROWS = (
     Row(
         "A rate that is 1 to 5 % off",
         "Followed without a gap; a `rate` event, and windows flagged `rate`.",
-        f"{EVENTS}::test_a_window_of_a_rate_that_is_off_is_marked_and_told_once_and_a_wrong_one_is_not_valid",
+        f"{EVENTS}::test_a_window_of_a_rate_that_is_off_is_marked_and_reported_once_and_a_wrong_one_is_not_valid",
         "valid",
     ),
     Row(
         "Gaps many times a second",
         "`gap` events at most once a second, with their count.",
-        f"{EVENTS}::test_gaps_are_told_at_most_once_a_second_and_counted_and_chunks_do_not_matter",
+        f"{EVENTS}::test_gaps_are_reported_at_most_once_a_second_and_counted_and_chunks_do_not_matter",
         "as a gap",
     ),
     Row(
@@ -182,7 +182,7 @@ ROWS = (
     Row(
         "A model that gives NaN or Inf",
         "Its predictions are flagged `decoder`, invalid; an `error` event; not ready.",
-        f"{EVENTS}::test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_told",
+        f"{EVENTS}::test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_reported",
         "with the next number",
     ),
     Row(
@@ -212,7 +212,7 @@ ROWS = (
     ),
     Row(
         "Websocket client stalled",
-        "It loses the oldest predictions and is told how many; others notice nothing; memory stays.",
+        "It loses the oldest predictions and receives their number; others are not affected; memory stays.",
         f"{CLIENTS}::test_client_that_stops_reading_changes_nothing_for_others",
         "others undisturbed",
     ),
@@ -247,7 +247,7 @@ ROWS = (
         "predictions undisturbed",
     ),
     Row(
-        "While recording: a loss, a clock that jumps, a silence, a refused device, a restart",
+        "While recording: a loss, a clock that jumps, a pause without data, a refused device, a restart",
         "The recording holds what the pipeline took; `mindwire verify` confirms every prediction in it.",
         f"{SERVICE}::test_a_recording_across_every_interruption_gives_its_predictions",
         "every prediction verified",
@@ -303,7 +303,7 @@ ROWS = (
     Row(
         "A stream's loop has not moved for 15 s (a driver, a decoder, a sink that hangs)",
         "`stale` and an `error` event with the reason; another thread takes its place, and the one that hangs can publish nothing more. After five failures in a row `failed`; `/health/live` is 503 while all streams hang. Ctrl-C ends the service.",
-        f"{HANGS}::test_a_source_that_hangs_is_told_and_replaced_and_what_it_then_says_is_not_heard",
+        f"{HANGS}::test_a_source_that_hangs_is_reported_and_replaced_and_what_it_then_says_is_not_heard",
         "at most 16 s, window and settling",
     ),
     Row(
@@ -326,7 +326,7 @@ ROWS = (
     ),
     Row(
         "While `mindwire record` records: a device is lost and comes back, a stream comes later",
-        "The loss is told and the device taken up again in the same file; a later stream is added to the same file.",
+        "The loss is reported and the device recorded again in the same file; a later stream is added to the same file.",
         f"{RECORD}::test_signal_and_markers_are_recorded_across_a_loss_and_a_late_stream_and_read_back",
         "recorded again within seconds",
     ),
@@ -365,11 +365,11 @@ cut off with it and comes back at another moment than the service does, so only 
 it, compares every prediction, and compares the two signals. It fails where a prediction differs, where the replay does not
 give one, and where both signals have a sample and not the same. It also fails, with exit code 1 and the reason, where the
 device's own stream is missing from the file or the file is damaged, even if all predictions are confirmed. Predictions whose
-samples the file lacks, because it begins amid a run, are counted, and nothing is claimed of them.
+samples the file lacks, because it begins during a run, are counted, but not judged.
 
 The description of that outlet holds what the service knew: the channels' labels and units, also where they were given by
 `--channels` and `--unit`, and the bundle's path and hash (`desc/channels`, and `desc/run` as JSON). `replay`, `evaluate`, `train`
-and `verify` read the device's signal accordingly and take that bundle, unless they are told otherwise; a bundle that has moved or
+and `verify` read the device's signal accordingly and take that bundle, unless options say otherwise; a bundle that has moved or
 changed is refused. `--stream name=Mindwire-{stream}-input` replays what the pipeline was given.
 
 `mindwire record` writes signals and all markers without a model, by LabRecorder too (`pip install '.[record]'`). It says
@@ -404,7 +404,7 @@ not verify. Measured over that hour, on two cores that were busy with other work
   at 250 Hz are noticed some twenty samples later. From then on the windows are marked `timing`; they stay valid.
 - Settled means that one percent of the transient of a gap is left. In the tests a valid prediction may differ by 0.05
   from the undisturbed run's; a window that mixes two signals differs by 0.4 on average.
-- Two outlets with one identity cannot be told apart while only one of them answers.
+- Two outlets with one identity cannot be distinguished while only one of them answers.
 """
 
 

@@ -201,7 +201,7 @@ def test_a_drift_of_200_ppm_is_followed_and_reported(outcome):
 
 
 @pytest.mark.parametrize("seconds", [10, -10])
-def test_a_clock_that_jumps_breaks_the_signal_and_is_told(outcome, seconds):
+def test_a_clock_that_jumps_breaks_the_signal_and_is_reported(outcome, seconds):
     case = outcome(f"clock {seconds:+d}")
     kinds = [event.kind for event in case.diary.events if event.kind in ("gap", "clock_reset")]
     assert kinds == (["gap"] if seconds > 0 else ["clock_reset"])

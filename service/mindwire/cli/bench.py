@@ -1,4 +1,4 @@
-"""``mindwire bench``: how fast this machine is, beside the floor of its parts; or a report on one stream."""
+"""``mindwire bench``: latency and throughput of this machine in comparison with their floor, or a report on one stream."""
 
 from __future__ import annotations
 
@@ -6,27 +6,39 @@ from pathlib import Path
 
 import typer
 
-from mindwire.cli.groups import option
+from mindwire.cli import options
+from mindwire.cli.groups import Given, option
 
-_ONLY = "Parts, comma-separated: startup, decoder, latency, replay, clients, streams; all without it."
+_QUICK = {"--clients": "1,50", "--streams": "4,16"}
+# Options that belong to one part of the benchmark.
+_OF_PART = {
+    "--chunks": "latency",
+    "--clients": "clients",
+    "--streams": "streams",
+    "--workers": "streams",
+    "--deadline-ms": "streams",
+}
 
 
 def bench(
-    model: Path | None = option("Bundle; the demonstration bundle without it.", None, "--model", "-m"),
-    only: str | None = option(_ONLY),
+    given: Given,
+    model: Path | None = options.MODEL,
+    only: str | None = option(
+        "Parts, comma-separated: startup, decoder, latency, replay, clients, streams; by default all."
+    ),
     quick: bool = option("Seconds instead of minutes, with coarser figures.", False, "--quick"),
     seconds: float = option("Length of each end-to-end measurement.", 60.0, min=5),
-    hop: int | None = option("Samples between predictions; the model's unless given.", min=1),
-    chunks: str = option("Samples that the outlet pushes together, one case each.", "1,10"),
-    streams: str = option("Numbers of streams to try, rising.", "10,50,100,150,200"),
-    workers: int = option("Processes that share many streams, as in serve; 0 is one per core.", 0, min=0),
+    hop: int | None = options.HOP,
+    chunks: str = option("Samples per push of the outlet, one case each.", "1,10"),
+    streams: str = option("Numbers of streams to try, ascending.", "10,50,100,150,200"),
+    workers: int = option("Processes that share many streams, as in serve; 0 for one per core.", 0, min=0),
     clients: str = option("Numbers of websocket clients to try.", "1,100,500"),
-    deadline_ms: float = option("What the 99th percentile of the age may be with many streams.", 40),
+    deadline_ms: float = option("Highest accepted 99th percentile of the age with many streams.", 40),
     out: Path = option("Folder for bench.json and latency.svg, or the report.", Path("bench"), "--out", "-o"),
     certify: bool = option("Measure a stream of your network instead, and write a report.", False, "--certify"),
-    minutes: float = option("How long --certify measures.", 10.0),
-    stream: str | None = option("The stream to certify: name=…,type=…,source_id=…", None, "--stream", "-s"),
-    force: bool = option("Replace files in --out that Mindwire did not write.", False, "--force"),
+    minutes: float = option("Length of the measurement of --certify.", 10.0),
+    stream: str | None = option("Stream to certify: name=…,type=…,source_id=…", None, "--stream", "-s"),
+    force: bool = options.FORCE,
 ) -> None:
     """Measure latency, throughput and start-up on this machine; no network is used."""
     import os
@@ -42,6 +54,7 @@ def bench(
         raise UsageError(msg)
     bundle = model or zoo_bundle_path()
     if certify:
+        given.refuse("--only", "--quick", "--seconds", *_OF_PART, why="--certify measures one stream")
         from mindwire.bench.certificate import Request
         from mindwire.bench.certificate import certify as make
 
@@ -54,12 +67,21 @@ def bench(
         age = found["age_ms"]
         typer.echo(f"Age at the client: p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, max {age['max']:.1f} ms. {report}")
         return
+    given.refuse("--stream", "--minutes", why="These options belong to --certify")
     known = {part.value: part for part in Part}
     wanted = [name.strip() for name in only.split(",")] if only else list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         msg = f"--only {unknown[0]!r} is unknown; known are {', '.join(known)}."
         raise UsageError(msg)
+    for flag, part in _OF_PART.items():
+        if part not in wanted:
+            given.refuse(flag, why=f"{flag} belongs to the part {part}, which --only leaves out")
+    if quick:
+        given.refuse("--seconds", why="--quick sets the length of measurements")
+        clients, streams = (
+            _QUICK[f] if f not in given else v for f, v in (("--clients", clients), ("--streams", streams))
+        )
     from mindwire_models.bundle import load_bundle
 
     check_report(out, ("bench.json", "latency.svg"), inputs=[bundle], force=force)
@@ -69,8 +91,8 @@ def bench(
         parts=tuple(known[name] for name in wanted),
         seconds=min(seconds, 8.0) if quick else seconds,
         chunks=_numbers(chunks, "--chunks"),
-        clients=_numbers("1,50" if quick and clients == "1,100,500" else clients, "--clients"),
-        streams=_numbers("4,16" if quick and streams == "10,50,100,150,200" else streams, "--streams"),
+        clients=_numbers(clients, "--clients"),
+        streams=_numbers(streams, "--streams"),
         workers=workers,
         deadline_ms=deadline_ms,
     )

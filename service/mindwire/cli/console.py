@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +18,21 @@ if TYPE_CHECKING:
 Progress = Callable[[float, float], None]
 
 
+def stop_event() -> threading.Event:
+    """Return an event that Ctrl-C and the other ending signals set from now on."""
+    import signal
+
+    from mindwire.serve.ending import ending_signals
+
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress | None]:
-    """Show a progress bar on standard error while the context lasts.
-
-    Yields
-    ------
-    callable or None
-        Takes what is done and the total; None when standard error is no terminal.
-    """
+    """Show a progress bar; yield a function of what is done and the total, None if standard error is no terminal."""
     from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TimeElapsedColumn

@@ -1,4 +1,4 @@
-"""``mindwire doctor``: whether this machine is ready for a session."""
+"""``mindwire doctor``: readiness of this machine for a session."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 
 import typer
 
+from mindwire.cli import options
 from mindwire.cli.groups import option
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 
 def doctor(
-    seconds: float = option("How long each stream is listened to.", 3.0, min=0.5),
-    record: Path = option("Folder that recordings would go to.", Path("recordings")),
-    as_json: bool = option("Print JSON instead of lines.", False, "--json"),
+    seconds: float = option("Time to listen to each stream.", 3.0, min=0.5),
+    record: Path = option("Folder for recordings.", Path("recordings")),
+    as_json: bool = options.AS_JSON,
 ) -> None:
-    """Check LSL, network, timers, streams, inference and disk; each line says what to do."""
+    """Check LSL, network, timers, streams, inference and disk, with advice for each problem."""
     from dataclasses import asdict
 
     from rich.console import Console
@@ -43,7 +44,7 @@ def doctor(
 
 
 def _indented(text: str, width: int) -> str:
-    """Text on lines of a width, those after the first below its ninth character."""
+    """Return text wrapped at a width, later lines indented by eight characters."""
     from mindwire_models.text import printable
 
     return textwrap.fill(

@@ -43,9 +43,8 @@ def evaluate(
 ) -> None:
     """Play recordings through the live pipeline and report how many trials a bundle decides right.
 
-    Each trial is decided by the newest prediction that existed so many seconds after its cue. Markers, channels, unit
-    and that moment are those that the bundle was trained with, unless given. The report
-    gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
+    Each trial is decided by the newest prediction that existed --at seconds after its cue. Markers, channels, unit and
+    that moment are by default those that the bundle was trained with. The report gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
     a class is idle, false activations per minute and the time to a right one. Recordings of another day show how
     a model carries over.
     """
@@ -56,7 +55,7 @@ def evaluate(
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import Beside, describe_run
+    from mindwire.evaluation.report import Comparison, describe_run
     from mindwire.evaluation.scores import score_runs
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
@@ -107,7 +106,9 @@ def evaluate(
         idle=None
         if at_rest is None
         else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=rule),
-        beside=Beside(alignment=modes[1], overall=evaluated[1][1], runs=evaluated[1][2]) if len(modes) > 1 else None,
+        comparison=Comparison(alignment=modes[1], overall=evaluated[1][1], runs=evaluated[1][2])
+        if len(modes) > 1
+        else None,
         notes=notes(runs, bundle.contract.classes, chosen, at_s),
         warning=warning,
     )

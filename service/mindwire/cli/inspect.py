@@ -1,4 +1,4 @@
-"""``mindwire inspect``: a bundle, told to a person, in words and pictures."""
+"""``mindwire inspect``: a description of a bundle, in words and pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mindwire.cli.groups import option
+from mindwire.cli import options
+from mindwire.cli.groups import Given, option
 
 if TYPE_CHECKING:
     from mindwire_models.bundle import Bundle
@@ -18,23 +19,25 @@ if TYPE_CHECKING:
 
 _LAYERS, _SPECTRA, _MAPS = "layers.md", "temporal-filters.png", "spatial-filters.png"
 
-
 _WIDTH = 80
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    given: Given,
     out: Path | None = option("Folder for pictures of the filters and the table of layers.", None, "--out"),
-    force: bool = option("Replace files in --out that Mindwire did not write.", False, "--force"),
+    force: bool = options.FORCE,
 ) -> None:
-    """Verify a bundle and print it: what it demands, what it holds, where it comes from."""
+    """Verify a bundle and print its contract, its content and its origin."""
     from mindwire_models.bundle import load_bundle
 
     if out is not None:
         from mindwire.outputs import check_report
 
         check_report(out, (_LAYERS, _SPECTRA, _MAPS), inputs=[bundle], force=force)
+    else:
+        given.refuse("--force", why="--force replaces files at --out")
     loaded = load_bundle(bundle)
     typer.echo(_summary(loaded))
     typer.echo(plain_text(_layers(loaded, out)))
@@ -63,8 +66,8 @@ def _summary(bundle: Bundle) -> str:
     ]
     if bundle.training is not None:
         training = bundle.training
-        told = ", ".join(f"{label}={name}" for label, name in training.markers.items())
-        rows.append(("markers", told or "named as the classes"))
+        listed = ", ".join(f"{label}={name}" for label, name in training.markers.items())
+        rows.append(("markers", listed or "named as the classes"))
         rows.append(("trial", f"decided {training.decided_at_s:.4g} s after its cue"))
     lines = [_wrapped(f"{name:15}{value}", indent=" " * 15) for name, value in rows]
     card = bundle.read(CARD).decode(errors="replace")
@@ -75,7 +78,7 @@ def _summary(bundle: Bundle) -> str:
 
 
 def plain_text(markdown: str) -> str:
-    """Markdown as text for a terminal of 80 columns: tables aligned, hashes cut, lines wrapped."""
+    """Return Markdown as text for a terminal of 80 columns: tables aligned, hashes shortened, lines wrapped."""
     lines: list[str] = []
     for is_table, group in itertools.groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
         part = list(group)

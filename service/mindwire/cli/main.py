@@ -1,7 +1,6 @@
-"""The entry point: the table of commands, and what an error looks like.
+"""Entry point: the table of commands, and the form of errors.
 
-Only the command that is run is imported and made; all of them are for ``--help``. Command modules import only
-the standard library and typer at their top; what a command needs is imported inside its function.
+Command modules import only the standard library and typer at their top; a command imports the rest when it runs.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _FORMER = {
     ("evaluate", "--train"): ("cross-validate", True),
 }
 
-# What typer raises for a wrong command line; only the classes below it have public names.
+# Error of typer for a wrong command line; only its subclasses have public names.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WRONG_VALUE = re.compile(r"Invalid value for '(--[\w-]+)'[^:]*: (?:Input should be |Value error, )(.*)")
 _EXPECTED = (
@@ -151,17 +150,17 @@ def common(
 
 def run() -> int:
     """Run the command line; return the exit code: 0 success, 1 failure, 2 wrong usage."""
-    # Read once, when numpy is imported. Our matrices are small: a second thread of the linear algebra saves no time on
-    # them, but takes a core for some 20 ms after each that it shares. Worker processes inherit it.
+    # Read once, when numpy is imported. The matrices are small: a second thread of linear algebra saves no time on them,
+    # but occupies a core for some 20 ms after each. Worker processes inherit it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Python processes started from here, multiprocessing's among them, import nothing of the current folder: it holds
-    # recordings and bundles, and whatever else others put there.
+    # Python processes started from here, those of multiprocessing too, import nothing from the current folder, which
+    # holds recordings, bundles and possibly files of other people.
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         words = sys.argv[1:] or ["--help"]
         code = app(words, standalone_mode=False, prog_name="mindwire")
         close_output()
-    except SystemExit as end:  # as typer and rich have it
+    except SystemExit as end:  # typer and rich turn a closed pipe into this
         if not isinstance(end.__context__, BrokenPipeError):
             raise
         drop_output()
@@ -173,7 +172,7 @@ def run() -> int:
 
 
 def _fail(error: Exception) -> int:
-    """Say an error in one sentence; return the exit code."""
+    """Print an error in one sentence; return the exit code."""
     if os.environ.get("MINDWIRE_DEBUG"):
         traceback.print_exception(error)
     elif isinstance(error, OSError):
@@ -190,7 +189,7 @@ def _say(sentence: str) -> None:
 
 
 def _usage(error: Any) -> str:
-    """What typer says of a wrong command line, as one sentence, and where the right one is found."""
+    """Return typer's message about a wrong command line as one sentence, with the command that explains the right one."""
     text = " ".join(error.format_message().split())
     if found := _WRONG_VALUE.search(text):
         option, expected = found[1], found[2].rstrip(".")

@@ -148,8 +148,8 @@ class Scoring:
     alignment: Literal["online", "frozen", "off"] = option(
         "online as live, frozen at the bundle's warm start, or off.", "online"
     )
-    beside: Literal["online", "frozen", "off"] | None = option(
-        "Second --alignment to compare with, which shows the effect of adaptation."
+    comparison: Literal["online", "frozen", "off"] | None = option(
+        "Second --alignment to compare with, which shows the effect of adaptation.", None, "--beside"
     )
     idle: str | None = option("Class for idling; by default one called idle, rest or nothing.")
     activation: float = option(
@@ -167,10 +167,12 @@ class Scoring:
         """
         from mindwire.evaluation.scores import AlignmentMode
 
-        if self.beside == self.alignment:
-            msg = f"--beside {self.beside} is the alignment that is evaluated already; leave it out or name another."
+        if self.comparison == self.alignment:
+            msg = (
+                f"--beside {self.comparison} is the alignment that is evaluated already; leave it out or name another."
+            )
             raise UsageError(msg)
-        return tuple(AlignmentMode(mode) for mode in (self.alignment, self.beside) if mode is not None)
+        return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode is not None)
 
     def rule(self) -> ActivationRule:
         """Return the activation rule.

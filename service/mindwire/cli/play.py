@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 import typer
 
 from mindwire.cli import options
-from mindwire.cli.console import print_problems, progress_bar
+from mindwire.cli.console import print_problems, progress_bar, stop_event
 from mindwire.cli.groups import option
 from mindwire_models.text import printable
 
@@ -23,22 +20,19 @@ def play(
 ) -> None:
     """Play a recording's EEG and markers through LSL outlets in real time, as a substitute for a cap."""
     from mindwire.offline import playback
-    from mindwire.serve.ending import ending_signals
     from mindwire.sources.recording import Selector, open_recording
 
     recording = open_recording(file)
     outlets = playback.PlaybackOptions(name, source_id, chunk, wait_consumer)
     playing = playback.Playback(recording, Selector.parse(stream) if stream else None, outlets)
-    stop = threading.Event()
-    for number in ending_signals():
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     waiting = " Waiting for a consumer." if wait_consumer else ""
     typer.echo(
         f"Playing {printable(', '.join(playing.names))} for {playing.duration:.1f} s.{waiting} Stop with Ctrl-C."
     )
-    if playing.shortened_silences:
-        longest = playback.LONGEST_SILENCE_SECONDS
-        typer.echo(f"{playing.shortened_silences} pauses are shortened to {longest:g} s.")
+    if playing.shortened_pauses:
+        longest = playback.LONGEST_PAUSE_SECONDS
+        typer.echo(f"{playing.shortened_pauses} pauses are shortened to {longest:g} s.")
     print_problems(file, recording.problems)
     played = 0.0
     with progress_bar("Playing") as progress:

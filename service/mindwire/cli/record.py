@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from mindwire.cli.console import stop_event
 from mindwire.cli.groups import option
 
 _STREAM = (
@@ -25,14 +26,11 @@ def record(
     Marker streams are always recorded. A device that is lost is recorded again when it is back, and a stream that appears
     later is added to the same file. The recording can be replayed, and trained on with mindwire train.
     """
-    import signal
     import sys
-    import threading
 
     from mindwire.config import parse_stream
     from mindwire.errors import UsageError
     from mindwire.live.record import StreamRecording
-    from mindwire.serve.ending import ending_signals
     from mindwire.sources.lsl_discovery import Selector, check_predicate
 
     selectors = []
@@ -54,8 +52,6 @@ def record(
         typer.echo(line)
 
     on_terminal = sys.stderr.isatty()
-    stop = threading.Event()
-    for number in ending_signals():
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     recording = StreamRecording(selectors, out, announce=announce, progress=progress if on_terminal else None)
     recording.run(stop, duration=duration, wait=wait)

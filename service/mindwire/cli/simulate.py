@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mindwire.cli.console import stop_event
 from mindwire.cli.groups import option
 from mindwire.errors import ArgumentError, UsageError
 from mindwire_models.text import counted
@@ -18,19 +19,15 @@ def simulate(
     name: str = option("Name of the EEG outlet.", "Mindwire-Simulator"),
     type: str = option("LSL type of the EEG outlet.", "EEG"),  # noqa: A002
     source_id: str | None = option("Source id of the EEG outlet."),
-    seed: int = option("Makes the person, the noise and the order of the trials.", 1),
-    sfreq: float = option("Sampling rate in hertz.", 250.0),
+    seed: int = option("Random seed of the participant, the noise and the order of trials.", 1),
+    sfreq: float = option("Sampling rate in Hz.", 250.0),
     chunk: int = option("Samples per push.", 10),
-    duration: float | None = option("Seconds to run; without it, until interrupted."),
-    line: float = option("Line noise in hertz, 50 or 60; 0 for none.", 50.0),
+    duration: float | None = option("Seconds to run; by default until Ctrl-C."),
+    line: float = option("Line noise in Hz, 50 or 60; 0 for none.", 50.0),
     artefacts: str = option("all, none, or some of blinks,muscle,drift.", "all"),
-    channels: str | None = option("Labels of the 10-10 system, comma-separated; the 22 of preset bcic2a without it."),
+    channels: str | None = option("Labels of the 10-10 system, comma-separated; by default the 22 of preset bcic2a."),
 ) -> None:
     """Simulate EEG of imagined movements on an LSL outlet, with the cues on a second one."""
-    import signal
-    import threading
-
-    from mindwire.serve.ending import ending_signals
     from mindwire.sources.simulator import Simulator
     from mindwire.sources.simulator_outlets import SimulatorOutlets, drive
     from mindwire_models.presets import BCIC2A_CHANNELS
@@ -39,9 +36,7 @@ def simulate(
     if duration is not None and duration <= 0:
         msg = f"--duration must be above 0 seconds, found {duration:g}."
         raise UsageError(msg)
-    stop = threading.Event()
-    for number in ending_signals():
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     try:
         simulator = Simulator(
             seed,
@@ -63,12 +58,12 @@ def simulate(
 
 
 def parse_artefacts(text: str) -> Artefacts:
-    """The artefacts a user named: ``all``, ``none`` or a comma-separated choice.
+    """Return the artefacts of ``all``, ``none`` or a comma-separated choice.
 
     Raises
     ------
     UsageError
-        An unknown name; the message lists those there are.
+        A name is unknown; the message lists the known ones.
     """
     from mindwire.sources.simulator import Artefacts
 

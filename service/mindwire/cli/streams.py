@@ -1,4 +1,4 @@
-"""``mindwire streams``: what is on the network, and what each stream says of itself."""
+"""``mindwire streams``: the LSL streams on the network and their descriptions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mindwire.cli import options
 from mindwire.cli.groups import option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CELL_LENGTH = 200
 
 def streams(
     timeout: float = option("Seconds to collect answers.", 1.0, min=0.1),
-    as_json: bool = option("Print JSON instead of a table.", False, "--json"),
+    as_json: bool = options.AS_JSON,
 ) -> None:
     """List the LSL streams on the network."""
     from mindwire.sources.lsl_discovery import survey
@@ -32,8 +33,8 @@ def streams(
         return
     if not infos:
         typer.echo(
-            "No LSL stream answered. Is the device's program running, in the same network, and is multicast "
-            "let through? An lsl_api.cfg with KnownPeers helps where it is not."
+            "No LSL stream answered. Check that the device's program runs in the same network and that multicast passes; "
+            "where it does not, name the machine under KnownPeers in an lsl_api.cfg."
         )
         return
     _print_table(infos)
@@ -91,7 +92,7 @@ def _print_table(infos: list[SignalInfo]) -> None:
 
 
 def _block(info: SignalInfo, width: int) -> str:
-    """A stream on lines of its own, for a terminal that is narrower than the table."""
+    """Return a stream on several lines, for a terminal narrower than the table."""
     from mindwire_models.text import counted, printable
 
     rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"

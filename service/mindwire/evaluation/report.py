@@ -51,8 +51,8 @@ class EvaluatedModel(BaseModel):
     device: str
 
 
-class Beside(BaseModel):
-    """The same recordings with the alignment otherwise."""
+class Comparison(BaseModel):
+    """Scores of the same recordings with another alignment."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,7 +78,7 @@ class Figures(BaseModel):
     overall: Score
     runs: list[RunScore]
     idle: IdleFigures | None = None
-    beside: Beside | None = None
+    beside: Comparison | None = None
 
 
 class Report(Figures):
@@ -101,7 +101,7 @@ def describe_run(
     at_s: float,
     alignment: AlignmentMode,
     idle: IdleFigures | None = None,
-    beside: Beside | None = None,
+    comparison: Comparison | None = None,
     notes: Sequence[str] = (),
     warning: str = "",
 ) -> Report:
@@ -118,7 +118,7 @@ def describe_run(
         overall=overall,
         runs=list(runs),
         idle=idle,
-        beside=beside,
+        beside=comparison,
         definitions=dict(DEFINITIONS),
     )
 

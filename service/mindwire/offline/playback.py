@@ -22,7 +22,7 @@ from mindwire.sources.recording import RecordedStream, Recording, Selector, choo
 from mindwire.sources.stream_xml import parse_xml
 
 # Silences longer than this are shortened to it: nobody waits an hour for the second half.
-LONGEST_SILENCE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 10.0
 _LINGER_SECONDS = 2.0
 _CONSUMER_POLL_SECONDS = 0.2
 _MARKER_CONSUMER_SECONDS = 1.0
@@ -73,7 +73,7 @@ class Timeline:
     duration: float
 
     @classmethod
-    def build(cls, spans: Sequence[tuple[float, float]], longest_silence: float = LONGEST_SILENCE_SECONDS) -> Timeline:
+    def build(cls, spans: Sequence[tuple[float, float]], longest_silence: float = LONGEST_PAUSE_SECONDS) -> Timeline:
         """Lay out the parts that hold samples.
 
         Parameters
@@ -172,7 +172,7 @@ class Playback:
                 source_id = options.source_id
             push = options.chunk_samples if stream is signal else None
             self._streams.append(_PlayedStream(recording, stream, name, source_id, push))
-        spans = [span for played in self._streams for span in played.spans(LONGEST_SILENCE_SECONDS)]
+        spans = [span for played in self._streams for span in played.spans(LONGEST_PAUSE_SECONDS)]
         if not spans:
             msg = f"{recording.path}: expected samples to play, found none that can be read."
             raise RecordingError(msg)
@@ -185,7 +185,7 @@ class Playback:
         return self._timeline.duration
 
     @property
-    def shortened_silences(self) -> int:
+    def shortened_pauses(self) -> int:
         """How many silences are shortened."""
         return len(self._timeline.starts) - 1
 

@@ -15,7 +15,7 @@ from mindwire import __version__
 from mindwire.evaluation.idle import ActivationRule, idle_figures
 from mindwire.evaluation.notes import notes
 from mindwire.evaluation.page import in_words, plots, render, tiles, write_files
-from mindwire.evaluation.report import DEFINITIONS, Beside, Figures, idle_sentence, percent, score_table
+from mindwire.evaluation.report import DEFINITIONS, Comparison, Figures, idle_sentence, percent, score_table
 from mindwire.evaluation.scores import score_runs
 from mindwire.evaluation.tables import TextTable
 from mindwire.training.card import verdict
@@ -107,7 +107,7 @@ def describe_held_out(
         beside = None
         for other, again in others[:1]:
             everything, parts = score_runs(again, contract, contract.classes, at_s, hop_s=hop_s)
-            beside = Beside(alignment=other, overall=everything, runs=parts)
+            beside = Comparison(alignment=other, overall=everything, runs=parts)
         resting = None
         if idle is not None and rule is not None:
             resting = idle_figures(runs, contract, contract.classes, idle=idle, at_s=at_s, rule=rule)

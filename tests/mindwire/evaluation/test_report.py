@@ -18,7 +18,7 @@ from mindwire.evaluation.page import render_html, write_report
 from mindwire.evaluation.report import (
     DEFINITIONS,
     LEGEND,
-    Beside,
+    Comparison,
     EvaluatedModel,
     Report,
     headline,
@@ -156,7 +156,7 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
         n_wrong=4,
         median_seconds=2.25,
     )
-    beside = Beside(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
+    beside = Comparison(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
     report = report.model_copy(update={"idle": idle, "beside": beside})
     assert "With alignment off: 9 of 20 right (45%" in headline(report)
     assert idle_sentence(report.idle) == (
@@ -201,7 +201,7 @@ def test_the_terminal_table_has_a_row_per_recording_and_one_for_all() -> None:
 def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
     report = make_report(name="s1-run04-22ch-250hz-a-long-name-of-a-recording.xdf")
     report = report.model_copy(
-        update={"beside": Beside(alignment=AlignmentMode.OFF, overall=report.overall, runs=report.runs)}
+        update={"beside": Comparison(alignment=AlignmentMode.OFF, overall=report.overall, runs=report.runs)}
     )
     console = Console(width=80, force_terminal=False)
     with console.capture() as capture:

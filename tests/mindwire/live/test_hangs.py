@@ -116,7 +116,7 @@ def assert_undisturbed(stream, memory, count):
     assert not memory.of("error")
 
 
-def test_a_source_that_hangs_is_told_and_replaced_and_what_it_then_says_is_not_heard(gate):
+def test_a_source_that_hangs_is_reported_and_replaced_and_what_it_then_says_is_not_heard(gate):
     source = HangingSource(gate)
     stream, memory = make_stream(connector=source)
     with supervised(stream):

@@ -31,7 +31,7 @@ def events_of(times, sizes=(N,), options=None, n=N):
 
 
 @pytest.mark.parametrize("sizes", [(1,), (10,), (7, 250)])
-def test_gaps_are_told_at_most_once_a_second_and_counted_and_chunks_do_not_matter(sizes):
+def test_gaps_are_reported_at_most_once_a_second_and_counted_and_chunks_do_not_matter(sizes):
     lost = np.cumsum(np.isin(INDEX, [500, 530, 560, 590, 800, 1200, 1210])) * 0.5
     whole, _, pipeline = events_of(INDEX / 100.0 + lost)
     assert [(event.kind, event.data["count"], round(event.data["seconds"], 2)) for event in whole] == [
@@ -92,7 +92,7 @@ def test_stamps_that_jump_about_are_told_and_not_valid_once_that_is_known(sizes)
     assert not any(prediction.valid for prediction in predictions if prediction.seq > 40)
 
 
-def test_a_window_of_a_rate_that_is_off_is_marked_and_told_once_and_a_wrong_one_is_not_valid():
+def test_a_window_of_a_rate_that_is_off_is_marked_and_reported_once_and_a_wrong_one_is_not_valid():
     marked, predictions, _ = events_of(INDEX / 97.0, (10,))
     assert [(event.kind, event.data["state"]) for event in marked] == [("rate", "off")]
     assert "97 Hz, 3.0 % below the 100 Hz" in marked[0].message
@@ -190,7 +190,7 @@ class NoNumbers(LinearDecoder):
         return np.full((len(windows), 2), np.nan, dtype=np.float32)
 
 
-def test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_told():
+def test_a_decoder_that_gives_no_numbers_is_never_ready_and_is_reported():
     source = Scripted()
     source.feed(400)
     stream, memory = make_stream(connector=source, decoder=NoNumbers(2))
