@@ -23,6 +23,7 @@ def main() -> None:
     """Run the command line; exit code 0 success, 1 failure, 2 wrong usage, 130 when interrupted."""
     interrupts = Interrupts()
     try:
+        interrupts.begin()
         from mindwire.cli.main import run
 
         code = run()

@@ -22,7 +22,7 @@ _REPEAT_S = 0.3
 
 
 class Interrupts:
-    """Handler of SIGINT from now on: ends what is running by ``KeyboardInterrupt``, without further messages.
+    """Handler of SIGINT, which ends what is running by ``KeyboardInterrupt``, without further messages.
 
     Libraries turn the interrupt into errors of their own, during their import for example, or ignore it; so it is
     recorded, and raised again until it has ended what is running.
@@ -35,6 +35,9 @@ class Interrupts:
     def __init__(self) -> None:
         self.came = False
         self._report = sys.unraisablehook
+
+    def begin(self) -> None:
+        """Start handling."""
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent process ignores it
             signal.signal(signal.SIGINT, self._interrupt)
             sys.unraisablehook = self._ignore

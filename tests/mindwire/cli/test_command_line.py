@@ -45,8 +45,8 @@ import sys
 import mindwire.__main__ as entry
 from mindwire.interrupts import Interrupts
 class Told(Interrupts):
-    def __init__(self):
-        super().__init__()
+    def begin(self):
+        super().begin()
         print("ready", flush=True)
 entry.Interrupts = Told
 sys.argv = ["mindwire", *sys.argv[1:]]
@@ -78,7 +78,8 @@ def test_ctrl_c_ends_a_command_without_a_word_also_amid_its_imports(
     os.killpg(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=30)
     begun = 1 if words == ("record",) else 0  # Ctrl-C is meant to end it, but there was nothing to record yet
-    assert process.returncode in (begun, 130)
+    # The interpreter kills itself by the signal where code that a library evaluates was interrupted; shells show 130 too.
+    assert process.returncode in (begun, 130, -signal.SIGINT)
     for word in ("Traceback", "rror", "xception", "gnored", "Abort"):
         assert word not in text
 
