@@ -1,1 +1,1 @@
-"""AttentionBaseNet and the other decoders, and how weights reach them."""
+"""AttentionBaseNet and the other decoders, and their weights."""

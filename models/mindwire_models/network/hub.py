@@ -44,7 +44,7 @@ network = AttentionBaseNet.from_pretrained("FOLDER_OR_HUB_ID")
 
 braindecode reads the same folder: `braindecode.models.AttentionBaseNet.from_pretrained(...)`.
 """
-# What the Hub's client raises; HTTPError is that of the HTTP library that it uses.
+# Exceptions of the Hub's client; HTTPError is that of its HTTP library.
 _HUB_ERRORS = (
     errors.HTTPError,  # type: ignore[attr-defined]
     errors.EntryNotFoundError,

@@ -17,7 +17,7 @@ from mindwire_models.reading import MIB, read_regular
 
 _MAX_YAML_BYTES = MIB
 _MAX_YAML_DEPTH = 8
-# Their names of the constructor's arguments.
+# Arguments of the constructor by the authors' names.
 _RENAMED = {
     "n_classes": "n_outputs",
     "n_channels": "n_chans",
@@ -25,7 +25,7 @@ _RENAMED = {
     "dropout_inp": "drop_prob_inp",
     "dropout": "drop_prob_attn",
 }
-# Hyperparameters of their training; ``seq_len`` follows from the others.
+# Hyperparameters of the training, left out; ``seq_len`` follows from the others.
 _TRAINING = frozenset(
     "lr weight_decay optimizer scheduler max_epochs warmup_epochs label_smoothing seed seq_len".split(),
 )

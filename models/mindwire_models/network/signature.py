@@ -30,14 +30,14 @@ class TemporalLengths:
         return self.pool_stride_inp * (self.pool_length - 1) + self.pool_length_inp
 
     def scaled_to(self, n_times: int) -> TemporalLengths:
-        """These lengths, or for a window too short for them all of them scaled down in proportion."""
+        """Return these lengths, scaled down in proportion for a window too short for them."""
         if n_times >= self.least_n_times:
             return self
         factor = n_times / self.least_n_times
         return TemporalLengths(**{name: max(1, int(length * factor)) for name, length in asdict(self).items()})
 
     def describe_scaling(self, n_times: int) -> str:
-        """A sentence on what :meth:`scaled_to` does to these lengths."""
+        """Describe in a sentence how :meth:`scaled_to` changes these lengths."""
         scaled = asdict(self.scaled_to(n_times))
         changes = ", ".join(f"{name} {old} to {scaled[name]}" for name, old in asdict(self).items())
         return (

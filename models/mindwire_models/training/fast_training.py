@@ -1,6 +1,6 @@
-"""Exact forward pass of AttentionBaseNet without its largest intermediate: a training step is 19 times as fast.
+"""Exact forward pass of AttentionBaseNet without its largest intermediate: a training step is 16 times as fast.
 
-(22 channels, 1000 samples, batches of 64, one thread: 94 ms instead of 1773 ms; ``benchmarks/training_step.py``.)
+(22 channels, 1000 samples, batches of 64, one thread: 92 ms instead of 1469 ms; ``benchmarks/training_step.py``.)
 
 The plain stem convolves every electrode with every temporal filter, normalises that array of
 ``n_temporal_filters × n_chans × n_times`` per window, and only then mixes the electrodes. All of it is linear but for

@@ -1,4 +1,4 @@
-"""Training on some recordings and evaluation on others: leave-one-recording-out, and from session to splits.
+"""Training on some recordings and evaluation on others: leave-one-recording-out, and from session to session.
 
 Network and tangent-space baseline are trained as by ``mindwire train``, written as bundles, and run over recordings that they
 were not trained on, through the pipeline and on the graph that run live.

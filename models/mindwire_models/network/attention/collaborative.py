@@ -1,4 +1,4 @@
-"""Attention modules that weigh time steps beside channels, and the channel half of one of them.
+"""Attention modules that weigh time steps and channels, and the channel half of one of them.
 
 In all of them ``x`` is ``(batch, channels, 1, n_times)``. The references are those of Wimpff et al. 2023,
 arXiv 2310.11198.
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mindwire_models.network.attention.squeeze import bottleneck
 
-# Entropies closer than this differ by float32 rounding alone; dividing by less would blow rounding up, or give 0/0.
+# Entropies closer than this differ by float32 rounding alone; dividing by less would amplify rounding, or give 0/0.
 _SMALLEST_SPREAD = 1e-6
 
 
