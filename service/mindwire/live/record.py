@@ -109,11 +109,6 @@ class StreamRecording:
         wait : bool
             False refuses streams that are not on the network yet.
 
-        Returns
-        -------
-        list of RecordedStream
-            The content of the files.
-
         Raises
         ------
         StreamNotFoundError

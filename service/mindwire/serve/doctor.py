@@ -56,14 +56,7 @@ class Finding:
 
 
 def examine(seconds: float, recordings: Path) -> Iterator[Finding]:
-    """Run every check.
-
-    Parameters
-    ----------
-    seconds : float
-        Time to receive from each stream on the network.
-    recordings : Path
-        Folder of recordings.
+    """Run every check; listen to each stream on the network for ``seconds``, and check the disk of ``recordings``.
 
     Yields
     ------

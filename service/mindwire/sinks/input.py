@@ -62,15 +62,7 @@ class InputOutlet:
         return self._form == _form(info)
 
     def push(self, chunk: Chunk, mark: InputMark) -> None:
-        """Send the pipeline's next chunk.
-
-        Parameters
-        ----------
-        chunk : Chunk
-            Copied.
-        mark : InputMark
-            Of its first sample.
-        """
+        """Send the pipeline's next chunk, copied, with the mark of its first sample."""
         rows = np.zeros((len(chunk), chunk.samples.shape[1] + 1), dtype=chunk.samples.dtype)
         rows[:, :-1] = chunk.samples
         rows[0, -1] = mark

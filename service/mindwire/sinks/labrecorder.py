@@ -44,21 +44,7 @@ class LabRecorder:
 
     @classmethod
     def start(cls, program: Path, path: Path, predicate: str, output: Path) -> Self:
-        """Start recording all streams that match a predicate.
-
-        Parameters
-        ----------
-        program, path : Path
-        predicate : str
-            XPath 1.0.
-        output : Path
-            Takes LabRecorder's output.
-
-        Raises
-        ------
-        OSError
-            It cannot be started.
-        """
+        """Start recording all streams that match an XPath predicate; ``output`` takes LabRecorder's messages."""
         # In sessions of their own: Ctrl-C at the terminal ends the command, and only by that the recording.
         with output.open("wb") as file:
             holder = _popen([sys.executable, "-I", "-S", "-c", _HOLD_OPEN], subprocess.PIPE, subprocess.PIPE)
@@ -129,19 +115,9 @@ def labrecorder() -> Path:
 
 
 def new_recording(folder: Path, stream: str) -> Path:
-    """Create an empty file for a recording, under a name that was free.
+    """Create an empty file for a recording, under a free name: ``stream``, date, time, and a number where it is needed.
 
     Two programs that record into one folder at the same moment get two files.
-
-    Parameters
-    ----------
-    folder : Path
-    stream : str
-        The name's first part; the date and time follow, and a number where that name is taken.
-
-    Returns
-    -------
-    Path
 
     Raises
     ------

@@ -105,13 +105,7 @@ class Recorder(Sink):
         self._emit = emit
 
     def begin(self, state: str | None = None) -> None:
-        """Register that the next samples are given to a new pipeline.
-
-        Parameters
-        ----------
-        state : str or None
-            Its initial state, see :class:`mindwire.options.PipelineOptions`.
-        """
+        """Register that the next samples are given to a new pipeline with this initial state."""
         self._begins, self._state = True, state
 
     def start(
@@ -147,16 +141,7 @@ class Recorder(Sink):
         self._wait_for_samples(cancelled or threading.Event())
 
     def take_first(self, chunk: Chunk, info: SignalInfo, details: Mapping[str, Any]) -> None:
-        """Record the first samples that the pipeline is given after a connection.
-
-        Parameters
-        ----------
-        chunk : Chunk
-            Not empty.
-        info : SignalInfo
-        details : mapping
-            Bundle and options, to repeat the run, and the clock offset in the chunk's times.
-        """
+        """Record the first samples that the pipeline is given after a connection, with the details that repeat the run."""
         begins, self._begins, self._taken = self._begins, False, True
         self._push(chunk, InputMark.BEGIN if begins else InputMark.RECONNECT)
         if self._process is None:
@@ -182,10 +167,7 @@ class Recorder(Sink):
     def check(self, *, samples: bool) -> None:
         """Check once a second that the recording goes on; otherwise publish an event and begin another file.
 
-        Parameters
-        ----------
-        samples : bool
-            Samples have just arrived, so that the file ought to grow.
+        While ``samples`` arrive the file has to grow.
         """
         now = time.monotonic()
         self._samples_arrive |= samples

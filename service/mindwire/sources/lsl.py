@@ -64,21 +64,9 @@ class ClockOffset:
     _variance: float = 0.0
 
     def update(self, estimate: float, round_trip_s: float, now: float) -> bool:
-        """Take a new estimate.
+        """Take a new estimate and the time between its question and answer, both in seconds, at a monotonic time.
 
-        Parameters
-        ----------
-        estimate : float
-            Offset in seconds as LSL measured it.
-        round_trip_s : float
-            Time between question and answer.
-        now : float
-            Monotonic time in seconds.
-
-        Returns
-        -------
-        bool
-            True if one of the clocks was set meanwhile, so that earlier stamps do not compare.
+        Return true if one of the clocks was set meanwhile, so that earlier stamps do not compare.
         """
         worst = max(round_trip_s / 2, _OFFSET_ERROR_S)
         if self.seconds is None or abs(estimate - self.seconds) > CLOCK_RESET_S + worst:

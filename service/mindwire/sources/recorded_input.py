@@ -36,14 +36,7 @@ class InputComparison:
 
 
 def compare_with_device(recording: XdfRecording, input_id: int, signal_id: int) -> InputComparison:
-    """Compare the two streams of a recording by their values.
-
-    Parameters
-    ----------
-    recording : XdfRecording
-    input_id, signal_id : int
-        The streams' numbers in the file.
-    """
+    """Compare two streams of a recording by their values; their numbers are those in the file."""
     rows = (row for samples in recording.as_sent(signal_id) for row in _hashes(samples.values))
     device = {row: place for place, row in enumerate(rows)}
     same = missed = different = 0

@@ -171,17 +171,7 @@ def first_problems(problems: Sequence[str]) -> str:
 def choose_signal(
     path: Path, streams: Sequence[RecordedStream], selector: Selector | None, problems: Sequence[str] = ()
 ) -> RecordedStream:
-    """Return the one stream that a selector means.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    streams : sequence of RecordedStream
-    selector : Selector or None
-        None means the only stream of type EEG.
-    problems : sequence of str
-        Damage of the file; reported when no stream matches.
+    """Return the one stream that a selector means, or the only one of type EEG; damage is reported when none matches.
 
     Raises
     ------

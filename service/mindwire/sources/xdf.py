@@ -214,11 +214,6 @@ class XdfSource:
         Chunk
             Stamps are in the recording computer's clock, not dejittered. A ``GAP`` precedes it after damage, a
             ``CLOCK_JUMP`` after a clock reset or where stamps run backwards.
-
-        Raises
-        ------
-        RecordingError
-            The file cannot be read any more, or no stamp is a time.
         """
         tracker = ClockTracker(self._stream.clock)
         left = self._stream.limit if self._stream.limit is not None else self._file.size

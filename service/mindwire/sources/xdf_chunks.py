@@ -116,10 +116,6 @@ def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
         Seekable and buffered.
     size : int
         Bytes in the file when the walk begins; bytes that a recorder appends later are not read.
-
-    Yields
-    ------
-    RawChunk
     """
     position = len(MAGIC)
     while position < size:

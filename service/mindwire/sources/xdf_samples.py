@@ -220,11 +220,6 @@ class SampleDecoder:
     def decode(self, file: BinaryIO, length: int) -> Iterator[Samples]:
         """Decode the chunk at the file's position.
 
-        Yields
-        ------
-        Samples
-            In pieces of about a megabyte; never empty.
-
         Raises
         ------
         DamagedChunkError
