@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from mindwire.bench.audience import audience, fan, say
-from mindwire.cores import unhurried
 
 STAGES = ("receive", "condition", "wait", "decode")
 SWITCH_INTERVAL_S = 0.0005
@@ -48,7 +48,6 @@ def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: 
     time.sleep(1.0)
 
 
-@unhurried()
 def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     """Many outlets in real time, their chunks spread evenly; begins when told, ends when told, and says its lag.
 
@@ -56,6 +55,9 @@ def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
     """
     import pylsl
 
+    # The outlets of other machines would not interrupt the service.
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     names = labels.split(",")
     # By liblsl's synchronous transport a push writes to the network itself, instead of waking a thread with each sample.
     outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk, pylsl.transp_sync_blocking) for i in range(n)]
