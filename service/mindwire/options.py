@@ -1,20 +1,24 @@
-"""What a person may decide about a pipeline: options at its start, commands while it runs."""
+"""Choices of the user about a pipeline: options at its start, commands while it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mindwire.errors import ContractError
 from mindwire.inference.decoder import Adapt
 from mindwire.signal.bad_channels import BadChannels
 from mindwire.signal.named_channels import check_labels
 from mindwire.types import SignalInfo
 from mindwire_models.training_record import TrainedSource
 
+# No EEG is sampled slower or faster; the work of a second grows with the rate, that of a resampled sample with its inverse.
+_MIN_SFREQ, _MAX_SFREQ = 1.0, 1e5
+
 
 @dataclass(frozen=True, slots=True)
 class AdaptationCommand:
-    """What a person asks of the online adaptation.
+    """Command to the online adaptation.
 
     Parameters
     ----------
@@ -36,7 +40,7 @@ class AdaptationCommand:
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """What a user may decide about a pipeline beyond the contract.
+    """Options of a pipeline beyond the contract.
 
     Parameters
     ----------
@@ -51,19 +55,18 @@ class PipelineOptions:
     bridge_seconds : float
         Gaps up to this are bridged and flagged; longer ones start a new segment.
     bad_channels : {"auto", "interpolate", "invalidate"}
-        What becomes of channels that are flat, saturated, out of range or not finite: ``auto``
-        interpolates them when they are few, and else the windows are invalid.
+        Handling of channels that are flat, saturated, out of range or not finite: ``auto``
+        interpolates them when they are few; otherwise the windows are invalid.
     alignment : {"online", "off"}
         ``off`` leaves the signal unaligned, to see what alignment is worth.
     commands : tuple of AdaptationCommand
         Commands of a recorded session, each with the sample after which it took effect.
     adapt : {"alignment", "bn", "entropy"}
-        What of the decoder follows the person; must be what the decoder was made for.
+        Part of the decoder that follows the person; the one that the decoder was made for.
     state : str or None
-        What an earlier session learnt, :meth:`SavedAdaptation.to_text`; the pipeline begins with it.
+        State learnt in an earlier session to begin with, as :meth:`SavedAdaptation.to_text` returns it.
     trained : TrainedSource or None
-        How the signal was read that the model was trained on; holds for a source of the same layout, where neither
-        ``channels`` nor ``unit`` say otherwise.
+        Channels and unit of the training; for a source of the same layout, unless ``channels`` or ``unit`` are given.
     """
 
     channels: tuple[str, ...] | None = None
@@ -82,8 +85,28 @@ class PipelineOptions:
         if self.channels is not None:
             check_labels(self.channels, "--channels")
 
+    def rate_of(self, info: SignalInfo) -> float:
+        """Return the rate that a source is taken to have, in hertz.
+
+        Raises
+        ------
+        ContractError
+            There is none, or no EEG has it.
+        """
+        sfreq = self.sfreq or info.sfreq
+        if not sfreq > 0:
+            msg = (
+                f"The model needs a regular signal, but {info.name!r} has no nominal rate; "
+                "give the rate it really has with --rate, or use another stream."
+            )
+            raise ContractError(msg)
+        if not _MIN_SFREQ <= sfreq <= _MAX_SFREQ:
+            msg = f"The model needs EEG of {_MIN_SFREQ:g} to {_MAX_SFREQ:g} Hz, but {info.name!r} has {sfreq:g} Hz; give its true rate with --rate."
+            raise ContractError(msg)
+        return sfreq
+
     def for_source(self, info: SignalInfo) -> PipelineOptions:
-        """The options for a source, with channels and unit as in training where nobody says otherwise.
+        """Return the options for a source, with channels and unit as in training unless they are given.
 
         Parameters
         ----------
@@ -106,7 +129,7 @@ class PipelineOptions:
         return replace(self, channels=channels, unit=unit)
 
     def as_in_training(self, info: SignalInfo) -> str:
-        """What :meth:`for_source` takes over, for people; empty where that is nothing."""
+        """Return what :meth:`for_source` takes from the training, for messages; empty if nothing."""
         used = self.for_source(info)
         parts = []
         if used.channels != self.channels and used.channels is not None:

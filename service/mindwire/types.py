@@ -1,6 +1,6 @@
-"""The words of the design as data: chunk, signal, window, prediction, reason.
+"""Data that passes through a stream: chunk, signal, window, prediction, reason.
 
-What is made for every prediction is a struct, for a frozen dataclass takes five times as long to make.
+Objects created for every prediction are structs, because creating a frozen dataclass takes five times as long.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 
 class Reason(IntFlag):
-    """Why a prediction should not be believed, or not fully; one bit each, kept per sample.
-
-    ``label`` spellings on the wire are the lower-case names.
-    """
+    """Reason against a prediction; one bit each, kept per sample. Clients get the lower-case names."""
 
     NONE = 0
     ALIGNING = 1
@@ -43,7 +40,7 @@ class Reason(IntFlag):
 
     @property
     def bit(self) -> np.uint32:
-        """The reasons as numpy keeps them per sample."""
+        """The reasons in the type of flags."""
         return np.uint32(int(self))
 
     @property
@@ -54,7 +51,7 @@ class Reason(IntFlag):
 
 @lru_cache
 def reasons_of(bits: int) -> Reason:
-    """The reasons that a sample's bits stand for; each combination is made once."""
+    """Return the reasons of a sample's flags; each combination is created once."""
     return Reason(bits)
 
 
@@ -63,13 +60,12 @@ def _labels(bits: int) -> tuple[str, ...]:
     return tuple(str(reason.name).lower() for reason in Reason if reason.value & bits)
 
 
-# These mark a window without making it invalid: the user is told, the prediction stands.
+# These mark a window without making it invalid.
 SUSPECT = Reason.LINE_NOISE | Reason.DRIFT | Reason.MUSCLE | Reason.RATE | Reason.INTERPOLATED | Reason.TIMING
-# These say something of the time stamps and nothing of the signal, so a decoder may learn from it.
-HARMLESS = Reason.RATE | Reason.TIMING
+# These concern the time stamps alone, so a decoder may learn from the signal.
+TIMING_ONLY = Reason.RATE | Reason.TIMING
 
-
-# As a plain number, because this is asked for every prediction and the operators of IntFlag take a microsecond each.
+# A plain number, because the operators of IntFlag take a microsecond each.
 INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 
 
@@ -97,7 +93,7 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
 
 @dataclass(frozen=True, slots=True)
 class SignalInfo:
-    """What a source says of its signal.
+    """A source's description of its signal.
 
     Parameters
     ----------
@@ -116,9 +112,9 @@ class SignalInfo:
     types : tuple of str or None
         Type of each channel as the source spells it (``EEG``, ``EOG``, ``stim`` …); None when no channel has one.
     remarks : tuple of str
-        What is odd about the description, a clause each, for whoever refuses the signal.
+        Oddities of the description, a clause each, for the message of a refusal.
     original : SignalInfo or None
-        What the device itself said, where a recording knows better what its channels and unit are.
+        The device's own description, where a recording knows better its channels and unit.
     """
 
     name: str
@@ -146,7 +142,7 @@ class Marker:
         Seconds.
     label : str
     stream : str
-        What ``--marker-stream`` takes for its stream; empty where there is no choice. Not compared.
+        Name for ``--marker-stream``; empty where there is no choice. Not compared.
     """
 
     time: float
@@ -176,7 +172,7 @@ class Window(msgspec.Struct, frozen=True, eq=False):
         Conditioned samples in this segment up to and including the window's last.
     reasons : Reason
     learnt : object
-        What the decoder's session had learnt by this window; None for a decoder that learns nothing.
+        State that the decoder's session had learnt by this window; None for a decoder that learns nothing.
     """
 
     seq: int
@@ -191,12 +187,12 @@ class Window(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def valid(self) -> bool:
-        """Whether the prediction may be believed: no reason, or only ones that make it suspect."""
+        """True without a reason, or with reasons that only make it suspect."""
         return not int(self.reasons) & INVALID
 
 
 class Prediction(msgspec.Struct, frozen=True, eq=False):
-    """What the decoder says of one window.
+    """Class probabilities of one window.
 
     Parameters
     ----------
@@ -207,7 +203,7 @@ class Prediction(msgspec.Struct, frozen=True, eq=False):
         Sum to one.
     reasons : Reason
     latency_ms : mapping of str to float
-        Milliseconds spent per stage; filled by whoever owns a clock.
+        Milliseconds spent per stage; filled by the live loop.
     """
 
     seq: int
@@ -218,5 +214,5 @@ class Prediction(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def valid(self) -> bool:
-        """Whether it may be believed: no reason, or only ones that make it suspect."""
+        """True without a reason, or with reasons that only make it suspect."""
         return not int(self.reasons) & INVALID

@@ -238,7 +238,7 @@ def test_zscore_uses_the_stored_statistics():
 def test_a_rate_that_is_off_is_reported_and_flagged():
     samples, times = noise(4000), np.arange(4000) / 97.0
     predictions, pipeline = run(cut(samples, times, [10]))
-    assert pipeline.effective_rate == pytest.approx(97.0, abs=0.3)
+    assert pipeline.conditioner.timebase.rate.effective_rate == pytest.approx(97.0, abs=0.3)
     assert predictions[-1].reasons & Reason.RATE
     assert any(event.kind == "rate" for event in pipeline.drain_events())
 
@@ -248,7 +248,7 @@ def test_the_user_may_accept_the_measured_rate():
     predictions, pipeline = run(cut(samples, times, [10]), options=PipelineOptions(sfreq=97.0))
     assert predictions[-1].valid
     assert not predictions[-1].reasons
-    assert pipeline.resampler_delay_seconds > 0
+    assert pipeline.conditioner.resampler_delay_seconds > 0
 
 
 def test_a_signal_without_a_rate_is_refused():

@@ -20,6 +20,28 @@ MAX_BATCH = 12
 Adapt = Literal["alignment", "bn", "entropy"]
 
 
+def probabilities(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Return the softmax of logits over a temperature; NaN for a row with any value not finite.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (..., n_classes)
+    temperature : float
+
+    Returns
+    -------
+    ndarray of float64, shape (..., n_classes)
+    """
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    finite = np.isfinite(scaled)
+    if not finite.all():
+        rows = finite.all(axis=-1, keepdims=True)
+        return np.where(rows, probabilities(np.where(rows, logits, 0.0), temperature), np.nan)
+    exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    exponents /= exponents.sum(axis=-1, keepdims=True)
+    return np.asarray(exponents)
+
+
 class StatelessSession:
     """Session of a decoder that keeps nothing between two windows of a stream."""
 

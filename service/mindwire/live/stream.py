@@ -177,7 +177,7 @@ class Stream:
         """Return the status that ``/v1/streams/{stream}`` gives."""
         reporter, contract = self.reporter, self.contract
         source, pipeline = self._source, self._pipeline
-        channels = pipeline.channel_quality() if source and pipeline else []
+        channels = pipeline.conditioner.channel_quality() if source and pipeline else []
         return StreamStatus(
             name=self.name,
             state=reporter.state,
@@ -191,12 +191,12 @@ class Stream:
             sfreq=contract.sfreq,
             window_samples=contract.window_samples,
             hop_samples=self._hop_samples,
-            resampler_delay_ms=pipeline.resampler_delay_seconds * 1e3 if pipeline else 0.0,
+            resampler_delay_ms=pipeline.conditioner.resampler_delay_seconds * 1e3 if pipeline else 0.0,
             settling_ms=contract.settling_samples / contract.sfreq * 1e3,
             counters=replace(reporter.counters),
             clock_offset_s=source.clock_offset_s if source else None,
-            drift_ppm=pipeline.drift_ppm if pipeline else None,
-            effective_rate=pipeline.effective_rate if pipeline else None,
+            drift_ppm=pipeline.conditioner.timebase.drift_ppm if pipeline else None,
+            effective_rate=pipeline.conditioner.timebase.rate.effective_rate if pipeline else None,
             last_prediction_age_s=reporter.prediction_age,
             valid_in_s=pipeline.seconds_until_valid if source and pipeline else None,
             recording=file.name if (file := self._recording()) else None,

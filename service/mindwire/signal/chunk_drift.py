@@ -1,4 +1,4 @@
-"""A rate that is off told from lost samples where a device stamps whole chunks.
+"""Distinction of a rate that is off from lost samples where a device stamps whole chunks.
 
 Within such a chunk the stamps advance by exactly the nominal period, so the deviation of a whole chunk shows as one jump,
 as large as that of lost samples. It is no loss if a neighbouring chunk jumps alike.

@@ -17,7 +17,7 @@ from mindwire.inference.pytorch import TorchDecoder  # noqa: E402
 from mindwire.options import AdaptationCommand, PipelineOptions  # noqa: E402
 from mindwire.pipeline import Pipeline  # noqa: E402
 from mindwire.signal import rollback  # noqa: E402
-from mindwire.types import HARMLESS, Chunk, Reason  # noqa: E402
+from mindwire.types import TIMING_ONLY, Chunk, Reason  # noqa: E402
 from mindwire_models.bundle import load_bundle  # noqa: E402
 from mindwire_models.export import export_bundle  # noqa: E402
 from mindwire_models.network.attentionbasenet import AttentionBaseNet  # noqa: E402
@@ -214,7 +214,7 @@ def test_bad_and_flagged_windows_are_never_learnt_from(bundle, damage):
         pipeline.advance(chunk)
     ends = [end for end, _ in pipeline.session.fed]
     assert len(ends) > 10
-    assert not [reasons for _, reasons in pipeline.session.fed if reasons & ~HARMLESS]
+    assert not [reasons for _, reasons in pipeline.session.fed if reasons & ~TIMING_ONLY]
     assert 2200 not in ends  # the window that holds the damage
     assert all(end % CONTRACT.window_samples == 0 for end in ends)
 

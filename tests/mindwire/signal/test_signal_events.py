@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from mindwire.inference.decoder import probabilities
 from mindwire.live.decode_state import DecodeState
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -182,7 +183,9 @@ def test_a_decoder_that_fails_now_and_then_is_told_at_most_once_a_second():
 
 def test_large_but_finite_logits_are_no_failure():
     pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
-    np.testing.assert_allclose(pipeline.probabilities(np.array([[3e38, -3e38], [0.0, 0.0]])), [[1, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(
+        probabilities(np.array([[3e38, -3e38], [0.0, 0.0]]), pipeline.contract.temperature), [[1, 0], [0.5, 0.5]]
+    )
 
 
 class NoNumbers(LinearDecoder):

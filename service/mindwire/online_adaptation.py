@@ -1,0 +1,185 @@
+"""Online adaptation of one stream: its alignment, and a decoder session that learns; when they learn, and commands to them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from mindwire.adaptation import SavedAdaptation
+from mindwire.errors import ArgumentError
+from mindwire.inference.decoder import Learner
+from mindwire.options import AdaptationCommand, PipelineOptions
+from mindwire.signal.alignment import OnlineAlignment
+from mindwire.signal.blocks import BlockSchedule
+from mindwire.signal.events import PipelineEvent
+from mindwire.signal.window import WindowBuffer
+from mindwire.types import INVALID, TIMING_ONLY, Reason, Window
+from mindwire_models.contract import Alignment, Contract
+
+
+class Turn(IntEnum):
+    """Work due at a sample, in this order: the alignment comes last, because it serves the next windows."""
+
+    LEARN = 0
+    DECODE = 1
+    ALIGN = 2
+
+
+class OnlineAdaptation:
+    """Alignment and decoder session that follow the person while a stream runs.
+
+    Parameters
+    ----------
+    contract : Contract
+    options : PipelineOptions
+    session : object
+        The decoder's session of the stream.
+
+    Raises
+    ------
+    ArgumentError
+        The decoder does not adapt as the options say.
+    ContractError
+        The state to begin with is of another signal or model.
+
+    Attributes
+    ----------
+    alignment : OnlineAlignment or None
+    learner : Learner or None
+        The session, where it learns.
+    block_samples : int
+        Samples that the alignment learns from at a time; 0 without one.
+    """
+
+    def __init__(self, contract: Contract, options: PipelineOptions, session: object) -> None:
+        self._contract = contract
+        self.learner: Learner | None = session if isinstance(session, Learner) else None
+        adapts = self.learner.kind if self.learner else "alignment"
+        if adapts != options.adapt:
+            msg = f"The options ask for adaptation {options.adapt!r}, but the decoder was made for {adapts!r}."
+            raise ArgumentError(msg)
+        spec = contract.normalisation
+        self.alignment: OnlineAlignment | None = None
+        self._schedule: BlockSchedule | None = None
+        if isinstance(spec, Alignment) and options.alignment == "online":
+            self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
+            self._schedule = BlockSchedule(contract, spec)
+        self.block_samples = self._schedule.n_samples if self._schedule else 0
+        self._pending: int | None = None  # end of the block that the alignment is still to learn from
+        self._commands = list(options.commands)
+        # An interpolated channel holds nothing of its own: its variance would be forgotten, and blown up on its return.
+        # With interpolation throughout it does not return.
+        interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
+        self._unlearnable = INVALID | interpolated.bit
+        if options.state is not None:
+            self._restore(SavedAdaptation.from_text(options.state))
+
+    def _restore(self, saved: SavedAdaptation) -> None:
+        saved.check(self._contract)
+        if self.alignment and saved.alignment:
+            self.alignment.restore(saved.warm_start(self._contract))
+        if self.learner and saved.network:
+            self.learner.restore(saved.network)
+
+    @property
+    def learnt(self) -> SavedAdaptation:
+        """Everything learnt so far; may be read from any thread."""
+        state = self.alignment.state if self.alignment and self.alignment.state.weight else None
+        return SavedAdaptation.of(self._contract, state, self.learner.save() if self.learner else {})
+
+    @property
+    def frozen(self) -> bool:
+        """True if learning is stopped by a command."""
+        return any(one.frozen for one in (self.alignment, self.learner) if one is not None)
+
+    def restart(self, phase: float) -> None:
+        """Begin the blocks of a segment of this phase."""
+        if self._schedule:
+            self._schedule.restart(phase)
+
+    def turns(self, before: int, now: int) -> list[tuple[int, Turn]]:
+        """Return where in the segment, after ``before`` samples up to ``now``, there is something to learn."""
+        turns: list[tuple[int, Turn]] = []
+        if self._schedule:
+            turns = [(at, Turn.ALIGN) for at in self._schedule.ends(before, now)]
+        if self.learner:
+            step, window = self.learner.step_samples, self._contract.window_samples
+            turns += [(at, Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
+        return turns
+
+    def learn(self, window: Window) -> None:
+        """Let the decoder session learn from a window with no reason against its signal."""
+        if self.learner and not window.reasons & ~TIMING_ONLY:
+            self.learner.learn(window)
+
+    def align_after(self, end: int) -> None:
+        """Note that a block ended; :meth:`catch_up` learns from it, so that no window up to its end waits."""
+        self._pending = end
+
+    def catch_up(self, buffer: WindowBuffer) -> None:
+        """Let the alignment learn from the block that ended last."""
+        end, self._pending = self._pending, None
+        if end is not None and self.alignment:
+            start = end - self.block_samples
+            samples = buffer.samples(start, end)
+            if buffer.flagged(start, end) & self._unlearnable:
+                samples = samples[(buffer.flags(start, end) & self._unlearnable) == 0]
+            self.alignment.update(samples)
+
+    def aligned_from(self, good_from: int, count: int) -> int:
+        """Return the end of the first window that can be aligned well enough, 0 if that is the case already.
+
+        Parameters
+        ----------
+        good_from : int
+            First sample of the segment from which on the signal is good.
+        count : int
+            Samples of the segment so far.
+        """
+        if self.alignment is None or self._schedule is None or self.alignment.ready:
+            return 0
+        learnt = (self._pending or self._schedule.after(count)) - self.block_samples
+        enough = max(good_from, learnt) + self.alignment.missing_samples
+        # the window that ends with a block comes before the alignment learns from it
+        return self._schedule.after(enough - 1) + 1
+
+    def stops(self, segment: int, count: int, n: int) -> list[int]:
+        """Return where to pause among ``n`` new samples because a recorded command took effect there; the last is ``n``."""
+        if not self._commands:
+            return [n]
+        at = {c.at - count for c in self._commands if c.segment == segment and c.at is not None}
+        return [*sorted(stop for stop in at if 0 < stop < n), n]
+
+    def recorded_commands(self, segment: int, count: int) -> list[AdaptationCommand]:
+        """Take the recorded commands that took effect after this sample."""
+        if not self._commands:
+            return []
+        here = [c for c in self._commands if (c.segment, c.at) == (segment, count)]
+        self._commands = [c for c in self._commands if c not in here]
+        return here
+
+    def carry_out(self, command: AdaptationCommand, segment: int, count: int) -> PipelineEvent:
+        """Carry out a command after this sample of this segment, and return the event that tells of it.
+
+        Raises
+        ------
+        ArgumentError
+            Neither the contract asks for online alignment nor does the decoder learn.
+        """
+        if not self.alignment and not self.learner:
+            msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
+            raise ArgumentError(msg)
+        data: dict[str, Any] = {"action": command.action, "segment": segment, "at": count}
+        if self.alignment:
+            if command.action == "rollback":
+                data["updates"] = self.alignment.rollback(command.updates)
+            else:
+                self.alignment.frozen = command.action == "freeze"
+            data["drift"] = self.alignment.drift
+        if self.learner:
+            if command.action == "rollback":
+                data["steps"] = self.learner.rollback(command.steps)
+            else:
+                self.learner.frozen = command.action == "freeze"
+            data["decoder_drift"] = self.learner.drift
+        return PipelineEvent("adaptation", f"Adaptation: {command.action}.", data)
