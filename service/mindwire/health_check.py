@@ -1,4 +1,4 @@
-"""The image's health check: whether the service answers, wherever it was told to listen.
+"""Health check of the image: asks the service, wherever it was set to listen.
 
 Run as a program in the container. It imports next to nothing, for it runs every few seconds.
 """
@@ -19,7 +19,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is b
 
 
 def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Where a service answers that was started so: flags go before the environment, and that before the settings file.
+    """Return the URL of a service's liveness; flags go before the environment, and that before the settings file.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
-    """The value of an option, the last one given."""
+    """Return the last value given for an option."""
     found = None
     for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
         if argument == name:

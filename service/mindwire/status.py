@@ -1,4 +1,4 @@
-"""What a stream tells the outside: its state, its events, its status. Shared by worker, sinks and API."""
+"""State, events and status of a stream, shared by the live loop, sinks and API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StreamState(StrEnum):
     STOPPED = "stopped"
 
 
-# Events of the network and not of the service: told to those who look, not kept.
+# Events of the network and not of the service: shown to present clients, not kept.
 SHOWN_KINDS = frozenset({"cue", "marker"})
 
 
@@ -86,7 +86,7 @@ class SourceStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """The bundle a stream runs; ``notice`` is what its users must be told, in one sentence."""
+    """The bundle a stream runs; ``notice`` is a sentence that its users must see."""
 
     name: str
     sha256: str
@@ -110,7 +110,7 @@ class Counters:
 
 
 class ChannelStatus(BaseModel):
-    """How good one channel was over the last second; amplitudes in microvolt."""
+    """Quality of one channel over the last second; amplitudes in microvolt."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -1,4 +1,4 @@
-"""Who may talk to the service: the token, and for browsers the page that asks.
+"""Access to the service: the token, and for browsers the origin of the page.
 
 A service on loopback needs no token, but any web page the user visits could try to reach it. Two checks
 stop that: the ``Host`` must be a name of this machine (a rebound DNS name is not), and a browser's
@@ -22,10 +22,10 @@ from mindwire.api.server import is_loopback
 from mindwire_models.text import printable
 
 CLOSE_UNAUTHORISED = 4401
-# Without a token: what shows nothing of the streams' content but is needed to ask for the token, or to probe.
+# Open without a token: paths that show nothing of the streams, needed to ask for the token or to probe.
 OPEN_PATHS = ("/", "/docs", "/health/live", "/health/ready")
 OPEN_PREFIX = "/static/"
-# Key of the ASGI scope that says whether the client has shown the token, or needs none.
+# Key of the ASGI scope: true if the client has the token, or needs none.
 TRUSTED = "mindwire.trusted"
 _PORTS = {"http": 80, "https": 443}
 
@@ -50,7 +50,7 @@ class Access:
     allowed_origins: Collection[str] = ()
 
     def refusal(self, headers: Headers, path: str, *, trusted: bool) -> tuple[HTTPStatus, str] | None:
-        """Why a request is refused, with one sentence; None when it may pass."""
+        """Return the status and the sentence with which a request is refused; None when it may pass."""
         host = headers.get("host", "")
         if not self._host_allowed(host):
             return HTTPStatus.MISDIRECTED_REQUEST, (
@@ -85,7 +85,7 @@ class Access:
         return parts.netloc.casefold() == host.casefold() or is_loopback(parts.hostname or "")
 
     def token_matches(self, headers: Headers, query: QueryParams) -> bool:
-        """Whether a request shows the token, or needs none."""
+        """Return true if a request carries the token, or needs none."""
         if self.token is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -95,7 +95,7 @@ class Access:
 
 
 def plain_origin(origin: str) -> str:
-    """An origin as browsers write it: in small letters, without a path or the usual port."""
+    """Return an origin as browsers write it: in lower case, without a path or the usual port."""
     parts = _split(origin.strip())
     if parts is None or not parts.hostname:
         return origin.strip().casefold()
@@ -110,7 +110,7 @@ def _host_name(host: str) -> str:
 
 
 def _split(address: str) -> SplitResult | None:
-    """The parts of an address; None when it is malformed."""
+    """Return the parts of an address; None when it is malformed."""
     try:
         parts = urlsplit(address)
         _ = parts.port  # checked when it is asked for

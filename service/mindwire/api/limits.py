@@ -1,4 +1,4 @@
-"""Limits of the web server: how many connections, how long for a request, how many frames.
+"""Limits of the web server: connections, time for a request, frames of a client.
 
 All of one server's connections share a :class:`Connections`, which knows those that can be closed without harm:
 connections that wait for a request, and websockets that were refused.
@@ -12,7 +12,7 @@ from typing import Final
 
 from uvicorn.server import ServerState
 
-# A client has so long for a whole request, and so long to take the response.
+# Time of a client for a whole request, and to take the response.
 REQUEST_S: Final = 10.0
 RESPONSE_S: Final = 30.0
 # Seconds until a connection that has been answered or refused is cut, read or not.
@@ -29,7 +29,7 @@ _WEBSOCKETS: Final = 0.75
 
 
 def max_connections() -> int:
-    """How many connections the descriptor limit allows; LSL, recordings and the backlog keep more than half of it."""
+    """Return the number of connections that the descriptor limit allows; LSL, recordings and the backlog keep over half."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -52,7 +52,7 @@ class Connections:
 
     @classmethod
     def of(cls, server: ServerState) -> Connections:
-        """Those of a server."""
+        """Return those of a server."""
         found: Connections = vars(server).setdefault("mindwire_connections", cls())
         return found
 
@@ -81,7 +81,7 @@ class Connections:
         return False
 
     def websocket_allowed(self) -> bool:
-        """Whether one more websocket may be accepted; a part of the connections is kept for requests."""
+        """Return true if one more websocket may be accepted; a part of the connections is kept for requests."""
         return self.websockets < _WEBSOCKETS * max_connections() or self.make_room(for_websocket=True)
 
 
@@ -99,7 +99,7 @@ class Allowance:
         self._at = now
 
     def take(self, n: int, now: float) -> bool:
-        """Take ``n`` frames; returns whether they were allowed."""
+        """Take ``n`` frames; return true if they are allowed."""
         self._left = min(FRAME_BURST, self._left + (now - self._at) * FRAMES_PER_SECOND) - n
         self._at = now
         return self._left >= 0.0

@@ -13,7 +13,7 @@ _EXPECTED = {"string_unicode": "text"}
 
 
 class Problem(BaseModel):
-    """What is wrong and what to do, in one sentence."""
+    """Problem and remedy in one sentence."""
 
     detail: str
 

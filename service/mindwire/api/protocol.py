@@ -111,7 +111,7 @@ class LimitedWebsocket(WebSocketsSansIOProtocol):
             self._all.refused(self.transport)
 
     def _end(self, code: int, reason: str) -> None:
-        """Say why, parse nothing more, and cut the connection soon; at once if the client had been told before."""
+        """Say why, parse nothing more, and cut the connection soon; at once if it was said before."""
         if self.close_sent or not self.handshake_complete:
             self.transport.abort()
             return

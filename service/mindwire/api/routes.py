@@ -19,7 +19,7 @@ from mindwire.status import ModelStatus, StreamState, StreamStatus
 
 
 class EventMessage(BaseModel):
-    """An event as the websocket tells it."""
+    """Event as websocket clients get it."""
 
     kind: str
     stream: str
@@ -36,14 +36,14 @@ class ModelInUse(ModelStatus):
 
 
 class Liveness(BaseModel):
-    """Whether the process answers and the loop of at least one of its streams moves."""
+    """True while the process answers and the loop of at least one of its streams moves."""
 
     alive: bool = True
     reason: str | None = None
 
 
 class StreamReadiness(BaseModel):
-    """Whether one stream's predictions are fresh, and if not, why."""
+    """True while one stream's predictions are fresh, with the state that says why."""
 
     ready: bool
     state: StreamState
@@ -132,10 +132,10 @@ _Count = Annotated[int, BeforeValidator(_number), Field(ge=0, le=600)]
 
 
 class AdaptationRequest(BaseModel):
-    """What to do with a stream's online adaptation.
+    """Command for a stream's online adaptation.
 
-    A rollback takes back so many ``updates`` of the alignment and so many ``steps`` of the decoder's own adaptation, as far as
-    they are remembered: at most 600, and no more than 2 MiB hold. The event tells how many were taken back.
+    A rollback takes back ``updates`` of the alignment and ``steps`` of the decoder's own adaptation, as far as they are
+    remembered: at most 600, and no more than 2 MiB hold. The event has the numbers taken back.
     """
 
     action: Literal["freeze", "resume", "rollback"]
@@ -156,7 +156,7 @@ class AdaptationRequest(BaseModel):
     },
 )
 async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
-    """Freeze, resume or roll back the adaptation; carried out between two chunks and told as an event."""
+    """Freeze, resume or roll back the adaptation; carried out between two chunks and reported as an event."""
     try:
         stream.command(AdaptationCommand(request.action, request.updates, steps=request.steps))
     except ContractError as error:
@@ -185,7 +185,7 @@ def list_models(streams: AllStreams) -> list[ModelInUse]:
 )
 async def live(request: Request, response: Response) -> Liveness:
     """200 as long as the process answers, 503 when the loops of all its streams hang."""
-    with suppress(TimeoutError):  # a worker that is slow to answer is no reason to be taken for dead
+    with suppress(TimeoutError):  # a worker that is slow to answer does not make the service dead
         await asyncio.wait_for(request.app.state.refresh(), _REFRESH_S)
     streams = streams_of(request)
     if streams and all(stream.hung for stream in streams.values()):

@@ -39,7 +39,7 @@ SERVER_SETTINGS: dict[str, Any] = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine only."""
+    """Return true if a host name or address means this machine only."""
     if host.casefold() == "localhost":
         return True
     try:
@@ -58,7 +58,7 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
     port : int
         0 for any free one.
     stall_limit_s : float
-        Seconds after which the kernel ends a connection whose data nobody takes (on Linux).
+        Seconds after which the kernel ends a connection whose client takes no data (on Linux).
 
     Returns
     -------
@@ -82,7 +82,7 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        if sys.platform == "linux":  # the kernel itself ends connections whose data nobody takes
+        if sys.platform == "linux":  # the kernel itself ends connections whose clients take no data
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_limit_s * 1000))
         sock.bind(address)
         sock.listen(BACKLOG)

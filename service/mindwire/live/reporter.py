@@ -108,14 +108,18 @@ class StreamReporter:
         self.counters.predictions += 1
         self.counters.valid += valid
         state, reason = _state_after(int(prediction.reasons))
-        if valid is not self._valid:
+        changed = valid is not self._valid
+        if changed:
             self._valid = valid
             reasons = prediction.reasons.labels
             message = "Predictions are valid." if valid else f"Predictions are invalid: {', '.join(reasons)}."
             # a change of the state says the same
             level = logging.INFO if (self.state, self.reason) == (state, reason) else logging.DEBUG
             self.emit("validity", message, {"valid": valid, "reasons": reasons, "seq": prediction.seq}, level=level)
-        self.to_state(state, reason)
+        if changed or state is not self.state or state is not StreamState.LIVE:
+            self.to_state(state, reason)
+        else:  # of one invalid prediction after another the last reasons count; the first were reported
+            self.reason = reason
 
     def publish_signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Send conditioned samples, ``(n_samples, n_channels)``, to every sink."""
@@ -149,4 +153,6 @@ def _state_after(bits: int) -> tuple[StreamState, str]:
     if reasons & _UNSETTLED:
         names = ", ".join((reasons & ~SUSPECT).labels)
         return StreamState.SETTLING, f"Predictions are not valid yet: {names}."
+    if invalid := (reasons & ~SUSPECT).labels:
+        return StreamState.LIVE, f"Predictions are fresh, but not valid: {', '.join(invalid)}."
     return StreamState.LIVE, "Predictions are fresh."

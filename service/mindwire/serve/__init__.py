@@ -1,1 +1,1 @@
-"""What ``mindwire serve`` and ``mindwire demo`` put together."""
+"""The composition root: the service that ``serve`` and ``demo`` run, in one process or several."""

@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of the report.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def _disk(recordings: Path) -> Iterator[Finding]:
     try:
         yield Finding("LabRecorder", Verdict.OK, f"installed at {labrecorder()}")
     except MissingExtraError as error:
-        yield Finding("LabRecorder", Verdict.WARNING, "not installed, so --record does not work", str(error))
+        yield Finding("LabRecorder", Verdict.WARNING, "--record does not work without it", str(error))
     place = recordings.resolve()
     while not place.exists():
         place = place.parent

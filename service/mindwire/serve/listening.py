@@ -1,4 +1,4 @@
-"""The web server's part of the service, whoever runs the streams: its event loop, its token, its signals, its end."""
+"""Event loop, access token, signals and shutdown of the web server."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mindwire.serve.ending import ending_signals
 
 # A pull returns late by up to the interpreter's switch interval; the default of 5 ms is longer than all our work.
 SWITCH_INTERVAL_S = 0.0005
-# Little that the hot path makes refers to itself, but what each client leaves behind does: 25 KiB that would pile up.
+# The hot path makes few reference cycles, but each closed client leaves 25 KiB of them.
 GC_THRESHOLDS = (2_000, 5, 5)
 CLOSE_CLIENTS_S = 0.5
 _MAX_TOKEN = 4096
 
 
 def event_loop() -> asyncio.Runner:
-    """The runner of the fastest event loop there is; other threads get the interpreter soon from now on."""
+    """Return a runner of the fastest event loop there is; other threads get the interpreter soon from now on."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         import uvloop
@@ -43,7 +43,7 @@ def event_loop() -> asyncio.Runner:
 
 
 def settle_memory() -> None:
-    """What lives now lives to the end: the collector need not look at it again, and runs from now on."""
+    """Exempt all present objects from garbage collection, which runs from now on."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -51,7 +51,7 @@ def settle_memory() -> None:
 
 
 def with_token(settings: Settings) -> tuple[Settings, str | None]:
-    """The settings with a token where one is needed, and what to tell the user of it.
+    """Return the settings, with a token where one is needed, and a notice of a new token for the user.
 
     Raises
     ------
@@ -63,11 +63,11 @@ def with_token(settings: Settings) -> tuple[Settings, str | None]:
     if is_loopback(settings.host) or settings.token is not None:
         return settings, None
     token = secrets.token_urlsafe(24)
-    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this run: {token}"
+    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this session: {token}"
 
 
 def _token_of(path: Path) -> str:
-    """The token that a file holds on its only line."""
+    """Return the token that a file holds on its only line."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(_MAX_TOKEN + 1).strip()
@@ -86,18 +86,18 @@ def _token_of(path: Path) -> str:
 
 
 def address(settings: Settings, sock: socket.socket) -> str:
-    """Where the service is found, as a URL that a browser can open: with the token, and of this machine's own address."""
+    """Return the URL of the service that a browser can open, with the token and this machine's own address."""
     host = settings.host.strip("[]")
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared
         host = _own_address(sock.family)
     url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
-    # What was given in a file or the environment so that others do not read it is not printed either.
+    # A token from a file or the environment, where others cannot read it, is not printed either.
     hidden = settings.token_file is not None or os.environ.get("MINDWIRE_TOKEN") == settings.token
     return url if settings.token is None or hidden else f"{url}/?token={quote(settings.token, safe='')}"
 
 
 def _own_address(family: int) -> str:
-    """The address from which this machine reaches others; no packet is sent."""
+    """Return the address from which this machine reaches others; no packet is sent."""
     outside = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # set aside for documentation
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -146,7 +146,7 @@ async def listen(
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: the streams end before the server does."""
+    """Server without signal handlers: the streams end before it does."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -16,15 +16,15 @@ from mindwire.types import Prediction
 
 log = logging.getLogger(__name__)
 
-# the name of each, and what it raised
+# name of each, and its error
 Failed = tuple[tuple[str, Exception], ...]
 
 
 class Sinks:
     """The sinks of one stream; they may come and go while it runs.
 
-    What is told is told to each. What comes back are the sinks that raised, although none may, for the first time: one
-    that fails at every prediction is told once.
+    Each method returns the sinks that raised, although none may, for the first time: one that fails at every prediction
+    is reported once.
 
     Parameters
     ----------
@@ -49,22 +49,22 @@ class Sinks:
         self._hold((*self._sinks, sink))
 
     def publish(self, prediction: Prediction) -> Failed:
-        """Tell a prediction."""
-        return self._tell(self._publish, prediction)
+        """Publish a prediction to all."""
+        return self._call(self._publish, prediction)
 
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> Failed:
-        """Tell conditioned samples."""
-        return self._tell(self._signal, times, samples)
+        """Give conditioned samples to all."""
+        return self._call(self._signal, times, samples)
 
     def event(self, event: Event) -> Failed:
-        """Tell an event."""
-        return self._tell([(sink, sink.event) for sink in self._sinks], event)
+        """Give an event to all."""
+        return self._call([(sink, sink.event) for sink in self._sinks], event)
 
     def close(self) -> Failed:
         """Close all."""
-        return self._tell([(sink, sink.close) for sink in self._sinks])
+        return self._call([(sink, sink.close) for sink in self._sinks])
 
-    def _tell(self, ways: Sequence[tuple[Sink, Callable[..., None]]], *what: object) -> Failed:
+    def _call(self, ways: Sequence[tuple[Sink, Callable[..., None]]], *what: object) -> Failed:
         failed: Failed = ()
         for sink, way in ways:
             fence()  # a thread that hung in the sink before

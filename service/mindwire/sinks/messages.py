@@ -1,7 +1,6 @@
-"""The words of the websocket protocol: messages as data, and their encoding as JSON or MessagePack.
+"""Messages of the websocket protocol, and their encoding as JSON or MessagePack.
 
-Kept apart from the hub so that one place decides what goes over the wire, and so that nothing a stream
-says (numpy scalars, odd mappings) can ever stop the encoder.
+Nothing that a stream says (numpy scalars, odd mappings) stops the encoder.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def textual(value: Any) -> Any:
 
 
 class Message:
-    """One message to many clients, encoded at most once per encoding and only when somebody wants it.
+    """One message to many clients, encoded at most once per encoding and only when asked for.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ class Message:
 
 
 def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, Any]:
-    """What clients are told of a prediction.
+    """Return the message of a prediction.
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, An
 
 
 def event_payload(event: Event) -> dict[str, Any]:
-    """What clients are told of an event."""
+    """Return the message of an event."""
     return {
         "type": "event",
         "kind": event.kind,
