@@ -83,22 +83,20 @@ def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
     n_recordings = int(data.recording.max()) + 1
     trials = np.arange(len(data.labels))
     if n_recordings > 1:
-        n_folds = n_recordings if n_folds is None else n_folds
-        group, n_groups = data.recording, n_recordings
+        group, n_groups, default = data.recording, n_recordings, n_recordings
+        what, where = "recordings", "one recording"
     else:
-        n_folds = 5 if n_folds is None else n_folds
-        group, n_groups = trials, len(trials)
+        group, n_groups, default = trials, len(trials), 5
+        what, where = "trials", "one stretch of the recording"
+    n_folds = default if n_folds is None else n_folds
     if not 2 <= n_folds <= n_groups:
-        what = "recordings" if n_recordings > 1 else "trials"
         msg = f"Cross-validation needs 2 to {n_groups} folds with {n_groups} {what}, found {n_folds}."
         raise ArgumentError(msg)
     folds = []
     for part in np.array_split(np.arange(n_groups), n_folds):
         test = np.isin(group, part)
         folds.append(Fold(trials[~test], trials[test]))
-        absent = set(data.labels.tolist()) - set(data.labels[~test].tolist())
-        if absent:
-            where = "one recording" if n_recordings > 1 else "one stretch of the recording"
+        if not np.isin(data.labels, data.labels[~test]).all():
             msg = (
                 f"A class occurs in {where} alone, so holding that out leaves nothing to learn it from; "
                 "record each class in several, or leave validation out with --folds 0."

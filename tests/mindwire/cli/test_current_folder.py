@@ -25,8 +25,9 @@ NAMES = (
     "random",
     "typer",
     "multiprocessing/__init__",
+    "joblib/__init__",
 )
-# As the command line, then a child as training and the demonstration have them.
+# As the command line, then children as the demonstration and training start them.
 SPAWN = """
 import multiprocessing, sys
 sys.argv = ["mindwire", "--version"]
@@ -39,6 +40,8 @@ if __name__ == "__main__":
     child = multiprocessing.get_context("spawn").Process(target=print, args=("child",))
     child.start()
     child.join(60)
+    import joblib
+    print(*joblib.Parallel(2)(joblib.delayed(str)(number) for number in (7, 8)))
     sys.exit(child.exitcode)
 """
 
@@ -70,10 +73,12 @@ def test_the_module(folder):
     assert run(sys.executable, "-m", "mindwire", "streams", "--timeout", "0.1")
 
 
-def test_children_of_multiprocessing(folder, tmp_path_factory):
+def test_children_of_multiprocessing_and_joblib(folder, tmp_path_factory):
+    pytest.importorskip("joblib")
     script = tmp_path_factory.mktemp("script") / "spawn.py"
     script.write_text(SPAWN)
-    assert "child" in run(sys.executable, script)
+    lines = run(sys.executable, script).splitlines()
+    assert lines[-2:] == ["child", "7 8"]
 
 
 def test_worker_processes(folder):
