@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from mindwire.bench.latency import Case, LatencyRun  # noqa: E402
-from mindwire.bench.processes import Processes, children, cpu_seconds, said, summarise  # noqa: E402
+from mindwire.bench.processes import CpuMeter, Processes, read_line, summarise, with_children  # noqa: E402
 from mindwire.bench.suite import machine  # noqa: E402
 from mindwire.evaluation.svg import distributions, standalone  # noqa: E402
 from mindwire.outputs import check_report  # noqa: E402
@@ -80,23 +80,24 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
     """One peer from its start until the outlet has ended."""
     run = LatencyRun(case)
     title, _, script, takes_onnx = PEERS[name]
-    law = run.contract
-    seconds = case.seconds + law.window_samples / law.sfreq + 2
+    contract = run.contract
+    seconds = case.seconds + contract.window_samples / contract.sfreq + 2
     with Processes.temporary() as processes:
         stream, got_at, sent_at = f"peer-{name}", processes.folder / "peer.npz", processes.folder / "sent.npz"
-        pusher = processes.role("push", stream, ",".join(law.channels), law.sfreq, case.chunk, seconds, sent_at)
-        said(pusher)
+        pusher = processes.role(
+            "push", stream, ",".join(contract.channels), contract.sfreq, case.chunk, seconds, sent_at
+        )
+        read_line(pusher)
         words = [python, HERE / script, "--name", stream, "--bundle", case.model, "--hop", case.hop, "--out", got_at]
         peer = subprocess.Popen(
             [*map(str, words), *(["--onnx", str(plain)] if takes_onnx else [])], stdout=subprocess.PIPE, text=True
         )
         try:
-            versions = json.loads(said(peer))
+            versions = json.loads(read_line(peer))
             time.sleep(seconds - case.seconds + 2)
-            pids = [peer.pid, *children(peer.pid)]
-            used, begin = sum(map(cpu_seconds, pids)), time.monotonic()
+            meter = CpuMeter(*with_children(peer.pid))
             time.sleep(case.seconds * 0.7)
-            cpu = 100 * (sum(map(cpu_seconds, pids)) - used) / (time.monotonic() - begin)
+            cpu = meter.percent()
             pusher.wait(seconds + 60)
             peer.wait(60)
         finally:
@@ -107,7 +108,7 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
     index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
     index = np.clip(index, 0, len(sent["pushed"]) - 1)
     ages = (got["received"] - sent["pushed"][index])[round(2 / run.period) :] * 1e3
-    expected = (len(sent["pushed"]) - law.window_samples) // case.hop + 1
+    expected = (len(sent["pushed"]) - contract.window_samples) // case.hop + 1
     told = {**summarise(ages), "cpu_percent": round(cpu, 1), "received": len(got["times"]), "expected": int(expected)}
     return {"title": title, "versions": versions, **told}, ages
 

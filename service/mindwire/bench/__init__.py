@@ -1,1 +1,1 @@
-"""``mindwire bench``: how fast this machine is, measured beside the floor that LSL, decoder and websocket set alone."""
+"""``mindwire bench``: latency, decoder, start-up and number of streams on this machine."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mindwire.bench.processes import Processes, ask, cpu_seconds, eventually, memory_mib, said, summarise
+from mindwire.bench.processes import CpuMeter, Processes, get_json, memory_mib, read_line, summarise, wait_until
 from mindwire.bench.roles import STAGES
 from mindwire.bench.suite import machine
 from mindwire.errors import ServiceError, UsageError
@@ -28,15 +28,15 @@ _FIND_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be certified.
+    """Stream to measure.
 
     Parameters
     ----------
     model : Path
     stream : str
-        The LSL stream on the network, as ``mindwire serve --stream`` takes it.
+        The LSL stream, as for ``mindwire serve --stream``.
     minutes : float
-        Measured after the first prediction.
+        Duration after the first prediction.
     hop : int or None
     """
 
@@ -47,20 +47,20 @@ class Request:
 
 
 def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the service on the stream, listen as a client, and write the report.
+    """Run the service on the stream, receive its predictions as a client, and write the report.
 
     Parameters
     ----------
     request : Request
     out : Path
-        An HTML file; a JSON file of the same name goes beside it.
+        An HTML file; a JSON file of the same name is written to the same folder.
     say : callable
-        Takes lines for the terminal.
+        Called with lines for the terminal.
 
     Returns
     -------
     dict
-        What the report says.
+        Content of the JSON file.
 
     Raises
     ------
@@ -75,28 +75,28 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         msg = f"--minutes must be above 0, found {request.minutes:g}."
         raise UsageError(msg)
     bundle = load_bundle(request.model)
-    law = bundle.contract
-    hop = request.hop or law.hop_samples
+    hop = request.hop or bundle.contract.hop_samples
     seconds = request.minutes * 60
     spec = request.stream if request.stream.startswith("id=") else f"id=certified,{request.stream}"
     name = spec.split(",", 1)[0].removeprefix("id=")
     with Processes.temporary("real") as processes:
         service, address = processes.serve("--model", request.model, "--stream", spec, "--hop", hop)
-        url = f"http://{address}/v1/streams/{name}"
-        eventually(lambda: _status(url)["source"] is not None, _FIND_S, f"the stream {request.stream}")
-        whole = law.window_samples / law.sfreq
-        eventually(lambda: _status(url)["counters"]["predictions"] > 0, _FIND_S + whole, "the first prediction")
+        path = f"/v1/streams/{name}"
+        wait_until(lambda: get_json(address, path)["source"] is not None, _FIND_S, f"the stream {request.stream}")
+        whole = bundle.contract.window_samples / bundle.contract.sfreq
+        wait_until(
+            lambda: get_json(address, path)["counters"]["predictions"] > 0, _FIND_S + whole, "the first prediction"
+        )
         say(f"Measuring for {request.minutes:g} min …")
-        listened = processes.folder / "client.npz"
-        listener = processes.role("client", f"ws://{address}/v1/streams/{name}/predictions", seconds, listened)
-        said(listener)
-        before, used, begin = _status(url), cpu_seconds(service.pid), time.monotonic()
+        saved = processes.folder / "client.npz"
+        client = processes.role("client", f"ws://{address}{path}/predictions", seconds, saved)
+        read_line(client)
+        before, meter, begin = get_json(address, path), CpuMeter(service.pid), time.monotonic()
         time.sleep(seconds)
         elapsed = time.monotonic() - begin
-        after, cpu = _status(url), 100 * (cpu_seconds(service.pid) - used) / elapsed
-        memory = memory_mib(service.pid)
-        listener.wait(60)
-        got = np.load(listened)
+        after, cpu, memory = get_json(address, path), meter.percent(), memory_mib(service.pid)
+        client.wait(60)
+        got = np.load(saved)
     ages = (got["received"] - got["times"]) * 1e3
     if not len(ages):
         msg = f"The stream gave no prediction within {request.minutes:g} min; see `mindwire doctor`."
@@ -111,7 +111,7 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         "model": after["model"],
         "source": after["source"],
         "hop": hop,
-        "window": law.window_samples,
+        "window": bundle.contract.window_samples,
         "age_ms": summarise(ages),
         "stages_ms": stages,
         "interval_ms": summarise(np.diff(got["times"]) * 1e3),
@@ -119,7 +119,7 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         "drift_ppm": after["drift_ppm"],
         "effective_rate": after["effective_rate"],
         "clock_offset_s": after["clock_offset_s"],
-        "cpu_percent": round(cpu, 2),
+        "cpu_percent": cpu,
         "memory_mib": round(memory, 1),
     }
     page = _page(found, distributions({"sample to client": ages}, "Age of a prediction when the client has it"))
@@ -128,11 +128,6 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         replace_file(out, page)
         replace_file(out.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
     return found
-
-
-def _status(url: str) -> dict[str, Any]:
-    told: dict[str, Any] = ask(url)
-    return told
 
 
 def _page(found: dict[str, Any], plot: str) -> str:

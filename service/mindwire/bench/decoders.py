@@ -1,4 +1,4 @@
-"""How long a decoder takes: the service's own beside the plain graph and PyTorch, in turn, on one core."""
+"""Time per window of the service's decoder, the plain graph and PyTorch, in turn, on one core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mindwire.bench.windows import windows_of
+from mindwire.bench.roles import windows_of
 from mindwire.inference.load import load_decoder
 from mindwire.inference.onnx import OnnxDecoder, open_graph
 from mindwire_models.bundle import Bundle, load_bundle
@@ -24,24 +24,24 @@ _REPEAT_S = 0.004
 
 
 def decoder_latency(model: Path, *, hop: int, batches: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Microseconds per window of each design that can run here.
+    """Measure microseconds per window of each design that can run here.
 
     Parameters
     ----------
     model : Path
     hop : int
-        Samples between a stream's windows; what a streaming decoder computes anew.
+        Samples between a stream's windows.
     batches : sequence of int
-        Windows decoded in one call, each of a stream of its own.
+        Windows decoded in one call, each of another stream.
     rounds : int
-        In each round every design runs for a few milliseconds in turn, so that whatever else the machine does
-        hits all alike; ratios are taken within a round.
+        In each round every design runs for a few milliseconds in turn, so that other load affects all alike; ratios
+        are taken within a round.
 
     Returns
     -------
     dict
-        ``reason`` says what the service decodes with; ``designs`` has, per batch and design, the median and the
-        quartiles of microseconds per window, and of the ratio to the service's decoder.
+        ``reason``: the service's choice; ``designs``: per batch and design, quartiles of microseconds per window and of
+        the ratio to the service's decoder.
     """
     bundle = load_bundle(model)
     reason = load_decoder(bundle).reason
@@ -55,7 +55,7 @@ def decoder_latency(model: Path, *, hop: int, batches: Sequence[int], rounds: in
 
 
 def _designs(bundle: Bundle, hop: int, batch: int) -> Iterator[tuple[str, Run]]:
-    """What can run here, by name; the service's own decoder is always there."""
+    """Yield what can run here, by name; the service's own decoder is always there."""
     streams = [list(windows_of(bundle.contract, hop, 400, seed=index % 8)) for index in range(batch)]
 
     def decoding(decoder: Any) -> Run:
@@ -96,7 +96,7 @@ def _designs(bundle: Bundle, hop: int, batch: int) -> Iterator[tuple[str, Run]]:
 
 
 def _interleave(designs: dict[str, Run], rounds: int, batch: int) -> dict[str, list[float]]:
-    """Microseconds per window, design and round."""
+    """Return microseconds per window, by design and round."""
     repeats = {}
     for name, run in designs.items():
         for _ in range(3):
@@ -129,7 +129,7 @@ def _summary(values: list[float], service: list[float]) -> dict[str, float]:
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Stay on one core, where the system lets a process choose."""
+    """Stay on one core, on Linux."""
     if sys.platform != "linux":
         yield
         return

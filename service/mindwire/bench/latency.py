@@ -1,7 +1,7 @@
-"""From an outlet's push in one process to a client's receive in another, beside the raw floor of the same run.
+"""Latency from an outlet's push in one process to a client's receipt in another, and the floor of the same run.
 
-The floor is what the parts cost without Mindwire between them, each in processes of its own: LSL alone (push to
-pull), the decoder alone called at the same cadence, and a bare websocket server (a thread's send to the receive).
+The floor is the sum of the parts without Mindwire, each in processes of its own: LSL alone (push to pull), the decoder
+alone called at the same cadence, and a bare websocket server (a thread's send to the receipt).
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.bench.processes import (
+    CpuMeter,
     Processes,
     address_of,
-    cpu_percent,
-    cpu_seconds,
-    eventually,
     memory_mib,
-    said,
+    read_line,
     summarise,
+    wait_until,
 )
 from mindwire.bench.roles import STAGES
 from mindwire_models.bundle import load_bundle
 
-# The first seconds of each part are left out: connections are new, caches cold.
+# Left out at the beginning of each part: connections are new, caches cold.
 _SETTLE_S = 2.0
 _IDLE_S = 4.0
 FLOOR = ("LSL alone", "decoder alone", "websocket alone")
@@ -38,7 +37,7 @@ FLOOR = ("LSL alone", "decoder alone", "websocket alone")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: a bundle, how its outlet pushes, how often it predicts, and for how long it is measured."""
+    """One case: bundle, samples per push, samples between predictions, and durations in seconds."""
 
     model: Path
     chunk: int
@@ -48,7 +47,7 @@ class Case:
 
 
 class LatencyRun:
-    """Measures one case, part by part.
+    """Measurement of one case, part by part.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class LatencyRun:
         self._name = f"bench-{uuid.uuid4().hex[:6]}"
 
     def measure(self) -> dict[str, Any]:
-        """All parts, the floor's sum and the ratios to it."""
+        """Measure all parts; return them with the sum of the floor and the ratios to it."""
         with Processes.temporary() as processes:
             whole = self._end_to_end(processes)
             parts = {
@@ -82,17 +81,17 @@ class LatencyRun:
         }
 
     def end_to_end_alone(self) -> dict[str, Any]:
-        """The whole path without the floor."""
+        """Measure the whole path without the floor."""
         with Processes.temporary() as processes:
             return self._end_to_end(processes)
 
     @contextmanager
     def _pushing(self, processes: Processes, name: str, seconds: float) -> Iterator[Path]:
-        """An outlet; when the context is left, it has pushed everything."""
+        """Run an outlet, which has pushed everything when the context ends."""
         out = processes.folder / f"{name}.npz"
-        law = self.contract
-        pusher = processes.role("push", name, ",".join(law.channels), law.sfreq, self.case.chunk, seconds, out)
-        said(pusher)
+        labels, sfreq = ",".join(self.contract.channels), self.contract.sfreq
+        pusher = processes.role("push", name, labels, sfreq, self.case.chunk, seconds, out)
+        read_line(pusher)
         yield out
         pusher.wait(seconds + 90)
 
@@ -103,20 +102,22 @@ class LatencyRun:
             "--model", self.case.model, "--hop", self.case.hop, "--stream", f"id={self._name},name={self._name}"
         )
         time.sleep(_IDLE_S)
-        idle = cpu_percent(service.pid, _IDLE_S)
+        idle_meter = CpuMeter(service.pid)
+        time.sleep(_IDLE_S)
+        idle = idle_meter.percent()
         by_web, by_lsl = processes.folder / "web.npz", processes.folder / "lsl.npz"
         listener = processes.role("client", f"ws://{address}/v1/streams/{self._name}/predictions", 2 * seconds, by_web)
-        said(listener)
+        read_line(listener)
         inlet = processes.role("pull", f"Mindwire-{self._name}", 2 * seconds, 1, by_lsl)
-        said(inlet)
+        read_line(inlet)
         with self._pushing(processes, self._name, seconds) as pushed:
             time.sleep(warm + 3)
-            begin, used = time.monotonic(), cpu_seconds(service.pid)
+            meter = CpuMeter(service.pid)
             time.sleep(self.case.seconds * 0.7)
-            busy = 100 * (cpu_seconds(service.pid) - used) / (time.monotonic() - begin)
+            busy = meter.percent()
         memory = memory_mib(service.pid)
         listener.wait(60)
-        eventually(by_lsl.exists, 60, "the LSL client")
+        wait_until(by_lsl.exists, 60, "the LSL client")
         sent, web, lsl = np.load(pushed), np.load(by_web), np.load(by_lsl)
         self.samples["Mindwire"] = self._ages(web, sent)
         return {
@@ -125,31 +126,31 @@ class LatencyRun:
             "stages": self._stages(web, sent),
             "received": len(web["times"]),
             "expected": (len(sent["pushed"]) - self.contract.window_samples) // self.case.hop + 1,
-            "cpu_percent": {"waiting for a stream": idle, "one stream": round(busy, 2)},
+            "cpu_percent": {"waiting for a stream": idle, "one stream": busy},
             "memory_mib": round(memory, 1),
         }
 
     def _ages(self, got: Any, sent: Any) -> NDArray[np.float64]:
-        """Milliseconds from a push to the receipt of what its last sample made possible."""
+        """Return milliseconds from the push of a window's last sample to the receipt of its prediction."""
         index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
         ages = (got["received"] - sent["pushed"][index])[round(_SETTLE_S / self.period) :] * 1e3
         return np.asarray(ages)
 
     def _stages(self, got: Any, sent: Any) -> dict[str, dict[str, float]]:
-        """What the service says of itself; ``publish`` is the rest, up to the client."""
+        """Return the stages that the service reports; ``publish`` is the rest, up to the client."""
         first = round(_SETTLE_S / self.period)
-        told = dict(zip(STAGES, got["stages"].T, strict=True))
+        stages = dict(zip(STAGES, got["stages"].T, strict=True))
         index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
-        told["receive"] = told["receive"] - (sent["pushed"][index] - got["times"]) * 1e3
+        stages["receive"] = stages["receive"] - (sent["pushed"][index] - got["times"]) * 1e3
         whole = (got["received"] - sent["pushed"][index]) * 1e3
-        told["publish"] = whole - sum(told.values())
-        return {stage: summarise(values[first:]) for stage, values in told.items() if values.any()}
+        stages["publish"] = whole - sum(stages.values())
+        return {stage: summarise(values[first:]) for stage, values in stages.items() if values.any()}
 
     def _lsl_alone(self, processes: Processes) -> dict[str, float]:
         name, out = f"{self._name}-floor", processes.folder / "pull.npz"
         with self._pushing(processes, name, self.case.floor_seconds) as pushed:
             processes.role("pull", name, 2 * self.case.floor_seconds, self.case.hop, out)
-        eventually(out.exists, 30, "the inlet")
+        wait_until(out.exists, 30, "the inlet")
         time.sleep(0.3)
         self.samples["LSL alone"] = self._ages(np.load(out), np.load(pushed))
         return summarise(self.samples["LSL alone"])

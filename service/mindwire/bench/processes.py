@@ -1,10 +1,9 @@
-"""The processes of a measurement: started, isolated on the network, watched and ended."""
+"""Processes of a measurement: isolated on the network, measured and ended."""
 
 from __future__ import annotations
 
 import compileall
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 import mindwire
@@ -27,14 +27,14 @@ from mindwire.sources.loopback import lsl_on_loopback
 
 
 class Processes:
-    """Starts processes that end with the context.
+    """Processes that end with the context.
 
     Parameters
     ----------
     folder : Path
-        Where the processes leave what they measured.
+        Folder for their results.
     network : {"own", "real"}
-        Whether they speak LSL with each other only, or on the network as it is configured.
+        LSL among these processes only, or as the machine is configured.
     """
 
     def __init__(self, folder: Path, network: Literal["own", "real"] = "own") -> None:
@@ -47,20 +47,25 @@ class Processes:
             self._stack.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=1024))
         return self
 
-    def __exit__(self, *details: Any) -> None:
+    def __exit__(self, *details: object) -> None:
         self._stack.close()
 
     @classmethod
     @contextmanager
     def temporary(cls, network: Literal["own", "real"] = "own") -> Iterator[Processes]:
-        """In a folder that ends with the context too."""
+        """Use a folder that is deleted with the context."""
         with tempfile.TemporaryDirectory() as folder, cls(Path(folder), network) as processes:
             yield processes
 
     def python(self, *command: object) -> subprocess.Popen[str]:
-        """Start this interpreter with arguments."""
-        words = [sys.executable, "-P", *map(str, command)]  # -P: nothing of the current folder
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
+        """Start this interpreter with arguments, without the current folder on its path."""
+        process = subprocess.Popen(
+            [sys.executable, "-P", *map(str, command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
         self._stack.callback(_end, process)
         return process
 
@@ -69,40 +74,47 @@ class Processes:
         return self.python("-m", "mindwire.bench.roles", name, *values)
 
     def serve(self, *arguments: object) -> tuple[subprocess.Popen[str], str]:
-        """Start the service on a free port; returns it and its address."""
+        """Start the service on a free port and return it with its address."""
         process = self.python("-m", "mindwire", "serve", "--port", 0, "--log-level", "error", *arguments)
         return process, address_of(process)
 
 
 def compile_packages() -> None:
-    """Compile our modules, as an installer does with those of every package; a checkout may have none compiled."""
+    """Compile our modules, as an installer does; a checkout may have none compiled."""
     for package in (mindwire_models, mindwire):
         for folder in package.__path__:
             compileall.compile_dir(folder, quiet=2)
 
 
-def address_of(process: subprocess.Popen[str]) -> str:
-    """The address that a server's first line tells."""
-    found = re.search(r"http://([^\s/]+)", said(process))
+def address_of(server: subprocess.Popen[str]) -> str:
+    """Return the address in the first line of a server's output."""
+    found = re.search(r"http://([^\s/]+)", read_line(server))
     if found is None:
-        msg = "A server did not say where it listens; run `mindwire serve` to see why."
+        msg = "Expected a server to print its address, found none; run `mindwire serve` to see why."
         raise ServiceError(msg)
     return found[1]
 
 
-def said(process: subprocess.Popen[str]) -> str:
-    """The next line that a process writes.
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process writes.
 
     Raises
     ------
     ServiceError
-        It ended instead.
+        The process ended.
     """
     line = process.stdout.readline() if process.stdout else ""
     if not line:
         msg = f"A process of the measurement ended early: {' '.join(map(str, process.args[2:5]))}."  # type: ignore[index]
         raise ServiceError(msg)
     return line
+
+
+def write_line(process: subprocess.Popen[str], line: str) -> None:
+    """Write a line to the standard input of a process."""
+    assert process.stdin is not None  # noqa: S101 - Processes opens it
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -117,61 +129,57 @@ def _end(process: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def ask(url: str) -> Any:
-    """What a service of ours answers, read as JSON."""
-    if not url.startswith("http://"):
-        msg = f"A service is asked over http, found {url!r}."
-        raise ServiceError(msg)
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - checked above
+def get_json(address: str, path: str) -> Any:
+    """Return the JSON answer of a service of ours to a GET request."""
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=60) as answer:
         return json.load(answer)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, its children that still run not included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+def with_children(pid: int) -> list[int]:
+    """Return a process and all processes below it."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
-def cpu_percent(pid: int, seconds: float) -> float:
-    """Percent of one core that a process uses during the next seconds."""
-    before, begin = cpu_seconds(pid), time.monotonic()
-    time.sleep(seconds)
-    return round(100 * (cpu_seconds(pid) - before) / (time.monotonic() - begin), 2)
+def cpu_seconds(*pids: int) -> float:
+    """Return the processor time that processes have used."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
-def memory_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    return int(found[1]) / 1024 if found else float("nan")
+def memory_mib(*pids: int) -> float:
+    """Return the resident memory of processes."""
+    return sum(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and that still run."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+class CpuMeter:
+    """Processor use of processes since the meter was made."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
+        self._begin, self._used = time.monotonic(), cpu_seconds(*pids)
+
+    def percent(self) -> float:
+        """Return the use in percent of one core."""
+        return round(100 * (cpu_seconds(*self._pids) - self._used) / (time.monotonic() - self._begin), 2)
 
 
-def eventually(condition: Callable[[], bool], timeout: float, what: str) -> None:
-    """Wait until something holds.
+def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    """Wait for a condition.
 
     Raises
     ------
     ServiceError
-        It did not within the time.
+        The condition did not hold within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            msg = f"Waited {timeout:g} s in vain for {what}."
+            msg = f"Timed out after {timeout:g} s waiting for {what}."
             raise ServiceError(msg)
         time.sleep(0.1)
 
 
 def summarise(milliseconds: NDArray[np.float64]) -> dict[str, float]:
-    """p50, p99, p99.9 and the worst of a distribution in milliseconds, and how many it has."""
+    """Return p50, p99, p99.9, maximum and number of values."""
     p50, p99, p999 = np.percentile(milliseconds, [50, 99, 99.9])
     worst, n = float(milliseconds.max()), len(milliseconds)
     return {"p50": float(p50), "p99": float(p99), "p99.9": float(p999), "max": worst, "n": n}

@@ -1,6 +1,6 @@
-"""What each process of a latency measurement does; started as ``python -m mindwire.bench.roles ROLE …``.
+"""Roles of the processes of a measurement, started as ``python -m mindwire.bench.roles ROLE ARGUMENTS``.
 
-All read one monotonic clock, which on Linux is LSL's too, and leave their times in a file of numpy's.
+All read one monotonic clock, which on Linux is LSL's too, and leave their times in an ``.npz`` file.
 """
 
 from __future__ import annotations
@@ -11,35 +11,56 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mindwire.bench.audience import audience, fan, say
+from mindwire.types import Reason, Window
+from mindwire_models.contract import Contract
 
 STAGES = ("receive", "condition", "wait", "decode")
-SWITCH_INTERVAL_S = 0.0005
+_SWITCH_INTERVAL_S = 0.0005
 _FILL = "x" * 260
-# A crowd of outlets sleeps so long at least, and then pushes all that has fallen due; how late it was, it says.
-_CROWD_WAKES_S = 0.001
+# Many outlets sleep at least this long and then push every chunk that is due; they report their lateness.
+_SLEEP_S = 0.001
+_SEGMENT_SAMPLES = 100_000
+
+
+def say(text: str) -> None:
+    """Write one line to the process that started this one."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def windows_of(contract: Contract, hop: int, count: int, seed: int = 0) -> Iterator[Window]:
+    """Yield consecutive windows of a random stream, in contiguous segments of 100,000 samples."""
+    rng = np.random.default_rng(seed)
+    signal = rng.standard_normal((_SEGMENT_SAMPLES, contract.n_channels)).astype(np.float32)
+    identity = np.eye(contract.n_channels, dtype=np.float32)
+    per_segment = (_SEGMENT_SAMPLES - contract.window_samples) // hop
+    for seq in range(count):
+        segment, position = divmod(seq, per_segment)
+        end = contract.window_samples + position * hop
+        samples = signal[end - contract.window_samples : end]
+        yield Window(seq, seq * hop / contract.sfreq, samples, identity, 0, segment, end, Reason.NONE)
 
 
 def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: str) -> None:  # noqa: PLR0917
-    """One outlet in real time; notes when each sample was pushed."""
+    """Push one stream in real time and save when each sample was pushed."""
     import pylsl
 
-    outlet = _outlet(name, labels.split(","), sfreq, chunk)
+    names = labels.split(",")
+    outlet = _outlet(name, names, sfreq, chunk)
     say("ready")
-    samples = _noise(len(labels.split(",")))
+    samples = _noise(len(names))
     outlet.wait_for_consumers(60)
     count, epoch = int(seconds * sfreq) // chunk * chunk, pylsl.local_clock() + 0.01
     pushed = np.empty(count)
     for index in range(0, count, chunk):
-        wait = epoch + (index + chunk - 1) / sfreq - pylsl.local_clock()
-        if wait > 0:
-            time.sleep(wait)
+        time.sleep(max(0.0, epoch + (index + chunk - 1) / sfreq - pylsl.local_clock()))
         stamps = epoch + (index + np.arange(chunk)) / sfreq
         at = index % 4000
         pushed[index : index + chunk] = pylsl.local_clock()
@@ -48,41 +69,38 @@ def push(name: str, labels: str, sfreq: float, chunk: int, seconds: float, out: 
     time.sleep(1.0)
 
 
-def crowd(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
-    """Many outlets in real time, their chunks spread evenly; begins when told, ends when told, and says its lag.
+def outlets(name: str, labels: str, sfreq: float, chunk: int, n: int) -> None:
+    """Push ``n`` streams in real time, their chunks spread evenly, from the line ``begin`` to the line ``end``.
 
-    Reads lines: ``begin``, then ``end``; answers the second with the times it pushed late by, as JSON.
+    Answers the second line with the lateness of the pushes, as JSON.
     """
     import pylsl
 
-    # The outlets of other machines would not interrupt the service.
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError):  # do not preempt the service; not every system allows it
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     names = labels.split(",")
-    # By liblsl's synchronous transport a push writes to the network itself, instead of waking a thread with each sample.
-    outlets = [_outlet(f"{name}-{i}", names, sfreq, chunk, pylsl.transp_sync_blocking) for i in range(n)]
+    # With liblsl's synchronous transport a push writes to the network itself instead of waking a thread per outlet.
+    made = [_outlet(f"{name}-{i}", names, sfreq, chunk, pylsl.transp_sync_blocking) for i in range(n)]
     samples = _noise(len(names))
     say("ready")
     sys.stdin.readline()
     stop = threading.Event()
 
-    def listen() -> None:
+    def wait_for_end() -> None:
         sys.stdin.readline()
         stop.set()
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=wait_for_end, daemon=True).start()
     period = chunk / sfreq
     epoch, turn, late = pylsl.local_clock() + 0.01, 0, []
     while not stop.is_set():
-        for index, outlet in enumerate(outlets):
+        for index, outlet in enumerate(made):
             due = epoch + (turn + index / n) * period
             wait = due - pylsl.local_clock()
             if wait > 0:
-                # not woken for each: outlets of other machines would not take this one's time
-                time.sleep(max(wait, _CROWD_WAKES_S))
+                time.sleep(max(wait, _SLEEP_S))
             at = (turn * chunk + 17 * index) % 4000
-            # one stamp, as most devices' programs give it: liblsl dates the earlier samples back by the nominal rate
-            outlet.push_chunk(samples[at : at + chunk], due)
+            outlet.push_chunk(samples[at : at + chunk], due)  # one time stamp per chunk, as most drivers send
             late.append(pylsl.local_clock() - due)
         turn += 1
     quantiles = np.quantile(late[len(late) // 4 :], [0.5, 0.99, 1.0]) * 1e3
@@ -106,28 +124,28 @@ def _noise(n_channels: int) -> Any:
 
 
 def pull(name: str, seconds: float, hop: int, out: str) -> None:
-    """LSL alone: when each sample that would end a window was pulled; also of a prediction outlet, with hop 1.
+    """Save when each ``hop``-th sample of an outlet was pulled.
 
-    Ends with the outlet, after so much signal, or when none comes for three seconds.
+    Ends with the outlet, after ``seconds`` of signal, or when none comes for three seconds.
     """
     import pylsl
     from pylsl.util import LostError
 
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     inlet = pylsl.StreamInlet(pylsl.resolve_byprop("name", name, 1, 20)[0], recover=False)
     buffer = np.empty((256, inlet.info(5).channel_count()), dtype=np.float32)
     inlet.open_stream(5)
     say("ready")
     times: list[float] = []
     received: list[float] = []
-    count, heard = 0, time.monotonic()
-    while time.monotonic() - heard < (3.0 if count else 60.0) and (len(times) < 2 or times[-1] - times[0] < seconds):
+    count, newest = 0, time.monotonic()
+    while time.monotonic() - newest < (3.0 if count else 60.0) and (len(times) < 2 or times[-1] - times[0] < seconds):
         try:
             _, stamps = inlet.pull_chunk(0.25, 256, dest_obj=buffer, min_samples=1, as_numpy=True)
         except LostError:
             break
         now = pylsl.local_clock()
-        heard = time.monotonic() if len(stamps) else heard
+        newest = time.monotonic() if len(stamps) else newest
         for stamp in stamps:
             count += 1
             if count % hop == 0:
@@ -137,9 +155,9 @@ def pull(name: str, seconds: float, hop: int, out: str) -> None:
 
 
 def client(urls: str, seconds: float, out: str) -> None:
-    """Websocket clients, a comma between their addresses: when each prediction came, and the service's word on its stages.
+    """Save when each prediction came to websocket clients (addresses separated by commas), and its stages.
 
-    Ends so long after the first one, or when none comes for three seconds.
+    Ends ``seconds`` after the first prediction, or when none comes for three seconds.
     """
     import websockets
 
@@ -147,7 +165,7 @@ def client(urls: str, seconds: float, out: str) -> None:
     received: list[float] = []
     stages: list[list[float]] = []
 
-    async def listen(connection: websockets.ClientConnection) -> None:
+    async def receive(connection: websockets.ClientConnection) -> None:
         while not received or received[-1] - received[0] < seconds:
             try:
                 text = await asyncio.wait_for(connection.recv(), 3.0 if times else 60.0)
@@ -156,30 +174,30 @@ def client(urls: str, seconds: float, out: str) -> None:
             now = time.monotonic()
             message = json.loads(text)
             if message["type"] == "prediction":
-                told = message.get("latency_ms", {})
+                spent = message.get("latency_ms", {})
                 times.append(message["time"])
-                stages.append([told.get(stage, 0.0) for stage in STAGES])
+                stages.append([spent.get(stage, 0.0) for stage in STAGES])
                 received.append(now)
 
-    async def listen_to_all() -> None:
+    async def receive_all() -> None:
         async with AsyncExitStack() as stack:
             connecting = [websockets.connect(url, compression=None) for url in urls.split(",")]
             connections = [await stack.enter_async_context(one) for one in connecting]
             say("ready")
-            await asyncio.gather(*map(listen, connections))
+            await asyncio.gather(*map(receive, connections))
         np.savez(out, times=times, received=received, stages=stages)
 
-    _run(listen_to_all())
+    _run(receive_all())
 
 
 def bare(period: float) -> None:
-    """A websocket server without Mindwire: a thread hands a message of 300 bytes to the loop every period."""
+    """Serve a websocket without Mindwire: a thread hands a message of 300 bytes to the loop every period."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     async def socket(connection: WebSocket) -> None:
         await connection.accept()
@@ -217,16 +235,14 @@ def bare(period: float) -> None:
 
 
 def decode(model: str, hop: int, period: float, seconds: float, out: str) -> None:
-    """The decoder alone, called at the cadence of the stream."""
+    """Call the decoder alone at the cadence of a stream and save the time of each call."""
     from mindwire.inference.load import load_decoder
     from mindwire_models.bundle import load_bundle
 
-    decoder = load_decoder(load_bundle(Path(model)))
-    law = load_bundle(Path(model)).contract
-    from mindwire.bench.windows import windows_of
-
+    bundle = load_bundle(Path(model))
+    decoder = load_decoder(bundle)
     session, spent, due = decoder.session(), [], time.monotonic()
-    for window in windows_of(law, hop, int(seconds / period)):
+    for window in windows_of(bundle.contract, hop, int(seconds / period)):
         due += period
         time.sleep(max(0.0, due - time.monotonic()))
         begin = time.perf_counter()
@@ -238,7 +254,7 @@ def decode(model: str, hop: int, period: float, seconds: float, out: str) -> Non
 def _run(main: Any) -> None:
     try:
         import uvloop
-    except ImportError:  # not made for Windows
+    except ImportError:  # not available on Windows
         asyncio.run(main)
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -247,10 +263,8 @@ def _run(main: Any) -> None:
 
 _ROLES: dict[str, tuple[Any, tuple[type, ...]]] = {
     "push": (push, (str, str, float, int, float, str)),
-    "crowd": (crowd, (str, str, float, int, int)),
+    "outlets": (outlets, (str, str, float, int, int)),
     "pull": (pull, (str, float, int, str)),
-    "audience": (audience, (int, str, int)),
-    "fan": (fan, (int, float)),
     "client": (client, (str, float, str)),
     "bare": (bare, (float,)),
     "decode": (decode, (str, int, float, float, str)),

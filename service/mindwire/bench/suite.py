@@ -1,246 +1,215 @@
-"""The measurements of ``mindwire bench`` in order, what they found as text, JSON and a picture."""
+"""The measurements of ``mindwire bench`` in order; their results as tables, JSON and a picture."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from mindwire import __version__
-from mindwire.bench.clients import many_clients
 from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import FLOOR, Case, LatencyRun
-from mindwire.bench.others import replay_speed, start_up
+from mindwire.bench.startup import start_up
 from mindwire.bench.streams import many_streams
 from mindwire.cores import usable_cores
 from mindwire.errors import ServiceError
 from mindwire.evaluation.svg import distributions, standalone
+from mindwire.evaluation.tables import TextTable
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle
 
-Say = Callable[[str], None]
+PARTS = ("startup", "decoder", "latency", "streams")
 _PACKAGES = ("numpy", "onnxruntime", "pylsl", "fastapi", "uvicorn", "uvloop", "websockets", "torch")
-
-
-class Part(StrEnum):
-    """What can be measured."""
-
-    STARTUP = "startup"
-    DECODER = "decoder"
-    LATENCY = "latency"
-    REPLAY = "replay"
-    CLIENTS = "clients"
-    STREAMS = "streams"
+_QUANTILES = ("p50", "p99", "p99.9", "max")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured, and for how long.
+    """Measurements to take.
 
     Parameters
     ----------
     model : Path
     hop : int
         Samples between predictions.
-    parts : tuple of Part
+    parts : tuple of str
+        Some of :data:`PARTS`.
     seconds : float
-        Of end-to-end latency; the others follow it.
+        Duration of each end-to-end measurement; below 30 the other parts are brief too.
     chunks : tuple of int
         Samples that the outlet of the latency measurement pushes together, one case each.
-    clients, streams : tuple of int
-        Numbers of websocket clients and of streams to try.
-    deadline_ms : float
-        What the 99th percentile of a prediction's age must stay below for a number of streams to count.
+    streams : tuple of int
+        Numbers of streams, rising.
     workers : int
         Processes that share many streams; 0 is one per core.
+    deadline_ms : float
+        Largest 99th percentile of the age with many streams.
     """
 
     model: Path
     hop: int
-    parts: tuple[Part, ...]
-    seconds: float
+    parts: tuple[str, ...] = PARTS
+    seconds: float = 60.0
     chunks: tuple[int, ...] = (1, 10)
-    clients: tuple[int, ...] = (1, 100, 500)
     streams: tuple[int, ...] = (10, 50, 100, 200)
     workers: int = 0
     deadline_ms: float = 40.0
 
+    @property
+    def brief(self) -> bool:
+        """True for coarse figures in seconds instead of minutes."""
+        return self.seconds < 30
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found, as it is saved, and the ages of single predictions for the picture."""
+    """Figures, as they are saved, and the ages of single predictions for the picture."""
 
     found: dict[str, Any]
-    ages: dict[str, NDArray[np.float64]]
+    ages: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on and with."""
-    cores = usable_cores()
-    return {
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": cores,
-        "python": platform.python_version(),
-        "mindwire": __version__,
-        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
+    """Return machine and software versions."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
-
-
-def run(plan: Plan, say: Say) -> Outcome:
-    """Measure one part after the other, telling each as soon as it is known."""
-    bundle = load_bundle(plan.model)
-    found: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
-        "hop": plan.hop,
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "system": platform.platform(),
+        "processor": names[0] if names else platform.processor(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "mindwire": __version__,
+        "versions": versions,
     }
-    ages: dict[str, NDArray[np.float64]] = {}
-    say(f"{found['machine']['processor']}, {found['machine']['cores']} cores; {bundle.name}, hop {plan.hop}")
-    brief = plan.seconds < 30
-    if Part.STARTUP in plan.parts:
-        found["startup"] = start_up(plan.model, rounds=2 if brief else 7)
-        _tell(say, "Start-up", _startup_lines(found["startup"]))
-    if Part.DECODER in plan.parts:
-        rounds = 10 if brief else 60
+
+
+def run(plan: Plan, console: Console) -> Outcome:
+    """Take one measurement after the other and print each result."""
+    bundle = load_bundle(plan.model)
+    made = machine()
+    console.print(f"{made['processor']}, {made['cores']} cores; {bundle.name}, hop {plan.hop}", highlight=False)
+    outcome = Outcome(
+        {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": made,
+            "bundle": {"name": bundle.name, "sha256": bundle.sha256},
+            "hop": plan.hop,
+        }
+    )
+    found = outcome.found
+    if "startup" in plan.parts:
+        found["startup"] = start_up(plan.model, rounds=2 if plan.brief else 7)
+        console.print(_startup_table(found["startup"]).terminal())
+    if "decoder" in plan.parts:
+        rounds = 10 if plan.brief else 60
         found["decoder"] = decoder_latency(plan.model, hop=plan.hop, batches=(1, 8, 32, 128), rounds=rounds)
-        _tell(say, "Decoder, µs per window (times the service's own)", _decoder_lines(found["decoder"]))
-    if Part.LATENCY in plan.parts:
+        console.print(_decoder_table(found["decoder"]).terminal())
+    if "latency" in plan.parts:
         found["latency"] = []
         for chunk in plan.chunks:
             case = LatencyRun(Case(plan.model, chunk, plan.hop, plan.seconds, max(12.0, plan.seconds / 2)))
             found["latency"].append(case.measure())
-            ages |= {f"{name}, chunk {chunk}": values for name, values in case.samples.items()}
-            _tell(say, f"Latency, outlet pushes {chunk} samples together, ms", latency_lines(found["latency"][-1]))
-    if Part.REPLAY in plan.parts:
-        found["replay"] = replay_speed(plan.model, hop=plan.hop, minutes=2 if brief else 20)
-        _tell(say, "Replay from memory", [f"{found['replay']['times_real_time']:.0f} times real time"])
-    if Part.CLIENTS in plan.parts:
-        seconds = 5.0 if brief else 15.0
-        found["clients"] = many_clients(plan.model, list(plan.clients), seconds=seconds, chunk=10, hop=plan.hop)
-        _tell(say, "Websocket clients of one stream, age in ms", _client_lines(found["clients"]))
-    if Part.STREAMS in plan.parts:
-        found["streams"] = _streams(plan, 6.0 if brief else 15.0, say)
-    return Outcome(found, ages)
+            outcome.ages.update({f"{name}, chunk {chunk}": values for name, values in case.samples.items()})
+            console.print(latency_table(found["latency"][-1]).terminal())
+    if "streams" in plan.parts:
+        found["streams"] = _rising_streams(plan)
+        console.print(_streams_table(found["streams"]).terminal())
+    return outcome
 
 
-def _streams(plan: Plan, seconds: float, say: Say) -> dict[str, Any]:
-    """More and more streams until a prediction is lost or late."""
-    say("Streams, age in ms")
+def _rising_streams(plan: Plan) -> dict[str, Any]:
+    """Run more and more streams until a prediction is lost or late."""
     tried: list[dict[str, Any]] = []
-    carried, limit = 0, "more than was tried"
+    carried, limit = 0, "none was found"
     for n in plan.streams:
         try:
-            result = many_streams(plan.model, n, seconds=seconds, chunk=10, hop=plan.hop, workers=plan.workers)
+            result = many_streams(
+                plan.model, n, seconds=6.0 if plan.brief else 15.0, chunk=10, hop=plan.hop, workers=plan.workers
+            )
         except ServiceError as error:
             limit = str(error)
-            say(f"  {n}: {limit}")
             break
         tried.append(result)
-        say(f"  {stream_line(result)}")
         lost = result["predictions_per_second"] < 0.995 * result["expected_per_second"] or result["gaps"]
         if lost or result["age_ms"]["p99"] > plan.deadline_ms:
             symptom = "predictions are lost" if lost else f"p99 is above {plan.deadline_ms:g} ms"
             used = result["cpu_percent"] + result["outlets_cpu_percent"]
-            limit = f"{symptom}: service and outlets take {used:.0f} of {100 * (os.cpu_count() or 1)} % processor time"
+            limit = f"{symptom}: service and outlets take {used:.0f} of {100 * usable_cores()} % processor time"
             break
         carried = n
-    say(f"  carried: {carried} ({limit} beyond)")
     return {"deadline_ms": plan.deadline_ms, "carried": carried, "limit": limit, "tried": tried}
 
 
-def _tell(say: Say, title: str, lines: Iterable[str]) -> None:
-    say(title)
-    for line in lines:
-        say(f"  {line}")
+def _startup_table(found: Mapping[str, float]) -> TextTable:
+    head = ["", "listening, s", "bare imports, s", "ratio", "memory waiting, MiB"]
+    names = ("listening_s", "bare_imports_s", "ratio", "waiting_memory_mib")
+    return TextTable(head, [["start-up", *(f"{found[name]:.2f}" for name in names)]], title="Start-up")
 
 
-def _startup_lines(found: dict[str, float]) -> list[str]:
-    beside = f"{found['ratio']:.2f} times the bare imports ({found['bare_imports_s']:.2f} s)"
-    return [f"listening after {found['listening_s']:.2f} s, {beside}; {found['waiting_memory_mib']:.0f} MiB waiting"]
+def _decoder_table(found: Mapping[str, Any]) -> TextTable:
+    designs = next(iter(found["designs"].values()))
+    rows = [
+        [f"batch {batch}", *(f"{row['us']:.0f} ({row['times_service']:.1f}×)" for row in by_design.values())]
+        for batch, by_design in found["designs"].items()
+    ]
+    title = f"Decoder, µs per window (times the service's own); {found['reason']}"
+    return TextTable(["", *designs], rows, title=title)
 
 
-def _decoder_lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"the service's own: {found['reason']}"]
-    for batch, designs in found["designs"].items():
-        cells = [f"{name} {row['us']:.0f} ({row['times_service']:.1f}×)" for name, row in designs.items()]
-        lines.append(f"batch {batch:>3}: {', '.join(cells)}")
-    return lines
-
-
-def _quantiles(part: dict[str, float]) -> str:
-    return "".join(f"{part[q]:9.2f}" for q in ("p50", "p99", "p99.9", "max"))
-
-
-def latency_lines(found: dict[str, Any]) -> list[str]:
-    """One case as a table in text."""
-    lines = [f"{'':<22}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>9}"]
-    lines.append(f"{'to websocket client':<22}{_quantiles(found['websocket'])}")
-    lines.append(f"{'to LSL inlet':<22}{_quantiles(found['lsl_inlet'])}")
-    lines += [f"{'  ' + stage:<22}{_quantiles(part)}" for stage, part in found["stages"].items()]
-    lines += [f"{name:<22}{_quantiles(found['floor'][name])}" for name in FLOOR]
-    total, ratio = found["floor"]["sum"], found["ratio"]
-    lines.append(f"{'floor (their sum)':<22}{total['p50']:9.2f}{total['p99']:9.2f}")
-    lines.append(f"{'websocket ÷ floor':<22}{ratio['p50']:9.2f}{ratio['p99']:9.2f}")
+def latency_table(found: Mapping[str, Any]) -> TextTable:
+    """Return one case as a table."""
+    parts = {"to websocket client": found["websocket"], "to LSL inlet": found["lsl_inlet"]}
+    parts |= {f"  {stage}": part for stage, part in found["stages"].items()}
+    parts |= {name: found["floor"][name] for name in FLOOR}
+    rows = [[name, *(f"{part[q]:.2f}" for q in _QUANTILES)] for name, part in parts.items()]
+    for name, part in (("floor (their sum)", found["floor"]["sum"]), ("websocket ÷ floor", found["ratio"])):
+        rows.append([name, f"{part['p50']:.2f}", f"{part['p99']:.2f}", "", ""])
     cpu = found["cpu_percent"]
-    lines.append(
-        f"received {found['received']} of {found['expected']} predictions; CPU {cpu['one stream']:g} % of a core with "
-        f"the stream, {cpu['waiting for a stream']:g} % waiting for it; {found['memory_mib']:.0f} MiB"
+    title = (
+        f"Latency in ms, outlet pushes {found['chunk']} samples together; received {found['received']} of "
+        f"{found['expected']} predictions; CPU {cpu['one stream']:g} % of a core with the stream, "
+        f"{cpu['waiting for a stream']:g} % waiting for it; {found['memory_mib']:.0f} MiB"
     )
-    return lines
+    return TextTable(["", *_QUANTILES], rows, title=title)
 
 
-def _client_lines(found: Sequence[dict[str, Any]]) -> list[str]:
-    lines = []
-    for row in found:
-        parts = [f"{row['clients']:>4} clients"]
-        for who in ("apart", "crowd", "outlet", "sockets"):
-            if who in row:
-                age, lost = row[who]["age_ms"], row[who].get("lost")
-                parts.append(
-                    f"{who} p50 {age['p50']:.2f}, p99 {age['p99']:.2f}{'' if lost is None else f', lost {lost}'}"
-                )
-        cpu = ", ".join(f"{who} {percent:g} %" for who, percent in row["cpu_percent"].items())
-        lines.append(f"{'; '.join(parts)}; CPU of {cpu}")
-    return lines
-
-
-def stream_line(found: dict[str, Any]) -> str:
-    """One number of streams in text."""
-    age, asked = found["age_ms"], found["age_when_asked_ms"]
-    return (
-        f"{found['streams']:>4}: {found['predictions_per_second']:.0f} of {found['expected_per_second']:.0f} "
-        f"predictions/s, gaps {found['gaps']}, skipped {found['skipped']}; p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, "
-        f"max {age['max']:.1f} (while all are asked how they are: p99 {asked['p99']:.1f}); "
-        f"service {found['cpu_percent']:g} % of a core, outlets {found['outlets_cpu_percent']:g} %, "
-        f"{found['memory_mib']:.0f} MiB"
-    )
+def _streams_table(found: Mapping[str, Any]) -> TextTable:
+    head = ["streams", "pred/s", "of", "gaps", "skipped", "p50", "p99", "asked\np99", "CPU %", "outlets\nCPU %", "MiB"]
+    rows = [
+        [
+            str(row["streams"]),
+            f"{row['predictions_per_second']:.0f}",
+            f"{row['expected_per_second']:.0f}",
+            str(row["gaps"]),
+            str(row["skipped"]),
+            f"{row['age_ms']['p50']:.1f}",
+            f"{row['age_ms']['p99']:.1f}",
+            f"{row['age_when_asked_ms']['p99']:.1f}",
+            f"{row['cpu_percent']:.0f}",
+            f"{row['outlets_cpu_percent']:.0f}",
+            f"{row['memory_mib']:.0f}",
+        ]
+        for row in found["tried"]
+    ]
+    title = f"Streams, age in ms ('asked': while the state of all is requested); carried {found['carried']}; limit: {found['limit']}"
+    return TextTable(head, rows, title=title)
 
 
 def save(outcome: Outcome, folder: Path) -> list[Path]:
@@ -258,6 +227,6 @@ def save(outcome: Outcome, folder: Path) -> list[Path]:
         shown = {name: values for name, values in outcome.ages.items() if len(values)}
         if shown:
             written.append(folder / "latency.svg")
-            title = "From the outlet's push to the client's receive"
+            title = "From the outlet's push to the client's receipt"
             replace_file(written[1], standalone(distributions(shown, title), title))
     return written

@@ -9,11 +9,10 @@ import typer
 from mindwire.cli import options
 from mindwire.cli.groups import Given, option
 
-_QUICK = {"--clients": "1,50", "--streams": "4,16"}
+_MOVED = ("clients", "replay")
 # Options that belong to one part of the benchmark.
 _OF_PART = {
     "--chunks": "latency",
-    "--clients": "clients",
     "--streams": "streams",
     "--workers": "streams",
     "--deadline-ms": "streams",
@@ -23,16 +22,13 @@ _OF_PART = {
 def bench(
     given: Given,
     model: Path | None = options.MODEL,
-    only: str | None = option(
-        "Parts, comma-separated: startup, decoder, latency, replay, clients, streams; by default all."
-    ),
+    only: str | None = option("Parts, comma-separated: startup, decoder, latency, streams; by default all."),
     quick: bool = option("Seconds instead of minutes, with coarser figures.", False, "--quick"),
     seconds: float = option("Length of each end-to-end measurement.", 60.0, min=5),
     hop: int | None = options.HOP,
     chunks: str = option("Samples per push of the outlet, one case each.", "1,10"),
     streams: str = option("Numbers of streams to try, ascending.", "10,50,100,150,200"),
     workers: int = option("Processes that share many streams, as in serve; 0 for one per core.", 0, min=0),
-    clients: str = option("Numbers of websocket clients to try.", "1,100,500"),
     deadline_ms: float = option("Highest accepted 99th percentile of the age with many streams.", 40),
     out: Path = option("Folder for bench.json and latency.svg, or the report.", Path("bench"), "--out", "-o"),
     certify: bool = option("Measure a stream of your network instead, and write a report.", False, "--certify"),
@@ -44,7 +40,9 @@ def bench(
     import os
     import sys
 
-    from mindwire.bench.suite import Part, Plan, run, save
+    from rich.console import Console
+
+    from mindwire.bench.suite import PARTS, Plan, run, save
     from mindwire.errors import UsageError
     from mindwire.outputs import check_report
     from mindwire_models.zoo import zoo_bundle_path
@@ -68,36 +66,33 @@ def bench(
         typer.echo(f"Age at the client: p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, max {age['max']:.1f} ms. {report}")
         return
     given.refuse("--stream", "--minutes", why="These options belong to --certify")
-    known = {part.value: part for part in Part}
-    wanted = [name.strip() for name in only.split(",")] if only else list(known)
-    unknown = [name for name in wanted if name not in known]
+    wanted = tuple(name.strip() for name in only.split(",")) if only else PARTS
+    unknown = [name for name in wanted if name not in PARTS]
     if unknown:
-        msg = f"--only {unknown[0]!r} is unknown; known are {', '.join(known)}."
+        moved = f"; in a clone, run python benchmarks/{unknown[0]}.py" if unknown[0] in _MOVED else ""
+        msg = f"--only expects {', '.join(PARTS)}, found {unknown[0]!r}{moved}."
         raise UsageError(msg)
     for flag, part in _OF_PART.items():
         if part not in wanted:
             given.refuse(flag, why=f"{flag} belongs to the part {part}, which --only leaves out")
     if quick:
         given.refuse("--seconds", why="--quick sets the length of measurements")
-        clients, streams = (
-            _QUICK[f] if f not in given else v for f, v in (("--clients", clients), ("--streams", streams))
-        )
+        streams = streams if "--streams" in given else "4,16"
     from mindwire_models.bundle import load_bundle
 
     check_report(out, ("bench.json", "latency.svg"), inputs=[bundle], force=force)
     plan = Plan(
         model=bundle,
         hop=hop or load_bundle(bundle).contract.hop_samples,
-        parts=tuple(known[name] for name in wanted),
+        parts=wanted,
         seconds=min(seconds, 8.0) if quick else seconds,
         chunks=_numbers(chunks, "--chunks"),
-        clients=_numbers(clients, "--clients"),
         streams=_numbers(streams, "--streams"),
         workers=workers,
         deadline_ms=deadline_ms,
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for path in save(run(plan, typer.echo), out):
+    for path in save(run(plan, Console(highlight=False)), out):
         typer.echo(f"Saved {path}")
 
 
