@@ -1,1 +1,1 @@
-"""What happens to samples before a window is due: montage, time, filters, quality, alignment."""
+"""Signal processing between a source and the window buffer."""

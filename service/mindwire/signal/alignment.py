@@ -28,7 +28,7 @@ _NEAR = 0.005
 
 @dataclass(frozen=True, slots=True)
 class AlignmentState:
-    """What an alignment has learnt.
+    """State learnt by an alignment.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class OnlineAlignment:
         self._reference: Matrix | None = None
         self._history: deque[AlignmentState] = deque(maxlen=remembered(self._state.covariance.nbytes))  # one per update
         self._guard = ArtefactGuard(n_channels)
-        self._anew = True
+        self._revisable = True
         self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
         self.frozen = False
         self.version = 0
@@ -102,17 +102,17 @@ class OnlineAlignment:
 
     @property
     def ready(self) -> bool:
-        """Whether enough good samples were seen."""
+        """True if enough good samples were seen."""
         return self._state.weight > 0 and self._state.good_samples >= self._spec.ready_samples
 
     @property
     def missing_samples(self) -> int:
-        """How many more good samples it takes until it is ready."""
+        """Number of good samples missing until it is ready."""
         return max(0, self._spec.ready_samples - self._state.good_samples)
 
     @property
     def state(self) -> AlignmentState:
-        """What was learnt so far; :meth:`restore` takes it back."""
+        """State learnt so far, for :meth:`restore`."""
         return self._state
 
     @property
@@ -140,8 +140,8 @@ class OnlineAlignment:
             self._state = replace(self._state, good_samples=seen)
             return
         pieces = Pieces(good)
-        if self._anew:
-            self._begin_anew(pieces, seen)
+        if self._revisable:
+            self._revise(pieces, seen)
             return
         self._guard.judge(pieces)
         block = pieces.block()
@@ -152,9 +152,9 @@ class OnlineAlignment:
             self.left_out += n - block.n
             self._adopt(replace(self._with(self._state, block), good_samples=seen))
 
-    def _begin_anew(self, pieces: Pieces, seen: int) -> None:
-        """Learn from all blocks so far: as long as they are remembered, what turns out to be strange is taken back."""
-        judged = self._guard.judge_anew(pieces)
+    def _revise(self, pieces: Pieces, seen: int) -> None:
+        """Learn from all blocks so far, while they are remembered, without those that turn out to be artefacts."""
+        judged = self._guard.judge_all(pieces)
         blocks = [some.block() for some in judged]
         self.left_out = sum(some.n - (block.n if block else 0) for some, block in zip(judged, blocks, strict=True))
         state, before = self._relearnt
@@ -164,8 +164,8 @@ class OnlineAlignment:
         for block in blocks[len(before) :]:
             if block is not None:
                 state = self._with(state, block)
-        self._anew = self._guard.remembers_all
-        self._relearnt = (state, blocks) if self._anew else (state, [])
+        self._revisable = self._guard.remembers_all
+        self._relearnt = (state, blocks) if self._revisable else (state, [])
         if not state.weight:  # of many channels, each block may have too few pieces that are alike
             self._state = replace(self._state, good_samples=seen)
             return
@@ -203,7 +203,7 @@ class OnlineAlignment:
             How many were.
         """
         count = min(updates, len(self._history))
-        self._anew = False
+        self._revisable = False
         if count:
             state = self._history[-count]
             kept = list(self._history)[:-count]
@@ -213,7 +213,7 @@ class OnlineAlignment:
 
     def restore(self, state: AlignmentState) -> None:
         """Go on from a state that was saved, of this session or another."""
-        self._anew = False
+        self._revisable = False
         self._adopt(state, exactly=True)
 
     def _adopt(self, state: AlignmentState, *, exactly: bool = False) -> None:
@@ -229,7 +229,7 @@ class OnlineAlignment:
             self._whitened = state.covariance
 
     def _far(self, covariance: Matrix) -> bool:
-        """Whether a mean is so far from the one that the matrix whitens that it must follow."""
+        """Return true if a mean is too far from the whitened one for the matrix to stay."""
         if not self.version:
             return True
         moved = self.matrix @ (covariance - self._whitened) @ self.matrix

@@ -1,4 +1,4 @@
-"""What becomes of channels that are bad: interpolated where they are few, else told."""
+"""Handling of bad channels: interpolated where they are few, otherwise their windows are invalid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARE = {"auto": 0.15, "interpolate": 0.5, "invalidate": 0.0}
 
 
 class BadChannelPolicy:
-    """What becomes of channels that are bad: interpolated when few, else their windows are invalid.
+    """Handling of bad channels: interpolated when few, otherwise their windows are invalid.
 
     A channel stays replaced until the filters have forgotten what it did.
 
@@ -39,9 +39,9 @@ class BadChannelPolicy:
     Attributes
     ----------
     quiet : bool
-        Whether no channel is bad or was so recently.
+        True if no channel is bad or was so recently.
     most : int
-        So many channels are interpolated.
+        Largest number of channels that are interpolated.
     """
 
     def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:

@@ -39,18 +39,18 @@ class BlockSchedule:
         Parameters
         ----------
         phase : float
-            In [0, 1): by so much of a block its later blocks are later, to a whole hop. So they end with a window,
+            In [0, 1), the part of a block by which its later blocks are later, to a whole hop. They end with a window,
             which is published before the block is learnt from.
         """
         self._begin = self._first + round(phase * self.n_samples / self._hop) * self._hop + self._to_window
 
     def after(self, count: int) -> int:
-        """Where the next block ends, in samples of the segment, once so many have come."""
+        """Return the end of the next block after ``count`` samples of the segment."""
         begin = 0 if count < self._first else self._begin
         return begin + (max(count - begin, 0) // self.n_samples + 1) * self.n_samples
 
     def ends(self, before: int, now: int) -> list[int]:
-        """Where blocks end among the samples after ``before`` up to ``now``."""
+        """Return the ends of blocks after ``before`` samples up to ``now``."""
         found = []
         while (before := self.after(before)) <= now:
             found.append(before)

@@ -69,9 +69,9 @@ class Conditioner:
     Attributes
     ----------
     phase : float
-        In [0, 1), of the segment's first sample: what comes once a second comes by so much of a second later than the
-        samples are counted. So it does not come at the same moment for all streams that began together, and yet
-        depends on nothing but the samples.
+        In [0, 1), of the segment's first sample: part of a second by which periodic work is later than
+        the count of samples, so that it does not fall at the same moment for all streams that began together. It
+        depends on the samples alone.
     timebase, meter
         Steps whose state others read.
     """
@@ -128,7 +128,7 @@ class Conditioner:
         return self.meter.channels()
 
     def source_samples(self, conditioned: int) -> int:
-        """At least how many source samples it takes until so many more conditioned ones are out."""
+        """Return the least number of source samples until this many more conditioned ones are out."""
         needed = math.floor(conditioned * self._ratio) - 1 if self._resampler else conditioned
         return needed - self.timebase.n_held
 

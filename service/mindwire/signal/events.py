@@ -1,4 +1,4 @@
-"""What happens to a signal, as events: a sentence each, at most one of a kind within a second of samples."""
+"""Events of a signal: a sentence each, at most one of a kind within a second of samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PipelineEvent:
 
     @property
     def doubts_all(self) -> bool:
-        """Whether it says of the whole signal, or of the model, why nothing valid comes of it."""
+        """True if it explains why the whole signal, or the model, gives nothing valid."""
         return self.kind in ("error", "amplitude") or self.data.get("state") == "wrong"
 
 
@@ -75,18 +75,18 @@ class GapEvents:
         self._open: dict[str, _Further] = {}
 
     def take(self, kind: str, message: str, data: Mapping[str, Any], at: int) -> list[PipelineEvent]:
-        """What to tell of one more, which lies before the sample numbered ``at``."""
-        told = self.due(at)
+        """Return the events due with one more, which lies before the sample numbered ``at``."""
+        due = self.due(at)
         further = self._open.get(kind)
         if further is not None:
             further.count += 1
             further.seconds += data["seconds"]
-            return told
+            return due
         self._open[kind] = _Further(at + self._span)
-        return [*told, PipelineEvent(kind, message, {**data, "count": 1})]
+        return [*due, PipelineEvent(kind, message, {**data, "count": 1})]
 
     def due(self, at: int | None = None) -> list[PipelineEvent]:
-        """What to tell when the sample numbered ``at`` has come; None is the end."""
+        """Return the events due when the sample numbered ``at`` has come; None is the end."""
         if not self._open:  # as a rule
             return []
         ended = sorted((one.until, kind) for kind, one in self._open.items() if at is None or one.until <= at)
@@ -96,7 +96,7 @@ class GapEvents:
 
 @dataclass(slots=True)
 class _Further:
-    """What came within the second after an event of the same kind."""
+    """Further interruptions within the second after an event of the same kind."""
 
     until: int
     count: int = 0
@@ -211,7 +211,7 @@ class DecoderEvents:
         self._count = 0
 
     def take(self, seq: int, *, failed: bool) -> list[PipelineEvent]:
-        """What to tell of one more window."""
+        """Return the events due with one more window."""
         begins, self.failing = failed and not self.failing, failed
         self._count += failed
         if not begins or seq < self._quiet_until:
@@ -220,6 +220,6 @@ class DecoderEvents:
         count, self._count = self._count, 0
         message = (
             f"The model gives probabilities that are no numbers, since window {seq}; no such prediction is valid. "
-            "Use another bundle, or export this one anew."
+            "Use another bundle, or export this one again."
         )
         return [PipelineEvent("error", message, {"seq": seq, "count": count, "reasons": ["decoder"]})]

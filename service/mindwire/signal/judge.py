@@ -1,4 +1,4 @@
-"""What it means that a stamp is far off its expectation, from the stamps after it."""
+"""Judgement of a stamp that is far off its expectation, from the stamps after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOLD_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a suspicious stamp means.
+    """Meaning of a suspicious stamp.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Judge:
     Attributes
     ----------
     hold : int
-        So many samples are enough for a verdict, whatever they are.
+        Number of samples that always suffice for a verdict.
     """
 
     def __init__(self, sfreq: float) -> None:
@@ -136,7 +136,7 @@ class Judge:
         return Verdict("shifted", shift=sign * shift)
 
     def _even(self, stamps: NDArray[np.float64]) -> bool:
-        """Whether stamps advance evenly, with neither a burst nor a loss among them, so that they tell a rate of their own."""
+        """Return true if stamps advance evenly, with neither a burst nor a loss among them, at a rate of their own."""
         steps = np.diff(stamps)
         return bool((steps > 0.5 * self._period).all() and (steps < 1.5 * self._period).all())
 

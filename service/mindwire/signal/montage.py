@@ -22,7 +22,7 @@ _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 
 @dataclass(frozen=True, slots=True)
 class Montage:
-    """Which source channels feed the contract's, and the factor to the contract's unit.
+    """Source channels that feed the contract's, and the factor to the contract's unit.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ..
 
 
 def remarks(info: SignalInfo) -> str:
-    """What is odd about a signal's description, as a sentence to end a message with; empty when nothing is."""
+    """Return the oddities of a signal's description as a sentence that ends a message; empty without any."""
     return f" Mind that {'; '.join(info.remarks)}." if info.remarks else ""
 
 
@@ -148,7 +148,7 @@ def _scale(
         note = f"{info.name!r} states the unit {', '.join(map(str, others))}, --unit says {known}; {known} is used."
         return np.full(len(indices), _VOLTS[known] / target), note if others else ""
     if not any(stated) and by_position and isinstance(contract.normalisation, Alignment):
-        # Whoever names the channels of a bare stream knows it, and alignment cancels any common factor.
+        # A user who names the channels of a bare stream knows it, and alignment cancels any common factor.
         note = f"{info.name!r} states no unit; {contract.unit} is assumed, and alignment cancels the scale."
         return np.ones(len(indices)), note
     unknown = sorted({text or "none" for text, known in zip(stated, known_units, strict=True) if known is None})

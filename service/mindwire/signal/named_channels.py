@@ -19,7 +19,7 @@ _LISTED = 12
 
 
 def has_place(label: str) -> bool:
-    """Whether a label is that of an electrode of the 10-10 system, and of no reference."""
+    """Return true if a label is that of an electrode of the 10-10 system, and of no reference."""
     if label.casefold() in _REFERENCES:
         return False
     try:
@@ -123,7 +123,7 @@ def electrodes(name: str, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def left_out_note(info: SignalInfo, used: Sequence[str], channels: Sequence[str] | None) -> str | None:
-    """Channels of a signal that a model does not use although nobody chose so, and why.
+    """Return the channels of a signal that a model does not use although the user did not choose so, and the reasons.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def left_out_note(info: SignalInfo, used: Sequence[str], channels: Sequence[str]
         ("reference", reference),
         ("no place on the head", [label for label in unplaced if label.casefold() not in _UNUSED]),
     ]
-    told = "; ".join(f"{why}: {_few(some)}" for why, some in parts if some)
-    return f"Channels left out, {told}." if told else None
+    left_out = "; ".join(f"{why}: {_few(some)}" for why, some in parts if some)
+    return f"Channels left out, {left_out}." if left_out else None
 
 
 def _few(labels: Sequence[str]) -> str:

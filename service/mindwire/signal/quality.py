@@ -1,4 +1,4 @@
-"""How good the signal is, channel by channel, online: what makes it bad, what makes it suspect.
+"""Quality of the signal, channel by channel, online: reasons that make it bad, and reasons that make it suspect.
 
 Bad shows in single samples: not finite, flat, at the rail. Suspect shows in a second of signal: line
 noise, drift, muscle. Everything counts samples and looks only back, so nothing depends on chunking;
@@ -23,7 +23,7 @@ _RAIL_MIN_MICROVOLT = 100.0
 _RAIL_SHARE = 0.999
 # No electrode on a head gives a volt; one such sample, of uninitialised memory, would ring in the filters for long.
 _IMPOSSIBLE_MICROVOLT = 1e6
-# Nor does it jump by so much from one sample to the next. The filters let through only a part of a jump's first
+# Nor does it jump further from one sample to the next. The filters let through only a part of a jump's first
 # sample, which a window may end with.
 _STEP_MICROVOLT = 5e3
 
@@ -154,13 +154,13 @@ def steps_beyond(
     # where all are small, none is far from any other
     if largest <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
         return None
-    with np.errstate(all="ignore"):  # what is not finite is told as that
+    with np.errstate(all="ignore"):  # values that are not finite are flagged as that
         found = np.abs(np.diff(samples, axis=-2, prepend=last[..., None, :])) > limit
     return found if found.any() else None
 
 
 def equal_runs(samples: NDArray[np.float64], last: NDArray[np.float64], run: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many samples before each are the same as it, without a break.
+    """Return the number of samples before each that are the same as it, without a break.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ class QualityMeter:
     microvolt : float
         One microvolt in the unit of the samples.
     most_quiet : int
-        So many channels may be too small for EEG without making the signal bad.
+        Number of channels that may be too small for EEG without making the signal bad.
 
     Attributes
     ----------
@@ -268,7 +268,7 @@ class QualityMeter:
             Of a second, by which all seconds behind the first are later; see :attr:`Conditioner.phase`.
         """
         self._later, self._pause = round(phase * self._block), 0
-        self._count, self._look_at = 0, self._half
+        self._count, self._measure_at = 0, self._half
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
         self._suspect = self._quiet = self._standing = np.uint32(0)
         self.size.reset()
@@ -290,7 +290,7 @@ class QualityMeter:
             Reasons are added in place.
         """
         start, count = 0, self._count + len(samples)
-        if not self._pause and channel_flags is None and count < self._look_at:
+        if not self._pause and channel_flags is None and count < self._measure_at:
             # as a rule there is nothing else to do
             if self._standing:
                 flags |= self._standing
@@ -298,7 +298,7 @@ class QualityMeter:
             self._count = count
             return
         while start < len(samples):
-            stop = min(len(samples), start + (self._pause or self._look_at - self._count))
+            stop = min(len(samples), start + (self._pause or self._measure_at - self._count))
             if self._standing:
                 flags[start:stop] |= self._standing
             if self._pause:
@@ -309,22 +309,22 @@ class QualityMeter:
             if channel_flags is not None:
                 self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
             self._count += stop - start
-            if self._count == self._look_at:
-                self._look()
+            if self._count == self._measure_at:
+                self._end_half()
             start = stop
 
-    def _look(self) -> None:
+    def _end_half(self) -> None:
         """Half a second is over: whether it was too small for EEG; after a whole one, all the rest."""
         whole = self._count == self._block
         newest = self._second[self._half : self._block] if whole else self._second[: self._half]
         some = newest[:: max(1, len(newest) // _QUIET_SAMPLES)]
         quiet = (some.max(axis=0) - some.min(axis=0) < self._quiet_limit) & (self._seen_bad == 0)
         self._quiet = (Reason.AMPLITUDE if np.count_nonzero(quiet) > self._most_quiet else Reason.NONE).bit
-        self._look_at = self._block
+        self._measure_at = self._block
         if whole:
             self._measure()
             self._pause, self._later = self._later, 0
-            self._look_at = self._half
+            self._measure_at = self._half
         self._standing = self._suspect | self._quiet
 
     def _measure(self) -> None:

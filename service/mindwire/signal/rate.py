@@ -59,17 +59,17 @@ class MeasuredRate:
     margin: float
 
     def per(self, samples: int) -> MeasuredRate:
-        """The same of single samples, where it was measured at every so many."""
+        """Return the same of single samples, if it was measured at every ``samples``-th."""
         return MeasuredRate(self.seconds / samples, self.deviation, self.margin)
 
     @property
     def wrong(self) -> bool:
-        """Whether the stamps contradict the expected rate."""
+        """True if the stamps contradict the expected rate."""
         return abs(self.deviation) > _WRONG[0] + self.margin
 
     @property
     def clear(self) -> bool:
-        """Whether the stamps clearly have another rate than expected."""
+        """True if the stamps clearly have another rate than expected."""
         return abs(self.deviation) > self.uncertain
 
     @property
@@ -165,7 +165,7 @@ class RateMeter:
         self.effective_rate: float | None = None
         self.measured: MeasuredRate | None = None
         self.state: RateState = "nominal"
-        self._told: RateState = "nominal"
+        self._reported: RateState = "nominal"
         self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
         self._recent = np.empty(8 * _RECENT)
@@ -254,9 +254,9 @@ class RateMeter:
         if fast is None or (self.state == "wrong" and not sure):
             return
         limit, margin = _WRONG[self.state == "wrong"], fast.margin
-        if self._told == "wrong":  # what is uncertain does not put it right
+        if self._reported == "wrong":  # what is uncertain does not put it right
             margin = min(margin, limit)
-        elif slow is not None:  # what was so long right hardly changes; a device that stalls does that often
+        elif slow is not None:  # a rate that was right for long hardly changes; a device that stalls does that often
             margin *= 2
         elif not sure:  # at first, while filters settle, a doubt costs little
             margin *= 0.5
@@ -297,9 +297,9 @@ class RateMeter:
         return changes
 
     def _enter(self, state: RateState, measured: MeasuredRate | None, *, sure: bool = True) -> None:
-        """Be in a state; one that is not sure is told only if it stays."""
-        if sure and state != self._told:
-            self._told = state
+        """Be in a state; one that is not sure is reported only if it stays."""
+        if sure and state != self._reported:
+            self._reported = state
             self._changes.append((state, measured))
         self.state, self.measured = state, measured
         reasons = Reason.NONE if state == "nominal" else Reason.RATE

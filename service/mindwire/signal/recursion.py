@@ -41,7 +41,7 @@ def _load() -> object:
         spec = importlib.util.spec_from_file_location(_NAME, path) if path.exists() else None
         if spec is not None and spec.loader is not None:
             module = importlib.util.module_from_spec(spec)
-            # an extension loads once; whoever imports scipy.signal later must find this one
+            # an extension loads once; a later import of scipy.signal must find this one
             sys.modules[_NAME] = module
             try:
                 spec.loader.exec_module(module)

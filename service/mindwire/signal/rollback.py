@@ -1,4 +1,4 @@
-"""How much of what was learnt is remembered, to be taken back."""
+"""Number of learnt states that are remembered, to be taken back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MAX_BYTES = 2 << 20
 
 
 def remembered(state_bytes: int) -> int:
-    """How many states are remembered: at most 600, and no more than 2 MiB hold, but always one.
+    """Return the number of states that are remembered: at most 600, and no more than 2 MiB hold, but always one.
 
     Parameters
     ----------

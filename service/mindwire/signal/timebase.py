@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from mindwire.signal.judge import HOLD_SECONDS, Judge, Verdict
 from mindwire.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
-from mindwire.signal.tracking import Course, Tracker
+from mindwire.signal.tracking import Tracker, TrackerState
 from mindwire.types import Reason
 
 _REANCHOR_SECONDS = 0.5
-# Nobody's stamps are off by so much all the time; a stall of two seconds stays below it.
+# No clock is off by more all the time; a stall of two seconds stays below it.
 _NO_CLOCK_SECONDS = 1.5
 # A measured rate that is less certain is no drift to begin with.
 _LEAST_CERTAIN = 0.01
@@ -78,7 +78,7 @@ class TimeBase:
         self._bridge = bridge_seconds
         self._judge = Judge(sfreq)
         self._held: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-        self.course = Course()
+        self._tracked = TrackerState()
         self.rate = RateMeter(sfreq, accepted=rate_accepted)
         # Stamps are not followed; and the last one that could be a time, with the samples since.
         self._passing = False
@@ -90,7 +90,7 @@ class TimeBase:
     @property
     def drift_ppm(self) -> float:
         """Tracked deviation of the sample period from nominal, in parts per million (positive: slow)."""
-        return self.course.drift / self._period * 1e6
+        return self._tracked.drift / self._period * 1e6
 
     @property
     def n_held(self) -> int:
@@ -117,9 +117,9 @@ class TimeBase:
         self._out = []
         if discontinuity:
             self._finish_held()
-            followed = bool(self.course.index) and not self._passing
+            followed = bool(self._tracked.index) and not self._passing
             gap = self._residual(float(stamps[0])) if discontinuity == Reason.GAP and followed and len(stamps) else 0.0
-            self.course.drift = 0.0
+            self._tracked.drift = 0.0
             self._passing = False
             self.rate.restart()
             self._restart(discontinuity, gap if gap > 0.5 * self._period else 0.0)
@@ -144,7 +144,9 @@ class TimeBase:
 
     def _restart(self, discontinuity: Reason, gap_seconds: float) -> None:
         # what is known of the sender's clock outlives a gap
-        self.course = Course(drift=self.course.drift, jitter=self.course.jitter, swing=self.course.swing)
+        self._tracked = TrackerState(
+            drift=self._tracked.drift, jitter=self._tracked.jitter, bias_scale=self._tracked.bias_scale
+        )
         self._discontinuity = discontinuity
         self._gap = gap_seconds
         self._missing = 0
@@ -152,7 +154,7 @@ class TimeBase:
     def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
         """Take samples one part after the other.
 
-        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp of a course is never
+        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp of a tracked is never
         suspicious, nor is any while samples pass; and whether a stamp is suspicious is computed once, by
         :meth:`_start` or :meth:`_track`, and only read from there on.
         """
@@ -161,9 +163,11 @@ class TimeBase:
             if self._passing:
                 position = self._pass(samples, stamps, position)
                 continue
-            if self.course.origin is None:
-                self.course.origin = float(stamps[position]) if believable(stamps[position : position + 1])[0] else 0.0
-            take = self._start if self.course.index < self.tracker.start_samples else self._track
+            if self._tracked.origin is None:
+                self._tracked.origin = (
+                    float(stamps[position]) if believable(stamps[position : position + 1])[0] else 0.0
+                )
+            take = self._start if self._tracked.index < self.tracker.start_samples else self._track
             position, suspicious = take(samples, stamps, position)
             if not suspicious:
                 continue
@@ -174,23 +178,23 @@ class TimeBase:
             if verdict.kind == "wrong":
                 self.rate.condemn(verdict.measured)
                 self._passing = True
-                self._last = self.course.origin + (self.course.index - 1) * self._period + self.course.offset
+                self._last = self._tracked.origin + (self._tracked.index - 1) * self._period + self._tracked.offset
                 self._since_last = 1
                 continue
             if verdict.kind == "drifts":
                 residual = self._residual(float(stamps[position]))
-                change = residual + self.course.drift - verdict.shift - 0.5 * verdict.jump
-                self.course.offset += 0.0 if math.isnan(residual) else change
-                self.course.drift = verdict.shift
-                self.course.jitter = max(self.course.jitter, 0.3 * abs(verdict.jump))  # a sawtooth about the line
+                change = residual + self._tracked.drift - verdict.shift - 0.5 * verdict.jump
+                self._tracked.offset += 0.0 if math.isnan(residual) else change
+                self._tracked.drift = verdict.shift
+                self._tracked.jitter = max(self._tracked.jitter, 0.3 * abs(verdict.jump))  # a sawtooth about the line
             if verdict.kind != "shifted" or self._shift(verdict.shift):
                 stop = position + verdict.count
                 self._follow(samples, stamps, position, stop, returned=verdict.returned)
                 position = stop
 
     def _verdict(self, stamps: NDArray[np.float64], *, final: bool) -> Verdict | None:
-        """What a suspicious stamp means, from those after it; None while that is open."""
-        if self.course.jitter > _NO_CLOCK_SECONDS:
+        """Return the meaning of a suspicious stamp, from those after it; None while it is open."""
+        if self._tracked.jitter > _NO_CLOCK_SECONDS:
             return Verdict("wrong", measured=JUMPING)
         verdict = self._judge.verdict(
             stamps, self._expected(len(stamps)), self._tolerance, self.rate.recent, final=final
@@ -202,56 +206,60 @@ class TimeBase:
     def _unlearnt(self) -> Verdict | None:
         """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""
         measured = self.rate.measured
-        starting = self.course.index < self.tracker.start_samples
+        starting = self._tracked.index < self.tracker.start_samples
         if not starting or measured is None or not measured.clear or measured.margin > _LEAST_CERTAIN:
             return None
         drift = measured.seconds - self._period
-        unlearnt = abs(drift - self.course.drift) > measured.uncertain * self._period
+        unlearnt = abs(drift - self._tracked.drift) > measured.uncertain * self._period
         return Verdict("drifts", shift=drift) if unlearnt else None
 
     @property
     def _tolerance(self) -> float:
-        return max(0.5 * self._period, 4 * self.course.jitter)
+        return max(0.5 * self._period, 4 * self._tracked.jitter)
 
     def _residual(self, stamp: float) -> float:
         """By how much a stamp is off; NaN for one that is no time."""
-        assert self.course.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
+        assert self._tracked.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
         residual = (
-            stamp - self.course.origin - self.course.index * self._period - self.course.offset - self.course.drift
+            stamp
+            - self._tracked.origin
+            - self._tracked.index * self._period
+            - self._tracked.offset
+            - self._tracked.drift
         )
         return residual if abs(residual) < LARGEST_STAMP else math.nan
 
     def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
         """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp, and says whether it did."""
         stop = position
-        begin_index = self.course.index
+        begin_index = self._tracked.index
         offsets: list[float] = []
-        leans: list[bool] = []
+        marks: list[bool] = []
         suspicious = False
-        while stop < len(stamps) and self.course.index < self.tracker.start_samples:
+        while stop < len(stamps) and self._tracked.index < self.tracker.start_samples:
             residual = self._residual(float(stamps[stop]))
-            suspicious = self.course.index > 0 and not abs(residual) <= self._tolerance
+            suspicious = self._tracked.index > 0 and not abs(residual) <= self._tolerance
             if suspicious:
                 break
             residual = 0.0 if math.isnan(residual) else residual
             offsets.append(self._step(residual, abs(residual)))
-            leans.append(self.tracker.leans(self.course, residual))
+            marks.append(self.tracker.is_biased(self._tracked, residual))
             stop += 1
         part = stamps[position:stop]
-        self._emit(samples[position:stop], part, begin_index, np.array(offsets), np.array(leans))
+        self._emit(samples[position:stop], part, begin_index, np.array(offsets), np.array(marks))
         return stop, suspicious
 
     def _follow(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int, *, returned: bool
     ) -> None:
         """Take samples that are contiguous, whose stamps hardly count; those that were only late say nothing of the rate."""
-        begin_index = self.course.index
+        begin_index = self._tracked.index
         offsets: list[float] = []
         tolerance = self._tolerance
         for stamp in stamps[start:stop].tolist():
             residual = self._residual(stamp)
             if math.isnan(residual):  # which says nothing
-                residual, size = 0.0, self.course.jitter
+                residual, size = 0.0, self._tracked.jitter
             else:
                 size = abs(residual)
             offsets.append(self._step(min(max(residual, -tolerance), tolerance), size))
@@ -279,85 +287,87 @@ class TimeBase:
         return position + n
 
     def _step(self, residual: float, size: float) -> float:
-        gain = max(self.tracker.alpha, 1.0 / (self.course.index + 1))
-        self.course.state = None
-        self.course.offset += self.course.drift + gain * residual
-        if self.course.index >= self.tracker.start_samples:
-            self.course.drift += self.tracker.beta * residual
-        self.course.jitter += (
-            self.tracker.forget * (min(size, HOLD_SECONDS) - self.course.jitter) if self.course.index else 0.0
+        gain = max(self.tracker.alpha, 1.0 / (self._tracked.index + 1))
+        self._tracked.state = None
+        self._tracked.offset += self._tracked.drift + gain * residual
+        if self._tracked.index >= self.tracker.start_samples:
+            self._tracked.drift += self.tracker.beta * residual
+        self._tracked.jitter += (
+            self.tracker.forget * (min(size, HOLD_SECONDS) - self._tracked.jitter) if self._tracked.index else 0.0
         )
-        self.course.index += 1
-        return self.course.offset
+        self._tracked.index += 1
+        return self._tracked.offset
 
     def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
         """All samples up to the first suspicious stamp, at once; and whether there is one."""
-        course = self.course
-        assert course.origin is not None  # noqa: S101
+        tracked = self._tracked
+        assert tracked.origin is not None  # noqa: S101
         stop, suspect = len(stamps), -1
-        origin, index, jitter, swing = np.array([[course.origin], [course.index], [course.jitter], [course.swing]])
+        origin, index, jitter, bias_scale = np.array(
+            [[tracked.origin], [tracked.index], [tracked.jitter], [tracked.bias_scale]]
+        )
         while True:
             part = stamps[position:stop]
             if not len(part):
                 return stop, True
-            state = np.array([[self.tracker.state_of(course)]])
+            state = np.array([[self.tracker.state_of(tracked)]])
             elapsed = self.tracker.elapsed(index, len(part))
             followed = self.tracker.follow(part[None], origin, elapsed, state, jitter)
             sizes = followed.sizes[0]
             # Filters are causal: what came before the first suspicious stamp is right as it stands.
             if sizes.max() > 0.5 * self._period:
-                before = np.concatenate([[course.jitter], followed.jitters[0, :-1]])
+                before = np.concatenate([[tracked.jitter], followed.jitters[0, :-1]])
                 suspicious = sizes > np.maximum(0.5 * self._period, 4 * before)
                 if suspicious.any():
                     stop = suspect = position + int(np.argmax(suspicious))
                     continue
-            leaning = self.tracker.leaning(followed.residuals, np.array([[course.lean]]), swing)
-            leans = bool(leaning.marks.any())
-            end = position + int(np.argmax(leaning.marks[0])) + 1 if leans else stop
+            biased = self.tracker.mark_bias(followed.residuals, np.array([[tracked.bias]]), bias_scale)
+            marks = bool(biased.marks.any())
+            end = position + int(np.argmax(biased.marks[0])) + 1 if marks else stop
             if end == stop:
                 break
             stop = end
-        begin_index = course.index
+        begin_index = tracked.index
         first, second = state[0, 0].tolist()
         offsets = followed.offsets[0]
-        course.offset = float(offsets[-1])
-        course.drift = self.tracker.drift_after(first, course.offset)
-        course.state = first, second
-        course.jitter = float(followed.jitters[0, -1])
-        course.index += len(part)
-        first, second = leaning.state[0, 0].tolist()
-        course.lean, course.swing = (first, second), float(leaning.swing[0])
-        self._emit(samples[position:stop], part, begin_index, offsets, leaning.marks[0] if leans else None)
-        if leans:
+        tracked.offset = float(offsets[-1])
+        tracked.drift = self.tracker.drift_after(first, tracked.offset)
+        tracked.state = first, second
+        tracked.jitter = float(followed.jitters[0, -1])
+        tracked.index += len(part)
+        first, second = biased.state[0, 0].tolist()
+        tracked.bias, tracked.bias_scale = (first, second), float(biased.bias_scale[0])
+        self._emit(samples[position:stop], part, begin_index, offsets, biased.marks[0] if marks else None)
+        if marks:
             # Samples were lost, less than the jitter shows: follow at once, or the next loss would hide behind this one.
-            course.offset += float(leaning.leans[0, -1])
-            course.lean, course.state = (0.0, 0.0), None
+            tracked.offset += float(biased.biases[0, -1])
+            tracked.bias, tracked.state = (0.0, 0.0), None
         return stop, stop == suspect
 
     def _expected(self, n: int) -> NDArray[np.float64]:
         """The stamps that are expected of the next samples."""
-        assert self.course.origin is not None  # noqa: S101
+        assert self._tracked.origin is not None  # noqa: S101
         steps = np.arange(n)
         return np.asarray(
-            self.course.origin
-            + (self.course.index + steps) * self._period
-            + self.course.offset
-            + self.course.drift * (steps + 1)
+            self._tracked.origin
+            + (self._tracked.index + steps) * self._period
+            + self._tracked.offset
+            + self._tracked.drift * (steps + 1)
         )
 
     def _shift(self, shift: float) -> bool:
-        """Go on where the stamps moved to; whether the same course does, or a new one begins with the next sample."""
+        """Go on where the stamps moved to; whether the same tracked does, or a new one begins with the next sample."""
         missing = round(shift / self._period)
-        self.course.state = None
-        self.course.lean = (0.0, 0.0)
+        self._tracked.state = None
+        self._tracked.bias = (0.0, 0.0)
         if 0 < shift <= self._bridge + 0.5 * self._period:
             self._missing = missing
             self._gap = missing * self._period
-            self.course.index += missing
-            self.course.offset += self.course.drift * missing
+            self._tracked.index += missing
+            self._tracked.offset += self._tracked.drift * missing
             self.rate.skip(self._gap)
         elif -_REANCHOR_SECONDS <= shift < 0:
-            self.course.offset += shift
+            self._tracked.offset += shift
             self._gap = shift
         else:
             self.rate.skip(shift)
@@ -371,19 +381,19 @@ class TimeBase:
         stamps: NDArray[np.float64] | None,
         begin_index: int,
         offsets: NDArray[np.float64],
-        leaning: NDArray[np.bool_] | None = None,
+        biased: NDArray[np.bool_] | None = None,
     ) -> None:
         """Put out followed samples; the rate is watched by their stamps, or without any by their honest times."""
         if not len(samples):
             return
-        assert self.course.origin is not None  # noqa: S101
+        assert self._tracked.origin is not None  # noqa: S101
         times = (begin_index + self.tracker.counted(len(samples))) * self._period
-        times += self.course.origin
+        times += self._tracked.origin
         times += offsets
         flags = np.zeros(len(samples), dtype=np.uint32)
         self.rate.watch(times if stamps is None else stamps, flags)
-        if leaning is not None:
-            flags[leaning] |= Reason.TIMING.bit
+        if biased is not None:
+            flags[biased] |= Reason.TIMING.bit
         if self._gap < 0 and not self._discontinuity:
             flags[0] |= Reason.TIMING.bit
         self._put(samples, times, flags)

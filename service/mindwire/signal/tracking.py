@@ -1,8 +1,8 @@
-"""The tracker that follows time stamps, for one stream or for many at once, with the same arithmetic.
+"""Tracker of time stamps.
 
 A second-order tracker (an alpha-beta filter, the steady state of a Kalman filter for constant drift;
-Benedict & Bordner 1962), and beside it the mean size of what it did not expect, the jitter, and how far the
-stamps keep to one side. All three are recursions, run by a compiled kernel over one row per stream.
+Benedict & Bordner 1962), together with the mean
+size of its residuals, the jitter, and their bias to one side. All three are recursions, run by a compiled kernel.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Floats = NDArray[np.float64]
 _BANDWIDTH = 0.1  # rad/s of the tracker: deviations slower than some ten seconds are followed as drift
 _DAMPING = math.sqrt(0.5)
 _JITTER_SECONDS = 2.0
-# Losses shorter than the jitter show as a lean: the residuals' short mean is suddenly off their longer one, far
-# above its own usual swing. A lean that stays, for the tracker is slow, is none.
-LEAN_SAMPLES = 12
-_LEAN_PERIODS = 0.75
-LEAN_SWINGS = 5.0
+# Losses shorter than the jitter show as a bias: the residuals' short mean is suddenly off their longer one, far
+# above its own usual size. A persistent bias is not marked: the tracker merely lags.
+_BIAS_SAMPLES = 12
+_BIAS_PERIODS = 0.75
+_BIAS_SCALES = 5.0
 
 
 @dataclass(slots=True)
-class Course:
-    """Where the tracker of one stream stands.
+class TrackerState:
+    """State of the tracker of one stream.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class Course:
         Seconds by which the next sample is off its nominal time, and by which that grows per sample.
     state : tuple of two floats or None
         The recursion's own state: offset and drift give it only up to rounding, and chunks may end anywhere.
-    jitter, swing : float
-        Mean size of the residuals, and of their lean; in seconds.
-    lean : tuple of two floats
-        The state of the lean's recursion.
+    jitter, bias_scale : float
+        Mean size of the residuals and of their bias, in seconds.
+    bias : tuple of two floats
+        The state of the bias's recursion.
     """
 
     origin: float | None = None
@@ -53,32 +53,32 @@ class Course:
     drift: float = 0.0
     state: tuple[float, float] | None = None
     jitter: float = 0.0
-    swing: float = 0.0
-    lean: tuple[float, float] = (0.0, 0.0)
+    bias_scale: float = 0.0
+    bias: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Leaning:
-    """Whether stamps suddenly keep to one side, a row per stream.
+class BiasMarks:
+    """Samples at which stamps are suddenly biased to one side, a row per stream.
 
     Parameters
     ----------
     marks : ndarray of bool, shape (n_streams, n_samples)
-    leans : ndarray of float64, shape (n_streams, n_samples)
-        By how much, in seconds.
+    biases : ndarray of float64, shape (n_streams, n_samples)
+        Seconds.
     state : ndarray of float64, shape (n_streams, 1, 2)
-    swing : ndarray of float64, shape (n_streams,)
+    bias_scale : ndarray of float64, shape (n_streams,)
     """
 
     marks: NDArray[np.bool_]
-    leans: Floats
+    biases: Floats
     state: Floats
-    swing: Floats
+    bias_scale: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What following some stamps gave, a row per stream.
+    """Result of following stamps, a row per stream.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Followed:
 
 
 class Tracker:
-    """The laws of tracking at one rate.
+    """Tracker at one sampling rate.
 
     Parameters
     ----------
@@ -113,13 +113,13 @@ class Tracker:
         self.beta = (_BANDWIDTH / sfreq) ** 2
         self.forget = 1.0 / (_JITTER_SECONDS * sfreq)
         self.start_samples = math.ceil(1 / self.alpha)
-        self.least_lean = _LEAN_PERIODS * self.period
+        self._least_bias = _BIAS_PERIODS * self.period
         a, b, f = self.alpha, self.beta, self.forget
         self._sections = np.array([[a, b - a, 0.0, 1.0, a + b - 2, 1 - a]])
         self._smoother = np.array([[f, 0.0, 0.0, 1.0, f - 1.0, 0.0]])
-        short = 1.0 / LEAN_SAMPLES
-        self.lean_section = (short - f, f - short, 0.0, 1.0, short + f - 2, (1 - short) * (1 - f))
-        self._lean = np.array([self.lean_section])
+        short = 1.0 / _BIAS_SAMPLES
+        self._bias_section = (short - f, f - short, 0.0, 1.0, short + f - 2, (1 - short) * (1 - f))
+        self._bias_smoother = np.array([self._bias_section])
         self._steps = np.arange(256.0)
 
     def counted(self, n: int) -> Floats:
@@ -136,12 +136,12 @@ class Tracker:
         """
         return np.asarray((index[:, None] + self.counted(n)) * self.period)
 
-    def state_of(self, course: Course) -> tuple[float, float]:
-        """The recursion's state where a course stands."""
-        if course.state is not None:
-            return course.state
+    def state_of(self, tracked: TrackerState) -> tuple[float, float]:
+        """Return the state of the recursion at a state of the tracker."""
+        if tracked.state is not None:
+            return tracked.state
         rest = 1 - self.alpha
-        return rest * (course.offset + course.drift), -rest * course.offset
+        return rest * (tracked.offset + tracked.drift), -rest * tracked.offset
 
     def drift_after(self, state: float, offset: float) -> float:
         """Drift per sample, from the recursion's first state and the offset it gave."""
@@ -175,7 +175,7 @@ class Tracker:
         run_sections(self._smoother, jitters, self._first_state(1 - self.forget, jitter))
         return Followed(offsets, deviation, jitters, sizes, state)
 
-    def leaning(self, residuals: Floats, state: Floats, swing: Floats) -> Leaning:
+    def mark_bias(self, residuals: Floats, state: Floats, bias_scale: Floats) -> BiasMarks:
         """Where stamps suddenly keep to one side of what is expected.
 
         Parameters
@@ -184,27 +184,27 @@ class Tracker:
             Overwritten.
         state : ndarray of float64, shape (n_streams, 1, 2)
             Changed in place.
-        swing : ndarray of float64, shape (n_streams,)
+        bias_scale : ndarray of float64, shape (n_streams,)
 
         Returns
         -------
-        Leaning
+        BiasMarks
         """
-        run_sections(self._lean, residuals, state)
+        run_sections(self._bias_smoother, residuals, state)
         sizes = np.abs(residuals)
-        swings = sizes.copy()
-        run_sections(self._smoother, swings, self._first_state(1 - self.forget, swing))
-        marks = sizes > np.maximum(self.least_lean, LEAN_SWINGS * swings)
-        return Leaning(marks, residuals, state, swings[:, -1])
+        scales = sizes.copy()
+        run_sections(self._smoother, scales, self._first_state(1 - self.forget, bias_scale))
+        marks = sizes > np.maximum(self._least_bias, _BIAS_SCALES * scales)
+        return BiasMarks(marks, residuals, state, scales[:, -1])
 
-    def leans(self, course: Course, residual: float) -> bool:
-        """The same for one stamp of one stream; the course's lean and swing follow."""
-        b0, b1, _, _, a1, a2 = self.lean_section
-        first, second = course.lean
-        lean = b0 * residual + first
-        course.lean = b1 * residual - a1 * lean + second, -a2 * lean
-        course.swing += self.forget * (abs(lean) - course.swing)
-        return abs(lean) > max(self.least_lean, LEAN_SWINGS * course.swing)
+    def is_biased(self, tracked: TrackerState, residual: float) -> bool:
+        """Return true if one stamp begins or continues a sudden bias; updates the bias and its scale."""
+        b0, b1, _, _, a1, a2 = self._bias_section
+        first, second = tracked.bias
+        bias = b0 * residual + first
+        tracked.bias = b1 * residual - a1 * bias + second, -a2 * bias
+        tracked.bias_scale += self.forget * (abs(bias) - tracked.bias_scale)
+        return abs(bias) > max(self._least_bias, _BIAS_SCALES * tracked.bias_scale)
 
     def _first_state(self, kept: float, level: Floats) -> Floats:
         """State of a first-order smoother that stands at a level, (n_streams, 1, 2)."""

@@ -20,8 +20,8 @@ class WindowBuffer:
         Samples that must stay reachable before the newest append.
     n_channels : int
     phase : float
-        In [0, 1): its memory is so much larger. What many buffers that began together do when theirs is full,
-        they do not all do at once.
+        In [0, 1), the part by which its memory is larger, so that many buffers that began together are not full
+        at the same moment.
     """
 
     def __init__(self, keep: int, n_channels: int, phase: float = 0.0) -> None:

@@ -127,7 +127,7 @@ def test_which_pieces_are_left_out_is_as_defined():
         for piece in np.flatnonzero(rng.random(5) < 0.2):
             good[20 * piece : 20 * piece + 20] *= [1, 1, 8, 1]
         pieces = Pieces(good)
-        (guard.judge_anew if guard.remembers_all else guard.judge)(pieces)
+        (guard.judge_all if guard.remembers_all else guard.judge)(pieces)
         covariances = [part.T @ part / 20 for part in good.astype(float).reshape(5, 20, 4)]
         if number >= 40:  # until the first twenty are forgotten, their excess was told by hindsight
             values, vectors = np.linalg.eigh(np.median(logarithms[-20:], axis=0))
@@ -135,10 +135,10 @@ def test_which_pieces_are_left_out_is_as_defined():
             powers = [np.log(np.diag(whitening @ covariance @ whitening).max()) for covariance in covariances]
             excess = [*excess, *powers][-100:]
             if number >= 60:
-                np.testing.assert_array_equal(pieces.usual, powers <= limit(excess))
-                n_left_out += 5 - pieces.usual.sum()
-        kept = np.mean([c for c, usual in zip(covariances, pieces.usual, strict=True) if usual], axis=0)
-        assert pieces.block().n == 20 * pieces.usual.sum()
+                np.testing.assert_array_equal(pieces.inliers, powers <= limit(excess))
+                n_left_out += 5 - pieces.inliers.sum()
+        kept = np.mean([c for c, usual in zip(covariances, pieces.inliers, strict=True) if usual], axis=0)
+        assert pieces.block().n == 20 * pieces.inliers.sum()
         np.testing.assert_allclose(pieces.block().covariance, kept)
         values, vectors = np.linalg.eigh(kept)
         logarithms.append(vectors @ np.diag(np.log(values)) @ vectors.T)
