@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from mindwire.errors import (
@@ -17,7 +15,6 @@ from mindwire.errors import (
     StreamNotFoundError,
 )
 from mindwire.live.reporter import StreamReporter
-from mindwire.loops import fence
 from mindwire.sources.live import Connector, Source
 from mindwire.status import StreamState
 
@@ -26,10 +23,6 @@ _FIND_S = 5.0
 _RETRY_S = 1.0
 # Pauses after attempts for which the machine had no descriptors or memory; doubled up to the last, without an end.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
-# Sources opened at the same time. All of 150 at once would time out: each starts threads and awaits several answers.
-_OPENING = threading.BoundedSemaphore(8)
-# A source that hangs while it is opened delays the others by no more than this.
-_OPENING_WAIT_S = 30.0
 
 
 class Search:
@@ -86,8 +79,7 @@ class Search:
                 self._stop.wait(_RETRY_S)
                 return None
             self._reporter.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
-            with self._turn_to_open():
-                return None if self._stop.is_set() else self._open(found, accept)
+            return self._open(found, accept)
         except (StreamNotFoundError, StreamChangedError, ContractError) as error:
             if first:
                 raise
@@ -115,19 +107,6 @@ class Search:
                 raise StreamNotFoundError(reason)
             self._reporter.to_state(StreamState.SEARCHING, reason)
         return found
-
-    @contextmanager
-    def _turn_to_open(self) -> Iterator[None]:
-        deadline = time.monotonic() + _OPENING_WAIT_S
-        while not (acquired := _OPENING.acquire(timeout=0.25)) and time.monotonic() < deadline:
-            if self._stop.is_set():
-                break
-        try:
-            fence()
-            yield
-        finally:
-            if acquired:
-                _OPENING.release()
 
     def _open(self, found: Any, accept: Callable[[Source], None]) -> Source:
         source = self._connector.open(found, self._stop)
