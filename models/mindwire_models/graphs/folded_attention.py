@@ -1,6 +1,6 @@
-"""The attention modules in as few ONNX nodes as they can be written with.
+"""Attention modules in few ONNX nodes.
 
-Each takes the features ``(batch, ch_dim, n_steps)`` and returns them re-weighed. Biases, BatchNorms, pools
+Each takes the features ``(batch, ch_dim, n_steps)`` and returns them reweighted. Biases, BatchNorms, pools
 and convolutions along channels become parts of the matrices next to them: at these sizes a node costs more than
 what it computes.
 """
@@ -21,21 +21,7 @@ _GCT_EPS = 1e-5
 
 
 def attend(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
-    """The features, re-weighed by the network's attention mode.
-
-    Parameters
-    ----------
-    g : GraphBuilder
-    weights : FoldedWeights
-        With an attention mode.
-    x : str
-        (batch, ch_dim, n_steps)
-
-    Returns
-    -------
-    str
-        Of the same shape.
-    """
+    """Reweight features, ``(batch, ch_dim, n_steps)``, by the network's attention mode."""
     return _MODES[str(weights.attention_mode)](g, weights, x)
 
 

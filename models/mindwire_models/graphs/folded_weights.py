@@ -1,4 +1,4 @@
-"""The network's linear parts, multiplied together once: what the fast graphs are built from.
+"""Linear parts of the network, multiplied together once, for the fast graphs.
 
 In evaluation mode temporal convolution, BatchNorm and depthwise spatial convolution are linear and commute, so
 a spatial matrix followed by one filter per row computes exactly the same with a twelfth of the multiplications,
@@ -106,17 +106,7 @@ class FoldedWeights:
 
 
 def fold(network: AttentionBaseNet) -> FoldedWeights:
-    """Merge a network's linear neighbours.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU; folded as it computes in evaluation mode.
-
-    Returns
-    -------
-    FoldedWeights
-    """
+    """Merge the linear neighbours of a network on the CPU, as it computes in evaluation mode."""
     state = {key: tensor.detach().double().numpy() for key, tensor in network.state_dict().items()}
     stem, block = network.input_block, network.channel_attention_block
     lengths = network.lengths
@@ -164,7 +154,7 @@ def fold(network: AttentionBaseNet) -> FoldedWeights:
 
 
 def pool_matrix(n_in: int, n_out: int, length: int, stride: int) -> Matrix:
-    """An average pool as a matrix, ``(n_in, n_out)``: ``pooled = x @ matrix``."""
+    """Return an average pool as a matrix, ``(n_in, n_out)``: ``pooled = x @ matrix``."""
     matrix = np.zeros((n_in, n_out))
     for step in range(n_out):
         matrix[step * stride : step * stride + length, step] = 1 / length
@@ -172,7 +162,7 @@ def pool_matrix(n_in: int, n_out: int, length: int, stride: int) -> Matrix:
 
 
 def norm_affine(weights: dict[str, Matrix], prefix: str, eps: float) -> tuple[Matrix, Matrix]:
-    """Scale and shift of a BatchNorm in evaluation mode, from its named parameters and buffers."""
+    """Return scale and shift of a BatchNorm in evaluation mode, from its named parameters and buffers."""
     scale = weights[f"{prefix}.weight"] / np.sqrt(weights[f"{prefix}.running_var"] + eps)
     return scale, weights[f"{prefix}.bias"] - scale * weights[f"{prefix}.running_mean"]
 

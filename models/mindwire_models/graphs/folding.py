@@ -1,4 +1,4 @@
-"""The folded graph: exactly what the network computes, rearranged for speed.
+"""Folded graph: the network's exact computation, rearranged for speed.
 
 Alignment, spatial filters and scales become one small matrix; the temporal filters follow on its output; the large
 activation is written with the operators that ONNX Runtime computes fastest; pools are convolutions
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mindwire_models.graphs.folded_attention import attend
-from mindwire_models.graphs.folded_weights import FoldedWeights, Matrix, fold
+from mindwire_models.graphs.folded_weights import FoldedWeights, fold
 from mindwire_models.graphs.onnx_builder import GraphBuilder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def folded_graph(network: AttentionBaseNet, temperature: float = 1.0) -> bytes:
-    """The folded ONNX graph of a network.
+    """Build the folded ONNX graph of a network.
 
     Inputs ``x`` (batch, n_chans, n_times), not aligned, and ``alignment`` (batch, n_chans, n_chans), applied as
     ``alignment @ x``; outputs ``logits`` and ``probabilities`` (batch, n_outputs), the softmax of
@@ -37,7 +37,7 @@ def folded_graph(network: AttentionBaseNet, temperature: float = 1.0) -> bytes:
     Returns
     -------
     bytes
-        The same for the same weights, whenever it is made.
+        The same for the same weights.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def folded_graph(network: AttentionBaseNet, temperature: float = 1.0) -> bytes:
     matrix = g.add("MatMul", g.constant(weights.spatial), "alignment")
     z = g.add("Unsqueeze", g.add("MatMul", matrix, "x"), g.integers(2))
     tokens = _tokens(g, weights, z)
-    emit_tail(g, weights, tokens, padded=token_padding(weights) > 0)
+    emit_tail(g, weights, tokens, padded=_token_padding(weights) > 0)
     scaled = "logits" if temperature == 1 else g.add("Div", "logits", g.constant(temperature))
     g.add("Softmax", scaled, axis=-1, out="probabilities")
     n = weights.n_chans
@@ -63,7 +63,7 @@ def folded_graph(network: AttentionBaseNet, temperature: float = 1.0) -> bytes:
 
 
 def _tokens(g: GraphBuilder, weights: FoldedWeights, z: str) -> str:
-    """From the spatially filtered signal to expanded tokens, padded for the attention block's filters."""
+    """Add the way from the spatially filtered signal to expanded tokens, padded for the attention block's filters."""
     length = weights.taps.shape[1]
     left = length // 2
     # The first pool leaves the last samples out; so do we.
@@ -82,15 +82,19 @@ def _tokens(g: GraphBuilder, weights: FoldedWeights, z: str) -> str:
     # Where stride and length of the pool have a common part, blocks of it are pooled first, and added up later.
     coarse = weights.block > 1
     size, stride = (weights.block, weights.block) if coarse else (pool, weights.lengths.pool_stride_inp)
-    blocks, offset = emit_large_activation(g, weights, y, size, stride)
+    blocks, offset = _emit_large_activation(g, weights, y, size, stride)
     n_blocks = (n_filtered - size) // stride + 1
     bias = weights.expansion_bias - offset * weights.expansion.sum(axis=1)
-    expanded = emit_expansion(g, weights, blocks, bias)
-    return emit_token_pool(g, weights, expanded, n_blocks if coarse else None)
+    expanded = g.add(
+        "Conv", blocks, g.constant(weights.expansion[:, :, None, None]), g.constant(bias), kernel_shape=[1, 1]
+    )
+    return _emit_token_pool(g, weights, expanded, n_blocks if coarse else None)
 
 
-def emit_large_activation(g: GraphBuilder, weights: FoldedWeights, y: str, size: int, stride: int) -> tuple[str, float]:
-    """First activation and average over blocks.
+def _emit_large_activation(
+    g: GraphBuilder, weights: FoldedWeights, y: str, size: int, stride: int
+) -> tuple[str, float]:
+    """Add the first activation and the average over blocks.
 
     ELU is ``relu(y) + exp(min(y, 0)) - 1``; each part is pooled by itself, and the -1 is left to the caller.
 
@@ -99,7 +103,7 @@ def emit_large_activation(g: GraphBuilder, weights: FoldedWeights, y: str, size:
     blocks : str
         (batch, width, 1, n_blocks)
     offset : float
-        What the caller must subtract from every value.
+        Number that the caller must subtract from every value.
     """
     box = g.constant(np.full((weights.width, 1, 1, size), 1 / size))
 
@@ -114,43 +118,32 @@ def emit_large_activation(g: GraphBuilder, weights: FoldedWeights, y: str, size:
     return g.add("Add", pooled(positive), pooled(negative)), 1.0
 
 
-def emit_expansion(g: GraphBuilder, weights: FoldedWeights, x: str, bias: Matrix) -> str:
-    """The 1×1 expansion, before its activation."""
-    return g.add("Conv", x, g.constant(weights.expansion[:, :, None, None]), g.constant(bias), kernel_shape=[1, 1])
-
-
-def token_padding(weights: FoldedWeights) -> int:
-    """Steps of zeros on each side of the tokens that come out of the pooling itself; 0 where the convolution pads.
+def _token_padding(weights: FoldedWeights) -> int:
+    """Return the number of zeros on each side of the tokens that the pooling adds; 0 where the convolution pads.
 
     An activation that maps 0 to 0 lets the pooling's matrix write the padding for free.
     """
-    return weights.attention_taps.shape[1] // 2 if keeps_zero(weights.activations[1], weights.ch_dim) else 0
+    return weights.attention_taps.shape[1] // 2 if _keeps_zero(weights.activations[1], weights.ch_dim) else 0
 
 
-def token_pool(weights: FoldedWeights, n_blocks: int, per_token: int, stride: int) -> Matrix:
-    """Matrix from blocks to padded tokens, ``(n_blocks, n_tokens + padding)``."""
-    pad = token_padding(weights)
-    matrix = np.zeros((n_blocks, weights.n_tokens + 2 * pad))
-    for token in range(weights.n_tokens):
-        matrix[token * stride : token * stride + per_token, pad + token] = 1 / per_token
-    return matrix
-
-
-def emit_token_pool(g: GraphBuilder, weights: FoldedWeights, expanded: str, n_blocks: int | None) -> str:
-    """Blocks to tokens (None: they are tokens already), second activation."""
+def _emit_token_pool(g: GraphBuilder, weights: FoldedWeights, expanded: str, n_blocks: int | None) -> str:
+    """Add the way from blocks to padded tokens (None: they are tokens already), and the second activation."""
     if n_blocks is not None:
         per_token = weights.lengths.pool_length_inp // weights.block
         stride = weights.lengths.pool_stride_inp // weights.block
     else:
         n_blocks, per_token, stride = weights.n_tokens, 1, 1
-    matrix = token_pool(weights, n_blocks, per_token, stride)
+    pad = _token_padding(weights)
+    matrix = np.zeros((n_blocks, weights.n_tokens + 2 * pad))
+    for token in range(weights.n_tokens):
+        matrix[token * stride : token * stride + per_token, pad + token] = 1 / per_token
     if not np.array_equal(matrix, np.eye(n_blocks)[:, : matrix.shape[1]]):
         expanded = g.add("MatMul", expanded, g.constant(matrix))
     return emit_activation(g, weights.activations[1], expanded, weights.ch_dim)
 
 
 def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padded: bool) -> None:
-    """From activated tokens, padded for the attention block's filters or not, to the output ``logits``."""
+    """Add the way from activated tokens, padded for the attention block's filters or not, to the output ``logits``."""
     length = weights.attention_taps.shape[1]
     pad = 0 if padded else length // 2
     mixed = g.add(
@@ -175,14 +168,14 @@ def emit_tail(g: GraphBuilder, weights: FoldedWeights, tokens: str, *, padded: b
 
 
 def is_elu(activation: nn.Module) -> bool:
-    """Whether it is the ELU that the fast form stands for."""
+    """Return true for the ELU that has a fast form."""
     from torch import nn
 
     return type(activation) is nn.ELU and activation.alpha == 1
 
 
-def keeps_zero(activation: nn.Module, channels: int) -> bool:
-    """Whether it maps 0 to 0."""
+def _keeps_zero(activation: nn.Module, channels: int) -> bool:
+    """Return true if an activation maps 0 to 0."""
     import torch
 
     with torch.inference_mode():
@@ -190,7 +183,7 @@ def keeps_zero(activation: nn.Module, channels: int) -> bool:
 
 
 def emit_activation(g: GraphBuilder, activation: nn.Module, x: str, channels: int) -> str:
-    """An activation on ``(batch, channels, 1, n)``; all but a few as PyTorch exports them."""
+    """Add an activation on ``(batch, channels, 1, n)``; all but a few as PyTorch exports them."""
     if is_elu(activation):
         # exp(x) - 1 >= x, with the exponent clipped at 0 for x > 0: twice as fast as Elu from small batches on.
         negative = g.add("Exp", g.add("Clip", x, "", g.constant(0.0)))

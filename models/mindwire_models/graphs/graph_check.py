@@ -1,4 +1,4 @@
-"""Holds an ONNX graph against the network it stands for, before anything is written."""
+"""Comparison of an ONNX graph with its network, before anything is written."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
 
 
 def tolerance(network: Network) -> float:
-    """By how much logits of order one may be off."""
+    """Return the allowed difference of logits of order one."""
     return TOLERANCE_ENTROPY if network.attention_mode in _ENTROPIC else TOLERANCE
 
 
@@ -131,13 +131,13 @@ def _inputs(n_chans: int, n_times: int, kind: GraphKind) -> list[tuple[str, NDAr
 
 
 def shake(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Changes of the size of single precision's rounding."""
+    """Return changes of the size of single precision's rounding."""
     size = 3e-7 * max(1.0, float(np.abs(x).max()))
     return (size * np.random.default_rng(SEED).standard_normal(x.shape)).astype(np.float32)
 
 
 def reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDArray[np.float64]:
-    """The network's own logits of aligned windows (batch, n_chans, n_times), in double or in single precision."""
+    """Return the network's own logits of aligned windows (batch, n_chans, n_times), in double or in single precision."""
     import torch
 
     kind = torch.float64 if double else torch.float32
@@ -150,7 +150,7 @@ def reference(network: Network, x: NDArray[np.float32], *, double: bool) -> NDAr
 
 
 def runner(graph: bytes) -> Any:
-    """A function from named inputs to named outputs of a graph.
+    """Return a function from named inputs to named outputs of a graph.
 
     Raises
     ------

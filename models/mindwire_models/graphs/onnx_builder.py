@@ -1,4 +1,4 @@
-"""A few lines over ``onnx.helper``: graphs written as expressions, the same bytes every time."""
+"""Builder of ONNX graphs, written as expressions; the same bytes every time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GraphBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
 
     def constant(self, value: ArrayLike, dtype: DTypeLike = np.float32) -> str:
-        """A constant tensor; equal ones are stored once."""
+        """Add a constant tensor; equal ones are stored once."""
         array: NDArray[Any] = np.array(value, dtype=dtype, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -49,28 +49,11 @@ class GraphBuilder:
         return str(self._constants[key].name)
 
     def integers(self, *values: int) -> str:
-        """A constant vector of int64, as shapes and axes are given."""
+        """Add a constant vector of int64, as shapes and axes need it."""
         return self.constant(list(values), np.int64)
 
     def add(self, operator: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
-        """One node with one output.
-
-        Parameters
-        ----------
-        operator : str
-            ONNX's name of it.
-        *inputs : str
-            Names of its inputs.
-        out : str or None
-            Name of its output, where it is one of the graph's.
-        **attributes
-            Its attributes.
-
-        Returns
-        -------
-        str
-            Name of its output.
-        """
+        """Add a node with one output; return the output's name, which is ``out`` where it is one of the graph's."""
         name = out or f"v{len(self._nodes)}"
         node = self._onnx.helper.make_node(
             operator, list(inputs), [name], name=f"{operator}_{len(self._nodes)}", **attributes
@@ -79,36 +62,14 @@ class GraphBuilder:
         return name
 
     def inline(self, model: bytes, x: str) -> str:
-        """The nodes of another model of one input and one output, applied to ``x``.
-
-        Parameters
-        ----------
-        model : bytes
-            Of the same operator set.
-        x : str
-
-        Returns
-        -------
-        str
-        """
+        """Apply another model of one input and one output, of the same operator set, to ``x``."""
         graph = self._onnx.load_model_from_string(model).graph
         return self.embed(model, {graph.input[0].name: x}, graph.output[0].name)
 
     def embed(self, model: bytes, inputs: Mapping[str, str], output: str) -> str:
-        """The nodes of another model that one of its outputs needs.
+        """Add the nodes of another model, of the same operator set, that one of its outputs needs; return its name here.
 
-        Parameters
-        ----------
-        model : bytes
-            Of the same operator set.
-        inputs : mapping of str to str
-            What stands for each of its inputs.
-        output : str
-            Which of its outputs.
-
-        Returns
-        -------
-        str
+        ``inputs`` maps the model's inputs to names of this graph.
         """
         graph = self._onnx.load_model_from_string(model).graph
         needed, nodes = {output}, []
@@ -139,14 +100,14 @@ class GraphBuilder:
         outputs: Mapping[str, Shape],
         metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> bytes:
-        """The finished model.
+        """Return the finished model.
 
         Parameters
         ----------
         inputs, outputs : mapping of str to shape
             All float32; a string is a dynamic dimension.
         metadata : mapping of str to str
-            What the graph says of itself.
+            Further entries.
 
         Returns
         -------

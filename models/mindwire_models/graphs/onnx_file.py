@@ -1,4 +1,4 @@
-"""Reads just enough of an ONNX file to decide whether a runtime may have it.
+"""Inspection of an ONNX file, to decide whether a runtime may load it.
 
 The default installation has no ``onnx`` package, and ONNX Runtime opens external data while it loads;
 so inputs, outputs, operator set and references to other files are read here, from the protobuf wire
@@ -30,7 +30,7 @@ Dims = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
-    """What an ONNX file says of itself.
+    """Inputs, outputs and metadata of an ONNX file.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class OnnxFacts:
     opset : int
         Version of the standard operator set.
     metadata : dict of str to str
-        What its maker wrote down beside.
+        Further entries by key.
     """
 
     inputs: dict[str, Dims]

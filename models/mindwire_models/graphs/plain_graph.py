@@ -1,4 +1,4 @@
-"""PyTorch's own ONNX export of the network, layer by layer as it is written: what the folded graph is compared with."""
+"""PyTorch's own ONNX export of the network, layer by layer: the reference of the folded graph."""
 
 from __future__ import annotations
 
@@ -18,16 +18,7 @@ OPSET = 17
 
 
 def plain_graph(network: AttentionBaseNet) -> bytes:
-    """The network as an ONNX graph from ``x`` (batch, n_chans, n_times) to ``logits`` (batch, n_outputs).
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-
-    Returns
-    -------
-    bytes
+    """Export a network, on the CPU and in evaluation mode, from ``x`` (batch, n_chans, n_times) to ``logits`` (batch, n_outputs).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The tangent-space baseline as an ONNX graph, from operators that every runtime has.
+"""ONNX graph of the tangent-space baseline, from operators that every runtime has.
 
 ONNX knows no eigenvalues, so the matrix logarithm is taken by inverse scaling and squaring: four matrix
 square roots by the coupled Newton–Schulz iteration bring the eigenvalues of the scaled matrix near one,
@@ -26,20 +26,10 @@ _FLOAT = 1
 
 
 def tangent_space_graph(model: TangentSpaceModel, temperature: float = 1.0) -> bytes:
-    """The graph of a fitted baseline, with the inputs and outputs of a folded network.
+    """Build the graph of a fitted baseline, with the inputs and outputs of a folded network.
 
     Inputs ``x`` (batch, n_chans, n_times), not aligned, and ``alignment`` (batch, n_chans, n_chans); outputs
     ``logits`` and ``probabilities`` (batch, n_classes), the softmax of ``logits / temperature``.
-
-    Parameters
-    ----------
-    model : TangentSpaceModel
-    temperature : float
-
-    Returns
-    -------
-    bytes
-        The same for the same model, whenever it is made.
 
     Raises
     ------
@@ -76,7 +66,7 @@ def tangent_space_graph(model: TangentSpaceModel, temperature: float = 1.0) -> b
 
 
 def _logarithm(g: GraphBuilder, matrix: str, eye: str) -> str:
-    """Logarithm of a batch of symmetric positive definite matrices, ``(batch, n, n)``."""
+    """Add the logarithm of a batch of symmetric positive definite matrices, ``(batch, n, n)``."""
     row_sums = g.add("ReduceSum", g.add("Abs", matrix), g.integers(2), keepdims=1)
     # An upper bound of the largest eigenvalue: scaled by it, all lie in (0, 1].
     size = g.add("ReduceMax", row_sums, axes=[1], keepdims=1)
@@ -95,7 +85,7 @@ def _logarithm(g: GraphBuilder, matrix: str, eye: str) -> str:
 
 
 def _square_root(g: GraphBuilder, matrix: str, eye: str, iterations: int) -> str:
-    """Coupled Newton–Schulz: ``Y`` converges to the square root, ``Z`` to its inverse."""
+    """Add a coupled Newton–Schulz iteration: ``Y`` converges to the square root, ``Z`` to its inverse."""
     three_halves = g.add("Mul", eye, g.constant(1.5, np.float64))
     half = g.constant(0.5, np.float64)
     y = matrix
@@ -110,7 +100,7 @@ def _square_root(g: GraphBuilder, matrix: str, eye: str, iterations: int) -> str
 
 
 def _clenshaw(g: GraphBuilder, x: str, eye: str, coefficients: list[float]) -> str:
-    """A Chebyshev series of a matrix."""
+    """Add a Chebyshev series of a matrix."""
     double = g.add("Mul", x, g.constant(2.0, np.float64))
 
     def term(coefficient: float) -> str:

@@ -1,4 +1,4 @@
-"""Holds the graphs that compute each sample once against the network they stand for, before anything is written."""
+"""Comparison of the streaming graphs with their network, before anything is written."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, hop: in
 
 
 def _signal(network: AttentionBaseNet, n_samples: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Random samples, time-major, and an alignment near the identity."""
+    """Return random samples, time-major, and an alignment near the identity."""
     rng = np.random.default_rng(SEED)
     signal = rng.standard_normal((n_samples, network.n_chans)).astype(np.float32)
     noise = rng.standard_normal((network.n_chans, network.n_chans)) / network.n_chans
@@ -86,7 +86,7 @@ def _off(
     window: NDArray[np.float32],
     alignment: NDArray[np.float32],
 ) -> tuple[float, float]:
-    """How far logits are from the network's own in double precision, and how far they may be."""
+    """Return the distance of logits from the network's own in double precision, and the allowed distance."""
     aligned = np.matmul(alignment, window.T)[None]
     exact = reference(network, aligned, double=True)
     rounding = max(

@@ -1,4 +1,4 @@
-"""The streaming graphs: the stem computed once per sample instead of once per window.
+"""Streaming graphs, which compute the stem once per sample instead of once per window.
 
 Away from a window's zero-padded edges, the stem's output at an instant does not depend on the window. So a window
 that moved by a hop needs only the hop's new samples and its own two edges; everything between is kept
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def streaming_geometry(network: AttentionBaseNet) -> StemGeometry:
-    """The lengths that decide which samples, blocks and tokens a step needs."""
+    """Return the lengths that decide which samples, blocks and tokens a step needs."""
     lengths = network.lengths
     return StemGeometry(
         n_times=network.n_times,
@@ -34,22 +34,14 @@ def streaming_geometry(network: AttentionBaseNet) -> StemGeometry:
 
 
 def stem_graph(network: AttentionBaseNet) -> bytes:
-    """The stem over any number of contiguous samples, without edges.
+    """Build the stem over any number of contiguous samples, without edges.
 
     Inputs ``x`` (batch, samples, n_chans), time-major and not aligned, ``alignment`` (batch, n_chans, n_chans),
     ``box`` (block, 1), the weights with which a block of samples is averaged, and ``spread`` (n_blocks, n_tokens), which
     makes tokens of blocks; outputs ``spatial`` (batch, width, n_chans), the aligned spatial filters, ``blocks``
     (batch, ch_dim, n_blocks), expanded, before the second activation, and ``tokens`` (batch, ch_dim, n_tokens),
-    behind it. The number of samples less ``taps - 1`` is a multiple of the block.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-
-    Returns
-    -------
-    bytes
+    after it. The number of samples less ``taps - 1`` is a multiple of the block. The network is on the CPU and in
+    evaluation mode.
     """
     weights = fold(network)
     g = GraphBuilder()
@@ -80,30 +72,23 @@ def stem_graph(network: AttentionBaseNet) -> bytes:
 
 
 def step_graph(network: AttentionBaseNet) -> bytes:
-    """One step of the stream: from a hop's samples, the window's edges and the memory to logits and new memory.
+    """Build a step of a stream: from a hop's samples, the window's edges and the memory to logits and new memory.
 
     Inputs
         ``spatial`` (batch, width, n_chans); ``edges`` (batch, 2 edge_samples, n_chans), the two ends of the window one
-        behind the other, time-major, with the zeros that pad it; ``pool`` (filtered, edge_blocks), averages over the
+        after the other, time-major, with the zeros that pad it; ``pool`` (filtered, edge_blocks), averages over the
         blocks of an edge; ``old_blocks`` (batch, ch_dim, old) of earlier steps; ``combine`` (2 edge_blocks + old,
         fresh), which makes tokens of blocks; ``place`` (fresh, n_tokens), where they belong among the window's tokens;
         ``cached`` (batch, ch_dim, n_tokens), the tokens of earlier steps, zero where a fresh one belongs.
     Outputs
         ``logits`` (batch, n_outputs); ``blocks`` (batch, ch_dim, 2 edge_blocks), before the second activation;
-        ``tokens`` (batch, ch_dim, fresh), behind it.
+        ``tokens`` (batch, ch_dim, fresh), after it.
 
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        On the CPU, in evaluation mode.
-
-    Returns
-    -------
-    bytes
+    The network is on the CPU and in evaluation mode.
     """
     weights = fold(network)
     g = GraphBuilder()
-    # What counts in a step is the number of its nodes: each takes about a microsecond, whatever it does.
+    # The number of nodes decides the time of a step: each takes about a microsecond, whatever it computes.
     z = g.add("MatMul", "spatial", g.add("Transpose", "edges", perm=[0, 2, 1]))
     # Both edges side by side, as the two rows of an image.
     y = emit_filter(g, weights, g.add("Reshape", z, g.integers(0, 0, 2, -1)))
@@ -139,7 +124,7 @@ def step_graph(network: AttentionBaseNet) -> bytes:
 
 
 def emit_filter(g: GraphBuilder, weights: FoldedWeights, z: str) -> str:
-    """The temporal filters of spatially filtered samples: (batch, width, rows, samples) loses ``taps - 1`` of them."""
+    """Add the temporal filters of spatially filtered samples: (batch, width, rows, samples) loses ``taps - 1`` of them."""
     return g.add(
         "Conv",
         z,
@@ -151,7 +136,7 @@ def emit_filter(g: GraphBuilder, weights: FoldedWeights, z: str) -> str:
 
 
 def emit_stem_activation(g: GraphBuilder, weights: FoldedWeights, y: str) -> tuple[str, Matrix]:
-    """The first activation of filtered samples (batch, width, rows, positions).
+    """Add the first activation of filtered samples (batch, width, rows, positions).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Decides what a streaming step needs: which samples, which blocks, which tokens, and the matrices between them.
+"""Plan of a streaming step: its samples, blocks and tokens, and the matrices between them.
 
 Positions count filtered samples of a window from its first: position ``p`` sees the samples ``p - taps // 2`` to
 ``p - taps // 2 + taps - 1``. A position is *interior* when all of these lie in the window; only then is its value the same
@@ -18,7 +18,7 @@ from mindwire_models.errors import BundleError
 
 Matrix = NDArray[np.float32]
 
-# What streaming graphs of this version of Mindwire say of themselves; others cannot be driven by it.
+# Metadata of streaming graphs of this version of Mindwire; others cannot be used.
 FORMAT_KEY, FORMAT = "mindwire_streaming", "2"
 
 
@@ -65,7 +65,7 @@ class StemGeometry:
         return geometry
 
     def to_metadata(self) -> dict[str, str]:
-        """These lengths as a graph's metadata."""
+        """Return these lengths as a graph's metadata."""
         return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
     @property

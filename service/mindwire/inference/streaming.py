@@ -1,13 +1,14 @@
 """Decoder of contiguous streams: the stem computed once per sample instead of once per window.
 
-Exact, not approximate: what a window shares with the one a hop earlier is remembered, the rest is computed. Where the
-memory does not serve (after a start or a gap, with another hop or a new alignment) it is filled from one full window; a
-window that continues nothing is decoded whole. Live one hop is decoded at a time; many hops of a recording take the same
-two graphs, the memory of all made at once, which changes the logits by float32 rounding.
+The results are exact: the memory holds what a window shares with the one a hop earlier, and the rest is computed. After a
+start or a gap, with another hop or a new alignment, the memory is filled from one full window; a window that continues none
+is decoded whole. Live, one hop is decoded at a time. Of a recording, the same two graphs decode many hops in one call, and
+the stem makes the memory of all of them at once: the sums are the same, but in another order, so that the logits
+differ by float32 rounding.
 
-Figures held: the decoder at 45 times eager PyTorch at batch 1 (`mindwire bench --only decoder`: 64 times, 23 times with
-whole windows), and an hour replayed at 800 times real time (`benchmarks/replay.py`: 4.2 s of processor time, 6.2 s
-one hop at a time).
+Figures that this holds: at batch 1 at least 45 times as fast as eager PyTorch (`mindwire bench --only decoder`: 64 times; 23
+times with whole windows); an hour replayed at 800 times real time (`benchmarks/replay.py`: 4.2 s of processor time
+after the start; 6.2 s one hop at a time).
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from mindwire_models.graphs.streaming_plan import StemGeometry, StreamingPlan, p
 
 Array = NDArray[np.float32]
 
-# Windows of a recording for which the memory is made at once: the work of its matrix grows with their square.
+# Windows of a recording whose memory is made at once: the work of the stem's matrix grows with their square.
 _HOPS_TOGETHER = 128
 # Steps in one call: more leave the processor's cache.
 _STEPS_TOGETHER = 32
-# Plans, and matrices for a number of windows, kept for hops and numbers that have been seen; a stream has one hop.
+# Plans for hops, and matrices for numbers of windows, that are kept for further use; a stream has one hop.
 _MAX_PLANS = 16
 
 
@@ -150,17 +151,7 @@ class StreamingDecoder:
         return StreamingSession()
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> Array:
-        """Return the logits of windows, each of its own stream; a stream's windows come in their order.
-
-        Parameters
-        ----------
-        sessions : sequence of StreamingSession
-        windows : sequence of Window
-
-        Returns
-        -------
-        ndarray of float32, shape (n_windows, n_classes)
-        """
+        """Return the logits of windows; see :meth:`mindwire.inference.decoder.Decoder.decode`."""
         logits = np.empty((len(windows), self._n_classes), dtype=np.float32)
         parts: Iterable[Sequence[int]] = (range(len(windows)),)
         if len(windows) > 1:
@@ -197,7 +188,7 @@ class StreamingDecoder:
         logits[indices] = self._whole.decode(alone, [windows[index] for index in indices])
 
     def _prepare(self, session: StreamingSession, window: Window) -> StreamingPlan | None:
-        """Bring a stream's memory to just before a window; None where the window is to be decoded whole."""
+        """Prepare a stream's memory for a window; return None if the window is to be decoded whole."""
         shift = window.end - session.end if window.segment == session.segment else 0
         same = window.alignment_version == session.version
         again = shift == session.shift
@@ -232,7 +223,7 @@ class StreamingDecoder:
     def _run_stem(
         self, plan: StreamingPlan, samples: Array, alignment: Array, n_hops: int
     ) -> tuple[Array, Array, Array]:
-        """Aligned spatial filters, blocks and tokens that the memory holds for a number of windows."""
+        """Return the aligned spatial filters, and the blocks and tokens of the memory for a number of windows."""
         key = (plan.hop, n_hops)
         if key not in self._spreads:
             if len(self._spreads) >= _MAX_PLANS:
@@ -249,7 +240,7 @@ class StreamingDecoder:
             buffers.set_spatial(number, session.spatial)
             session.memory.gather(row, windows[index].samples)
         buffers.run()
-        if len(indices) == len(logits):  # as a rule; a list of places costs one window a tenth of its time
+        if len(indices) == len(logits):  # usual; indexing by a list costs one window a tenth of its time
             logits[...] = buffers.logits
         else:
             logits[indices] = buffers.logits

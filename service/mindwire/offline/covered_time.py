@@ -1,4 +1,4 @@
-"""Whether cues lie within the time of the signal: markers stamped by another clock belong to no sample."""
+"""Check that cues lie within the time of the signal: markers stamped by another clock belong to no sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNIX_S = 1e9
 
 
 class CoveredTime:
-    """The stretches of time for which there are samples, gathered chunk by chunk."""
+    """Stretches of time for which there are samples, gathered chunk by chunk."""
 
     def __init__(self) -> None:
         self._spans: list[tuple[float, float]] = []
@@ -55,7 +55,7 @@ class CoveredTime:
         return nearest
 
     def count_outside(self, trials: Sequence[Trial], where: str) -> int:
-        """How many trials' cues lie outside the signal's time.
+        """Count the trials whose cues lie outside the signal's time.
 
         Raises
         ------

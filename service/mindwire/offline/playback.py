@@ -1,7 +1,7 @@
-"""A recording's streams through real LSL outlets in real time: a stand-in for a cap and its cues.
+"""Playback of a recording's streams through real LSL outlets in real time: a stand-in for a cap and its cues.
 
-What a receiver sees is what the recorder saw: labels, units, types and descriptions, format and rate, and
-each sample's own time stamp, moved to now as a whole so that EEG and markers keep their distances.
+A receiver sees what the recorder saw: labels, units, types and descriptions, format and rate, and each sample's own
+time stamp. All stamps are moved to now by the same amount, so that EEG and markers keep their distances.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mindwire.sources.liblsl import pylsl
 from mindwire.sources.recording import RecordedStream, Recording, Selector, choose_signal
 from mindwire.sources.stream_xml import parse_xml
 
-# Silences longer than this are shortened to it: nobody waits an hour for the second half.
+# Longer pauses in the recording are shortened to this.
 LONGEST_PAUSE_SECONDS = 10.0
 _LINGER_SECONDS = 2.0
 _CONSUMER_POLL_SECONDS = 0.2
@@ -31,7 +31,7 @@ _BUFFER_SECONDS = 360
 
 @dataclass(frozen=True, slots=True)
 class PlaybackOptions:
-    """How a recording is played.
+    """Options of a playback.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class PlaybackOptions:
     chunk_samples : int or None
         Samples per push; None pushes about every 40 ms.
     wait_for_consumer : bool
-        Whether the first sample waits until somebody listens to the signal.
+        Wait with the first sample until a receiver is connected to the signal.
     linger_seconds : float
-        How long the outlets stay open behind the last sample, for receivers to drain.
+        Time for which the outlets stay open after the last sample, for receivers to drain.
     """
 
     name: str | None = None
@@ -56,14 +56,14 @@ class PlaybackOptions:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """From the recording's times to seconds of playback, with long silences shortened.
+    """Map from the recording's times to seconds of playback, with long pauses shortened.
 
     Parameters
     ----------
     starts : ndarray of float64, shape (n_parts,)
-        First time of each part between long silences, ascending.
+        First time of each part between long pauses, ascending.
     shifts : ndarray of float64, shape (n_parts,)
-        What to add to a time in that part.
+        Seconds to add to a time in that part.
     duration : float
         Playback seconds up to the last sample.
     """
@@ -73,22 +73,22 @@ class Timeline:
     duration: float
 
     @classmethod
-    def build(cls, spans: Sequence[tuple[float, float]], longest_silence: float = LONGEST_PAUSE_SECONDS) -> Timeline:
+    def build(cls, spans: Sequence[tuple[float, float]], longest_pause: float = LONGEST_PAUSE_SECONDS) -> Timeline:
         """Lay out the parts that hold samples.
 
         Parameters
         ----------
         spans : sequence of (float, float)
             First and last time of stretches with samples, in any order; at least one.
-        longest_silence : float
+        longest_pause : float
             Seconds.
         """
         ordered = sorted(spans)
         starts, shifts = [ordered[0][0]], [-ordered[0][0]]
         end = ordered[0][1]
         for first, last in ordered[1:]:
-            if first - end > longest_silence:
-                shifts.append(shifts[-1] - (first - end - longest_silence))
+            if first - end > longest_pause:
+                shifts.append(shifts[-1] - (first - end - longest_pause))
                 starts.append(first)
             end = max(end, last)
         return cls(np.array(starts), np.array(shifts), end + shifts[-1])
@@ -113,10 +113,10 @@ class _PlayedStream:
         self._push = push or max(1, round(info.sfreq * 0.04))
         self.outlet = pylsl.StreamOutlet(_outlet_info(stream, name, source_id), 0, _BUFFER_SECONDS)
 
-    def spans(self, longest_silence: float) -> Iterator[tuple[float, float]]:
-        """Stretches with samples, cut at silences."""
+    def spans(self, longest_pause: float) -> Iterator[tuple[float, float]]:
+        """Stretches with samples, cut at long pauses."""
         for chunk in self._recording.source(self.stream.stream_id).chunks():
-            cuts = np.flatnonzero(np.abs(np.diff(chunk.times)) > longest_silence) + 1
+            cuts = np.flatnonzero(np.abs(np.diff(chunk.times)) > longest_pause) + 1
             for part in np.split(chunk.times, cuts):
                 yield float(part.min()), float(part.max())
 
@@ -186,18 +186,18 @@ class Playback:
 
     @property
     def shortened_pauses(self) -> int:
-        """How many silences are shortened."""
+        """Number of pauses that are shortened."""
         return len(self._timeline.starts) - 1
 
     def run(self, stop: threading.Event, on_time: Callable[[float], None] | None = None) -> None:
-        """Play to the end, or until told to stop.
+        """Play to the end, or until stopped.
 
         Parameters
         ----------
         stop : threading.Event
             Ends the playing at once.
         on_time : callable or None
-            Told the seconds played so far, after each push.
+            Called after each push with the seconds played so far.
         """
         if self._options.wait_for_consumer and not self._wait_for_consumer(stop):
             return
@@ -222,7 +222,7 @@ class Playback:
         stop.wait(self._options.linger_seconds)
 
     def _wait_for_consumer(self, stop: threading.Event) -> bool:
-        """Wait for somebody to listen; who listens to the signal may be about to listen to the markers."""
+        """Wait for a receiver of the signal, which may be about to connect to the markers too; return false if stopped."""
         signal, *others = self._streams
         while not signal.outlet.wait_for_consumers(_CONSUMER_POLL_SECONDS):
             if stop.is_set():
@@ -236,7 +236,7 @@ class Playback:
 
 
 def _outlet_info(stream: RecordedStream, name: str, source_id: str) -> pylsl.StreamInfo:
-    """The recorded description under a name and identity of our own."""
+    """Return the recorded description with another name and source id."""
     info = stream.info
     outlet = pylsl.StreamInfo(
         name, info.type, info.n_channels, info.sfreq, getattr(pylsl, f"cf_{info.dtype}"), source_id

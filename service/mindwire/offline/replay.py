@@ -1,7 +1,8 @@
-"""A recording through the live pipeline, as fast as the machine allows or at a chosen speed.
+"""Replay of a recording through the live pipeline, as fast as the machine allows or at a chosen speed.
 
-Offline nothing is skipped: every window is decoded. What comes out is what the live run gave, because it
-is the same pipeline and nothing in it depends on how samples arrive.
+Offline nothing is skipped: every window is decoded. The predictions are those of the live run, because the pipeline
+is the same and nothing in it depends on how samples arrive; where many windows are decoded in one call, they are so
+within float32 rounding.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from mindwire.types import INVALID, Chunk, Prediction, Reason
 from mindwire_models.contract import Contract
 
 _PACED_SECONDS = 0.04
-# Windows of so much signal are decoded together.
+# The windows of this length of signal are decoded together.
 TOGETHER_SECONDS = 20.0
-# A stop in the recording longer than this is shortened to it when pacing: nobody waits for an hour.
+# Longer pauses in the recording are shortened to this when replayed in real time.
 _LONGEST_WAIT_SECONDS = 10.0
 
 
@@ -52,7 +53,7 @@ class PredictedRun:
 
     @classmethod
     def collect(cls, predictions: Sequence[Prediction]) -> PredictedRun:
-        """At least one prediction, none skipped between them."""
+        """Collect at least one prediction, none skipped between them."""
         return cls(
             predictions[0].seq,
             np.array([prediction.time for prediction in predictions]),
@@ -69,7 +70,7 @@ class PredictedRun:
         return np.asarray((self.reasons & INVALID) == 0)
 
     def predictions(self) -> Iterator[Prediction]:
-        """One object each."""
+        """Yield one object each."""
         parts = zip(self.times.tolist(), self.probabilities, self.reasons.tolist(), strict=True)
         for seq, (when, probabilities, reasons) in enumerate(parts, self.first_seq):
             yield Prediction(seq, when, probabilities, Reason(reasons))
@@ -77,7 +78,7 @@ class PredictedRun:
 
 @dataclass(slots=True)
 class ReplaySummary:
-    """What a replay went through; complete when it has ended.
+    """Summary of a replay; complete when it has ended.
 
     Parameters
     ----------
@@ -88,14 +89,14 @@ class ReplaySummary:
     wall_seconds : float
         Time the replay took.
     windows, valid : int
-        Predictions in all, and those that may be believed.
+        Predictions in all, and valid ones.
     reasons : Counter of str
-        How many predictions carry each reason.
+        Number of predictions with each reason.
     events : Counter of str
         Gaps, clock resets and the like.
     remarks : dict of str to str
-        What is to be told of the whole signal, a sentence by its kind: ``rate`` where time stamps contradict it, ``amplitude`` where
-        its size is not that of EEG, ``error`` where the decoder fails.
+        Sentences on the whole signal by kind: ``rate`` where time stamps contradict it, ``amplitude`` where its size is
+        not that of EEG, ``error`` where the decoder fails.
     """
 
     samples: int = 0
@@ -125,7 +126,7 @@ class ReplaySummary:
                     self.reasons[label] += count
 
     def describe(self) -> str:
-        """One line for a person."""
+        """Return the summary in one line."""
         text = f"{self.windows} windows, {self.valid} valid (whole and clean)"
         if self.reasons:
             text += f" (reasons: {', '.join(f'{name} {count}' for name, count in self.reasons.most_common())})"
@@ -147,7 +148,7 @@ class Replay:
     speed : float or None
         Multiple of real time; None for as fast as possible.
     on_samples : callable or None
-        Told the samples taken so far, after each chunk.
+        Called after each chunk with the number of samples so far.
 
     Raises
     ------
@@ -178,7 +179,7 @@ class Replay:
         self.summary = ReplaySummary()
 
     def predictions(self) -> Iterator[Prediction]:
-        """All predictions in order; call once, this or :meth:`runs`.
+        """Yield all predictions in order; call once, this or :meth:`runs`.
 
         Yields
         ------
@@ -194,7 +195,7 @@ class Replay:
             yield from run.predictions()
 
     def runs(self) -> Iterator[PredictedRun]:
-        """All predictions in order, many at a time; call once.
+        """Yield all predictions in order, many at a time; call once.
 
         Yields
         ------
@@ -234,13 +235,13 @@ class Replay:
 
 
 def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:
-    """The same samples in fewer chunks, which changes no prediction.
+    """Join chunks, which changes no prediction.
 
     Parameters
     ----------
     chunks : iterable of Chunk
     samples : int
-        A chunk is passed on when it has so many.
+        A chunk is passed on when it has at least this number.
 
     Yields
     ------
@@ -270,7 +271,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 
 def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk]:
-    """Chunks in small pieces, each when its last sample is due.
+    """Yield chunks in small pieces, each when its last sample is due.
 
     Parameters
     ----------
@@ -305,10 +306,10 @@ def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk
 
 
 def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str]) -> None:
-    """Predictions as a table: ``seq,time,valid,<class>,<class>…,reasons,decided``, one row per hop.
+    """Write predictions as a table: ``seq,time,valid,<class>,<class>…,reasons,decided``, one row per hop.
 
-    Reasons are separated by semicolons. What is decided is the class with the highest probability, nothing where the
-    prediction is not valid.
+    Reasons are separated by semicolons. Decided is the class with the highest probability, none where the prediction is not
+    valid.
 
     Parameters
     ----------
@@ -343,7 +344,7 @@ def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str
 
 
 def _cell(text: str) -> str:
-    """A name as a cell that no spreadsheet takes for a formula, and that stays on its line."""
+    """Return a name as a cell that no spreadsheet takes for a formula, on one line."""
     text = "".join(character if character.isprintable() else " " for character in text)
     if text.lstrip()[:1] in tuple("=+-@＝＋－＠"):
         text = f"'{text}"
@@ -351,7 +352,7 @@ def _cell(text: str) -> str:
 
 
 def _texts(table: NDArray[np.float64]) -> list[str]:
-    """Each row's numbers, separated by commas."""
+    """Return each row's numbers, separated by commas."""
     if not np.isfinite(table).all():
         return [",".join(map(repr, row)) for row in table.tolist()]
     # The shortest digits that read back exactly, as repr gives them, but ten times as fast.
