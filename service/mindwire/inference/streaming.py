@@ -6,9 +6,9 @@ is decoded whole. Live, one hop is decoded at a time. Of a recording, the same t
 the stem makes the memory of all of them at once: the sums are the same, but in another order, so that the logits
 differ by float32 rounding.
 
-Figures that this holds: at batch 1 at least 45 times as fast as eager PyTorch (`mindwire bench --only decoder`: 64 times; 23
-times with whole windows); an hour replayed at 800 times real time (`benchmarks/replay.py`: 4.2 s of processor time
-after the start; 6.2 s one hop at a time).
+Figures that this holds: at batch 1 at least 45 times as fast as eager PyTorch (`mindwire bench --only decoder`: 55 times,
+15 times with whole windows); an hour replayed (`benchmarks/replay.py`, goal 800 times real time) in 4.7 s of
+processor time, 6.8 s one hop at a time.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _OUTLET = "Mindwire-"
 
 
 def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
-    """What of a run a recording must know to repeat it.
+    """Return the details of a run that a recording needs to repeat it.
 
     Parameters
     ----------

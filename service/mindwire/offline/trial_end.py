@@ -1,4 +1,4 @@
-"""Length of a trial, found from the markers of a recording where nobody states it."""
+"""Length of a trial, found from the markers of a recording where no option gives it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _shortest(number: str) -> str:
 
 
 def _spellings(label: str) -> tuple[str, str, str]:
-    """What a label is compared by, the exact spelling first: as shown, without BrainVision's frame, its number alone."""
+    """Return the spellings by which a label is compared, the exact one first: as shown, without BrainVision's frame, its number alone."""
     exact = shown(label)
     bare = shown(_STIMULUS.sub("", exact))
     padded = _PADDED.fullmatch(bare)
@@ -132,7 +132,7 @@ def match_labels(found: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
 
 
 def same_label(found: str, wanted: str) -> bool:
-    """Whether two marker labels mean the same, where no other label is closer."""
+    """Return true if two marker labels mean the same, where no other label is closer."""
     return bool(match_labels([found], [wanted]))
 
 

@@ -1,8 +1,7 @@
-"""Whether a recording of a live run gives the predictions it contains.
+"""Verification of a live run's recording: its replay must give the predictions that it contains.
 
-The recording says what the pipeline was given, sample by sample, and with which bundle, options and
-commands. Replayed with the same, every prediction must come out again. What the recording lacks cannot be
-checked, and is said to be so.
+The recording holds the pipeline's input, sample by sample, and names the bundle, options and commands. Parts that the
+recording lacks cannot be checked, and are reported as such.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from mindwire.sources.xdf_index import UNINITIALISED_END
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
 
-# The times are computed anew from the very same stamps, on another machine perhaps.
+# The times are computed again from the same stamps, perhaps on another machine.
 _SAME_TIME_S = 1e-5
 # Samples on their way while the service was killed.
 _LAST_TURN_S = 1.0
@@ -31,7 +30,7 @@ _LAST_TURN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a recorded run's input gives.
+    """Predictions that a recorded run's input gives.
 
     Parameters
     ----------
@@ -49,7 +48,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What comparing a recorded run with its replay found.
+    """Comparison of a recorded run with its replay.
 
     Parameters
     ----------
@@ -91,12 +90,12 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """Whether the file is whole, something was confirmed, also by the device's own samples, and nothing differs."""
+        """True if the file is whole, something was confirmed, also by the device's own samples, and nothing differs."""
         return self.reproduced and not self.lacking
 
     @property
     def reproduced(self) -> bool:
-        """Whether something was confirmed and nothing contradicts."""
+        """True if something was confirmed and nothing contradicts it."""
         return (
             self.confirmed > 0
             and self.largest_difference <= self.tolerance
@@ -107,7 +106,7 @@ class Verification:
 
     @property
     def lacking(self) -> str:
-        """What the file lacks so that nothing is proven, as the end of a sentence; empty when it is whole."""
+        """Reason why the file proves nothing, as the end of a sentence; empty when it is whole."""
         if self.damage:
             return "the file is damaged"
         if self.input is None:
@@ -115,7 +114,7 @@ class Verification:
         return "" if self.input.same else "the device's own stream holds none of the samples that were decoded"
 
     def lines(self) -> list[str]:
-        """What was found, a sentence or two each."""
+        """Return the findings, a sentence or two each."""
         where = f" (at {self.at_time:.3f} s)" if self.at_time is not None and self.largest_difference > 0 else ""
         clauses = [
             f"{self.confirmed} predictions confirmed, {self.compared} of them valid (made of a whole, clean window)",
@@ -126,19 +125,19 @@ class Verification:
             (self.unknown, "not in the replay"),
             (self.skipped, "skipped live"),
         )
-        told = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
+        lines = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
         if self.unchecked:
-            told.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
+            lines.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
         if self.input is None:
-            told.append(
+            lines.append(
                 "The device's own stream is not in the recording; the recorded input cannot be compared with it."
             )
         else:
             compared = [f"{self.input.same} samples equal those of the device's own recorded stream"]
             compared += [f"{self.input.different} differ from it"] if self.input.different else []
             compared += [f"{self.input.missed} are missing there"] if self.input.missed else []
-            told.append(", ".join(compared) + ".")
-        return told
+            lines.append(", ".join(compared) + ".")
+        return lines
 
 
 def verify(
@@ -160,7 +159,7 @@ def verify(
     tolerance : float
         Largest difference in probability that counts as none.
     on_samples : callable or None
-        Told the samples taken so far.
+        Called with the number of samples taken so far.
 
     Returns
     -------
