@@ -29,7 +29,7 @@ class LabRecorder:
     Parameters
     ----------
     holder : subprocess.Popen
-        Holds LabRecorder's standard input open a little longer than its own, which LabRecorder's end follows.
+        Keeps LabRecorder's standard input open until shortly after its own closes; LabRecorder ends then.
     recorder : subprocess.Popen
     path : Path
         The recording.
