@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mindwire.api.streams import DescribedStream, Streams
+from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.latency import BUCKETS_MS
 from mindwire.status import StreamState, StreamStatus
 
@@ -103,7 +104,7 @@ def _hubs(seen: _Seen) -> Iterator[Metric]:
     )
     for stream, status in seen:
         hub = getattr(stream, "hub", None)
-        if hub is None:  # another process has its clients, and does not answer
+        if not isinstance(hub, PredictionHub):  # another process has it, and does not answer
             continue
         clients.add_metric([status.name, "predictions"], hub.n_clients)
         clients.add_metric([status.name, "signal"], hub.n_viewers)

@@ -61,13 +61,9 @@ class RequestProtocol(H11Protocol):
         """Hand the connection over, unless there are too many websockets."""
         self._let_go()
         if self._all.websocket_allowed():
-            self.upgrade(event)
+            super().handle_websocket_upgrade(event)
         else:
             self._refuse()
-
-    def upgrade(self, event: h11.Request) -> None:
-        """Let the websocket protocol take the connection over."""
-        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """Wait for the next request; of one that was answered before it had come, discard the rest."""

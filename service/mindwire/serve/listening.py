@@ -18,7 +18,6 @@ from urllib.parse import quote
 import uvicorn
 from fastapi import FastAPI
 
-from mindwire.api.requests import RequestProtocol
 from mindwire.api.server import SERVER_SETTINGS, is_loopback
 from mindwire.config import MIN_TOKEN, Settings
 from mindwire.errors import UsageError
@@ -111,7 +110,6 @@ async def listen(
     *,
     begin: Callable[[], None],
     end: Callable[[], Awaitable[object]],
-    protocol: Callable[..., RequestProtocol] = RequestProtocol,
 ) -> None:
     """Serve until stopped.
 
@@ -126,11 +124,8 @@ async def listen(
         Called once the server runs.
     end : callable
         Awaited at the end, while clients still hear what the streams say.
-    protocol : callable
-        Makes the protocol of a connection.
     """
-    changed = {"http": protocol, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}
-    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, **changed}))
+    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     settle_memory()
     begin()

@@ -79,22 +79,22 @@ class Message:
 
     Parameters
     ----------
-    payload : mapping or bytes
-        Content; bytes are sent as they are, in whatever encoding.
+    payload : mapping, str or bytes
+        Content; text and bytes are sent as they are, in whatever encoding.
     expendable : bool
         May be dropped for a slow client before others (predictions are, events are not).
     """
 
     __slots__ = ("_encoded", "expendable", "payload")
 
-    def __init__(self, payload: Mapping[str, Any] | bytes, *, expendable: bool = False) -> None:
+    def __init__(self, payload: Mapping[str, Any] | str | bytes, *, expendable: bool = False) -> None:
         self.payload = payload
         self.expendable = expendable
         self._encoded: dict[Encoding, str | bytes] = {}
 
     def encoded(self, encoding: Encoding) -> str | bytes:
         """The message in a client's encoding: text for JSON, bytes for MessagePack."""
-        if isinstance(self.payload, bytes):
+        if isinstance(self.payload, str | bytes):
             return self.payload
         encoded = self._encoded.get(encoding)
         if encoded is None:

@@ -7,33 +7,13 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
 
 from mindwire.serve.gateway.address import Address, request
 from mindwire.serve.gateway.metrics import exposition
 from mindwire.serve.gateway.process import WorkerStart
-from mindwire.serve.gateway.relay import whole_frames
 from mindwire.serve.gateway.worker import Worker, share_streams
 from mindwire.status import StreamState
 from tests.mindwire.api.standin import StandIn, served
-
-FRAMES = st.builds(
-    lambda opcode, size: Frame(opcode, bytes(size)).serialize(mask=False),
-    st.sampled_from([Opcode.TEXT, Opcode.BINARY]),
-    st.sampled_from([0, 1, 125, 126, 65535, 65536]),
-)
-
-
-@given(st.lists(FRAMES, max_size=5), st.data())
-def test_only_whole_frames_are_passed_on(frames, data):
-    sent = b"".join(frames)
-    cut = data.draw(st.integers(0, len(sent)))
-    ends = [0]
-    for frame in frames:
-        ends.append(ends[-1] + len(frame))
-    assert whole_frames(sent[:cut]) == (max(end for end in ends if end <= cut), False)
-    assert whole_frames(sent, 1) == (ends[min(1, len(frames))], False)
-    assert whole_frames(sent + Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))[1]
 
 
 @given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))

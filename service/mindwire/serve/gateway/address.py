@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h11
 import msgspec
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.typing import Subprotocol
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -33,13 +34,17 @@ class Address(msgspec.Struct, frozen=True):
         named = [(b"host", b"localhost")]
         return named if self.token is None else [*named, (b"authorization", f"Bearer {self.token}".encode())]
 
-    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Open a connection; raises OSError."""
-        loop = asyncio.get_running_loop()
+    async def websocket(self, path: str, subprotocol: Subprotocol) -> ClientConnection:
+        """Open a websocket; raises OSError or InvalidHandshake.
+
+        Little waits on this side, because the worker drops messages for its slow clients.
+        """
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        options: dict[str, Any] = {"additional_headers": headers, "compression": None, "ping_interval": None}
+        options |= {"max_queue": 1, "open_timeout": None}
         if self.path:
-            await loop.create_unix_connection(protocol, self.path)
-        else:
-            await loop.create_connection(protocol, self.host, self.port)
+            return await unix_connect(self.path, f"ws://localhost{path}", subprotocols=[subprotocol], **options)
+        return await connect(f"ws://{self.host}:{self.port}{path}", subprotocols=[subprotocol], proxy=None, **options)
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection as two streams; raises OSError."""

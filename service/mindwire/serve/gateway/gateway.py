@@ -17,14 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import h11
 import msgspec
-from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from uvicorn.server import ServerState
 
 from mindwire.api.app import create_app
 from mindwire.api.guard import Access
@@ -32,7 +28,6 @@ from mindwire.config import Settings
 from mindwire.errors import MindwireError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
-from mindwire.serve.gateway.relay import GatewayProtocol, Relay
 from mindwire.serve.gateway.worker import RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listen, stop_on_signals
 from mindwire.sinks.messages import event_payload
@@ -43,9 +38,7 @@ log = logging.getLogger(__name__)
 # The end as a whole takes less than two seconds; a worker needs a little longer than its streams.
 _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
-_UPGRADE_HEADERS = ("upgrade", "connection", "sec-websocket-")
 _MAX_PATH = 100
-_FEEDS = ("predictions", "signal")
 
 
 async def serve_gateway(
@@ -89,14 +82,13 @@ async def serve_gateway(
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder, stop_on_signals(stop):
         starts = _worker_starts(settings, n_workers, str(sock.getsockname()[1]), Path(folder))
         workers = [Worker(start, on_refused=partial(on_refused, start.number)) for start in starts]
-        gateway = Gateway([spec.id for spec in settings.stream], workers, access)
+        gateway = Gateway([spec.id for spec in settings.stream], workers)
         try:
             await _unless(stop, gateway.start())
             if not stop.is_set():
                 announce()
                 app = create_app(gateway.streams, access=access, refresh=gateway.refresh, forward=gateway.forward)
-                protocol = partial(GatewayProtocol, route=gateway.route)
-                await listen(app, sock, stop, begin=gateway.supervise, end=gateway.stop, protocol=protocol)
+                await listen(app, sock, stop, begin=gateway.supervise, end=gateway.stop)
         finally:
             await gateway.stop()
     return refused
@@ -140,13 +132,10 @@ class Gateway:
     names : sequence of str
         Streams in the order of the settings.
     workers : sequence of Worker
-    access : Access
-        Rules for the gateway's clients.
     """
 
-    def __init__(self, names: Sequence[str], workers: Sequence[Worker], access: Access) -> None:
+    def __init__(self, names: Sequence[str], workers: Sequence[Worker]) -> None:
         self._workers = tuple(workers)
-        self._access = access
         worker_of = {name: worker for worker in workers for name in worker.streams}
         self._places = {name: _Place(worker_of[name], worker_of[name].streams[name]) for name in names}
         self._tasks: list[asyncio.Task[None]] = []
@@ -232,29 +221,6 @@ class Gateway:
             if answer is not None
         }
         return Response(await asyncio.to_thread(exposition, self._workers, answers), media_type=CONTENT_TYPE_LATEST)
-
-    # ── websockets ───────────────────────────────────────────────────────────────────────────────────
-
-    def route(self, event: h11.Request, state: ServerState) -> Relay | None:
-        """Return the relay for a websocket of a worker's stream; None for one that the application answers."""
-        target, _, query = event.target.decode("latin-1").partition("?")
-        path = unquote(target)
-        if path == "/ws" and len(self._places) == 1:
-            path = f"/v1/streams/{next(iter(self._places))}/predictions"
-        place, feed = self._place(path)
-        headers = Headers(raw=list(event.headers))
-        trusted = self._access.token_matches(headers, QueryParams(query))
-        if place is None or feed not in _FEEDS or self._access.refusal(headers, path, trusted=trusted) is not None:
-            return None
-        kept = [name + b": " + value for name, value in event.headers if name.decode().startswith(_UPGRADE_HEADERS)]
-        head = b"\r\n".join(
-            [b"%s /v1/streams/%s/%s HTTP/1.1" % (event.method, place.stream.name.encode(), feed.encode()), *kept, b""]
-        )
-        relay = Relay(
-            place.stream.name, head, events=feed == "predictions", state=state, ended=place.stream.relays.discard
-        )
-        place.worker.connect(relay)
-        return relay
 
 
 def _json(content: Any) -> Response:

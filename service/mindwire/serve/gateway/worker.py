@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,8 +15,8 @@ import msgspec
 from mindwire.errors import MindwireError, ServiceError
 from mindwire.serve.gateway.address import Address, Answer, request
 from mindwire.serve.gateway.process import WorkerProcess, WorkerStart
-from mindwire.serve.gateway.relay import Relay
-from mindwire.sinks.messages import Message, event_payload
+from mindwire.serve.gateway.relay import RemoteSubscription
+from mindwire.sinks.messages import Encoding, Message, event_payload
 from mindwire.status import REMEMBERED_EVENTS, Event, StreamState, StreamStatus
 
 log = logging.getLogger(__name__)
@@ -35,23 +35,26 @@ class RemoteStream:
     Parameters
     ----------
     name : str
+    worker : Worker
 
     Attributes
     ----------
     described : mapping
         The stream's status.
-    relays : set of Relay
-        Its websocket clients.
+    listeners, viewers : set of RemoteSubscription
+        Clients of its predictions, and of its signal.
     events : deque of Event
         Events that the gateway itself has sent.
     unreachable : bool
         True while the worker does not answer, and ``described`` says why.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, worker: Worker) -> None:
         self.name = name
+        self._worker = worker
         self.described: Mapping[str, Any] = {}
-        self.relays: set[Relay] = set()
+        self.listeners: set[RemoteSubscription] = set()
+        self.viewers: set[RemoteSubscription] = set()
         self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
         self.unreachable = False
 
@@ -74,8 +77,39 @@ class RemoteStream:
         event = Event(self.name, kind, message, time.time(), data)
         self.events.append(event)
         encoded = Message(event_payload(event))
-        for relay in self.relays:
-            relay.send(encoded)
+        for client in self.listeners:
+            client.offer(encoded)
+
+    def subscribe(self, hello: Mapping[str, Any], encoding: Encoding) -> RemoteSubscription:  # noqa: ARG002
+        """Return the predictions and events for one more client."""
+        return self._enter(self.listeners, "predictions", encoding)
+
+    def subscribe_signal(self) -> RemoteSubscription:
+        """Return the display signal for one more client."""
+        return self._enter(self.viewers, "signal", Encoding.JSON)
+
+    def _enter(self, group: set[RemoteSubscription], feed: str, encoding: Encoding) -> RemoteSubscription:
+        subscription = RemoteSubscription(self._worker, f"/v1/streams/{self.name}/{feed}", encoding)
+        group.add(subscription)
+        if self._worker.failed:
+            subscription.close()
+        return subscription
+
+    def unsubscribe(self, subscription: RemoteSubscription) -> None:
+        """Forget a client."""
+        self.listeners.discard(subscription)
+        self.viewers.discard(subscription)
+        subscription.leave()
+
+    @property
+    def hub(self) -> RemoteStream:
+        """Where websocket clients subscribe."""
+        return self
+
+    @staticmethod
+    def hello() -> dict[str, Any]:
+        """Return nothing: the worker says hello."""
+        return {}
 
     def describe(self, status: Mapping[str, Any]) -> None:
         """Take the worker's description; clients hear of it where they had been sent another state."""
@@ -120,12 +154,12 @@ class Worker:
 
     def __init__(self, start: WorkerStart, *, on_refused: Callable[[MindwireError], None]) -> None:
         self.number = start.number
-        self.streams = {name: RemoteStream(name) for name in start.streams}
+        self.streams = {name: RemoteStream(name, self) for name in start.streams}
         self.restarts = 0
         self._start = start
         self._on_refused = on_refused
         self._process: WorkerProcess | None = None
-        self._address: Address | None = None
+        self.address: Address | None = None
         self._why = ""
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -133,7 +167,7 @@ class Worker:
     @property
     def up(self) -> bool:
         """True while the worker runs and has an address."""
-        return self._address is not None
+        return self.address is not None
 
     @property
     def pid(self) -> int | None:
@@ -158,9 +192,9 @@ class Worker:
         report = await self._process.report()
         if report is not None and report.address is None:
             raise report.error
-        self._address = None if report is None else report.address
+        self.address = None if report is None else report.address
         if not await self.refresh(_HUNG_AFTER_S):
-            self._address = None
+            self.address = None
             self._process.kill()
             msg = f"Worker process {self.number} ended before its streams began; the log says why."
             raise ServiceError(msg)
@@ -203,7 +237,7 @@ class Worker:
                 self._why = f"did not answer for {_HUNG_AFTER_S:g} s"
                 self._process.kill()
                 await ended
-        self._address = None
+        self.address = None
         reason = await self._process.exit_reason()
         return self._why or reason
 
@@ -226,44 +260,33 @@ class Worker:
         except MindwireError as error:
             self._why = f"could not start again ({error})"
             return False
-        for stream in self.streams.values():
-            for relay in stream.relays:
-                self.connect(relay)
+        for client in self._clients():
+            client.wake()
         return True
+
+    def _clients(self) -> Iterator[RemoteSubscription]:
+        for stream in self.streams.values():
+            yield from (*stream.listeners, *stream.viewers)
 
     def _lose(self, state: StreamState, reason: str, failures: int) -> None:
         log.error(reason)
         for stream in self.streams.values():
             stream.send("error", reason, {"failures": failures})
             stream.lose(state, reason)
-            if state is StreamState.FAILED:
-                for relay in tuple(stream.relays):
-                    self._refuse(relay)
+        if state is StreamState.FAILED:
+            for client in self._clients():
+                client.close_unless_greeted()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────
 
-    def connect(self, relay: Relay) -> None:
-        """Connect a client, now or as soon as the worker runs again."""
-        relays = self.streams[relay.stream].relays
-        relays.add(relay)
-        if self._address is not None:
-            address = self._address
-            relay.connect(address, lambda: self._address is address)
-        elif self.failed:
-            asyncio.get_running_loop().call_soon(self._refuse, relay)
-
-    def _refuse(self, relay: Relay) -> None:
-        if not relay.open:
-            relay.refuse(self.streams[relay.stream].described["state_reason"])
-
     async def ask(self, target: str, patience: float = ANSWER_S, **details: Any) -> Answer | None:
         """Return the worker's answer to a request; None when it does not answer."""
-        if self._address is None:
+        if self.address is None:
             return None
         try:
-            answer = await asyncio.wait_for(request(self._address, target, **details), patience)
+            answer = await asyncio.wait_for(request(self.address, target, **details), patience)
         except TimeoutError:
-            if self._address is not None and patience <= ANSWER_S:
+            if self.address is not None and patience <= ANSWER_S:
                 for stream in self.streams.values():
                     stream.lose(StreamState.STALE, f"Worker process {self.number} does not answer.")
             return None
@@ -295,9 +318,10 @@ class Worker:
             await self._process.ended()
         reason = "The service is stopping; the worker process did not answer."
         for stream in self.streams.values():
-            for relay in tuple(stream.relays):
+            if stream.listeners or stream.viewers:
                 stream.lose(StreamState.STOPPED, reason)
-                relay.close(1001, "The stream has stopped.")
+        for client in self._clients():
+            client.close()
 
 
 def share_streams(hops: Mapping[str, int], workers: int) -> list[list[str]]:
