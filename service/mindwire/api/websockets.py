@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
@@ -55,7 +56,8 @@ class _Connection:
         except WebSocketDisconnect:
             return
         except _Goodbye as goodbye:
-            await self._websocket.close(goodbye.code, goodbye.reason)
+            with suppress(WebSocketDisconnect):  # it has gone meanwhile
+                await self._websocket.close(goodbye.code, goodbye.reason)
         finally:
             for part in parts:
                 part.cancel()
