@@ -1,8 +1,8 @@
 """``mindwire replay`` of a long recording: how many times faster than real time, in how much memory, and how equal.
 
-    python benchmarks/replay.py RECORDING.xdf… [--model BUNDLE] [--hours 1] [--hop 10] [--rounds 5] [--json FILE]
+    python benchmarks/replay.py [RECORDING.xdf …] [--model BUNDLE] [--hours 1] [--hop 10] [--rounds 5] [--json FILE]
 
-The recordings are repeated until they make one of the length asked for, in an XDF file as LabRecorder writes it:
+Without recordings noise of the bundle's channels is used. The recordings are repeated until they make one of the length asked for, in an XDF file as LabRecorder writes it:
 chunks of half a second, a stamp on every second sample. Measured is the whole command, from the start of its
 process to its end, reading the file and writing the table of predictions included; beside the time that passed stands
 the processor's, which a busy machine stretches less. In turn with it a loop decodes some windows of the same recording
@@ -35,6 +35,7 @@ from mindwire.sources.xdf import XdfRecording
 from mindwire.sources.xdf_chunks import BOUNDARY_UUID, MAGIC, Tag
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.contract import Contract
 from mindwire_models.zoo import zoo_bundle_path
 
 _CHUNK_SECONDS = 0.5
@@ -66,7 +67,27 @@ def write_recording(path: Path, sources: list[Path], hours: float) -> float:
     header = next(s.header for s in XdfRecording(sources[0]).streams if not s.is_markers)
     dtype = {"float32": "<f4", "double64": "<f8"}[info.dtype]
     runs = [np.concatenate([chunk.samples for chunk in signal.chunks()]).astype(dtype) for signal in signals]
-    samples, size, written = round(hours * 3600 * info.sfreq), round(_CHUNK_SECONDS * info.sfreq), 0
+    return write_signal(path, header, runs, info.sfreq, hours)
+
+
+def write_noise(path: Path, contract: Contract, hours: float) -> float:
+    """Write noise of a contract's channels and return its duration in seconds."""
+    import pylsl
+
+    info = pylsl.StreamInfo("Noise", "EEG", contract.n_channels, contract.sfreq, "float32", "noise")
+    channels = info.desc().append_child("channels")
+    for label in contract.channels:
+        channel = channels.append_child("channel")
+        channel.append_child_value("label", label)
+        channel.append_child_value("unit", contract.unit)
+    rng = np.random.default_rng(0)
+    noise = (rng.standard_normal((round(300 * contract.sfreq), contract.n_channels)) * 20).astype("<f4")
+    return write_signal(path, info.as_xml(), [noise], contract.sfreq, hours)
+
+
+def write_signal(path: Path, header: str, runs: list[np.ndarray], sfreq: float, hours: float) -> float:
+    """Write runs of samples in turn until the file is long enough, and return its duration in seconds."""
+    samples, size, written = round(hours * 3600 * sfreq), round(_CHUNK_SECONDS * sfreq), 0
     with path.open("wb") as file:
         file.write(MAGIC)
         write_chunk(file, Tag.FILE_HEADER, b"<?xml version='1.0'?><info><version>1.0</version></info>")
@@ -74,7 +95,7 @@ def write_recording(path: Path, sources: list[Path], hours: float) -> float:
         pieces = (run[at : at + size] for run in itertools.cycle(runs) for at in range(0, len(run), size))
         for number, piece in enumerate(pieces):
             values = np.ascontiguousarray(piece[: samples - written])
-            times = 1000.0 + (written + np.arange(len(values))) / info.sfreq
+            times = 1000.0 + (written + np.arange(len(values))) / sfreq
             write_chunk(file, Tag.SAMPLES, sample_content(values, times), 1)
             written += len(values)
             if number % _OFFSET_EVERY == 0:
@@ -84,7 +105,7 @@ def write_recording(path: Path, sources: list[Path], hours: float) -> float:
             if written == samples:
                 break
         write_chunk(file, Tag.STREAM_FOOTER, f"<info><sample_count>{written}</sample_count></info>".encode(), 1)
-    return written / info.sfreq
+    return written / sfreq
 
 
 def run_command(recording: Path, model: Path, hop: int, out: Path) -> dict[str, float]:
@@ -129,7 +150,7 @@ def live(bundle: Bundle, recording: Path, hop: int) -> tuple[list[Window], np.nd
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", nargs="+", type=Path)
+    parser.add_argument("recordings", nargs="*", type=Path)
     parser.add_argument("--model", type=Path, default=zoo_bundle_path())
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--hop", type=int, default=10)
@@ -147,7 +168,10 @@ def main() -> None:
     network = load_module(bundle)
     with tempfile.TemporaryDirectory() as folder:
         recording, table = Path(folder) / "recording.xdf", Path(folder) / "predictions.csv"
-        duration = write_recording(recording, options.recordings, options.hours)
+        if options.recordings:
+            duration = write_recording(recording, options.recordings, options.hours)
+        else:
+            duration = write_noise(recording, bundle.contract, options.hours)
         windows, expected = live(bundle, recording, options.hop)
         rounds = []
         for _ in range(options.rounds):
