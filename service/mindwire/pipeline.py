@@ -151,7 +151,7 @@ class Pipeline:
                 self._adaptation.restart(part.phase)
                 self._repeat_commands()
             windows += self._append(part)
-        self._log.add_measurements(self.conditioner, self.montage.unit)
+        self._log.add_measurements(self.conditioner)
         return windows
 
     def _append(self, part: Conditioned) -> list[Window]:

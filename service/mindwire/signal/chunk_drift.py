@@ -63,7 +63,7 @@ def chunk_drift(earlier: Floats, stamps: Floats, period: float, hold: int, *, fi
         return _NONE
     length = int(begins[this] - (begins[this - 1] if this else 0))
     longest = max(_LONGEST_SAMPLES, round(_LONGEST_SECONDS / period))
-    if length > longest:
+    if length > longest or abs(jumps[this]) > _LARGEST_DRIFT * longest * period:
         return _NONE
     if this >= 2:
         return _by_earlier(begins[: this + 1], jumps[: this + 1], period)

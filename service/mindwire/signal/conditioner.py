@@ -92,7 +92,7 @@ class Conditioner:
         self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
         self._check = SampleCheck(contract.n_channels, sfreq, microvolt)
         self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
-        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self._policy.most)
+        self.meter = QualityMeter(contract.channels, sfreq, microvolt, self._policy.most, montage.units)
         self._resampler = None
         self._sfreq = contract.sfreq
         self._ratio = sfreq / contract.sfreq

@@ -45,13 +45,15 @@ class EventLog:
             self._events += self._interruptions.take(*_interruption(part), self._samples)
         self._samples += len(part.times)
 
-    def add_measurements(self, conditioner: Conditioner, unit: str) -> None:
-        """Add findings of the conditioner about the rate and the size of a signal taken to be in this unit."""
+    def add_measurements(self, conditioner: Conditioner) -> None:
+        """Add findings of the conditioner about the rate and the size of the signal."""
         meter = conditioner.timebase.rate
         for state, measured in meter.drain_changes():
             self._events.append(rate_event(state, measured, meter.sfreq, accepted=meter.accepted))
-        for power in conditioner.meter.size.drain():
-            self._events.append(size_event(power, unit))
+        sizes = conditioner.meter.sizes
+        for unit, watch in sizes.items():
+            for power in watch.drain():
+                self._events.append(size_event(power, unit, alone=len(sizes) == 1))
         self._events += self._interruptions.due(self._samples)
 
     def add_decoded(self, seq: int, *, failed: bool) -> None:

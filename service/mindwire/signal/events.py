@@ -110,7 +110,7 @@ class _Further:
         return {"seconds": self.seconds, "count": self.count}
 
 
-def size_event(power: int, taken: str) -> PipelineEvent:
+def size_event(power: int, taken: str, *, alone: bool = True) -> PipelineEvent:
     """The event that the signal is off the size of EEG by a factor that another unit explains.
 
     Parameters
@@ -119,6 +119,8 @@ def size_event(power: int, taken: str) -> PipelineEvent:
         Of ten; a multiple of 3, positive where the signal is too large.
     taken : str
         Unit that the samples are taken to have: V, mV, uV or nV.
+    alone : bool
+        Whether all channels are taken to have it.
     """
     place = _UNITS.index(taken) + power // 3
     unit = _UNITS[place] if 0 <= place < len(_UNITS) else None
@@ -128,7 +130,8 @@ def size_event(power: int, taken: str) -> PipelineEvent:
         if unit
         else "its unit, gain or scale cannot be right; mend it where it is made, or say the unit with --unit"
     )
-    message = f"The signal is about {times} times too {'large' if power > 0 else 'small'} for EEG; {then}."
+    who = "The signal is" if alone else f"The channels in {taken} are"
+    message = f"{who} about {times} times too {'large' if power > 0 else 'small'} for EEG; {then}."
     return PipelineEvent("amplitude", message, {"factor": 10.0**power, "taken": taken, "unit": unit})
 
 

@@ -6,6 +6,7 @@ decoration, and the two spellings of the temporal electrodes (T3/T7 …) are one
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +32,14 @@ class Montage:
     scale : ndarray of float64, shape (n_channels,)
     note : str
         What was assumed, one sentence; empty when nothing was.
-    unit : str
-        That the first of the source's channels is taken to have.
+    units : tuple of str
+        Unit that each of these source channels is taken to have.
     """
 
     indices: NDArray[np.intp]
     scale: NDArray[np.float64]
     note: str = ""
-    unit: str = "uV"
+    units: tuple[str, ...] = ()
 
     def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
         """Select, order and convert samples.
@@ -106,8 +107,11 @@ def resolve_montage(
     if channels is not None and len(channels) < info.n_channels:
         unused = info.n_channels - len(channels)
         note = f"{info.name!r} has {counted(info.n_channels, 'channel')}, {len(channels)} are named; {unused} unused. {note}".strip()
-    unit = min(_VOLTS, key=lambda name: abs(np.log10(_VOLTS[name] / _VOLTS[contract.unit] / scale[0])))
-    return Montage(indices, scale, note, unit)
+    return Montage(indices, scale, note, tuple(_unit(factor * _VOLTS[contract.unit]) for factor in scale.tolist()))
+
+
+def _unit(volts: float) -> str:
+    return min(_VOLTS, key=lambda name: abs(math.log10(_VOLTS[name] / volts)))
 
 
 def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -222,14 +222,20 @@ class QualityMeter:
     most_quiet : int
         Number of channels that may be too small for EEG without making the signal bad.
 
+    units : tuple of str
+        Unit that each channel is taken to have at the source.
+
     Attributes
     ----------
     beyond : float
         Size of samples that were too large to be kept; see :attr:`SampleCheck.beyond`.
-    size : SizeWatch
+    sizes : dict of str to SizeWatch
+        The size of the channels of each unit.
     """
 
-    def __init__(self, labels: tuple[str, ...], sfreq: float, microvolt: float, most_quiet: int = 0) -> None:
+    def __init__(
+        self, labels: tuple[str, ...], sfreq: float, microvolt: float, most_quiet: int = 0, units: tuple[str, ...] = ()
+    ) -> None:
         self._labels = labels
         self._most_quiet = most_quiet
         self._quiet_limit = _QUIET_MICROVOLT * microvolt
@@ -251,7 +257,8 @@ class QualityMeter:
         self._second = np.empty((self._block, len(labels)), dtype=np.float32)
         self._half = self._block // 2
         self.beyond = 0.0
-        self.size = SizeWatch()
+        self._units = np.array(units or ("",) * len(labels))
+        self.sizes = {unit: SizeWatch() for unit in self._units.tolist()}
         self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
         n = len(labels)
         self._amplitude, self._line = np.zeros(n), np.zeros(n)
@@ -271,7 +278,8 @@ class QualityMeter:
         self._count, self._measure_at = 0, self._half
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
         self._suspect = self._quiet = self._standing = np.uint32(0)
-        self.size.reset()
+        for watch in self.sizes.values():
+            watch.reset()
 
     def process(
         self,
@@ -351,12 +359,13 @@ class QualityMeter:
         self._seen_bad = np.zeros_like(self._seen_bad)
 
     def _watch_size(self) -> None:
-        bad = self._seen_bad != 0
-        size = sorted(self._amplitude.tolist())[len(bad) // 2]
-        if 2 * np.count_nonzero(bad) > len(bad):  # what was too large is not there any more
-            large = (self._seen_bad & Reason.AMPLITUDE.bit).any()
-            size = max(size, self.beyond / self._microvolt) if large else 0.0
-        self.size.take(size)
+        for unit, watch in self.sizes.items():
+            chosen = self._units == unit
+            bad = self._seen_bad[chosen]
+            size = sorted(self._amplitude[chosen].tolist())[len(bad) // 2]
+            if 2 * np.count_nonzero(bad) > len(bad):  # what was too large is not there any more
+                size = max(size, self.beyond / self._microvolt) if (bad & Reason.AMPLITUDE.bit).any() else 0.0
+            watch.take(size)
 
     def _suspects(self) -> list[tuple[Reason, NDArray[np.bool_]]]:
         return [

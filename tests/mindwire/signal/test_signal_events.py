@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -293,3 +294,15 @@ def test_the_message_of_such_a_prediction_has_null_for_its_probabilities():
     message = json.loads(encode_json(prediction_payload(window, 0.0)))
     assert message["probabilities"] == [None, None]
     assert (message["valid"], message["reasons"]) == (False, ["decoder"])
+
+
+def test_a_wrong_unit_of_some_channels_is_named():
+    contract = small_contract(normalisation=NoNormalisation())
+    units = tuple("nV" if i % 2 else "uV" for i in range(contract.n_channels))
+    pipeline = Pipeline(contract, replace(signal_info(), units=units), LinearDecoder(2))
+    pipeline.process(Chunk(noise(N), INDEX / 100.0))
+    messages = [event.message for event in pipeline.drain_events() if event.kind == "amplitude"]
+    assert len(messages) == 1
+    assert messages[0].startswith(
+        "The channels in nV are about a thousand times too small for EEG; the unit seems to be uV"
+    )
