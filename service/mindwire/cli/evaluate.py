@@ -131,13 +131,7 @@ def _print_report(console: Console, report: Report) -> None:
 
 
 def _recorded_bundle(paths: list[Path]) -> Path:
-    """Return the bundle that live recordings were made with.
-
-    Raises
-    ------
-    UsageError
-        They name none.
-    """
+    """Return the bundle that live recordings were made with."""
     from mindwire.offline.recorded_bundle import bundle_path
     from mindwire.sources.recording import open_recording
 

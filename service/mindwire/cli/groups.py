@@ -64,13 +64,7 @@ class Given:
         return set(self._flags.values())
 
     def refuse(self, *flags: str, why: str) -> None:
-        """Refuse options that have no effect.
-
-        Raises
-        ------
-        UsageError
-            One of ``flags`` is given.
-        """
+        """Refuse options that have no effect."""
         found = [flag for flag in flags if flag in self]
         if found:
             msg = f"{why}, found {', '.join(found)}; leave {'it' if len(found) == 1 else 'them'} out."
@@ -117,43 +111,36 @@ def _typer_type(annotation: Any) -> Any:
 
 
 def expand(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command with the options of its groups as its own parameters.
+    """Return a command, for typer, with the options of its groups as its own parameters.
 
     Groups are dataclasses whose fields are options, and dictionaries annotated with :class:`SettingFlags`. A parameter
-    of the type :class:`Given` receives what the command line gives.
-
-    Parameters
-    ----------
-    command : callable
-        Its parameters are annotated.
-
-    Returns
-    -------
-    callable
-        For typer.
+    of the type :class:`Given` receives the given options.
     """
     parameters = [_parameter("context", typer.Context, inspect.Parameter.empty)]
-    builders: dict[str, Callable[[Given, dict[str, Any]], Any]] = {}
+    groups: dict[str, tuple[Any, list[inspect.Parameter]]] = {}
     hints = get_type_hints(command, include_extras=True)
     for name, parameter in inspect.signature(command).parameters.items():
         hint = hints[name]
         metadata = getattr(hint, "__metadata__", ())
         if hint is Given:
-            builders[name] = lambda given, _: given
+            groups[name] = Given, []
         elif metadata and isinstance(metadata[0], SettingFlags):
-            group = list(metadata[0].parameters())
-            parameters += group
-            builders[name] = _settings_builder([one.name for one in group])
+            groups[name] = SettingFlags, list(metadata[0].parameters())
         elif is_dataclass(hint):
-            parameters += _options(hint)
-            builders[name] = _group_builder(hint)
+            groups[name] = hint, list(_options(hint))
         else:
             parameters.append(_parameter(name, hint, copy(parameter.default)))
+        parameters += groups[name][1] if name in groups else []
 
     def run(context: typer.Context, **values: Any) -> Any:
         given = Given(context)
-        groups = {name: build(given, values) for name, build in builders.items()}
-        return command(**groups, **values)
+        for name, (kind, options) in groups.items():
+            taken = {option.name: values.pop(option.name) for option in options}
+            if kind is SettingFlags:
+                values[name] = {key: value for key, value in taken.items() if key in given.names}
+            else:
+                values[name] = given if kind is Given else kind(**taken)
+        return command(**values)
 
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -168,18 +155,6 @@ def _options(group: Any) -> Iterator[inspect.Parameter]:
         default: Any = copy(field.default)
         default.rich_help_panel = getattr(group, "PANEL", None)
         yield _parameter(field.name, hints[field.name], default)
-
-
-def _group_builder(group: Any) -> Callable[[Given, dict[str, Any]], Any]:
-    return lambda _, values: group(**{field.name: values.pop(field.name) for field in fields(group)})
-
-
-def _settings_builder(names: list[str]) -> Callable[[Given, dict[str, Any]], Any]:
-    def build(given: Given, values: dict[str, Any]) -> dict[str, Any]:
-        taken = {name: values.pop(name) for name in names}
-        return {name: value for name, value in taken.items() if name in given.names}
-
-    return build
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -26,22 +26,8 @@ from mindwire_models.text import printable
 
 # In the order of the help. Each is a function in a module of the same name, with underscores.
 COMMANDS = (
-    "demo",
-    "simulate",
-    "serve",
-    "streams",
-    "record",
-    "doctor",
-    "export",
-    "inspect",
-    "evaluate",
-    "cross-validate",
-    "train",
-    "replay",
-    "play",
-    "bench",
-    "verify",
-)
+    "demo simulate serve streams record doctor export inspect evaluate cross-validate train replay play bench verify"
+).split()
 # Options that have become commands, and whether the new command still takes them.
 _FORMER = {
     ("replay", "--lsl"): ("play", False),
@@ -95,14 +81,10 @@ def _help(function: Callable[..., Any]) -> str:
 
 def _build(name: str) -> Any:
     function = _function(name)
+    kind = getattr(sys.modules[function.__module__], "COMMAND_CLASS", FiniteCommand)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name, cls=_class(function), help=_help(function))(expand(function))
+    alone.command(name, cls=kind, help=_help(function))(expand(function))
     return typer.main.get_command(alone)
-
-
-def _class(function: Callable[..., Any]) -> type[TyperCommand]:
-    """Return the class of a command: one that its module names, or that of all others."""
-    return getattr(sys.modules[function.__module__], "COMMAND_CLASS", FiniteCommand)
 
 
 def _current_spelling(arguments: list[str]) -> list[str]:

@@ -56,8 +56,6 @@ HOP = option("Samples between predictions; by default the model's.", min=1)
 PRESET = option("Contract that comes with Mindwire, for example bcic2a.")
 CONTRACT = option("Contract as a JSON file.")
 AS_JSON = option("Print JSON.", False, "--json")
-DURATION = option("Seconds to run; by default until Ctrl-C.", min=0.1)
-SEED = option("Random seed of the simulated participant.", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +106,7 @@ class Cues:
     )
 
     def separate(self, files: list[str]) -> tuple[list[Path], dict[str, str]]:
-        """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files.
-
-        Returns
-        -------
-        files : list of Path
-        markers : dict of str to str
-
-        Raises
-        ------
-        UsageError
-            No file is left, one does not exist, or a marker is malformed.
-        """
+        """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files."""
         from mindwire.offline.trials import parse_marker_map
 
         parse_marker_map(self.markers or [])  # before what follows it is taken for recordings
@@ -127,13 +114,7 @@ class Cues:
         return paths, parse_marker_map([*(self.markers or []), *assignments])
 
     def at_least_two(self, markers: dict[str, str]) -> tuple[str, ...]:
-        """Return the classes to train.
-
-        Raises
-        ------
-        UsageError
-            There are fewer than two.
-        """
+        """Return the classes to train."""
         classes = split_list(self.classes) or list(dict.fromkeys(markers.values()))
         if len(classes) < 2:
             msg = "Training needs at least two classes: name them with --classes, or with --markers 2=left_hand 3=right_hand."
@@ -158,30 +139,16 @@ class Scoring:
     dwell: float = option("Seconds for which a class must have that probability.", 0.5)
 
     def modes(self) -> tuple[AlignmentMode, ...]:
-        """Return the alignments to run.
-
-        Raises
-        ------
-        UsageError
-            Both are the same.
-        """
+        """Return the alignments to run."""
         from mindwire.evaluation.scores import AlignmentMode
 
         if self.comparison == self.alignment:
-            msg = (
-                f"--beside {self.comparison} is the alignment that is evaluated already; leave it out or name another."
-            )
+            msg = f"--beside {self.comparison} is evaluated already, by --alignment; leave it out or name another."
             raise UsageError(msg)
         return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode is not None)
 
     def rule(self) -> ActivationRule:
-        """Return the activation rule.
-
-        Raises
-        ------
-        UsageError
-            It is out of range.
-        """
+        """Return the activation rule."""
         from mindwire.evaluation.idle import ActivationRule
 
         return ActivationRule(self.activation, self.dwell)
@@ -227,13 +194,7 @@ def split_list(text: str | None) -> list[str] | None:
 
 
 def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list[Path], list[str]]:
-    """Separate recordings from assignments ``LABEL=CLASS``.
-
-    Raises
-    ------
-    UsageError
-        No file is left, or one does not exist.
-    """
+    """Separate recordings from assignments ``LABEL=CLASS``."""
     assignments = [text for text in arguments if expect_assignments and _is_assignment(text)]
     paths = [Path(text) for text in arguments if text not in assignments]
     if not paths:

@@ -58,13 +58,7 @@ def simulate(
 
 
 def parse_artefacts(text: str) -> Artefacts:
-    """Return the artefacts of ``all``, ``none`` or a comma-separated choice.
-
-    Raises
-    ------
-    UsageError
-        A name is unknown; the message lists the known ones.
-    """
+    """Return the artefacts of ``all``, ``none`` or a comma-separated choice."""
     from mindwire.sources.simulator import Artefacts
 
     wanted = Artefacts.NONE

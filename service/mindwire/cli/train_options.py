@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,24 +108,12 @@ class Training:
     workers: int | None = option("Parallel training processes; by default one per core.", min=1)
 
     def check(self) -> None:
-        """Refuse unknown arguments of the network.
-
-        Raises
-        ------
-        UsageError
-            An entry is malformed or its key unknown.
-        """
+        """Refuse unknown arguments of the network."""
         if self.network:
             parse_network(self.network)
 
     def candidate(self, contract: Contract) -> Candidate:
-        """Return the network and recipe to train.
-
-        Raises
-        ------
-        UsageError
-            An entry is malformed, its key unknown, or its value of another type.
-        """
+        """Return the network and recipe to train."""
         from mindwire.training.run import candidate
 
         first = candidate(contract, self.start)
@@ -137,7 +126,7 @@ class Training:
 
 
 def parse_value(text: str) -> Value:
-    """A number where it is one, ``none``, ``true`` and ``false`` as such, else the text."""
+    """Return a number, None, true or false for text that reads as one, else the text."""
     text = text.strip()
     if text.casefold() in _WORDS:
         return _WORDS[text.casefold()]
@@ -149,26 +138,22 @@ def parse_value(text: str) -> Value:
     return text
 
 
-def _pairs(entries: Sequence[str], option: str) -> dict[str, str]:
+def _pairs(entries: Sequence[str], option: str, known: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for entry in entries:
-        key, separator, value = entry.partition("=")
-        if not (separator and key.strip() and value.strip()):
+        key, _, value = (part.strip() for part in entry.partition("="))
+        if not (key and value):
             msg = f"{option} expects KEY=VALUE, found {entry!r}."
             raise UsageError(msg)
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def _known(keys: Sequence[str], known: Sequence[str], option: str) -> None:
-    for key in keys:
         if key not in known:
             msg = f"{option}: {key!r} is unknown; known are {', '.join(known)}."
             raise UsageError(msg)
+        pairs[key] = value
+    return pairs
 
 
 def network_keys() -> list[str]:
-    """Arguments of the network that a person may choose."""
+    """Return the arguments of the network that users may choose."""
     try:
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
     except ModuleNotFoundError as error:
@@ -178,34 +163,19 @@ def network_keys() -> list[str]:
 
 
 def parse_network(entries: Sequence[str]) -> dict[str, Value]:
-    """Arguments of the network.
-
-    Raises
-    ------
-    UsageError
-        An entry is malformed or its key unknown.
-    """
-    pairs = _pairs(entries, "--network")
-    _known(list(pairs), network_keys(), "--network")
-    return {key: parse_value(text) for key, text in pairs.items()}
+    """Return arguments of the network."""
+    return {key: parse_value(text) for key, text in _pairs(entries, "--network", network_keys()).items()}
 
 
 def parse_recipe(base: Recipe, entries: Sequence[str], *, epochs: int | None = None, seed: int = 0) -> Recipe:
-    """A recipe with some parts replaced, those of the augmentation among them.
-
-    Raises
-    ------
-    UsageError
-        An entry is malformed, its key unknown, or its value of another kind.
-    """
+    """Return a recipe with some parts replaced, those of the augmentation too."""
     from mindwire_models.training.augmentation import Augmentation
     from mindwire_models.training.fit import Recipe
 
     recipe = replace(base, seed=seed) if epochs is None else replace(base, seed=seed, epochs=epochs)
     own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in _SEPARATE}
     of_augmentation = {f.name: f.default for f in fields(Augmentation)}
-    pairs = _pairs(entries, "--recipe")
-    _known(list(pairs), [*own, *of_augmentation], "--recipe")
+    pairs = _pairs(entries, "--recipe", [*own, *of_augmentation])
     values = {key: _like(key, text, own.get(key, of_augmentation.get(key))) for key, text in pairs.items()}
     augmentation = replace(recipe.augmentation, **{k: v for k, v in values.items() if k in of_augmentation})
     return replace(recipe, augmentation=augmentation, **{k: v for k, v in values.items() if k in own})
@@ -213,44 +183,24 @@ def parse_recipe(base: Recipe, entries: Sequence[str], *, epochs: int | None = N
 
 def _like(key: str, text: str, example: Any) -> Any:
     value = parse_value(text)
-    if isinstance(example, bool):
-        fits = isinstance(value, bool)
-    elif isinstance(example, int):
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if fits else value  # type: ignore[arg-type]
-    if not fits:
+    if type(value) is int and type(example) is not int and not isinstance(example, bool):
+        value = float(value)
+    kind = type(example) if isinstance(example, int) else float
+    if type(value) is not kind:
         msg = f"--recipe: {key} expects a value like {example}, found {text!r}."
         raise UsageError(msg)
     return value
 
 
 def parse_sweep(entries: Sequence[str]) -> list[Mapping[str, Value]]:
-    """Every combination of the values, ``attention_mode=none,se`` and ``ch_dim=16,32``.
-
-    Raises
-    ------
-    UsageError
-        An entry is malformed or its key unknown.
-    """
-    pairs = _pairs(entries, "--sweep")
-    _known(list(pairs), network_keys(), "--sweep")
-    combinations: list[dict[str, Value]] = [{}]
-    for key, text in pairs.items():
-        values = [parse_value(part) for part in text.split(",")]
-        combinations = [{**combination, key: value} for combination in combinations for value in values]
-    return list(combinations)
+    """Return every combination of the values of ``attention_mode=none,se`` and ``ch_dim=16,32``."""
+    pairs = _pairs(entries, "--sweep", network_keys())
+    values = [[parse_value(part) for part in text.split(",")] for text in pairs.values()]
+    return [dict(zip(pairs, combination, strict=True)) for combination in product(*values)]
 
 
 def base_contract(preset: str | None, file: Path | None) -> Contract | None:
-    """Return the contract of ``--preset`` or ``--contract``, None without either.
-
-    Raises
-    ------
-    UsageError
-        Both are given.
-    """
+    """Return the contract of ``--preset`` or ``--contract``, None without either."""
     from mindwire_models.contract import Contract
     from mindwire_models.presets import preset as preset_contract
 
