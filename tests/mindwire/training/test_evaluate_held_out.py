@@ -148,7 +148,7 @@ def test_all_names_up_to_the_next_option_are_trained_on() -> None:
             "no network, found --epochs, --seeds; leave",
         ),
         ((*MARKERS, "--activation", "0.7"), "found --activation; leave it out"),
-        ((*MARKERS, "--beside", "online"), "--beside online is the alignment that is evaluated already"),
+        ((*MARKERS, "--beside", "online"), "--beside online is evaluated already, by --alignment"),
     ],
 )
 def test_wrong_usage_is_told(options: tuple[str, ...], told: str, recordings: list[Path], tmp_path: Path) -> None:
