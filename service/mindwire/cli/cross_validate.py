@@ -64,7 +64,6 @@ def cross_validate(
     """
     from rich.console import Console
 
-    from mindwire.evaluation.idle import idle_class
     from mindwire.evaluation.report import LEGEND
     from mindwire.outputs import check_report
     from mindwire.training import held_out
@@ -78,9 +77,7 @@ def cross_validate(
     modes, rule = scoring.modes(), scoring.rule()
     settings = options.run_settings(cues, markers, signal, conditioning)
     classes = cues.at_least_two(markers)
-    at_rest = idle_class(scoring.idle, classes)
-    if at_rest is None:
-        given.refuse("--activation", "--dwell", why="Activations are counted where a class is idle, named by --idle")
+    at_rest = scoring.idle_class(classes, given)
     if decoder == "riemann":
         given.refuse(*train_options.OF_NETWORK, why="--decoder riemann trains no network")
     plan = training_run.Plan(

@@ -50,7 +50,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from mindwire.evaluation.idle import idle_class, idle_figures
+    from mindwire.evaluation.idle import idle_figures
     from mindwire.evaluation.known_recordings import check_distinct, check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
@@ -77,9 +77,7 @@ def evaluate(
     check_distinct(paths)
     warning = check_not_trained_on(bundle, paths, allowed=allow_training_data)
     chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
-    at_rest = idle_class(scoring.idle, chosen)
-    if at_rest is None:
-        given.refuse("--activation", "--dwell", why="Activations are counted where a class is idle, named by --idle")
+    at_rest = scoring.idle_class(chosen, given)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
     console = Console()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,27 @@ from mindwire.errors import UsageError
 from mindwire_models.text import printable
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Terms of the contract; the fields are named as the arguments of ``edit_contract``."""
+
+    PANEL = "Contract"
+    channels: str | None = options.CHANNELS
+    sfreq: float | None = option("Sampling rate in Hz.")
+    unit: str | None = options.UNIT
+    reference: str | None = option("Reference and ground of the training data.")
+    highpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
+    lowpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
+    notch: list[str] | None = option("FREQ or FREQ:Q in Hz, or none; may be repeated.")
+    normalisation: str | None = option("none, euclidean or riemannian.")
+    scale: str | None = option("Of an alignment: window_sum or sample_mean.")
+    forgetting: float | None = option("Of an alignment: time constant in seconds.")
+    window: int | None = option("Window in samples.")
+    hop: int | None = option("Default hop in samples.")
+    classes: str | None = option("Names in the order of the logits, comma-separated.")
+    temperature: float | None = option("Softmax temperature.")
+
+
 def export(
     source: Annotated[
         str,
@@ -24,26 +46,13 @@ def export(
         ),
     ],
     out: options.BundleFolder,
+    terms: Terms,
     preset: str | None = options.PRESET,
     contract: Path | None = options.CONTRACT,
     config: Path | None = option("The network's arguments (JSON), or a checkpoint's hyperparameters (YAML)."),
     name: str | None = options.NAME,
     provenance: str | None = option("Origin of the weights, for the model card."),
     plain: bool = option("Write PyTorch's own graph instead of the fast one.", False, "--plain"),
-    channels: str | None = options.CHANNELS,
-    sfreq: float | None = option("Sampling rate in Hz."),
-    unit: str | None = options.UNIT,
-    reference: str | None = option("Reference and ground of the training data."),
-    highpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none."),
-    lowpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none."),
-    notch: list[str] | None = option("FREQ or FREQ:Q in Hz, or none; may be repeated."),
-    normalisation: str | None = option("none, euclidean or riemannian."),
-    scale: str | None = option("Of an alignment: window_sum or sample_mean."),
-    forgetting: float | None = option("Of an alignment: time constant in seconds."),
-    window: int | None = option("Window in samples."),
-    hop: int | None = option("Default hop in samples."),
-    classes: str | None = option("Names in the order of the logits, comma-separated."),
-    temperature: float | None = option("Softmax temperature."),
 ) -> None:
     """Write a model as a bundle: weights, checked ONNX graph, contract, model card."""
     from mindwire.signal.named_channels import check_separators
@@ -55,31 +64,15 @@ def export(
     if out.exists() and Path(source).exists() and out.samefile(source):
         msg = f"--out {out} would write over the model that is read; choose another folder."
         raise UsageError(msg)
-    labels = options.split_list(channels)
-    check_separators(labels or (), "--channels")
+    edits = asdict(terms)
+    edits |= {key: options.split_list(edits[key]) for key in ("channels", "classes")}
+    check_separators(edits["channels"] or (), "--channels")
     with progress_bar("Exporting"):
         from mindwire_models.export import export_bundle
         from mindwire_models.source import open_source
 
         opened = open_source(source, config)
-        demanded = edit_contract(
-            base or opened.contract,
-            opened.network,
-            channels=labels,
-            sfreq=sfreq,
-            unit=unit,
-            reference=reference,
-            highpass=highpass,
-            lowpass=lowpass,
-            notch=notch,
-            normalisation=normalisation,
-            scale=scale,
-            forgetting=forgetting,
-            window=window,
-            hop=hop,
-            classes=options.split_list(classes),
-            temperature=temperature,
-        )
+        demanded = edit_contract(base or opened.contract, opened.network, **edits)
         bundle = export_bundle(
             opened.network,
             demanded,

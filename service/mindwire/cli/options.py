@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mindwire.cli.groups import option
+from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,6 +138,17 @@ class Scoring:
         "Probability at which a program would act, to count false activations during idling.", 0.6
     )
     dwell: float = option("Seconds for which a class must have that probability.", 0.5)
+
+    def idle_class(self, classes: Sequence[str], given: Given) -> str | None:
+        """Return the class for idling, None if there is none; refuse a rule of activations that nothing is counted by."""
+        from mindwire.evaluation.idle import idle_class
+
+        found = idle_class(self.idle, classes)
+        if found is None:
+            given.refuse(
+                "--activation", "--dwell", why="Activations are counted where a class is idle, named by --idle"
+            )
+        return found
 
     def modes(self) -> tuple[AlignmentMode, ...]:
         """Return the alignments to run."""
