@@ -1,11 +1,9 @@
 """Honest time stamps and contiguity, causally: which samples follow each other, and when each was taken.
 
-Stamps arrive jittered, in bursts and drifting; a tracker follows them with samples of the past only
-(:mod:`mindwire.signal.tracking`). A stamp far off the tracker's expectation is not judged at once: the samples that
-follow tell whether it was late (they catch up) or whether samples are lost (they stay behind). Until
-then they are held back, at most two seconds. Stamps that do neither and contradict the rate are not followed at all:
-samples pass as they come, marked, until their stamps agree with the rate again. All decisions count samples, so chunking
-cannot matter.
+Stamps arrive jittered, in bursts and drifting; a tracker follows them by past samples alone (:mod:`mindwire.signal.tracking`).
+From a stamp far off its expectation on, samples are held back, at most two seconds, until those after it show that it was
+late, that samples are lost, or that the rate is off. Samples whose stamps contradict the rate pass as they come, marked,
+until their stamps agree with it again. All decisions count samples, so chunking cannot matter.
 """
 
 from __future__ import annotations
