@@ -12,7 +12,7 @@ from mindwire.status import ChannelStatus, Event, StreamState
 from mindwire.types import Reason
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect

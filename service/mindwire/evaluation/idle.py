@@ -1,4 +1,4 @@
-"""What accuracy does not tell: how often a decoder acts on a person at rest, and how long a wanted action takes.
+"""False activations of a person at rest, and time to a wanted activation.
 
 A decision that is asked for at a moment is one thing; a program that acts on predictions as they come is another.
 Here an action is what the simplest such program would do: act once a class other than idle has led with enough
@@ -140,7 +140,7 @@ def idle_figures(
 ) -> IdleFigures:
     """False activations per minute and time to a right activation, over the trials of some recordings.
 
-    Each trial begins anew at its cue: what led before does not count towards the dwell.
+    Each trial starts at its cue: a class that led before does not count towards the dwell.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Recordings told by the hash of their bytes: named twice, or trained on before."""
+"""Recordings identified by the hash of their bytes: named twice, or used in training."""
 
 from __future__ import annotations
 

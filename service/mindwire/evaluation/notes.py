@@ -1,4 +1,4 @@
-"""What has to be told beside the figures: trials that are not counted, classes that are missing or confounded."""
+"""Sentences that accompany the figures: trials not counted, classes missing or confounded."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def confounded_note(
     alone = {name: found[0] for name, found in where.items() if len(found) == 1}
     if not alone:
         return None
-    told = ", ".join(f"{name} (in {file})" for name, file in alone.items())
+    named = ", ".join(f"{name} (in {file})" for name, file in alone.items())
     return (
-        f"Confounded: {told} {'occurs' if len(alone) == 1 else 'occur'} in one recording alone, so what tells recordings apart "
+        f"Confounded: {named} {'occurs' if len(alone) == 1 else 'occur'} in one recording alone, so what tells recordings apart "
         "may pass for what tells classes apart; record every class in several recordings."
     )
 
@@ -138,7 +138,7 @@ def overtaken_note(runs: Sequence[EvaluatedRun], at_s: float) -> str | None:
 
 
 def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[str], at_s: float) -> list[str]:
-    """What has to be told beside the scores of some recordings, a sentence each.
+    """Return the notes on the scores of some recordings, a sentence each.
 
     Parameters
     ----------
@@ -156,11 +156,11 @@ def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[
     """
     counts = [Counter(trial.label for trial in run.trials) for run in runs]
     n_cued = sum(len(run.trials) for run in runs)
-    told = [
+    found = [
         left_out_note((label for run in runs for label in run.left_out), classes, known),
         missing_note(counts, classes),
         confounded_note([printable(Path(run.file).name) for run in runs], counts, classes),
         outside_note(sum(run.n_outside for run in runs), n_cued, "are undecided"),
         overtaken_note(runs, at_s),
     ]
-    return [note for note in told if note is not None]
+    return [note for note in found if note is not None]

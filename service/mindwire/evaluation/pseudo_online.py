@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How recordings are read and run.
+    """Settings for reading and running recordings.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[st
 def as_in_training(
     settings: RunSettings, at_s: float | None, bundle: Bundle, paths: Sequence[Path]
 ) -> tuple[RunSettings, float, str]:
-    """What a bundle remembers of its training, where the user did not say otherwise.
+    """Apply what a bundle remembers of its training where the user did not decide otherwise.
 
     Parameters
     ----------
@@ -122,33 +122,33 @@ def as_in_training(
     -------
     settings : RunSettings
     at_s : float
-        4 s where nobody says.
+        4 s by default.
     sentence : str
         What was taken over; empty where that is nothing.
     """
     training = bundle.training
     if training is None:
         return settings, _DECIDED_AT_S if at_s is None else at_s, ""
-    told = []
+    applied = []
     if settings.marker_stream is None and training.marker_stream is not None:
         settings = replace(settings, marker_stream=training.marker_stream)
-        told.append(f"marker stream {training.marker_stream!r}")
+        applied.append(f"marker stream {training.marker_stream!r}")
     recordings = [open_recording(path) for path in paths]
     if not settings.markers and training.markers:
         labels = {m.label for recording in recordings for m in recording.markers(settings.marker_stream)}
         there = set(match_labels(labels, training.markers).values())
         markers = {label: name for label, name in training.markers.items() if label in there}
         settings = replace(settings, markers=markers)
-        told += (
+        applied += (
             [f"markers {', '.join(printable(f'{label}={name}') for label, name in markers.items())}"] if markers else []
         )
     settings = replace(settings, pipeline=replace(settings.pipeline, trained=training.source))
     said = [settings.pipeline.as_in_training(recording.signal(settings.stream).info) for recording in recordings]
-    told += [text for text in dict.fromkeys(said) if text]
+    applied += [text for text in dict.fromkeys(said) if text]
     if at_s is None:
         at_s = training.decided_at_s
-        told.append(f"decided {at_s:g} s after the cue")
-    return settings, at_s, f"As {bundle.name} was trained: {'; '.join(told)}." if told else ""
+        applied.append(f"decided {at_s:g} s after the cue")
+    return settings, at_s, f"As {bundle.name} was trained: {'; '.join(applied)}." if applied else ""
 
 
 def _run(
@@ -232,7 +232,7 @@ def run_recordings(
         The classes whose trials count.
     settings : RunSettings
     progress : callable, optional
-        Told the samples done and the samples in all.
+        Called with the samples done and the total number of samples.
 
     Returns
     -------

@@ -62,7 +62,7 @@ class Comparison(BaseModel):
 
 
 class Figures(BaseModel):
-    """How well some recordings were decided, together and each.
+    """Scores of some recordings, together and each.
 
     ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix. ``warning`` says that the
     figures are of recordings that were trained on; ``notes`` are sentences on trials and classes.
@@ -144,12 +144,12 @@ def reasons_text(score: Score) -> str:
 
 
 def undecided_text(score: Score) -> str:
-    """How many trials were undecided, and why."""
+    """Return the number of undecided trials and the reasons."""
     return f"{score.n_undecided} ({reasons_text(score)})" if score.n_undecided else "0"
 
 
 def guessing_text(score: Score, classes: Sequence[str]) -> str:
-    """How a score compares with guessing; empty without any decided trial."""
+    """Return the comparison of a score with guessing; empty without any decided trial."""
     present = [name for name, row in zip(classes, score.confusion, strict=True) if any(row)]
     if not present:
         return ""

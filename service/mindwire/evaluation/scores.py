@@ -29,7 +29,7 @@ _CLOCK_TOLERANCE_S = 1e-6
 
 
 class AlignmentMode(StrEnum):
-    """How the signal is aligned during an evaluation."""
+    """Alignment of the signal during an evaluation."""
 
     ONLINE = "online"
     FROZEN = "frozen"
@@ -97,7 +97,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What each trial's newest prediction said at some time since its cue.
+    """Newest prediction of each trial at some time since its cue.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Reliability(_Model):
 
 
 class Score(_Model):
-    """How well trials were decided.
+    """Figures of merit of decided trials.
 
     ``accuracy`` is ``n_correct / n_trials`` over the ``n_trials`` decided trials; ``n_cued`` trials were
     cued and ``n_undecided`` of them had no valid prediction at that time, by the reasons in ``undecided``.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+PROGRAMS = Path(__file__).parents[2] / "support"
+ROOT = PROGRAMS.parents[1]
 
 
 class Process:
@@ -22,7 +22,7 @@ class Process:
     def __init__(self, script: str, *arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.popen = subprocess.Popen(
-            [sys.executable, str(HERE / script), *arguments],
+            [sys.executable, str(PROGRAMS / script), *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 TOKEN = "correct horse"
 

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from mindwire.api import limits, requests
 from mindwire.api.limits import Allowance, max_connections
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

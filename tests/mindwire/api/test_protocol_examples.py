@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mindwire.types import SUSPECT, Reason
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
 NODE = shutil.which("node")

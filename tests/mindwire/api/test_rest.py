@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mindwire.api.app import STATIC
 from mindwire.status import StreamState
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mindwire.api import websockets as websockets_module
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 RATE = 200
 STALL_S = float(os.environ.get("MINDWIRE_TEST_STALL_S", "8"))

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mindwire.status import StreamState
-from tests.mindwire.api.standin import StandIn, probabilities, served
+from tests.support.standin import StandIn, probabilities, served
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from mindwire_models.bundle_checks import STEM, STREAMING
 from mindwire_models.export import export_bundle
 from mindwire_models.graphs.streaming_plan import FORMAT_KEY
 from mindwire_models.network.attention import ATTENTION_MODES
-from tests.mindwire.inference.streams import Stream, eventful
 from tests.support.networks import make_contract, make_network, reference
 from tests.support.sealing import seal
+from tests.support.streams import Stream, eventful
 
 
 def export(folder: Path, **arguments: object) -> Bundle:

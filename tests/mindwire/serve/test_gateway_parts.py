@@ -13,7 +13,7 @@ from mindwire.serve.gateway.metrics import exposition
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import Worker, share_streams
 from mindwire.status import StreamState
-from tests.mindwire.api.standin import StandIn, served
+from tests.support.standin import StandIn, served
 
 
 @given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))
