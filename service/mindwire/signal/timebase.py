@@ -20,8 +20,7 @@ from mindwire.signal.tracking import Tracker, TrackerState
 from mindwire.types import Reason
 
 _REANCHOR_SECONDS = 0.5
-# No clock is off by more all the time; a stall of two seconds stays below it.
-_NO_CLOCK_SECONDS = 1.5
+_NO_CLOCK_SECONDS = 1.5  # no clock is off by more all the time; a stall of two seconds stays below it
 # A measured rate that is less certain is no drift to begin with.
 _LEAST_CERTAIN = 0.01
 
