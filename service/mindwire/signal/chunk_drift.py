@@ -62,9 +62,11 @@ def chunk_drift(earlier: Floats, stamps: Floats, period: float, hold: int, *, fi
     if this == len(begins) or begins[this] != len(earlier):
         return _NONE
     length = int(begins[this] - (begins[this - 1] if this else 0))
-    longest = max(_LONGEST_SAMPLES, round(_LONGEST_SECONDS / period))
+    longest = min(_LONGEST_SAMPLES, round(_LONGEST_SECONDS / period))
     if length > longest or abs(jumps[this]) > _LARGEST_DRIFT * longest * period:
         return _NONE
+    if len(earlier) > (this + 1) * longest and this < 2:
+        return _NONE  # whole chunks jump from the start on; to wait now would delay every report of a loss
     if this >= 2:
         return _by_earlier(begins[: this + 1], jumps[: this + 1], period)
     last = len(stamps) - 1 if final else hold
