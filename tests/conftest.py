@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import sys
 import uuid
 from pathlib import Path
@@ -26,6 +27,11 @@ _lsl = lsl_on_loopback(_session)
 _lsl.__enter__()
 atexit.register(_lsl.__exit__, None, None, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell's background job ignores these signals, and so would the commands whose end by them is tested.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope="session")
