@@ -70,9 +70,9 @@ def tiles(report: Figures) -> list[tuple[str, str, str]]:
         ("Undecided", f"{overall.n_undecided} of {overall.n_cued}", "no valid prediction at that time"),
         ("Calibration error", percent(overall.calibration_error), "confidence against accuracy"),
     ]
-    if report.beside is not None:
-        other = report.beside.overall
-        name = f"Accuracy, alignment {report.beside.alignment}"
+    if report.comparison is not None:
+        other = report.comparison.overall
+        name = f"Accuracy, alignment {report.comparison.alignment}"
         cells.append((name, percent(other.accuracy), interval_text(other.accuracy_interval)))
     if report.idle is not None:
         idle = report.idle
@@ -182,7 +182,7 @@ def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
 
 def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:
     """Write ``report.json`` and ``report.html`` into a folder; see :func:`write_files`."""
-    return write_files(folder, report.model_dump_json(indent=2) + "\n", render_html(report, pictures))
+    return write_files(folder, report.model_dump_json(indent=2, by_alias=True) + "\n", render_html(report, pictures))
 
 
 def write_files(folder: Path, data: str, page: str) -> Sequence[Path]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from mindwire import __version__
@@ -78,7 +78,9 @@ class Figures(BaseModel):
     overall: Score
     runs: list[RunScore]
     idle: IdleFigures | None = None
-    beside: Comparison | None = None
+    comparison: Comparison | None = Field(
+        None, validation_alias=AliasChoices("comparison", "beside"), serialization_alias="beside"
+    )
 
 
 class Report(Figures):
@@ -118,7 +120,7 @@ def describe_run(
         overall=overall,
         runs=list(runs),
         idle=idle,
-        beside=comparison,
+        comparison=comparison,
         definitions=dict(DEFINITIONS),
     )
 
@@ -184,10 +186,10 @@ def headline(report: Figures) -> str:
             f" {overall.n_undecided} of {overall.n_cued} trials {'was' if one else 'were'} undecided "
             f"({reasons_text(overall)}) and {'is' if one else 'are'} not counted."
         )
-    if report.beside is not None:
-        other = report.beside.overall
+    if report.comparison is not None:
+        other = report.comparison.overall
         text += (
-            f" With alignment {report.beside.alignment}: {other.n_correct} of {other.n_trials} right "
+            f" With alignment {report.comparison.alignment}: {other.n_correct} of {other.n_trials} right "
             f"({percent(other.accuracy)}, {interval_text(other.accuracy_interval)})."
         )
     return text
@@ -229,14 +231,16 @@ def score_table(title: str, groups: Sequence[tuple[str, Figures]], *, detailed: 
     """
     head = ["recording", "right", "accu-\nracy", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"]
     head += ["valid\npredictions"] if detailed else []
-    head += [f"alignment\n{figures.beside.alignment}" for _, figures in groups[:1] if figures.beside is not None]
+    head += [
+        f"alignment\n{figures.comparison.alignment}" for _, figures in groups[:1] if figures.comparison is not None
+    ]
     rows: list[list[str]] = []
     totals = []
     for heading, figures in groups:
         rows += [[heading]] if heading else []
-        beside = figures.beside
+        comparison = figures.comparison
         scores: list[Score] = [*figures.runs, figures.overall]
-        others: list[Score] = [] if beside is None else [*beside.runs, beside.overall]
+        others: list[Score] = [] if comparison is None else [*comparison.runs, comparison.overall]
         for index, score in enumerate(scores):
             valid = ""
             if isinstance(score, RunScore) and score.n_predictions:

@@ -104,10 +104,10 @@ def describe_held_out(
     def scored(one: HeldOutRuns) -> Decided:
         (mode, runs), *others = one.runs.items()
         overall, each = score_runs(runs, contract, contract.classes, at_s, hop_s=hop_s)
-        beside = None
+        comparison = None
         for other, again in others[:1]:
             everything, parts = score_runs(again, contract, contract.classes, at_s, hop_s=hop_s)
-            beside = Comparison(alignment=other, overall=everything, runs=parts)
+            comparison = Comparison(alignment=other, overall=everything, runs=parts)
         resting = None
         if idle is not None and rule is not None:
             resting = idle_figures(runs, contract, contract.classes, idle=idle, at_s=at_s, rule=rule)
@@ -118,7 +118,7 @@ def describe_held_out(
             overall=overall,
             runs=each,
             idle=resting,
-            beside=beside,
+            comparison=comparison,
             decoder=one.decoder,
             seed=one.seed,
         )
@@ -165,11 +165,11 @@ def held_out_headline(report: HeldOutReport) -> str:
             f" Network over {spread.n_seeds} seeds: {right} right, mean {100 * spread.mean:.1f} % ± "
             f"{100 * spread.deviation:.1f}; above is the median one."
         )
-    others = [one for one in (network, baseline) if one is not None and one.beside is not None]
+    others = [one for one in (network, baseline) if one is not None and one.comparison is not None]
     for index, one in enumerate(others):
-        if one.beside is not None:
-            other = one.beside.overall
-            start = f" With alignment {one.beside.alignment}:" if not index else ";"
+        if one.comparison is not None:
+            other = one.comparison.overall
+            start = f" With alignment {one.comparison.alignment}:" if not index else ";"
             text += f"{start} {one.name} {other.n_correct} of {other.n_trials} ({percent(other.accuracy)})"
     return text + ("." if others else "")
 
@@ -215,4 +215,4 @@ def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]
         plots=plots(shown, [one.name for one in shown]),
         definitions=report.definitions,
     )
-    return write_files(folder, report.model_dump_json(indent=2) + "\n", page)
+    return write_files(folder, report.model_dump_json(indent=2, by_alias=True) + "\n", page)

@@ -156,8 +156,8 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
         n_wrong=4,
         median_seconds=2.25,
     )
-    beside = Comparison(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
-    report = report.model_copy(update={"idle": idle, "beside": beside})
+    comparison = Comparison(alignment=AlignmentMode.OFF, overall=other.overall, runs=other.runs)
+    report = report.model_copy(update={"idle": idle, "comparison": comparison})
     assert "With alignment off: 9 of 20 right (45%" in headline(report)
     assert idle_sentence(report.idle) == (
         "With threshold 0.6 held for 0.5 s: 1.5 false activations per minute of rest (3 in 2.0 min); 30 of 40 other trials "
@@ -174,7 +174,7 @@ def test_what_runs_beside_and_what_happens_at_rest_are_told_everywhere() -> None
     with console.capture() as capture:
         console.print(table(report))
     assert capture.get().count("9/20") == 2
-    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert Report.model_validate_json(report.model_dump_json(by_alias=True)) == report
 
 
 def test_a_report_without_any_decided_trial_still_renders() -> None:
@@ -201,7 +201,7 @@ def test_the_terminal_table_has_a_row_per_recording_and_one_for_all() -> None:
 def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
     report = make_report(name="s1-run04-22ch-250hz-a-long-name-of-a-recording.xdf")
     report = report.model_copy(
-        update={"beside": Comparison(alignment=AlignmentMode.OFF, overall=report.overall, runs=report.runs)}
+        update={"comparison": Comparison(alignment=AlignmentMode.OFF, overall=report.overall, runs=report.runs)}
     )
     console = Console(width=80, force_terminal=False)
     with console.capture() as capture:

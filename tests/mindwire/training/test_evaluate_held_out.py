@@ -65,10 +65,10 @@ def test_each_recording_is_left_out_in_turn(recordings: list[Path], contract: Pa
         assert [run.file for run in one.runs] == [path.name for path in recordings]
         assert one.overall.n_cued == 30
         assert one.overall.n_correct >= 27
-        assert one.beside is not None
-        assert one.beside.alignment is AlignmentMode.FROZEN
+        assert one.comparison is not None
+        assert one.comparison.alignment is AlignmentMode.FROZEN
         # Aligned by the other recordings, the first trials need not wait for an alignment of their own.
-        assert one.beside.overall.n_undecided <= one.overall.n_undecided
+        assert one.comparison.overall.n_undecided <= one.overall.n_undecided
         assert one.idle is not None
     assert report.network_accuracy is not None
     assert report.network_accuracy.deviation is not None
