@@ -1,4 +1,4 @@
-"""What artefacts do to the online alignment: whitening error and decisions, with a fifth of the seconds spoilt.
+"""Effect of artefacts on the online alignment: whitening error and decisions, with a fifth of the seconds spoilt.
 
 Each recording runs through the live pipeline as it is, and again with artefacts added to its raw signal. Compared are
 the two alignments, and what the model decides: of the clean windows as the spoilt alignment whitens them (what a
@@ -31,7 +31,7 @@ SECONDS_TOGETHER = 10.0
 
 
 def frontal(labels):
-    """How strongly each electrode sees a blink: 1 at the forehead, falling off towards the back."""
+    """Return the amplitude of a blink at each electrode: 1 at the forehead, falling off towards the back."""
     front = np.array([position(label)[1] for label in labels])
     return np.exp((front - front.max()) / 0.4)
 
@@ -117,7 +117,7 @@ class NoDecoder:
 
 
 @dataclass(frozen=True)
-class Course:
+class AlignedRun:
     """The deciding window of each trial, and the mean covariance at the end."""
 
     windows: list
@@ -137,7 +137,7 @@ def run(samples, times, info, contract, trials, at_s):
             for index in np.flatnonzero((age >= 0) & (age <= 1.5 * contract.hop_samples / contract.sfreq)):
                 newest[index] = replace(window, samples=window.samples.copy())
     learnt = pipeline.saved_adaptation()
-    return Course(newest, learnt.alignment.covariance, pipeline.alignment.matrix)
+    return AlignedRun(newest, learnt.alignment.covariance, pipeline.alignment.matrix)
 
 
 def decide(decoder, windows, columns):

@@ -89,7 +89,7 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
 
 
 def designs(mode: str, batch: int) -> dict[str, Run]:
-    """What is compared, ready to run on random windows of 22 channels and 1000 samples."""
+    """Return the designs to compare, ready to run on random windows of 22 channels and 1000 samples."""
     import torch
 
     from mindwire_models.graphs.folding import folded_graph
@@ -117,7 +117,7 @@ def designs(mode: str, batch: int) -> dict[str, Run]:
 
 
 def interleave(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, list[float]]:
-    """Seconds per call and round, in which each runs for a turn of so many seconds, whatever a call of it takes."""
+    """Seconds per call and round, in which each runs for ``turn`` seconds, however long a call takes."""
     calls: dict[str, int] = {}
     for name, run in runs.items():
         for _ in range(5):
@@ -137,7 +137,7 @@ def interleave(runs: dict[str, Run], rounds: int, turn: float) -> dict[str, list
 
 
 def quartiles(slow: list[float], fast: list[float]) -> list[float]:
-    """How many times faster, within each round: lower quartile, median, upper quartile."""
+    """Speed-up within each round: lower quartile, median, upper quartile."""
     return statistics.quantiles([a / b for a, b in zip(slow, fast, strict=True)], n=4)
 
 

@@ -1,11 +1,11 @@
-"""How many trials are decided right in people whom nothing was tuned for: leave-one-run-out, default options only.
+"""Accuracy in people for whom nothing was tuned: leave-one-run-out, default options only.
 
     python benchmarks/population.py ../shared/data/people/* ../shared/data/s1 ../shared/data/a
 
 Each folder is a person and is called as its set: grasp-S05 (files S05R1.edf …), physionet-S002 (S002R04.edf …),
 course-s (XDF), s1, a. Further people, days and runs of these sets need nothing but their folder. For each the command
 `mindwire cross-validate RUNS` runs as a user would type it, with what the recordings do not say of themselves:
-what the markers mean, names of channels, the unit. Trials that nobody decided count as wrong.
+what the markers mean, names of channels, the unit. Undecided trials count as wrong.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ SLACK = 3
 # Valid predictions of what was interpolated, or where samples may be missing, are marked: they need not be the true ones.
 MARKED = {"interpolated", "timing"}
 KEEP_S = 20.0
-# A channel is flat only after it has been so for 0.2 s; nobody can tell before. The cap itself may be late.
+# A channel is flat only after it has been so for 0.2 s; before that it cannot be detected. The cap itself may be late.
 FLAT_KNOWN_S = 0.7
 # One or two samples lost among stamps that jitter by as much show in their mean only, up to 0.1 s later.
 LOSS_KNOWN_S = 0.5
@@ -76,10 +76,10 @@ def contract(temperature: float = 1.0) -> Contract:
     )
 
 
-def true_windows(law: Contract, seed: int) -> np.ndarray:
+def true_windows(contract: Contract, seed: int) -> np.ndarray:
     """Windows of an undisturbed run by the table index of their last sample, (TABLE, window, channels)."""
     periods = np.tile(table_of(len(LABELS), seed).astype(np.float64), (3, 1))
-    filtered = sosfilt(law.sos, periods, axis=0)[TABLE:].astype(np.float32)
+    filtered = sosfilt(contract.sos, periods, axis=0)[TABLE:].astype(np.float32)
     return np.stack([filtered[TABLE + i - WINDOW + 1 : TABLE + i + 1] for i in range(TABLE)])
 
 
@@ -115,7 +115,7 @@ def make_bundle(folder: Path, streams: int) -> tuple[Path, list[np.ndarray]]:
 
 @dataclass
 class Mapping:
-    """How stamps tell samples, from one moment on."""
+    """Relation of time stamps to samples, from one moment on."""
 
     cap: Cap
     shift: float
@@ -124,7 +124,7 @@ class Mapping:
 
 @dataclass
 class Truth:
-    """What each prediction of one stream must be, by its time."""
+    """Expected predictions of one stream, by their time."""
 
     table: np.ndarray
     mappings: list[Mapping] = field(default_factory=list)
@@ -133,7 +133,7 @@ class Truth:
     lost_since: float = float("-inf")
 
     def now(self) -> float:
-        """What the cap stamps its samples with."""
+        """Return the time with which the cap stamps its samples."""
         import pylsl  # only once the configuration is in the environment
 
         return pylsl.local_clock() + self.mappings[-1].shift
@@ -147,7 +147,7 @@ class Truth:
             self.lost_since = self.now()
 
     def unknowable(self, stamp: float) -> str:
-        """Why nobody can know yet what is wrong with a window that ends here; empty when it can be known."""
+        """Return why a fault in a window that ends here cannot be detected yet; empty if it can."""
         if 0.0 <= stamp - self.flat_since + 0.1 <= FLAT_KNOWN_S:
             return "about to be flat"
         if 0.0 <= stamp - self.lost_since + 0.1 <= LOSS_KNOWN_S:
@@ -221,7 +221,7 @@ class Faults(threading.Thread):
                 fault = self.random.choice(faults)
                 self.happened[fault.__name__] += 1
                 self.log(f"{self.label}: {fault.__name__} {fault()}")
-        except BaseException as error:  # noqa: BLE001 - told at the end
+        except BaseException as error:  # noqa: BLE001 - reported at the end
             self.failure = error
         finally:
             self.cap.kill()
@@ -323,7 +323,7 @@ class Clients:
         self.visiting = 0
 
     def calm(self) -> bool:
-        """Whether every stream gives valid predictions and every visitor has gone."""
+        """Return true if every stream gives valid predictions and every visitor has gone."""
         now = time.monotonic()
         return not self.visiting and all(now - self.valid_at.get(name, 0.0) < 1.0 for name in self.truths)
 
@@ -405,7 +405,7 @@ class Clients:
 
 @dataclass
 class Usage:
-    """What the service's process uses while everything pauses."""
+    """Resources that the service's process uses while everything pauses."""
 
     minute: float
     rss: float
@@ -447,7 +447,7 @@ class Watch(threading.Thread):
                     self.log(str(self.usage(calm=False)))
                     report_at += 60
                 time.sleep(1)
-        except BaseException as error:  # noqa: BLE001 - told at the end
+        except BaseException as error:  # noqa: BLE001 - reported at the end
             self.failure = error
 
     def usage(self, *, calm: bool) -> Usage:
@@ -486,7 +486,7 @@ def start_service(folder: Path, bundle: Path, names: list[str], *, record: bool)
 
 
 def check_recordings(folder: Path, bundle: Path, streams: int) -> tuple[list[str], list[str]]:
-    """Whether the recordings, one of each stream, give the predictions they contain: what was found, and problems."""
+    """Check that replaying each stream's recording gives the predictions in it; return findings and problems."""
     from mindwire.errors import MindwireError
     from mindwire.inference.load import load_decoder
     from mindwire.offline.recorded_run import recorded_run
@@ -559,7 +559,7 @@ def main() -> int:
 
 
 def grown(early: Usage | None, late: Usage | None) -> list[str]:
-    """What the service uses more of at the end."""
+    """Return a message for each resource of which the service uses more at the end."""
     if early is None or late is None:
         return ["the service was not measured twice"]
     return [

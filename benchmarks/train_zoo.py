@@ -130,7 +130,7 @@ def judge(bundle: Bundle, contract: Contract) -> tuple[int, int]:
 
 
 def provenance(result: str) -> str:
-    """What the model card says of the origin."""
+    """Return the text of the model card on the origin."""
     return f"""**For demonstration only. Trained on simulated EEG, this model knows nothing of real brains**: it shows that
 Mindwire runs, and says nothing about how well imagined movement can be decoded from anybody's EEG. Never use it on a person.
 

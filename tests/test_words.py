@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WORDS = tomllib.loads((ROOT / "tests" / "words.toml").read_text("utf-8"))
-PENDING = tuple((ROOT / "tests" / "words_pending.txt").read_text("utf-8").split())
 SUFFIXES = {".py", ".md", ".js", ".html", ".css", ".toml"}
 
 
@@ -74,7 +73,7 @@ def faults(name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in files() if not name.startswith(PENDING)])
+@pytest.mark.parametrize("name", files())
 def test_words_are_those_of_the_field(name: str) -> None:
     assert not faults(name), "\n".join(faults(name))
 

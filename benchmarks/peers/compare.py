@@ -109,8 +109,13 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
     index = np.clip(index, 0, len(sent["pushed"]) - 1)
     ages = (got["received"] - sent["pushed"][index])[round(2 / run.period) :] * 1e3
     expected = (len(sent["pushed"]) - contract.window_samples) // case.hop + 1
-    told = {**summarise(ages), "cpu_percent": round(cpu, 1), "received": len(got["times"]), "expected": int(expected)}
-    return {"title": title, "versions": versions, **told}, ages
+    figures = {
+        **summarise(ages),
+        "cpu_percent": round(cpu, 1),
+        "received": len(got["times"]),
+        "expected": int(expected),
+    }
+    return {"title": title, "versions": versions, **figures}, ages
 
 
 def main() -> None:
@@ -152,7 +157,7 @@ def main() -> None:
                     continue
                 try:
                     row, ages = measure_peer(name, python, case, plain)
-                except Exception as error:  # noqa: BLE001 - a peer that fails is told and left out
+                except Exception as error:  # noqa: BLE001 - a peer that fails is reported and left out
                     print(f"{PEERS[name][0]} failed: {error}", flush=True)
                     continue
                 rows.append(row)

@@ -1,4 +1,4 @@
-"""What a user of ezmsg writes: LSL inlet, window, and a unit that runs the plain ONNX export."""
+"""Decoder as a user of ezmsg writes it: LSL inlet, window, and a unit that runs the plain ONNX export."""
 
 import argparse
 import json

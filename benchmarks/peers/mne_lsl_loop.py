@@ -1,4 +1,4 @@
-"""What a user of mne-lsl writes: StreamLSL, the newest window at every hop, a network; eager or as plain ONNX."""
+"""Decoder as a user of mne-lsl writes it: StreamLSL, the newest window at every hop, a network; eager or as plain ONNX."""
 
 import argparse
 import importlib.machinery
