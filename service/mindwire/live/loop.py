@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_WAIT_S = 0.002
-# Maximum connections per turn; larger turns delay the first.
-_MOST_PER_TURN = 32
+# Maximum connections per turn; larger turns delay the first: with 150 streams in two workers the 99th percentile of the
+# age of predictions is 18 to 22 ms, with 32 connections 45 to 55 ms and with 8 connections 32 to 40 ms.
+_MOST_PER_TURN = 16
 _READ_S = 0.25
 # Share of its time above which the loop reports that it is overloaded, and the seconds over which it is measured.
 _OVERLOAD = 0.8
