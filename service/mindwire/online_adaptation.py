@@ -83,7 +83,7 @@ class OnlineAdaptation:
 
     @property
     def learnt(self) -> SavedAdaptation:
-        """Everything learnt so far; may be read from any thread."""
+        """State learnt so far; may be read from any thread."""
         state = self.alignment.state if self.alignment and self.alignment.state.weight else None
         return SavedAdaptation.of(self._contract, state, self.learner.save() if self.learner else {})
 

@@ -239,7 +239,7 @@ class Pipeline:
 
     @property
     def learnt(self) -> SavedAdaptation:
-        """As :meth:`saved_adaptation`, without what is still to be learnt of the last samples; from any thread."""
+        """State learnt so far, without the last samples that are still to be learnt; may be read from any thread."""
         return self._adaptation.learnt
 
     @property

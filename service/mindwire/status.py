@@ -22,7 +22,7 @@ Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is N
 
 
 class StreamState(StrEnum):
-    """Where a stream is on its way from nothing to live; ``failed`` after repeated failures."""
+    """State of a stream, from searching to live; ``failed`` after repeated failures."""
 
     SEARCHING = "searching"
     CONNECTING = "connecting"
@@ -125,7 +125,7 @@ class ChannelStatus(BaseModel):
 
 
 class AdaptationStatus(BaseModel):
-    """Where the online alignment stands; ``drift`` is its Riemannian distance from where it first was ready."""
+    """State of the online alignment; ``drift`` is its Riemannian distance from where it first was ready."""
 
     kind: str
     ready: bool
@@ -135,7 +135,7 @@ class AdaptationStatus(BaseModel):
 
 
 class DecoderAdaptationStatus(BaseModel):
-    """Where a decoder stands that learns from the signal.
+    """State of a decoder that learns from the signal.
 
     ``drift`` is the symmetric Kullback-Leibler divergence of its BatchNorms' statistics from the bundle's, mean
     over features.
@@ -148,7 +148,7 @@ class DecoderAdaptationStatus(BaseModel):
 
 
 class StreamStatus(BaseModel):
-    """Everything ``/v1/streams/{stream}`` says.
+    """Content of ``/v1/streams/{stream}``.
 
     ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
     seconds; ``recording`` the name of the file that is being written; ``hung`` is true from when the loop did not move

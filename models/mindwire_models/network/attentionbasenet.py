@@ -58,7 +58,7 @@ class Stem(nn.Module):
         return self.condense(self.spatial_conv(x))
 
     def condense(self, x: Tensor) -> Tensor:
-        """Everything after the spatial convolution: ``(batch, width, 1, n_times)`` to ``(batch, width, 1, pooled)``."""
+        """Apply the stages after the spatial convolution: ``(batch, width, 1, n_times)`` to ``(batch, width, 1, pooled)``."""
         pooled: Tensor = self.dropout(self.pool(self.nonlinearity(self.bn(x))))
         return pooled
 

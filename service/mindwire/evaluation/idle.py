@@ -24,7 +24,7 @@ _CLOCK_TOLERANCE_S = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ActivationRule:
-    """When a program would act.
+    """Rule by which a program would act.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class IdleFigures(BaseModel):
 
 
 def idle_class(wanted: str | None, classes: Sequence[str]) -> str | None:
-    """Which class means that nothing is wanted.
+    """Return the class that means rest.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def idle_class(wanted: str | None, classes: Sequence[str]) -> str | None:
 
 
 def activations(trace: Trace, idle: int, rule: ActivationRule) -> list[tuple[float, int]]:
-    """When a program would have acted on predictions, and for which class.
+    """Return the times at which a program would have acted on predictions, and the class of each.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ DEFINITIONS = {
 
 
 class EvaluatedModel(BaseModel):
-    """Which bundle was evaluated, and what ran it."""
+    """Bundle that was evaluated, and the engine that ran it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,7 +84,7 @@ class Figures(BaseModel):
 
 
 class Report(Figures):
-    """Everything ``report.json`` says."""
+    """Content of ``report.json``."""
 
     version: Literal[1] = 1
     created: datetime
@@ -126,7 +126,7 @@ def describe_run(
 
 
 def percent(value: float | None) -> str:
-    """A share in whole percent."""
+    """Return a share in whole percent."""
     return "–" if value is None else f"{value:.0%}"
 
 

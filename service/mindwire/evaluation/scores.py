@@ -86,7 +86,7 @@ class Trace:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """Which predictions may be believed, shape (n,)."""
+        """True for predictions that are valid, shape (n,)."""
         valid: NDArray[np.bool_] = (self.reasons & ~int(SUSPECT)) == 0
         return valid
 

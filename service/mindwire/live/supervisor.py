@@ -30,7 +30,7 @@ _CLOSE_HUNG_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When a stream that died, hangs or was refused is started again.
+    """Pauses before a stream that died, hangs or was refused is started again.
 
     Parameters
     ----------

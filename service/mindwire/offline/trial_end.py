@@ -25,7 +25,7 @@ _OTHER_PARTS = frozenset({"cue", "arrow", "fixation", "cross", "beep", "baseline
 
 @dataclass(frozen=True, slots=True)
 class TrialEnd:
-    """When trials end.
+    """Rule for the end of a trial.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def _spellings(label: str) -> tuple[str, str, str]:
 
 
 def match_labels(found: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Which wanted label each label of a recording is.
+    """Map each label of a recording to the wanted label that it matches.
 
     ``1``, ``S1``, ``S  1``, ``Stimulus/S  1`` and ``1.000000000000000`` are one label, unless the recording has more than
     one of them: then the closest spelling is meant.

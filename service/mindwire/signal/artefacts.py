@@ -65,7 +65,7 @@ def _quadratic(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.f
 
 @lru_cache(maxsize=256)
 def _cut(n: int) -> tuple[list[int], NDArray[np.float64]]:
-    """Where pieces of a block begin and end, and their sizes."""
+    """Return the bounds of the pieces of a block, and their sizes."""
     n_pieces = min(_PIECES, n)
     edges = [n * i // n_pieces for i in range(n_pieces + 1)]
     return edges, np.diff(np.array(edges, dtype=np.float64))

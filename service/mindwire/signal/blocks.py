@@ -1,4 +1,4 @@
-"""Where the blocks of samples end that the alignment learns from, one after another."""
+"""Positions at which the blocks of samples end that the alignment learns from."""
 
 from __future__ import annotations
 

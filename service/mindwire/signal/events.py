@@ -194,7 +194,7 @@ def _contradiction(seconds: float, sfreq: float, *, jumps: bool) -> str:
 
 
 class DecoderEvents:
-    """That a decoder gives what is no number, as events: one when it begins to, at most one a second.
+    """Events for logits that are no numbers: one when they begin, at most one a second.
 
     Parameters
     ----------

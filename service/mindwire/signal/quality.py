@@ -135,7 +135,7 @@ class SampleCheck:
 def steps_beyond(
     samples: NDArray[np.float64], last: NDArray[np.float64], limit: float, largest: float
 ) -> NDArray[np.bool_] | None:
-    """Where samples are further than a limit from the one before.
+    """Return the samples that are further than a limit from the one before.
 
     Parameters
     ----------

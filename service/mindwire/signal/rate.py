@@ -83,7 +83,7 @@ JUMPING = MeasuredRate(0.0, math.inf, 0.0)
 
 
 def believable(stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which stamps can be a time at all, in whatever unit."""
+    """Return true for each stamp that can be a time at all, in whatever unit."""
     return np.asarray(np.abs(stamps) < LARGEST_STAMP)  # false for NaN
 
 
@@ -205,8 +205,8 @@ class RateMeter:
         """Leave out seconds by which the stamps moved because samples are missing or a clock was set."""
         self._skipped += seconds
 
-    def condemn(self, measured: MeasuredRate | None) -> None:
-        """Take the stamps for wrong."""
+    def mark_wrong(self, measured: MeasuredRate | None) -> None:
+        """Enter the state that the stamps contradict the rate."""
         self._fast.clear()
         self._enter("wrong", measured)
 

@@ -151,8 +151,8 @@ class TimeBase:
     def _walk(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], *, final: bool) -> None:
         """Take samples one part after the other.
 
-        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp of a tracked is never
-        suspicious, nor is any while samples pass; and whether a stamp is suspicious is computed once, by
+        It ends: each turn takes at least one sample, or is followed by one that does. The first stamp that a tracker sees is
+        never suspicious, nor is any while samples pass; and whether a stamp is suspicious is computed once, by
         :meth:`_start` or :meth:`_track`, and only read from there on.
         """
         position, n = 0, len(stamps)
@@ -173,7 +173,7 @@ class TimeBase:
                 self._held = (samples[position:].copy(), stamps[position:].copy())
                 return
             if verdict.kind == "wrong":
-                self.rate.condemn(verdict.measured)
+                self.rate.mark_wrong(verdict.measured)
                 self._passing = True
                 self._last = self._tracked.origin + (self._tracked.index - 1) * self._period + self._tracked.offset
                 self._since_last = 1
@@ -201,7 +201,7 @@ class TimeBase:
         return verdict
 
     def _unlearnt(self) -> Verdict | None:
-        """That the stamps drift by what the tracker has had no time to learn, which is no loss, for jitter hides both."""
+        """Return the drift that the tracker has had no time to learn, which is no loss; None where there is none."""
         measured = self.rate.measured
         starting = self._tracked.index < self.tracker.start_samples
         if not starting or measured is None or not measured.clear or measured.margin > _LEAST_CERTAIN:
@@ -215,7 +215,7 @@ class TimeBase:
         return max(0.5 * self._period, 4 * self._tracked.jitter)
 
     def _residual(self, stamp: float) -> float:
-        """By how much a stamp is off; NaN for one that is no time."""
+        """Return the seconds by which a stamp is off; NaN for one that is no time."""
         assert self._tracked.origin is not None  # noqa: S101 - set by the walk before any sample is looked at
         residual = (
             stamp
@@ -227,7 +227,7 @@ class TimeBase:
         return residual if abs(residual) < LARGEST_STAMP else math.nan
 
     def _start(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
-        """Sample by sample while the tracker's gain still falls; stops at a suspicious stamp, and says whether it did."""
+        """Track sample by sample while the tracker's gain still falls; return where it stopped, and if at a suspicious stamp."""
         stop = position
         begin_index = self._tracked.index
         offsets: list[float] = []
@@ -249,7 +249,7 @@ class TimeBase:
     def _follow(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], start: int, stop: int, *, returned: bool
     ) -> None:
-        """Take samples that are contiguous, whose stamps hardly count; those that were only late say nothing of the rate."""
+        """Take contiguous samples with little weight on their stamps; stamps that were only late do not measure the rate."""
         begin_index = self._tracked.index
         offsets: list[float] = []
         tolerance = self._tolerance
@@ -296,7 +296,7 @@ class TimeBase:
         return self._tracked.offset
 
     def _track(self, samples: NDArray[np.float64], stamps: NDArray[np.float64], position: int) -> tuple[int, bool]:
-        """All samples up to the first suspicious stamp, at once; and whether there is one."""
+        """Track all samples up to the first suspicious stamp at once; return where it stopped, and if at such a stamp."""
         tracked = self._tracked
         assert tracked.origin is not None  # noqa: S101
         stop, suspect = len(stamps), -1
@@ -353,7 +353,7 @@ class TimeBase:
         )
 
     def _shift(self, shift: float) -> bool:
-        """Go on where the stamps moved to; whether the same tracked does, or a new one begins with the next sample."""
+        """Go on where the stamps moved to; return false if a new segment begins with the next sample."""
         missing = round(shift / self._period)
         self._tracked.state = None
         self._tracked.bias = (0.0, 0.0)

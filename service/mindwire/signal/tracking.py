@@ -176,7 +176,7 @@ class Tracker:
         return Followed(offsets, deviation, jitters, sizes, state)
 
     def mark_bias(self, residuals: Floats, state: Floats, bias_scale: Floats) -> BiasMarks:
-        """Where stamps suddenly keep to one side of what is expected.
+        """Mark stamps that suddenly keep to one side of their expectation.
 
         Parameters
         ----------

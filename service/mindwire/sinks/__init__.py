@@ -1,1 +1,1 @@
-"""Where predictions go: LSL outlets, websocket clients, files, recordings."""
+"""Receivers of predictions: LSL outlets, websocket clients, files, recordings."""

@@ -1,1 +1,1 @@
-"""Where samples come from: LSL, XDF files, the simulator."""
+"""Origins of samples: LSL, XDF files, the simulator."""

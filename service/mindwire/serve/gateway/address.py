@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a worker listens: a Unix socket, or a TCP port that asks for a token.
+    """Address of a worker: a Unix socket, or a TCP port that asks for a token.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Address(msgspec.Struct, frozen=True):
     async def websocket(self, path: str, subprotocol: Subprotocol) -> ClientConnection:
         """Open a websocket; raises OSError or InvalidHandshake.
 
-        Little waits on this side, because the worker drops messages for its slow clients.
+        Few messages wait on this side, because the worker drops messages for its slow clients.
         """
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         options: dict[str, Any] = {"additional_headers": headers, "compression": None, "ping_interval": None}

@@ -84,7 +84,7 @@ async def serve_gateway(
         workers = [Worker(start, on_refused=partial(on_refused, start.number)) for start in starts]
         gateway = Gateway([spec.id for spec in settings.stream], workers)
         try:
-            await _unless(stop, gateway.start())
+            await _run_unless_stopped(stop, gateway.start())
             if not stop.is_set():
                 announce()
                 app = create_app(gateway.streams, access=access, refresh=gateway.refresh, forward=gateway.forward)
@@ -108,8 +108,8 @@ def _worker_starts(settings: Settings, n_workers: int, instance: str, folder: Pa
     return starts
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do something, but no longer than until ``stop`` is set."""
+async def _run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` until it is done or ``stop`` is set."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
     for task in (working, stopping):
@@ -119,7 +119,9 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Route:
+    """Worker of one stream, and what the gateway knows of the stream."""
+
     worker: Worker
     stream: RemoteStream
 
@@ -137,7 +139,7 @@ class Gateway:
     def __init__(self, names: Sequence[str], workers: Sequence[Worker]) -> None:
         self._workers = tuple(workers)
         worker_of = {name: worker for worker in workers for name in worker.streams}
-        self._places = {name: _Place(worker_of[name], worker_of[name].streams[name]) for name in names}
+        self._routes = {name: _Route(worker_of[name], worker_of[name].streams[name]) for name in names}
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing: asyncio.Future[list[bool]] | None = None
         self._stopped = False
@@ -145,7 +147,7 @@ class Gateway:
     @property
     def streams(self) -> dict[str, RemoteStream]:
         """The streams of all workers."""
-        return {name: place.stream for name, place in self._places.items()}
+        return {name: route.stream for name, route in self._routes.items()}
 
     async def start(self) -> None:
         """Start all workers at once; raises the first error that one of them reports."""
@@ -182,32 +184,32 @@ class Gateway:
         if method == "GET" and path == "/v1/streams":
             await self.refresh()
             return _json([stream.described for stream in self.streams.values()])
-        place, rest = self._place(path)
-        if place is None or rest not in ("", "events", "adaptation"):
+        route, rest = self._route(path)
+        if route is None or rest not in ("", "events", "adaptation"):
             return None
-        return await self._answer(request, place, rest)
+        return await self._answer(request, route, rest)
 
-    async def _answer(self, request: Request, place: _Place, rest: str) -> Response:
+    async def _answer(self, request: Request, route: _Route, rest: str) -> Response:
         """Answer a request for one stream."""
         method = request.method
-        answer = await place.worker.ask(
+        answer = await route.worker.ask(
             request.scope["raw_path"].decode("latin-1"),
             method=method,
             body=await request.body(),
             content_type=request.headers.get("content-type", ""),
         )
         if rest == "events" and method == "GET":
-            return _events(place.stream, answer)
+            return _events(route.stream, answer)
         if answer is not None:
             return Response(answer.body, answer.status, media_type=answer.content_type)
         if rest == "" and method == "GET":
-            return _json(place.stream.described)
-        return JSONResponse({"detail": f"{place.stream.described['state_reason']} Try again later."}, 503)
+            return _json(route.stream.described)
+        return JSONResponse({"detail": f"{route.stream.described['state_reason']} Try again later."}, 503)
 
-    def _place(self, path: str) -> tuple[_Place | None, str]:
-        """The stream that a path is about, and the rest of the path."""
+    def _route(self, path: str) -> tuple[_Route | None, str]:
+        """Return the route to the stream that a path names, and the rest of the path."""
         name, _, rest = path.removeprefix("/v1/streams/").partition("/")
-        return (self._places.get(name) if path.startswith("/v1/streams/") else None), rest
+        return (self._routes.get(name) if path.startswith("/v1/streams/") else None), rest
 
     async def _metrics(self) -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST

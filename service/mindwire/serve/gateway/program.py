@@ -1,7 +1,7 @@
 """Program of a worker process: a whole service with its share of the streams, which listens for the gateway alone.
 
-When its standard input ends, for whatever
-reason, the streams end and the process with them: nothing is left running unseen.
+When its standard input ends, for whatever reason, the streams end and the process with them: nothing is left running
+unseen.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class RemoteStream:
 
     @property
     def hub(self) -> RemoteStream:
-        """Where websocket clients subscribe."""
+        """Hub that websocket clients subscribe to."""
         return self
 
     @staticmethod
