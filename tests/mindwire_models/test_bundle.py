@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,26 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from mindwire_models.bundle import load_bundle, load_network, write_bundle
 from mindwire_models.errors import BundleError, ContractError, MindwireError
-from mindwire_models.export import export_bundle
-from tests.support.networks import make_contract, make_network
+from tests.support.networks import make_network
 from tests.support.rewriting import rewrite
 from tests.support.sealing import seal
 
 FILES = ("bundle.json", "config.json", "contract.json", "model.onnx", "model.safetensors", "README.md", "SHA256SUMS")
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = make_network()
-    folder = tmp_path_factory.mktemp("bundles") / "small"
-    export_bundle(network, make_contract(network), folder, name="small", provenance="For tests.")
-    return folder
-
-
-@pytest.fixture
-def folder(exported: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(exported, tmp_path / "bundle"))
 
 
 def edit_json(path: Path, **changes: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,9 @@ import pytest
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Contract
 from mindwire_models.errors import MindwireError
-from mindwire_models.export import export_bundle
-from tests.support.networks import make_contract, make_network
 from tests.support.sealing import seal
 
 MORE_MEMORY_KB = 200_000
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = make_network()
-    folder = tmp_path_factory.mktemp("bundles") / "small"
-    export_bundle(network, make_contract(network), folder, name="small", provenance="For tests.")
-    return folder
-
-
-@pytest.fixture
-def folder(exported: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(exported, tmp_path / "bundle"))
 
 
 def refused(folder: Path, message: str = "") -> str:
