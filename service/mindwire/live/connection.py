@@ -16,6 +16,7 @@ from mindwire.inference.decoder import Decoder
 from mindwire.live.data_timeout import DataTimeout
 from mindwire.live.decode_state import DecodeState, DueWindow
 from mindwire.live.poll_timer import PollTimer
+from mindwire.live.rehearsal import Rehearsal
 from mindwire.live.reporter import StreamReporter
 from mindwire.loops import LoopStop, fence
 from mindwire.options import AdaptationCommand
@@ -115,6 +116,8 @@ class Connection:
         self._discontinuity = discontinuity
         self._lost: StreamLostError | None = None
         self._n_reported = 0
+        self._rehearsal: Rehearsal | None = None
+        self._alone_at: float | None = None  # time of the window to rehearse after, once it is published
 
     @property
     def session(self) -> Any:
@@ -131,7 +134,7 @@ class Connection:
         Parameters
         ----------
         timeout : float
-            Seconds to wait for the first sample.
+            Seconds to wait for the first sample; above 0 only for a connection that is alone in its loop.
 
         Raises
         ------
@@ -140,6 +143,9 @@ class Connection:
         """
         if self._lost:
             raise self._lost
+        alone = timeout > 0
+        rehearsal = self._rehearsal if alone else None
+        timeout = rehearsal.limited(timeout) if rehearsal else timeout
         begin = time.monotonic()
         try:
             chunk = self._source.read(timeout)
@@ -160,8 +166,11 @@ class Connection:
                 self._discontinuity = Reason.NONE
             self._reporter.counters.samples += len(chunk)
             due = self._state.feed(chunk, pulled_at)
+            self._alone_at = now if due and alone else None
             self.timer.received(now, pulled_at - float(chunk.times[-1]), self._state.seconds_awaited)
             return due
+        if rehearsal and rehearsal.due:
+            rehearsal.run()
         self.timer.nothing_received(now)
         if (seconds := self._timeout.seconds(now)) < _NO_DATA_S:
             return []
@@ -195,6 +204,9 @@ class Connection:
         if conditioned and predictions == self._n_reported:
             self._report_filling()
         self._n_reported = predictions
+        if self._alone_at is not None:
+            self._rehearse_after(self._alone_at)
+            self._alone_at = None
 
     def end(self, error: Exception | None) -> None:
         """End the connection; only the first call counts."""
@@ -214,6 +226,12 @@ class Connection:
             "fewer streams, a longer --hop, or as many --workers as there are cores."
         )
         self._reporter.emit("overload", message, {"load": load})
+
+    def _rehearse_after(self, at: float) -> None:
+        """Plan a rehearsal before the window that follows one of this time, unless the decoder learns."""
+        if self._pipeline.learner is None:
+            self._rehearsal = self._rehearsal or Rehearsal(self._pipeline, self.decoder)
+            self._rehearsal.window_arrived(at)
 
     def _report_filling(self) -> None:
         """Leave the states stale and live while samples arrive but the window is not full again."""
