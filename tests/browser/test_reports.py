@@ -13,7 +13,7 @@ from mindwire.evaluation.page import write_report
 from mindwire.training.held_out_report import Decided, HeldOutReport, TrainedOn, write_held_out_report
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.mindwire.evaluation.test_report import make_report
+from tests.support.reports import make_report
 
 COLLISIONS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
   const texts = [...svg.querySelectorAll("text")].map(text => ({ text: text.textContent, box: text.getBoundingClientRect() }));

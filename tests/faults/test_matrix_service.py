@@ -22,13 +22,13 @@ from mindwire.status import StreamState
 from mindwire.types import Chunk, SignalInfo
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Alignment
-from tests.faults.test_stalls import Listener
-from tests.mindwire.serve.test_serving import ROOT, Service, ready, service
-from tests.mindwire.sinks.test_recorder import finished
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap, samples_of
 from tests.support.oracle import law
+from tests.support.service_process import ROOT, Service, ready, service
+from tests.support.stall_listener import Listener
 from tests.support.streaming import eventually, make_stream, running, unique
+from tests.support.written_recordings import finished
 
 RULES = law(window_samples=200, temperature=0.3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -11,15 +10,15 @@ import time
 import numpy as np
 import psutil
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.inference.load import load_decoder
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, SignalInfo
 from mindwire_models.bundle import load_bundle
-from tests.mindwire.serve.test_serving import ready, service
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap, samples_of
+from tests.support.service_process import ready, service
+from tests.support.stall_listener import Listener
 from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
@@ -30,39 +29,6 @@ def bundle(tmp_path_factory):
     # without alignment, a window's prediction follows from its own samples and those its filters still hear
     law = contract(window_samples=200, normalisation={"kind": "none"})
     return random_bundle(tmp_path_factory.mktemp("stalls") / "bundle", law)
-
-
-class Listener:
-    """A websocket client that keeps what it hears."""
-
-    def __init__(self, address: str) -> None:
-        self.messages: list[dict] = []
-        self._address = address
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        with connect(f"ws://{self._address}/ws", ping_interval=None) as self._connection:
-            for text in self._connection:
-                self.messages.append(json.loads(text))
-
-    @property
-    def predictions(self) -> list[dict]:
-        return [message for message in self.messages if message["type"] == "prediction"]
-
-    @property
-    def valid(self) -> int:
-        return sum(prediction["valid"] for prediction in self.predictions)
-
-    def events(self, kind: str) -> list[dict]:
-        return [message for message in self.messages if message.get("kind") == kind]
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._thread.join(10)
 
 
 def wrong(bundle_path, cap: Cap, predictions: list[dict]) -> int:

@@ -16,50 +16,28 @@ from websockets.sync.client import connect
 
 from mindwire.api import limits, requests
 from mindwire.api.limits import Allowance, max_connections
+from tests.support.raw_websocket import FLOODS, MASK, UPGRADE, dial, flood, upgraded
 from tests.support.standin import StandIn, served
 
-UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-MASK = b"\x00\x00\x00\x00"
-# A first frame, and what follows it without an end.
-FLOODS = {
-    "continuations": (b"\x01\x80" + MASK, b"\x00\x80" + MASK),
-    "pings": (b"", b"\x89\xfd" + MASK + b"p" * 125),
-    "pongs": (b"", b"\x8a\x80" + MASK),
-    "texts": (b"", b"\x81\x80" + MASK),
-    "closes": (b"", b"\x88\x82" + MASK + b"\x03\xe8"),
-}
 HEAD = b"POST /v1/streams/eeg/adaptation HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
-def dial(address, data=b"", timeout=20):
-    host, port = address.split(":")
-    sock = socket.create_connection((host, int(port)), timeout)
-    sock.sendall(data)
-    return sock
+@pytest.fixture(scope="module")
+def server(spawn_for_module):
+    return spawn_for_module("standin.py", "--rate", "20")
 
 
-def upgraded(address, path="/ws"):
-    sock = dial(address)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.sendall(UPGRADE.replace(b"/ws", path.encode()))
-    assert sock.recv(300).startswith(b"HTTP/1.1 101")
-    return sock
-
-
-def flood(sock, kind, seconds=30.0):
-    """Send until the connection has ended; returns whether it has."""
-    first, again = FLOODS[kind]
-    deadline = time.monotonic() + seconds
-    try:
-        sock.sendall(first)
-        while time.monotonic() < deadline:
-            sock.sendall(again * 500)
-    except OSError:
-        return True
-    return False
+@pytest.fixture(scope="module")
+def address(server, spawn_for_module):
+    """A server's address, with a bystander who must not miss a message."""
+    where = server.line()
+    client = spawn_for_module("client.py", f"ws://{where}/ws")
+    assert client.line() == "connected"
+    yield where
+    report = client.finish()
+    assert report["missing"] == 0
+    assert report["dropped"] == []
+    assert report["closed"] is None
 
 
 def read_all(sock):
@@ -79,24 +57,6 @@ def live(address):
     status = connection.getresponse().status
     connection.close()
     return status
-
-
-@pytest.fixture(scope="module")
-def server(spawn_for_module):
-    return spawn_for_module("standin.py", "--rate", "20")
-
-
-@pytest.fixture(scope="module")
-def address(server, spawn_for_module):
-    """A server's address, with a bystander who must not miss a message."""
-    where = server.line()
-    client = spawn_for_module("client.py", f"ws://{where}/ws")
-    assert client.line() == "connected"
-    yield where
-    report = client.finish()
-    assert report["missing"] == 0
-    assert report["dropped"] == []
-    assert report["closed"] is None
 
 
 @pytest.mark.parametrize("kind", FLOODS)

@@ -15,7 +15,7 @@ from mindwire.serve.terminal import Newest, _picture
 from mindwire.status import Event
 from mindwire.types import Prediction, SignalInfo
 from mindwire_models.zoo import zoo_bundle_path
-from tests.mindwire.cli.test_inspect_command import inspect
+from tests.support.inspection import inspect
 
 
 def picture(width: int, state: str, reason: str, newest: Newest, classes: list[str]) -> list[str]:

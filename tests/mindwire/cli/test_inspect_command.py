@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from mindwire.cli.main import app
 from mindwire.errors import BundleError, MissingExtraError
 from mindwire_models.bundle import load_bundle
 from mindwire_models.export import export_bundle
 from mindwire_models.views.layers import folded_layers, network_layers
+from tests.support.inspection import inspect
 from tests.support.networks import make_contract, make_network
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,10 +24,6 @@ def make_bundle(folder: Path, channels: tuple[str, ...], **arguments: object) ->
     contract = make_contract(network, channels=channels, reference="linked mastoids")
     export_bundle(network, contract, folder, name="seen", provenance="Trained on the simulator.")
     return folder
-
-
-def inspect(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
 
 
 def test_the_bundle_is_printed(tmp_path: Path) -> None:

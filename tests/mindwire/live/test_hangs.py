@@ -24,10 +24,10 @@ from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.loops import LoopThread
 from mindwire.sinks.all import Sinks
 from mindwire.status import StreamState
-from tests.mindwire.live.test_stream import Scripted, replayed
 from tests.support.bundles import random_bundle
 from tests.support.linear_decoder import LinearDecoder
 from tests.support.lsl_cap import Cap
+from tests.support.scripted_source import Scripted, replayed
 from tests.support.streaming import Memory, contract, eventually, make_stream, unique
 
 ROOT = Path(__file__).parents[3]

@@ -29,9 +29,9 @@ from mindwire.types import Chunk, Reason
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Alignment, NoNormalisation
 from mindwire_models.presets import BCIC2A
-from tests.mindwire.live.test_live_equals_replay import LISTENERS, ROOT, Processes, line
 from tests.support.bundles import random_bundle
 from tests.support.linear_decoder import LinearDecoder
+from tests.support.processes import LISTENERS, ROOT, Processes, line
 from tests.support.signals import LABELS, noise, signal_info, small_contract
 from tests.support.xdf_writer import eeg_file
 

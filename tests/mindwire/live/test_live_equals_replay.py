@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -22,12 +20,11 @@ from mindwire.sources.simulator import Simulator
 from mindwire_models.contract import Alignment
 from mindwire_models.presets import BCIC2A
 from tests.support.bundles import random_bundle
+from tests.support.processes import LISTENERS, ROOT, Processes, line
 from tests.support.xdf_writer import eeg_file
 
 pytest.importorskip("torch")
 
-ROOT = Path(__file__).parents[3]
-LISTENERS = ROOT / "tests" / "support" / "listeners.py"
 SECONDS = 12
 
 
@@ -36,38 +33,6 @@ def bundle(tmp_path_factory):
     alignment = Alignment(kind="euclidean", scale="window_sum", update_samples=250, ready_samples=1250)
     contract = BCIC2A.model_copy(update={"window_samples": 500, "normalisation": alignment})
     return random_bundle(tmp_path_factory.mktemp("live") / "bundle", contract)
-
-
-class Processes:
-    """Starts processes, reads their lines, and ends those still running."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-
-    def start(self, *command: object) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-        )
-        self._stack.callback(self._end, process)
-        return process
-
-    @staticmethod
-    def _end(process: subprocess.Popen) -> None:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        process.stdout.close()
-
-
-def line(process: subprocess.Popen, pattern: str) -> re.Match[str]:
-    for text in process.stdout:
-        if match := re.search(pattern, text):
-            return match
-    raise AssertionError(f"the process ended with {process.wait()} and never said {pattern!r}")
 
 
 @pytest.mark.parametrize("sfreq", [250.0, 160.0])

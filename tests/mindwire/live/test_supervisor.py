@@ -12,8 +12,8 @@ from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.options import AdaptationCommand
 from mindwire.status import StreamState
 from mindwire.types import Reason
-from tests.mindwire.live.test_stream import Scripted
 from tests.support.linear_decoder import LinearDecoder
+from tests.support.scripted_source import Scripted
 from tests.support.streaming import eventually, make_stream
 
 QUICK = RestartPolicy(delays_s=(0.01, 0.01, 0.01))

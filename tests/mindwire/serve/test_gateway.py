@@ -20,10 +20,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from mindwire.sinks.adaptation import CHECKPOINT_S
 from mindwire.sinks.messages import Encoding
-from tests.mindwire.api.test_limits import flood, upgraded
-from tests.mindwire.serve.test_serving import Service, get, ready, refused, service
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
+from tests.support.raw_websocket import flood, upgraded
+from tests.support.service_process import Service, get, ready, refused, service
 from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
@@ -20,80 +16,15 @@ from mindwire.config import load_settings
 from mindwire.serve.streams import build_streams
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
+from tests.support.service_process import ROOT, get, ready, refused, service
 from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return random_bundle(tmp_path_factory.mktemp("serving") / "bundle", contract(window_samples=200))
-
-
-class Service:
-    """A running ``mindwire serve``."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mindwire", "serve", "--port", "0", *map(str, arguments)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def address(self) -> str:
-        for line in self.process.stdout:
-            if match := re.search(r"http://(\S+:\d+)", line):
-                return match[1]
-        raise AssertionError(self.process.stderr.read())
-
-    def end(self, number: int = signal.SIGTERM) -> float:
-        """Send a signal; seconds until the process has ended."""
-        begin = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(20)
-        return time.monotonic() - begin
-
-
-@contextmanager
-def service(*arguments: object):
-    running = Service(*arguments)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.communicate()
-
-
-def refused(*arguments: object) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mindwire", "serve", "--port", "0", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    sentences = [line for line in done.stderr.splitlines() if line.startswith("mindwire: ")]
-    assert len(sentences) == 1, (done.returncode, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done.returncode, sentences[0]
-
-
-def get(address: str, path: str) -> dict:
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-        return json.load(answer)
-
-
-def ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{address}/health/ready", timeout=5) as answer:
-            return answer.status == 200
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

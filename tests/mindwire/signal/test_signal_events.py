@@ -17,8 +17,8 @@ from mindwire.signal.rate import MeasuredRate
 from mindwire.sinks.messages import encode_json, prediction_payload
 from mindwire.types import Chunk, Prediction, Reason
 from mindwire_models.contract import NoNormalisation
-from tests.mindwire.live.test_stream import Scripted
 from tests.support.linear_decoder import LinearDecoder
+from tests.support.scripted_source import Scripted
 from tests.support.signals import cut, noise, signal_info, small_contract
 from tests.support.streaming import eventually, make_stream, running
 

@@ -28,8 +28,9 @@ from mindwire.types import Chunk, SignalInfo
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Alignment
 from mindwire_models.presets import BCIC2A
-from tests.mindwire.live.test_live_equals_replay import LISTENERS, Processes, line
 from tests.support.bundles import random_bundle
+from tests.support.processes import LISTENERS, Processes, line
+from tests.support.written_recordings import finished
 from tests.support.xdf_writer import eeg_file
 
 INFO = SignalInfo("cap", "EEG", 100.0, 3, source_id="c")
@@ -46,16 +47,6 @@ def bundle(tmp_path_factory):
     alignment = Alignment(kind="euclidean", scale="window_sum", update_samples=250, ready_samples=750)
     contract = BCIC2A.model_copy(update={"window_samples": 500, "normalisation": alignment})
     return random_bundle(tmp_path_factory.mktemp("record") / "bundle", contract)
-
-
-def finished(path: Path, seconds: float = 25.0) -> bool:
-    deadline = time.monotonic() + seconds
-    output = path.with_suffix(".log")
-    while "Closing the file" not in output.read_text():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])

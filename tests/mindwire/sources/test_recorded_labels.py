@@ -21,11 +21,11 @@ from mindwire.sources.recording import Selector, open_recording
 from mindwire.training.run import training_record
 from mindwire.types import SignalInfo
 from mindwire_models.bundle import load_bundle
-from tests.mindwire.serve.test_serving import get, service
-from tests.mindwire.sinks.test_recorder import finished
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
+from tests.support.service_process import get, service
 from tests.support.streaming import contract, eventually, unique
+from tests.support.written_recordings import finished
 
 LABELS = ("C3", "Cz", "C4")
 

@@ -18,7 +18,7 @@ from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
 from mindwire.training import held_out
 from mindwire.training import run as calibration_run
 from mindwire.training.held_out_report import HeldOutReport
-from tests.mindwire.training.test_calibration import record
+from tests.support.calibration_recordings import record
 
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")

@@ -19,7 +19,7 @@ from mindwire.types import SignalInfo
 from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.errors import BundleError
 from mindwire_models.training_record import TrainedSource, read_training
-from tests.mindwire.training.test_calibration import CHANNELS, record
+from tests.support.calibration_recordings import CHANNELS, record
 
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
