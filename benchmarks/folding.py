@@ -54,6 +54,7 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
     from mindwire_models.bundle import GRAPH, write_bundle
     from mindwire_models.bundle_checks import STEM, STREAMING
     from mindwire_models.contract import Contract
+    from mindwire_models.graphs.folded_weights import fold
     from mindwire_models.graphs.folding import folded_graph
     from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
 
@@ -64,6 +65,7 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
         hop_samples=HOP,
         classes=("a", "b", "c", "d"),
     )
+    weights = fold(network)
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(
             f"{folder}/bundle",
@@ -72,7 +74,7 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
             config=network.get_config(),
             weights=save(network.state_dict()),
             graph="folded",
-            graphs={GRAPH: folded_graph(network), STEM: stem_graph(network), STREAMING: step_graph(network)},
+            graphs={GRAPH: folded_graph(network), STEM: stem_graph(weights), STREAMING: step_graph(weights)},
             card="",
         )
         decoder = load_decoder(bundle, "onnxruntime", "cpu")

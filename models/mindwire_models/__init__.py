@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mindwire_models.errors import MindwireError, MissingExtraError
+from mindwire_models.errors import MindwireError, extra
 
 if TYPE_CHECKING:
     from mindwire_models.contract import Contract
@@ -23,11 +23,6 @@ def __getattr__(name: str) -> object:
     if name != "AttentionBaseNet":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    try:
+    with extra("torch", "AttentionBaseNet needs PyTorch and huggingface_hub"):
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
-    except ModuleNotFoundError as error:
-        if error.name not in {"torch", "huggingface_hub"}:
-            raise
-        msg = "AttentionBaseNet needs PyTorch and huggingface_hub; install them with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     return AttentionBaseNet

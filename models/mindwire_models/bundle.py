@@ -32,7 +32,7 @@ from mindwire_models.bundle_checks import (
     decoder_of,
 )
 from mindwire_models.contract import Contract
-from mindwire_models.errors import BundleError, MissingExtraError
+from mindwire_models.errors import BundleError, extra
 from mindwire_models.graphs.streaming_plan import StemGeometry
 from mindwire_models.reading import MIB, parse_json_object, read_regular
 from mindwire_models.training_record import TrainingRecord, read_training
@@ -315,11 +315,8 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     BundleError
         The weights do not fit the network.
     """
-    try:
+    with extra("torch", "The network itself needs PyTorch"):
         from safetensors.torch import load
-    except ModuleNotFoundError as error:
-        msg = "The network itself needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.checkpoints import restore
     from mindwire_models.network.ensemble import Ensemble

@@ -11,14 +11,13 @@ from safetensors import SafetensorError, deserialize
 
 from mindwire_models.contract import Contract
 from mindwire_models.errors import BundleError
-from mindwire_models.graphs.onnx_file import Dims, OnnxFacts, read_onnx_facts
+from mindwire_models.graphs.interfaces import Dims, Interface, folded_interface, stem_interface, step_interface
+from mindwire_models.graphs.onnx_file import OnnxFacts, read_onnx_facts
 from mindwire_models.graphs.streaming_plan import FORMAT, FORMAT_KEY, StemGeometry
 
 MAX_OPSET = 18
 CONFIG = "config.json"
 STREAMING, STEM, RECORDING = "streaming.onnx", "stem.onnx", "recording.onnx"
-
-Shapes = dict[str, Dims]
 
 GraphKind = Literal["plain", "folded"]
 DecoderKind = Literal["attentionbasenet", "ensemble", "tangent_space"]
@@ -109,13 +108,10 @@ def check_model_graph(data: bytes, kind: GraphKind, contract: Contract, where: P
     ------
     BundleError
     """
-    n, classes = contract.n_channels, len(contract.classes)
-    inputs: Shapes = {"x": ("batch", n, contract.window_samples)}
-    outputs: Shapes = {"logits": ("batch", classes)}
-    if kind == "folded":
-        inputs["alignment"] = ("batch", n, n)
-        outputs["probabilities"] = ("batch", classes)
-    _check_shapes(read_onnx_facts(data, str(where)), inputs, outputs, where)
+    inputs, outputs = folded_interface(contract.n_channels, contract.window_samples, len(contract.classes))
+    if kind == "plain":
+        inputs, outputs = {"x": inputs["x"]}, {"logits": outputs["logits"]}
+    _check_interface(read_onnx_facts(data, str(where)), (inputs, outputs), where)
 
 
 def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder: Path) -> StemGeometry | None:
@@ -130,7 +126,7 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     ------
     BundleError
     """
-    n = contract.n_channels
+    n, n_outputs = contract.n_channels, len(contract.classes)
     where_stem, where_step = folder / STEM, folder / STREAMING
     facts, stem_facts = read_onnx_facts(step, str(where_step)), read_onnx_facts(stem, str(where_stem))
     if facts.metadata.get(FORMAT_KEY) != FORMAT:
@@ -139,45 +135,18 @@ def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder:
     if geometry.n_times != contract.window_samples:
         raise _disagree(where_step, "samples per window", contract.window_samples, geometry.n_times)
     # The network's own widths: any, but the same everywhere.
-    width, d = (facts.inputs.get(name, (0, 0, 0))[-2] for name in ("spatial", "old_blocks"))
-    _check_shapes(
-        facts,
-        {
-            "spatial": ("batch", width, n),
-            "edges": ("batch", "edge_samples", n),
-            "pool": ("filtered", "edge_blocks"),
-            "old_blocks": ("batch", d, "old"),
-            "combine": ("memory", "fresh"),
-            "place": ("fresh", geometry.n_tokens),
-            "cached": ("batch", d, geometry.n_tokens),
-        },
-        {
-            "logits": ("batch", len(contract.classes)),
-            "blocks": ("batch", d, "both_edges"),
-            "tokens": ("batch", d, "fresh"),
-        },
-        where_step,
-    )
-    _check_shapes(
-        stem_facts,
-        {
-            "x": ("batch", "samples", n),
-            "alignment": ("batch", n, n),
-            "box": ("block", 1),
-            "spread": ("n_blocks", "n_tokens"),
-        },
-        {"spatial": ("batch", width, n), "blocks": ("batch", d, "n_blocks"), "tokens": ("batch", d, "n_tokens")},
-        where_stem,
-    )
+    width, d = ((*facts.inputs.get(name, ()), 0, 0)[1] for name in ("spatial", "old_blocks"))
+    _check_interface(facts, step_interface(n, n_outputs, geometry.n_tokens, width, d), where_step)
+    _check_interface(stem_facts, stem_interface(n, width, d), where_stem)
     return geometry
 
 
-def _check_shapes(facts: OnnxFacts, inputs: Shapes, outputs: Shapes, where: Path) -> None:
+def _check_interface(facts: OnnxFacts, interface: Interface, where: Path) -> None:
     """Numbers must be met; a name stands for a dimension that must be dynamic."""
     if not 1 <= facts.opset <= MAX_OPSET:
         msg = f"{where}: expected ONNX operator set 1 to {MAX_OPSET}, found {facts.opset}; export the bundle again."
         raise BundleError(msg)
-    for what, expected, found in (("inputs", inputs, facts.inputs), ("outputs", outputs, facts.outputs)):
+    for what, expected, found in zip(("inputs", "outputs"), interface, (facts.inputs, facts.outputs), strict=True):
         if set(found) != set(expected):
             msg = f"{where}: expected the {what} {_names(expected)}, found {_names(found)}; export the bundle again."
             raise BundleError(msg)

@@ -1,5 +1,8 @@
 """Hierarchy of errors. A message is one or two sentences: what was expected, what was found, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mindwire_models.text import printable
 
 _MAX_LENGTH = 4000
@@ -30,3 +33,14 @@ class ExportError(MindwireError):
 
 class MissingExtraError(MindwireError, ImportError):
     """A feature needs an optional dependency that is not installed."""
+
+
+@contextmanager
+def extra(name: str, needs: str) -> Iterator[None]:
+    """Refuse imports of packages that are absent with a MissingExtraError, from a clause on what ``needs`` them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        it = "them" if " and " in needs else "it"
+        msg = f"{needs}; install {it} with: pip install '.[{name}]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error

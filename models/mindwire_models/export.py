@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mindwire_models.bundle import GRAPH, Bundle, write_bundle
 from mindwire_models.bundle_checks import STEM, STREAMING, GraphKind
 from mindwire_models.contract import Alignment, Contract
-from mindwire_models.errors import ExportError, MissingExtraError
+from mindwire_models.errors import ExportError, extra
 
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
@@ -63,11 +63,8 @@ def export_bundle(
     MissingExtraError
         PyTorch or onnx is not installed.
     """
-    try:
+    with extra("torch", "Export needs PyTorch"):
         from safetensors.torch import save
-    except ModuleNotFoundError as error:
-        msg = "Export needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     from mindwire_models.graphs.graph_check import check_graph
 
     network = copy.deepcopy(network).cpu().eval()
@@ -113,43 +110,39 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
     ExportError
         The graph is to be plain, but there are several networks or a tangent space.
     """
+    from mindwire_models.graphs.folding import folded_graph
+    from mindwire_models.graphs.plain_graph import plain_graph
     from mindwire_models.graphs.riemann_graph import tangent_space_graph
-    from mindwire_models.network.ensemble import Ensemble, ensemble_graph
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.riemann_network import TangentSpaceNetwork
 
-    if isinstance(network, Ensemble | TangentSpaceNetwork):
-        if graph == "plain":
-            msg = "Only a single AttentionBaseNet has a plain graph; leave out --plain."
-            raise ExportError(msg)
-        if isinstance(network, Ensemble):
-            return ensemble_graph(network, contract.temperature)
-        return tangent_space_graph(network.to_model(), contract.temperature)
     if graph == "plain":
-        from mindwire_models.graphs.plain_graph import plain_graph
-
-        return plain_graph(network)
-    from mindwire_models.graphs.folding import folded_graph
-
+        if isinstance(network, AttentionBaseNet):
+            return plain_graph(network)
+        msg = "Only a single AttentionBaseNet has a plain graph; leave out --plain."
+        raise ExportError(msg)
+    if isinstance(network, TangentSpaceNetwork):
+        return tangent_space_graph(network.to_model(), contract.temperature)
     return folded_graph(network, contract.temperature)
 
 
 def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
     """Build and check the graphs that compute each sample once; empty where the network does not allow it."""
+    from mindwire_models.graphs.folded_weights import fold
+    from mindwire_models.graphs.graph_check import check_streaming
+    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
+    from mindwire_models.graphs.streaming_plan import plan_streaming
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
     if not isinstance(network, AttentionBaseNet):
         return {}
-    from mindwire_models.graphs.streaming_check import check_streaming
-    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
-    from mindwire_models.graphs.streaming_plan import plan_streaming
-
-    geometry = streaming_geometry(network)
-    usable = [samples for samples in (hop, 1) if plan_streaming(geometry, samples) is not None]
-    if not usable:
+    weights = fold(network)
+    plans = [plan for samples in (hop, 1) if (plan := plan_streaming(weights.geometry, samples))]
+    if not plans:
         return {}
-    stem, step = stem_graph(network), step_graph(network)
-    for samples in usable:
-        check_streaming(stem, step, network, samples)
+    stem, step = stem_graph(weights), step_graph(weights)
+    for plan in plans:
+        check_streaming(stem, step, network, plan)
     return {STEM: stem, STREAMING: step}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mindwire_models.bundle import SUMS, load_bundle, load_network
 from mindwire_models.bundle_checks import CONFIG
 from mindwire_models.contract import Contract
-from mindwire_models.errors import ArgumentError, BundleError, MissingExtraError
+from mindwire_models.errors import ArgumentError, BundleError, extra
 from mindwire_models.reading import MIB, read_json_object
 
 if TYPE_CHECKING:
@@ -61,15 +61,10 @@ def open_source(source: str, config: Path | None = None) -> Source:
     MissingExtraError
         PyTorch is not installed.
     """
-    try:
+    with extra("torch", "Export needs PyTorch"):
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
         from mindwire_models.network.checkpoints import read_state_dict, restore
         from mindwire_models.network.lightning import read_lightning_checkpoint
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        msg = "Export needs PyTorch; install it with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
 
     path = Path(source)
     if (path / SUMS).is_file():

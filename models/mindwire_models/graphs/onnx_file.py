@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mindwire_models.errors import BundleError
+from mindwire_models.graphs.interfaces import Dims
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 8, 14, 25
@@ -24,8 +25,6 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 32
 _MAX_NODES = 10_000
 _FLOAT = 1
-
-Dims = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)

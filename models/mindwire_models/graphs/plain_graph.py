@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
 
-from mindwire_models.errors import ExportError, MissingExtraError
+import torch
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
-
-# ONNX Runtime's AveragePool is slow from operator set 19.
-OPSET = 17
+from mindwire_models.errors import ExportError, extra
+from mindwire_models.graphs.onnx_builder import OPSET
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
 
 def plain_graph(network: AttentionBaseNet) -> bytes:
@@ -27,25 +23,13 @@ def plain_graph(network: AttentionBaseNet) -> bytes:
     MissingExtraError
         The package onnx is not installed.
     """
-    import torch
-
     return trace(network, torch.zeros(2, network.n_chans, network.n_times), "x", "logits")
 
 
 def trace(module: nn.Module, example: Tensor, input_name: str, output_name: str) -> bytes:
-    """Export a module of one input and one output with a dynamic first dimension.
-
-    Raises
-    ------
-    ExportError
-        PyTorch cannot express the module in ONNX.
-    MissingExtraError
-        The package onnx is not installed.
-    """
-    import torch
-
+    """Export a module of one input and one output with a dynamic first dimension; errors are those of :func:`plain_graph`."""
     stream = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), extra("torch", "Export needs the package onnx"):
         # The tracing exporter announces its age and each comparison of shapes; its graph is checked against the
         # network. It is taken because it needs 0.1 s where the other needs 4 s, and the same bytes come out each time.
         warnings.simplefilter("ignore")
@@ -63,9 +47,4 @@ def trace(module: nn.Module, example: Tensor, input_name: str, output_name: str)
         except torch.onnx.errors.OnnxExporterError as error:
             msg = f"PyTorch cannot express {type(module).__name__} in ONNX ({str(error).splitlines()[0]})."
             raise ExportError(msg) from error
-        except ModuleNotFoundError as error:
-            if error.name not in {"onnx", "onnxscript"}:
-                raise
-            msg = "Export needs the package onnx; install it with: pip install '.[torch]' in Mindwire's folder."
-            raise MissingExtraError(msg) from error
     return stream.getvalue()

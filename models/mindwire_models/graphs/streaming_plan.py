@@ -8,7 +8,7 @@ in every window. Blocks are the largest stretches of which all tokens of all win
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -94,8 +94,8 @@ class StreamingPlan:
         Positions per block.
     grid : int
         Positions between the starts of two tokens that some window of this hop uses.
-    first_block, end_block : int
-        Interior blocks: ``first_block <= k < end_block``.
+    first_block : int
+        The first interior block.
     last_token : int
         The newest token made of interior blocks only, on the grid.
     cached : range
@@ -118,7 +118,6 @@ class StreamingPlan:
     block: int
     grid: int
     first_block: int
-    end_block: int
     last_token: int
     cached: range
     left_samples: int
@@ -153,17 +152,6 @@ class StreamingPlan:
         return self.hop // self.grid
 
     @property
-    def n_old(self) -> int:
-        """Blocks of earlier steps that a step reads."""
-        return len(self.old_left) + len(self.old_right)
-
-    @property
-    def cached_columns(self) -> slice:
-        """The window's tokens that are not fresh."""
-        step = self.cached.step
-        return slice(self.cached.start // step, self.cached[-1] // step + 1)
-
-    @property
     def box(self) -> Matrix:
         """The stem's averaging over one block, ``(block, 1)``."""
         return np.full((self.block, 1), 1 / self.block, dtype=np.float32)
@@ -187,120 +175,84 @@ class StreamingPlan:
     def spread(self, n_hops: int = 1) -> Matrix:
         """Matrix from the blocks of :meth:`stem_span` to their tokens, ``(n_blocks, n_tokens)``."""
         per_token, per_grid = self.geometry.pool // self.block, self.grid // self.block
-        n_tokens = self.n_filled_tokens + (n_hops - 1) * self.new_tokens
-        spread = np.zeros((self.n_filled_blocks + (n_hops - 1) * self.new_blocks, n_tokens), np.float32)
         first = self.cached.start * per_grid - self.first_block
-        for token in range(n_tokens):
-            spread[first + token * per_grid : first + token * per_grid + per_token, token] = 1 / per_token
-        return spread
+        n_blocks = self.n_filled_blocks + (n_hops - 1) * self.new_blocks
+        n_tokens = self.n_filled_tokens + (n_hops - 1) * self.new_tokens
+        return pool_matrix(n_blocks, n_tokens, per_token, per_grid, first).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Units:
-    """Lengths in blocks, and the tokens of a window on the grid."""
-
-    block: int
-    grid: int
-    per_token: int
-    per_grid: int
-    tokens: range
-
-    @classmethod
-    def of(cls, geometry: StemGeometry, hop: int) -> _Units:
-        block = math.gcd(geometry.pool, geometry.stride, hop)
-        grid = math.gcd(geometry.stride, hop)
-        step = geometry.stride // grid
-        return cls(block, grid, geometry.pool // block, grid // block, range(0, geometry.n_tokens * step, step))
-
-    def blocks_of(self, tokens: Iterable[int]) -> set[int]:
-        """Blocks that some tokens are made of."""
-        return {k for token in tokens for k in range(token * self.per_grid, token * self.per_grid + self.per_token)}
+def pool_matrix(n_in: int, n_out: int, length: int, stride: int, first: int = 0) -> NDArray[np.float64]:
+    """Return an average pool from the ``first`` value on as a matrix, ``(n_in, n_out)``: ``pooled = x @ matrix``."""
+    offsets = np.arange(n_in)[:, None] - first - stride * np.arange(n_out)
+    return ((offsets >= 0) & (offsets < length)) / length
 
 
 def plan_streaming(geometry: StemGeometry, hop: int) -> StreamingPlan | None:
-    """Decide how to stream with a hop.
+    """Decide how to stream with a hop of some samples between two windows.
 
-    Parameters
-    ----------
-    geometry : StemGeometry
-    hop : int
-        Samples between two windows.
-
-    Returns
-    -------
-    StreamingPlan or None
-        None where streaming would not save anything: too few positions of a window are interior, or the hop leaves
-        no token for the next window.
+    Returns None where streaming would not save anything: too few positions of a window are interior, or the hop leaves
+    no token for the next window.
     """
-    g, u = geometry, _Units.of(geometry, hop)
+    g, block, grid = geometry, math.gcd(geometry.pool, geometry.stride, hop), math.gcd(geometry.stride, hop)
+    per_token, per_grid, step = g.pool // block, grid // block, g.stride // grid
+    window = range(0, g.n_tokens * step, step)  # its tokens, on the grid
+
+    def blocks_of(tokens: Iterable[int]) -> set[int]:
+        return {k for token in tokens for k in range(token * per_grid, token * per_grid + per_token)}
+
     # Interior blocks, and the tokens that are made of these alone.
-    first_block = -(-g.left // u.block)
-    n_blocks = g.used // u.block
-    end_block = min(n_blocks, (g.n_times - g.taps + g.left + 1) // u.block)
-    last_token = (end_block - u.per_token) // u.per_grid
+    first_block = -(-g.left // block)
+    n_blocks = g.used // block
+    end_block = min(n_blocks, (g.n_times - g.taps + g.left + 1) // block)
+    last_token = (end_block - per_token) // per_grid
     # Tokens of the window that were complete one hop ago, then counted from another beginning.
-    known = last_token - hop // u.grid
-    cached = [token for token in u.tokens if token * u.per_grid >= first_block and token <= known]
+    known = last_token - hop // grid
+    cached = [token for token in window if token * per_grid >= first_block and token <= known]
     if not cached:
         return None
-    own = [token for token in u.tokens if not cached[0] <= token <= cached[-1]]
+    own = [token for token in window if not cached[0] <= token <= cached[-1]]
     fresh = [*own, *range(known + 1, last_token + 1)]
 
-    left_blocks, right_blocks = range(first_block), range(end_block - hop // u.block, n_blocks)
+    left_blocks, right_blocks = range(first_block), range(end_block - hop // block, n_blocks)
     made = {*left_blocks, *right_blocks}
-    old_left = _span(u.blocks_of(token for token in own if token < cached[0]) - made)
-    old_right = _span(u.blocks_of(token for token in fresh if token > cached[-1]) - made)
-    first_right = right_blocks.start * u.block - g.left
-    left_samples = first_block * u.block + g.taps - 1 - g.left if left_blocks else 0
+    old_left = _span(blocks_of(token for token in own if token < cached[0]) - made)
+    old_right = _span(blocks_of(token for token in fresh if token > cached[-1]) - made)
+    first_right = right_blocks.start * block - g.left
+    left_samples = first_block * block + g.taps - 1 - g.left if left_blocks else 0
     if right_blocks.start < first_block or (old_right and old_right.start < first_block):
         return None
     if left_samples > g.n_times or first_right < 0:
         return None
 
+    # Rows of ``combine``: the blocks of the two edges, then the old ones, whose two spans may overlap.
     edge_blocks = max(len(left_blocks), len(right_blocks))
+    rows = {k: row for row, k in enumerate(left_blocks)}
+    rows |= {k: edge_blocks + row for row, k in enumerate(right_blocks)}
+    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
+    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(fresh)), np.float32)
+    for column, token in enumerate(fresh):
+        combine[[rows[k] for k in blocks_of([token])], column] = 1 / per_token
+    place = np.zeros((len(fresh), g.n_tokens), np.float32)
+    place[range(len(own)), [token // step for token in own]] = 1
     return StreamingPlan(
         geometry=g,
         hop=hop,
-        block=u.block,
-        grid=u.grid,
+        block=block,
+        grid=grid,
         first_block=first_block,
-        end_block=end_block,
         last_token=last_token,
-        cached=range(cached[0], cached[-1] + 1, u.tokens.step),
+        cached=range(cached[0], cached[-1] + 1, step),
         left_samples=left_samples,
         first_right=first_right,
-        right_samples=min(n_blocks * u.block - g.left + g.taps - 1, g.n_times) - first_right,
+        right_samples=min(n_blocks * block - g.left + g.taps - 1, g.n_times) - first_right,
         left_blocks=left_blocks,
         right_blocks=right_blocks,
         old_left=old_left,
         old_right=old_right,
-        pool=np.repeat(np.eye(edge_blocks), u.block, axis=0).astype(np.float32) / np.float32(u.block),
-        combine=_combine(u, fresh, edge_blocks, (left_blocks, right_blocks, old_left, old_right)),
-        place=_place(u, own, len(fresh)),
+        pool=pool_matrix(edge_blocks * block, edge_blocks, block, block).astype(np.float32),
+        combine=combine,
+        place=place,
     )
-
-
-def _combine(
-    units: _Units, fresh: Sequence[int], edge_blocks: int, blocks: tuple[range, range, range, range]
-) -> Matrix:
-    """Matrix from the blocks of the two edges and the old ones (whose two spans may overlap) to fresh tokens."""
-    left, right, old_left, old_right = blocks
-    rows = {k: row for row, k in enumerate(left)}
-    rows |= {k: edge_blocks + row for row, k in enumerate(right)}
-    rows |= {k: 2 * edge_blocks + row for row, k in enumerate((*old_left, *old_right))}
-    combine = np.zeros((2 * edge_blocks + len(old_left) + len(old_right), len(fresh)), np.float32)
-    for column, token in enumerate(fresh):
-        for k in units.blocks_of([token]):
-            combine[rows[k], column] = 1 / units.per_token
-    return combine
-
-
-def _place(units: _Units, own: Sequence[int], n_fresh: int) -> Matrix:
-    """Matrix from fresh tokens, the window's own first, to the window's tokens."""
-    place = np.zeros((n_fresh, len(units.tokens)), np.float32)
-    for row, token in enumerate(own):
-        place[row, token // units.tokens.step] = 1
-    return place
 
 
 def _span(indices: set[int]) -> range:

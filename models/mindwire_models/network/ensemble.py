@@ -1,4 +1,4 @@
-"""Ensemble of networks: the mean of their logits, in PyTorch and as one ONNX graph."""
+"""Ensemble of networks: the mean of their logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from mindwire_models.errors import ArgumentError
-from mindwire_models.graphs.onnx_builder import GraphBuilder
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
 
@@ -40,22 +39,3 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, ``(batch, n_outputs)``, of windows ``(batch, n_chans, n_times)``."""
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
-
-
-def ensemble_graph(ensemble: Ensemble, temperature: float = 1.0) -> bytes:
-    """Return the folded graph of an ensemble; inputs, outputs and errors are those of :func:`folded_graph`."""
-    from mindwire_models.graphs.folding import folded_graph
-
-    g = GraphBuilder()
-    logits = [
-        g.embed(folded_graph(member), {"x": "x", "alignment": "alignment"}, "logits")
-        for member in ensemble.members
-        if isinstance(member, AttentionBaseNet)
-    ]
-    mean = g.add("Mean", *logits, out="logits")
-    g.add("Softmax", g.add("Div", mean, g.constant(temperature)), axis=1, out="probabilities")
-    n, classes = ensemble.n_chans, ("batch", ensemble.n_outputs)
-    return g.build(
-        {"x": ("batch", n, ensemble.n_times), "alignment": ("batch", n, n)},
-        {"logits": classes, "probabilities": classes},
-    )

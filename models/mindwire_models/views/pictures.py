@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mindwire_models.atomic import replace_file
 from mindwire_models.contract import Contract
 from mindwire_models.electrodes import position
-from mindwire_models.errors import ArgumentError, ContractError, MissingExtraError
+from mindwire_models.errors import ArgumentError, ContractError, extra
 from mindwire_models.views.patterns import composed_gains, contract_gain, effects, patterns
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def draw_temporal_filters(weights: FoldedWeights, contract: Contract, path: Path
 
 def draw_spatial_filters(weights: FoldedWeights, contract: Contract, path: Path) -> None:
     """Draw the weights of the spatial filters as scalp maps, one per filter."""
-    titles = [str(index + 1) for index in range(weights.width)]
+    titles = [str(index + 1) for index in range(len(weights.spatial))]
     title = "Spatial filters: weight of each electrode (no pattern: that takes a recording), relative to the largest"
     _draw_maps(weights.spatial, titles, contract, title, path)
 
@@ -88,7 +88,7 @@ def draw_patterns(
         for index, sign in zip(order.tolist(), signs, strict=True)
     ]
     title = (
-        f"Patterns (Haufe et al. 2014) of the {len(order)} of {weights.width} filters that weigh most: covariance of each "
+        f"Patterns (Haufe et al. 2014) of the {len(order)} of {len(weights.spatial)} filters that weigh most: covariance of each "
         "electrode with the filter's output\n+ or \N{MINUS SIGN}: more power speaks for or against the class"
     )
     rows = patterns(weights, contract, spectra)[order]
@@ -98,11 +98,8 @@ def draw_patterns(
 
 
 def _draw_maps(rows: NDArray[np.float64], titles: Sequence[str], contract: Contract, title: str, path: Path) -> None:
-    try:
+    with extra("train", "Scalp maps need mne"):
         import mne
-    except ModuleNotFoundError as error:
-        msg = "Scalp maps need mne; install it with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
 
     known, positions = _positions(contract)
     figure, axes = _grid(len(rows), title)
@@ -146,12 +143,9 @@ def _positions(contract: Contract) -> tuple[list[int], NDArray[np.float64]]:
 
 
 def _figure(size: tuple[float, float], title: str) -> Any:
-    try:
+    with extra("train", "Pictures need matplotlib"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        msg = "Pictures need matplotlib; install it with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

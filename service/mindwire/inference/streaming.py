@@ -27,7 +27,7 @@ from mindwire.inference.onnx import GraphOpener, OnnxDecoder, open_graph
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import STEM, STREAMING
-from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory
+from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory, step_arrays
 from mindwire_models.graphs.streaming_plan import StemGeometry, StreamingPlan, plan_streaming
 
 Array = NDArray[np.float32]
@@ -289,36 +289,15 @@ class StreamingDecoder:
         return self._buffers[key]
 
     def _make_buffers(self, plan: StreamingPlan, batch: int) -> _Buffers:
-        def zeros(*shape: int) -> Array:
-            return np.zeros((batch, *shape), dtype=np.float32)
-
-        inputs = {
-            "spatial": zeros(self._width, self._n_chans),
-            "edges": zeros(2 * plan.edge_samples, self._n_chans),
-            "pool": plan.pool,
-            "old_blocks": zeros(self._ch_dim, plan.n_old),
-            "combine": plan.combine,
-            "place": plan.place,
-            "cached": zeros(self._ch_dim, plan.geometry.n_tokens),
-        }
-        outputs = {
-            "logits": zeros(self._n_classes),
-            "blocks": zeros(self._ch_dim, 2 * plan.edge_blocks),
-            "tokens": zeros(self._ch_dim, plan.combine.shape[1]),
-        }
+        inputs, outputs = step_arrays(plan, batch, self._n_chans, self._ch_dim)
+        inputs["spatial"] = np.zeros((batch, self._width, self._n_chans), np.float32)
+        outputs["logits"] = np.zeros((batch, self._n_classes), np.float32)
         binding = self._step.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
         for name, array in outputs.items():
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        views = StepRows.of(
-            plan,
-            edges=inputs["edges"],
-            old=inputs["old_blocks"],
-            cached=inputs["cached"],
-            blocks=outputs["blocks"],
-            tokens=outputs["tokens"],
-        )
+        views = StepRows.of(plan, inputs, outputs)
         return _Buffers(
             spatial=inputs["spatial"],
             owners=[None] * batch,

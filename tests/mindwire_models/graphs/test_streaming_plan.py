@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from mindwire_models.errors import BundleError, ExportError
 from mindwire_models.export import export_bundle
-from mindwire_models.graphs.streaming_check import check_streaming
-from mindwire_models.graphs.streaming_graph import stem_graph, step_graph, streaming_geometry
-from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory
+from mindwire_models.graphs.folded_weights import fold
+from mindwire_models.graphs.graph_check import check_streaming
+from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
+from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory, step_arrays
 from mindwire_models.graphs.streaming_plan import StemGeometry, plan_streaming
 from tests.support.networks import make_contract, make_network
 
@@ -53,30 +54,28 @@ def test_tokens_are_those_of_the_whole_window(
     filtered = np.correlate(signal[span, 0], kernel, "valid") ** 2
     filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
     memory.fill(filled, filled @ plan.spread())
-    edges = np.zeros((1, 2 * plan.edge_samples, 1), np.float32)
-    old = np.zeros((1, 1, plan.n_old), np.float32)
-    cached = np.zeros((1, 1, n_tokens), np.float32)
-    blocks = np.zeros((1, 1, 2 * plan.edge_blocks), np.float32)
-    tokens = np.zeros((1, 1, plan.combine.shape[1]), np.float32)
-    row = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens).row(0)
+    inputs, outputs = step_arrays(plan, 1, 1, 1)
+    edges, old, cached = (inputs[name] for name in ("edges", "old_blocks", "cached"))
+    row = StepRows.of(plan, inputs, outputs).row(0)
     for number in range(280):
         window = signal[number * hop : number * hop + n_times]
         memory.gather(row, window)
         filtered = [np.correlate(edge, kernel, "valid") ** 2 for edge in np.split(edges[0, :, 0], 2)]
-        blocks[0, 0] = np.concatenate([edge @ plan.pool for edge in filtered])
-        tokens[0, 0] = np.concatenate([blocks[0, 0], old[0, 0]]) @ plan.combine
+        blocks, tokens = outputs["blocks"][0, 0], outputs["tokens"][0, 0]
+        blocks[:] = np.concatenate([edge @ plan.pool for edge in filtered])
+        tokens[:] = np.concatenate([blocks, old[0, 0]]) @ plan.combine
         if number < 20 or number > 250:  # the memory moves to its front after 256 steps
             expected = tokens_of(geometry, window[:, 0], kernel)
-            np.testing.assert_allclose(cached[0, 0] + tokens[0, 0] @ plan.place, expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(cached[0, 0] + tokens @ plan.place, expected, rtol=1e-4, atol=1e-5)
         memory.append(row)
 
     n_hops = 9
     filtered = np.correlate(signal[plan.stem_span(n_hops), 0], kernel, "valid") ** 2
     filled = filtered.reshape(-1, plan.block).mean(axis=1, dtype=np.float64)[None].astype(np.float32)
     memory = StreamMemory(plan, filled.T, (filled @ plan.spread(n_hops)).T)
-    arrays = (edges, old, cached, blocks, tokens)
-    edges, old, cached, blocks, tokens = (np.zeros((3, *array.shape[1:]), np.float32) for array in arrays)
-    batch = StepRows.of(plan, edges=edges, old=old, cached=cached, blocks=blocks, tokens=tokens)
+    inputs, outputs = step_arrays(plan, 3, 1, 1)
+    edges, old, cached = (inputs[name] for name in ("edges", "old_blocks", "cached"))
+    batch = StepRows.of(plan, inputs, outputs)
     for first in (0, 3, 6):
         memory.gather_hops(batch, signal[: n_times + (n_hops - 1) * hop], slice(first, first + 3))
         for row_, number in enumerate(range(first, first + 3)):
@@ -89,7 +88,7 @@ def test_tokens_are_those_of_the_whole_window(
 def test_the_default_step_needs_little() -> None:
     plan = plan_streaming(DEFAULT, 10)
     assert plan is not None
-    assert (plan.block, plan.edge_samples, plan.n_old) == (5, 39, 26)
+    assert (plan.block, plan.edge_samples, len(plan.old_left) + len(plan.old_right)) == (5, 39, 26)
 
 
 @pytest.mark.parametrize("hop", [1, 2, 3, 4, 5, 7, 8, 10, 12, 15, 16, 20, 25, 50, 100, 250])
@@ -120,9 +119,8 @@ def test_export_writes_streaming_graphs_where_they_serve(tmp_path) -> None:
 
 
 def test_streaming_graphs_of_another_network_are_refused() -> None:
-    network, other = make_network(0), make_network(1)
-    assert plan_streaming(streaming_geometry(network), 10) is not None
+    network, other = make_network(0), fold(make_network(1))
+    plan = plan_streaming(other.geometry, 10)
+    assert plan is not None
     with pytest.raises(ExportError, match="streaming graph differs"):
-        check_streaming(stem_graph(other), step_graph(other), network, 10)
-    with pytest.raises(ExportError, match="do not stream with a hop of 120"):
-        check_streaming(stem_graph(network), step_graph(network), network, 120)
+        check_streaming(stem_graph(other), step_graph(other), network, plan)
