@@ -40,7 +40,7 @@ from mindwire_models.training_record import TrainingRecord, read_training
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.network.riemann import TangentSpaceNetwork
 
 BUNDLE_VERSION = 1
 
@@ -320,7 +320,7 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.checkpoints import restore
     from mindwire_models.network.ensemble import Ensemble
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.network.riemann import TangentSpaceNetwork
 
     kind = decoder_of(bundle.config, bundle.path)
     classes: Mapping[DecoderKind, type[AttentionBaseNet | Ensemble | TangentSpaceNetwork]] = {

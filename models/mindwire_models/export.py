@@ -15,7 +15,7 @@ from mindwire_models.errors import ExportError, extra
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.network.riemann import TangentSpaceNetwork
     from mindwire_models.training_record import TrainingRecord
 
     Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
@@ -114,7 +114,7 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
     from mindwire_models.graphs.plain_graph import plain_graph
     from mindwire_models.graphs.riemann_graph import tangent_space_graph
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.network.riemann import TangentSpaceNetwork
 
     if graph == "plain":
         if isinstance(network, AttentionBaseNet):
@@ -122,7 +122,7 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
         msg = "Only a single AttentionBaseNet has a plain graph; leave out --plain."
         raise ExportError(msg)
     if isinstance(network, TangentSpaceNetwork):
-        return tangent_space_graph(network.to_model(), contract.temperature)
+        return tangent_space_graph(network, contract.temperature)
     return folded_graph(network, contract.temperature)
 
 

@@ -18,8 +18,7 @@ from mindwire_models.contract import Contract  # noqa: E402
 from mindwire_models.export import export_bundle  # noqa: E402
 from mindwire_models.network.attentionbasenet import AttentionBaseNet  # noqa: E402
 from mindwire_models.network.ensemble import Ensemble  # noqa: E402
-from mindwire_models.network.riemann import TangentSpaceModel  # noqa: E402
-from mindwire_models.network.riemann_network import TangentSpaceNetwork  # noqa: E402
+from mindwire_models.network.riemann import TangentSpaceNetwork  # noqa: E402
 
 CONTRACT = Contract(
     channels=("C3", "Cz", "C4"),
@@ -39,11 +38,12 @@ def make_ensemble(n: int = 3) -> Ensemble:
 
 def make_tangent_space() -> TangentSpaceNetwork:
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((2, 3, 3)).astype(np.float32).astype(np.float64)
-    whitening = np.diag([1.0, 0.5, 2.0])
-    return TangentSpaceNetwork.from_model(
-        TangentSpaceModel(whitening, noise + noise.swapaxes(1, 2), np.array([0.5, -0.5]), n_times=200)
-    )
+    noise = rng.standard_normal((2, 3, 3)).astype(np.float32)
+    network = TangentSpaceNetwork(3, 200, 2).eval()
+    network.whitening.copy_(torch.diag(torch.tensor([1.0, 0.5, 2.0])))
+    network.coefficients.copy_(torch.from_numpy(noise + noise.swapaxes(1, 2)))
+    network.intercept.copy_(torch.tensor([0.5, -0.5]))
+    return network
 
 
 @pytest.mark.parametrize("make", [make_ensemble, make_tangent_space])

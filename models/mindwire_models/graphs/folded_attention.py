@@ -13,7 +13,7 @@ import numpy as np
 
 from mindwire_models.graphs.folded_weights import FoldedWeights, Matrix, norm_affine
 from mindwire_models.graphs.onnx_builder import GraphBuilder
-from mindwire_models.network.attention.collaborative import _SMALLEST_SPREAD
+from mindwire_models.network.attention import SMALLEST_SPREAD
 
 # BatchNorm's and gct's, as PyTorch and the paper have them.
 _NORM_EPS = 1e-5
@@ -169,7 +169,7 @@ def _relative_entropy(g: GraphBuilder, x: str, axis: int, along: int) -> str:
     log_p = g.LogSoftmax(x, axis=axis)
     negative = g.ReduceSum(g.Mul(g.Exp(log_p), log_p), [axis], keepdims=1)
     highest = g.ReduceMax(negative, axes=[along], keepdims=1)
-    spread = g.Max(g.Sub(highest, g.ReduceMin(negative, axes=[along], keepdims=1)), _SMALLEST_SPREAD)
+    spread = g.Max(g.Sub(highest, g.ReduceMin(negative, axes=[along], keepdims=1)), SMALLEST_SPREAD)
     return g.Div(g.Sub(highest, negative), spread)
 
 

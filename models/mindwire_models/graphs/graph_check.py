@@ -20,7 +20,7 @@ from mindwire_models.graphs.streaming_memory import StepRows, StreamMemory, step
 from mindwire_models.graphs.streaming_plan import StreamingPlan
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.network.ensemble import Ensemble
-from mindwire_models.network.riemann_network import TangentSpaceNetwork
+from mindwire_models.network.riemann import TangentSpaceNetwork
 
 Array = NDArray[np.float32]
 Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork

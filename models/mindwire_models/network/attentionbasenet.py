@@ -179,7 +179,7 @@ class AttentionBaseNet(Pretrained):
         extra_params: bool = False,  # noqa: FBT001, FBT002 – the published signature
     ) -> None:
         super().__init__()
-        signal = infer_signal(
+        self.n_times, self.n_chans, self.n_outputs, self.sfreq, self.input_window_seconds = infer_signal(
             n_times=n_times,
             n_chans=n_chans,
             n_outputs=n_outputs,
@@ -187,8 +187,6 @@ class AttentionBaseNet(Pretrained):
             sfreq=sfreq,
             input_window_seconds=input_window_seconds,
         )
-        self.n_times, self.n_chans, self.n_outputs = signal.n_times, signal.n_chans, signal.n_outputs
-        self.sfreq, self.input_window_seconds = signal.sfreq, signal.input_window_seconds
         self.chs_info = chs_info
         self.attention_mode = attention_mode
         n_temporal_filters = check_integer("n_temporal_filters", n_temporal_filters)

@@ -8,15 +8,15 @@ refused with a :class:`BundleError` in one sentence.
 from __future__ import annotations
 
 import pickle
-import struct
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 
 from mindwire_models.errors import BundleError
@@ -33,24 +33,6 @@ _PREFIXES = ("module.", "model.", "_orig_mod.")
 # The counter of torch's weight averaging, and of BatchNorm in training; neither is a weight.
 _AVERAGED, _COUNTER = "n_averaged", "num_batches_tracked"
 
-# Exceptions of torch's and safetensors' readers for malformed files, besides their own errors.
-_READ_ERRORS = (
-    pickle.UnpicklingError,
-    BadZipFile,
-    struct.error,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,
-)
-
 
 def read_state_dict(path: Path | str) -> StateDict:
     """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them.
@@ -63,11 +45,9 @@ def read_state_dict(path: Path | str) -> StateDict:
     path = Path(path)
     if path.suffix == ".safetensors":
         data = _inspect(path)
-        try:
-            return to_state_dict(load(data), path)
-        except (SafetensorError, *_READ_ERRORS) as error:
-            msg = f"{path}: the file cannot be read as safetensors; it is damaged or of another kind."
-            raise BundleError(msg) from error
+        with _readable(path, "safetensors"):
+            document: Any = load(data)
+        return to_state_dict(document, path)
     document = load_pickled(path, numpy_scalars=False)
     if isinstance(document, dict):
         document = next((document[key] for key in _NESTED if isinstance(document.get(key), dict)), document)
@@ -75,26 +55,20 @@ def read_state_dict(path: Path | str) -> StateDict:
 
 
 def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor], where: Path | str) -> Network:
-    """Make a network and load its weights, after checking without storage that they fit; see :func:`load_strictly`."""
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
-        outline = make()
-    _complete(outline, state_dict, where)
-    network = make()
-    load_strictly(network, state_dict, where)
-    return network
+    """Make a network and load its weights, all of them and nothing else; the counters of BatchNorm may be missing.
 
-
-def load_strictly(network: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], where: Path | str) -> None:
-    """Load weights into a network, all of them and nothing else; the counters of BatchNorm may be missing.
+    That they fit is checked first, without storage for the network.
 
     Raises
     ------
     BundleError
         A weight is missing, superfluous, of another shape or kind, not finite, or a negative variance. The message begins
-        with ``where``, and the network is unchanged.
+        with ``where``.
     """
-    complete = _complete(network, state_dict, where)
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        outline = make()
+    complete = _complete(outline, state_dict, where)
     for name, tensor in complete.items():
         if not bool(tensor.isfinite().all()):
             msg = f"{where}: {name} holds values that are not finite; the weights are damaged."
@@ -102,7 +76,9 @@ def load_strictly(network: torch.nn.Module, state_dict: Mapping[str, torch.Tenso
         if name.endswith("running_var") and bool((tensor < 0).any()):
             msg = f"{where}: {name} holds negative variances; the weights are damaged."
             raise BundleError(msg)
-    network.load_state_dict(complete, strict=True)
+    network = make()
+    network.load_state_dict(complete)
+    return network
 
 
 def _complete(network: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], where: Path | str) -> StateDict:
@@ -154,22 +130,25 @@ def load_pickled(path: Path, *, numpy_scalars: bool) -> Any:
     """
     _inspect(path)
     allowed: list[Any] = _numpy_globals() if numpy_scalars else []
+    with _readable(path, "PyTorch weights"), warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+        warnings.simplefilter("ignore")  # damaged files make torch guess, and warn, before it gives up
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Refuse a file that the reader within finds malformed, whatever it raises then."""
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
-            warnings.simplefilter("ignore")  # damaged files make torch guess, and warn, before it gives up
-            return torch.load(path, map_location="cpu", weights_only=True)
+        yield
     except pickle.UnpicklingError as error:
         msg = (
             f"{path}: expected weights and plain data only, found something else or damage; nothing was executed. "
             "Save the weights as a state_dict or as safetensors."
         )
         raise BundleError(msg) from error
-    except _READ_ERRORS as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> BundleError:
-    return BundleError(f"{path}: the file cannot be read as PyTorch weights; it is damaged or of another kind.")
+    except Exception as error:
+        msg = f"{path}: the file cannot be read as {kind}; it is damaged or of another kind."
+        raise BundleError(msg) from error
 
 
 def _numpy_globals() -> list[Any]:
@@ -189,11 +168,8 @@ def _inspect(path: Path) -> bytes:
         msg = f"{path}: expected weights, found a pointer of Git LFS; fetch the file itself with: git lfs pull."
         raise BundleError(msg)
     if is_zipfile(path):
-        try:
-            with ZipFile(path) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
-        except _READ_ERRORS as error:
-            raise _unreadable(path) from error
+        with _readable(path, "PyTorch weights"), ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > len(data):
             msg = (
                 f"{path}: expected weights as torch.save writes them, found a compressed archive of "
@@ -220,13 +196,9 @@ def to_state_dict(document: Any, path: Path) -> StateDict:
         raise BundleError(msg)
     if any(name.startswith("module.") for name in document):
         document = {name: tensor for name, tensor in document.items() if name != _AVERAGED}
-    names = {name: name for name in document}
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in names.values())), None):
-        names = {old: new.removeprefix(prefix) for old, new in names.items()}
-    renamed = {
-        "final_layer." + name.removeprefix("classifier.") if name.startswith("classifier.") else name: document[old]
-        for old, name in names.items()
-    }
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in document)), None):
+        document = {name.removeprefix(prefix): tensor for name, tensor in document.items()}
+    renamed = {re.sub(r"^classifier\.", "final_layer.", name): tensor for name, tensor in document.items()}
     if len(renamed) != len(document):
         msg = f"{path}: the weights hold both a classifier and a final_layer; keep one of them."
         raise BundleError(msg)

@@ -69,15 +69,14 @@ class Pretrained(
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments, as given or by default."""
         network = super().__new__(cls, *args, **kwargs)
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        given = dict(zip((p.name for p in parameters), args, strict=False)) | kwargs
-        network._config = {p.name: given.get(p.name, p.default) for p in parameters}
+        defaults = cls.default_config()
+        network._config = defaults | dict(zip(defaults, args, strict=False)) | kwargs
         return network
 
     @classmethod
-    def config_names(cls) -> tuple[str, ...]:
-        """Return the names of the constructor's arguments, in order."""
-        return tuple(inspect.signature(cls.__init__).parameters)[1:]
+    def default_config(cls) -> dict[str, Any]:
+        """Return the constructor's arguments with their defaults, in order."""
+        return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace the last layer by an untrained one for ``n_outputs`` classes."""
@@ -103,7 +102,7 @@ class Pretrained(
             An argument is unknown or wrong.
         """
         arguments = {name: value for name, value in config.items() if name not in _FOREIGN_KEYS}
-        unknown = sorted(str(name) for name in arguments.keys() - set(cls.config_names()))
+        unknown = sorted(str(name) for name in arguments.keys() - cls.default_config().keys())
         if unknown:
             msg = f"{cls.__name__} has no argument {', '.join(unknown)}; leave it out of the configuration."
             raise ArgumentError(msg)
@@ -114,7 +113,12 @@ class Pretrained(
         if isinstance(arguments.get("activation"), str):
             arguments["activation"] = resolve_activation(arguments["activation"])
         if isinstance(arguments.get("chs_info"), list):
-            arguments["chs_info"] = [_channel_from_json(channel) for channel in arguments["chs_info"]]
+            arguments["chs_info"] = [
+                {**channel, "loc": np.array(channel["loc"], dtype=float)}
+                if isinstance(channel, dict) and isinstance(channel.get("loc"), list)
+                else channel
+                for channel in arguments["chs_info"]
+            ]
         return cls(**arguments)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -220,9 +224,8 @@ class Pretrained(
                     revision=revision,
                 )
             folder = Path(found)
-        weights_file = folder / WEIGHTS_FILE
-        if not weights_file.exists() and (folder / _PICKLED_WEIGHTS_FILE).exists():
-            weights_file = folder / _PICKLED_WEIGHTS_FILE
+        files = [folder / WEIGHTS_FILE, folder / _PICKLED_WEIGHTS_FILE]
+        weights_file = next((file for file in files if file.exists()), files[0])
         config = read_json_object(folder / CONFIG_FILE, 16 * MIB, "a configuration", BundleError)
         head = overrides.pop("n_outputs", None)
         weights = read_state_dict(weights_file)
@@ -271,12 +274,6 @@ def _to_json(value: Any) -> Any:
         if isinstance(value, plain):
             return plain(value)
     return value
-
-
-def _channel_from_json(channel: Any) -> Any:
-    if isinstance(channel, dict) and isinstance(channel.get("loc"), list):
-        return channel | {"loc": np.array(channel["loc"], dtype=float)}
-    return channel
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def read_lightning_checkpoint(
 
 
 def _to_config(hyperparameters: Mapping[Any, Any], path: Path) -> dict[str, Any]:
-    known = AttentionBaseNet.config_names()
+    known = AttentionBaseNet.default_config()
     config: dict[str, Any] = {}
     ignored: list[str] = []
     for key, value in hyperparameters.items():

@@ -1,16 +1,17 @@
 """Baseline: logistic regression in the tangent space of covariances, fitted with pyRiemann and scikit-learn.
 
-Barachant et al. 2012, "Multiclass brain-computer interface classification by Riemannian geometry". The fitted model is plain
-arrays and runs without either: the covariance of an aligned window is whitened by a fixed reference, its matrix logarithm is
-taken, and its inner products with one matrix per class are the logits.
+Barachant et al. 2012, "Multiclass brain-computer interface classification by Riemannian geometry".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from mindwire_models.errors import ArgumentError, MissingExtraError
 
@@ -18,41 +19,63 @@ from mindwire_models.errors import ArgumentError, MissingExtraError
 # the spread of eigenvalues within what the ONNX graph's matrix logarithm resolves.
 RIDGE = 1e-3
 FLOOR = 1e-10
-TENSORS = ("whitening", "coefficients", "intercept")
 
 Matrices = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class TangentSpaceModel:
-    """Fitted baseline.
+class TangentSpaceNetwork(nn.Module):
+    """Fitted baseline: a logit is ``sum(coefficients[k] * log(W C W)) + intercept[k]`` for an aligned window's covariance ``C``.
 
-    Parameters
+    Attributes
     ----------
-    whitening : ndarray of float64, shape (n_chans, n_chans)
-        Inverse square root of the reference, the Riemannian mean of the training covariances.
-    coefficients : ndarray of float64, shape (n_classes, n_chans, n_chans)
-        Symmetric; a logit is ``sum(coefficients[k] * log(W C W)) + intercept[k]``.
-    intercept : ndarray of float64, shape (n_classes,)
-    n_times : int
-        Samples per window it was fitted on.
+    whitening : Tensor, shape (n_chans, n_chans)
+        ``W``, the inverse square root of the reference, the Riemannian mean of the training covariances.
+    coefficients : Tensor, shape (n_outputs, n_chans, n_chans)
+        Symmetric.
+    intercept : Tensor, shape (n_outputs,)
     """
 
-    whitening: Matrices
-    coefficients: Matrices
-    intercept: NDArray[np.float64]
-    n_times: int
+    whitening: Tensor
+    coefficients: Tensor
+    intercept: Tensor
+    attention_mode = None
+
+    def __init__(self, n_chans: int, n_times: int, n_outputs: int) -> None:
+        super().__init__()
+        self.n_chans, self.n_times, self.n_outputs = n_chans, n_times, n_outputs
+        self.register_buffer("whitening", torch.eye(n_chans, dtype=torch.float32))
+        self.register_buffer("coefficients", torch.zeros(n_outputs, n_chans, n_chans, dtype=torch.float32))
+        self.register_buffer("intercept", torch.zeros(n_outputs, dtype=torch.float32))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> TangentSpaceNetwork:
+        """Make a module of the sizes that :meth:`get_config` states."""
+        return cls(int(config["n_chans"]), int(config["n_times"]), int(config["n_outputs"]))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the sizes and the kind of decoder."""
+        sizes = {"n_chans": self.n_chans, "n_times": self.n_times, "n_outputs": self.n_outputs}
+        return {"decoder": "tangent_space", **sizes}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, ``(batch, n_outputs)``, of windows ``(batch, n_chans, n_times)``; computed in double precision."""
+        windows = x.double()
+        products = windows @ windows.mT / self.n_times
+        trace = products.diagonal(dim1=1, dim2=2).sum(dim=1)
+        eye = torch.eye(self.n_chans, dtype=torch.float64, device=x.device)
+        covariance = products + (RIDGE / self.n_chans * trace + FLOOR)[:, None, None] * eye
+        whitening = self.whitening.double()
+        values, vectors = torch.linalg.eigh(whitening @ covariance @ whitening)
+        logarithm = (vectors * values.log()[:, None, :]) @ vectors.mT
+        logits = torch.einsum("bij,kij->bk", logarithm, self.coefficients.double()) + self.intercept.double()
+        return logits.to(x.dtype)
 
     def logits(self, windows: NDArray[np.floating]) -> Matrices:
-        """Return the logits, ``(n_windows, n_classes)``, of aligned windows ``(n_windows, n_chans, n_times)``."""
-        whitened = self.whitening @ covariances(windows) @ self.whitening
-        values, vectors = np.linalg.eigh(whitened)
+        """Logits as of :meth:`forward`, by NumPy, whose rounding trained weights reproduce."""
+        whitening, coefficients, intercept = (buffer.double().numpy() for buffer in self.buffers())
+        values, vectors = np.linalg.eigh(whitening @ covariances(windows) @ whitening)
         logs = (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(1, 2)
-        return np.asarray(np.einsum("bij,kij->bk", logs, self.coefficients) + self.intercept)
-
-    def tensors(self) -> dict[str, NDArray[np.float64]]:
-        """Return the arrays by the names they have in a bundle's weights."""
-        return dict(zip(TENSORS, (self.whitening, self.coefficients, self.intercept), strict=True))
+        return np.asarray(np.einsum("bij,kij->bk", logs, coefficients) + intercept)
 
 
 def covariances(windows: NDArray[np.floating]) -> Matrices:
@@ -70,7 +93,7 @@ def fit_tangent_space(
     n_classes: int,
     *,
     weights: NDArray[np.float64] | None = None,
-) -> TangentSpaceModel:
+) -> TangentSpaceNetwork:
     """Fit the baseline to aligned windows ``(n_windows, n_chans, n_times)``; a class without windows gets no probability.
 
     Raises
@@ -93,9 +116,8 @@ def fit_tangent_space(
         raise ArgumentError(msg)
     matrices = covariances(windows)
     reference = mean_riemann(matrices, sample_weight=weights)
-    features = tangent_space(matrices, reference, metric="riemann")
     regression = LogisticRegression(max_iter=5000)
-    regression.fit(features, labels, sample_weight=weights)
+    regression.fit(tangent_space(matrices, reference, metric="riemann"), labels, sample_weight=weights)
     rows, offsets = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row stands for both classes
         rows, offsets = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-offsets / 2, offsets / 2])
@@ -110,10 +132,8 @@ def fit_tangent_space(
         coefficients[label] += np.triu(coefficients[label], 1).T
         intercept[label] = offset
     values, vectors = np.linalg.eigh(reference)
-    whitening = (vectors / np.sqrt(values)) @ vectors.T
-    # A bundle keeps single precision: what is scored is what is kept.
-    return TangentSpaceModel(_single(whitening), _single(coefficients), _single(intercept), windows.shape[2])
-
-
-def _single(array: Matrices) -> Matrices:
-    return array.astype(np.float32).astype(np.float64)
+    network = TangentSpaceNetwork(n_chans, windows.shape[2], n_classes).eval()
+    network.whitening.copy_(torch.from_numpy((vectors / np.sqrt(values)) @ vectors.T))
+    network.coefficients.copy_(torch.from_numpy(coefficients))
+    network.intercept.copy_(torch.from_numpy(intercept))
+    return network

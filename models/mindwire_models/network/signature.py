@@ -47,24 +47,9 @@ class TemporalLengths:
 
     def sequence_lengths(self, n_times: int) -> tuple[int, int]:
         """Time steps after the stem's pool and after the last pool; an even kernel adds one step."""
-        first = (n_times + _growth(self.temp_filter_length_inp) - self.pool_length_inp) // self.pool_stride_inp + 1
-        second = (first + _growth(self.temp_filter_length) - self.pool_length) // self.pool_stride + 1
-        return first, second
-
-
-def _growth(kernel: int) -> int:
-    return 2 * (kernel // 2) - kernel + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Sizes of the network's input and output; None where the arguments leave them open."""
-
-    n_times: int
-    n_chans: int
-    n_outputs: int
-    sfreq: float | None
-    input_window_seconds: float | None
+        longer, longer_later = 1 - self.temp_filter_length_inp % 2, 1 - self.temp_filter_length % 2
+        first = (n_times + longer - self.pool_length_inp) // self.pool_stride_inp + 1
+        return first, (first + longer_later - self.pool_length) // self.pool_stride + 1
 
 
 def infer_signal(
@@ -75,14 +60,8 @@ def infer_signal(
     chs_info: Sequence[dict[str, Any]] | None,
     sfreq: float | None,
     input_window_seconds: float | None,
-) -> Signal:
-    """Complete AttentionBaseNet's arguments on the signal as far as they follow from each other.
-
-    Raises
-    ------
-    ArgumentError
-        Something needed is missing, of the wrong type or range, or contradicts another.
-    """
+) -> tuple[int, int, int, float | None, float | None]:
+    """Complete ``n_times, n_chans, n_outputs, sfreq, input_window_seconds`` as far as they follow from each other."""
     if n_outputs is None:
         msg = "n_outputs, the number of classes, is needed."
         raise ArgumentError(msg)
@@ -98,31 +77,24 @@ def infer_signal(
         raise ArgumentError(msg)
     rate = None if sfreq is None else _positive("sfreq", sfreq)
     seconds = None if input_window_seconds is None else _positive("input_window_seconds", input_window_seconds)
-    return Signal(
-        n_times=_samples(n_times, rate, seconds),
-        n_chans=channels,
-        n_outputs=check_integer("n_outputs", n_outputs),
-        sfreq=n_times / seconds if rate is None and n_times is not None and seconds is not None else rate,
-        input_window_seconds=n_times / rate
-        if seconds is None and n_times is not None and rate is not None
-        else seconds,
-    )
-
-
-def _samples(n_times: int | None, sfreq: float | None, seconds: float | None) -> int:
     if n_times is None:
-        if sfreq is None or seconds is None:
+        if rate is None or seconds is None:
             msg = "The window's length is needed: give n_times, or sfreq and input_window_seconds."
             raise ArgumentError(msg)
-        return check_integer("n_times (sfreq times input_window_seconds)", round(sfreq * seconds))
-    samples = check_integer("n_times", n_times)
-    if sfreq is not None and seconds is not None and samples != round(sfreq * seconds):
+        samples = check_integer("n_times (sfreq times input_window_seconds)", round(rate * seconds))
+    else:
+        samples = check_integer("n_times", n_times)
+    if rate is not None and seconds is not None and samples != round(rate * seconds):
         msg = (
-            f"n_times={samples}, sfreq={sfreq:g} and input_window_seconds={seconds:g} contradict each other: "
-            f"{seconds:g} s at {sfreq:g} Hz are {round(sfreq * seconds)} samples; leave one of the three out."
+            f"n_times={samples}, sfreq={rate:g} and input_window_seconds={seconds:g} contradict each other: "
+            f"{seconds:g} s at {rate:g} Hz are {round(rate * seconds)} samples; leave one of the three out."
         )
         raise ArgumentError(msg)
-    return samples
+    if rate is None and seconds is not None:
+        rate = samples / seconds
+    elif seconds is None and rate is not None:
+        seconds = samples / rate
+    return samples, channels, check_integer("n_outputs", n_outputs), rate, seconds
 
 
 def check_integer(name: str, value: object, *, least: int = 1) -> int:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mindwire_models.network.attention.squeeze import GSoP
+from mindwire_models.network.attention import GSoP
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
-from mindwire_models.network.riemann import TangentSpaceModel, covariances, fit_tangent_space
+from mindwire_models.network.riemann import TangentSpaceNetwork, covariances, fit_tangent_space
 from mindwire_models.training.fast_training import fast_features, fast_forward, fast_stem
 from mindwire_models.training.trials import TrialWindows
 
@@ -111,7 +111,9 @@ def spread_out(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(windows[np.concatenate([chosen[i::n_batches] for i in range(n_batches)])])
 
 
-def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def tangent_space_filters(
+    classifier: TangentSpaceNetwork, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return at most ``most`` spatial filters whose powers a classifier weighs: eigenvectors of its coefficients, unwhitened.
 
     Returns
@@ -121,9 +123,9 @@ def tangent_space_filters(classifier: TangentSpaceModel, most: int) -> tuple[NDA
     effects : ndarray of float64, shape (n_classes, n_filters)
         Slope of a class's logit, to first order, over the logarithm of a filter's power.
     """
-    n_classes, n_chans = classifier.coefficients.shape[:2]
-    values, vectors = np.linalg.eigh(classifier.coefficients)
-    filters = (classifier.whitening @ vectors).swapaxes(1, 2).reshape(-1, n_chans)
+    n_classes, n_chans = classifier.n_outputs, classifier.n_chans
+    values, vectors = np.linalg.eigh(classifier.coefficients.double().numpy())
+    filters = (classifier.whitening.double().numpy() @ vectors).swapaxes(1, 2).reshape(-1, n_chans)
     effects = np.repeat(np.eye(n_classes), n_chans, axis=1) * values.reshape(-1)
     if n_classes == 2:  # the classes' coefficients are opposite, so their filters are the same
         filters, effects = filters[:n_chans], np.stack([values[0], -values[0]])

@@ -21,7 +21,7 @@ from mindwire_models.training.pool import Job, Progress, Trained, run_jobs
 from mindwire_models.training.trials import TrialWindows
 
 if TYPE_CHECKING:
-    from mindwire_models.network.riemann import TangentSpaceModel
+    from mindwire_models.network.riemann import TangentSpaceNetwork
     from mindwire_models.training.fit import Recipe
 
 Logits = NDArray[np.float64]
@@ -146,7 +146,7 @@ def train_candidates(
     return fitted
 
 
-def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] | None = None) -> TangentSpaceModel:
+def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] | None = None) -> TangentSpaceNetwork:
     """Fit the tangent-space baseline to the windows of some trials, each trial weighted equally."""
     from mindwire_models.network.riemann import fit_tangent_space
 

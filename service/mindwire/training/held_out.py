@@ -167,11 +167,9 @@ def _networks(splits: Splits, candidate: Candidate, n_seeds: int, progress: Prog
 
 
 def _baseline(splits: Splits) -> _Decider:
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
-
     data, folds, n_classes = splits.prepared.data, splits.prepared.folds, len(splits.prepared.contract.classes)
     trained_on: list[NDArray[np.intp] | None] = [None] if splits.tested is not None else [fold.train for fold in folds]
-    modules = [TangentSpaceNetwork.from_model(fit.fit_baseline(data, n_classes, part)) for part in trained_on]
+    modules = [fit.fit_baseline(data, n_classes, part) for part in trained_on]
     held_out = fit.validate_baseline(data, n_classes, folds) if folds else None
     return _Decider("baseline", None, modules, _temperatures(splits, held_out))
 

@@ -30,7 +30,7 @@ from mindwire_models.training_record import TrainedRecording, TrainedSource, Tra
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
+    from mindwire_models.network.riemann import TangentSpaceNetwork
     from mindwire_models.training.pool import Trained
 
 
@@ -217,11 +217,9 @@ def train_candidates(
 
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
-    from mindwire_models.network.riemann_network import TangentSpaceNetwork
-
     validation = validate_baseline(prepared)
     model = fit.fit_baseline(prepared.data, len(prepared.contract.classes))
-    return Result(prepared, TangentSpaceNetwork.from_model(model), None, None, validation)
+    return Result(prepared, model, None, None, validation)
 
 
 def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:

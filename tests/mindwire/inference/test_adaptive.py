@@ -22,7 +22,7 @@ from mindwire_models.bundle import load_bundle  # noqa: E402
 from mindwire_models.export import export_bundle  # noqa: E402
 from mindwire_models.network.attentionbasenet import AttentionBaseNet  # noqa: E402
 from mindwire_models.network.ensemble import Ensemble  # noqa: E402
-from mindwire_models.network.riemann_network import TangentSpaceNetwork  # noqa: E402
+from mindwire_models.network.riemann import TangentSpaceNetwork  # noqa: E402
 from tests.support.bundles import random_bundle  # noqa: E402
 from tests.support.linear_decoder import LinearDecoder  # noqa: E402
 from tests.support.signals import cut, noise, signal_info, small_contract  # noqa: E402

@@ -114,7 +114,7 @@ def test_effects_of_filters_are_the_classifier_to_first_order(n_classes: int) ->
     classifier = fit_tangent_space(data.windows, data.labels[data.trial], n_classes)
     filters, effects = tangent_space_filters(classifier, most=n_classes * N_CHANS)
     np.testing.assert_allclose(np.linalg.norm(filters, axis=1), 1)
-    back = np.linalg.inv(classifier.whitening)
+    back = np.linalg.inv(classifier.whitening.double().numpy())
     rng = np.random.default_rng(3)
     change = rng.standard_normal((N_CHANS, N_CHANS)) * 1e-3
     covariance = back @ (np.eye(N_CHANS) + change + change.T) @ back
