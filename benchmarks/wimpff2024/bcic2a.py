@@ -97,7 +97,7 @@ class Session:
     @property
     def streams(self) -> tuple[RecordedStream, ...]:
         """The signal."""
-        return (RecordedStream(1, self.info, self.n_samples, 0.0),)
+        return (RecordedStream(1, self.info, self.n_samples),)
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new
 from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, describe, listing, quote
 from mindwire.sources.markers import holds_markers
 from mindwire.sources.recording import RecordedStream, open_recording
-from mindwire.sources.xdf_append import append_streams
+from mindwire.sources.xdf_chunks import append_streams
 from mindwire.types import SignalInfo
 from mindwire_models.text import counted
 

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
-from mindwire.sources.own_input import same_device, signal_from_json
+from mindwire.sources.own_input import same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording
 from mindwire.types import SignalInfo
@@ -150,7 +151,7 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     if first is None or name not in inputs:
         msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
         raise RecordingError(msg)
-    info = signal_from_json(first["source"])
+    info = msgspec.convert(first["source"], SignalInfo)
     device = same_device(recording.streams, info)
     options = _options(first["options"])
     times, probabilities = _predictions(recording, outlets[name])

@@ -16,9 +16,8 @@ from mindwire.errors import BundleError
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.recorded_run import RecordedRun
 from mindwire.pipeline import Pipeline
-from mindwire.sources.own_input import input_parts
-from mindwire.sources.recorded_input import InputComparison, compare_with_device
-from mindwire.sources.xdf_index import UNINITIALISED_END
+from mindwire.sources.own_input import InputComparison, compare_with_device, input_parts
+from mindwire.sources.xdf_file import UNINITIALISED_END
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
 
@@ -178,7 +177,8 @@ def verify(
         raise BundleError(msg)
     found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
     if run.signal_id is not None:
-        device = compare_with_device(run.recording, run.input_id, run.signal_id)
+        parts = input_parts(run.recording.path, run.recording.as_sent(run.input_id))
+        device = compare_with_device(parts, run.recording.as_sent(run.signal_id))
         found = replace(found, input=device)
     damage = tuple(problem for problem in run.recording.problems if UNINITIALISED_END not in problem)
     return replace(found, damage=damage)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from mindwire.errors import RecordingError
 from mindwire.sources.recorded_stream import FORMATS
 
-_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _FIXED_BYTES = 256
 # Offsets of the channels' fields in bytes per channel: labels, physical dimensions, samples per record.
 _LABELS, _DIMENSIONS, _GDF2_CODES, _COUNTS = 0, 96, 102, 216
@@ -44,22 +44,20 @@ class EdfHeader:
     discontinuous : bool
         There may be pauses between the data records.
     record_seconds : float
-    n_bytes : int
-        Of the header.
-    widths : tuple of int
-        Bytes of each channel in a record, annotations included; empty for GDF.
-    annotations : tuple of int
-        Indices of the channels of annotations.
+    n_bytes, record_bytes : int
+        Of the header, and of each record.
+    annotations : tuple of slice
+        Bytes of each channel of annotations in a record.
     """
 
     path: Path
     units: tuple[str, ...]
     factors: tuple[float, ...]
-    discontinuous: bool
-    record_seconds: float
-    n_bytes: int
-    widths: tuple[int, ...]
-    annotations: tuple[int, ...]
+    discontinuous: bool = False
+    record_seconds: float = 0.0
+    n_bytes: int = 0
+    record_bytes: int = 0
+    annotations: tuple[slice, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> EdfHeader:
@@ -72,21 +70,19 @@ class EdfHeader:
                 n = int(head[252:256])
                 _check_fits(path, n)
                 fields = file.read(n * _FIXED_BYTES)
-            labels = _texts(fields, n, _LABELS, 16)
-            dimensions = _texts(fields, n, _DIMENSIONS, 8)
             sample = 3 if head[0] == 0xFF else 2
-            widths = tuple(sample * int(text) for text in _texts(fields, n, _COUNTS, 8))
-            annotations = tuple(i for i, label in enumerate(labels) if label in _ANNOTATIONS)
-            units = tuple(unit for i, unit in enumerate(dimensions) if i not in annotations)
+            ends = list(accumulate(sample * int(text) for text in _texts(fields, n, _COUNTS, 8)))
+            notes = [label in ("EDF Annotations", "BDF Annotations") for label in _texts(fields, n, _LABELS, 16)]
+            units = tuple(unit for unit, note in zip(_texts(fields, n, _DIMENSIONS, 8), notes, strict=True) if not note)
             return cls(
-                path=path,
-                units=units,
+                path,
+                units,
                 factors=tuple(1e-6 if unit in _MICRO else 1e-3 if unit == "mV" else 1.0 for unit in units),
-                discontinuous=head[192:197].decode("latin-1") in ("EDF+D", "BDF+D"),
+                discontinuous=head[192:197] in (b"EDF+D", b"BDF+D"),
                 record_seconds=float(head[244:252].decode("latin-1").replace(",", ".")),
                 n_bytes=_FIXED_BYTES * (n + 1),
-                widths=widths,
-                annotations=annotations,
+                record_bytes=ends[-1],
+                annotations=tuple(slice(*part) for part, note in zip(pairwise([0, *ends]), notes, strict=True) if note),
             )
         except (OSError, ValueError) as error:
             msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged header."
@@ -97,14 +93,12 @@ class EdfHeader:
         second = float(head[4:8]) >= 1.9
         n = int.from_bytes(head[252 : 254 if second else 256], "little")
         _check_fits(path, n)
-        if second:
-            codes = np.frombuffer(fields, "<u2", n, n * _GDF2_CODES).tolist()
-            units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
-            factors = tuple({"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units)
-        else:
+        if not second:
             units = tuple(_texts(fields, n, _DIMENSIONS, 8))
-            factors = tuple(1e-6 if unit.startswith("uV") else 1.0 for unit in units)
-        return cls(path, units, factors, False, 0.0, 0, (), ())  # noqa: FBT003 - in the order of the fields
+            return cls(path, units, tuple(1e-6 if unit.startswith("uV") else 1.0 for unit in units))
+        codes = np.frombuffer(fields, "<u2", n, n * _GDF2_CODES).tolist()
+        units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
+        return cls(path, units, tuple({"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units))
 
     def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
         """Return the onset of each record, and the annotations, in seconds since the first record's onset.
@@ -119,13 +113,12 @@ class EdfHeader:
         RecordingError
             A record does not state its time, or begins before the record before it.
         """
-        size = sum(self.widths)
         onsets: list[float] = []
         texts: list[tuple[float, float, str]] = []
         with self.path.open("rb") as file:
             file.seek(self.n_bytes)
-            while len(record := file.read(size)) == size:
-                found = [part for i in self.annotations for part in _annotation_lists(self._channel(record, i))]
+            while len(record := file.read(self.record_bytes)) == self.record_bytes:
+                found = [part for note in self.annotations for part in _annotation_lists(record[note])]
                 # The first list of a record holds its time and begins with an empty text.
                 if not found or found[0][2][0]:
                     msg = (
@@ -161,10 +154,6 @@ class EdfHeader:
         paused = (off > max(0.5 * self.record_seconds, _LEAST_PAUSE_SECONDS)).any()
         return (onsets, annotations) if paused else None
 
-    def _channel(self, record: bytes, index: int) -> bytes:
-        start = sum(self.widths[:index])
-        return record[start : start + self.widths[index]]
-
 
 def _check_fits(path: Path, n_channels: int) -> None:
     """Refuse a header that claims to be longer than the file, before memory is allocated for its channels."""
@@ -174,9 +163,8 @@ def _check_fits(path: Path, n_channels: int) -> None:
 
 
 def _texts(fields: bytes, n: int, offset: int, width: int) -> list[str]:
-    start = n * offset
-    parts = [fields[start + i * width : start + (i + 1) * width] for i in range(n)]
-    return [part.decode("latin-1").strip("\x00 ") for part in parts]
+    parts = np.frombuffer(fields, f"S{width}", n, n * offset)
+    return [part.decode("latin-1").strip("\x00 ") for part in parts.tolist()]
 
 
 def _annotation_lists(channel: bytes) -> list[tuple[float, float, list[str]]]:

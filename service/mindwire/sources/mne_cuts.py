@@ -72,20 +72,16 @@ class Timeline:
         return self.starts[self.gaps]
 
 
-def is_cut(label: str, suffix: str) -> bool:
-    """Return true if an annotation states that samples are missing, and is no event."""
-    text = _plain(label)
-    return (
-        text in (_SKIPPED, _BOUNDARY, *_JOINED)
-        or text.startswith(_SEGMENT)
-        or _LOST.match(text) is not None
-        or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE)
-        or (suffix == ".gdf" and text == _RUN)
-    )
-
-
-def _plain(label: str) -> str:
-    return label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
+def cut(label: str, suffix: str) -> str:
+    """Return the kind of an annotation which states that samples are missing; empty for an event."""
+    text = label.strip().casefold().removeprefix("comment/")  # as MNE exports its own to BrainVision
+    if text in _JOINED:
+        return "joined"
+    if text.startswith(_SEGMENT) or _LOST.match(text):
+        return "segment"
+    if text == _BOUNDARY or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE):
+        return "boundary"
+    return "skipped" if text == _SKIPPED else "run" if suffix == ".gdf" and text == _RUN else ""
 
 
 def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
@@ -106,19 +102,17 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
     segments = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
     missing = {0: 0.0, **{first: gap for first, gap in segments.items() if 0 < first < n}}
     for onset, duration, label in _annotations(raw, path):
-        text = _plain(label)
+        kind = cut(label, suffix)
         first = math.ceil((onset - raw.first_time) * sfreq - _ROUNDING)
         known = duration if math.isfinite(duration) and duration > 0 else 0.0
         gap: float | None = None
-        if text == _SKIPPED or (text in _JOINED and known):
+        if kind == "skipped" or (kind == "joined" and known):
             kept[max(first, 0) : max(first + round(known * sfreq), 0)] = False
-        elif text == _BOUNDARY or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE):
-            gap = known
-        elif text.startswith(_SEGMENT) or _LOST.match(text):
-            lost = _LOST.search(text)
+        elif kind == "segment":
+            lost = _LOST.search(label)
             gap = int(lost[1]) / sfreq if lost else segments.get(first, 0.0)
-        elif text in _JOINED or (suffix == ".gdf" and text == _RUN):
-            gap = 0.0
+        elif kind:
+            gap = known if kind == "boundary" else 0.0
         if gap is not None and 0 < first < n:
             missing[first] = max(gap, missing.get(first, 0.0))
     starts = np.array(sorted(missing), dtype=np.intp)

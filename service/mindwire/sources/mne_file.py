@@ -7,8 +7,9 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from mindwire.errors import MindwireError, MissingExtraError, RecordingError, StreamNotFoundError
 from mindwire.sources.edf_header import EdfHeader
 from mindwire.sources.markers import MarkerReader, merge_markers, tidy_label
-from mindwire.sources.mne_cuts import Timeline, is_cut, timeline_of_annotations, timeline_of_records
-from mindwire.sources.recorded_stream import FORMATS, RecordedSignal, RecordedStream, Selector, choose_signal
+from mindwire.sources.mne_cuts import cut, timeline_of_annotations, timeline_of_records
+from mindwire.sources.recorded_stream import FORMATS, RecordedSignal, RecordedStream, Recording
 from mindwire.types import Chunk, Marker, Reason, SignalInfo
 
 _CHUNK_SECONDS = 1.0
@@ -34,20 +35,15 @@ for read in loadmat, whosmat, lambda path: loadmat(path, variable_names=["-"]):
     with suppress(Exception):
         read(sys.argv[1])
 """
-_STATED_UNITS = (".edf", ".bdf", ".gdf")
 # BioSemi keeps its own bits above these.
 _TRIGGER_BITS = 0xFFFF
 
 
-class MneRecording:
+class MneRecording(Recording):
     """A recording that :func:`mne.io.read_raw` opens, read in pieces from disk.
 
     Times are seconds from the recording's first sample, with the pauses whose length the file states. Values are in the unit
     that the file states, or in microvolts where its format fixes it.
-
-    Parameters
-    ----------
-    path : path-like
 
     Raises
     ------
@@ -67,14 +63,15 @@ class MneRecording:
             )
             raise MissingExtraError(msg) from error
         self.path = Path(path)
-        self._header = EdfHeader.read(self.path) if self.path.suffix.casefold() in _STATED_UNITS else None
-        if self.path.suffix.casefold() == ".set":
+        self._suffix = self.path.suffix.casefold()
+        header = EdfHeader.read(self.path) if self._suffix in (".edf", ".bdf", ".gdf") else None
+        if self._suffix == ".set":
             _require_sound_mat(self.path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._raw: Any = mne.io.read_raw(self.path, preload=False, verbose="ERROR")
-                self._describe(mne)
+                self._describe(mne, header)
         except MindwireError:
             raise
         # MNE's readers raise whatever their parsers stumble over.
@@ -82,56 +79,41 @@ class MneRecording:
             msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged file{_reason(error)}."
             raise RecordingError(msg) from error
 
-    def _describe(self, mne: Any) -> None:
+    def _describe(self, mne: Any, header: EdfHeader | None) -> None:
         """Read channels, units, times and annotations."""
-        info = self._raw.info
+        raw, info = self._raw, self._raw.info
         self._picks = np.asarray(mne.pick_types(info, eeg=True, exclude=()))
-        self._stims = {
-            str(info["ch_names"][pick]): int(pick) for pick in mne.pick_types(info, meg=False, stim=True, exclude=())
-        }
-        header = self._header
-        units, self._factors = _units(self._raw, self._picks, header, self.path.suffix.casefold())
-        labels = tuple(str(info["ch_names"][pick]) for pick in self._picks)
+        stims = mne.pick_types(info, meg=False, stim=True, exclude=())
+        self._stims = {str(info["ch_names"][pick]): int(pick) for pick in stims}
+        units, self._factors = _units(raw, self._picks, header, self._suffix)
         self._info = SignalInfo(
             name=self.path.name,
             type="EEG",
             sfreq=float(info["sfreq"]),
-            n_channels=len(labels),
-            labels=labels,
+            n_channels=len(self._picks),
+            labels=tuple(str(info["ch_names"][pick]) for pick in self._picks),
             units=units,
             dtype="double64",
         )
-        n = len(self._raw.times)
+        self._n = len(raw.times)
         records = None if header is None else header.paused_records()
         if header is not None and records is not None:
             onsets, annotations = records
-            self._timeline = timeline_of_records(header, onsets, self._info.sfreq, n)
+            self._timeline = timeline_of_records(header, onsets, self._info.sfreq, self._n)
             found = [(onset, text) for onset, _, text in annotations]
         else:
-            self._timeline = timeline_of_annotations(self._raw, self.path)
-            own = self._raw.annotations
-            found = [
-                (self._timeline.of(float(onset) - self._raw.first_time), str(label))
-                for onset, label in zip(own.onset, own.description, strict=True)
-            ]
-        suffix = self.path.suffix.casefold()
-        events = [
-            Marker(time, tidy_label(text)) for time, text in found if math.isfinite(time) and not is_cut(text, suffix)
-        ]
-        self._annotated = tuple(sorted(events, key=lambda marker: marker.time))
+            self._timeline = timeline_of_annotations(raw, self.path)
+            times = (self._timeline.of(float(onset) - raw.first_time) for onset in raw.annotations.onset)
+            found = list(zip(times, map(str, raw.annotations.description), strict=True))
+        events = [(time, text) for time, text in found if math.isfinite(time) and not cut(text, self._suffix)]
+        self._annotated = [Marker(time, tidy_label(text)) for time, text in sorted(events, key=itemgetter(0))]
 
-    @property
+    @cached_property
     def streams(self) -> tuple[RecordedStream, ...]:
         """EEG channels as one stream, and the markers."""
-        eeg = RecordedStream(1, self._info, len(self._raw.times) if len(self._picks) else 0, 0.0)
-        markers = self.markers()
         info = SignalInfo(name=_ANNOTATIONS, type="Markers", sfreq=0.0, n_channels=1, dtype="string")
-        return (eeg, RecordedStream(2, info, len(markers), markers[0].time if markers else None))
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Empty: MNE either reads a file or refuses it."""
-        return ()
+        eeg = RecordedStream(1, self._info, self._n if len(self._picks) else 0)
+        return (eeg, RecordedStream(2, info, len(self.markers())))
 
     @cached_property
     def _stimuli(self) -> list[Marker]:
@@ -142,11 +124,6 @@ class MneRecording:
         """Return the annotations, each at its onset; where there is no cue among them, the stimulus channels' events.
 
         ``stream`` is ``annotations``, or the label of a stimulus channel.
-
-        Raises
-        ------
-        StreamNotFoundError
-            There is no stream of that name.
         """
         if stream == _ANNOTATIONS or (stream is None and any(_is_cue(marker) for marker in self._annotated)):
             return list(self._annotated)
@@ -158,92 +135,53 @@ class MneRecording:
         return sorted(found, key=lambda marker: marker.time)
 
     def _levels(self, pick: int) -> list[Marker]:
-        values = _read(self._raw, [pick], 0, len(self._raw.times), self.path)[:, 0]
-        if self.path.suffix.casefold() == ".bdf":
+        values = self._read([pick], 0, self._n)[:, 0]
+        if self._suffix == ".bdf":
             values = np.asarray(np.nan_to_num(values).astype(np.int64) & _TRIGGER_BITS, dtype=float)
         reader = MarkerReader(replace(self._info, type="stim", n_channels=1, labels=None), started=False)
         return reader.read(values[:, None], self._timeline.at(np.arange(len(values))))
 
-    def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return the EEG channels as a source of chunks."""
-        return self.source(choose_signal(self.path, self.streams, selector).stream_id)
-
     def source(self, stream_id: int) -> RecordedSignal:
         """Return the EEG channels (1) or the markers (2)."""
-        if stream_id == 1:
-            return MneSource(self.path, self._raw, self._picks, self._info, self._factors, self._timeline)
-        return _MarkerSource(self.streams[1].info, tuple(self.markers()))
+        chunks = self._chunks if stream_id == 1 else self._marker_chunks
+        return RecordedSignal(self.streams[stream_id - 1].info, self.streams[stream_id - 1].n_samples, chunks)
 
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield the EEG channels in pieces of a second, without the samples that are marked as not acquired.
 
-@dataclass(frozen=True, slots=True)
-class MneSource:
-    """EEG channels of an MNE recording; made by :meth:`MneRecording.signal`."""
-
-    path: Path
-    raw: Any
-    picks: NDArray[np.intp]
-    info: SignalInfo
-    factors: NDArray[np.float64]
-    timeline: Timeline
-
-    @property
-    def n_samples(self) -> int:
-        """Samples in the recording."""
-        return len(self.raw.times)
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield the samples from the beginning in pieces of a second; may be called again.
-
-        Yields
-        ------
-        Chunk
-            Samples that the recording marks as not acquired are left out; a ``GAP`` precedes the chunk after them, and
-            wherever else samples are missing.
+        A ``GAP`` precedes the chunk after these, and wherever else samples are missing.
         """
-        size = max(1, int(self.info.sfreq * _CHUNK_SECONDS))
-        keep, breaks = self.timeline.kept, self.timeline.breaks()
+        size = max(1, int(self._info.sfreq * _CHUNK_SECONDS))
+        keep, breaks = self._timeline.kept, self._timeline.breaks()
         gap = begun = False
-        for start in range(0, self.n_samples, size):
-            stop = min(start + size, self.n_samples)
+        for start in range(0, self._n, size):
+            stop = min(start + size, self._n)
             inside = breaks[(breaks > start) & (breaks < stop)] - start
             edges = np.union1d(np.flatnonzero(np.diff(keep[start:stop])) + 1, inside)
-            samples = _read(self.raw, self.picks, start, stop, self.path) / self.factors
+            samples = self._read(self._picks, start, stop) / self._factors
             for piece in np.split(np.arange(stop - start), edges):
                 first = start + int(piece[0])
                 gap |= bool(np.isin(first, breaks)) or not keep[first]
                 if keep[first]:
                     reason = Reason.GAP if gap and begun else Reason.NONE
-                    yield Chunk(samples[piece], self.timeline.at(start + piece), reason)
+                    yield Chunk(samples[piece], self._timeline.at(start + piece), reason)
                     gap, begun = False, True
 
+    def _marker_chunks(self) -> Iterator[Chunk]:
+        if markers := self.markers():
+            labels = np.array([[marker.label] for marker in markers], dtype=object)
+            yield Chunk(labels, np.array([marker.time for marker in markers]))
 
-@dataclass(frozen=True, slots=True)
-class _MarkerSource:
-    """Markers as chunks of strings."""
-
-    info: SignalInfo
-    markers: tuple[Marker, ...]
-
-    @property
-    def n_samples(self) -> int:
-        return len(self.markers)
-
-    def chunks(self) -> Iterator[Chunk]:
-        if self.markers:
-            labels = np.array([[marker.label] for marker in self.markers], dtype=object)
-            yield Chunk(labels, np.array([marker.time for marker in self.markers]))
-
-
-def _read(raw: Any, picks: Any, start: int, stop: int, path: Path) -> NDArray[np.float64]:
-    """Read samples as MNE gives them, ``(n_samples, n_channels)``."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return np.asarray(raw[picks, start:stop][0].T)
-    # MNE's readers raise whatever they stumble over in a damaged file.
-    except Exception as error:
-        msg = f"{path}: the samples from {start} on cannot be read{_reason(error)}; is the file whole?"
-        raise RecordingError(msg) from error
+    def _read(self, picks: Any, start: int, stop: int) -> NDArray[np.float64]:
+        """Read samples as MNE gives them, ``(n_samples, n_channels)``."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.asarray(self._raw[picks, start:stop][0].T)
+        # MNE's readers raise whatever they stumble over in a damaged file.
+        except Exception as error:
+            msg = f"{self.path}: the samples from {start} on cannot be read{_reason(error)}; is the file whole?"
+            raise RecordingError(msg) from error
 
 
 def _require_sound_mat(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The input of a live run's pipeline, as its recording holds it.
+"""The input of a live run's pipeline, as its recording holds it, and its comparison with the device's own stream.
 
 The service writes channels, unit, rate and bundle into the description of its own stream ``Mindwire-{stream}-input``, so
 that a recording is read without giving them again. The stream's samples are those that the pipeline was given, with a
@@ -17,7 +17,9 @@ from operator import or_
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError, SourceError
 from mindwire.sources.recorded_stream import RecordedStream
@@ -42,19 +44,15 @@ class InputMark(IntFlag):
     @property
     def reason(self) -> Reason:
         """The chunk's discontinuity."""
-        return reduce(or_, (reason for mark, reason in _REASONS.items() if mark in self), Reason.NONE)
+        return reduce(or_, (Reason[name] for name in _REASONS if InputMark[name] in self), Reason.NONE)
 
     @classmethod
     def of(cls, reason: Reason) -> InputMark:
         """Return the mark of a chunk with this discontinuity."""
-        return reduce(or_, (mark for mark, each in _REASONS.items() if each in reason), cls.NONE)
+        return reduce(or_, (cls[name] for name in _REASONS if Reason[name] in reason), cls.NONE)
 
 
-_REASONS = {
-    InputMark.GAP: Reason.GAP,
-    InputMark.CLOCK_JUMP: Reason.CLOCK_JUMP,
-    InputMark.RECONNECT: Reason.RECONNECT,
-}
+_REASONS = ("GAP", "CLOCK_JUMP", "RECONNECT")
 _CODES = list(range(2 * max(InputMark)))
 
 
@@ -98,6 +96,52 @@ def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
 
 
 @dataclass(frozen=True, slots=True)
+class InputComparison:
+    """Number of samples that the pipeline was given and the device's recorded stream has, or not.
+
+    The recorder may have missed samples of the device where that was interrupted; where the pipeline's input is continuous,
+    both must be the same.
+
+    Parameters
+    ----------
+    same : int
+        Both have them.
+    missed : int
+        The device's recorded stream lacks them.
+    different : int
+        The device's recorded stream has others in their place.
+    """
+
+    same: int
+    missed: int
+    different: int
+
+
+def compare_with_device(parts: Iterable[InputPart], samples: Iterable[Samples]) -> InputComparison:
+    """Compare a pipeline's input with the samples of the device's own stream, by their values."""
+    device = {row: place for place, row in enumerate(row for piece in samples for row in _hashes(piece.values))}
+    same = missed = different = 0
+    absent, last = 0, None  # samples that the device's stream lacks, since the one that it has at this place
+    for part in parts:
+        if part.begins or part.lost or part.chunk.discontinuity:
+            missed, absent, last = missed + absent, 0, None
+        for row in _hashes(part.chunk.samples):
+            place = device.get(row)
+            if place is None:
+                absent += 1
+                continue
+            others = min(absent, max(0, place - last - 1)) if last is not None else 0
+            same, missed, different = same + 1, missed + absent - others, different + others
+            absent, last = 0, place
+    return InputComparison(same, missed + absent, different)
+
+
+def _hashes(values: NDArray[np.generic]) -> Iterator[int]:
+    rows = np.ascontiguousarray(values)
+    return map(hash, rows.view(f"V{rows.dtype.itemsize * rows.shape[1]}")[:, 0].tolist())
+
+
+@dataclass(frozen=True, slots=True)
 class OwnInput:
     """Description of a pipeline's input in a recording: the service's own stream, the device's signal, and the bundle."""
 
@@ -127,19 +171,12 @@ def own_inputs(streams: Sequence[RecordedStream]) -> list[OwnInput]:
 def _own_input(stream: RecordedStream) -> OwnInput | None:
     try:
         run = json.loads(child_text(parse_xml(stream.header), f"desc/{RUN}"))
-        device = signal_from_json(run["source"])
+        info = known_info(msgspec.convert(run["source"], SignalInfo), run)
         model = run["model"]
         path = model.get("path")
-        info = known_info(device, run)
         return OwnInput(stream, info, str(model["name"]), str(model["sha256"]), Path(path) if path else None)
     except (SourceError, ValueError, TypeError, KeyError, AttributeError):
         return None  # of an earlier version, or changed since: then the streams' own descriptions count
-
-
-def signal_from_json(source: Mapping[str, Any]) -> SignalInfo:
-    """Return a signal's description from JSON, which has lists where it has tuples."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in source.items()}
-    return SignalInfo(**values)
 
 
 def same_device(streams: Sequence[RecordedStream], info: SignalInfo) -> RecordedStream | None:

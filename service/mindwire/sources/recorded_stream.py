@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
 
 from mindwire.errors import RecordingError, StreamNotFoundError, UsageError
 from mindwire.sources.markers import holds_markers
@@ -15,7 +15,7 @@ FORMATS = "XDF or another format that MNE-Python reads (EDF, BDF, GDF, BrainVisi
 _MAX_PROBLEMS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordedStream:
     """A stream in a recording.
 
@@ -26,8 +26,6 @@ class RecordedStream:
     info : SignalInfo
     n_samples : int
         As the file states it.
-    first_time : float or None
-        Time of its first sample in seconds; None when it is empty.
     header : str
         Its description as LSL's XML; empty where the format has none.
     """
@@ -35,7 +33,6 @@ class RecordedStream:
     stream_id: int
     info: SignalInfo
     n_samples: int
-    first_time: float | None
     header: str = ""
 
     @property
@@ -114,53 +111,71 @@ class Selector:
         )
 
 
-class RecordedSignal(Protocol):
-    """A recording's signal as a source of chunks."""
+@dataclass(frozen=True, slots=True)
+class RecordedSignal:
+    """A stream of a recording as a source of chunks.
 
-    @property
-    def info(self) -> SignalInfo:
-        """Description of the signal."""
-        ...
+    Parameters
+    ----------
+    info : SignalInfo
+    n_samples : int
+        As the file states it.
+    chunks : callable
+        Yields the samples from the beginning, in the order of the file; may be called again. Markers are strings in an
+        object array.
+    """
 
-    @property
-    def n_samples(self) -> int:
-        """Number of samples as the file states it."""
-        ...
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield the samples from the beginning, in the order of the file; may be called again."""
-        ...
+    info: SignalInfo
+    n_samples: int
+    chunks: Callable[[], Iterator[Chunk]]
 
 
-class Recording(Protocol):
+class Recording(ABC):
     """A file with at least one signal."""
 
-    @property
-    def path(self) -> Path:
-        """Path of the file."""
-        ...
+    path: Path
 
     @property
+    @abstractmethod
     def streams(self) -> tuple[RecordedStream, ...]:
         """Streams in the order of the file."""
-        ...
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Damage that was left out, one sentence each."""
-        ...
+        """Damage that was left out, one sentence each; complete once everything has been read."""
+        return ()
 
+    @abstractmethod
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """Return the markers in the order of time, of all marker streams or of one by its name, source id or number."""
-        ...
+        """Return the markers in the order of time, of all marker streams or of one.
+
+        Parameters
+        ----------
+        stream : str or None
+            Name, source id or number in the file, ``id=…`` and the like, or the label of a stimulus channel. None takes
+            stimulus channels where no marker stream holds a cue.
+
+        Raises
+        ------
+        StreamNotFoundError
+            There is no such stream.
+        """
+
+    @abstractmethod
+    def source(self, stream_id: int) -> RecordedSignal:
+        """Return a stream by its number in the file, whatever it holds."""
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return the EEG signal, or the one selected."""
-        ...
+        """Return the selected signal; without a selector the only one of type EEG.
 
-    def source(self, stream_id: int) -> RecordedSignal:
-        """Return a stream by its number in the file; chunks of markers hold strings in an object array."""
-        ...
+        Raises
+        ------
+        StreamNotFoundError
+            No stream matches, or several; the message lists all streams.
+        RecordingError
+            The stream is empty, or no signal.
+        """
+        return self.source(choose_signal(self.path, self.streams, selector, self.problems).stream_id)
 
 
 def first_problems(problems: Sequence[str]) -> str:

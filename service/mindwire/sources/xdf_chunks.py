@@ -1,12 +1,17 @@
-"""Framing of XDF files: the sequence of chunks, and its resumption after damage.
+"""Framing of XDF files: the sequence of chunks, its resumption after damage, and streams appended to a file.
 
 Specification: https://github.com/sccn/xdf/wiki/Specifications (XDF 1.0).
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from io import FileIO
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from mindwire.errors import RecordingError
@@ -15,7 +20,6 @@ MAGIC = b"XDF:"
 GZIP_MAGIC = b"\x1f\x8b"
 BOUNDARY_UUID = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 _SEARCH_BLOCK = 1 << 20
-_LENGTH_BYTES = (1, 4, 8)
 # length's own length, length, tag, stream id
 _LONGEST_HEADER = 1 + 8 + 2 + 4
 
@@ -71,28 +75,23 @@ def _header_at(file: BinaryIO, position: int, size: int) -> RawChunk | None:
     """Return the chunk that begins at a position; None when no whole, known chunk does."""
     file.seek(position)
     head = file.read(_LONGEST_HEADER)
-    if not head or head[0] not in _LENGTH_BYTES:
+    if not head or head[0] not in (1, 4, 8):
         return None
     start = 1 + head[0]
     length = int.from_bytes(head[1:start], "little")
-    end = position + start + length
-    if length < 2 or end > size:
+    if length < 2 or position + start + length > size:
         return None
-    number = int.from_bytes(head[start : start + 2], "little")
-    if not 1 <= number <= 6:
-        return None
-    tag = Tag(number)
-    if tag not in WITH_STREAM:
-        return RawChunk(tag, 0, position + start + 2, length - 2)
-    if length < 6:
-        return None
-    stream_id = int.from_bytes(head[start + 2 : start + 6], "little")
-    return RawChunk(tag, stream_id, position + start + 6, length - 6)
+    tag = int.from_bytes(head[start : start + 2], "little")
+    if tag in WITH_STREAM and length >= 6:
+        stream_id = int.from_bytes(head[start + 2 : start + 6], "little")
+        return RawChunk(Tag(tag), stream_id, position + start + 6, length - 6)
+    if tag in (Tag.FILE_HEADER, Tag.BOUNDARY):
+        return RawChunk(Tag(tag), 0, position + start + 2, length - 2)
+    return None
 
 
 def _after_next_boundary(file: BinaryIO, position: int) -> int | None:
     """Return the first byte after the next boundary chunk from a position on; None when there is none."""
-    overlap = len(BOUNDARY_UUID) - 1
     while True:
         file.seek(position)
         block = file.read(_SEARCH_BLOCK)
@@ -101,7 +100,7 @@ def _after_next_boundary(file: BinaryIO, position: int) -> int | None:
             return position + found + len(BOUNDARY_UUID)
         if len(block) < _SEARCH_BLOCK:
             return None
-        position += len(block) - overlap
+        position += len(block) - len(BOUNDARY_UUID) + 1
 
 
 def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
@@ -126,3 +125,47 @@ def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
             chunk = RawChunk(Tag.DAMAGE, 0, position, end - position)
         yield chunk
         position = chunk.offset + chunk.length
+
+
+def append_streams(recording: Path, other: Path) -> None:
+    """Append all streams of ``other`` to a recording, under numbers that are free there.
+
+    Both must have been recorded on one computer, whose clock the offsets in them refer to. After a failure the
+    recording holds the streams it had.
+
+    Raises
+    ------
+    RecordingError
+        One of them is no XDF file.
+    OSError
+        The disk is full, or a file cannot be read.
+    """
+    with recording.open("r+b", buffering=0) as target, other.open("rb") as source:
+        check_magic(target, recording)
+        check_magic(source, other)
+        size = end = target.seek(0, os.SEEK_END)
+        last_id = 0
+        for chunk in walk(target, size):
+            last_id = max(last_id, chunk.stream_id)
+            if chunk.tag is Tag.DAMAGE and chunk.offset + chunk.length == size:
+                end = chunk.offset  # an incomplete chunk would swallow what follows it
+        target.truncate(end)
+        target.seek(end)
+        try:
+            for chunk in walk(source, os.fstat(source.fileno()).st_size):
+                if chunk.tag in (Tag.DAMAGE, Tag.FILE_HEADER):
+                    continue
+                stream_id = struct.pack("<I", chunk.stream_id + last_id) if chunk.tag in WITH_STREAM else b""
+                source.seek(chunk.offset)
+                content = struct.pack("<H", chunk.tag) + stream_id + source.read(chunk.length)
+                framed = b"\x08" + struct.pack("<Q", len(content)) + content
+                _write(target, framed)
+            os.fsync(target.fileno())
+        except BaseException:
+            target.truncate(end)
+            raise
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    if file.write(data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

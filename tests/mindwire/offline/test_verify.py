@@ -16,8 +16,7 @@ from mindwire.offline.recorded_run import recorded_run, run_details
 from mindwire.offline.verify import verify
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.sources.own_input import InputMark
-from mindwire.sources.recorded_input import InputComparison
+from mindwire.sources.own_input import InputComparison, InputMark
 from mindwire.sources.recording import open_recording
 from mindwire.types import Chunk, Reason
 from mindwire_models.bundle import load_bundle
