@@ -168,24 +168,12 @@ class RateMeter:
         self._reported: RateState = "nominal"
         self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
-        self._recent = np.empty(8 * _RECENT)
-        self._n_recent = 0
+        self._recent = np.empty(0)
 
     @property
     def recent(self) -> NDArray[np.float64]:
         """The newest stamps, as if nothing had been skipped."""
-        return self._recent[max(0, self._n_recent - _RECENT) : self._n_recent] + self._skipped
-
-    def _remember(self, stamps: NDArray[np.float64]) -> None:
-        """Keep stamps in one stretch of memory, whose newest part moves to its beginning when it is full."""
-        stamps = stamps[-_RECENT:]
-        if self._n_recent + len(stamps) > len(self._recent):
-            kept = self._recent[self._n_recent - _RECENT : self._n_recent].copy()
-            self._recent[:_RECENT] = kept
-            self._n_recent = _RECENT
-        stop = self._n_recent + len(stamps)
-        np.subtract(stamps, self._skipped, out=self._recent[self._n_recent : stop])
-        self._n_recent = stop
+        return self._recent + self._skipped
 
     @property
     def until_measured(self) -> int:
@@ -198,7 +186,7 @@ class RateMeter:
         """Forget what was measured, because nothing is known of what lies between."""
         self._fast.clear()
         self._slow.clear()
-        self._n_recent = 0
+        self._recent = np.empty(0)
         self.measured = None
 
     def skip(self, seconds: float) -> None:
@@ -219,29 +207,21 @@ class RateMeter:
         flags : ndarray of uint32, shape (n_samples,)
             Marked in place while the rate is not the expected one.
         """
-        n = len(stamps)
-        self._remember(stamps)
-        first = -self._count % self._step
-        self._count += n
-        if first >= n:  # as a rule
-            if self._bits:
-                flags |= self._bits
-            return
-        new = (stamps[first :: self._step] - self._skipped).tolist()
-        done = taken = 0
-        while len(new) - taken >= (needed := _POINTS_PER_SECOND - self._points % _POINTS_PER_SECOND):
-            self._fast += new[taken : taken + needed]
-            self._points += needed
-            taken += needed
-            stop = first + (taken - 1) * self._step + 1
+        self._recent = np.concatenate((self._recent, stamps - self._skipped))[-_RECENT:]
+        done, n = 0, len(stamps)
+        while done < n:
+            stop = min(n, done + self.until_measured)
+            first = done + -self._count % self._step
+            if first < stop:
+                new = (stamps[first : stop : self._step] - self._skipped).tolist()
+                self._fast += new
+                self._points += len(new)
             if self._bits:
                 flags[done:stop] |= self._bits
+            self._count += stop - done
             done = stop
-            self._measure()
-        self._fast += new[taken:]
-        self._points += len(new) - taken
-        if self._bits:
-            flags[done:] |= self._bits
+            if first < stop and self._points % _POINTS_PER_SECOND == 0:
+                self._measure()
 
     def _measure(self) -> None:
         """Once a second of samples: measure over seconds and over many, and enter the state that both say."""
