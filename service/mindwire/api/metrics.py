@@ -9,8 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mindwire.api.streams import DescribedStream, Streams
-from mindwire.sinks.hub import PredictionHub
-from mindwire.sinks.latency import BUCKETS_MS
+from mindwire.sinks.hub import BUCKETS_MS, PredictionHub
 from mindwire.status import StreamState, StreamStatus
 
 _COUNTERS = {

@@ -40,8 +40,7 @@ class DataTimeout:
             Monotonic time in seconds, as in the other methods.
         """
         self._since = now
-        if self._watch is not None:
-            self.close()
+        self.close()
 
     def seconds(self, now: float) -> float:
         """Return the time since the last data."""

@@ -106,9 +106,8 @@ class _MarkerWatch:
             return
         with lsl_resources():
             if self._resolver is None:
-                self._resolver = pylsl.ContinuousResolver(
-                    pred=marker_predicate(self._names), forget_after=2 * _SEARCH_S
-                )
+                predicate = marker_predicate(self._names)
+                self._resolver = pylsl.ContinuousResolver(pred=predicate, forget_after=2 * _SEARCH_S)
                 self._search_at = now + _SEARCH_S
                 return
             handles, self._resolver = self._resolver.results(), None
@@ -152,10 +151,7 @@ class _MarkerWatch:
             self._sent[stream.name] += 1
             if self._sent[stream.name] > MOST_PER_SECOND:
                 continue
-            cue = found.info.source_id == f"{source.source_id}-markers"  # the simulator's own
-            if cue:
-                message = f"The simulated person begins to imagine {label.replace('_', ' ')}."
-            else:
-                message = f"Marker {label} from {found.info.name}."
-            data = {"label": label, "time": at, "source": found.info.name}
-            stream.reporter.show("cue" if cue else "marker", message, data)
+            kind, message = "marker", f"Marker {label} from {found.info.name}."
+            if found.info.source_id == f"{source.source_id}-markers":  # the simulator's own
+                kind, message = "cue", f"The simulated person begins to imagine {label.replace('_', ' ')}."
+            stream.reporter.show(kind, message, {"label": label, "time": at, "source": found.info.name})

@@ -7,8 +7,8 @@ With one connection the loop waits in its read. With several it sleeps until sam
 at one of them, waits a little longer if another is due soon, and decodes the windows of all in one batch. A thread per
 connection would cost more in wake-ups than in work.
 
-Before each step the thread notes the connections concerned. When a step raises, or hangs until
-:meth:`LiveLoop.replace_if_hung` is called, those connections end; another thread finishes the rest of the turn.
+A turn is a queue of steps, each with the connections that it concerns. When a step raises, or hangs until
+:meth:`LiveLoop.replace_if_hung` is called, those connections end; another thread carries out the rest of the queue.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from mindwire.errors import LoopError
 from mindwire.inference.decoder import MAX_BATCH
@@ -35,8 +33,6 @@ from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.loops import Abandoned, LoopThread, fence
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 BATCH_WAIT_S = 0.002
 # Maximum connections per turn; larger turns delay the first: with 150 streams in two workers the 99th percentile of the
@@ -48,25 +44,15 @@ _OVERLOAD = 0.8
 _LOAD_S = 10.0
 _DECODING = "decoding"
 
-
-class _Turn:
-    """Work left of one turn; each step removes what it begins."""
-
-    def __init__(self, connections: Sequence[Connection] = (), timeout: float = 0.0) -> None:
-        self.timeout = timeout
-        self.to_poll = deque(connections)
-        self.due: list[tuple[Connection, DueWindow]] = []
-        self.batches: deque[list[tuple[Connection, DueWindow]]] = deque()
-        self.decoded: deque[tuple[Connection, DueWindow, NDArray[np.float32], float]] = deque()
-        self.to_report: deque[Connection] = deque()
+Batch = list[tuple[Connection, DueWindow]]
 
 
 class _Step(msgspec.Struct, frozen=True, eq=False):
-    """Name, connections and beginning of the step that the thread carries out."""
+    """Part of a turn: its name, the connections that end if it fails or hangs, and the call that carries it out."""
 
     name: str
     connections: Sequence[Connection]
-    since: float
+    call: Callable[[], object]
 
 
 class LiveLoop:
@@ -89,12 +75,14 @@ class LiveLoop:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: LoopThread | None = None
-        self._turn = _Turn()
-        self._step: _Step | None = None
+        self._steps: deque[_Step] = deque()
+        self._step: _Step | None = None  # that the thread carries out, and since when
+        self._since = 0.0
+        self._due: Batch = []  # windows of this turn
         self._count = itertools.count()
         # time of the next poll, a number that settles ties, the connection
         self._polls: list[tuple[float, int, Connection]] = []
-        self._busy_s, self._idle_s = 0.0, 0.0
+        self._idle_s, self._measured_at = 0.0, 0.0
 
     def run(self, connection: Connection) -> None:
         """Run a connection until it ends; blocks the calling thread.
@@ -129,9 +117,10 @@ class LiveLoop:
                 return
             died = not thread.is_alive()
             concerned = step.connections if step else ()
-            others = self._others(concerned)
+            waiting = {c for step in self._steps for c in step.connections} | {c for _, _, c in self._polls}
+            others = any(not connection.ended.is_set() for connection in waiting.difference(concerned))
             limit = after_s if others else alone_after_s
-            if not died and (step is None or time.monotonic() - step.since < limit):
+            if not died and (step is None or time.monotonic() - self._since < limit):
                 return
             name = step.name if step else "waiting"
             log.error("The live loop %s while %s.", "died" if died else "hangs", name)
@@ -141,7 +130,6 @@ class LiveLoop:
                 connection.end(LoopError(f"{how}; the other streams go on." if others else f"{how}."))
                 if name == _DECODING and isinstance(connection.decoder, SharedDecoder):
                     connection.decoder.replace()
-            self._step = None
             self._start_thread()
 
     def stop(self) -> None:
@@ -150,126 +138,109 @@ class LiveLoop:
             if self._thread is not None:
                 self._thread.abandon()
 
-    def _others(self, connections: Sequence[Connection]) -> bool:
-        """Return true if the loop has connections besides these."""
-        turn = self._turn
-        all_of_them = {*turn.to_poll, *turn.to_report, *(connection for _, _, connection in self._polls)}
-        return any(not connection.ended.is_set() for connection in all_of_them.difference(connections))
-
     def _start_thread(self) -> None:
+        self._step = None
+        self._idle_s, self._measured_at = 0.0, time.monotonic()
         self._thread = LoopThread(target=self._run, name="mindwire-loop", daemon=True)
         self._thread.start()
 
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────────
+
     def _run(self) -> None:
-        while True:
+        while (step := self._next_step()) is not None:
+            if all(connection.ended.is_set() for connection in step.connections):
+                continue
             try:
-                self._finish_turn()  # also what is left of a turn of the thread before
-                if not self._begin_turn():
-                    return
-            except Exception as error:
-                log.exception("The live loop failed; its connections end.")
-                with self._lock:
-                    turn, self._turn = self._turn, _Turn()
-                    everyone = [*turn.to_poll, *turn.to_report, *(connection for _, _, connection in self._polls)]
-                for connection in everyone:
+                step.call()
+            except Exception as error:  # noqa: BLE001 - raised again in the streams' own threads
+                for connection in step.connections:
                     connection.end(error)
 
-    def _begin_turn(self) -> bool:
-        """Wait for the next turn; return false when no connection is left."""
+    def _next_step(self) -> _Step | None:
+        """Return the next step once it is time, also of a turn that the thread before began; None with no connection left."""
         while True:
             with self._lock:
                 self._refuse_others()
-                self._step = None
-                while self._polls and self._polls[0][2].ended.is_set():
-                    heapq.heappop(self._polls)
+                self._since = now = time.monotonic()
+                pause = 0.0 if self._steps else self._pause(now)
+                if not self._steps and self._polls and pause <= 0:
+                    self._plan_turn(now)
+                self._step = self._steps.popleft() if self._steps else None
+                if self._step is not None:
+                    return self._step
                 if not self._polls:
                     self._thread = None
-                    return False
-                now = time.monotonic()
-                alone = len(self._polls) == 1
-                pause = 0.0 if alone else self._turn_at() - now
-                if pause <= 0:
-                    due: list[Connection] = []
-                    while self._polls and (alone or self._polls[0][0] <= now) and len(due) < _MOST_PER_TURN:
-                        due.append(heapq.heappop(self._polls)[2])
-                    self._turn = _Turn(due, _READ_S if alone else 0.0)
-                    return True
+                    return None
             if self._wake.wait(pause):
                 self._wake.clear()
-            self._measure_load(idle_s=time.monotonic() - now)
+            self._idle_s += time.monotonic() - now
 
-    def _turn_at(self) -> float:
-        """Return the time of the next turn: of the first poll, or a little later if another follows soon."""
-        first = self._polls[0][0]
-        second = min(self._polls[1:3])[0]  # of a heap the next one is here
-        return first + self._batch_wait_s if second <= first + self._batch_wait_s else first
+    def _pause(self, now: float) -> float:
+        """Return the seconds until the next turn: to the first poll, or a little longer if another follows soon."""
+        while self._polls and self._polls[0][2].ended.is_set():
+            heapq.heappop(self._polls)
+        if len(self._polls) < 2:
+            return 0.0
+        first, second = self._polls[0][0], min(self._polls[1:3])[0]  # of a heap the second is one of these
+        return first - now + (self._batch_wait_s if second <= first + self._batch_wait_s else 0.0)
 
-    def _finish_turn(self) -> None:
-        turn = self._turn
-        begin, read_s = time.monotonic(), 0.0
-        while turn.to_poll:
-            connection = turn.to_poll.popleft()
-            if connection.stopped():
-                connection.end(None)
-                continue
-            turn.to_report.append(connection)
-            for due in self._do("reading", connection, connection.poll, turn.timeout) or ():
-                turn.due.append((connection, due))
-            read_s += connection.read_s if turn.timeout else 0.0
-        turn.batches.extend(_batches(turn.due))
-        turn.due.clear()
-        while turn.batches:
-            self._decode(turn, turn.batches.popleft())
-            while turn.decoded:
-                connection, *decoded = turn.decoded.popleft()
-                self._do("publishing", connection, connection.publish, *decoded)
-        while turn.to_report:
-            connection = turn.to_report.popleft()
-            self._do("publishing", connection, connection.report)
-            if not connection.ended.is_set():
-                with self._lock:
-                    self._schedule(connection, connection.timer.next_poll)
-        self._measure_load(idle_s=read_s, busy_s=time.monotonic() - begin - read_s)
+    def _plan_turn(self, now: float) -> None:
+        self._measure_load(now)
+        alone = len(self._polls) == 1
+        due: list[Connection] = []
+        while self._polls and (alone or self._polls[0][0] <= now) and len(due) < _MOST_PER_TURN:
+            due.append(heapq.heappop(self._polls)[2])
+        timeout = _READ_S if alone else 0.0
+        self._steps.extend(_Step("reading", (one,), partial(self._poll, one, timeout)) for one in due)
+        self._steps.append(_Step("reading", due, self._divide))
+        self._steps.extend(_Step("publishing", (one,), partial(self._report, one)) for one in due)
 
-    def _decode(self, turn: _Turn, batch: list[tuple[Connection, DueWindow]]) -> None:
-        batch = [one for one in batch if not one[0].ended.is_set()]
-        if not batch:
+    def _poll(self, connection: Connection, timeout: float) -> None:
+        if connection.stopped():
+            connection.end(None)
             return
+        windows = connection.poll(timeout)
+        fence()
+        self._due += [(connection, window) for window in windows]
+        self._idle_s += connection.read_s if timeout else 0.0
+
+    def _divide(self) -> None:
+        windows, self._due = self._due, []
+        self._insert(
+            _Step(_DECODING, [one for one, _ in batch], partial(self._decode, batch)) for batch in _batches(windows)
+        )
+
+    def _decode(self, batch: Batch) -> None:
+        batch = [one for one in batch if not one[0].ended.is_set()]
         connections = [connection for connection, _ in batch]
         begin = time.perf_counter()
         try:
-            self._begin_step(_DECODING, connections)
             sessions = [connection.session for connection in connections]
             logits = connections[0].decoder.decode(sessions, [due.window for _, due in batch])
-            fence()
-        except Exception as error:
+        except Exception:
             if len(batch) == 1:
-                connections[0].end(error)
-            else:  # one at a time, so that only the connection whose window fails ends
-                log.warning("Decoding %d windows in one batch failed; retrying each.", len(batch), exc_info=True)
-                turn.batches.extendleft([one] for one in reversed(batch))
+                raise
+            # one at a time, so that only the connection whose window fails ends
+            log.warning("Decoding %d windows in one batch failed; retrying each.", len(batch), exc_info=True)
+            self._insert(_Step(_DECODING, (one[0],), partial(self._decode, [one])) for one in batch)
             return
         decode_ms = (time.perf_counter() - begin) * 1e3
-        turn.decoded.extend((*one, row, decode_ms) for one, row in zip(batch, logits, strict=True))
+        self._insert(
+            _Step("publishing", (connection,), partial(connection.publish, due, row, decode_ms))
+            for (connection, due), row in zip(batch, logits, strict=True)
+        )
 
-    def _do(self, name: str, connection: Connection, call: Callable[..., T], *arguments: Any) -> T | None:
-        """Carry out a step for a connection; what it raises ends the connection."""
-        if connection.ended.is_set():
-            return None
-        try:
-            self._begin_step(name, (connection,))
-            result = call(*arguments)
-            fence()
-        except Exception as error:  # noqa: BLE001 - raised again in the stream's own thread
-            connection.end(error)
-            return None
-        return result
-
-    def _begin_step(self, name: str, connections: Sequence[Connection]) -> None:
-        step = _Step(name, connections, time.monotonic())
+    def _report(self, connection: Connection) -> None:
+        connection.report()
         with self._lock:
             self._refuse_others()
-            self._step = step
+            self._schedule(connection, connection.timer.next_poll)
+
+    def _insert(self, steps: Iterable[_Step]) -> None:
+        """Put steps before those left of the turn."""
+        with self._lock:
+            self._refuse_others()
+            self._steps.extendleft(reversed(list(steps)))
 
     def _refuse_others(self) -> None:
         """End a thread that was replaced."""
@@ -279,25 +250,21 @@ class LiveLoop:
     def _schedule(self, connection: Connection, at: float) -> None:
         heapq.heappush(self._polls, (at, next(self._count), connection))
 
-    def _measure_load(self, *, idle_s: float, busy_s: float = 0.0) -> None:
-        self._busy_s += busy_s
-        self._idle_s += idle_s
-        total = self._busy_s + self._idle_s
-        if total < _LOAD_S:
+    def _measure_load(self, now: float) -> None:
+        seconds = now - self._measured_at
+        if seconds < _LOAD_S:
             return
-        before, self.load = self.load or 0.0, self._busy_s / total
-        self._busy_s = self._idle_s = 0.0
+        before, self.load = self.load or 0.0, max(0.0, 1.0 - self._idle_s / seconds)
+        self._idle_s, self._measured_at = 0.0, now
         if self.load >= _OVERLOAD > before:
-            with self._lock:
-                connections = [connection for _, _, connection in self._polls]
-            for connection in connections:
-                self._do("publishing", connection, connection.report_overload, self.load)
+            connections = [connection for _, _, connection in self._polls]
+            self._steps.extend(_Step("publishing", (c,), partial(c.report_overload, self.load)) for c in connections)
 
 
-def _batches(due: Sequence[tuple[Connection, DueWindow]]) -> list[list[tuple[Connection, DueWindow]]]:
+def _batches(due: Iterable[tuple[Connection, DueWindow]]) -> list[Batch]:
     """Divide windows into batches of one decoder with at most one window of each connection, in their order."""
     rounds: dict[Connection, int] = {}
-    waiting: dict[tuple[int, int], list[tuple[Connection, DueWindow]]] = {}
+    waiting: dict[tuple[int, int], Batch] = {}
     for one in due:
         connection = one[0]
         rounds[connection] = nth = rounds.get(connection, 0) + 1

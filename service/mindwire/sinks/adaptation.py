@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.errors import ContractError
 from mindwire.status import Sink
 from mindwire.types import Prediction
-from mindwire_models.atomic import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +40,10 @@ class AdaptationWriter(Sink):
         if saved is None or saved.empty:
             log.info("Nothing was learnt of the person; %s is left as it was.", self._path)
             return
-        saved = saved.with_more_of(self._kept())
-        try:
-            saved.write(self._path)
-        except OSError as error:
-            log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400 - a full disk is no bug
-        else:
+        with suppress(ContractError):  # there is none, or none that can be read
+            saved = saved.with_more_of(SavedAdaptation.read(self._path))
+        if _write(saved, self._path):
             log.info("What was learnt of the person is kept in %s.", self._path)
-
-    def _kept(self) -> SavedAdaptation | None:
-        """Adaptation in the file; None where there is none, or none that can be read."""
-        try:
-            return SavedAdaptation.read(self._path) if self._path.exists() else None
-        except ContractError:
-            return None
 
 
 class AdaptationCheckpoint(Sink):
@@ -83,9 +73,15 @@ class AdaptationCheckpoint(Sink):
         saved = self._learnt()
         if saved is None or saved.empty or (content := saved.to_bytes()) == self._written:
             return
-        try:
-            replace_file(self._path, content)
-        except OSError as error:
-            log.error("What was learnt could not be written to %s: %s.", self._path, error.strerror)  # noqa: TRY400
-        else:
+        if _write(saved, self._path):
             self._written = content
+
+
+def _write(saved: SavedAdaptation, path: Path) -> bool:
+    """Write a file; return false, with a message in the log, if that fails."""
+    try:
+        saved.write(path)
+    except OSError as error:
+        log.error("What was learnt could not be written to %s: %s.", path, error.strerror)  # noqa: TRY400 - a full disk is no bug
+        return False
+    return True

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.sinks.messages import signal_block
-
-DISPLAY_RATE = 125.0
-BLOCK_SECONDS = 0.04
+_RATE = 125.0
+_BLOCK_S = 0.04
 
 
 class DisplaySignal:
@@ -28,17 +26,15 @@ class DisplaySignal:
     """
 
     def __init__(self, sfreq: float) -> None:
-        self._factor = max(1, round(sfreq / DISPLAY_RATE))
+        self._factor = max(1, round(sfreq / _RATE))
         self.sfreq = sfreq / self._factor
-        self._source_sfreq = sfreq
-        self._block_samples = max(self._factor, BLOCK_SECONDS * sfreq)
-        self._last_time = 0.0
+        self._gap_s = 1.5 / sfreq
+        self._block_samples = max(self._factor, _BLOCK_S * sfreq)
         self.clear()
 
     def clear(self) -> None:
         """Forget samples that no block has taken yet."""
-        self._pending: list[NDArray[np.float32]] = []
-        self._pending_samples = 0
+        self._pending: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
 
     def block(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> bytes | None:
         """Take samples; return the next block, if they complete one.
@@ -53,23 +49,18 @@ class DisplaySignal:
         Returns
         -------
         bytes or None
-            As :func:`mindwire.sinks.messages.signal_block` makes it.
+            Little-endian: float64 time of the first sample, uint32 n_samples, uint32 n_channels, then the samples as
+            float32, time-major.
         """
-        if self._pending and abs(times[0] - self._last_time) > 1.5 / self._source_sfreq:
+        if self._pending and abs(times[0] - self._pending[-1][0][-1]) > self._gap_s:
             self.clear()
-        if not self._pending:
-            self._time = float(times[0])
-        self._last_time = float(times[-1])
-        self._pending.append(np.array(samples, dtype=np.float32))
-        self._pending_samples += len(samples)
-        if self._pending_samples < self._block_samples:
+        self._pending.append((times, np.array(samples, dtype=np.float32)))
+        if sum(len(part) for part, _ in self._pending) < self._block_samples:
             return None
-        block = np.concatenate(self._pending)
-        whole = len(block) // self._factor * self._factor
+        times, samples = map(np.concatenate, zip(*self._pending, strict=True))
+        whole = len(samples) // self._factor * self._factor
+        self._pending = [(times[whole:], samples[whole:])] if whole < len(samples) else []
         # a mean over each group keeps frequencies that the lower rate cannot show from folding back
-        shown = block[:whole].reshape(-1, self._factor, block.shape[1]).mean(axis=1, dtype=np.float32)
-        begin = self._time
-        self._pending = [block[whole:]] if whole < len(block) else []
-        self._pending_samples = len(block) - whole
-        self._time += whole / self._source_sfreq
-        return signal_block(begin, shown)
+        shown = samples[:whole].reshape(-1, self._factor, samples.shape[1]).mean(axis=1, dtype="<f4")
+        head = np.array((times[0], *shown.shape), dtype=[("time", "<f8"), ("n_samples", "<u4"), ("n_channels", "<u4")])
+        return bytes(head.tobytes() + shown.tobytes())

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.sinks.display import DisplaySignal
-from mindwire.sinks.latency import Latencies, LatencyHistogram
 from mindwire.sinks.messages import PROTOCOL_VERSION, Encoding, Message, event_payload, prediction_payload
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event
@@ -27,12 +28,23 @@ from mindwire_models.contract import Contract
 
 log = logging.getLogger(__name__)
 
-Item = Prediction | Event | bytes
+BUCKETS_MS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 125.0, 250.0, 500.0, 1000.0)
 
 
-def unix_offset() -> float:
-    """Return the seconds to add to an LSL time for seconds since the epoch; LSL's clock is the monotonic one."""
-    return time.time() - time.monotonic()
+@dataclass(slots=True)
+class LatencyHistogram:
+    """Distribution of one stage's latency.
+
+    Attributes
+    ----------
+    counts : list of int
+        Observations per bucket of :data:`BUCKETS_MS`, and above the last.
+    total_ms : float
+        Sum of all observations.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_MS) + 1))
+    total_ms: float = 0.0
 
 
 class PredictionHub:
@@ -48,27 +60,24 @@ class PredictionHub:
         Gives channels, rate and unit of the signal for display.
     capacity : int
         Most messages that wait for one client, and for the event loop.
-    to_unix : callable
-        Returns the seconds to add to an LSL time for seconds since the epoch.
 
     Attributes
     ----------
     encoding_failures : int
         Messages that could not be encoded and were left out.
+    latency : mapping of str to LatencyHistogram
+        Distribution of all latencies so far, per stage.
     """
 
-    def __init__(
-        self, stream: str, contract: Contract, *, capacity: int = 64, to_unix: Callable[[], float] = unix_offset
-    ) -> None:
+    def __init__(self, stream: str, contract: Contract, *, capacity: int = 64) -> None:
         self.stream = stream
         self.encoding_failures = 0
+        self.latency: dict[str, LatencyHistogram] = {}
         self._contract = contract
         self._capacity = capacity
-        self._to_unix = to_unix
-        self._latencies = Latencies()
         self._display = DisplaySignal(contract.sfreq)
         self._lock = threading.Lock()
-        self._inbox: deque[Item] = deque()
+        self._inbox: deque[Prediction | Event | bytes] = deque()
         self._missed = 0
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,7 +95,13 @@ class PredictionHub:
         """Take one prediction."""
         if self._listeners:
             self._post(prediction)
-        self._latencies.observe(prediction.latency_ms)
+        for stage, milliseconds in prediction.latency_ms.items():
+            histogram = self.latency.get(stage)
+            if histogram is None:
+                histogram = LatencyHistogram()
+                self.latency = {**self.latency, stage: histogram}  # another thread may iterate over the old one
+            histogram.counts[bisect_left(BUCKETS_MS, milliseconds)] += 1
+            histogram.total_ms += milliseconds
 
     def event(self, event: Event) -> None:
         """Take one event; the latest of kind ``state`` is what new clients hear first."""
@@ -104,7 +119,7 @@ class PredictionHub:
         self._closed = True
         self._wake(self._end)
 
-    def _post(self, item: Item) -> None:
+    def _post(self, item: Prediction | Event | bytes) -> None:
         with self._lock:
             if isinstance(item, Event):
                 if item.kind not in SHOWN_KINDS:  # the history is of the service
@@ -118,7 +133,7 @@ class PredictionHub:
             self._inbox.append(item)
             asleep, self._woken = not self._woken, True
         if asleep:
-            self._wake(self._fan_out)
+            self._wake(self._deliver)
 
     def _drop_expendable(self) -> None:
         """Make room in the inbox; only an event loop that stalls makes this necessary."""
@@ -128,7 +143,7 @@ class PredictionHub:
         self._missed += sum(not isinstance(item, bytes) for item in self._inbox) - len(kept)
         self._inbox = deque(kept)
 
-    def _wake(self, callback: Callable[[], None]) -> None:
+    def _wake(self, callback: Callable[[], object]) -> None:
         if self._loop is None:
             return
         try:
@@ -154,17 +169,12 @@ class PredictionHub:
     @property
     def sent(self) -> int:
         """Number of messages handed to clients since the start."""
-        return self._past_sent + sum(client.sent for client in self._all())
+        return self._past_sent + sum(client.sent for client in self._listeners | self._viewers)
 
     @property
     def dropped(self) -> int:
         """Number of messages that slow clients missed since the start."""
-        return self._past_dropped + sum(client.dropped for client in self._all())
-
-    @property
-    def latency(self) -> Mapping[str, LatencyHistogram]:
-        """Distribution of all latencies so far, per stage."""
-        return self._latencies.stages
+        return self._past_dropped + sum(client.dropped for client in self._listeners | self._viewers)
 
     def recent_events(self) -> list[Event]:
         """Return the last events, oldest first, at most :data:`mindwire.status.REMEMBERED_EVENTS`."""
@@ -173,7 +183,7 @@ class PredictionHub:
 
     def subscribe(self, hello: Mapping[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
         """Return a queue of everything from now on, which begins with ``hello`` and the latest state."""
-        state = self._attach()
+        state = self._deliver()
         subscription = Subscription(self.stream, encoding, self._capacity)
         subscription.offer(Message(hello))
         if state is not None:
@@ -182,7 +192,7 @@ class PredictionHub:
 
     def subscribe_signal(self) -> Subscription:
         """Return a queue of the display signal, which begins with a JSON ``hello`` that describes the blocks."""
-        self._attach()
+        self._deliver()
         hello = {
             "type": "hello",
             "version": PROTOCOL_VERSION,
@@ -204,9 +214,6 @@ class PredictionHub:
                 self._past_dropped += subscription.dropped
         subscription.close()
 
-    def _all(self) -> set[Subscription]:
-        return self._listeners | self._viewers
-
     def _enter(self, group: set[Subscription], subscription: Subscription) -> Subscription:
         if self._closed:
             subscription.close()
@@ -214,57 +221,40 @@ class PredictionHub:
             group.add(subscription)
         return subscription
 
-    def _attach(self) -> Event | None:
-        """Deliver to the running loop from now on; return the latest state, which later deliveries do not repeat."""
-        with self._lock:  # one lock for both, so that a new client hears each state once and in order
-            self._loop = asyncio.get_running_loop()
+    def _deliver(self) -> Event | None:
+        """Deliver to this loop, now and from now on; return the latest state, which later deliveries do not repeat."""
+        with self._lock:  # one lock for all, so that a new client hears each state once and in order
+            self._loop, self._woken = asyncio.get_running_loop(), False
+            items, self._inbox = self._inbox, deque()
+            missed, self._missed = self._missed, 0
             state = self._state
-            items, missed = self._empty_inbox()
-        self._deliver(items, missed)
-        return state
-
-    def _fan_out(self) -> None:
-        with self._lock:
-            self._woken = False
-            items, missed = self._empty_inbox()
-        self._deliver(items, missed)
-
-    def _empty_inbox(self) -> tuple[deque[Item], int]:
-        items, self._inbox = self._inbox, deque()
-        missed, self._missed = self._missed, 0
-        return items, missed
-
-    def _deliver(self, items: Collection[Item], missed: int) -> None:
         if missed:
             for client in self._listeners:
                 client.miss(missed)
-        encodings = {client.encoding for client in self._listeners}
         for item in items:
-            if isinstance(item, bytes):
-                block = Message(item, expendable=True)
-                for client in self._viewers:
-                    client.offer(block)
-                continue
-            try:
-                message = self._message(item, encodings)
-            except (TypeError, ValueError, ArithmeticError, RecursionError):
-                # one odd message is lost and counted; the stream and its clients go on
-                self.encoding_failures += 1
-                log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
-                continue
-            for client in self._listeners:
-                client.offer(message)
+            message = Message(item, expendable=True) if isinstance(item, bytes) else self._message(item)
+            if message is not None:
+                for client in self._viewers if isinstance(item, bytes) else self._listeners:
+                    client.offer(message)
+        return state
 
-    def _message(self, item: Prediction | Event, encodings: Collection[Encoding]) -> Message:
-        if isinstance(item, Event):
-            message = Message(event_payload(item))
-        else:
-            message = Message(prediction_payload(item, item.time + self._to_unix()), expendable=True)
-        for encoding in encodings:
-            message.encoded(encoding)
+    def _message(self, item: Prediction | Event) -> Message | None:
+        """Return a message, encoded for all clients; None for one that cannot be: it is counted, and the others go on."""
+        try:
+            if isinstance(item, Event):
+                message = Message(event_payload(item))
+            else:  # LSL's clock is the monotonic one
+                unix_time = item.time + time.time() - time.monotonic()
+                message = Message(prediction_payload(item, unix_time), expendable=True)
+            for encoding in {client.encoding for client in self._listeners}:
+                message.encoded(encoding)
+        except (TypeError, ValueError, ArithmeticError, RecursionError):
+            self.encoding_failures += 1
+            log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
+            return None
         return message
 
     def _end(self) -> None:
-        self._fan_out()
-        for client in self._all():
+        self._deliver()
+        for client in self._listeners | self._viewers:
             client.close()

@@ -36,30 +36,24 @@ class InputOutlet:
     info : SignalInfo
         The signal; numbers at a regular rate.
     details : mapping
-        Bundle and options, to repeat the run; see :func:`mindwire.offline.recorded_run.run_details`.
+        Bundle (``model``), and what is known of the signal (``known``).
     """
 
-    def __init__(self, stream: str, source_id: str, info: SignalInfo, details: Mapping[str, Any] | None = None) -> None:
-        self._form = _form(info)
+    def __init__(self, stream: str, source_id: str, info: SignalInfo, details: Mapping[str, Any]) -> None:
+        n_channels = info.n_channels
         # Without a nominal rate every sample keeps the time it has, and no program takes the outlet for a signal.
         outlet = pylsl.StreamInfo(
-            f"Mindwire-{stream}-input",
-            INPUT_TYPE,
-            info.n_channels + 1,
-            pylsl.IRREGULAR_RATE,
-            getattr(pylsl, f"cf_{info.dtype}"),
-            source_id,
+            f"Mindwire-{stream}-input", INPUT_TYPE, n_channels + 1, pylsl.IRREGULAR_RATE, info.dtype, source_id
         )
         desc = outlet.desc()
         desc.append_child_value("manufacturer", "Mindwire")
         desc.append_child_value("encoding", "what the pipeline was given; the last channel marks breaks")
-        if details is not None:
-            _describe(desc, info, details)
+        desc.append_child_value(RUN, json.dumps({"source": asdict(info), **details}))
+        known = known_info(info, details)
+        outlet.set_channel_labels([*(known.labels or [""] * n_channels), "break"])
+        outlet.set_channel_units([*(known.units or [""] * n_channels), ""])
+        outlet.set_channel_types(["EEG"] * n_channels + ["Misc"])
         self._outlet = pylsl.StreamOutlet(outlet, 0, max(1, math.ceil(_BUFFER_SECONDS * info.sfreq / 100)))
-
-    def fits(self, info: SignalInfo) -> bool:
-        """Return true if the outlet is that of this signal."""
-        return self._form == _form(info)
 
     def push(self, chunk: Chunk, mark: InputMark) -> None:
         """Send the pipeline's next chunk, copied, with the mark of its first sample."""
@@ -67,25 +61,3 @@ class InputOutlet:
         rows[:, :-1] = chunk.samples
         rows[0, -1] = mark
         self._outlet.push_chunk(rows, chunk.times.tolist())
-
-
-def _describe(desc: pylsl.info.XMLElement, info: SignalInfo, details: Mapping[str, Any]) -> None:
-    """Describe the channels as the service knows them, and everything that repeats the run."""
-    run = json.dumps({"source": asdict(info), **details})
-    desc.append_child_value(RUN, run)
-    known = known_info(info, details)
-    channels = desc.append_child("channels")
-    for label, unit in zip(
-        known.labels or ("",) * info.n_channels, known.units or ("",) * info.n_channels, strict=True
-    ):
-        channel = channels.append_child("channel")
-        channel.append_child_value("label", label)
-        channel.append_child_value("unit", unit)
-        channel.append_child_value("type", "EEG")
-    mark = channels.append_child("channel")
-    mark.append_child_value("label", "break")
-    mark.append_child_value("type", "Misc")
-
-
-def _form(info: SignalInfo) -> tuple[object, ...]:
-    return info.name, info.type, info.source_id, info.n_channels, info.dtype, info.labels, info.units

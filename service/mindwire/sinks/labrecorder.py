@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -17,9 +19,12 @@ from typing import IO, Self
 
 from mindwire.errors import MissingExtraError
 
+_START_S = 15.0
+_POLL_S = 0.05
+_PROBE_BYTES = 1 << 16
 # LabRecorder pulls from its inlets twice a second: when the service has ended, it needs one more turn.
-_LAST_TURN_SECONDS = 0.8
-_HOLD_OPEN = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_SECONDS})"
+_LAST_TURN_S = 0.8
+_HOLD_OPEN = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN_S})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class LabRecorder:
         return cls(holder, recorder, path, output)
 
     @property
+    def ended(self) -> bool:
+        """True once it has ended, by itself or not."""
+        return self.recorder.poll() is not None
+
+    @property
     def collects(self) -> bool:
         """True once LabRecorder reports that it pulls from every stream that it found; only a hint."""
         lines = self._lines()
@@ -71,6 +81,12 @@ class LabRecorder:
         with contextlib.suppress(OSError):
             return self.output.read_text(errors="replace").splitlines()
         return []
+
+    def wait_for_samples(self, cancelled: threading.Event) -> None:
+        """Wait until it pulls from every stream that it found, for seconds at most, or until it ends or the wait is cancelled."""
+        deadline = time.monotonic() + _START_S
+        while not self.collects and not self.ended and time.monotonic() < deadline and not cancelled.wait(_POLL_S):
+            pass
 
     def finish(self) -> None:
         """Let it write the end of the file; it ends by itself, within seconds."""
@@ -118,30 +134,31 @@ def new_recording(folder: Path, stream: str) -> Path:
     """Create an empty file for a recording, under a free name: ``stream``, date, time, and a number where it is needed.
 
     Two programs that record into one folder at the same moment get two files.
-
-    Raises
-    ------
-    OSError
-        It cannot be created.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count(1):
         path = folder / f"{stream}-{stamp}{f'-{number}' if number > 1 else ''}.xdf"
-        try:
+        with contextlib.suppress(FileExistsError):
             path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return path
+            return path
     raise AssertionError
 
 
 def holds_data(path: Path) -> bool:
-    """Remove a recording's file if it is empty; return whether it holds anything."""
+    """Return true if a recording's file holds anything; remove it otherwise."""
     with contextlib.suppress(OSError):
         if path.stat().st_size:
             return True
         path.unlink()
     return False
+
+
+def probe(folder: Path) -> None:
+    """Create a folder if it is absent, and write something to it; raises OSError where that is refused or the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".mindwire-") as file:
+        file.write(bytes(_PROBE_BYTES))
+        file.flush()
 
 
 def _popen(command: list[str], stdin: int | IO[bytes] | None, stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from mindwire.status import Event
 from mindwire.types import Prediction
@@ -26,52 +25,23 @@ class Encoding(StrEnum):
     MSGPACK = "mindwire.v1+msgpack"
 
 
-def plain(value: Any) -> Any:
-    """A value made only of what JSON knows; what it does not know becomes its text."""
+def _plain(value: Any) -> Any:
+    """Return a value made only of what both encodings know; other objects and integers beyond 64 bits become text."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    for kind in (int, float):
-        if isinstance(value, kind):
-            return kind(value)
-    return str(value)
+    if isinstance(value, float):
+        return float(value)
+    return int(value) if isinstance(value, int) and -(2**63) <= value < 2**63 else str(value)
 
 
-_json = msgspec.json.Encoder(enc_hook=plain)
-_msgpack = msgspec.msgpack.Encoder(enc_hook=plain)
-
-
-def encode_json(payload: Mapping[str, Any]) -> str:
-    """A payload as JSON text; numbers keep full precision and NaN becomes ``null``."""
-    try:
-        return _json.encode(payload).decode()
-    except (TypeError, ValueError, OverflowError):  # a key or an integer that only its text can carry
-        return _json.encode(textual(payload)).decode()
-
-
-def encode_msgpack(payload: Mapping[str, Any]) -> bytes:
-    """The same payload as MessagePack."""
-    try:
-        return _msgpack.encode(payload)
-    except (TypeError, ValueError, OverflowError):
-        return _msgpack.encode(textual(payload))
-
-
-def textual(value: Any) -> Any:
-    """Like :func:`plain`, and integers beyond 64 bits become text."""
-    value = plain(value)
-    if isinstance(value, dict):
-        return {key: textual(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [textual(item) for item in value]
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
+_json = msgspec.json.Encoder(enc_hook=_plain)
+_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain)
 
 
 class Message:
@@ -93,14 +63,20 @@ class Message:
         self._encoded: dict[Encoding, str | bytes] = {}
 
     def encoded(self, encoding: Encoding) -> str | bytes:
-        """The message in a client's encoding: text for JSON, bytes for MessagePack."""
+        """Return the message in a client's encoding: text for JSON, bytes for MessagePack.
+
+        Numbers keep full precision; NaN is ``null`` in JSON.
+        """
         if isinstance(self.payload, str | bytes):
             return self.payload
-        encoded = self._encoded.get(encoding)
-        if encoded is None:
-            encode = encode_msgpack if encoding is Encoding.MSGPACK else encode_json
-            encoded = self._encoded[encoding] = encode(self.payload)
-        return encoded
+        if encoding not in self._encoded:
+            encoder = _msgpack if encoding is Encoding.MSGPACK else _json
+            try:
+                data = encoder.encode(self.payload)
+            except (TypeError, ValueError, OverflowError):  # a key or an integer that only its text can carry
+                data = encoder.encode(_plain(self.payload))
+            self._encoded[encoding] = data if encoding is Encoding.MSGPACK else data.decode()
+        return self._encoded[encoding]
 
 
 def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, Any]:
@@ -132,24 +108,5 @@ def event_payload(event: Event) -> dict[str, Any]:
         "stream": event.stream,
         "message": event.message,
         "unix_time": event.unix_time,
-        "data": plain(event.data),
+        "data": dict(event.data),
     }
-
-
-def signal_block(time: float, samples: NDArray[np.float32]) -> bytes:
-    """A block of the display signal, little-endian.
-
-    Parameters
-    ----------
-    time : float
-        LSL time of the first sample in seconds.
-    samples : ndarray of float32, shape (n_samples, n_channels)
-
-    Returns
-    -------
-    bytes
-        float64 time, uint32 n_samples, uint32 n_channels, then the samples as float32, time-major.
-    """
-    head = np.empty(1, dtype=[("time", "<f8"), ("n_samples", "<u4"), ("n_channels", "<u4")])
-    head[0] = (time, *samples.shape)
-    return head.tobytes() + np.ascontiguousarray(samples, dtype="<f4").tobytes()

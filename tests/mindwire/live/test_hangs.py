@@ -19,10 +19,10 @@ import pytest
 
 from mindwire.inference.decoder import StatelessSession
 from mindwire.live.loop import LiveLoop
+from mindwire.live.reporter import StreamReporter
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.loops import LoopThread
-from mindwire.sinks.all import Sinks
 from mindwire.status import StreamState
 from tests.support.bundles import random_bundle
 from tests.support.linear_decoder import LinearDecoder
@@ -340,7 +340,7 @@ def test_many_streams_stop_although_their_thread_hangs(gate):
 def test_an_abandoned_thread_tells_no_sink_anything(gate):
     first, second = Memory(), Memory()
     first.publish = lambda _: gate.hang()
-    thread = LoopThread(target=Sinks("test", (first, second)).publish, args=(1,))
+    thread = LoopThread(target=StreamReporter("test", (first, second)).publish, args=(1,))
     thread.start()
     eventually(lambda: gate.hanging)
     thread.abandon()

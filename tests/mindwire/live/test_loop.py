@@ -207,19 +207,34 @@ def test_connections_that_differ_in_any_field_of_their_description(kinds):
         member.assert_as_alone()
 
 
-def test_a_backlog_of_many_is_decoded_in_full_batches(monkeypatch):
+def test_a_backlog_of_many_is_decoded_in_full_batches():
     decoder = Counting()
     shared_one = shared(decoder)
     members = [Member(Cap(seed, step=400), shared_one) for seed in range(MAX_BATCH)]  # all is due at the first read
-    finish_turn = LiveLoop._finish_turn
+    polled, reported = [], []
 
-    def opening(loop):
-        if len(loop._turn.to_poll) == len(members):  # not before all take part
-            for member in members:
-                member.cap.open.set()
-        finish_turn(loop)
+    def open_together(cap, connection) -> None:
+        """Let all caps send after a turn in which all took part."""
+        read, report = cap.read, connection.report
 
-    monkeypatch.setattr(live_loop.LiveLoop, "_finish_turn", opening)
+        def counted_read(timeout):
+            if reported:
+                polled.clear()
+                reported.clear()
+            polled.append(cap)
+            return read(timeout)
+
+        def counted_report() -> None:
+            report()
+            reported.append(cap)
+            if len(reported) == len(polled) == len(members):
+                for member in members:
+                    member.cap.open.set()
+
+        cap.read, connection.report = counted_read, counted_report
+
+    for member in members:
+        open_together(member.cap, member.connection)
     running = Running(LiveLoop(batch_wait_s=0.1), members)
     eventually(lambda: all(member.done for member in members))
     running.__exit__()

