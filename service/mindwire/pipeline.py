@@ -23,10 +23,11 @@ from mindwire.adaptation import SavedAdaptation
 from mindwire.inference.decoder import Decoder, probabilities
 from mindwire.online_adaptation import OnlineAdaptation, Turn
 from mindwire.options import AdaptationCommand, PipelineOptions
-from mindwire.signal.conditioner import Conditioned, Conditioner
+from mindwire.signal.conditioner import Conditioner
 from mindwire.signal.event_log import EventLog
 from mindwire.signal.events import PipelineEvent
 from mindwire.signal.montage import resolve_montage
+from mindwire.signal.timebase import SignalPart
 from mindwire.signal.window import WindowBuffer
 from mindwire.types import INVALID, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 from mindwire_models.contract import Contract
@@ -97,7 +98,7 @@ class Pipeline:
         self._segment = 0
         self._seq = 0
         self._log = EventLog(contract.sfreq, contract.sfreq / self.hop_samples)
-        self._newest: list[Conditioned] = []
+        self._newest: list[SignalPart] = []
 
     # ── the way of a chunk ────────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +139,7 @@ class Pipeline:
         self._log.finish()
         return predictions
 
-    def _advance(self, parts: list[Conditioned]) -> list[Window]:
+    def _advance(self, parts: list[SignalPart]) -> list[Window]:
         self._newest = parts
         windows: list[Window] = []
         for part in parts:
@@ -154,7 +155,7 @@ class Pipeline:
         self._log.add_measurements(self.conditioner)
         return windows
 
-    def _append(self, part: Conditioned) -> list[Window]:
+    def _append(self, part: SignalPart) -> list[Window]:
         """Append conditioned samples, with a pause where a recorded command took effect; return the windows due."""
         windows: list[Window] = []
         start = 0

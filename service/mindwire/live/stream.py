@@ -177,7 +177,7 @@ class Stream:
         """Return the status that ``/v1/streams/{stream}`` gives."""
         reporter, contract = self.reporter, self.contract
         source, pipeline = self._source, self._pipeline
-        channels = pipeline.conditioner.channel_quality() if source and pipeline else []
+        channels = pipeline.conditioner.meter.channels() if source and pipeline else []
         return StreamStatus(
             name=self.name,
             state=reporter.state,

@@ -8,16 +8,15 @@ from __future__ import annotations
 import math
 import zlib
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.signal.bad_channels import BadChannelPolicy, BadChannels
 from mindwire.signal.filters import CausalFilter
 from mindwire.signal.montage import Montage
-from mindwire.signal.quality import ChannelQuality, QualityMeter, SampleCheck
+from mindwire.signal.quality import QualityMeter, SampleCheck
 from mindwire.signal.resampler import Resampler
-from mindwire.signal.timebase import Block, TimeBase
+from mindwire.signal.timebase import SignalPart, TimeBase
 from mindwire.types import Chunk, Reason
 from mindwire_models.contract import Contract, ZScore
 
@@ -25,30 +24,6 @@ _MICROVOLTS = {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}
 _AMPLITUDE_LIMIT_MICROVOLT = 1000.0
 # What of a bridge's error may be left when samples count as settled again.
 _RINGING_LEFT = 0.01
-
-
-class Conditioned(msgspec.Struct, frozen=True, eq=False):
-    """Conditioned samples.
-
-    Parameters
-    ----------
-    samples : ndarray of float64, shape (n_samples, n_channels)
-    times : ndarray of float64, shape (n_samples,)
-    flags : ndarray of uint32, shape (n_samples,)
-    discontinuity : Reason
-        Not NONE: these samples start a new segment, and why.
-    gap_seconds : float
-        Length of the gap before them, bridged or not.
-    phase : float
-        Their segment's; see :attr:`Conditioner.phase`.
-    """
-
-    samples: NDArray[np.float64]
-    times: NDArray[np.float64]
-    flags: NDArray[np.uint32]
-    discontinuity: Reason
-    gap_seconds: float
-    phase: float
 
 
 class Conditioner:
@@ -72,6 +47,8 @@ class Conditioner:
         In [0, 1), of the segment's first sample: part of a second by which periodic work is later than
         the count of samples, so that it does not fall at the same moment for all streams that began together. It
         depends on the samples alone.
+    settling_left : int
+        Conditioned samples until the filters have settled.
     timebase, meter
         Steps whose state others read.
     """
@@ -101,61 +78,49 @@ class Conditioner:
             band = low.freq if low else 0.4 * min(sfreq, contract.sfreq)
             self._resampler = Resampler(sfreq, contract.sfreq, band)
         self._filter = CausalFilter(contract.sos)
-        norm = contract.normalisation
-        self._shift = np.array(norm.mean) if isinstance(norm, ZScore) else None
-        self._gain = 1 / np.array(norm.std) if isinstance(norm, ZScore) else None
-        self.phase = 0.0
-        self._settling = contract.settling_samples
-        self._settled = 0
+        self._zscore: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        if isinstance(norm := contract.normalisation, ZScore):
+            self._zscore = np.array(norm.mean), 1 / np.array(norm.std)
+        self._settling = self.settling_left = contract.settling_samples
         self._sos = contract.sos
+        self.phase = 0.0
         self._previous: tuple[NDArray[np.float64], float] | None = None
         # What broke and how long the gap was, until the segment's first conditioned sample is out.
-        self._discontinuity = Reason.NONE
-        self._gap = 0.0
+        self._discontinuity, self._gap = Reason.NONE, 0.0
 
     @property
     def resampler_delay_seconds(self) -> float:
         """Constant delay of the resampler; 0 without one."""
         return self._resampler.delay_seconds if self._resampler else 0.0
 
-    @property
-    def settling_left(self) -> int:
-        """Conditioned samples until the filters have settled."""
-        return max(0, self._settling - self._settled)
-
-    def channel_quality(self) -> list[ChannelQuality]:
-        """Each channel over the last whole second."""
-        return self.meter.channels()
-
     def source_samples(self, conditioned: int) -> int:
         """Return the least number of source samples until this many more conditioned ones are out."""
         needed = math.floor(conditioned * self._ratio) - 1 if self._resampler else conditioned
         return needed - self.timebase.n_held
 
-    def process(self, chunk: Chunk) -> list[Conditioned]:
+    def process(self, chunk: Chunk) -> list[SignalPart]:
         """Condition the next chunk."""
         samples = self._montage.apply(chunk.samples)
-        blocks = self.timebase.push(samples, chunk.times, chunk.discontinuity)
-        return [self._condition(block) for block in blocks]
+        return [self._condition(part) for part in self.timebase.push(samples, chunk.times, chunk.discontinuity)]
 
-    def flush(self) -> list[Conditioned]:
+    def flush(self) -> list[SignalPart]:
         """Condition what the time base still held back, at the end of a recording."""
-        return [self._condition(block) for block in self.timebase.flush()]
+        return [self._condition(part) for part in self.timebase.flush()]
 
-    def _condition(self, block: Block) -> Conditioned:
-        if block.discontinuity:
-            self._restart(block.discontinuity)
+    def _condition(self, part: SignalPart) -> SignalPart:
+        if part.discontinuity:
+            self._restart(part.discontinuity)
         if self._previous is None:
-            self.phase = zlib.crc32(block.samples[0].tobytes()) / 2**32
+            self.phase = zlib.crc32(part.samples[0].tobytes()) / 2**32
             self.meter.reset(self.phase)
-        if block.gap_seconds:
-            self._gap = block.gap_seconds
-        flags, times = block.flags, block.times
-        samples, marks = self._check.process(block.samples)
+        if part.gap_seconds:
+            self._gap = part.gap_seconds
+        flags, times = part.flags, part.times
+        samples, marks = self._check.process(part.samples)
         self.meter.beyond = self._check.beyond
         self.meter.process(samples, marks, flags)
-        if self._resampler or (block.missing and self._previous is not None):
-            samples, times, flags, marks = self._retime(samples, times, flags, marks, block.missing)
+        if self._resampler or (part.missing and self._previous is not None):
+            samples, times, flags, marks = self._retime(samples, times, flags, marks, part.missing)
         else:
             self._previous = (samples[-1], float(times[-1]))
         samples = self._filter.process(samples)
@@ -164,19 +129,15 @@ class Conditioner:
             marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
             marks[size > self._limit] |= Reason.AMPLITUDE.bit
         self._policy.process(samples, marks, flags)
-        self._settle(flags)
-        if self._shift is not None and self._gain is not None:
-            samples = (samples - self._shift) * self._gain
-        if not len(times):
-            return Conditioned(samples, times, flags, Reason.NONE, 0.0, self.phase)
-        discontinuity, gap = self._discontinuity, self._gap
-        self._discontinuity, self._gap = Reason.NONE, 0.0
-        return Conditioned(samples, times, flags, discontinuity, gap, self.phase)
-
-    def _settle(self, flags: NDArray[np.uint32]) -> None:
-        if self._settled < self._settling:
-            flags[: self._settling - self._settled] |= Reason.SETTLING.bit
-            self._settled += len(flags)
+        if self.settling_left:
+            flags[: self.settling_left] |= Reason.SETTLING.bit
+            self.settling_left = max(0, self.settling_left - len(flags))
+        if self._zscore is not None:
+            samples = (samples - self._zscore[0]) * self._zscore[1]
+        discontinuity, gap = Reason.NONE, 0.0
+        if len(times):
+            discontinuity, gap, self._discontinuity, self._gap = self._discontinuity, self._gap, Reason.NONE, 0.0
+        return SignalPart(samples, times, flags, discontinuity, gap, phase=self.phase)
 
     def _retime(
         self,
@@ -192,7 +153,7 @@ class Conditioner:
         together = np.concatenate([flags[:, None], marks], axis=1)
         if missing and self._previous is not None:
             samples, times, together = self._bridge(samples, times, together, missing)
-            self._settled = min(self._settled, self._settling - self._ringing(missing))
+            self.settling_left = max(self.settling_left, self._ringing(missing))
         self._previous = (samples[-1], float(times[-1]))
         if self._resampler:
             samples, times, together = self._resampler.process(samples, times, together)
@@ -206,7 +167,7 @@ class Conditioner:
         if self._resampler:
             self._resampler.reset()
         self._previous = None
-        self._settled = 0
+        self.settling_left = self._settling
         self._discontinuity = discontinuity
 
     def _ringing(self, missing: int) -> int:

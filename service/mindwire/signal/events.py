@@ -59,57 +59,6 @@ def warn_of_doubts(pipeline_events: Iterable[PipelineEvent], where: str) -> list
     return list(doubts.values())
 
 
-class GapEvents:
-    """Gaps and clock resets as events: the first of a kind at once, those of the second after it in one.
-
-    All counts samples, so the same signal gives the same events, however it comes.
-
-    Parameters
-    ----------
-    per_second : float
-        Samples.
-    """
-
-    def __init__(self, per_second: float) -> None:
-        self._span = round(per_second)
-        self._open: dict[str, _Further] = {}
-
-    def take(self, kind: str, message: str, data: Mapping[str, Any], at: int) -> list[PipelineEvent]:
-        """Return the events due with one more, which lies before the sample numbered ``at``."""
-        due = self.due(at)
-        further = self._open.get(kind)
-        if further is not None:
-            further.count += 1
-            further.seconds += data["seconds"]
-            return due
-        self._open[kind] = _Further(at + self._span)
-        return [*due, PipelineEvent(kind, message, {**data, "count": 1})]
-
-    def due(self, at: int | None = None) -> list[PipelineEvent]:
-        """Return the events due when the sample numbered ``at`` has come; None is the end."""
-        if not self._open:  # as a rule
-            return []
-        ended = sorted((one.until, kind) for kind, one in self._open.items() if at is None or one.until <= at)
-        further = [(kind, self._open.pop(kind)) for _, kind in ended]
-        return [PipelineEvent(kind, one.message(kind), one.data()) for kind, one in further if one.count]
-
-
-@dataclass(slots=True)
-class _Further:
-    """Further interruptions within the second after an event of the same kind."""
-
-    until: int
-    count: int = 0
-    seconds: float = 0.0
-
-    def message(self, kind: str) -> str:
-        what = "gaps" if kind == "gap" else "jumps of the clock"
-        return f"{self.count} further {what} within a second, {self.seconds:.3f} s together."
-
-    def data(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "count": self.count}
-
-
 def size_event(power: int, taken: str, *, alone: bool = True) -> PipelineEvent:
     """The event that the signal is off the size of EEG by a factor that another unit explains.
 
@@ -147,82 +96,43 @@ def rate_event(state: RateState, measured: MeasuredRate | None, sfreq: float, *,
     accepted : bool
         Whether the user has said so.
     """
-    seconds = measured.seconds if measured else math.nan
-    rate = 1 / seconds if seconds > 0 and measured and math.isfinite(measured.deviation) else None
+    seconds, deviation = (measured.seconds, measured.deviation) if measured else (math.nan, 0.0)
+    rate = 1 / seconds if seconds > 0 and math.isfinite(deviation) else None
     if state == "wrong" and accepted and rate is not None:
         state = "off"
-    data = {"state": state, "effective_rate": rate, "sfreq": sfreq}
     if state == "nominal":
-        return PipelineEvent("rate", f"The time stamps agree with {sfreq:g} Hz again.", data)
-    if rate is not None and state == "off":
-        off = 100 * abs(rate / sfreq - 1)
+        message = f"The time stamps agree with {sfreq:g} Hz again."
+    elif rate is not None and state == "off":
         message = (
-            f"By its time stamps the signal runs at {rate:.4g} Hz, {off:.1f} % {'above' if rate > sfreq else 'below'} "
-            f"the {sfreq:g} Hz that it is taken to have; predictions are marked."
+            f"By its time stamps the signal runs at {rate:.4g} Hz, {100 * abs(rate / sfreq - 1):.1f} % "
+            f"{'above' if rate > sfreq else 'below'} the {sfreq:g} Hz that it is taken to have; predictions are marked."
         )
-        return PipelineEvent("rate", message, data)
-    jumps = measured is not None and math.isinf(measured.deviation)
-    return PipelineEvent("rate", _contradiction(seconds, sfreq, jumps=jumps), data)
+    else:
+        message = _contradiction(seconds, sfreq, jumps=math.isinf(deviation))
+    return PipelineEvent("rate", message, {"state": state, "effective_rate": rate, "sfreq": sfreq})
 
 
 def _contradiction(seconds: float, sfreq: float, *, jumps: bool) -> str:
     """In which way time stamps contradict the rate, and what to do."""
     anyhow = f"to use the signal at {sfreq:g} Hz whatever its time stamps are, say so with --rate {sfreq:g}"
-    then = "no prediction is valid while they do. Mend them where they are made"
+    contradict = f"contradict the {sfreq:g} Hz of the signal; no prediction is valid while they do."
+    mend = "Mend them where they are made"
+    how = None
     if math.isnan(seconds):
-        return f"The time stamps are no numbers, so they contradict the {sfreq:g} Hz of the signal; {then}."
-    if jumps:
-        return f"The time stamps jump about, so they contradict the {sfreq:g} Hz of the signal; {then}."
-    if seconds <= 0:
+        how = "are no numbers"
+    elif jumps:
+        how = "jump about"
+    elif seconds <= 0:
         how = "stand still" if abs(seconds) * sfreq < _NEAR else "run backwards"
-        return f"The time stamps {how}, so they contradict the {sfreq:g} Hz of the signal; {then}."
-    for unit, factor in _UNITS_OF_TIME.items():
-        if abs(seconds * sfreq / factor - 1) < _NEAR:
-            return (
-                f"The time stamps cannot be seconds: they seem to be {unit}, and contradict the {sfreq:g} Hz of the signal; "
-                f"{then}, or {anyhow}."
-            )
-    if abs(seconds - 1) < _NEAR:
-        return (
-            f"The time stamps cannot be seconds: they seem to count samples, and contradict the {sfreq:g} Hz of the signal; "
-            f"{then}, or {anyhow}."
-        )
+    if how:
+        return f"The time stamps {how}, so they {contradict} {mend}."
+    units = {"be " + name: seconds * sfreq / factor for name, factor in _UNITS_OF_TIME.items()} | {
+        "count samples": seconds
+    }
+    for unit, ratio in units.items():
+        if abs(ratio - 1) < _NEAR:
+            return f"The time stamps cannot be seconds: they seem to {unit}, and {contradict} {mend}, or {anyhow}."
     return (
         f"The time stamps contradict the rate: by them the signal runs at {1 / seconds:.4g} Hz, and it is taken to have "
         f"{sfreq:g} Hz; no prediction is valid while they do. Give the true rate with --rate, or {anyhow}."
     )
-
-
-class DecoderEvents:
-    """Events for logits that are no numbers: one when they begin, at most one a second.
-
-    Parameters
-    ----------
-    per_second : float
-        Windows.
-
-    Attributes
-    ----------
-    failing : bool
-        Whether the newest window had no probabilities.
-    """
-
-    def __init__(self, per_second: float) -> None:
-        self.failing = False
-        self._span = max(1, round(per_second))
-        self._quiet_until = 0
-        self._count = 0
-
-    def take(self, seq: int, *, failed: bool) -> list[PipelineEvent]:
-        """Return the events due with one more window."""
-        begins, self.failing = failed and not self.failing, failed
-        self._count += failed
-        if not begins or seq < self._quiet_until:
-            return []
-        self._quiet_until = seq + self._span
-        count, self._count = self._count, 0
-        message = (
-            f"The model gives probabilities that are no numbers, since window {seq}; no such prediction is valid. "
-            "Use another bundle, or export this one again."
-        )
-        return [PipelineEvent("error", message, {"seq": seq, "count": count, "reasons": ["decoder"]})]

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.signal.size import SizeWatch
 from mindwire.types import Reason
 
 _FLAT_SECONDS = 0.2
@@ -38,6 +37,11 @@ _SUSPECT_SHARE = 0.1  # of the channels
 _QUIET_MICROVOLT = 0.1
 _QUIET_SAMPLES = 16
 
+_USUAL_MICROVOLT = 10.0
+# Parts of that below and above which no EEG is, second after second.
+_ODD = 1e-2, 200.0
+_ODD_SECONDS = 3
+
 
 class SampleCheck:
     """Finds the samples that are bad by themselves and replaces what is not finite.
@@ -52,33 +56,27 @@ class SampleCheck:
 
     Attributes
     ----------
-    impossible, step : float
-        No sample of a head is larger, nor further from the one before it.
-    rail_run : int
-        No shorter run of equal samples says anything.
     beyond : float
         Median size of the newest samples that were too large; 0 before any.
-    last, peak : ndarray of float64, shape (n_channels,)
-        The last sample, and the largest size so far.
-    run : ndarray of int64, shape (n_channels,)
-        How many samples before the last one are the same as it.
     """
 
     def __init__(self, n_channels: int, sfreq: float, microvolt: float) -> None:
         self._n_channels = n_channels
         self._flat_run = max(2, math.ceil(_FLAT_SECONDS * sfreq))
-        self.rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
+        self._rail_run = max(4, math.ceil(_RAIL_SECONDS * sfreq))
         self._rail_min = _RAIL_MIN_MICROVOLT * microvolt
-        self.impossible = _IMPOSSIBLE_MICROVOLT * microvolt
-        self.step = _STEP_MICROVOLT * microvolt
+        self._impossible = _IMPOSSIBLE_MICROVOLT * microvolt
+        self._step = _STEP_MICROVOLT * microvolt
         self.beyond = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Forget the past."""
-        self.last = np.full(self._n_channels, np.nan)
-        self.run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
-        self.peak = np.zeros(self._n_channels)
+        self._last = np.full(self._n_channels, np.nan)
+        # Equal samples before the last one, and the largest size so far, per channel; the largest of the last samples.
+        self._run = self._no_run = np.zeros(self._n_channels, dtype=np.int64)
+        self._peak = np.zeros(self._n_channels)
+        self._largest = 0.0
 
     def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32] | None]:
         """Check the next contiguous samples, at least one.
@@ -96,88 +94,45 @@ class SampleCheck:
         """
         size = np.abs(samples)
         largest = size.max()
-        if largest < self.impossible:  # no NaN is
-            steps = steps_beyond(samples, self.last, self.step, largest)
-            # The usual case needs no more than this: no value is the one before it, so no run can be long.
-            if steps is None and not ((samples[0] == self.last).any() or (samples[1:] == samples[:-1]).any()):
-                self.last, self.run = samples[-1].copy(), self._no_run
-                self.peak = np.maximum(size.max(axis=0), self.peak)
-                return samples, None
-            flags = np.zeros(samples.shape, dtype=np.uint32)
-        else:
-            possible = size < self.impossible
+        flags = None
+        if not largest < self._impossible:  # no NaN is
+            possible = size < self._impossible
             flags = np.zeros(samples.shape, dtype=np.uint32)
             flags[~possible] = np.where(np.isfinite(samples), Reason.AMPLITUDE.bit, Reason.NON_FINITE.bit)[~possible]
             beyond = size[~possible & np.isfinite(size)]
             if len(beyond):
                 self.beyond = float(np.partition(beyond, len(beyond) // 2)[len(beyond) // 2])
-            samples = self._hold(samples, ~possible)
+            samples = self._hold(samples, possible)
             size = np.abs(samples)
-            steps = steps_beyond(samples, self.last, self.step, size.max())
-        if steps is not None:
-            flags[steps] |= Reason.AMPLITUDE.bit
-        run = equal_runs(samples, self.last, self.run)
-        peak = np.maximum(np.maximum.accumulate(size, axis=0), self.peak)
+            largest = size.max()
+        before = np.concatenate((self._last[None], samples[:-1]))
+        equal = samples == before
+        # where all are small, none is far from any other
+        large, self._largest = max(largest, self._largest) > 0.5 * self._step, largest
+        far = np.abs(samples - before) > self._step if large else None
+        self._last = samples[-1].copy()
+        if flags is None and (far is None or not far.any()) and not equal.any():  # as a rule
+            self._run = self._no_run
+            self._peak = np.maximum(size.max(axis=0), self._peak)
+            return samples, None
+        if flags is None:
+            flags = np.zeros(samples.shape, dtype=np.uint32)
+        if far is not None:
+            flags[far] |= Reason.AMPLITUDE.bit
+        place = np.arange(len(samples))[:, None]
+        last_change = np.maximum.accumulate(np.where(equal, -1, place), axis=0)
+        run = np.where(last_change < 0, self._run + place + 1, place - last_change)
+        peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
-        rail = (run >= self.rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
+        rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
         flags[rail] |= Reason.SATURATED.bit
-        self.last, self.run, self.peak = samples[-1].copy(), run[-1], peak[-1]
+        self._run, self._peak = run[-1], peak[-1]
         return samples, flags if flags.any() else None
 
-    def _hold(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-        held = np.concatenate([np.nan_to_num(self.last)[None, :], samples])
-        rows = np.arange(len(held))[:, None]
-        first = np.zeros((1, bad.shape[1]), dtype=bool)
-        source = np.maximum.accumulate(np.where(np.concatenate([first, bad]), 0, rows), axis=0)
-        return np.asarray(np.take_along_axis(held, source, axis=0)[1:])
-
-
-def steps_beyond(
-    samples: NDArray[np.float64], last: NDArray[np.float64], limit: float, largest: float
-) -> NDArray[np.bool_] | None:
-    """Return the samples that are further than a limit from the one before.
-
-    Parameters
-    ----------
-    samples : ndarray of float64, shape (..., n_samples, n_channels)
-    last : ndarray of float64, shape (..., n_channels)
-        The sample before these; NaN where there is none.
-    limit : float
-    largest : float
-        Size of the largest of the samples.
-
-    Returns
-    -------
-    ndarray of bool, shape (..., n_samples, n_channels), or None
-        None when there is none.
-    """
-    # where all are small, none is far from any other
-    if largest <= 0.5 * limit and not np.abs(last).max() > 0.5 * limit:
-        return None
-    with np.errstate(all="ignore"):  # values that are not finite are flagged as that
-        found = np.abs(np.diff(samples, axis=-2, prepend=last[..., None, :])) > limit
-    return found if found.any() else None
-
-
-def equal_runs(samples: NDArray[np.float64], last: NDArray[np.float64], run: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of samples before each that are the same as it, without a break.
-
-    Parameters
-    ----------
-    samples : ndarray of float64, shape (..., n_samples, n_channels)
-    last : ndarray of float64, shape (..., n_channels)
-        The sample before these.
-    run : ndarray of int64, shape (..., n_channels)
-        Its own count.
-
-    Returns
-    -------
-    ndarray of int64, shape (..., n_samples, n_channels)
-    """
-    equal = samples == np.concatenate([last[..., None, :], samples[..., :-1, :]], axis=-2)
-    position = np.arange(samples.shape[-2])[:, None]
-    last_change = np.maximum.accumulate(np.where(equal, -1, position), axis=-2)
-    return np.where(last_change < 0, run[..., None, :] + position + 1, position - last_change)
+    def _hold(self, samples: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+        held = np.concatenate((np.nan_to_num(self._last)[None], samples))
+        source = np.maximum.accumulate(np.where(good, np.arange(1, len(held))[:, None], 0), axis=0)
+        return np.asarray(np.take_along_axis(held, source, axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +164,22 @@ class ChannelQuality:
     drift: float
 
 
+class _SizeWatch:
+    """By how many powers of a thousand a signal is off the size of EEG, as signals in a mistaken unit are."""
+
+    def __init__(self) -> None:
+        self.power = self.seconds = 0
+
+    def take(self, microvolts: float) -> bool:
+        """Take the size of one second of signal, of which 0 says nothing; return true if the signal is off, and that is new."""
+        ratio = microvolts / _USUAL_MICROVOLT
+        usual = ratio <= 0 or _ODD[0] <= ratio <= _ODD[1]
+        power = 0 if usual else 3 * round(math.log10(ratio) / 3)
+        self.seconds = self.seconds + 1 if power == self.power else 1
+        self.power = power
+        return power != 0 and self.seconds == _ODD_SECONDS
+
+
 class QualityMeter:
     """Measures each second of source samples, before any filter.
 
@@ -221,7 +192,6 @@ class QualityMeter:
         One microvolt in the unit of the samples.
     most_quiet : int
         Number of channels that may be too small for EEG without making the signal bad.
-
     units : tuple of str
         Unit that each channel is taken to have at the source.
 
@@ -229,8 +199,8 @@ class QualityMeter:
     ----------
     beyond : float
         Size of samples that were too large to be kept; see :attr:`SampleCheck.beyond`.
-    sizes : dict of str to SizeWatch
-        The size of the channels of each unit.
+    n_units : int
+        Number of different units.
     """
 
     def __init__(
@@ -258,7 +228,9 @@ class QualityMeter:
         self._half = self._block // 2
         self.beyond = 0.0
         self._units = np.array(units or ("",) * len(labels))
-        self.sizes = {unit: SizeWatch() for unit in self._units.tolist()}
+        self._sizes = {unit: _SizeWatch() for unit in self._units.tolist()}
+        self.n_units = len(self._sizes)
+        self._odd: list[tuple[str, int]] = []
         self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
         n = len(labels)
         self._amplitude, self._line = np.zeros(n), np.zeros(n)
@@ -278,8 +250,7 @@ class QualityMeter:
         self._count, self._measure_at = 0, self._half
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
         self._suspect = self._quiet = self._standing = np.uint32(0)
-        for watch in self.sizes.values():
-            watch.reset()
+        self._sizes = {unit: _SizeWatch() for unit in self._sizes}
 
     def process(
         self,
@@ -297,28 +268,21 @@ class QualityMeter:
         flags : ndarray of uint32, shape (n_samples,)
             Reasons are added in place.
         """
-        start, count = 0, self._count + len(samples)
-        if not self._pause and channel_flags is None and count < self._measure_at:
-            # as a rule there is nothing else to do
-            if self._standing:
-                flags |= self._standing
-            self._second[self._count : count] = samples
-            self._count = count
-            return
+        start = 0
         while start < len(samples):
             stop = min(len(samples), start + (self._pause or self._measure_at - self._count))
+            n = stop - start
             if self._standing:
                 flags[start:stop] |= self._standing
             if self._pause:
-                self._pause -= stop - start
-                start = stop
-                continue
-            self._second[self._count : self._count + stop - start] = samples[start:stop]
-            if channel_flags is not None:
-                self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
-            self._count += stop - start
-            if self._count == self._measure_at:
-                self._end_half()
+                self._pause -= n
+            else:
+                self._second[self._count : self._count + n] = samples[start:stop]
+                if channel_flags is not None:
+                    self._seen_bad |= np.bitwise_or.reduce(channel_flags[start:stop], axis=0)
+                self._count += n
+                if self._count == self._measure_at:
+                    self._end_half()
             start = stop
 
     def _end_half(self) -> None:
@@ -359,13 +323,19 @@ class QualityMeter:
         self._seen_bad = np.zeros_like(self._seen_bad)
 
     def _watch_size(self) -> None:
-        for unit, watch in self.sizes.items():
+        for unit, watch in self._sizes.items():
             chosen = self._units == unit
             bad = self._seen_bad[chosen]
             size = sorted(self._amplitude[chosen].tolist())[len(bad) // 2]
             if 2 * np.count_nonzero(bad) > len(bad):  # what was too large is not there any more
                 size = max(size, self.beyond / self._microvolt) if (bad & Reason.AMPLITUDE.bit).any() else 0.0
-            watch.take(size)
+            if watch.take(size):
+                self._odd.append((unit, watch.power))
+
+    def drain_odd_sizes(self) -> list[tuple[str, int]]:
+        """Return the units found to be mistaken since the last call, each with the power of ten, a multiple of 3, that is off."""
+        found, self._odd = self._odd, []
+        return found
 
     def _suspects(self) -> list[tuple[Reason, NDArray[np.bool_]]]:
         return [

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +26,8 @@ _NO_CLOCK_SECONDS = 1.5  # no clock is off by more all the time; a stall of two 
 _LEAST_CERTAIN = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Contiguous samples with honest stamps.
+class SignalPart(msgspec.Struct, frozen=True, eq=False):
+    """Contiguous samples with honest stamps, before conditioning and after it.
 
     Parameters
     ----------
@@ -38,11 +37,13 @@ class Block:
     flags : ndarray of uint32, shape (n_samples,)
         Bits of :class:`mindwire.types.Reason`.
     discontinuity : Reason
-        Not NONE: the block starts a new segment, and why.
+        Not NONE: these samples start a new segment, and why.
     gap_seconds : float
-        Length of the gap before the block, bridged or not; negative when stamps went back.
+        Length of the gap before them, bridged or not; negative when stamps went back.
     missing : int
-        Samples the caller bridges before this block; 0 when there is no gap or it is not bridged.
+        Samples to be bridged before them; 0 when there is no gap or it is not bridged.
+    phase : float
+        Their segment's, once conditioned; see :attr:`mindwire.signal.conditioner.Conditioner.phase`.
     """
 
     samples: NDArray[np.float64]
@@ -51,6 +52,7 @@ class Block:
     discontinuity: Reason = Reason.NONE
     gap_seconds: float = 0.0
     missing: int = 0
+    phase: float = 0.0
 
 
 class TimeBase:
@@ -80,7 +82,7 @@ class TimeBase:
         # Stamps are not followed; and the last one that could be a time, with the samples since.
         self._passing = False
         self._last, self._since_last = 0.0, 1
-        self._out: list[Block] = []
+        self._out: list[SignalPart] = []
         self._restart(Reason.NONE, 0.0)
 
     @property
@@ -95,7 +97,7 @@ class TimeBase:
 
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], discontinuity: Reason = Reason.NONE
-    ) -> list[Block]:
+    ) -> list[SignalPart]:
         """Take a chunk; return what is known to be contiguous by now.
 
         Parameters
@@ -108,7 +110,7 @@ class TimeBase:
 
         Returns
         -------
-        list of Block
+        list of SignalPart
         """
         self._out = []
         if discontinuity:
@@ -126,7 +128,7 @@ class TimeBase:
         self._walk(samples, stamps, final=False)
         return self._out
 
-    def flush(self) -> list[Block]:
+    def flush(self) -> list[SignalPart]:
         """Give out the samples still held back, at the end of a recording."""
         self._out = []
         self._finish_held()
@@ -258,5 +260,5 @@ class TimeBase:
         self._put(samples, times, flags)
 
     def _put(self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        self._out.append(Block(samples, times, flags, self._discontinuity, self._gap, self._missing))
+        self._out.append(SignalPart(samples, times, flags, self._discontinuity, self._gap, self._missing))
         self._discontinuity, self._gap, self._missing = Reason.NONE, 0.0, 0
