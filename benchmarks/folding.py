@@ -51,8 +51,8 @@ def streaming(network: AttentionBaseNet, batch: int) -> Run:
 
     from mindwire.inference.load import load_decoder
     from mindwire.types import Reason, Window
-    from mindwire_models.bundle import GRAPH, write_bundle
-    from mindwire_models.bundle_checks import STEM, STREAMING
+    from mindwire_models.bundle import write_bundle
+    from mindwire_models.bundle_checks import GRAPH, STEM, STREAMING
     from mindwire_models.contract import Contract
     from mindwire_models.graphs.folded_weights import fold
     from mindwire_models.graphs.folding import folded_graph

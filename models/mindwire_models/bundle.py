@@ -14,21 +14,19 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mindwire_models.atomic import check_writable, replace_folder
 from mindwire_models.bundle_checks import (
     CONFIG,
+    GRAPH,
     KIND_NAMES,
     RECORDING,
     STEM,
     STREAMING,
-    DecoderKind,
+    WEIGHTS,
     GraphKind,
-    check_config,
-    check_model_graph,
-    check_streaming_graphs,
-    check_weights,
+    check_parts,
     decoder_of,
 )
 from mindwire_models.contract import Contract
@@ -44,8 +42,7 @@ if TYPE_CHECKING:
 
 BUNDLE_VERSION = 1
 
-BUNDLE, CONTRACT, CARD = "bundle.json", "contract.json", "README.md"
-WEIGHTS, GRAPH, SUMS = "model.safetensors", "model.onnx", "SHA256SUMS"
+BUNDLE, CONTRACT, CARD, SUMS = "bundle.json", "contract.json", "README.md", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
 # Both streaming graphs or none. The graph for recordings is of bundles of earlier versions; it is verified and not used.
 OPTIONAL = (STREAMING, STEM, RECORDING)
@@ -102,16 +99,6 @@ class Bundle:
         """True if there are streaming graphs, but of another version of Mindwire."""
         return self.streaming is None and STREAMING in self.digests
 
-    @property
-    def onnx_path(self) -> Path:
-        """Path of ``model.onnx``."""
-        return self.path / GRAPH
-
-    @property
-    def weights_path(self) -> Path:
-        """Path of ``model.safetensors``."""
-        return self.path / WEIGHTS
-
     def read(self, name: str) -> bytes:
         """Return a file's content as it was verified, whatever has become of the folder since.
 
@@ -127,16 +114,7 @@ class Bundle:
 
 
 def load_bundle(path: Path | str) -> Bundle:
-    """Load a bundle and verify all of it.
-
-    Parameters
-    ----------
-    path : Path or str
-        The bundle's folder.
-
-    Returns
-    -------
-    Bundle
+    """Load a bundle from its folder and verify all of it.
 
     Raises
     ------
@@ -171,8 +149,10 @@ def _load(folder: Path) -> Bundle:
         )
         raise BundleError(msg)
     name, graph = about.get("name"), about.get("graph")
-    named = isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()
-    if not named or graph not in ("plain", "folded"):
+    if not (isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()) or graph not in (
+        "plain",
+        "folded",
+    ):
         msg = (
             f"{folder / BUNDLE}: expected a name of at most {_MAX_NAME} printable characters and a graph that is "
             f"'plain' or 'folded', found {reprlib.repr(name)} and {reprlib.repr(graph)}; export the bundle again."
@@ -180,34 +160,22 @@ def _load(folder: Path) -> Bundle:
         raise BundleError(msg)
     contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
     config = parse_json_object(files[CONFIG], folder / CONFIG, "the network's arguments", BundleError)
-    check_config(config, contract, folder / CONFIG)
-    check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
-    check_model_graph(files[GRAPH], cast("GraphKind", graph), contract, folder / GRAPH)
-    geometry = None
-    if STREAMING in files:
-        geometry = check_streaming_graphs(files[STEM], files[STREAMING], contract, folder)
     return Bundle(
         path=folder,
-        name=cast("str", name),
+        name=name,
         contract=contract,
         config=config,
-        graph=cast("GraphKind", graph),
+        graph=graph,
         digests=digests,
         files=files,
-        sha256=identity(digests),
-        streaming=geometry,
+        sha256=_identity(digests),
+        streaming=check_parts(files, config, graph, contract, folder),
         training=read_training(about.get("training"), str(folder / BUNDLE)),
     )
 
 
 def check_target(out: Path) -> None:
-    """Refuse a folder in which a bundle would replace something else.
-
-    Raises
-    ------
-    BundleError
-        There is a file, or a folder that holds anything but a bundle, or nothing can be written there.
-    """
+    """Refuse, with a BundleError, a place where a bundle would replace something else or nothing can be written."""
     check_writable(out)
     if not out.exists() and not out.is_symlink():
         return
@@ -253,10 +221,6 @@ def write_bundle(
         The model card, ``README.md``.
     training : TrainingRecord, optional
 
-    Returns
-    -------
-    Bundle
-
     Raises
     ------
     BundleError
@@ -286,15 +250,7 @@ def write_bundle(
 
 
 def load_network(bundle: Bundle) -> AttentionBaseNet:
-    """Return the bundle's network in PyTorch, in evaluation mode.
-
-    Raises
-    ------
-    MissingExtraError
-        PyTorch is not installed.
-    BundleError
-        The weights do not fit the network, or the bundle decodes with something else.
-    """
+    """Return the bundle's network as :func:`load_module` does; refuse other decoders with a BundleError."""
     network = load_module(bundle)
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
@@ -322,16 +278,15 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     from mindwire_models.network.ensemble import Ensemble
     from mindwire_models.network.riemann import TangentSpaceNetwork
 
-    kind = decoder_of(bundle.config, bundle.path)
-    classes: Mapping[DecoderKind, type[AttentionBaseNet | Ensemble | TangentSpaceNetwork]] = {
+    kind: type[AttentionBaseNet | Ensemble | TangentSpaceNetwork] = {
         "attentionbasenet": AttentionBaseNet,
         "ensemble": Ensemble,
         "tangent_space": TangentSpaceNetwork,
-    }
-    return restore(lambda: classes[kind].from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
+    }[decoder_of(bundle.config, bundle.path)]
+    return restore(lambda: kind.from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
 
 
-def identity(digests: Mapping[str, str]) -> str:
+def _identity(digests: Mapping[str, str]) -> str:
     """Return the hash over the hashes of all files but the model card, in the order of their names."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD)
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -345,16 +300,15 @@ def _read_sums(folder: Path) -> dict[str, str]:
     if not os.path.lexists(folder / SUMS):
         msg = f"{folder}: expected a Mindwire bundle, found a folder without {SUMS}; choose a bundle's folder."
         raise BundleError(msg)
-    text = _read_limited(folder, SUMS)
     digests: dict[str, str] = {}
-    for line in text.decode(errors="replace").splitlines():
+    for line in _read_limited(folder, SUMS).decode(errors="replace").splitlines():
         match = _SUM.fullmatch(line)
         if match is None:
             msg = f"{folder / SUMS}: expected lines of a hash, two spaces and a file name, found {line[:80]!r}."
             raise BundleError(msg)
         digest, name = match.groups()
-        if name not in REQUIRED + OPTIONAL:
-            msg = f"{folder / SUMS}: expected only {', '.join(REQUIRED + OPTIONAL)}, found {name[:80]!r}, which is refused."
+        if name not in FILES:
+            msg = f"{folder / SUMS}: expected only {', '.join(FILES)}, found {name[:80]!r}, which is refused."
             raise BundleError(msg)
         digests[name] = digest
     expected = REQUIRED + ((STREAMING, STEM) if set(OPTIONAL) & digests.keys() else ())
@@ -368,18 +322,16 @@ def _read_sums(folder: Path) -> dict[str, str]:
 def _read_limited(folder: Path, name: str) -> bytes:
     file = folder / name
     try:
-        outside = not file.resolve(strict=True).is_relative_to(folder.resolve())
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        msg = f"{file}: expected a file of the bundle, but it cannot be read ({_why(error)}); export the bundle again."
+        outside = not Path(os.path.realpath(file, strict=True)).is_relative_to(folder.resolve())
+    except OSError as error:
+        msg = (
+            f"{file}: expected a file of the bundle, but it cannot be read ({error.strerror}); export the bundle again."
+        )
         raise BundleError(msg) from error
     if outside:
         msg = f"{file}: the file lies outside the bundle, which is refused; copy it into the folder."
         raise BundleError(msg)
     return read_regular(file, _LIMITS.get(name, _DOCUMENT_LIMIT), BundleError)
-
-
-def _why(error: OSError | RuntimeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "links that lead in a circle"
 
 
 def _read_verified(folder: Path, name: str, digest: str) -> bytes:

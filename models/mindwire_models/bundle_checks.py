@@ -1,9 +1,9 @@
-"""Checks that the parts of a bundle agree: configuration, weights, contract and graphs."""
+"""Checks that the parts of a bundle agree: configuration, weights, contract and graphs; all refuse with a BundleError."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from mindwire_models.graphs.onnx_file import OnnxFacts, read_onnx_facts
 from mindwire_models.graphs.streaming_plan import FORMAT, FORMAT_KEY, StemGeometry
 
 MAX_OPSET = 18
-CONFIG = "config.json"
+CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "model.onnx"
 STREAMING, STEM, RECORDING = "streaming.onnx", "stem.onnx", "recording.onnx"
 
 GraphKind = Literal["plain", "folded"]
@@ -35,13 +35,7 @@ _SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
 
 
 def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
-    """Return the kind of decoder that ``config.json`` names; an AttentionBaseNet where it names none.
-
-    Raises
-    ------
-    BundleError
-        It names an unknown one.
-    """
+    """Return the kind of decoder that ``config.json`` names; an AttentionBaseNet where it names none."""
     kind = config.get("decoder", "attentionbasenet")
     if not isinstance(kind, str) or kind not in _SIZED_BY:
         msg = (
@@ -52,103 +46,84 @@ def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
     return kind
 
 
-def _disagree(where: Path, what: str, expected: object, found: object) -> BundleError:
-    msg = (
-        f"{where}: the contract demands {expected} {what}, found {reprlib.repr(found)}; "
-        "network and contract must agree."
-    )
-    return BundleError(msg)
-
-
-def check_config(config: Mapping[str, Any], contract: Contract, where: Path) -> None:
-    """Refuse a configuration that contradicts the contract.
-
-    Raises
-    ------
-    BundleError
-    """
-    demands = {
-        "n_chans": ("channels", contract.n_channels),
-        "n_times": ("samples per window", contract.window_samples),
-        "n_outputs": ("classes", len(contract.classes)),
-    }
-    for key, (what, expected) in demands.items():
+def contradictions(config: Mapping[str, Any], contract: Contract) -> Iterator[tuple[str, object]]:
+    """Yield what a contract demands, with its unit, and what a network's arguments say instead."""
+    for key, expected, unit in (
+        ("n_chans", contract.n_channels, "channels"),
+        ("n_times", contract.window_samples, "samples per window"),
+        ("n_outputs", len(contract.classes), "classes"),
+    ):
         if config.get(key) != expected:
-            raise _disagree(where, what, expected, config.get(key))
+            yield f"{expected} {unit}", config.get(key)
     if config.get("sfreq") not in (None, contract.sfreq):
-        raise _disagree(where, "Hz", f"{contract.sfreq:g}", config["sfreq"])
+        yield f"{contract.sfreq:g} Hz", config["sfreq"]
 
 
-def check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Path) -> None:
-    """Refuse weights that are damaged, of another decoder, or that contradict the contract.
+def check_parts(
+    files: Mapping[str, bytes], config: Mapping[str, Any], graph: GraphKind, contract: Contract, folder: Path
+) -> StemGeometry | None:
+    """Refuse parts that are damaged, foreign, or that contradict the contract or each other.
 
-    Raises
-    ------
-    BundleError
+    Returns the lengths of the streaming graphs, if there are such of this version of Mindwire: whole windows can be decoded
+    without them.
     """
+    for demanded, found in contradictions(config, contract):
+        raise _disagree(folder / CONFIG, demanded, found)
+    _check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
+    n, n_outputs = contract.n_channels, len(contract.classes)
+    inputs, outputs = folded_interface(n, contract.window_samples, n_outputs)
+    if graph == "plain":
+        inputs, outputs = {"x": inputs["x"]}, {"logits": outputs["logits"]}
+    _check_interface(_facts(files, GRAPH, folder), (inputs, outputs), folder / GRAPH)
+    if STREAMING not in files:
+        return None
+    stem, step = _facts(files, STEM, folder), _facts(files, STREAMING, folder)
+    if step.metadata.get(FORMAT_KEY) != FORMAT:
+        return None
+    geometry = StemGeometry.from_metadata(step.metadata, str(folder / STREAMING))
+    if geometry.n_times != contract.window_samples:
+        raise _disagree(folder / STREAMING, f"{contract.window_samples} samples per window", geometry.n_times)
+    # The network's own widths: any, but the same everywhere.
+    width, ch_dim = ((*step.inputs.get(name, ()), 0, 0)[1] for name in ("spatial", "old_blocks"))
+    _check_interface(step, step_interface(n, n_outputs, geometry.n_tokens, width, ch_dim), folder / STREAMING)
+    _check_interface(stem, stem_interface(n, width, ch_dim), folder / STEM)
+    return geometry
+
+
+def _disagree(where: Path, demanded: str, found: object) -> BundleError:
+    return BundleError(
+        f"{where}: the contract demands {demanded}, found {reprlib.repr(found)}; network and contract must agree."
+    )
+
+
+def _facts(files: Mapping[str, bytes], name: str, folder: Path) -> OnnxFacts:
+    return read_onnx_facts(files[name], str(folder / name))
+
+
+def _check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Path) -> None:
     try:
         shapes = {name: tensor["shape"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         msg = f"{where}: expected weights in the safetensors format, found a damaged file; export the bundle again."
         raise BundleError(msg) from error
-    demands = (("channels", contract.n_channels), ("classes", len(contract.classes)))
-    for (name, axis), (what, expected) in zip(_SIZED_BY[kind], demands, strict=True):
-        shape = shapes.get(name)
-        if shape is None or len(shape) <= axis:
+    demands = ((contract.n_channels, "channels"), (len(contract.classes), "classes"))
+    for (name, axis), (expected, unit) in zip(_SIZED_BY[kind], demands, strict=True):
+        shape = shapes.get(name, ())
+        if len(shape) <= axis:
             msg = f"{where}: expected the weights of {KIND_NAMES[kind]}, found others; export the bundle again."
             raise BundleError(msg)
         if shape[axis] != expected:
-            raise _disagree(where, what, expected, shape[axis])
-
-
-def check_model_graph(data: bytes, kind: GraphKind, contract: Contract, where: Path) -> None:
-    """Refuse a ``model.onnx`` that is damaged, foreign, or that contradicts the contract.
-
-    Raises
-    ------
-    BundleError
-    """
-    inputs, outputs = folded_interface(contract.n_channels, contract.window_samples, len(contract.classes))
-    if kind == "plain":
-        inputs, outputs = {"x": inputs["x"]}, {"logits": outputs["logits"]}
-    _check_interface(read_onnx_facts(data, str(where)), (inputs, outputs), where)
-
-
-def check_streaming_graphs(stem: bytes, step: bytes, contract: Contract, folder: Path) -> StemGeometry | None:
-    """Refuse streaming graphs that are damaged, foreign, or that contradict the contract or each other.
-
-    Returns
-    -------
-    StemGeometry or None
-        None where the graphs are of another version of Mindwire: whole windows can be decoded without them.
-
-    Raises
-    ------
-    BundleError
-    """
-    n, n_outputs = contract.n_channels, len(contract.classes)
-    where_stem, where_step = folder / STEM, folder / STREAMING
-    facts, stem_facts = read_onnx_facts(step, str(where_step)), read_onnx_facts(stem, str(where_stem))
-    if facts.metadata.get(FORMAT_KEY) != FORMAT:
-        return None
-    geometry = StemGeometry.from_metadata(facts.metadata, str(where_step))
-    if geometry.n_times != contract.window_samples:
-        raise _disagree(where_step, "samples per window", contract.window_samples, geometry.n_times)
-    # The network's own widths: any, but the same everywhere.
-    width, d = ((*facts.inputs.get(name, ()), 0, 0)[1] for name in ("spatial", "old_blocks"))
-    _check_interface(facts, step_interface(n, n_outputs, geometry.n_tokens, width, d), where_step)
-    _check_interface(stem_facts, stem_interface(n, width, d), where_stem)
-    return geometry
+            raise _disagree(where, f"{expected} {unit}", shape[axis])
 
 
 def _check_interface(facts: OnnxFacts, interface: Interface, where: Path) -> None:
-    """Numbers must be met; a name stands for a dimension that must be dynamic."""
     if not 1 <= facts.opset <= MAX_OPSET:
         msg = f"{where}: expected ONNX operator set 1 to {MAX_OPSET}, found {facts.opset}; export the bundle again."
         raise BundleError(msg)
     for what, expected, found in zip(("inputs", "outputs"), interface, (facts.inputs, facts.outputs), strict=True):
         if set(found) != set(expected):
-            msg = f"{where}: expected the {what} {_names(expected)}, found {_names(found)}; export the bundle again."
+            names = ", ".join(found) or "none"
+            msg = f"{where}: expected the {what} {', '.join(expected)}, found {names}; export the bundle again."
             raise BundleError(msg)
         for name, dims in expected.items():
             if len(dims) != len(found[name]) or any(
@@ -160,10 +135,6 @@ def _check_interface(facts: OnnxFacts, interface: Interface, where: Path) -> Non
                     f"{_shape(found[name])}; network and contract must agree."
                 )
                 raise BundleError(msg)
-
-
-def _names(named: Mapping[str, object]) -> str:
-    return ", ".join(named) or "none"
 
 
 def _shape(dims: Dims) -> str:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mindwire_models.bundle import GRAPH, Bundle, write_bundle
-from mindwire_models.bundle_checks import STEM, STREAMING, GraphKind
+from mindwire_models.bundle import Bundle, write_bundle
+from mindwire_models.bundle_checks import GRAPH, STEM, STREAMING, GraphKind, contradictions
 from mindwire_models.contract import Alignment, Contract
 from mindwire_models.errors import ExportError, extra
+from mindwire_models.graphs.streaming_plan import plan_streaming
+from mindwire_models.training_record import TrainingRecord
 
-if TYPE_CHECKING:
+with extra("torch", "Export needs PyTorch"):
+    from safetensors.torch import save
+
+    from mindwire_models.graphs.folded_weights import fold
+    from mindwire_models.graphs.folding import folded_graph
+    from mindwire_models.graphs.graph_check import Network, check_graph, check_streaming
+    from mindwire_models.graphs.plain_graph import plain_graph
+    from mindwire_models.graphs.riemann_graph import tangent_space_graph
+    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
-    from mindwire_models.network.ensemble import Ensemble
     from mindwire_models.network.riemann import TangentSpaceNetwork
-    from mindwire_models.training_record import TrainingRecord
-
-    Network = AttentionBaseNet | Ensemble | TangentSpaceNetwork
 
 
 def export_bundle(
@@ -38,7 +43,6 @@ def export_bundle(
     network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
         Left as it is; exported in evaluation mode.
     contract : Contract
-        What the network demands of the signal.
     out : Path or str
         The bundle's folder; an existing bundle there is replaced.
     name : str
@@ -48,11 +52,6 @@ def export_bundle(
     graph : {"folded", "plain"}
         ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
     training : TrainingRecord, optional
-        Record of the training, to be kept in the bundle.
-
-    Returns
-    -------
-    Bundle
 
     Raises
     ------
@@ -61,20 +60,23 @@ def export_bundle(
     BundleError
         The bundle could not be written.
     MissingExtraError
-        PyTorch or onnx is not installed.
+        The package onnx is not installed.
     """
-    with extra("torch", "Export needs PyTorch"):
-        from safetensors.torch import save
-    from mindwire_models.graphs.graph_check import check_graph
-
     network = copy.deepcopy(network).cpu().eval()
     # Arguments that follow from others are written out: a bundle states each number itself.
     sizes = {"n_times": network.n_times, "n_chans": network.n_chans, "n_outputs": network.n_outputs}
     config = network.get_config() | sizes
-    _check_sizes(config, contract)
+    for demanded, found in contradictions(config, contract):
+        msg = (
+            f"The contract demands {demanded}, but the network was built for {found}; "
+            "choose the contract that belongs to these weights."
+        )
+        raise ExportError(msg)
     data = build_graph(network, contract, graph)
     check_graph(data, network, graph, contract.temperature)
-    graphs = {GRAPH: data, **(_streaming_graphs(network, contract.hop_samples) if graph == "folded" else {})}
+    graphs = {GRAPH: data}
+    if graph == "folded" and isinstance(network, AttentionBaseNet):
+        graphs |= _streaming_graphs(network, contract.hop_samples)
     weights = save({key: value.contiguous() for key, value in network.state_dict().items()}, {"format": "pt"})
     return write_bundle(
         out,
@@ -84,38 +86,21 @@ def export_bundle(
         weights=weights,
         graph=graph,
         graphs=graphs,
-        card=model_card(name, contract, provenance, config),
+        card=_model_card(name, contract, provenance, config),
         training=training,
     )
 
 
 def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes:
-    """Build the ONNX graph of a network, without a check.
+    """Return the content of ``model.onnx``, without a check; the same for the same weights, whenever it is made.
 
-    Parameters
-    ----------
-    network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
-        On the CPU, in evaluation mode. Only a single network has a plain graph.
-    contract : Contract
-        Gives the softmax temperature of the folded graph.
-    graph : {"folded", "plain"}
-
-    Returns
-    -------
-    bytes
-        The content of ``model.onnx``; the same for the same weights, whenever it is made.
+    The network is on the CPU, in evaluation mode. Only a single network has a plain graph.
 
     Raises
     ------
     ExportError
         The graph is to be plain, but there are several networks or a tangent space.
     """
-    from mindwire_models.graphs.folding import folded_graph
-    from mindwire_models.graphs.plain_graph import plain_graph
-    from mindwire_models.graphs.riemann_graph import tangent_space_graph
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
-    from mindwire_models.network.riemann import TangentSpaceNetwork
-
     if graph == "plain":
         if isinstance(network, AttentionBaseNet):
             return plain_graph(network)
@@ -126,16 +111,8 @@ def build_graph(network: Network, contract: Contract, graph: GraphKind) -> bytes
     return folded_graph(network, contract.temperature)
 
 
-def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
+def _streaming_graphs(network: AttentionBaseNet, hop: int) -> dict[str, bytes]:
     """Build and check the graphs that compute each sample once; empty where the network does not allow it."""
-    from mindwire_models.graphs.folded_weights import fold
-    from mindwire_models.graphs.graph_check import check_streaming
-    from mindwire_models.graphs.streaming_graph import stem_graph, step_graph
-    from mindwire_models.graphs.streaming_plan import plan_streaming
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
-
-    if not isinstance(network, AttentionBaseNet):
-        return {}
     weights = fold(network)
     plans = [plan for samples in (hop, 1) if (plan := plan_streaming(weights.geometry, samples))]
     if not plans:
@@ -146,42 +123,24 @@ def _streaming_graphs(network: Network, hop: int) -> dict[str, bytes]:
     return {STEM: stem, STREAMING: step}
 
 
-def _check_sizes(config: dict[str, object], contract: Contract) -> None:
-    demands = {
-        "n_chans": ("channels", contract.n_channels),
-        "n_times": ("samples per window", contract.window_samples),
-        "n_outputs": ("classes", len(contract.classes)),
-    }
-    for key, (what, expected) in demands.items():
-        if config[key] != expected:
-            msg = (
-                f"The contract has {expected} {what}, but the network was built for {config[key]}; "
-                "choose the contract that belongs to these weights."
-            )
-            raise ExportError(msg)
-    if config.get("sfreq") is not None and config["sfreq"] != contract.sfreq:
-        msg = (
-            f"The contract's sampling rate is {contract.sfreq:g} Hz, but the network was built for {config['sfreq']} Hz; "
-            "choose the contract that belongs to these weights."
-        )
-        raise ExportError(msg)
-
-
-def model_card(name: str, contract: Contract, provenance: str, config: dict[str, object]) -> str:
+def _model_card(name: str, contract: Contract, provenance: str, config: dict[str, object]) -> str:
     """Write the model card: purpose, demands and origin of the model. Only this file holds a date."""
-    normalisation = contract.normalisation
-    if isinstance(normalisation, Alignment):
-        scale = "summed over the window" if normalisation.scale == "window_sum" else "averaged per sample"
-        normalised = f"{normalisation.kind} alignment, covariance {scale}"
-    else:
-        normalised = normalisation.kind
+    decoder, mode = config.get("decoder"), config.get("attention_mode")
+    what = f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{mode}`"
+    if decoder == "tangent_space":
+        what = "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
+    elif decoder == "ensemble":
+        what += f", mean of {config['members']} networks"
+    normalised: str = contract.normalisation.kind
+    if isinstance(contract.normalisation, Alignment):
+        scale = "summed over the window" if contract.normalisation.scale == "window_sum" else "averaged per sample"
+        normalised += f" alignment, covariance {scale}"
     filters = contract.filters
     steps = [
-        f"{what} {f.freq:g} Hz (order {f.order})"
-        for what, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
+        f"{band} {f.freq:g} Hz (order {f.order})"
+        for band, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
         if f is not None
     ] + [f"notch {notch.freq:g} Hz" for notch in filters.notch]
-    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     return f"""---
 library_name: braindecode
 tags:
@@ -192,7 +151,7 @@ tags:
 
 # {name}
 
-{_what(config)},
+{what},
 as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
 
 | demands | |
@@ -210,13 +169,5 @@ as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
 
 {provenance}
 
-Exported {today}.
+Exported {dt.datetime.now(tz=dt.UTC).date().isoformat()}.
 """
-
-
-def _what(config: dict[str, object]) -> str:
-    if config.get("decoder") == "tangent_space":
-        return "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
-    members = f", mean of {config['members']} networks" if config.get("decoder") == "ensemble" else ""
-    mode = config.get("attention_mode")
-    return f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{mode}`{members}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mindwire_models.bundle import SUMS, load_bundle, load_network
 from mindwire_models.bundle_checks import CONFIG
@@ -12,25 +11,17 @@ from mindwire_models.contract import Contract
 from mindwire_models.errors import ArgumentError, BundleError, extra
 from mindwire_models.reading import MIB, read_json_object
 
-if TYPE_CHECKING:
+with extra("torch", "Export needs PyTorch"):
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    from mindwire_models.network.checkpoints import read_state_dict, restore
+    from mindwire_models.network.lightning import read_lightning_checkpoint
 
 _STATE_DICTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A network, and its origin.
-
-    Parameters
-    ----------
-    network : AttentionBaseNet
-        In evaluation mode.
-    contract : Contract or None
-        The contract, where the source is a bundle.
-    provenance : str
-        A sentence on the source, for the model card.
-    """
+    """Network in evaluation mode, the contract if it comes from a bundle, and a sentence on its origin for the model card."""
 
     network: AttentionBaseNet
     contract: Contract | None
@@ -48,24 +39,13 @@ def open_source(source: str, config: Path | None = None) -> Source:
         For a file of weights: the JSON file with the network's constructor arguments. For a ``.ckpt``: the YAML
         file with its hyperparameters, where they do not lie beside it.
 
-    Returns
-    -------
-    Source
-
     Raises
     ------
     BundleError
         The source is missing, damaged, malicious, or does not fit its configuration.
     ArgumentError
         A file of weights came without a configuration.
-    MissingExtraError
-        PyTorch is not installed.
     """
-    with extra("torch", "Export needs PyTorch"):
-        from mindwire_models.network.attentionbasenet import AttentionBaseNet
-        from mindwire_models.network.checkpoints import read_state_dict, restore
-        from mindwire_models.network.lightning import read_lightning_checkpoint
-
     path = Path(source)
     if (path / SUMS).is_file():
         bundle = load_bundle(path)

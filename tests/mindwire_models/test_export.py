@@ -53,7 +53,7 @@ def test_reference_folders_export(data_dir: Path, tmp_path: Path) -> None:
     refused(
         mindwire(source, "--out", tmp_path / "other", "--preset", "bcic2a"),
         ExportError,
-        "The contract has 1000 samples per window, but the network was built for 250",
+        "The contract demands 1000 samples per window, but the network was built for 250",
     )
     assert not (tmp_path / "other").exists()
 
@@ -167,7 +167,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "choose one" in str(mindwire(tmp_path / "folder", "--out", tmp_path / "o", *both).exception)
     network = make_network(sfreq=128.0)
     contract = make_contract(network)
-    with pytest.raises(ExportError, match="sampling rate is 250 Hz, but the network was built for 128"):
+    with pytest.raises(ExportError, match="demands 250 Hz, but the network was built for 128"):
         export_bundle(network, contract, tmp_path / "o", name="n", provenance="")
     config = tmp_path / "config.json"
     for text in ("{", "[]"):

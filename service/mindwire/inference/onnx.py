@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mindwire.errors import BundleError
 from mindwire.inference.decoder import WindowDecoder
 from mindwire.types import Window
-from mindwire_models.bundle import GRAPH, Bundle
+from mindwire_models.bundle import Bundle
+from mindwire_models.bundle_checks import GRAPH
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -102,7 +103,7 @@ class OnnxDecoder(WindowDecoder):
     def __init__(self, bundle: Bundle, device: str, reason: str, opener: GraphOpener = open_graph) -> None:
         super().__init__(bundle, device, reason)
         self._folded = bundle.graph == "folded"
-        self._session = opener(bundle.read(GRAPH), device, str(bundle.onnx_path))
+        self._session = opener(bundle.read(GRAPH), device, str(bundle.path / GRAPH))
         self._buffers: dict[int, _Buffers] = {}
 
     def _decode_batch(self, windows: Sequence[Window]) -> NDArray[np.float32]:
