@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mindwire_models.errors import ContractError
-from mindwire_models.reading import MIB, parse_json_object, read_regular
+from mindwire_models.reading import MIB, first_fault, parse_json_object, read_regular
 
 CONTRACT_VERSION = 1
 
@@ -71,13 +72,7 @@ class Filters(_Strict):
     notch: Annotated[tuple[Notch, ...], Field(max_length=64)] = ()
 
     def check(self, sfreq: float) -> None:
-        """Refuse filters that a sampling rate cannot have, or that let nothing pass.
-
-        Raises
-        ------
-        ContractError
-            A frequency is not below half the sampling rate, or the high-pass not below the low-pass.
-        """
+        """Refuse, with a ContractError, filters that a sampling rate cannot have, or that let nothing pass."""
         for freq in (f.freq for f in (self.highpass, self.lowpass, *self.notch) if f is not None):
             if freq >= sfreq / 2:
                 msg = (
@@ -151,7 +146,7 @@ class Alignment(_Strict):
     Parameters
     ----------
     kind : {"euclidean", "riemannian"}
-        Which mean of the covariances.
+        Mean of the covariances.
     scale : {"window_sum", "sample_mean"}
         ``window_sum``: a covariance is ``x @ x.T`` summed over ``window_samples`` samples, so whitened
         samples have variance ``1 / window_samples``. ``sample_mean``: averaged, variance 1. A model works
@@ -229,31 +224,24 @@ class Contract(_Strict):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         for what, names in (("channel", self.channels), ("class", self.classes)):
-            folded = [name.casefold() for name in names]
-            twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
+            folded = Counter(name.casefold() for name in names)
+            twice = sorted({name for name in names if folded[name.casefold()] > 1})
             if twice:
                 msg = f"each {what} may be named once, but {', '.join(twice)} appear more than once"
                 raise ValueError(msg)
-        norm = self.normalisation
-        n = len(self.channels)
-        _check_size("window_samples", self.window_samples, n)
-        if isinstance(norm, Alignment):
-            _check_size("update_samples", norm.update_samples, n)
-        if isinstance(norm, ZScore) and not len(norm.mean) == len(norm.std) == n:
-            msg = f"zscore needs {n} means and {n} deviations, found {len(norm.mean)} and {len(norm.std)}"
-            raise ValueError(msg)
-        if isinstance(norm, Alignment) and norm.warm_start is not None:
-            matrix = np.asarray([list(row) for row in norm.warm_start if len(row) == n])
-            if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:
-                msg = f"the warm start must be a symmetric positive definite matrix of {n} x {n}"
-                raise ValueError(msg)
+        _check_normalisation(self.normalisation, len(self.channels), self.window_samples)
         self.filters.check(self.sfreq)
         if not self.sos:
             object.__setattr__(self, "sos", self.filters.design(self.sfreq))
         elif not self.filters.match(self.sos, self.sfreq):
             msg = "the stored second-order sections are not those of the stated filters"
             raise ValueError(msg)
-        _check_settling(self.sos, self.sfreq)
+        if not _settling(self.sos) <= _MAX_SETTLING_SECONDS * self.sfreq:
+            msg = (
+                f"the filters settle in {_MAX_SETTLING_SECONDS:g} s at most, these take longer or are unstable; "
+                "raise the high-pass frequency, or lower an order or a quality"
+            )
+            raise ValueError(msg)
         return self
 
     @property
@@ -264,23 +252,14 @@ class Contract(_Strict):
     @property
     def settling_samples(self) -> int:
         """Samples until the transient of the slowest pole ``p`` is below one percent: the least n, ``|p| ** n <= 0.01``."""
-        radius = _slowest_pole(self.sos)
-        return math.ceil(math.log(0.01) / math.log(radius)) if radius > 0 else 0
+        return math.ceil(_settling(self.sos))
 
     @classmethod
     def parse(cls, document: str | bytes | dict[str, Any], where: str = "contract") -> Contract:
-        """Read a contract from JSON text or a mapping; ``where`` is its origin for error messages.
-
-        Raises
-        ------
-        ContractError
-            The document is no JSON, of an unknown version, or inconsistent.
-        """
-        data = (
-            parse_json_object(document, where, "a contract", ContractError)
-            if isinstance(document, str | bytes)
-            else document
-        )
+        """Read a contract from JSON text or a mapping; ``where`` is its origin for error messages, all ContractErrors."""
+        data = document
+        if isinstance(data, str | bytes):
+            data = parse_json_object(data, where, "a contract", ContractError)
         if data.get("version") != CONTRACT_VERSION:
             msg = (
                 f"{where}: expected contract version {CONTRACT_VERSION}, found {reprlib.repr(data.get('version'))}; "
@@ -290,10 +269,8 @@ class Contract(_Strict):
         try:
             return cls.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "contract"
-            reason = first["msg"].removeprefix("Value error, ").rstrip(".")
-            msg = f"{where}: the contract is not valid at {ascii(place)[1:-1][:80]}: {reason}."
+            place, reason = first_fault(error)
+            msg = f"{where}: the contract is not valid at {place or 'contract'}: {reason}."
             raise ContractError(msg) from error
         except (ValueError, RecursionError) as error:
             msg = f"{where}: the contract holds text or nesting that no contract has; check the file."
@@ -309,22 +286,27 @@ class Contract(_Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def _check_size(what: str, samples: int, n_channels: int) -> None:
-    if samples * n_channels > _MAX_WINDOW_VALUES:
-        msg = f"{what} x channels may be {_MAX_WINDOW_VALUES} at most, found {samples} x {n_channels}"
+def _check_normalisation(norm: Normalisation, n: int, window_samples: int) -> None:
+    sizes = {"window_samples": window_samples}
+    if isinstance(norm, Alignment):
+        sizes["update_samples"] = norm.update_samples
+    for what, samples in sizes.items():
+        if samples * n > _MAX_WINDOW_VALUES:
+            msg = f"{what} x channels may be {_MAX_WINDOW_VALUES} at most, found {samples} x {n}"
+            raise ValueError(msg)
+    if isinstance(norm, ZScore) and not len(norm.mean) == len(norm.std) == n:
+        msg = f"zscore needs {n} means and {n} deviations, found {len(norm.mean)} and {len(norm.std)}"
         raise ValueError(msg)
+    if isinstance(norm, Alignment) and norm.warm_start is not None:
+        matrix = np.asarray([list(row) for row in norm.warm_start if len(row) == n])
+        if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:
+            msg = f"the warm start must be a symmetric positive definite matrix of {n} x {n}"
+            raise ValueError(msg)
 
 
-def _slowest_pole(sos: Sections) -> float:
-    """Radius of the pole nearest the unit circle; 0 without filters."""
-    return max((float(abs(np.roots(row[3:])).max(initial=0.0)) for row in sos), default=0.0)
-
-
-def _check_settling(sos: Sections, sfreq: float) -> None:
-    radius = _slowest_pole(sos)
-    if radius > 0 and not (radius < 1 and math.log(0.01) / math.log(radius) <= _MAX_SETTLING_SECONDS * sfreq):
-        msg = (
-            f"the filters settle in {_MAX_SETTLING_SECONDS:g} s at most, these take longer or are unstable; "
-            "raise the high-pass frequency, or lower an order or a quality"
-        )
-        raise ValueError(msg)
+def _settling(sos: Sections) -> float:
+    """Return the samples, as a real number, until the transient of the slowest pole is below one percent."""
+    radius = max((float(abs(np.roots(row[3:])).max(initial=0.0)) for row in sos), default=0.0)
+    if not 0 < radius < 1:
+        return math.inf if radius else 0.0
+    return math.log(0.01) / math.log(radius)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mindwire_models.contract import CONTRACT_VERSION, Contract
@@ -58,55 +58,48 @@ def edit_contract(
     ContractError
         A term is missing, malformed, or contradicts the others.
     """
-    terms = _start(network, channels, sfreq, classes) if base is None else base.model_dump(mode="json")
-    simple = {
-        "channels": None if channels is None else list(channels),
+    given = {
+        "channels": channels,
         "sfreq": sfreq,
         "unit": unit,
         "reference": reference,
         "window_samples": window,
         "hop_samples": hop,
-        "classes": None if classes is None else list(classes),
+        "classes": classes,
         "temperature": temperature,
     }
-    terms |= {name: value for name, value in simple.items() if value is not None}
-    filters = terms["filters"]
-    for name, text in (("highpass", highpass), ("lowpass", lowpass)):
-        if text is not None:
-            filters[name] = _filter(name, text)
-    if notch is not None:
-        filters["notch"] = [] if list(notch) == [_NONE] else [_notch(text) for text in notch]
-    terms["normalisation"] = _normalisation(terms, normalisation, scale, forgetting)
-    terms["sos"] = []  # designed from the new filters
-    return Contract.parse(terms, "the contract as changed")
-
-
-def _start(
-    network: AttentionBaseNet | None,
-    channels: Sequence[str] | None,
-    sfreq: float | None,
-    classes: Sequence[str] | None,
-) -> dict[str, Any]:
-    if network is None:
-        msg = "A contract is made from another one or from a network's sizes, and neither was given."
-        raise ContractError(msg)
-    given = {"channels": channels, "sfreq": sfreq or network.sfreq, "classes": classes}
-    missing = [name for name, value in given.items() if value is None]
+    terms = _sizes(network) if base is None else base.model_dump(mode="json")
+    terms |= {name: value for name, value in given.items() if value is not None}
+    missing = [name for name in ("channels", "sfreq", "classes") if terms[name] is None]
     if missing:
         msg = (
             f"A contract is needed: give --contract FILE or --preset NAME, or at least {', '.join(missing)} "
             "(--channels, --sfreq, --classes)."
         )
         raise ContractError(msg)
+    for name, text in (("highpass", highpass), ("lowpass", lowpass)):
+        if text is not None:
+            terms["filters"][name] = None if text == _NONE else _butterworth(name, text)
+    if notch is not None:
+        terms["filters"]["notch"] = [] if list(notch) == [_NONE] else [_notch(text) for text in notch]
+    terms["normalisation"] = _normalisation(terms["normalisation"], terms["sfreq"], normalisation, scale, forgetting)
+    terms["sos"] = []  # designed from the new filters
+    return Contract.parse(terms, "the contract as changed")
+
+
+def _sizes(network: AttentionBaseNet | None) -> dict[str, Any]:
+    if network is None:
+        msg = "A contract is made from another one or from a network's sizes, and neither was given."
+        raise ContractError(msg)
     return {
         "version": CONTRACT_VERSION,
-        "channels": [],
-        "sfreq": float(given["sfreq"]),  # type: ignore[arg-type]  # not None, see above
+        "channels": None,
+        "sfreq": network.sfreq,
         "filters": {},
         "normalisation": {"kind": _NONE},
         "window_samples": network.n_times,
         "hop_samples": 10,
-        "classes": [],
+        "classes": None,
     }
 
 
@@ -120,9 +113,7 @@ def _number(name: str, text: str) -> float:
         raise ContractError(msg) from None
 
 
-def _filter(name: str, text: str) -> dict[str, Any] | None:
-    if text == _NONE:
-        return None
+def _butterworth(name: str, text: str) -> dict[str, Any]:
     freq, _, order = text.partition(":")
     if order and not order.isdecimal():
         msg = f"{name}: expected FREQ:ORDER with a whole number as order, found {text!r}."
@@ -136,9 +127,8 @@ def _notch(text: str) -> dict[str, Any]:
 
 
 def _normalisation(
-    terms: Mapping[str, Any], kind: str | None, scale: str | None, forgetting: float | None
+    old: dict[str, Any], sfreq: float, kind: str | None, scale: str | None, forgetting: float | None
 ) -> dict[str, Any]:
-    old: dict[str, Any] = terms["normalisation"]
     kind = kind or old["kind"]
     if kind not in {*_ALIGNMENTS, _NONE, "zscore"} or (kind == "zscore" and old["kind"] != "zscore"):
         msg = f"normalisation: expected none, euclidean or riemannian (zscore needs --contract), found {kind!r}."
@@ -148,14 +138,14 @@ def _normalisation(
             msg = f"Scale and forgetting belong to an alignment, but the normalisation is {kind}; leave them out."
             raise ContractError(msg)
         return old if kind == old["kind"] else {"kind": kind}
-    new = dict(old) if old["kind"] in _ALIGNMENTS else {}
-    new["kind"] = kind
-    new["scale"] = scale or new.get("scale")
-    if new["scale"] is None:
+    blocks = {"update_samples": round(_UPDATE_SECONDS * sfreq), "ready_samples": round(_READY_SECONDS * sfreq)}
+    given = {"scale": scale, "forgetting_seconds": forgetting}
+    new = (
+        blocks
+        | (old if old["kind"] in _ALIGNMENTS else {})
+        | {name: term for name, term in given.items() if term is not None}
+    )
+    if "scale" not in new:
         msg = "An alignment needs its scale: --scale window_sum or sample_mean, as the model was trained."
         raise ContractError(msg)
-    if forgetting is not None:
-        new["forgetting_seconds"] = forgetting
-    new.setdefault("update_samples", round(_UPDATE_SECONDS * terms["sfreq"]))
-    new.setdefault("ready_samples", round(_READY_SECONDS * terms["sfreq"]))
-    return new
+    return new | {"kind": kind}

@@ -15,35 +15,16 @@ from numpy.typing import NDArray
 
 from mindwire_models.errors import ArgumentError
 
-# Row of the system: degrees from the vertex towards the nose on the midline, and degrees from the nose
-# along the circumference where the row ends.
+# Rows of the system: degrees from the vertex towards the nose on the midline, in steps of 9° from the front to the back.
 _ROWS = {
-    "fp": (72.0, 18.0),
-    "af": (54.0, 36.0),
-    "f": (36.0, 54.0),
-    "fc": (18.0, 72.0),
-    "ft": (18.0, 72.0),
-    "c": (0.0, 90.0),
-    "t": (0.0, 90.0),
-    "cp": (-18.0, 108.0),
-    "tp": (-18.0, 108.0),
-    "p": (-36.0, 126.0),
-    "po": (-54.0, 144.0),
-    "o": (-72.0, 162.0),
-    "afp": (63.0, 27.0),
-    "aff": (45.0, 45.0),
-    "ffc": (27.0, 63.0),
-    "fft": (27.0, 63.0),
-    "fcc": (9.0, 81.0),
-    "ftt": (9.0, 81.0),
-    "ccp": (-9.0, 99.0),
-    "ttp": (-9.0, 99.0),
-    "cpp": (-27.0, 117.0),
-    "tpp": (-27.0, 117.0),
-    "ppo": (-45.0, 135.0),
-    "poo": (-63.0, 153.0),
-    "oi": (-81.0, 162.0),
+    row: 72.0 - 9.0 * step
+    for step, rows in enumerate(
+        "fp afp af aff f ffc,fft fc,ft fcc,ftt c,t ccp,ttp cp,tp cpp,tpp p ppo po poo o oi".split()
+    )
+    for row in rows.split(",")
 }
+# Along the circumference a row ends as far before the ear as it is before the vertex on the midline, but never behind O1 and O2.
+_LAST_ROW_END = 162.0  # degrees from the nose
 # Below the circumference at the front and the back: degrees from the nose.
 _LOWEST = {"nz": 0.0, "n1": -18.0, "n2": 18.0, "iz": 180.0, "i1": -162.0, "i2": 162.0}
 # Old names of the 10-20 system (modified combinatorial nomenclature, American Clinical Neurophysiology Society 2006).
@@ -77,7 +58,8 @@ def position(label: str) -> NDArray[np.float64]:
         msg = f"Channel {label!r} has no place on the head: expected labels of the 10-10 system such as C3, Cz or FC4."
         raise ArgumentError(msg)
     row, central, column, half = found.groups()
-    towards_nose, row_end = _ROWS[row]
+    towards_nose = _ROWS[row]
+    row_end = min(90.0 - towards_nose, _LAST_ROW_END)
     midline = on_sphere(abs(towards_nose), 0.0 if towards_nose >= 0 else 180.0)
     if central:
         return midline
@@ -100,19 +82,10 @@ def positions(labels: Sequence[str]) -> NDArray[np.float64]:
 
 
 def spread(electrodes: NDArray[np.float64], sources: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Return the gain from each source to each electrode: a Gaussian of the angle between them.
+    """Return the gain from each source ``(n_sources, 3)`` to each electrode ``(n_channels, 3)``, ``(n_channels, n_sources)``.
 
-    Parameters
-    ----------
-    electrodes : ndarray of float64, shape (n_channels, 3)
-    sources : ndarray of float64, shape (n_sources, 3)
-    degrees : float
-        Standard deviation of the spread; the skull blurs a cortical source to some tens of degrees.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_channels, n_sources)
-        One at the site of the source, falling with the distance.
+    It is a Gaussian of the angle between them, of a standard deviation in ``degrees``, and one at the site of the source; the
+    skull blurs a cortical source to some tens of degrees.
     """
     angles = np.degrees(np.arccos(np.clip(electrodes @ sources.T, -1.0, 1.0)))
     return np.exp(-0.5 * (angles / degrees) ** 2)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mindwire_models.errors import MindwireError
 
 MIB = 1 << 20
@@ -34,6 +36,13 @@ def read_regular(path: Path, limit: int, refuse: Callable[[str], MindwireError])
         msg = f"{path}: expected at most {limit / MIB:g} MiB, found more, which is refused."
         raise refuse(msg)
     return data
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Return place and reason of the first fault that pydantic found, for a sentence; the place of the whole is empty."""
+    first = error.errors(include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return ascii(place)[1:-1][:80], first["msg"].removeprefix("Value error, ").rstrip(".")
 
 
 def parse_json_object(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mindwire_models.errors import BundleError
+from mindwire_models.reading import first_fault
 
 _Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -24,10 +25,7 @@ class TrainedRecording(_Model):
 
 
 class TrainedSource(_Model):
-    """Description of the recordings' signal.
-
-    ``labels`` and ``units`` are those of the source; ``channels``, labels by position, and ``unit`` those that the user gave.
-    """
+    """Recordings' signal: the source's ``labels`` and ``units``, and the ``channels``, by position, and ``unit`` that were given."""
 
     n_channels: Annotated[int, Field(ge=1)]
     labels: tuple[str, ...] | None = None
@@ -72,7 +70,9 @@ def read_training(document: Any, where: str) -> TrainingRecord | None:
     try:
         return TrainingRecord.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, ("training", *first["loc"])))
-        msg = f"{where}: expected a record of the training, but {place} is wrong ({first['msg']}); update Mindwire, or train again."
+        place, reason = first_fault(error)
+        msg = (
+            f"{where}: expected a record of the training, but training.{place} is wrong ({reason}); "
+            "update Mindwire, or train again."
+        )
         raise BundleError(msg) from error
