@@ -86,7 +86,7 @@ def cross_validate(
         # What the network itself would learn live is no part of its training.
         settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
         base=terms.base(),
-        choices=terms.choices(),
+        terms=terms.terms(),
         offset=trials.offset,
         length=trials.length,
         slide=trials.slide,
@@ -98,7 +98,7 @@ def cross_validate(
     with progress_bar("Conditioning") as progress:
         splits = held_out.prepare(plan, None if trained is None else paths, progress)
     for source in splits.prepared.sources:
-        print_problems(Path(source.file), source.problems)
+        print_problems(source.path, source.problems)
     console.print(training_run.describe(splits.prepared), highlight=False, markup=False)
     candidate = None if decoder == "riemann" else training.candidate(splits.prepared.contract)
     with progress_bar("Training") as fitting, progress_bar("Evaluating") as running:

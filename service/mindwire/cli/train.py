@@ -58,7 +58,7 @@ def train(
         classes=classes,
         settings=options.run_settings(cues, markers, signal),
         base=terms.base(),
-        choices=terms.choices(reference),
+        terms=terms.terms() | {"reference": reference},
         offset=trials.offset,
         length=trials.length,
         slide=trials.slide,
@@ -71,7 +71,7 @@ def train(
     with progress_bar("Conditioning") as progress:
         prepared = run.prepare(plan, progress)
     for source in prepared.sources:
-        print_problems(Path(source.file), source.problems)
+        print_problems(source.path, source.problems)
     console.print(run.describe(prepared), highlight=False, markup=False)
     if out is None:
         with progress_bar("Training") as progress:

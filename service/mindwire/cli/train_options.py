@@ -14,7 +14,6 @@ from mindwire.cli.options import CONTRACT, PRESET
 from mindwire.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from mindwire.training.contract import ContractChoices
     from mindwire.training.fit import Candidate
     from mindwire_models.contract import Contract
     from mindwire_models.training.fit import Recipe
@@ -64,23 +63,13 @@ class Terms:
     normalisation: Literal["riemannian", "euclidean", "none"] | None = option("Online alignment of the signal.")
     forgetting: float | None = option("Time constant of the alignment's exponential forgetting in seconds.")
 
-    def choices(self, reference: str | None = None) -> ContractChoices:
-        """Return the terms that are given."""
+    def terms(self) -> dict[str, Any]:
+        """Return the terms that are given, as :func:`make_contract` takes them."""
         from mindwire.signal.named_channels import split_labels
-        from mindwire.training.contract import ContractChoices
 
-        return ContractChoices(
-            pick=split_labels(self.pick),
-            sfreq=self.sfreq,
-            window_s=self.window,
-            hop_s=self.hop,
-            highpass=self.highpass,
-            lowpass=self.lowpass,
-            notch=self.notch,
-            normalisation=self.normalisation,
-            forgetting=self.forgetting,
-            reference=reference,
-        )
+        same = ("sfreq", "highpass", "lowpass", "notch", "normalisation", "forgetting")
+        seconds = {"window_s": self.window, "hop_s": self.hop}
+        return {"pick": split_labels(self.pick), **seconds, **{name: getattr(self, name) for name in same}}
 
     def base(self) -> Contract | None:
         """Return the contract to begin with, if any."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindwire.evaluation.scores import Score
@@ -69,7 +68,7 @@ def comparison(
     rows = []
     for index, source in enumerate(sources):
         scores = [found.recordings[index] for found in columns.values()]
-        rows.append([printable(Path(source.file).name), *map(_cell, scores), str(scores[0].n_undecided)])
+        rows.append([printable(source.path.name), *map(_cell, scores), str(scores[0].n_undecided)])
     overall = [found.overall for found in columns.values()]
     rows.append(["all", *map(_cell, overall), str(overall[0].n_undecided)])
     return TextTable(["recording", *columns, "undecided"], rows, [len(rows) - 1])
@@ -108,7 +107,7 @@ def provenance(result: Result) -> str:
         "",
         *TextTable(
             ["recording", "trials used", "SHA-256"],
-            [[Path(s.file).name, f"{s.n_usable} of {s.n_cued}", f"`{s.sha256}`"] for s in sources],
+            [[s.path.name, f"{s.n_usable} of {s.n_cued}", f"`{s.sha256}`"] for s in sources],
         ).markdown(),
     ]
     if candidate is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from mindwire.errors import ContractError
 from mindwire.signal.labels import bare_label, eeg_channels
@@ -21,37 +21,18 @@ _HOP_SECONDS = 0.04
 _ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class ContractChoices:
-    """Choices for a new model's contract, as :func:`edit_contract` takes them; None leaves a term as it is.
-
-    Parameters
-    ----------
-    pick : sequence of str or None
-        Channels of the model; ``all`` takes every EEG channel.
-    window_s, hop_s, forgetting : float or None
-        Seconds.
-    """
-
-    pick: Sequence[str] | None = None
-    sfreq: float | None = None
-    window_s: float | None = None
-    hop_s: float | None = None
-    highpass: str | None = None
-    lowpass: str | None = None
-    notch: Sequence[str] | None = None
-    normalisation: str | None = None
-    forgetting: float | None = None
-    reference: str | None = None
-
-
 def make_contract(
     base: Contract | None,
     info: SignalInfo,
     classes: Sequence[str],
-    choices: ContractChoices,
     *,
-    channels: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    pick: Sequence[str] | None = None,
+    sfreq: float | None = None,
+    window_s: float | None = None,
+    hop_s: float | None = None,
+    normalisation: str | None = None,
+    **terms: Any,
 ) -> Contract:
     """Make the contract to train for.
 
@@ -63,41 +44,39 @@ def make_contract(
     info : SignalInfo
         Signal of the first recording.
     classes : sequence of str
-    choices : ContractChoices
-    channels : sequence of str, optional
+    labels : sequence of str, optional
         Labels by position, for a recording that names no channels.
+    pick : sequence of str, optional
+        Channels of the model; ``all`` takes every EEG channel.
+    window_s, hop_s : float, optional
+        Seconds.
+    sfreq, normalisation, **terms
+        As :func:`edit_contract` takes them.
 
     Raises
     ------
     ContractError
         Channels are named neither by the recording nor by the caller, or the choices contradict each other.
     """
-    pick = choices.pick
     if pick is not None and [name.casefold() for name in pick] == [_ALL]:
-        pick = [bare_label(label) for label in channels or _eeg_labels(info)]
+        pick = [bare_label(label) for label in labels or _eeg_labels(info)]
     elif pick is not None:
-        check_pick(pick, channels or info.labels or pick)
-    start = base or _from_recording(info, classes, channels, picked=pick is not None)
-    sfreq = choices.sfreq or start.sfreq
-    ratio = sfreq / start.sfreq
-    window = round(start.window_samples * ratio if choices.window_s is None else choices.window_s * sfreq)
-    hop = max(1, round(start.hop_samples * ratio if choices.hop_s is None else choices.hop_s * sfreq))
-    aligned = choices.normalisation in {"euclidean", "riemannian"}
+        check_pick(pick, labels or info.labels or pick)
+    start = base or _from_recording(info, classes, labels, picked=pick is not None)
+    rate = sfreq or start.sfreq
+    ratio = rate / start.sfreq
+    aligned = normalisation in {"euclidean", "riemannian"}
     return edit_contract(
         start,
         channels=pick,
-        sfreq=choices.sfreq,
-        reference=choices.reference,
-        highpass=choices.highpass,
-        lowpass=choices.lowpass,
-        notch=choices.notch,
-        normalisation=choices.normalisation,
+        sfreq=sfreq,
+        normalisation=normalisation,
         scale="sample_mean" if aligned and not isinstance(start.normalisation, Alignment) else None,
-        forgetting=choices.forgetting,
-        window=window,
-        hop=hop,
+        window=round(start.window_samples * ratio if window_s is None else window_s * rate),
+        hop=max(1, round(start.hop_samples * ratio if hop_s is None else hop_s * rate)),
         classes=classes,
         temperature=1.0,
+        **terms,
     )
 
 

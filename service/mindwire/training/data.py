@@ -83,6 +83,9 @@ class RecordedTrials:
         Class and recording of every cued trial.
     left_out : dict of str to int
         Trials without any valid window, each by the most frequent reason.
+    classes : tuple of str
+    decided_at : float
+        Seconds after its cue at which a trial is decided.
     """
 
     windows: NDArray[np.float32]
@@ -92,20 +95,8 @@ class RecordedTrials:
     labels: NDArray[np.intp]
     recording: NDArray[np.intp]
     left_out: dict[str, int]
-
-    @classmethod
-    def join(cls, parts: Sequence[RecordedTrials]) -> RecordedTrials:
-        """Join the sets of one recording each, with trials and recordings counted on."""
-        firsts = np.cumsum([0, *(len(part.labels) for part in parts)])
-        return cls(
-            windows=np.concatenate([part.windows for part in parts]),
-            trial=np.concatenate([part.trial + first for part, first in zip(parts, firsts, strict=False)]),
-            deciding=np.concatenate([part.deciding for part in parts]),
-            decided=np.concatenate([part.decided + first for part, first in zip(parts, firsts, strict=False)]),
-            labels=np.concatenate([part.labels for part in parts]),
-            recording=np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts]),
-            left_out=dict(sum((Counter(part.left_out) for part in parts), Counter())),
-        )
+    classes: tuple[str, ...]
+    decided_at: float
 
     @property
     def why_left_out(self) -> str:
@@ -126,27 +117,27 @@ class RecordingSource:
     ``left_out`` are the labels of markers of no class, ``problems`` sentences on damage of the file and interruptions.
     """
 
-    file: str
+    path: Path
     sha256: str
     n_cued: int
     n_usable: int
-    n_outside: int = 0
-    left_out: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
+    n_outside: int
+    left_out: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
 class _Collector:
-    """Windows of the trials of one recording."""
+    """Windows of the trials of one recording, in the order of its cues."""
 
     def __init__(self, trials: Sequence[Trial], span: TrialSpan, contract: Contract) -> None:
         self._contract = contract
-        self._labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
+        self.labels = np.array([contract.classes.index(trial.label) for trial in trials], dtype=np.intp)
         tolerance = 0.5 / contract.sfreq
         cues = np.array([trial.cue for trial in trials])
         first, last = span.window_ends(contract)
         self._first, self._last = cues + first - tolerance, cues + last + tolerance
         self._decided_at = cues + span.decided_at + tolerance
-        self._max_age = 1.5 * contract.hop_samples / contract.sfreq
+        self._oldest = self._decided_at - 1.5 * contract.hop_samples / contract.sfreq
         self._step = _WINDOW_STEP_SECONDS - tolerance
         self.kept: list[list[NDArray[np.float32]]] = [[] for _ in trials]
         self.deciding: list[NDArray[np.float32] | None] = [None for _ in trials]
@@ -156,18 +147,12 @@ class _Collector:
     def take(self, windows: Sequence[Window]) -> None:
         """Keep the windows that belong to a trial."""
         times = np.array([window.time for window in windows])
-        if not len(times):
-            return
-        earliest, latest = times.min(), times.max()
-        for index in np.flatnonzero((self._first <= latest) & (earliest <= self._last)).tolist():
-            for i in np.flatnonzero((self._first[index] <= times) & (times <= self._last[index])).tolist():
-                self._keep(index, windows[i])
-        oldest = self._decided_at - self._max_age
-        for index in np.flatnonzero((oldest <= latest) & (earliest <= self._decided_at)).tolist():
-            for i in np.flatnonzero((oldest[index] <= times) & (times <= self._decided_at[index])).tolist():
-                window = windows[i]
-                if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
-                    self.deciding[index] = _aligned(window) if window.valid else None
+        for trial, i in np.argwhere((self._first[:, None] <= times) & (times <= self._last[:, None])).tolist():
+            self._keep(trial, windows[i])
+        for trial, i in np.argwhere((self._oldest[:, None] <= times) & (times <= self._decided_at[:, None])).tolist():
+            window = windows[i]
+            if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
+                self.deciding[trial] = _aligned(window) if window.valid else None
 
     def _keep(self, trial: int, window: Window) -> None:
         if not window.valid:
@@ -179,8 +164,11 @@ class _Collector:
             self._newest[trial] = window.time
             self.kept[trial].append(_aligned(window))
 
+    def left_out(self, extent: tuple[float, float]) -> Counter[str]:
+        """Count the trials without a window by reason; ``extent`` is when the recording began and ended."""
+        return Counter(self._why_none(i, extent) for i, windows in enumerate(self.kept) if not windows)
+
     def _why_none(self, trial: int, extent: tuple[float, float]) -> str:
-        """Return why a trial has no window, in a recording that extends between these times."""
         if self._reasons[trial]:
             return self._reasons[trial].most_common(1)[0][0]
         if self._first[trial] > extent[1]:
@@ -188,22 +176,6 @@ class _Collector:
         if self._last[trial] < extent[0] + self._contract.window_samples / self._contract.sfreq:
             return START_OF_RECORDING
         return Reason.GAP.labels[0]
-
-    def collected(self, extent: tuple[float, float]) -> RecordedTrials:
-        """Return all windows as arrays; ``extent`` is when the recording began and ended."""
-        windows = [window for kept in self.kept for window in kept]
-        decisions = [(i, window) for i, window in enumerate(self.deciding) if window is not None]
-        left_out = Counter(self._why_none(i, extent) for i, kept in enumerate(self.kept) if not kept)
-        empty = np.empty((0, self._contract.n_channels, self._contract.window_samples), dtype=np.float32)
-        return RecordedTrials(
-            windows=np.stack(windows) if windows else empty,
-            trial=np.repeat(np.arange(len(self.kept)), [len(kept) for kept in self.kept]),
-            deciding=np.stack([window for _, window in decisions]) if decisions else empty,
-            decided=np.array([index for index, _ in decisions], dtype=np.intp),
-            labels=self._labels,
-            recording=np.zeros_like(self._labels),
-            left_out=dict(left_out),
-        )
 
 
 def _aligned(window: Window) -> NDArray[np.float32]:
@@ -245,7 +217,8 @@ def collect_trials(
     """
     total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
     done = 0
-    parts, sources = [], []
+    collectors, sources = [], []
+    left_out: Counter[str] = Counter()
     doubts: list[str] = []
     for recording, cued in zip(recordings, trials, strict=True):
         signal = recording.signal(settings.stream)
@@ -259,22 +232,35 @@ def collect_trials(
             if progress is not None:
                 progress(done, total)
         pipeline.finish()
-        part = collector.collected(covered.extent)
-        parts.append(part)
+        collectors.append(collector)
+        left_out += collector.left_out(covered.extent)
         events, markers = pipeline.drain_events(), recording.markers(settings.marker_stream)
         sources.append(
             RecordingSource(
-                file=str(recording.path),
+                path=recording.path,
                 sha256=file_sha256(recording.path),
-                n_cued=len(part.labels),
-                n_usable=len(part.usable),
+                n_cued=len(cued),
+                n_usable=sum(map(bool, collector.kept)),
                 n_outside=covered.count_outside(cued, str(recording.path)),
                 left_out=tuple(left_out_markers(markers, contract.classes, settings.markers)),
                 problems=signal_problems(recording, events),
             )
         )
         doubts += warn_of_doubts(events, str(recording.path))
-    data = RecordedTrials.join(parts)
+    kept = [windows for one in collectors for windows in one.kept]
+    deciding = [window for one in collectors for window in one.deciding]
+    shape = (-1, contract.n_channels, contract.window_samples)
+    data = RecordedTrials(
+        windows=np.array([window for windows in kept for window in windows], dtype=np.float32).reshape(shape),
+        trial=np.repeat(np.arange(len(kept)), [len(windows) for windows in kept]),
+        deciding=np.array([window for window in deciding if window is not None], dtype=np.float32).reshape(shape),
+        decided=np.flatnonzero([window is not None for window in deciding]),
+        labels=np.concatenate([one.labels for one in collectors]),
+        recording=np.repeat(np.arange(len(collectors)), [len(one.labels) for one in collectors]),
+        left_out=dict(left_out),
+        classes=contract.classes,
+        decided_at=span.decided_at,
+    )
     if not len(data.windows):
         then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."
         msg = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from mindwire_models.network.riemann import TangentSpaceNetwork
     from mindwire_models.training.fit import Recipe
 
+Fold = NDArray[np.intp]
+"""Trials to hold out, as indices of cued trials; the others are trained on."""
 Logits = NDArray[np.float64]
+"""Logits of held-out trials, ``(n_windows + n_decided, n_classes)``: of all windows, then of the deciding ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +38,6 @@ class Candidate:
     recipe: Recipe
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Trials to train on and trials held out, as indices of cued trials."""
-
-    train: NDArray[np.intp]
-    test: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Logits of held-out trials: of deciding and of all windows, in the order of :class:`RecordedTrials`."""
-
-    deciding: Logits
-    windows: Logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +54,8 @@ class Fitted:
     """A candidate's networks on all trials, one per member, its held-out logits, and the networks of each fold."""
 
     networks: list[Trained]
-    held_out: HeldOut | None
-    by_fold: list[list[Trained]] = field(default_factory=list)
+    held_out: Logits | None
+    by_fold: list[list[Trained]]
 
 
 def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
@@ -81,39 +69,27 @@ def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
         More folds than recordings or trials, or a fold whose training part lacks a class.
     """
     n_recordings = int(data.recording.max()) + 1
-    trials = np.arange(len(data.labels))
     if n_recordings > 1:
-        group, n_groups, default = data.recording, n_recordings, n_recordings
-        what, where = "recordings", "one recording"
+        group, default, what, where = data.recording, n_recordings, "recordings", "one recording"
     else:
-        group, n_groups, default = trials, len(trials), 5
-        what, where = "trials", "one stretch of the recording"
+        group, default, what, where = np.arange(len(data.labels)), 5, "trials", "one stretch of the recording"
+    n_groups = int(group.max()) + 1
     n_folds = default if n_folds is None else n_folds
     if not 2 <= n_folds <= n_groups:
         msg = f"Cross-validation needs 2 to {n_groups} folds with {n_groups} {what}, found {n_folds}."
         raise ArgumentError(msg)
-    folds = []
-    for part in np.array_split(np.arange(n_groups), n_folds):
-        test = np.isin(group, part)
-        folds.append(Fold(trials[~test], trials[test]))
-        if not np.isin(data.labels, data.labels[~test]).all():
-            msg = (
-                f"A class occurs in {where} alone, so holding that out leaves nothing to learn it from; "
-                "record each class in several, or leave validation out with --folds 0."
-            )
-            raise ArgumentError(msg)
+    folds = [np.flatnonzero(np.isin(group, part)) for part in np.array_split(np.arange(n_groups), n_folds)]
+    if any(not np.isin(data.labels, np.delete(data.labels, fold)).all() for fold in folds):
+        msg = (
+            f"A class occurs in {where} alone, so holding that out leaves nothing to learn it from; "
+            "record each class in several, or leave validation out with --folds 0."
+        )
+        raise ArgumentError(msg)
     return folds
-
-
-def trial_windows(data: RecordedTrials) -> tuple[TrialWindows, NDArray[np.intp]]:
-    """Return the trials that have windows, and their indices among the cued trials."""
-    usable, trial = np.unique(data.trial, return_inverse=True)
-    return TrialWindows(data.windows, trial, data.labels[usable]), usable
 
 
 def train_candidates(
     data: RecordedTrials,
-    n_classes: int,
     candidates: Sequence[Candidate],
     folds: Sequence[Fold],
     *,
@@ -122,9 +98,10 @@ def train_candidates(
     progress: Progress | None = None,
 ) -> list[Fitted]:
     """Train every candidate on every fold and, with ``final``, on all trials; progress counts epochs."""
-    windows, usable = trial_windows(data)
+    usable, trial = np.unique(data.trial, return_inverse=True)
+    windows = TrialWindows(data.windows, trial, data.labels[usable])
     # The same arrays for all candidates: joblib maps each of them once.
-    parts = [(np.flatnonzero(np.isin(usable, fold.train)), _test_windows(data, fold)) for fold in folds]
+    parts = [(np.flatnonzero(~np.isin(usable, fold)), _test_windows(data, fold)) for fold in folds]
     jobs: list[Job] = []
     for candidate in candidates:
         for member in range(candidate.members):
@@ -132,65 +109,55 @@ def train_candidates(
             jobs += [Job(part, recipe, candidate.network_arguments, test) for part, test in parts]
             if final:
                 jobs.append(Job(np.arange(len(usable)), recipe, candidate.network_arguments))
-    trained = iter(run_jobs(windows, n_classes, jobs, workers=workers, progress=progress))
+    trained = iter(run_jobs(windows, len(data.classes), jobs, workers=workers, progress=progress))
     fitted = []
     for candidate in candidates:
-        members, networks = [], []
-        for _ in range(candidate.members):
-            members.append([next(trained) for _ in folds])
-            if final:
-                networks.append(next(trained))
+        members = [list(islice(trained, len(folds) + final)) for _ in range(candidate.members)]
         by_fold = [[member[i] for member in members] for i in range(len(folds))]
         logits = [np.mean([one.logits for one in fold], axis=0) for fold in by_fold]
-        fitted.append(Fitted(networks, _assemble(data, n_classes, folds, logits) if folds else None, by_fold))
+        networks = [member[-1] for member in members] if final else []
+        fitted.append(Fitted(networks, _assemble(data, folds, logits) if folds else None, by_fold))
     return fitted
 
 
-def fit_baseline(data: RecordedTrials, n_classes: int, trials: NDArray[np.intp] | None = None) -> TangentSpaceNetwork:
-    """Fit the tangent-space baseline to the windows of some trials, each trial weighted equally."""
+def fit_baseline(data: RecordedTrials, held_out: Fold | None = None) -> TangentSpaceNetwork:
+    """Fit the tangent-space baseline to all windows but those of held-out trials, each trial weighted equally."""
     from mindwire_models.network.riemann import fit_tangent_space
 
-    chosen = np.ones(len(data.trial), dtype=bool) if trials is None else np.isin(data.trial, trials)
+    chosen = ~np.isin(data.trial, () if held_out is None else held_out)
     trial = data.trial[chosen]
-    weights = 1 / np.bincount(trial, minlength=len(data.labels))[trial]
-    return fit_tangent_space(data.windows[chosen], data.labels[trial], n_classes, weights=weights)
+    weights = 1 / np.bincount(trial)[trial]
+    return fit_tangent_space(data.windows[chosen], data.labels[trial], len(data.classes), weights=weights)
 
 
-def validate_baseline(data: RecordedTrials, n_classes: int, folds: Sequence[Fold]) -> HeldOut:
-    """Return the baseline's logits of held-out trials, on the same windows and folds as the network."""
-    by_fold = [
-        fit_baseline(data, n_classes, fold.train).logits(_test_windows(data, fold)).astype(np.float64) for fold in folds
-    ]
-    return _assemble(data, n_classes, folds, by_fold)
-
-
-def _test_masks(data: RecordedTrials, fold: Fold) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return np.isin(data.trial, fold.test), np.isin(data.decided, fold.test)
+def baseline_logits(data: RecordedTrials, folds: Sequence[Fold]) -> Logits | None:
+    """Return the baseline's logits of held-out trials, on the windows and folds of the network; None without folds."""
+    by_fold = [fit_baseline(data, fold).logits(_test_windows(data, fold)) for fold in folds]
+    return _assemble(data, folds, by_fold) if folds else None
 
 
 def _test_windows(data: RecordedTrials, fold: Fold) -> NDArray[np.float32]:
-    windows, deciding = _test_masks(data, fold)
-    return np.concatenate([data.windows[windows], data.deciding[deciding]])
+    return np.concatenate([data.windows[np.isin(data.trial, fold)], data.deciding[np.isin(data.decided, fold)]])
 
 
-def _assemble(
-    data: RecordedTrials, n_classes: int, folds: Sequence[Fold], by_fold: Sequence[NDArray[np.floating[Any]]]
-) -> HeldOut:
+def _assemble(data: RecordedTrials, folds: Sequence[Fold], by_fold: Sequence[NDArray[np.floating[Any]]]) -> Logits:
     """Arrange the folds' logits in the order of the data."""
-    held_out = HeldOut(np.zeros((len(data.decided), n_classes)), np.zeros((len(data.trial), n_classes)))
+    trial = np.concatenate([data.trial, data.decided])
+    held_out = np.zeros((len(trial), len(data.classes)))
     for fold, logits in zip(folds, by_fold, strict=True):
-        windows, deciding = _test_masks(data, fold)
-        split = int(windows.sum())
-        held_out.windows[windows], held_out.deciding[deciding] = logits[:split], logits[split:]
+        held_out[np.isin(trial, fold)] = logits
     return held_out
 
 
-def validate(data: RecordedTrials, held_out: HeldOut, n_classes: int, at_s: float) -> Validation:
-    """Score held-out trials, decided ``at_s`` seconds after the cue, with probabilities at the fitted temperature."""
+def validate(data: RecordedTrials, held_out: Logits | None) -> Validation | None:
+    """Score held-out trials, with probabilities at the temperature fitted to them; None without any."""
+    if held_out is None:
+        return None
     from mindwire_models.training.fit import fit_temperature
 
-    temperature = fit_temperature(held_out.windows, data.labels[data.trial])
-    probabilities = softmax(held_out.deciding / temperature, axis=1)
+    of_windows, deciding = np.split(held_out, [len(data.trial)])
+    temperature = fit_temperature(of_windows, data.labels[data.trial])
+    probabilities = softmax(deciding / temperature, axis=1)
 
     def scored(trials: NDArray[np.bool_]) -> Score:
         chosen = trials[data.decided]
@@ -201,7 +168,7 @@ def validate(data: RecordedTrials, held_out: HeldOut, n_classes: int, at_s: floa
             undecided={MISSING: n_undecided} if n_undecided else {},
             n_undecided=n_undecided,
         )
-        return score(decisions, accuracy_curve([]), n_classes, at_s)
+        return score(decisions, accuracy_curve([]), len(data.classes), data.decided_at)
 
     recordings = [scored(data.recording == index) for index in range(int(data.recording.max()) + 1)]
     return Validation(scored(np.ones(len(data.labels), dtype=bool)), recordings, temperature)

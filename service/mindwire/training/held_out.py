@@ -7,13 +7,10 @@ were not trained on, through the pipeline and on the graph that run live.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, NamedTuple
 
 from mindwire.errors import ArgumentError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct
@@ -25,7 +22,7 @@ from mindwire.offline.trials import match_labels
 from mindwire.signal.manifold import Matrix, geodesic
 from mindwire.sources.recording import open_recording
 from mindwire.training import fit, run
-from mindwire.training.fit import Candidate, HeldOut
+from mindwire.training.fit import Candidate, Logits
 from mindwire.training.run import Plan, Prepared
 from mindwire_models.contract import Alignment, Contract
 
@@ -51,42 +48,29 @@ class HeldOutRuns:
     runs: dict[AlignmentMode, list[EvaluatedRun]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
+class _Split(NamedTuple):
     """Recordings that a decoder is trained and tested on."""
 
     training: Sequence[Path]
     tested: Sequence[Path]
 
 
-@dataclass(frozen=True, slots=True)
-class _Decider:
-    """Decoder to evaluate: its module per split, and the softmax temperature there."""
+class _Decider(NamedTuple):
+    """Decoder to evaluate: its module per split, and its logits of trials held out among those trained on."""
 
     decoder: DecoderName
     seed: int | None
     modules: list[Any]
-    temperatures: list[float]
+    held_out: Logits | None
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Recordings, conditioned and ready to train on, and those to test on; without these each is left out in turn.
-
-    ``means`` is a cache of recordings' mean covariances, for frozen alignments.
-    """
+    """Recordings, conditioned and ready to train on, and those to test on: each left out in turn, or others."""
 
     prepared: Prepared
-    training: Sequence[Path]
-    tested: Sequence[Path] | None
-    means: dict[Path, Matrix] = field(default_factory=dict)
-
-    @property
-    def each(self) -> list[_Split]:
-        """Splits, one per recording left out or a single one."""
-        if self.tested is not None:
-            return [_Split(self.training, self.tested)]
-        return [_Split([p for p in self.training if p is not path], [path]) for path in self.training]
+    each: list[_Split]
+    leave_one_out: bool
 
 
 def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None = None) -> Splits:
@@ -98,7 +82,8 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         if len(plan.paths) < 2:
             msg = f"Leaving one out expects at least two recordings, found {len(plan.paths)}; name more of them, or train on others with --train."
             raise UsageError(msg)
-        return Splits(run.prepare(replace(plan, n_folds=None), progress), plan.paths, None)
+        each = [_Split([other for other in plan.paths if other is not path], [path]) for path in plan.paths]
+        return Splits(run.prepare(replace(plan, n_folds=None), progress), each, leave_one_out=True)
     check_distinct(tested)
     known = {file_sha256(path): path for path in plan.paths}
     for path in tested:
@@ -113,7 +98,7 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         folds = fit.make_folds(prepared.data)
     except ArgumentError:  # a class that occurs in one recording alone
         folds = []
-    return Splits(replace(prepared, folds=folds), plan.paths, tested)
+    return Splits(replace(prepared, folds=folds), [_Split(plan.paths, tested)], leave_one_out=False)
 
 
 def evaluate(
@@ -130,76 +115,77 @@ def evaluate(
 
     The two progress functions count epochs and runs. A UsageError says that the model has no alignment to freeze.
     """
+    means = _mean_covariances(splits, execution.settings) if AlignmentMode.FROZEN in execution.modes else {}
     deciders = [] if candidate is None else _networks(splits, candidate, n_seeds, training)
     if baseline:
         deciders.append(_baseline(splits))
-    each = splits.each
-    total = len(deciders) * len(each) * len(execution.modes)
+    total = len(deciders) * len(splits.each) * len(execution.modes)
     found, done = [], 0
-    for decider in deciders:
+    for decoder, seed, modules, held_out in deciders:
         runs: dict[AlignmentMode, list[EvaluatedRun]] = {mode: [] for mode in execution.modes}
-        for split, module, temperature in zip(each, decider.modules, decider.temperatures, strict=True):
-            for mode, some in _run(splits, split, module, temperature, execution):
+        for split, module, temperature in zip(splits.each, modules, _temperatures(splits, held_out), strict=True):
+            contract = splits.prepared.contract.model_copy(update={"temperature": temperature})
+            for mode, some in _run(split, module, contract, execution, means, one_tested=splits.leave_one_out):
                 runs[mode] += some
                 done += 1
                 if running is not None:
                     running(done, total)
-        found.append(HeldOutRuns(decider.decoder, decider.seed, runs))
+        found.append(HeldOutRuns(decoder, seed, runs))
     return found
 
 
 def _networks(splits: Splits, candidate: Candidate, n_seeds: int, progress: Progress | None) -> list[_Decider]:
-    prepared, each = splits.prepared, splits.tested is None
+    prepared, each = splits.prepared, splits.leave_one_out
     first = candidate.recipe.seed
     # The members of an ensemble have successive seeds of their own.
     seeds = range(first, first + n_seeds * candidate.members, candidate.members)
     candidates = [replace(candidate, recipe=replace(candidate.recipe, seed=seed)) for seed in seeds]
-    fitted = run.train_candidates(prepared, candidates, final=not each, progress=progress)
+    fitted = fit.train_candidates(
+        prepared.data, candidates, prepared.folds, final=not each, workers=prepared.workers, progress=progress
+    )
     return [
-        _Decider(
-            "network",
-            seed,
-            [run.network_module(some) for some in (one.by_fold if each else [one.networks])],
-            _temperatures(splits, one.held_out),
-        )
+        _Decider("network", seed, list(map(run.network_module, one.by_fold if each else [one.networks])), one.held_out)
         for seed, one in zip(seeds, fitted, strict=True)
     ]
 
 
 def _baseline(splits: Splits) -> _Decider:
-    data, folds, n_classes = splits.prepared.data, splits.prepared.folds, len(splits.prepared.contract.classes)
-    trained_on: list[NDArray[np.intp] | None] = [None] if splits.tested is not None else [fold.train for fold in folds]
-    modules = [fit.fit_baseline(data, n_classes, part) for part in trained_on]
-    held_out = fit.validate_baseline(data, n_classes, folds) if folds else None
-    return _Decider("baseline", None, modules, _temperatures(splits, held_out))
+    data, folds = splits.prepared.data, splits.prepared.folds
+    modules = [fit.fit_baseline(data, fold) for fold in (folds if splits.leave_one_out else [None])]
+    return _Decider("baseline", None, modules, fit.baseline_logits(data, folds))
 
 
-def _temperatures(splits: Splits, held_out: HeldOut | None) -> list[float]:
+def _temperatures(splits: Splits, held_out: Logits | None) -> list[float]:
     """Temperature per split, fitted to trials held out among the recordings that are trained on."""
     if held_out is None:
         return [1.0]
     from mindwire_models.training.fit import fit_temperature
 
     data = splits.prepared.data
-    labels = data.labels[data.trial]
-    if splits.tested is not None:
-        return [fit_temperature(held_out.windows, labels)]
+    labels, logits = data.labels[data.trial], held_out[: len(data.trial)]
+    if not splits.leave_one_out:
+        return [fit_temperature(logits, labels)]
     # From the other splits' decoders on the other recordings. These decoders were trained on the recording that is tested
     # here; to train them without it would take as many trainings as there are pairs of recordings.
     recording = data.recording[data.trial]
-    others = [recording != index for index in range(len(splits.training))]
-    return [fit_temperature(held_out.windows[other], labels[other]) for other in others]
+    others = [recording != index for index in range(len(splits.each))]
+    return [fit_temperature(logits[other], labels[other]) for other in others]
 
 
 def _run(
-    splits: Splits, split: _Split, module: Any, temperature: float, execution: Execution
+    split: _Split,
+    module: Any,
+    contract: Contract,
+    execution: Execution,
+    means: Mapping[Path, Matrix],
+    *,
+    one_tested: bool,
 ) -> Iterator[tuple[AlignmentMode, list[EvaluatedRun]]]:
     """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate`` does."""
     from mindwire_models.export import export_bundle
 
     settings = execution.settings
-    contract = splits.prepared.contract.model_copy(update={"temperature": temperature})
-    if splits.tested is None:
+    if one_tested:
         settings = replace(settings, markers=_occurring(settings, split.tested[0]))
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
         bundle = export_bundle(module, contract, Path(folder) / "bundle", name="held out", provenance="Not kept.")
@@ -207,7 +193,9 @@ def _run(
             bundle, execution.engine, execution.device, adapt=settings.pipeline.adapt, purpose="recording"
         )
         for mode in execution.modes:
-            aligned = _frozen(splits, split, contract, settings) if mode is AlignmentMode.FROZEN else contract
+            aligned = contract
+            if mode is AlignmentMode.FROZEN:
+                aligned = _warm_started(contract, [means[path] for path in split.training])
             ask = replace(settings, alignment=mode)
             yield mode, run_recordings(split.tested, aligned, decoder, classes=contract.classes, settings=ask)
 
@@ -219,19 +207,23 @@ def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
     return {label: name for label, name in settings.markers.items() if label in occurring}
 
 
-def _frozen(splits: Splits, split: _Split, contract: Contract, settings: RunSettings) -> Contract:
-    """Return the contract with the mean alignment of the recordings that were trained on."""
-    spec = contract.normalisation
-    if not isinstance(spec, Alignment):
+def _mean_covariances(splits: Splits, settings: RunSettings) -> dict[Path, Matrix]:
+    """Return the mean covariance of each recording that is trained on, for frozen alignments."""
+    contract = splits.prepared.contract
+    if not isinstance(contract.normalisation, Alignment):
         msg = "The alignment is to be frozen, but the model aligns nothing; leave out 'frozen'."
         raise UsageError(msg)
-    for path in split.training:
-        if path not in splits.means:
-            saved = warm_start_from(path, contract, settings.pipeline, settings.stream)
-            splits.means[path] = saved.warm_start(contract).covariance
-    mean = splits.means[split.training[0]]
-    for count, path in enumerate(split.training[1:], start=2):
-        other = splits.means[path]
+    return {
+        path: warm_start_from(path, contract, settings.pipeline, settings.stream).warm_start(contract).covariance
+        for path in dict.fromkeys(path for split in splits.each for path in split.training)
+    }
+
+
+def _warm_started(contract: Contract, covariances: Sequence[Matrix]) -> Contract:
+    """Return the contract with the mean of some covariances as its alignment's warm start."""
+    spec = contract.normalisation
+    mean = covariances[0]
+    for count, other in enumerate(covariances[1:], start=2):
         mean = geodesic(mean, other, 1 / count) if spec.kind == "riemannian" else mean + (other - mean) / count
     warm_start = tuple(tuple(row) for row in mean.tolist())
     return contract.model_copy(update={"normalisation": spec.model_copy(update={"warm_start": warm_start})})

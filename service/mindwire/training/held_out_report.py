@@ -24,6 +24,7 @@ from mindwire.training.fit import Validation
 from mindwire.training.held_out import DecoderName, HeldOutRuns
 from mindwire_models.contract import Contract
 from mindwire_models.text import counted
+from mindwire_models.training_record import TrainedRecording
 
 _DEFINITIONS = {
     "held out": "each decoder was trained without the recordings that it decides here, and ran on them as it would live; "
@@ -46,13 +47,9 @@ class Decided(Figures):
         return "tangent-space baseline" if self.decoder == "baseline" else f"network, seed {self.seed}"
 
 
-class TrainedOn(BaseModel):
+class TrainedOn(TrainedRecording):
     """Recording that was trained on; where each is left out in turn, all are."""
 
-    model_config = ConfigDict(frozen=True)
-
-    file: str
-    sha256: str
     n_cued: int
     n_usable: int
 
@@ -139,7 +136,7 @@ def describe_held_out(
         contract=contract,
         at_s=at_s,
         trained_on=[
-            TrainedOn(file=Path(s.file).name, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable) for s in sources
+            TrainedOn(file=s.path.name, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable) for s in sources
         ],
         network_accuracy=spread,
         decoders=decoders,

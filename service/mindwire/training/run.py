@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Group
@@ -15,11 +15,19 @@ from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.notes import confounded_note, count_trials, left_out_note, outside_note
 from mindwire.evaluation.pseudo_online import Progress, RunSettings
 from mindwire.signal.named_channels import left_out_note as channels_left_out
-from mindwire.training import fit
 from mindwire.training.card import comparison, provenance, verdict
-from mindwire.training.contract import ContractChoices, make_contract
+from mindwire.training.contract import make_contract
 from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
-from mindwire.training.fit import Candidate, Fitted, Fold, HeldOut, Validation
+from mindwire.training.fit import (
+    Candidate,
+    Fold,
+    Validation,
+    baseline_logits,
+    fit_baseline,
+    make_folds,
+    train_candidates,
+    validate,
+)
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
@@ -43,14 +51,15 @@ class Plan:
     """Recordings to train on, and the terms of the model.
 
     By default the contract starts from the first recording, a trial's span (:class:`TrialSpan`) follows from the markers, each
-    recording is held out once (0 folds leave validation out), and a training runs on each core.
+    recording is held out once (0 folds leave validation out), and a training runs on each core. ``terms`` are those of
+    :func:`make_contract`.
     """
 
     paths: Sequence[Path]
     classes: tuple[str, ...]
     settings: RunSettings
     base: Contract | None = None
-    choices: ContractChoices = field(default_factory=ContractChoices)
+    terms: Mapping[str, Any] = field(default_factory=dict)
     offset: float = 0.0
     length: float | None = None
     decided_at: float | None = None
@@ -93,27 +102,27 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     channels = plan.settings.pipeline.channels
     if plan.settings.pipeline.sfreq is not None:
         info = replace(info, sfreq=plan.settings.pipeline.sfreq)
-    contract = make_contract(plan.base, info, plan.classes, plan.choices, channels=channels)
-    length = plan.length if plan.length is not None else max(end.seconds - plan.offset, 1 / contract.sfreq)
-    decided_at = plan.decided_at if plan.decided_at is not None else plan.offset + length
-    slide = plan.slide if plan.slide is not None else SLIDE * contract.window_samples / contract.sfreq
+    contract = make_contract(plan.base, info, plan.classes, labels=channels, **plan.terms)
+    length = max(end.seconds - plan.offset, 1 / contract.sfreq) if plan.length is None else plan.length
+    decided_at = plan.offset + length if plan.decided_at is None else plan.decided_at
+    slide = SLIDE * contract.window_samples / contract.sfreq if plan.slide is None else plan.slide
     span = TrialSpan(plan.offset, length, decided_at, slide)
     data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
-    _check_classes(data, contract.classes)
+    _check_classes(data)
     counts = count_trials(data.labels, data.recording, contract.classes)
-    alone = confounded_note([source.file for source in sources], counts, contract.classes)
+    alone = confounded_note([str(source.path) for source in sources], counts, contract.classes)
     if alone and plan.n_folds != 0:
         msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
-    folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
+    folds = [] if plan.n_folds == 0 else make_folds(data, plan.n_folds)
     ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
     ended_by = ended_by or "the longest without --length"
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
 
 
-def _check_classes(data: RecordedTrials, classes: Sequence[str]) -> None:
+def _check_classes(data: RecordedTrials) -> None:
     """Refuse classes without trials or windows."""
-    for index, name in enumerate(classes):
+    for index, name in enumerate(data.classes):
         cued = int((data.labels == index).sum())
         if not cued:
             msg = f"No recording has a trial of {name!r}; say which marker means it with --markers LABEL={name}, or leave it out of --classes."
@@ -131,7 +140,7 @@ def notes(prepared: Prepared) -> list[str]:
     remarks = [
         channels_left_out(prepared.info, prepared.contract.channels, prepared.settings.pipeline.channels),
         left_out_note((label for source in sources for label in source.left_out), classes, classes),
-        confounded_note([Path(source.file).name for source in sources], counts, classes),
+        confounded_note([source.path.name for source in sources], counts, classes),
         outside_note(n_outside, len(data.labels), "give no window"),
         _unusable_note(data),
     ]
@@ -192,46 +201,22 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     return Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
 
 
-def validate(prepared: Prepared, held_out: HeldOut) -> Validation:
-    """Score held-out logits."""
-    return fit.validate(prepared.data, held_out, len(prepared.contract.classes), prepared.span.decided_at)
-
-
-def validate_baseline(prepared: Prepared) -> Validation | None:
-    """Fit and score the baseline on every fold; None without folds."""
-    if not prepared.folds:
-        return None
-    held_out = fit.validate_baseline(prepared.data, len(prepared.contract.classes), prepared.folds)
-    return validate(prepared, held_out)
-
-
-def train_candidates(
-    prepared: Prepared, candidates: Sequence[Candidate], *, final: bool = True, progress: Progress | None = None
-) -> list[Fitted]:
-    """Train candidates on every fold and, with ``final``, on all trials."""
-    n_classes = len(prepared.contract.classes)
-    return fit.train_candidates(
-        prepared.data, n_classes, candidates, prepared.folds, final=final, workers=prepared.workers, progress=progress
-    )
-
-
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
-    validation = validate_baseline(prepared)
-    model = fit.fit_baseline(prepared.data, len(prepared.contract.classes))
-    return Result(prepared, model, None, None, validation)
+    data = prepared.data
+    return Result(prepared, fit_baseline(data), None, None, validate(data, baseline_logits(data, prepared.folds)))
 
 
 def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:
     """Train and validate the network, and validate the baseline on the same folds."""
-    fitted = train_candidates(prepared, [candidate], progress=progress)[0]
-    validation = None if fitted.held_out is None else validate(prepared, fitted.held_out)
+    data, folds = prepared.data, prepared.folds
+    (fitted,) = train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
     try:
-        baseline = validate_baseline(prepared)
+        baseline = validate(data, baseline_logits(data, folds))
     except MissingExtraError:
         # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
         baseline = None
-    return Result(prepared, network_module(fitted.networks), candidate, validation, baseline)
+    return Result(prepared, network_module(fitted.networks), candidate, validate(data, fitted.held_out), baseline)
 
 
 def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
@@ -271,7 +256,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
     if unit is None and info.units and info.units != device.units:
         unit = info.units[0]
     return TrainingRecord(
-        recordings=tuple(TrainedRecording(file=Path(s.file).name, sha256=s.sha256) for s in prepared.sources),
+        recordings=tuple(TrainedRecording(file=s.path.name, sha256=s.sha256) for s in prepared.sources),
         source=TrainedSource(
             n_channels=info.n_channels,
             labels=device.labels,

@@ -11,9 +11,8 @@ from rich.table import Table
 
 from mindwire.evaluation.pseudo_online import Progress
 from mindwire.evaluation.tables import TextTable
-from mindwire.training import fit
-from mindwire.training.fit import Candidate
-from mindwire.training.run import Prepared, train_candidates, validate, validate_baseline
+from mindwire.training.fit import Candidate, baseline_logits, make_folds, train_candidates, validate
+from mindwire.training.run import Prepared
 
 
 def sweep(
@@ -27,8 +26,8 @@ def sweep(
 
     ``combinations`` are arguments of the network that replace the candidate's.
     """
-    folds = prepared.folds or fit.make_folds(prepared.data)
-    prepared = replace(prepared, folds=folds)
+    data = prepared.data
+    folds = prepared.folds or make_folds(data)
     candidates = [
         replace(
             candidate,
@@ -38,9 +37,9 @@ def sweep(
         for combination in combinations
         for index in range(n_seeds)
     ]
-    fitted = train_candidates(prepared, candidates, final=False, progress=progress)
-    scores = [validate(prepared, one.held_out).overall for one in fitted if one.held_out is not None]
-    decided = f"decided {prepared.span.decided_at:g} s after the cue"
+    fitted = train_candidates(data, candidates, folds, final=False, workers=prepared.workers, progress=progress)
+    validations = [*(validate(data, one.held_out) for one in fitted), validate(data, baseline_logits(data, folds))]
+    *scores, baseline = [one.overall for one in validations if one is not None]
     rows = []
     for row, combination in enumerate(combinations):
         part = scores[row * n_seeds : (row + 1) * n_seeds]
@@ -55,9 +54,8 @@ def sweep(
                 " ".join(f"{accuracy:.3f}" for accuracy in accuracies),
             ]
         )
-    baseline = validate_baseline(prepared)
-    if baseline is not None and baseline.overall.accuracy is not None:
-        kappa = "–" if baseline.overall.kappa is None else f"{baseline.overall.kappa:.2f}"
-        rows.append(["tangent-space baseline", f"{baseline.overall.accuracy:.3f}", "", kappa, ""])
-    title = f"{len(folds)} folds, {n_seeds} seeds, {decided}"
+    if baseline.accuracy is not None:
+        kappa = "–" if baseline.kappa is None else f"{baseline.kappa:.2f}"
+        rows.append(["tangent-space baseline", f"{baseline.accuracy:.3f}", "", kappa, ""])
+    title = f"{len(folds)} folds, {n_seeds} seeds, decided {data.decided_at:g} s after the cue"
     return TextTable(["network", "accuracy", "± spread", "κ", "seeds"], rows, title=title).terminal()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mindwire.signal.labels import bare_label, eeg_channels, normalise_label, parse_unit
-from mindwire.training.contract import ContractChoices, make_contract
+from mindwire.training.contract import make_contract
 from mindwire_models.electrodes import position
 from tests.support.signals import signal_info
 
@@ -95,10 +95,10 @@ def test_only_eeg_is_taken_of_an_amplifiers_stream(changes):
 
 
 def test_a_model_of_an_amplifiers_stream_needs_no_unit_of_its_other_channels():
-    contract = make_contract(None, unicorn(), ("a", "b"), ContractChoices())
+    contract = make_contract(None, unicorn(), ("a", "b"))
     assert contract.channels == tuple("12345678")
     labels = ("Fz", "C3", "Cz", "C4", "Pz", "PO7", "Oz", "PO8", *unicorn().labels[8:])
-    assert len(make_contract(None, unicorn(labels=labels), ("a", "b"), ContractChoices()).channels) == 8
+    assert len(make_contract(None, unicorn(labels=labels), ("a", "b")).channels) == 8
 
 
 def test_types_that_tell_nothing_leave_every_channel():

@@ -8,7 +8,7 @@ from mindwire.errors import ContractError, UsageError
 from mindwire.options import PipelineOptions
 from mindwire.signal.montage import resolve_montage
 from mindwire.signal.named_channels import check_labels, electrodes, left_out_note, split_labels
-from mindwire.training.contract import ContractChoices, make_contract
+from mindwire.training.contract import make_contract
 from mindwire.types import SignalInfo
 from tests.support.signals import small_contract
 
@@ -69,16 +69,16 @@ def test_a_cap_of_mostly_unknown_names_is_not_reduced_to_the_known_ones() -> Non
     with pytest.raises(
         ContractError, match=r"64 EEG channels, and only C3, C4 are names .* E12 and 50 more\); .*--pick all"
     ):
-        make_contract(None, info, ("a", "b"), ContractChoices())
+        make_contract(None, info, ("a", "b"))
     for pick, n in ((["C3", "C4"], 2), (["E1", "C3", "E2"], 3), (["all"], 64)):
-        assert make_contract(None, info, ("a", "b"), ContractChoices(pick=pick)).n_channels == n
+        assert make_contract(None, info, ("a", "b"), pick=pick).n_channels == n
 
 
 def test_a_pick_that_the_recording_lacks_is_named() -> None:
     with pytest.raises(UsageError, match="--pick names XX, which the recording lacks; it has C3, C4"):
-        make_contract(None, made_info("C3", "C4"), ("a", "b"), ContractChoices(pick=["C3", "XX"]))
+        make_contract(None, made_info("C3", "C4"), ("a", "b"), pick=["C3", "XX"])
     with pytest.raises(UsageError, match="--pick: labels are separated by commas"):
-        make_contract(None, made_info("C3", "C4"), ("a", "b"), ContractChoices(pick=["C3;C4"]))
+        make_contract(None, made_info("C3", "C4"), ("a", "b"), pick=["C3;C4"])
 
 
 def test_what_is_left_out_is_named_with_the_reason() -> None:

@@ -16,7 +16,7 @@ from mindwire.offline.replay import Replay
 from mindwire.offline.trials import parse_marker_map, trials_from_markers
 from mindwire.options import PipelineOptions
 from mindwire.sources.recording import open_recording
-from mindwire.training.contract import ContractChoices, make_contract
+from mindwire.training.contract import make_contract
 from mindwire.training.data import TrialSpan, collect_trials, open_trials
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import NoNormalisation
@@ -131,7 +131,7 @@ def test_an_unknown_unit_is_asked_for(faulty):
 
 def test_only_eeg_is_taken(faulty):
     info = open_recording(faulty / "eog-typed.xdf").signal().info
-    contract = make_contract(None, info, ("a", "b"), ContractChoices())
+    contract = make_contract(None, info, ("a", "b"))
     assert contract.channels == tuple(f"E{i}" for i in range(1, 9))
 
 

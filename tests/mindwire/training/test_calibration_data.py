@@ -15,7 +15,7 @@ from mindwire.pipeline import Pipeline
 from mindwire.sources.recording import open_recording
 from mindwire.training import fit as calibration
 from mindwire.training import run as calibration_run
-from mindwire.training.contract import ContractChoices, make_contract
+from mindwire.training.contract import make_contract
 from mindwire.training.data import RecordedTrials, TrialSpan, collect_trials, open_trials
 from mindwire.types import Window
 from mindwire_models.contract import Contract
@@ -42,7 +42,7 @@ def recording(path: Path, cues: np.ndarray, duration: float = 60.0, *, gap: tupl
 def collect(path: Path, span: TrialSpan, window_s: float = 4.0) -> tuple[RecordedTrials, Contract]:
     recordings, trials, _ = open_trials([path], CLASSES, RunSettings())
     info = recordings[0].signal().info
-    contract = make_contract(None, info, CLASSES, ContractChoices(window_s=window_s))
+    contract = make_contract(None, info, CLASSES, window_s=window_s)
     return collect_trials(recordings, trials, contract, span, settings=RunSettings())[0], contract
 
 
@@ -171,7 +171,7 @@ def test_a_person_whose_trials_are_as_long_as_the_window(data_dir: Path) -> None
     )
     prepared = calibration_run.prepare(calibration_run.Plan(files, ("grasp", "rest"), settings))
     assert (len(prepared.data.usable), len(prepared.data.decided)) == (160, 160)
-    held_out = calibration.validate_baseline(prepared.data, 2, prepared.folds)
-    overall = calibration.validate(prepared.data, held_out, 2, prepared.span.decided_at).overall
+    validation = calibration.validate(prepared.data, calibration.baseline_logits(prepared.data, prepared.folds))
+    overall = validation.overall
     assert (overall.n_cued, overall.n_undecided) == (160, 0)
     assert overall.n_correct >= 134

@@ -37,11 +37,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def contract(tmp_path_factory: pytest.TempPathFactory, recordings: list[Path]) -> Path:
     """Windows of two seconds, for trials of two and a half."""
     from mindwire.sources.recording import open_recording
-    from mindwire.training.contract import ContractChoices, make_contract
+    from mindwire.training.contract import make_contract
 
     info = open_recording(recordings[0]).signal().info
     path = tmp_path_factory.mktemp("contract") / "contract.json"
-    made = make_contract(None, info, ("left_hand", "right_hand"), ContractChoices(window_s=2.0))
+    made = make_contract(None, info, ("left_hand", "right_hand"), window_s=2.0)
     path.write_text(made.model_dump_json())
     return path
 
