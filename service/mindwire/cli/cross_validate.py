@@ -111,15 +111,7 @@ def cross_validate(
             training=fitting,
             running=running,
         )
-    report = reports.describe_held_out(
-        found,
-        splits.prepared.contract,
-        splits.prepared.sources,
-        evaluation="leave_one_recording_out" if trained is None else "cross_session",
-        at_s=splits.prepared.span.decided_at,
-        idle=at_rest,
-        rule=rule,
-    )
+    report = reports.describe_held_out(found, splits, idle=at_rest, rule=rule)
     written = reports.write_held_out_report(report, out)
     console.print(reports.held_out_table(report))
     console.print(LEGEND, style="dim", highlight=False, markup=False)

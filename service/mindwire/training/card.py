@@ -16,62 +16,61 @@ if TYPE_CHECKING:
     from mindwire.training.run import Result
 
 
-def verdict(network: Validation | None, baseline: Validation | None) -> str:
-    """Return the first line of every report: which of network and baseline is better; None was not validated."""
-    if network is None and baseline is None:
+def verdict(scores: Mapping[str, Score]) -> str:
+    """Return the first line of every report: which of ``network`` and ``baseline`` is better, of those that have a score."""
+    if not scores:
         return "This model was not validated; evaluate it on recordings that it was not trained on."
-    if network is None or baseline is None:
-        what, found = ("network", network) if baseline is None else ("tangent-space baseline", baseline)
-        assert found is not None  # noqa: S101 - one of the two is there
-        return f"The {what} decides {_right(found.overall)}.{_against_guessing([(what, found.overall)])}"
-    ours, theirs = network.overall.n_correct, baseline.overall.n_correct
-    guessing = _against_guessing([("network", network.overall), ("baseline", baseline.overall)])
-    both = f"{_right(network.overall)}, the tangent-space baseline {_right(baseline.overall, brief=True)}"
-    if ours > theirs:
-        return f"The network decides {both}.{guessing}"
-    relation = "only equals" if ours == theirs else "does not beat"
+    if len(scores) == 1:
+        ((name, score),) = scores.items()
+        what = "tangent-space baseline" if name == "baseline" else name
+        return f"The {what} decides {_right(score)} held-out trials right{_interval(score)}.{_against_guessing({what: score})}"
+    network, baseline = scores["network"], scores["baseline"]
+    both = (
+        f"{_right(network)} held-out trials right{_interval(network)}, "
+        f"the tangent-space baseline {_right(baseline)}{_interval(baseline)}"
+    )
+    if network.n_correct > baseline.n_correct:
+        return f"The network decides {both}.{_against_guessing(scores)}"
+    relation = "only equals" if network.n_correct == baseline.n_correct else "does not beat"
     return (
         f"The network {relation} the baseline: it decides {both}. "
-        f"The baseline itself is exported with --decoder riemann.{guessing}"
+        f"The baseline itself is exported with --decoder riemann.{_against_guessing(scores)}"
     )
 
 
-def _against_guessing(scores: Sequence[tuple[str, Score]]) -> str:
+def _against_guessing(scores: Mapping[str, Score]) -> str:
     """Return which of the decoders are better than guessing; empty where nothing was decided."""
-    first = scores[0][1]
+    first = next(iter(scores.values()))
     if not first.n_trials:
         return ""
     if first.better_than_chance is None:
         return " All decided trials are of one class, so there is no verdict."
     low, high = first.chance_interval
-    better = [name for name, score in scores if score.better_than_chance]
+    better = [name for name, score in scores.items() if score.better_than_chance]
     which = f"the {' and the '.join(better)} {'are' if len(better) > 1 else 'is'}" if better else "nothing here is"
     return f" Guessing gives {first.chance:.0%} (95 % within {low:.0%} to {high:.0%}); {which} better than that."
 
 
-def _right(score: Score, *, brief: bool = False) -> str:
-    text = f"{score.n_correct} of {score.n_trials}"
-    if not brief:
-        text += " held-out trials right"
-    if score.accuracy is not None:
-        low, high = score.accuracy_interval
-        text += f" ({score.accuracy:.0%}, 95 % interval {low:.0%} to {high:.0%})"
-    return text
+def _right(score: Score) -> str:
+    return f"{score.n_correct} of {score.n_trials}"
 
 
-def comparison(
-    sources: Sequence[RecordingSource], network: Validation | None, baseline: Validation | None
-) -> TextTable:
+def _interval(score: Score) -> str:
+    if score.accuracy is None:
+        return ""
+    low, high = score.accuracy_interval
+    return f" ({score.accuracy:.0%}, 95 % interval {low:.0%} to {high:.0%})"
+
+
+def comparison(sources: Sequence[RecordingSource], validations: Mapping[str, Validation]) -> TextTable:
     """Return a table of scores, a row per recording and one over all."""
-    validations = {"network": network, "baseline": baseline}
-    columns = {name: found for name, found in validations.items() if found is not None}
+    names = [printable(source.path.name) for source in sources]
     rows = []
-    for index, source in enumerate(sources):
-        scores = [found.recordings[index] for found in columns.values()]
-        rows.append([printable(source.path.name), *map(_cell, scores), str(scores[0].n_undecided)])
-    overall = [found.overall for found in columns.values()]
-    rows.append(["all", *map(_cell, overall), str(overall[0].n_undecided)])
-    return TextTable(["recording", *columns, "undecided"], rows, [len(rows) - 1])
+    for name, *scores in zip(
+        [*names, "all"], *([*one.recordings, one.overall] for one in validations.values()), strict=True
+    ):
+        rows.append([name, *map(_cell, scores), str(scores[0].n_undecided)])
+    return TextTable(["recording", *validations, "undecided"], rows, [len(rows) - 1])
 
 
 def _cell(score: Score) -> str:
@@ -81,11 +80,11 @@ def _cell(score: Score) -> str:
 
 def provenance(result: Result) -> str:
     """Return the part of the model card on the model's origin, in Markdown."""
-    prepared, candidate, network, baseline = result.prepared, result.candidate, result.network, result.baseline
+    prepared, candidate, validations = result.prepared, result.candidate, result.validations
     data, sources, span = prepared.data, prepared.sources, prepared.span
     left_out = f"; trials without a valid window by reason: {data.why_left_out}" if data.left_out else ""
-    parts = [verdict(network, baseline), ""]
-    if network is not None or baseline is not None:
+    parts = [verdict({name: one.overall for name, one in validations.items()}), ""]
+    if validations:
         unit = "recordings" if len(sources) > 1 else "stretches of successive trials"
         parts += [
             (
@@ -93,11 +92,11 @@ def provenance(result: Result) -> str:
                 f"{span.decided_at:.4g} s after the cue. Decided trials only; undecided ones had no valid window then."
             ),
             "",
-            *comparison(sources, network, baseline).markdown(),
+            *comparison(sources, validations).markdown(),
+            "",
+            *(_figures(name.capitalize(), one) for name, one in validations.items()),
             "",
         ]
-        parts += [_figures(name, v) for name, v in (("Network", network), ("Baseline", baseline)) if v is not None]
-        parts.append("")
     parts += [
         (
             f"Trained on {len(data.usable)} of {len(data.labels)} trials ({len(data.windows)} windows; a trial lasts from "

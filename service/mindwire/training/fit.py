@@ -149,10 +149,8 @@ def _assemble(data: RecordedTrials, folds: Sequence[Fold], by_fold: Sequence[NDA
     return held_out
 
 
-def validate(data: RecordedTrials, held_out: Logits | None) -> Validation | None:
-    """Score held-out trials, with probabilities at the temperature fitted to them; None without any."""
-    if held_out is None:
-        return None
+def validate(data: RecordedTrials, held_out: Logits) -> Validation:
+    """Score held-out trials, with probabilities at the temperature fitted to them."""
     from mindwire_models.training.fit import fit_temperature
 
     of_windows, deciding = np.split(held_out, [len(data.trial)])

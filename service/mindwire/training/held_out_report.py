@@ -16,12 +16,10 @@ from mindwire.evaluation.idle import ActivationRule, idle_figures
 from mindwire.evaluation.notes import notes
 from mindwire.evaluation.page import in_words, plots, render, tiles, write_files
 from mindwire.evaluation.report import DEFINITIONS, Comparison, Figures, idle_sentence, percent, score_table
-from mindwire.evaluation.scores import score_runs
+from mindwire.evaluation.scores import Score, score_runs
 from mindwire.evaluation.tables import TextTable
 from mindwire.training.card import verdict
-from mindwire.training.data import RecordingSource
-from mindwire.training.fit import Validation
-from mindwire.training.held_out import DecoderName, HeldOutRuns
+from mindwire.training.held_out import DecoderName, HeldOutRuns, Splits
 from mindwire_models.contract import Contract
 from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording
@@ -83,39 +81,29 @@ class HeldOutReport(BaseModel):
 
 
 def describe_held_out(
-    found: Sequence[HeldOutRuns],
-    contract: Contract,
-    sources: Sequence[RecordingSource],
-    *,
-    evaluation: Literal["leave_one_recording_out", "cross_session"],
-    at_s: float,
-    idle: str | None = None,
-    rule: ActivationRule | None = None,
+    found: Sequence[HeldOutRuns], splits: Splits, *, idle: str | None = None, rule: ActivationRule | None = None
 ) -> HeldOutReport:
-    """Score runs, decided ``at_s`` seconds after the cue, and report them; of the alignments the first two.
+    """Score runs and report them; of the alignments the first two.
 
     Activations are counted where there is an idle class and a rule for them.
     """
-    hop_s = contract.hop_samples / contract.sfreq
+    contract, at_s = splits.prepared.contract, splits.prepared.span.decided_at
+    classes, hop_s = contract.classes, contract.hop_samples / contract.sfreq
 
     def scored(one: HeldOutRuns) -> Decided:
-        (mode, runs), *others = one.runs.items()
-        overall, each = score_runs(runs, contract, contract.classes, at_s, hop_s=hop_s)
-        comparison = None
-        for other, again in others[:1]:
-            everything, parts = score_runs(again, contract, contract.classes, at_s, hop_s=hop_s)
-            comparison = Comparison(alignment=other, overall=everything, runs=parts)
-        resting = None
-        if idle is not None and rule is not None:
-            resting = idle_figures(runs, contract, contract.classes, idle=idle, at_s=at_s, rule=rule)
+        scores = [(mode, *score_runs(runs, contract, classes, at_s, hop_s=hop_s)) for mode, runs in one.runs.items()]
+        (mode, overall, each), *others = scores
+        runs = one.runs[mode]
         return Decided(
-            classes=list(contract.classes),
+            classes=list(classes),
             at_s=at_s,
             alignment=mode,
             overall=overall,
             runs=each,
-            idle=resting,
-            comparison=comparison,
+            idle=None
+            if idle is None or rule is None
+            else idle_figures(runs, contract, classes, idle=idle, at_s=at_s, rule=rule),
+            comparison=next((Comparison(alignment=m, overall=o, runs=r) for m, o, r in others), None),
             decoder=one.decoder,
             seed=one.seed,
         )
@@ -123,38 +111,39 @@ def describe_held_out(
     decoders = [scored(one) for one in found]
     accuracies = [one.overall.accuracy for one in decoders if one.decoder == "network"]
     known = np.array([accuracy for accuracy in accuracies if accuracy is not None])
-    spread = None
-    if len(known):
-        deviation = float(known.std(ddof=1)) if len(known) > 1 else None
-        spread = Spread(mean=float(known.mean()), deviation=deviation, n_seeds=len(known))
+    deviation = float(known.std(ddof=1)) if len(known) > 1 else None
     first = next(iter(found[0].runs.values())) if found else []
     return HeldOutReport(
-        notes=notes(first, contract.classes, contract.classes, at_s),
+        notes=notes(first, classes, classes, at_s),
         created=datetime.now(UTC),
         mindwire=__version__,
-        evaluation=evaluation,
+        evaluation="leave_one_recording_out" if splits.leave_one_out else "cross_session",
         contract=contract,
         at_s=at_s,
         trained_on=[
-            TrainedOn(file=s.path.name, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable) for s in sources
+            TrainedOn(file=s.path.name, sha256=s.sha256, n_cued=s.n_cued, n_usable=s.n_usable)
+            for s in splits.prepared.sources
         ],
-        network_accuracy=spread,
+        network_accuracy=Spread(mean=float(known.mean()), deviation=deviation, n_seeds=len(known))
+        if len(known)
+        else None,
         decoders=decoders,
         definitions=_DEFINITIONS,
     )
 
 
-def typical(report: HeldOutReport, decoder: DecoderName) -> Decided | None:
-    """Return the decoder of that name; of several seeds the median one, by its correct trials."""
-    some = sorted((one for one in report.decoders if one.decoder == decoder), key=lambda one: one.overall.n_correct)
-    return some[(len(some) - 1) // 2] if some else None
+def _typical(report: HeldOutReport) -> list[Decided]:
+    """Return the network, of several seeds the median one by its correct trials, and the baseline, as far as they are there."""
+    ordered = sorted(report.decoders, key=lambda one: one.overall.n_correct)
+    by_name = [[one for one in ordered if one.decoder == name] for name in ("network", "baseline")]
+    return [some[(len(some) - 1) // 2] for some in by_name if some]
 
 
 def held_out_headline(report: HeldOutReport) -> str:
     """Return the verdict, then the seeds, then the result of another alignment."""
-    network, baseline = typical(report, "network"), typical(report, "baseline")
-    validations = [None if one is None else Validation(one.overall, [], 1.0) for one in (network, baseline)]
-    text = f"{verdict(*validations)} Decided {report.at_s:.4g} s after the cue."
+    shown = _typical(report)
+    scores: dict[str, Score] = {one.decoder: one.overall for one in shown}
+    text = f"{verdict(scores)} Decided {report.at_s:.4g} s after the cue."
     spread = report.network_accuracy
     if spread is not None and spread.deviation is not None:
         right = ", ".join(str(one.overall.n_correct) for one in report.decoders if one.decoder == "network")
@@ -162,21 +151,19 @@ def held_out_headline(report: HeldOutReport) -> str:
             f" Network over {spread.n_seeds} seeds: {right} right, mean {100 * spread.mean:.1f} % ± "
             f"{100 * spread.deviation:.1f}; above is the median one."
         )
-    others = [one for one in (network, baseline) if one is not None and one.comparison is not None]
-    for index, one in enumerate(others):
-        if one.comparison is not None:
-            other = one.comparison.overall
-            start = f" With alignment {one.comparison.alignment}:" if not index else ";"
-            text += f"{start} {one.name} {other.n_correct} of {other.n_trials} ({percent(other.accuracy)})"
-    return text + ("." if others else "")
+    compared = [(one.name, one.comparison) for one in shown if one.comparison is not None]
+    if compared:
+        each = [
+            f"{name} {c.overall.n_correct} of {c.overall.n_trials} ({percent(c.overall.accuracy)})"
+            for name, c in compared
+        ]
+        text += f" With alignment {compared[0][1].alignment}: {'; '.join(each)}."
+    return text
 
 
 def held_out_sentences(report: HeldOutReport) -> list[str]:
     """Return the notes, and false activations of the typical network and of the baseline, where a class is idle."""
-    both = (typical(report, "network"), typical(report, "baseline"))
-    return report.notes + [
-        f"{one.name}: {idle_sentence(one.idle)}" for one in both if one is not None and one.idle is not None
-    ]
+    return report.notes + [f"{one.name}: {idle_sentence(one.idle)}" for one in _typical(report) if one.idle is not None]
 
 
 def _title(report: HeldOutReport) -> str:
@@ -197,7 +184,7 @@ def held_out_table(report: HeldOutReport) -> Table:
 def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]:
     """Write ``report.json`` and ``report.html``; see :func:`mindwire.evaluation.page.write_files`."""
     classes = report.contract.classes
-    shown = [one for one in (typical(report, "network"), typical(report, "baseline")) if one is not None]
+    shown = _typical(report)
     page = render(
         "held_out.html",
         title=in_words(_title(report), classes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, Trial
 from mindwire.training.fit import (
     Candidate,
     Fold,
+    Logits,
     Validation,
     baseline_logits,
     fit_baseline,
@@ -85,13 +87,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Trained model and its validation; ``candidate`` and ``network`` are None where the baseline is the model."""
+    """Trained model and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model."""
 
     prepared: Prepared
     module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
     candidate: Candidate | None
-    network: Validation | None
-    baseline: Validation | None
+    validations: dict[str, Validation]
 
 
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
@@ -203,20 +204,23 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
 
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
-    data = prepared.data
-    return Result(prepared, fit_baseline(data), None, None, validate(data, baseline_logits(data, prepared.folds)))
+    logits = {"baseline": baseline_logits(prepared.data, prepared.folds)}
+    return Result(prepared, fit_baseline(prepared.data), None, _validations(prepared, logits))
 
 
 def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:
     """Train and validate the network, and validate the baseline on the same folds."""
     data, folds = prepared.data, prepared.folds
     (fitted,) = train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
-    try:
-        baseline = validate(data, baseline_logits(data, folds))
-    except MissingExtraError:
-        # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
-        baseline = None
-    return Result(prepared, network_module(fitted.networks), candidate, validate(data, fitted.held_out), baseline)
+    logits = {"network": fitted.held_out}
+    # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
+    with suppress(MissingExtraError):
+        logits["baseline"] = baseline_logits(data, folds)
+    return Result(prepared, network_module(fitted.networks), candidate, _validations(prepared, logits))
+
+
+def _validations(prepared: Prepared, held_out: Mapping[str, Logits | None]) -> dict[str, Validation]:
+    return {name: validate(prepared.data, logits) for name, logits in held_out.items() if logits is not None}
 
 
 def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
@@ -239,7 +243,7 @@ def write(result: Result, out: Path, name: str) -> Bundle:
     from mindwire_models.export import export_bundle
 
     prepared = result.prepared
-    scored = result.baseline if result.candidate is None else result.network
+    scored = result.validations.get("baseline" if result.candidate is None else "network")
     temperature = 1.0 if scored is None else scored.temperature
     contract = prepared.contract.model_copy(update={"temperature": temperature})
     record = training_record(prepared)
@@ -276,7 +280,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
 
 def summary(result: Result) -> Group:
     """Return the verdict and a table with a row per recording, for the terminal."""
-    line = verdict(result.network, result.baseline)
-    if result.network is None and result.baseline is None:
+    line = verdict({name: one.overall for name, one in result.validations.items()})
+    if not result.validations:
         return Group(line)
-    return Group(line, comparison(result.prepared.sources, result.network, result.baseline).terminal())
+    return Group(line, comparison(result.prepared.sources, result.validations).terminal())

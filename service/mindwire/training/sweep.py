@@ -38,8 +38,8 @@ def sweep(
         for index in range(n_seeds)
     ]
     fitted = train_candidates(data, candidates, folds, final=False, workers=prepared.workers, progress=progress)
-    validations = [*(validate(data, one.held_out) for one in fitted), validate(data, baseline_logits(data, folds))]
-    *scores, baseline = [one.overall for one in validations if one is not None]
+    logits = [*(one.held_out for one in fitted), baseline_logits(data, folds)]
+    *scores, baseline = [validate(data, one).overall for one in logits if one is not None]
     rows = []
     for row, combination in enumerate(combinations):
         part = scores[row * n_seeds : (row + 1) * n_seeds]

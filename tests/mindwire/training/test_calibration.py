@@ -76,8 +76,8 @@ def test_what_is_scored_was_held_out_and_members_decide_together() -> None:
     )
     fitted = calibration.train_candidates(data, [candidate], folds, workers=1)[0]
     assert len(fitted.networks) == 2
+    assert fitted.held_out is not None
     validation = calibration.validate(data, fitted.held_out)
-    assert validation is not None
     assert (validation.overall.n_trials, validation.overall.n_cued, validation.overall.n_undecided) == (23, 24, 1)
     assert sum(score.n_correct for score in validation.recordings) == validation.overall.n_correct
     assert validation.overall.n_correct >= 20
@@ -97,18 +97,21 @@ def test_the_verdict_says_plainly_which_is_better() -> None:
     right = np.eye(2)[data.labels[np.concatenate([data.trial, data.decided])]] * 4
     wrong_once = right.copy()
     wrong_once[n_windows] = wrong_once[n_windows, ::-1]
-    best, second = (calibration.validate(data, held_out) for held_out in (right, wrong_once))
-    assert verdict(best, second).startswith("The network decides 23 of 23 held-out trials right (100%")
-    assert "only equals the baseline" in verdict(best, best)
-    assert "does not beat the baseline: it decides 22 of 23" in verdict(second, best)
-    assert "--decoder riemann" in verdict(second, best)
-    assert "not validated" in verdict(None, None)
+    best, second = (calibration.validate(data, held_out).overall for held_out in (right, wrong_once))
+    better = verdict({"network": best, "baseline": second})
+    assert better.startswith("The network decides 23 of 23 held-out trials right (100%")
+    assert "only equals the baseline" in verdict({"network": best, "baseline": best})
+    worse = verdict({"network": second, "baseline": best})
+    assert "does not beat the baseline: it decides 22 of 23" in worse
+    assert "--decoder riemann" in worse
+    assert "not validated" in verdict({})
     # 12 of 23 trials are of the more frequent class.
-    assert verdict(second, best).endswith(
+    assert worse.endswith(
         "Guessing gives 52% (95 % within 30% to 74%); the network and the baseline are better than that."
     )
     guessed = np.concatenate([right[:n_windows], np.tile([4.0, 0.0], (23, 1))])
-    assert verdict(None, calibration.validate(data, guessed)).endswith("; nothing here is better than that.")
+    baseline = calibration.validate(data, guessed).overall
+    assert verdict({"baseline": baseline}).endswith("; nothing here is better than that.")
 
 
 def test_training_begins_at_the_tangent_space_where_only_rhythms_are_left() -> None:
