@@ -63,7 +63,8 @@ def collect(seeds: Sequence[int], seconds: float, offsets: Sequence[float]) -> t
         simulator = Simulator(seed)
         pipeline = Pipeline(CONTRACT, simulator.info, _NoDecoder())
         cues: list[tuple[float, int]] = []
-        for chunk in simulator.chunks(10, seconds):
+        for _ in range(round(seconds * CONTRACT.sfreq / 10)):
+            chunk = simulator.read(10)
             cues += [(marker.time, CONTRACT.classes.index(marker.label)) for marker in simulator.drain_markers()]
             for window in pipeline.advance(chunk):
                 since = window.time - cues[-1][0] if cues else -1.0
@@ -118,8 +119,8 @@ def judge(bundle: Bundle, contract: Contract) -> tuple[int, int]:
         simulator = Simulator(seed)
         pipeline = Pipeline(contract, simulator.info, decoder)
         predictions: list[Prediction] = []
-        for chunk in simulator.chunks(250, JUDGING_SECONDS):
-            predictions += pipeline.process(chunk)
+        for _ in range(round(JUDGING_SECONDS * contract.sfreq / 250)):
+            predictions += pipeline.process(simulator.read(250))
         times = np.array([prediction.time for prediction in predictions])
         for marker in simulator.drain_markers():
             at = int(np.searchsorted(times, marker.time + JUDGED_AT - 1e-9))

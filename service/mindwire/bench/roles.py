@@ -111,11 +111,8 @@ def _outlet(name: str, labels: list[str], sfreq: float, chunk: int, transport: i
     import pylsl
 
     info = pylsl.StreamInfo(name, "EEG", len(labels), sfreq, "float32", name)
-    channels = info.desc().append_child("channels")
-    for label in labels:
-        channel = channels.append_child("channel")
-        channel.append_child_value("label", label)
-        channel.append_child_value("unit", "microvolts")
+    info.set_channel_labels(labels)
+    info.set_channel_units("microvolts")
     return pylsl.StreamOutlet(info, chunk, 60, transport)
 
 

@@ -22,8 +22,8 @@ from mindwire.errors import ResourceError, SourceError
 from mindwire.live.stream import Stream
 from mindwire.offline.trials import shown
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.lsl_discovery import DESCRIBABLE, OWN_TYPES, FoundStream, ask, found_stream, lsl_resources, quote
-from mindwire.sources.markers import EVENT_TYPES, MarkerReader, holds_markers
+from mindwire.sources.lsl_discovery import DESCRIBABLE, FoundStream, ask, found_stream, lsl_resources, quote
+from mindwire.sources.markers import EVENT_TYPES, OWN_TYPES, MarkerReader, holds_markers
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mindwire.errors import RecordingError, StreamNotFoundError
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
-from mindwire.sources.lsl_discovery import OWN_TYPES, FoundStream, Selector, StreamSearch, listing, quote
-from mindwire.sources.markers import holds_markers
+from mindwire.sources.lsl_discovery import FoundStream, Selector, StreamSearch, listing, quote
+from mindwire.sources.markers import OWN_TYPES, holds_markers
 from mindwire.sources.recording import open_recording
 from mindwire.sources.xdf_chunks import append_streams
 from mindwire.types import SignalInfo

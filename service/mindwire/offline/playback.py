@@ -245,12 +245,9 @@ def _outlet_info(stream: RecordedStream, name: str, source_id: str) -> pylsl.Str
     if desc is not None:
         _copy_children(desc, outlet.desc())
     elif info.labels:
-        channels = outlet.desc().append_child("channels")
-        for label, unit in zip(info.labels, info.units or [""] * info.n_channels, strict=True):
-            channel = channels.append_child("channel")
-            channel.append_child_value("label", label)
-            channel.append_child_value("unit", unit)
-            channel.append_child_value("type", info.type)
+        outlet.set_channel_labels(info.labels)
+        outlet.set_channel_units(info.units or [""] * info.n_channels)
+        outlet.set_channel_types(info.type)
     return outlet
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
-from mindwire.sources.lsl_discovery import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
+from mindwire.sources.markers import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
 from mindwire.sources.own_input import same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording

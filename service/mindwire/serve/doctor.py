@@ -200,7 +200,8 @@ def _discovery() -> Iterator[Finding]:
 
 
 def _streams(seconds: float) -> Iterator[Finding]:
-    from mindwire.sources.lsl_discovery import OWN_TYPES, survey
+    from mindwire.sources.lsl_discovery import survey
+    from mindwire.sources.markers import OWN_TYPES
 
     found = [info for info in survey(1.5) if info.type not in (*OWN_TYPES, "Doctor")]
     if not found:

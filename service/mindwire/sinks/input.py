@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.lsl_discovery import INPUT_TYPE
+from mindwire.sources.markers import INPUT_TYPE
 from mindwire.sources.own_input import RUN, InputMark, known_info
 from mindwire.types import Chunk, SignalInfo
 

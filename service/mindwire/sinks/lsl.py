@@ -10,7 +10,7 @@ import socket
 
 from mindwire.sinks.messages import Encoding, Message
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.lsl_discovery import EVENTS_TYPE, PREDICTIONS_TYPE
+from mindwire.sources.markers import EVENTS_TYPE, PREDICTIONS_TYPE
 from mindwire.status import SHOWN_KINDS, Event, ModelStatus, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract

@@ -24,7 +24,8 @@ from mindwire.errors import RecordingError
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
 from mindwire.sources.live import Source
-from mindwire.sources.lsl_discovery import EVENTS_TYPE, quote
+from mindwire.sources.lsl_discovery import quote
+from mindwire.sources.markers import EVENTS_TYPE
 from mindwire.sources.own_input import InputMark
 from mindwire.status import Sink
 from mindwire.types import Chunk, SignalInfo

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,7 @@ __all__ = [
 
 # In the order in which liblsl searches them, after the file that LSLAPICFG names.
 CONFIG_FILES = ("lsl_api.cfg", "~/lsl_api/lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
-_LOG_SECTION = re.compile(r"^[ \t]*\[log\][ \t]*$", re.MULTILINE)
-_LOG_SETTING = re.compile(r"^[ \t]*(level|file)[ \t]*=", re.MULTILINE)
-_OFF = "level = -3"
+_LOG_SECTION = re.compile(r"^[ \t]*\[log\][ \t]*$(?P<settings>(?:\n(?![ \t]*\[).*)*)", re.MULTILINE)
 
 lib.lsl_time_correction_ex.restype = ctypes.c_double
 
@@ -60,20 +59,17 @@ def quiet_config(text: str) -> str | None:
     """Return a configuration with the log turned off; None where it sets the log itself."""
     section = _LOG_SECTION.search(text)
     if section is None:
-        return f"{text.rstrip()}\n\n[log]\n{_OFF}\n"
-    rest = text[section.end() :]
-    own = rest[: following.start()] if (following := re.search(r"^[ \t]*\[", rest, re.MULTILINE)) else rest
-    return None if _LOG_SETTING.search(own) else f"{text[: section.end()]}\n{_OFF}{rest}"
+        return f"{text.rstrip()}\n\n[log]\nlevel = -3\n"
+    if re.search(r"^[ \t]*(level|file)[ \t]*=", section["settings"], re.MULTILINE):
+        return None
+    at = section.start("settings")
+    return f"{text[:at]}\nlevel = -3{text[at:]}"
 
 
 def _current_config() -> str:
-    for name in (os.environ.get("LSLAPICFG"), *CONFIG_FILES):
-        if not name:
-            continue
-        try:
+    for name in filter(None, (os.environ.get("LSLAPICFG"), *CONFIG_FILES)):
+        with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
             return Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
-        except (OSError, RuntimeError):  # RuntimeError: there is no home
-            continue
     return ""
 
 
@@ -117,7 +113,6 @@ class Puller:
 
     Attributes
     ----------
-    inlet : pylsl.StreamInlet
     samples : ndarray, shape (n_rows, n_channels)
         In the inlet's number format and the stream's units.
     stamps : ndarray of float64, shape (n_rows,)

@@ -25,25 +25,23 @@ class Source(Protocol):
     @property
     def clock_offset_s(self) -> float | None:
         """Seconds that are added to the sender's stamps; None when the clocks cannot be compared."""
-        ...
 
     def read(self, timeout: float) -> Chunk | None:
         """Return the samples that have arrived; wait up to ``timeout`` seconds for the first one only.
+
+        Its samples stay valid until the next read; None when nothing arrived.
 
         Raises
         ------
         StreamLostError
             The source has gone.
         """
-        ...
 
     def now(self) -> float:
         """Return the clock of the chunks' times, in seconds."""
-        ...
 
     def close(self) -> None:
-        """Disconnect."""
-        ...
+        """Disconnect; reading afterwards is an error."""
 
 
 class Watch(Protocol):
@@ -51,25 +49,22 @@ class Watch(Protocol):
 
     def verdict(self) -> Presence | None:
         """Return the result, or None while answers are still expected; to be called a few times a second."""
-        ...
 
     def close(self) -> None:
         """End the check."""
-        ...
 
 
 class Connector(Protocol):
     """Search for a source, and for the same one again; see :class:`mindwire.sources.lsl_connector.LslConnector`."""
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
-        """Search for the source; the result has its ``info``.
+        """Search for the source for ``timeout`` seconds; the result has its ``info``.
 
         Raises
         ------
         StreamNotFoundError
             Several answer.
         """
-        ...
 
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
         """Connect to a source that was found.
@@ -81,20 +76,15 @@ class Connector(Protocol):
         SourceError
             It does not answer or cannot be used.
         """
-        ...
 
     def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:
         """Return the full description of a source that was found."""
-        ...
 
     def accept(self, info: SignalInfo) -> None:
         """Keep to this source's identity from now on."""
-        ...
 
     def watch(self, uid: str) -> Watch:
         """Begin to check that the source with this uid is still on the network."""
-        ...
 
     def explain(self) -> str:
         """Return a sentence on why the last search found nothing."""
-        ...

@@ -42,7 +42,6 @@ def lsl_on_loopback(session: str, *, ports: int = 256) -> Iterator[None]:
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["LSLAPICFG"]
-            else:
+            del os.environ["LSLAPICFG"]
+            if before is not None:
                 os.environ["LSLAPICFG"] = before

@@ -54,17 +54,13 @@ class ClockOffset:
     ----------
     seconds : float or None
         To be added to a stamp; None until the first estimate.
-    drift_ppm : float or None
-        Drift of the sender's clock against ours, from the change of the offset; None in the first 60 s.
     """
 
     seconds: float | None = None
-    drift_ppm: float | None = None
-    _first: tuple[float, float] | None = None
     _variance: float = 0.0
 
-    def update(self, estimate: float, round_trip_s: float, now: float) -> bool:
-        """Take a new estimate and the time between its question and answer, both in seconds, at a monotonic time.
+    def update(self, estimate: float, round_trip_s: float) -> bool:
+        """Take a new estimate and the time between its question and answer, both in seconds.
 
         Return true if one of the clocks was set meanwhile, so that earlier stamps do not compare.
         """
@@ -73,20 +69,17 @@ class ClockOffset:
             reset = self.seconds is not None
             # One machine has one LSL clock: when nothing speaks against it, this is that machine.
             self.seconds = 0.0 if abs(estimate) <= worst else estimate
-            self._first, self.drift_ppm = (now, self.seconds), None
             self._variance = worst**2
             return reset
         self._variance += _OFFSET_DRIFT_S**2
         weight = self._variance / (self._variance + worst**2)
         self._variance *= 1 - weight
         self.seconds += min(max(weight * (estimate - self.seconds), -_LARGEST_STEP_S), _LARGEST_STEP_S)
-        if self._first is not None and now - self._first[0] >= 60.0:
-            self.drift_ppm = (self._first[1] - self.seconds) / (now - self._first[0]) * 1e6
         return False
 
 
 class LslSource:
-    """Source of one outlet's samples.
+    """Source of one outlet's samples; a :class:`mindwire.sources.live.Source`.
 
     One thread reads. Nothing is lost between construction and the first read.
 
@@ -94,8 +87,6 @@ class LslSource:
     ----------
     found : FoundStream
         The outlet.
-    buffer_seconds : int
-        Length of the inlet's buffer.
     sfreq : float or None
         Rate in hertz given by the user, for an outlet that states none.
     cancelled : threading.Event, optional
@@ -116,24 +107,16 @@ class LslSource:
     """
 
     def __init__(
-        self,
-        found: FoundStream,
-        *,
-        buffer_seconds: int = BUFFER_SECONDS,
-        sfreq: float | None = None,
-        cancelled: threading.Event | None = None,
+        self, found: FoundStream, *, sfreq: float | None = None, cancelled: threading.Event | None = None
     ) -> None:
-        _refuse_unusable(found.info, sfreq)
         with lsl_resources():
-            inlet = pylsl.StreamInlet(found.handle, max_buflen=buffer_seconds, recover=False)
+            inlet = pylsl.StreamInlet(found.handle, max_buflen=BUFFER_SECONDS, recover=False)
             self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)
         _refuse_unusable(self.info, sfreq)
         self._sfreq = self.info.sfreq or sfreq or 0.0
         self.clock = ClockOffset()
         self._found = found
-        self._buffer_seconds = buffer_seconds
-        rows = max(256, int(self._sfreq))
-        self._puller: Puller | None = Puller(inlet, rows)
+        self._puller: Puller | None = Puller(inlet, n_rows=max(256, int(self._sfreq)))
         self._discontinuity = Reason.NONE  # of the next chunk
         self._last_read = self._next_offset = time.monotonic()
         try:
@@ -161,13 +144,7 @@ class LslSource:
         return float(pylsl.local_clock())
 
     def read(self, timeout: float) -> Chunk | None:
-        """Return everything that has arrived; wait up to ``timeout`` seconds for the first sample only.
-
-        Returns
-        -------
-        Chunk or None
-            Its samples stay valid until the next read. None when nothing arrived.
-        """
+        """Return everything that has arrived; wait up to ``timeout`` seconds for the first sample only."""
         puller = self._puller
         if puller is None:
             msg = f"The source {describe(self.info)} is closed."
@@ -189,7 +166,7 @@ class LslSource:
         except InternalError as error:
             msg = f"Stream {self._found} cannot be read any more ({error})."
             raise StreamLostError(msg) from error
-        capacity = 0.9 * self._buffer_seconds
+        capacity = 0.9 * BUFFER_SECONDS
         if paused > capacity or n > capacity * self._sfreq:
             # liblsl dropped samples from its full buffer, and the stamps do not show where
             self._discontinuity |= Reason.GAP
@@ -201,10 +178,7 @@ class LslSource:
         """Go on pulling while samples arrive faster than the signal's rate: a backlog after a pause, or a burst."""
         parts = [(puller.samples[:n].copy(), puller.stamps[:n].copy())]
         begin = time.monotonic()
-        while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S:
-            n = puller.pull(wait)
-            if not n:
-                break
+        while (elapsed := time.monotonic() - begin) < FLOOD_LIMIT_S and (n := puller.pull(wait)):
             parts.append((puller.samples[:n].copy(), puller.stamps[:n].copy()))
             if sum(len(part) for _, part in parts[1:]) < 2 * elapsed * self._sfreq:
                 break
@@ -226,7 +200,7 @@ class LslSource:
                     describe(self.info),
                 )
             return
-        if self.clock.update(estimate, round_trip, now) or inlet.was_clock_reset():
+        if self.clock.update(estimate, round_trip) or inlet.was_clock_reset():
             self._discontinuity |= Reason.CLOCK_JUMP
 
     def close(self) -> None:

@@ -9,22 +9,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from mindwire.errors import StreamChangedError, StreamNotFoundError
 from mindwire.sources.live import Presence
 from mindwire.sources.lsl import CONNECT_TIMEOUT_S, LslSource
-from mindwire.sources.lsl_discovery import (
-    OWN_TYPES,
-    RENEW_S,
-    FoundStream,
-    Selector,
-    StreamSearch,
-    describe,
-    full_info,
-    listing,
-)
+from mindwire.sources.lsl_discovery import RENEW_S, FoundStream, Selector, StreamSearch, describe, full_info, listing
+from mindwire.sources.markers import OWN_TYPES
 from mindwire.types import SignalInfo
 
 # Every outlet was asked once more, so a second one of the same identity has answered by then.
@@ -35,7 +26,7 @@ _POLL_S = 0.05
 
 
 class LslWatch:
-    """Check that the outlet with this uid is still on the network, by the identity of its stream."""
+    """Check that the outlet with this uid still answers, or another one has its identity."""
 
     def __init__(self, identity: Selector, uid: str) -> None:
         self._search = StreamSearch("")
@@ -57,7 +48,7 @@ class LslWatch:
 
 
 class LslConnector:
-    """Connections of one stream of the service to its outlet.
+    """Connections of one stream of the service to its outlet; a :class:`mindwire.sources.live.Connector`.
 
     Parameters
     ----------
@@ -81,18 +72,11 @@ class LslConnector:
         known = self._known
         if known is None:
             return self.selector
-        if known.source_id:
-            return Selector(name=known.name, type=known.type, source_id=known.source_id)
-        return Selector(name=known.name, type=known.type, hostname=known.hostname)
+        key = "source_id" if known.source_id else "hostname"
+        return Selector(known.name, known.type, **{key: getattr(known, key)})
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
-        """Search for the stream for ``timeout`` seconds; None when it did not answer, see :meth:`explain`.
-
-        Raises
-        ------
-        StreamNotFoundError
-            Several streams match the selector, or have the identity.
-        """
+        """Search for the stream for ``timeout`` seconds; None when it did not answer, see :meth:`explain`."""
         cancelled = cancelled or threading.Event()
         self._others = []
         with ExitStack() as searches:
@@ -147,7 +131,7 @@ class LslConnector:
         self._known = info
 
     def watch(self, uid: str) -> LslWatch:
-        """Begin to check that an outlet which sends nothing still answers, or another one has its identity."""
+        """Begin to check an outlet which sends nothing."""
         return LslWatch(self._identity, uid)
 
     def explain(self) -> str:
@@ -170,24 +154,25 @@ class LslConnector:
         return f"No stream matches {self.selector}; on the network: {listing(there)}."
 
 
-def differences(before: SignalInfo, now: SignalInfo) -> Sequence[str]:
+def differences(before: SignalInfo, now: SignalInfo) -> list[str]:
     """Return the differences between two descriptions of a stream as phrases for a message.
 
     The uid differs after every restart of an outlet and is not compared.
     """
     changes = []
-    for key, what in (
-        ("source_id", "source_id"),
-        ("sfreq", "nominal rate"),
-        ("n_channels", "number of channels"),
-        ("dtype", "sample format"),
-    ):
+    what = {
+        "source_id": "source_id",
+        "sfreq": "nominal rate",
+        "n_channels": "number of channels",
+        "dtype": "sample format",
+    }
+    for key, name in what.items():
         old, new = getattr(before, key), getattr(now, key)
         if old != new:
-            changes.append(f"{what} {old or 'none'} became {new or 'none'}")
+            changes.append(f"{name} {old or 'none'} became {new or 'none'}")
     if before.n_channels == now.n_channels:
-        changes.extend(_channel_changes("label", before.labels, now.labels))
-        changes.extend(_channel_changes("unit", before.units, now.units))
+        changes += _channel_changes("label", before.labels, now.labels)
+        changes += _channel_changes("unit", before.units, now.units)
     return changes
 
 

@@ -11,38 +11,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Self, TypeVar
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from mindwire.errors import ResourceError, SourceError, StreamLostError, UsageError
 from mindwire.sources.liblsl import LostError, LslTimeoutError, is_predicate, pylsl
-from mindwire.sources.stream_xml import parse_xml, signal_info
+from mindwire.sources.stream_xml import FORMATS, parse_xml, signal_info
 from mindwire.types import SignalInfo
 from mindwire_models.text import counted, printable
 
 T = TypeVar("T")
 
-# LSL types of the outlets that Mindwire itself opens.
-PREDICTIONS_TYPE = "Probabilities"
-EVENTS_TYPE = "Events"
-INPUT_TYPE = "Input"
-OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
 _SLICE_S = 0.25
 _MAX_NAME = 100
 # Interval between the questions of a search; see StreamSearch.
 RENEW_S = 0.5
 _RESOLVERS = 4
 _REFRESH_S = 0.05
-_FORMATS = {
-    pylsl.cf_float32: "float32",
-    pylsl.cf_double64: "double64",
-    pylsl.cf_string: "string",
-    pylsl.cf_int32: "int32",
-    pylsl.cf_int16: "int16",
-    pylsl.cf_int8: "int8",
-    pylsl.cf_int64: "int64",
-}
+_EXACT = ("name", "type", "source_id", "hostname")
 
 # Bounds of a stream's description, checked by the outlet itself in the search: liblsl would read one of any size into
 # memory, several times, before any of it could be checked. The depth counts because liblsl indents.
@@ -91,21 +78,18 @@ class Selector:
 
     def matches(self, info: SignalInfo) -> bool:
         """Return true if a stream has the exact values that are given; its outlet evaluates the predicate."""
-        exact = ("name", "type", "source_id", "hostname")
-        return all(getattr(self, key) in (None, getattr(info, key)) for key in exact)
+        return all(getattr(self, key) in (None, getattr(info, key)) for key in _EXACT)
 
     @property
     def xpath(self) -> str:
         """Predicate of everything that is given."""
-        exact = ((field.name, getattr(self, field.name)) for field in fields(self)[:4])
-        parts = [f"{key}={quote(value)}" for key, value in exact if value is not None]
+        parts = [f"{key}={quote(value)}" for key in _EXACT if (value := getattr(self, key)) is not None]
         if self.predicate is not None:
             parts.append(f"({self.predicate})" if parts else self.predicate)
         return " and ".join(parts)
 
     def __str__(self) -> str:
-        given = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return ",".join(f"{key}={value}" for key, value in given if value is not None)
+        return ",".join(f"{key}={value}" for key, value in asdict(self).items() if value is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,30 +151,25 @@ class _Questions:
     def __init__(self, xpath: str) -> None:
         self.members = 0
         self.found: list[tuple[float, FoundStream]] = []  # with the time of the newest question that each answered
+        self.resolvers: deque[tuple[float, pylsl.ContinuousResolver]] = deque(maxlen=_RESOLVERS)
         self._xpath = xpath
-        self._resolvers: deque[tuple[float, pylsl.ContinuousResolver]] = deque(maxlen=_RESOLVERS)
         self._refreshed = 0.0
         self._lock = threading.Lock()
         self._ask()
 
-    @property
-    def asked_at(self) -> list[float]:
-        """Times of the questions whose answers count."""
-        return [at for at, _ in self._resolvers.copy()]
-
     def _ask(self) -> None:
         now = time.monotonic()
         with lsl_resources():
-            self._resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
+            self.resolvers.append((now, pylsl.ContinuousResolver(pred=self._xpath or None)))
 
     def refresh(self) -> None:
         """Read the answers if that is due and no other thread does; no thread waits for one that hangs in liblsl."""
         if time.monotonic() - self._refreshed < _REFRESH_S or not self._lock.acquire(blocking=False):
             return
         try:
-            if time.monotonic() - self._resolvers[-1][0] >= RENEW_S:
+            if time.monotonic() - self.resolvers[-1][0] >= RENEW_S:
                 self._ask()
-            answers = {handle.uid(): (at, handle) for at, resolver in self._resolvers for handle in resolver.results()}
+            answers = {handle.uid(): (at, handle) for at, resolver in self.resolvers for handle in resolver.results()}
             self.found = [(at, found_stream(handle)) for at, handle in answers.values()]
             self._refreshed = time.monotonic()
         finally:
@@ -201,7 +180,7 @@ _shared: dict[str, _Questions] = {}
 _shared_lock = threading.Lock()
 
 
-class StreamSearch:
+class StreamSearch(AbstractContextManager["StreamSearch"]):
     """Search of the network that goes on until closed.
 
     All searches with the same predicate share their questions: otherwise each outlet would be asked as often as there are
@@ -218,11 +197,10 @@ class StreamSearch:
         self._begun = time.monotonic()
         self._asked_at: float | None = None
         with _shared_lock:
-            questions = _shared.get(xpath)
-            if questions is None:
-                questions = _shared[xpath] = _Questions(xpath)
-            questions.members += 1
-        self._questions: _Questions | None = questions
+            if xpath not in _shared:
+                _shared[xpath] = _Questions(xpath)
+            _shared[xpath].members += 1
+            self._questions: _Questions | None = _shared[xpath]
 
     @property
     def age(self) -> float:
@@ -236,7 +214,7 @@ class StreamSearch:
             return []
         questions.refresh()
         if self._asked_at is None:
-            self._asked_at = min((at for at in questions.asked_at if at >= self._begun), default=None)
+            self._asked_at = min((at for at, _ in questions.resolvers.copy() if at >= self._begun), default=None)
         return [found for at, found in questions.found if at >= self._begun]
 
     def close(self) -> None:
@@ -247,9 +225,6 @@ class StreamSearch:
                 questions.members -= 1
                 if not questions.members:
                     del _shared[self._xpath]
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -265,7 +240,7 @@ def found_stream(handle: pylsl.StreamInfo) -> FoundStream:
         source_id=handle.source_id(),
         uid=handle.uid(),
         hostname=handle.hostname(),
-        dtype=_FORMATS.get(handle.channel_format(), "unknown"),
+        dtype=("unknown", *FORMATS)[handle.channel_format()],  # LSL numbers them in this order
     )
     return FoundStream(info, handle)
 
@@ -336,12 +311,10 @@ def survey(timeout: float) -> list[SignalInfo]:
         found = search.results()
 
     def info(stream: FoundStream) -> SignalInfo:
-        try:
-            return full_info(stream, max(timeout, 0.5)) if stream.info.uid in small else stream.info
-        except SourceError:
-            return stream.info
+        with suppress(SourceError):
+            if stream.info.uid in small:
+                return full_info(stream, max(timeout, 0.5))
+        return stream.info
 
-    if not found:
-        return []
-    with ThreadPoolExecutor(max_workers=min(16, len(found))) as pool:
+    with ThreadPoolExecutor(max_workers=16) as pool:
         return sorted(pool.map(info, found), key=lambda info: (info.name, info.source_id, info.uid))

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 
 from mindwire.types import Marker, SignalInfo
 
-_OWN = ("events", "probabilities", "input")
+# LSL types of the outlets that Mindwire itself opens.
+PREDICTIONS_TYPE = "Probabilities"
+EVENTS_TYPE = "Events"
+INPUT_TYPE = "Input"
+OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
@@ -33,7 +37,7 @@ def holds_markers(info: SignalInfo) -> bool:
     Mindwire's own outlets are none of these.
     """
     kind = info.type.casefold()
-    if info.name.startswith("Mindwire-") and (kind in _OWN or info.name.endswith("-Decisions")):
+    if info.name.startswith("Mindwire-") and (info.type in OWN_TYPES or info.name.endswith("-Decisions")):
         return False
     if info.dtype == "string":
         return True

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import RecordingError, SourceError
+from mindwire.sources.markers import INPUT_TYPE
 from mindwire.sources.recorded_stream import RecordedStream
 from mindwire.sources.stream_xml import child_text, parse_xml
 from mindwire.sources.xdf_samples import Samples
 from mindwire.types import Chunk, Reason, SignalInfo
 
-# Element of the stream's description, and the stream's LSL type.
+# Element of the stream's description.
 RUN = "run"
-_TYPE = "Input"
 
 
 class InputMark(IntFlag):
@@ -164,7 +164,7 @@ def known_info(info: SignalInfo, details: Mapping[str, Any]) -> SignalInfo:
 
 def own_inputs(streams: Sequence[RecordedStream]) -> list[OwnInput]:
     """Return the described inputs of pipelines among the streams of a recording."""
-    own = [s for s in streams if s.info.type == _TYPE and s.info.name.startswith("Mindwire-")]
+    own = [s for s in streams if s.info.type == INPUT_TYPE and s.info.name.startswith("Mindwire-")]
     return [found for stream in own if (found := _own_input(stream)) is not None]
 
 

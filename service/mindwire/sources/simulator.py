@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,9 @@ _LINE_UV = 3.0
 _BLINK_UV = 140.0
 _MUSCLE_UV = 18.0
 _GAIN_SECONDS = 0.15  # time constant of a rhythm's amplitude
+# Shortest and longest rest before a cue, and time from the cue to the end of the imagery.
+_REST_SECONDS = (2.0, 3.0)
+_IMAGERY_SECONDS = (4.2, 5.0)
 
 
 class Artefacts(Flag):
@@ -90,6 +94,20 @@ class _Burst:
         return self.start + len(self.waveform)
 
 
+@dataclass(slots=True)
+class _LowPass:
+    """First-order low-pass filter of columns."""
+
+    pole: float
+    state: NDArray[Any]
+
+    def filter(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Filter the next rows."""
+        filtered: NDArray[Any]
+        filtered, self.state = lfilter([1.0], [1.0, -self.pole], values, axis=0, zi=self.state)
+        return filtered
+
+
 class Simulator:
     """EEG of a participant who follows cues; the same arguments give the same samples.
 
@@ -101,24 +119,16 @@ class Simulator:
         Sampling rate in hertz.
     channels : sequence of str
         Labels of the 10-10 system.
-    classes : sequence of str
-        The movements to imagine, from ``feet``, ``left_hand``, ``right_hand``, ``tongue``.
     line_freq : float or None
         Frequency of the line noise in hertz; None for none.
     artefacts : Artefacts
-    rest_seconds : tuple of float
-        Shortest and longest rest before a cue.
-    imagery_seconds : tuple of float
-        Shortest and longest time from the cue to the end of the imagery.
-    start_time : float
-        Time stamp of the first sample in seconds.
     name : str
         Name of the signal.
 
     Raises
     ------
     ArgumentError
-        A channel or class is unknown, or a rate, frequency or duration is out of range.
+        A channel is unknown, or a rate or frequency is out of range.
     """
 
     def __init__(
@@ -127,23 +137,13 @@ class Simulator:
         *,
         sfreq: float = 250.0,
         channels: Sequence[str] = BCIC2A_CHANNELS,
-        classes: Sequence[str] = CLASSES,
         line_freq: float | None = 50.0,
         artefacts: Artefacts = Artefacts.ALL,
-        rest_seconds: tuple[float, float] = (2.0, 3.0),
-        imagery_seconds: tuple[float, float] = (4.2, 5.0),
-        start_time: float = 0.0,
         name: str = "Mindwire-Simulator",
     ) -> None:
-        _check(seed, sfreq, channels, classes, line_freq)
-        for what, (low, high) in (("rest", rest_seconds), ("imagery", imagery_seconds)):
-            if not 0.5 <= low <= high < math.inf:
-                msg = f"The {what} must last at least 0.5 s and have its shorter bound first, found {low:g} to {high:g} s."
-                raise ArgumentError(msg)
+        _check(seed, sfreq, channels, line_freq)
         self.seed = seed
         self.sfreq = float(sfreq)
-        self.classes = tuple(classes)
-        self.start_time = start_time
         self.info = SignalInfo(
             name=name,
             type="EEG",
@@ -155,20 +155,17 @@ class Simulator:
         person, noise, events, trials = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
         self._noise_rng, self._event_rng, self._trial_rng = noise, events, trials
         self._artefacts = artefacts
-        self._rest_seconds = rest_seconds
-        self._imagery_seconds = imagery_seconds
         self._electrodes = positions(channels)
-        self._block_samples = max(round(self.sfreq), 8)
         self._make_person(person, line_freq)
 
         self._read = 0  # samples read
         self._made = 0  # samples generated
-        self._block = np.empty((0, len(channels)), np.float32)
+        self._rest = np.empty((0, len(channels)), np.float32)  # those not read yet
         self._trials: deque[_Trial] = deque()
         self._markers: deque[tuple[int, str]] = deque()
         self._labels: deque[str] = deque()
         self._bursts: list[_Burst] = []
-        self._next_cue = self._after(0, rest_seconds, trials)
+        self._next_cue = self._after(0, _REST_SECONDS, trials)
         self._next_blink = self._after(0, (1.0, 6.0), events)
         self._next_muscle = self._after(0, (5.0, 60.0), events)
 
@@ -178,36 +175,23 @@ class Simulator:
         return self._read
 
     def read(self, n_samples: int) -> Chunk:
-        """Return the next samples: float32 in µV, at ``start_time`` plus the sample's number divided by ``sfreq``."""
-        samples = np.empty((n_samples, self.info.n_channels), np.float32)
-        filled = 0
-        while filled < n_samples:
-            left = self._made - self._read
-            if not left:
-                self._block = self._make_block()
-                continue
-            count = min(left, n_samples - filled)
-            first = len(self._block) - left
-            samples[filled : filled + count] = self._block[first : first + count]
-            filled += count
-            self._read += count
-        times = self.start_time + np.arange(self._read - n_samples, self._read) / self.sfreq
-        return Chunk(samples, times)
+        """Return the next samples: float32 in µV, at the sample's number divided by ``sfreq``."""
+        stop = self._read + n_samples
+        blocks = [self._rest]
+        while self._made < stop:
+            blocks.append(self._make_block())
+        samples = np.concatenate(blocks)
+        times = np.arange(self._read, stop) / self.sfreq
+        self._read, self._rest = stop, samples[n_samples:]
+        return Chunk(samples[:n_samples], times)
 
     def drain_markers(self) -> list[Marker]:
         """Return the cues among the samples read since the last call, stamped at their onset."""
         due = []
         while self._markers and self._markers[0][0] < self._read:
             cue, label = self._markers.popleft()
-            due.append(Marker(self.start_time + cue / self.sfreq, label))
+            due.append(Marker(cue / self.sfreq, label))
         return due
-
-    def chunks(self, chunk_samples: int, duration: float) -> Iterator[Chunk]:
-        """Yield the next ``duration`` seconds in chunks, of which the last may be shorter."""
-        left = round(duration * self.sfreq)
-        while left > 0:
-            yield self.read(min(chunk_samples, left))
-            left -= chunk_samples
 
     def _after(self, sample: int, seconds: tuple[float, float], rng: np.random.Generator) -> int:
         return sample + round(rng.uniform(*seconds) * self.sfreq)
@@ -233,14 +217,11 @@ class Simulator:
 
         # A rhythm is low-pass noise in the complex plane, rotated at the rhythm's frequency: its amplitude varies within
         # about half a second, as that of real ones.
-        self._waxing = math.exp(-radians_per_hertz * 0.8)
-        self._waxing_state = np.zeros((1, len(freqs)), complex)
+        self._waxing = _LowPass(math.exp(-radians_per_hertz * 0.8), np.zeros((1, len(freqs)), complex))
 
         golden = np.pi * (3 - math.sqrt(5))
         heights = 1 - (np.arange(_N_BACKGROUND) + 0.5) / _N_BACKGROUND * 1.3
-        cortex = np.stack(
-            [on_sphere(np.degrees(np.arccos(z)), np.degrees(golden * k)) for k, z in enumerate(heights)],
-        )
+        cortex = np.stack([on_sphere(np.degrees(np.arccos(z)), np.degrees(golden * k)) for k, z in enumerate(heights)])
         background = spread(self._electrodes, cortex, 32.0) * rng.uniform(0.7, 1.3, _N_BACKGROUND)
         impulse = np.zeros(round(20 * self.sfreq))
         impulse[0] = 1.0
@@ -249,20 +230,19 @@ class Simulator:
         self._background_mix = background / rms * _BACKGROUND_UV
         self._pink_state = np.zeros((len(_PINK_A) - 1, _N_BACKGROUND))
 
-        self._drift_pole = math.exp(-1 / (_DRIFT_SECONDS * self.sfreq))
+        pole = math.exp(-1 / (_DRIFT_SECONDS * self.sfreq))
         self._drift_uv = _DRIFT_UV * rng.uniform(0.5, 1.5, n_channels)
-        self._drift_state = rng.standard_normal((1, n_channels)) * self._drift_pole
-        self._line_step = radians_per_hertz * (line_freq or 0.0)
+        self._drift = _LowPass(pole, rng.standard_normal((1, n_channels)) * pole)
+        self._line_step = None if line_freq is None else radians_per_hertz * line_freq
         self._line = _LINE_UV * rng.uniform(0.5, 1.5, n_channels) * np.exp(1j * rng.normal(0.0, 0.6, n_channels))
-        self._has_line = line_freq is not None
 
-        self._gain_pole = math.exp(-1 / (_GAIN_SECONDS * self.sfreq))
-        self._gain_state = np.full((1, n_areas), self._gain_pole)
+        pole = math.exp(-1 / (_GAIN_SECONDS * self.sfreq))
+        self._gain = _LowPass(pole, np.full((1, n_areas), pole))
         eyes = np.stack([on_sphere(86.0, -16.0), on_sphere(86.0, 16.0)])
         self._blink_weights = spread(self._electrodes, eyes, 24.0).sum(axis=1) / 1.2
 
     def _make_block(self) -> NDArray[np.float32]:
-        start, n = self._made, self._block_samples
+        start, n = self._made, max(round(self.sfreq), 8)
         stop = start + n
         rng = self._noise_rng
         self._schedule(stop)
@@ -272,21 +252,19 @@ class Simulator:
         samples: Floats = pink @ self._background_mix.T
         samples += _SENSOR_UV * rng.standard_normal(samples.shape)
 
-        n_rhythms = len(self._rhythm_step)
-        drive = rng.standard_normal((n, n_rhythms, 2)).view(complex)[..., 0] * math.sqrt(1 - self._waxing**2)
-        waxing, self._waxing_state = lfilter([1.0], [1.0, -self._waxing], drive, axis=0, zi=self._waxing_state)
+        drive = rng.standard_normal((n, len(self._rhythm_step), 2)).view(complex)[..., 0]
+        waxing = self._waxing.filter(drive * math.sqrt(1 - self._waxing.pole**2))
         index = np.arange(start, stop)[:, None]
         rhythms = (waxing * np.exp(1j * (self._rhythm_step * index + self._rhythm_phase))).real
         gain = self._gains(start, stop)
         rhythms[:, :-1] *= np.hstack([gain, gain])
         samples += rhythms @ self._rhythm_mix.T
 
-        if self._has_line:
+        if self._line_step is not None:
             samples += (np.exp(1j * self._line_step * index) * self._line).real
         if Artefacts.DRIFT in self._artefacts:
-            kick = rng.standard_normal(samples.shape) * math.sqrt(1 - self._drift_pole**2)
-            drift, self._drift_state = lfilter([1.0], [1.0, -self._drift_pole], kick, axis=0, zi=self._drift_state)
-            samples += drift * self._drift_uv
+            kick = rng.standard_normal(samples.shape) * math.sqrt(1 - self._drift.pole**2)
+            samples += self._drift.filter(kick) * self._drift_uv
         for burst in self._bursts:
             first, last = max(burst.start, start), min(burst.stop, stop)
             if first < last:
@@ -305,24 +283,20 @@ class Simulator:
                 target[first - start : last - start] -= trial.depth * np.array(_DESYNCHRONISATION[trial.label])
         while self._trials and self._trials[0].stop <= stop:
             self._trials.popleft()
-        pole = self._gain_pole
-        gain: Floats
-        gain, self._gain_state = lfilter([1 - pole], [1.0, -pole], target, axis=0, zi=self._gain_state)
-        return gain
+        return self._gain.filter(target * (1 - self._gain.pole))
 
     def _schedule(self, stop: int) -> None:
         """Plan trials and artefacts that begin before sample ``stop``."""
-        while self._next_cue < stop:
-            cue = self._next_cue
+        while (cue := self._next_cue) < stop:
             if not self._labels:  # each class twice in random order, so that the next one cannot be guessed
-                self._labels.extend(str(label) for label in self._trial_rng.permutation(self.classes * 2))
+                self._labels.extend(str(label) for label in self._trial_rng.permutation(CLASSES * 2))
             label = self._labels.popleft()
-            end = self._after(cue, self._imagery_seconds, self._trial_rng)
+            end = self._after(cue, _IMAGERY_SECONDS, self._trial_rng)
             reaction = self._after(cue, (0.2, 0.4), self._trial_rng)
             depth = min(self._depth + self._trial_rng.normal(0, 0.04), 0.97)
             self._trials.append(_Trial(label, reaction, end, depth))
             self._markers.append((cue, label))
-            self._next_cue = self._after(end, self._rest_seconds, self._trial_rng)
+            self._next_cue = self._after(end, _REST_SECONDS, self._trial_rng)
         rng = self._event_rng
         while self._next_blink < stop:
             if Artefacts.BLINKS in self._artefacts:
@@ -340,25 +314,18 @@ class Simulator:
             self._next_muscle = self._after(self._next_muscle, (10.0, 60.0), rng)
 
 
-def _check(seed: int, sfreq: float, channels: Sequence[str], classes: Sequence[str], line_freq: float | None) -> None:
+def _check(seed: int, sfreq: float, channels: Sequence[str], line_freq: float | None) -> None:
+    msg = ""
     if seed < 0:
         msg = f"A seed must be zero or larger, found {seed}."
-        raise ArgumentError(msg)
-    if not 64 <= sfreq <= 20_000:
+    elif not 64 <= sfreq <= 20_000:
         msg = f"The sampling rate must lie between 64 and 20000 Hz to carry the rhythms, found {sfreq:g} Hz."
-        raise ArgumentError(msg)
-    if not channels:
+    elif not channels:
         msg = "The simulator needs at least one channel, found none; give labels of the 10-10 system such as C3."
-        raise ArgumentError(msg)
-    if len({label.casefold() for label in channels}) < len(channels):
+    elif len({label.casefold() for label in channels}) < len(channels):
         msg = f"Each channel may be named once, found {', '.join(channels)}."
-        raise ArgumentError(msg)
-    unknown = [label for label in classes if label not in _DESYNCHRONISATION]
-    if unknown or not classes:
-        msg = f"The simulator knows the classes {', '.join(CLASSES)}; found {', '.join(unknown) or 'none'}."
-        raise ArgumentError(msg)
-    if line_freq is not None and not 0 < line_freq < sfreq / 2:
-        msg = (
-            f"The line noise must lie between 0 and half the sampling rate ({sfreq / 2:g} Hz), found {line_freq:g} Hz."
-        )
+    elif line_freq is not None and not 0 < line_freq < sfreq / 2:
+        nyquist = f"half the sampling rate ({sfreq / 2:g} Hz)"
+        msg = f"The line noise must lie between 0 and {nyquist}, found {line_freq:g} Hz."
+    if msg:
         raise ArgumentError(msg)

@@ -41,14 +41,23 @@ class SimulatorOutlets:
         if chunk_samples < 1:
             msg = f"A chunk must have at least one sample, found {chunk_samples}."
             raise ArgumentError(msg)
-        info = simulator.info
+        signal = simulator.info
         self.simulator = simulator
-        self.name = info.name
+        self.name = signal.name
         self.type = type
-        self.source_id = source_id or f"{info.name}-{simulator.seed}"
-        self.marker_name = f"{info.name}-Markers"
+        self.source_id = source_id or f"{signal.name}-{simulator.seed}"
+        self.marker_name = f"{signal.name}-Markers"
         self._chunk_samples = chunk_samples
-        self._eeg = pylsl.StreamOutlet(_describe_eeg(self), chunk_samples, 30)
+        info = pylsl.StreamInfo(signal.name, type, signal.n_channels, signal.sfreq, pylsl.cf_float32, self.source_id)
+        desc = info.desc()
+        desc.append_child_value("manufacturer", "Mindwire")
+        acquisition = desc.append_child("acquisition")
+        acquisition.append_child_value("model", "simulator")
+        acquisition.append_child_value("seed", str(simulator.seed))
+        info.set_channel_labels(signal.labels)
+        info.set_channel_units(signal.units)
+        info.set_channel_types("EEG")
+        self._eeg = pylsl.StreamOutlet(info, chunk_samples, 30)
         markers = pylsl.StreamInfo(
             self.marker_name, "Markers", 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, f"{self.source_id}-markers"
         )
@@ -59,14 +68,11 @@ class SimulatorOutlets:
     @property
     def deadline(self) -> float:
         """LSL time of the next chunk's last sample, at which the chunk is due."""
-        simulator = self.simulator
-        last = simulator.samples_read + self._chunk_samples - 1
-        return self._epoch + simulator.start_time + last / simulator.sfreq
+        return self._epoch + (self.simulator.samples_read + self._chunk_samples - 1) / self.simulator.sfreq
 
     def begin(self, now: float) -> None:
         """Give the next sample the LSL time ``now``."""
-        simulator = self.simulator
-        self._epoch = now - simulator.start_time - simulator.samples_read / simulator.sfreq
+        self._epoch = now - self.simulator.samples_read / self.simulator.sfreq
 
     def push(self) -> None:
         """Push the next chunk, and the cues in it."""
@@ -93,22 +99,3 @@ def drive(outlets: Sequence[SimulatorOutlets], stop: threading.Event, duration: 
         if wait > 0 and stop.wait(wait):
             break
         first.push()
-
-
-def _describe_eeg(outlets: SimulatorOutlets) -> pylsl.StreamInfo:
-    signal = outlets.simulator.info
-    info = pylsl.StreamInfo(
-        signal.name, outlets.type, signal.n_channels, signal.sfreq, pylsl.cf_float32, outlets.source_id
-    )
-    desc = info.desc()
-    desc.append_child_value("manufacturer", "Mindwire")
-    acquisition = desc.append_child("acquisition")
-    acquisition.append_child_value("model", "simulator")
-    acquisition.append_child_value("seed", str(outlets.simulator.seed))
-    channels = desc.append_child("channels")
-    for label, unit in zip(signal.labels or (), signal.units or (), strict=True):
-        channel = channels.append_child("channel")
-        channel.append_child_value("label", label)
-        channel.append_child_value("unit", unit)
-        channel.append_child_value("type", "EEG")
-    return info

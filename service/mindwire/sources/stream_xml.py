@@ -7,6 +7,7 @@ length and the numbers of elements and attributes are bounded.
 from __future__ import annotations
 
 import math
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml import DefusedXmlException
@@ -93,7 +94,7 @@ def child_text(element: Element, path: str) -> str:
     return (element.findtext(path) or "").strip()
 
 
-def number(element: Element, path: str, what: str) -> float:
+def _number(element: Element, path: str, what: str) -> float:
     """A finite number from a child's text."""
     text = child_text(element, path)
     try:
@@ -116,11 +117,11 @@ def signal_info(info: Element) -> SignalInfo:
     SourceError
         Channel count, nominal rate or sample format are missing or impossible.
     """
-    count = number(info, "channel_count", "channel count")
+    count = _number(info, "channel_count", "channel count")
     if not 1 <= count <= MAX_CHANNELS or count != int(count):
         msg = f"Expected a channel count of 1 to {MAX_CHANNELS}, found {count:g}."
         raise SourceError(msg)
-    sfreq = number(info, "nominal_srate", "nominal sampling rate")
+    sfreq = _number(info, "nominal_srate", "nominal sampling rate")
     if not 0 <= sfreq <= MAX_SFREQ:
         msg = f"Expected a nominal sampling rate of 0 to {MAX_SFREQ:g} Hz, found {sfreq:g} Hz."
         raise SourceError(msg)
@@ -135,19 +136,16 @@ def signal_info(info: Element) -> SignalInfo:
         labels, units, types = (_each(channels, path) for path in ("label", "unit", "type"))
     elif channels:
         remarks = (f"its description names {len(channels)} channels of {count:g}",)
+    texts: dict[str, Any] = {key: child_text(info, key) for key in ("name", "type", "source_id", "uid", "hostname")}
     return SignalInfo(
-        name=child_text(info, "name"),
-        type=child_text(info, "type"),
         sfreq=sfreq,
         n_channels=int(count),
         labels=labels,
         units=units,
-        source_id=child_text(info, "source_id"),
-        uid=child_text(info, "uid"),
-        hostname=child_text(info, "hostname"),
         dtype=dtype,
         types=types,
         remarks=remarks,
+        **texts,
     )
 
 

@@ -35,23 +35,17 @@ def test_samples_and_cues_do_not_depend_on_the_cutting(seed: int, sfreq: float, 
     assert cues == whole.drain_markers()
 
 
-def test_chunks_cover_the_duration_and_end_with_a_shorter_one() -> None:
-    sizes = [len(chunk) for chunk in Simulator(3).chunks(40, 1.0)]
-
-    assert sizes == [40] * 6 + [10]
-
-
 def test_seeds_are_different_people() -> None:
     first, second = (Simulator(seed).read(500).samples for seed in (1, 2))
 
     assert not np.allclose(first, second)
 
 
-def test_samples_are_stamped_from_the_start_time() -> None:
-    simulator = Simulator(1, sfreq=200.0, start_time=100.0)
+def test_samples_are_stamped_by_their_numbers() -> None:
+    simulator = Simulator(1, sfreq=200.0)
     simulator.read(50)
 
-    np.testing.assert_allclose(simulator.read(3).times, [100.25, 100.255, 100.26])
+    np.testing.assert_allclose(simulator.read(3).times, [0.25, 0.255, 0.26])
 
 
 def test_signal_info_names_the_channels_and_their_unit() -> None:
@@ -72,12 +66,12 @@ def test_classes_come_equally_often_and_in_no_fixed_order() -> None:
 
 
 def test_cues_are_stamped_within_rest_and_imagery_times() -> None:
-    simulator = Simulator(5, rest_seconds=(2.0, 3.0), imagery_seconds=(4.0, 5.0))
+    simulator = Simulator(5)
     simulator.read(SFREQ * 200)
     times = np.array([marker.time for marker in simulator.drain_markers()])
 
     assert times[0] >= 2.0
-    assert np.all(np.diff(times) >= 6.0 - 1e-9)
+    assert np.all(np.diff(times) >= 6.2 - 0.01)
     assert np.all(np.diff(times) <= 8.0 + 0.01)
 
 
@@ -93,9 +87,9 @@ def _band_power(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 def test_imagery_desynchronises_where_the_limb_is_represented(
     label: str, falls: str, stays: str, band: tuple[float, float]
 ) -> None:
-    simulator = Simulator(11, classes=[label], artefacts=Artefacts.NONE, line_freq=None)
-    power = _band_power(simulator.read(SFREQ * 240).samples, *band)
-    cues = [round(marker.time * SFREQ) for marker in simulator.drain_markers()]
+    simulator = Simulator(11, artefacts=Artefacts.NONE, line_freq=None)
+    power = _band_power(simulator.read(SFREQ * 900).samples, *band)
+    cues = [round(marker.time * SFREQ) for marker in simulator.drain_markers() if marker.label == label]
     rest = np.mean([power[cue - 300 : cue].mean(axis=0) for cue in cues[1:-1]], axis=0)
     imagery = np.mean([power[cue + 200 : cue + 1000].mean(axis=0) for cue in cues[1:-1]], axis=0)
     change = dict(zip(BCIC2A_CHANNELS, imagery / rest, strict=True))
@@ -150,14 +144,10 @@ def test_muscle_bursts_are_fast_and_at_the_sides() -> None:
         ({"channels": ["C3", "X9"]}, "X9"),
         ({"channels": []}, "at least one"),
         ({"channels": ["C3", "c3"]}, "once"),
-        ({"classes": ["left_hand", "wave"]}, "wave"),
-        ({"classes": []}, "none"),
         ({"sfreq": 10.0}, "10 Hz"),
         ({"sfreq": float("nan")}, "nan"),
         ({"line_freq": 200.0}, "200 Hz"),
         ({"seed": -1}, "-1"),
-        ({"rest_seconds": (3.0, 2.0)}, "rest"),
-        ({"imagery_seconds": (0.1, 2.0)}, "imagery"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object], said: str) -> None:
