@@ -37,7 +37,7 @@ class AlignmentState:
     weight : float
         Samples it stands for, less those forgotten.
     good_samples : int
-        Good samples seen, those too that were too few at a time, or unlike the rest, to be learnt from.
+        Good samples seen, with those that were too few at a time, or unlike the rest, to be learnt from.
     """
 
     covariance: Matrix
@@ -83,13 +83,12 @@ class OnlineAlignment:
         self._whitened = self._state.covariance
         self._reference: Matrix | None = None
         self._history: deque[AlignmentState] = deque(maxlen=remembered(self._state.covariance.nbytes))  # one per update
-        self._guard = ArtefactGuard(n_channels)
+        self._guard = ArtefactGuard()
         self._revisable = True
         self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
         self.frozen = False
         self.version = 0
         self.left_out = 0
-        self._drift = (self._state, 0.0)  # of which state, and how far
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
@@ -118,11 +117,7 @@ class OnlineAlignment:
     @property
     def drift(self) -> float:
         """Riemannian distance between the mean now and when it first was ready; 0 before that."""
-        state, drift = self._drift
-        if state is not self._state:
-            drift = 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
-            self._drift = self._state, drift
-        return drift
+        return 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
 
     def update(self, good: NDArray[np.float32]) -> None:
         """Learn from one block of good conditioned samples.
@@ -132,28 +127,30 @@ class OnlineAlignment:
         good : ndarray of float32, shape (n_samples, n_channels)
             May be empty; ignored while frozen and when too short; what is unlike the rest is left out.
         """
-        n = len(good)
         if self.frozen:
             return
+        n = len(good)
         seen = self._state.good_samples + n
-        if n < 2 * good.shape[1]:
-            self._state = replace(self._state, good_samples=seen)
-            return
-        pieces = Pieces(good)
-        if self._revisable:
-            self._revise(pieces, seen)
-            return
-        self._guard.judge(pieces)
-        block = pieces.block()
-        if block is None:
-            self.left_out += n
-            self._state = replace(self._state, good_samples=seen)
+        learnt: AlignmentState | None = None
+        if n >= 2 * good.shape[1]:
+            pieces = Pieces(good)
+            if self._revisable:
+                learnt = self._learn_again(pieces)
+            else:
+                self._guard.judge(pieces)
+                block = pieces.block()
+                self.left_out += n - (block.n if block else 0)
+                learnt = self._with(self._state, block) if block else None
+        if learnt:
+            self._adopt(replace(learnt, good_samples=seen))
         else:
-            self.left_out += n - block.n
-            self._adopt(replace(self._with(self._state, block), good_samples=seen))
+            self._state = replace(self._state, good_samples=seen)
 
-    def _revise(self, pieces: Pieces, seen: int) -> None:
-        """Learn from all blocks so far, while they are remembered, without those that turn out to be artefacts."""
+    def _learn_again(self, pieces: Pieces) -> AlignmentState | None:
+        """Learn from all blocks so far, while they are remembered, without those that turn out to be artefacts.
+
+        None if nothing is left: of many channels, each block may have too few pieces that are alike.
+        """
         judged = self._guard.judge_all(pieces)
         blocks = [some.block() for some in judged]
         self.left_out = sum(some.n - (block.n if block else 0) for some, block in zip(judged, blocks, strict=True))
@@ -166,14 +163,13 @@ class OnlineAlignment:
                 state = self._with(state, block)
         self._revisable = self._guard.remembers_all
         self._relearnt = (state, blocks) if self._revisable else (state, [])
-        if not state.weight:  # of many channels, each block may have too few pieces that are alike
-            self._state = replace(self._state, good_samples=seen)
-            return
+        if not state.weight:
+            return None
         if self.ready:
             here, there = self._state.covariance, state.covariance
             step = min(1.0, _STEP_LIMIT * _size(here) / max(_size(there - here), 1e-300))
             state = replace(state, covariance=here + step * (there - here))
-        self._adopt(replace(state, good_samples=seen))
+        return state
 
     def _with(self, old: AlignmentState, block: Block) -> AlignmentState:
         """A state that has learnt from one block more."""
@@ -190,25 +186,13 @@ class OnlineAlignment:
         return AlignmentState(mean, kept + n, old.good_samples + n)
 
     def rollback(self, updates: int) -> int:
-        """Take back the last updates.
-
-        Parameters
-        ----------
-        updates : int
-            How many; at most those remembered (:func:`mindwire.signal.rollback.remembered`) are taken back.
-
-        Returns
-        -------
-        int
-            How many were.
-        """
-        count = min(updates, len(self._history))
+        """Take back the last updates, at most those remembered (:func:`mindwire.signal.rollback.remembered`); return their number."""
+        history = list(self._history)
+        count = min(updates, len(history))
         self._revisable = False
         if count:
-            state = self._history[-count]
-            kept = list(self._history)[:-count]
-            self._adopt(state, exactly=True)
-            self._history = deque(kept, maxlen=self._history.maxlen)
+            self._adopt(history[-count], exactly=True)
+            self._history = deque(history[:-count], maxlen=self._history.maxlen)
         return count
 
     def restore(self, state: AlignmentState) -> None:

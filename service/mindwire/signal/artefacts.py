@@ -56,21 +56,6 @@ def _upper(n: int) -> NDArray[np.intp]:
     return np.flatnonzero(np.triu(np.ones((n, n))))
 
 
-@lru_cache(maxsize=8)
-def _quadratic(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Rows, columns and weights of those places in a quadratic form: what is above the diagonal counts twice."""
-    rows, columns = np.divmod(_upper(n), n)
-    return rows, columns, np.where(rows == columns, 1.0, 2.0)
-
-
-@lru_cache(maxsize=256)
-def _cut(n: int) -> tuple[list[int], NDArray[np.float64]]:
-    """Return the bounds of the pieces of a block, and their sizes."""
-    n_pieces = min(_PIECES, n)
-    edges = [n * i // n_pieces for i in range(n_pieces + 1)]
-    return edges, np.diff(np.array(edges, dtype=np.float64))
-
-
 class Pieces:
     """A block of good samples, cut up.
 
@@ -82,10 +67,8 @@ class Pieces:
     ----------
     n : int
         Samples of the block.
-    products : ndarray of float64, shape (n_pieces, n_channels, n_channels)
-        Of the samples of each piece with themselves.
     upper_triangles : ndarray of float64, shape (n_pieces, n_channels * (n_channels + 1) / 2)
-        What of them lies on and above the diagonal, which says all.
+        What lies on and above the diagonal of the products of the samples of each piece with themselves, which says all.
     sizes : ndarray of float64, shape (n_pieces,)
         Samples of each piece.
     inliers : ndarray of bool, shape (n_pieces,)
@@ -93,15 +76,16 @@ class Pieces:
     """
 
     def __init__(self, good: NDArray[np.float32]) -> None:
-        self.n = len(good)
-        edges, self.sizes = _cut(self.n)
-        n_pieces = len(self.sizes)
-        self.products: Matrix = np.empty((n_pieces, good.shape[1], good.shape[1]))
+        self.n, n_channels = good.shape
+        n_pieces = min(_PIECES, self.n)
+        edges = [self.n * i // n_pieces for i in range(n_pieces + 1)]
+        self.sizes = np.diff(np.array(edges, dtype=np.float64))
+        self._products: Matrix = np.empty((n_pieces, n_channels, n_channels))
         precise = good.astype(np.float64)
-        for place, (first, last) in enumerate(itertools.pairwise(edges)):
+        for product, (first, last) in zip(self._products, itertools.pairwise(edges), strict=True):
             part = precise[first:last]
-            np.matmul(part.T, part, out=self.products[place])
-        self.upper_triangles = self.products.reshape(n_pieces, -1).take(_upper(good.shape[1]), axis=1)
+            np.matmul(part.T, part, out=product)
+        self.upper_triangles = self._products.reshape(n_pieces, -1).take(_upper(n_channels), axis=1)
         self.inliers: Mask = np.ones(n_pieces, dtype=bool)
         self._block: Block | None = None
         self._logarithm: Matrix | None = None
@@ -115,11 +99,11 @@ class Pieces:
         """The pieces that are like the rest, as one; None where they are too few for a covariance."""
         if self._block is None:
             n = int(self.sizes @ self.inliers)
+            n_pieces, n_channels, _ = self._products.shape
             # A covariance of fewer samples than channels is singular and has no place on the manifold.
-            if n >= 2 * self.products.shape[1]:
-                shape = self.products.shape
-                share = self.inliers / n
-                self._block = Block((share @ self.products.reshape(shape[0], -1)).reshape(shape[1:]), n)
+            if n >= 2 * n_channels:
+                total = (self.inliers / n) @ self._products.reshape(n_pieces, -1)
+                self._block = Block(total.reshape(n_channels, n_channels), n)
         return self._block
 
     def logarithm(self) -> Matrix | None:
@@ -134,111 +118,94 @@ class Pieces:
 class ArtefactGuard:
     """Tells the usual pieces of the signal from the others.
 
-    Parameters
+    Attributes
     ----------
-    n_channels : int
+    remembers_all : bool
+        True while every block so far is remembered, so that artefacts among them can be taken back.
     """
 
-    def __init__(self, n_channels: int) -> None:
-        self._shape = (n_channels, n_channels)
+    def __init__(self) -> None:
+        self.remembers_all = True
+        self._first: list[Pieces] = []  # all blocks so far, while they are remembered
         self._logarithms: deque[Matrix] = deque(maxlen=_BLOCKS)
         self._excess: deque[NDArray[np.float64]] = deque(maxlen=_BLOCKS)
-        self._first: list[Pieces] | None = []  # all blocks so far, while there are few enough
         self._measure: Matrix = np.empty((0, 0))  # see _measure_of
         self._measured = 0  # blocks since it was estimated
-
-    @property
-    def remembers_all(self) -> bool:
-        """True while every block so far is remembered, so that artefacts among them can be taken back."""
-        return self._first is not None
 
     def judge(self, pieces: Pieces) -> None:
         """Judge the newest block."""
         known = len(self._logarithms)
         if known < _BLOCKS or not self._measured:
             # The first few have nothing to be compared with but themselves.
-            own = _of([pieces]) if known < _FEWEST_BLOCKS else []
-            self._measure = self._measure_of([*self._logarithms, *own])
+            own = _logarithms_of([pieces]) if known < _FEWEST_BLOCKS else []
+            self._measure = _measure_of([*self._logarithms, *own])
         self._measured = (self._measured + 1) % _MEASURE_BLOCKS
-        excess = _excess(pieces.upper_triangles, pieces.sizes, self._measure)
-        self._excess.append(excess)
-        if len(self._excess) >= _FEWEST_BLOCKS:
-            pieces.set_inliers(excess <= _limit(np.concatenate(self._excess), self._newest()))
-        self._logarithms.extend(_of([pieces]))
+        self._excess.append(_excess(pieces, self._measure))
+        self._mark([pieces])
+        self._logarithms.extend(_logarithms_of([pieces]))
 
     def judge_all(self, pieces: Pieces) -> Sequence[Pieces]:
-        """Judge all blocks so far; only while :attr:`remembers_all`.
-
-        Returns
-        -------
-        sequence of Pieces
-            In the order they came.
-        """
-        if self._first is None:
-            msg = "The first blocks are forgotten and cannot be judged again."
-            raise RuntimeError(msg)
-        blocks = self._first
-        blocks.append(pieces)
-        measure = self._measure_of(_of(blocks))
-        excess = [_excess(some.upper_triangles, some.sizes, measure) for some in blocks]
-        self._excess = deque(excess, maxlen=_BLOCKS)
-        if len(blocks) >= _FEWEST_BLOCKS:
-            limit = _limit(np.concatenate(excess), self._newest())
-            for some, of_pieces in zip(blocks, excess, strict=True):
-                some.set_inliers(of_pieces <= limit)
-        self._logarithms = deque(_of(blocks), maxlen=_BLOCKS)
-        if len(blocks) == _BLOCKS:
-            self._first = None
+        """Judge the newest block and all before it; return them in their order. Only while :attr:`remembers_all`."""
+        blocks = [*self._first, pieces]
+        measure = _measure_of(_logarithms_of(blocks))
+        self._excess = deque((_excess(some, measure) for some in blocks), maxlen=_BLOCKS)
+        self._mark(blocks)
+        self._logarithms = deque(_logarithms_of(blocks), maxlen=_BLOCKS)
+        self.remembers_all = len(blocks) < _BLOCKS
+        self._first = blocks if self.remembers_all else []
         return blocks
 
-    def _newest(self) -> NDArray[np.float64] | None:
-        """The excess of the newest blocks' pieces; None where there are no others."""
-        if len(self._excess) <= _LASTING_BLOCKS:
-            return None
-        return np.concatenate(list(self._excess)[-_LASTING_BLOCKS:])
-
-    def _measure_of(self, known: Sequence[Matrix]) -> Matrix:
-        """Return the factor of the triangles of pieces that gives the diagonals of all of them, whitened by the usual covariance."""
-        values, vectors = np.linalg.eigh(self._median(known), UPLO="U")
-        inverse = (vectors * np.exp(values / -2)) @ vectors.T
-        rows, columns, weights = _quadratic(len(inverse))
-        squares = inverse.take(rows, axis=0)
-        squares *= inverse.take(columns, axis=0)
-        squares *= weights[:, None]
-        return np.asarray(squares)
-
-    def _median(self, logarithms: Sequence[Matrix]) -> Matrix:
-        """Elementwise; above the diagonal, zeros are below it."""
-        n = len(logarithms)
-        # Of so few, sorting takes a quarter of the time of np.partition with two places, and np.median a multiple.
-        ordered = np.array(logarithms)
-        ordered.sort(axis=0)
-        median = np.zeros(self._shape)
-        median.put(_upper(len(median)), (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
-        return median
+    def _mark(self, newest: Sequence[Pieces]) -> None:
+        """Mark the inliers of the newest blocks, whose excess is known."""
+        if len(self._excess) < _FEWEST_BLOCKS:
+            return
+        all_excess = list(self._excess)
+        limit = _weak_limit(all_excess)
+        if len(all_excess) > _LASTING_BLOCKS:
+            lasting = all_excess[-_LASTING_BLOCKS:]
+            unusual = np.concatenate(lasting) > limit
+            if np.count_nonzero(unusual) >= _NEARLY_ALL * len(unusual):
+                limit = _weak_limit(lasting)
+        for some, excess in zip(newest, all_excess[-len(newest) :], strict=True):
+            some.set_inliers(excess <= limit)
 
 
-def _excess(triangles: Matrix, sizes: NDArray[np.float64], measure: Matrix) -> NDArray[np.float64]:
+def _measure_of(logarithms: Sequence[Matrix]) -> Matrix:
+    """Return the factor of the triangles of pieces that gives the diagonals of all of them, whitened by the usual covariance.
+
+    That is the elementwise median of some logarithms of covariances.
+    """
+    n = len(logarithms)
+    # Of so few, sorting takes a quarter of the time of np.partition with two places, and np.median a multiple.
+    ordered = np.array(logarithms)
+    ordered.sort(axis=0)
+    n_channels = math.isqrt(2 * ordered.shape[1])
+    median = np.zeros((n_channels, n_channels))
+    median.put(_upper(n_channels), (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
+    values, vectors = np.linalg.eigh(median, UPLO="U")
+    inverse = (vectors * np.exp(values / -2)) @ vectors.T
+    rows, columns = np.divmod(_upper(n_channels), n_channels)
+    squares = inverse.take(rows, axis=0)
+    squares *= inverse.take(columns, axis=0)
+    # What is above the diagonal counts twice.
+    squares *= np.where(rows == columns, 1.0, 2.0)[:, None]
+    return np.asarray(squares)
+
+
+def _excess(pieces: Pieces, measure: Matrix) -> NDArray[np.float64]:
     """Return the logarithm of each piece's power, relative to the usual, in the whitened channel where it is largest."""
-    powers = (triangles @ measure).max(axis=1)
-    return np.asarray(np.log(np.maximum(powers / sizes, TINY)))
+    powers = (pieces.upper_triangles @ measure).max(axis=1)
+    return np.asarray(np.log(np.maximum(powers / pieces.sizes, TINY)))
 
 
-def _of(blocks: Sequence[Pieces]) -> list[Matrix]:
+def _logarithms_of(blocks: Sequence[Pieces]) -> list[Matrix]:
     """The logarithms of those blocks that can be learnt from."""
     return [logarithm for some in blocks if (logarithm := some.logarithm()) is not None]
 
 
-def _limit(excess: NDArray[np.float64], newest: NDArray[np.float64] | None) -> float:
-    """Excess above which a piece is unlike the others; the newest ones, where there are others, may say that all changed."""
-    limit = _weak_limit(excess)
-    if newest is not None and np.count_nonzero(newest > limit) >= _NEARLY_ALL * len(newest):
-        return _weak_limit(newest)
-    return limit
-
-
-def _weak_limit(excess: NDArray[np.float64]) -> float:
-    ordered = np.sort(excess)
+def _weak_limit(excess: Sequence[NDArray[np.float64]]) -> float:
+    """Excess above which a piece is unlike the others."""
+    ordered = np.sort(np.concatenate(excess))
     weaker, weak = _quantile(ordered, _WEAKER), _quantile(ordered, _WEAK)
     return weak + max(_OUTLIER * (weak - weaker), _LEAST_EXCESS)
 

@@ -34,13 +34,9 @@ class BlockSchedule:
         self._begin = self._first
 
     def restart(self, phase: float) -> None:
-        """Begin a segment.
+        """Begin a segment, whose later blocks are later by a phase, a part of a block in [0, 1), to a whole hop.
 
-        Parameters
-        ----------
-        phase : float
-            In [0, 1), the part of a block by which its later blocks are later, to a whole hop. They end with a window,
-            which is published before the block is learnt from.
+        They end with a window, which is published before the block is learnt from.
         """
         self._begin = self._first + round(phase * self.n_samples / self._hop) * self._hop + self._to_window
 

@@ -25,34 +25,19 @@ _MASKS = 64
 
 
 def spline_of(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The spherical spline between electrodes.
-
-    Parameters
-    ----------
-    places : ndarray of float64, shape (n_channels, 3)
-        Unit vectors.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_channels, n_channels)
-    """
+    """The spherical spline between electrodes, (n_channels, n_channels), from their places, unit vectors (n_channels, 3)."""
     n = np.arange(1, _TERMS + 1)
     return np.asarray(legval(places @ places.T, np.r_[0.0, (2 * n + 1) / ((n * (n + 1)) ** _ORDER * 4 * np.pi)]))
 
 
 def spline_weights(spline: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weights that carry potentials from some electrodes to others.
+    """Weights, (n_bad, n_good), that carry potentials from the good electrodes, at least one, to the bad ones.
 
     Parameters
     ----------
     spline : ndarray of float64, shape (n_channels, n_channels)
         Of all electrodes, see :func:`spline_of`.
     bad : ndarray of bool, shape (n_channels,)
-        The electrodes to interpolate; at least one is good.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_bad, n_good)
     """
     good = ~bad
     n = int(good.sum())
@@ -83,15 +68,9 @@ class Interpolator:
         self._weights = lru_cache(_MASKS)(lambda mask: spline_weights(spline, np.frombuffer(mask, dtype=np.bool_)))
 
     def fill(self, samples: NDArray[np.float64], bad: NDArray[np.bool_]) -> None:
-        """Replace channels in place.
+        """Replace the bad channels, ``(n_channels,)``, of samples, ``(n_samples, n_channels)``, in place; at least one is good.
 
         Sums run over channels in a fixed order, so the result does not depend on chunking.
-
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
-        bad : ndarray of bool, shape (n_channels,)
-            The channels to replace; at least one is good.
         """
         good = np.flatnonzero(~bad)
         for channel, weights in zip(np.flatnonzero(bad), self._weights(bad.tobytes()), strict=True):

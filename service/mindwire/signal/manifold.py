@@ -11,37 +11,14 @@ _FLOOR = 1e-6  # of the mean eigenvalue: directions without signal are not blown
 
 
 def spectrum(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    """Eigenvalues, floored at 1e-6 of their mean, and eigenvectors.
-
-    Parameters
-    ----------
-    matrix : ndarray of float64, shape (..., n, n)
-        Symmetric.
-
-    Returns
-    -------
-    values : ndarray of float64, shape (..., n)
-        Ascending.
-    vectors : ndarray of float64, shape (..., n, n)
-        In the columns.
-    """
+    """Ascending eigenvalues, floored at 1e-6 of their mean, and eigenvectors in columns, of a symmetric matrix or several."""
     values, vectors = np.linalg.eigh(matrix)
     least = np.maximum(values.sum(axis=-1, keepdims=True) / values.shape[-1], TINY)
     return np.maximum(values, _FLOOR * least), vectors
 
 
 def matrix_power(matrix: Matrix, exponent: float) -> Matrix:
-    """Power of a symmetric positive definite matrix, its eigenvalues floored at 1e-6 of their mean.
-
-    Parameters
-    ----------
-    matrix : ndarray of float64, shape (n, n)
-    exponent : float
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n)
-    """
+    """Power of a symmetric positive definite matrix, its eigenvalues floored at 1e-6 of their mean."""
     values, vectors = spectrum(matrix)
     return np.asarray((vectors * values**exponent) @ vectors.T)
 

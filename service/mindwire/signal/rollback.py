@@ -7,11 +7,5 @@ MAX_BYTES = 2 << 20
 
 
 def remembered(state_bytes: int) -> int:
-    """Return the number of states that are remembered: at most 600, and no more than 2 MiB hold, but always one.
-
-    Parameters
-    ----------
-    state_bytes : int
-        Size of one.
-    """
+    """Return how many states of a size are remembered: at most 600, and no more than 2 MiB hold, but always one."""
     return max(1, min(MAX_STATES, MAX_BYTES // max(state_bytes, 1)))

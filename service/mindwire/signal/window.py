@@ -26,51 +26,35 @@ class WindowBuffer:
 
     def __init__(self, keep: int, n_channels: int, phase: float = 0.0) -> None:
         self._keep = keep
-        size = 3 * keep + round(phase * keep)
+        self._first = 0  # number of the sample at the beginning of the memory
+        self._used = 0
+        self._clean_from = 0  # no sample from this one on is flagged
+        self._allocate(3 * keep + round(phase * keep), n_channels)
+
+    def _allocate(self, size: int, n_channels: int) -> None:
         self._samples = np.empty((size, n_channels), dtype=np.float32)
         self._times = np.empty(size)
         self._flags = np.empty(size, dtype=np.uint32)
-        self._used = 0
-        self._first = 0  # number of the sample at the beginning of the memory
-        self._clean_from = 0  # no sample from this one on is flagged
 
     @property
     def count(self) -> int:
         """Samples appended so far."""
         return self._first + self._used
 
-    def append(
-        self,
-        samples: NDArray[np.floating[Any]],
-        times: NDArray[np.float64],
-        flags: NDArray[np.uint32],
-    ) -> None:
-        """Add samples.
-
-        Parameters
-        ----------
-        samples : ndarray of float, shape (n_samples, n_channels)
-        times : ndarray of float64, shape (n_samples,)
-        flags : ndarray of uint32, shape (n_samples,)
-        """
+    def append(self, samples: NDArray[np.floating[Any]], times: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
+        """Add samples, ``(n_samples, n_channels)``, with their times and flags, ``(n_samples,)``."""
         n = len(times)
         if self._used + n > len(self._times):
             self._make_room(n)
         part = slice(self._used, self._used + n)
-        self._samples[part] = samples
-        self._times[part] = times
-        self._flags[part] = flags
+        self._samples[part], self._times[part], self._flags[part] = samples, times, flags
         self._used += n
         if np.count_nonzero(flags):  # in a fifth of the time of any()
-            self._clean_from = self._first + self._used
+            self._clean_from = self.count
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
         """View of the samples numbered ``start`` to ``stop``, ``(n_samples, n_channels)``."""
         return self._samples[start - self._first : stop - self._first]
-
-    def times(self, start: int, stop: int) -> NDArray[np.float64]:
-        """View of their times in seconds, ``(n_samples,)``."""
-        return self._times[start - self._first : stop - self._first]
 
     def time(self, number: int) -> float:
         """Time of one sample in seconds."""
@@ -86,14 +70,9 @@ class WindowBuffer:
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._used)
-        size = max(len(self._times), self._keep + n)
         old = slice(self._used - kept, self._used)
         samples, times, flags = self._samples[old], self._times[old], self._flags[old]
+        self._allocate(max(len(self._times), self._keep + n), samples.shape[1])
+        self._samples[:kept], self._times[:kept], self._flags[:kept] = samples, times, flags
         self._first += self._used - kept
-        self._samples = np.empty((size, self._samples.shape[1]), dtype=np.float32)
-        self._times = np.empty(size)
-        self._flags = np.empty(size, dtype=np.uint32)
-        self._samples[:kept] = samples
-        self._times[:kept] = times
-        self._flags[:kept] = flags
         self._used = kept

@@ -120,7 +120,7 @@ def limit(excess):
 
 def test_which_pieces_are_left_out_is_as_defined():
     """The same by other means, for a signal of which a fifth is spoilt at random."""
-    guard, rng = ArtefactGuard(4), np.random.default_rng(4)
+    guard, rng = ArtefactGuard(), np.random.default_rng(4)
     logarithms, excess, n_left_out = [], [], 0
     for number in range(80):
         good = block(rng)
