@@ -14,7 +14,9 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from mindwire_models.atomic import check_writable, replace_folder
 from mindwire_models.bundle_checks import (
@@ -29,18 +31,18 @@ from mindwire_models.bundle_checks import (
     check_parts,
     decoder_of,
 )
-from mindwire_models.contract import Contract
+from mindwire_models.contract import Contract, Name
 from mindwire_models.errors import BundleError, extra
 from mindwire_models.graphs.streaming_plan import StemGeometry
-from mindwire_models.reading import MIB, parse_json_object, read_regular
-from mindwire_models.training_record import TrainingRecord, read_training
+from mindwire_models.reading import MIB, first_fault, parse_json_object, read_regular
+from mindwire_models.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
     from mindwire_models.network.riemann import TangentSpaceNetwork
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION: Final = 1
 
 BUNDLE, CONTRACT, CARD, SUMS = "bundle.json", "contract.json", "README.md", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
@@ -50,8 +52,16 @@ FILES = (*REQUIRED, *OPTIONAL)
 
 _LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB)
 _DOCUMENT_LIMIT = 16 * MIB
-_MAX_NAME = 200
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+class _Description(BaseModel):
+    """Content of ``bundle.json``; entries of later versions are ignored."""
+
+    version: Literal[1] = BUNDLE_VERSION
+    name: Name
+    graph: GraphKind
+    training: TrainingRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +110,7 @@ class Bundle:
         return self.streaming is None and STREAMING in self.digests
 
     def read(self, name: str) -> bytes:
-        """Return a file's content as it was verified, whatever has become of the folder since.
-
-        Raises
-        ------
-        BundleError
-            The bundle has no such file.
-        """
+        """Return a file's content as it was verified, whatever has become of the folder since."""
         if name not in self.files:
             msg = f"{self.path}: the bundle has no {name}; export it again."
             raise BundleError(msg)
@@ -148,29 +152,28 @@ def _load(folder: Path) -> Bundle:
             "export it again with this version of Mindwire, or update Mindwire."
         )
         raise BundleError(msg)
-    name, graph = about.get("name"), about.get("graph")
-    if not (isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()) or graph not in (
-        "plain",
-        "folded",
-    ):
+    try:
+        description = _Description.model_validate(about)
+    except ValidationError as error:
+        place, reason = first_fault(error)
         msg = (
-            f"{folder / BUNDLE}: expected a name of at most {_MAX_NAME} printable characters and a graph that is "
-            f"'plain' or 'folded', found {reprlib.repr(name)} and {reprlib.repr(graph)}; export the bundle again."
+            f"{folder / BUNDLE}: expected a description of the bundle, but {place} is wrong ({reason}); "
+            "update Mindwire, or export or train the model again."
         )
-        raise BundleError(msg)
+        raise BundleError(msg) from error
     contract = Contract.parse(files[CONTRACT], str(folder / CONTRACT))
     config = parse_json_object(files[CONFIG], folder / CONFIG, "the network's arguments", BundleError)
     return Bundle(
         path=folder,
-        name=name,
+        name=description.name,
         contract=contract,
         config=config,
-        graph=graph,
+        graph=description.graph,
         digests=digests,
         files=files,
         sha256=_identity(digests),
-        streaming=check_parts(files, config, graph, contract, folder),
-        training=read_training(about.get("training"), str(folder / BUNDLE)),
+        streaming=check_parts(files, config, description.graph, contract, folder),
+        training=description.training,
     )
 
 
@@ -229,9 +232,10 @@ def write_bundle(
     """
     out = Path(out)
     check_target(out)
-    remembered = {} if training is None else {"training": training.model_dump(mode="json")}
+    description = _Description(name=name, graph=graph, training=training)
+    untrained = {"training"} if training is None else None
     files: dict[str, bytes] = {
-        BUNDLE: _json({"version": BUNDLE_VERSION, "name": name, "graph": graph} | remembered),
+        BUNDLE: _json(description.model_dump(mode="json", exclude=untrained)),
         CONFIG: _json(dict(config)),
         CONTRACT: contract.to_json().encode(),
         CARD: card.encode(),

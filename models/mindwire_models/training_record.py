@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from mindwire_models.errors import BundleError
-from mindwire_models.reading import first_fault
+from pydantic import BaseModel, ConfigDict, Field
 
 _Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -61,18 +58,3 @@ class TrainingRecord(_Model):
     slide_s: _Seconds = 0.0
     ended_by: str = ""
     decided_at_s: _Seconds
-
-
-def read_training(document: Any, where: str) -> TrainingRecord | None:
-    """Return the section of a bundle; None for bundles that were only exported; refuse damage with a BundleError."""
-    if document is None:
-        return None
-    try:
-        return TrainingRecord.model_validate(document)
-    except ValidationError as error:
-        place, reason = first_fault(error)
-        msg = (
-            f"{where}: expected a record of the training, but training.{place} is wrong ({reason}); "
-            "update Mindwire, or train again."
-        )
-        raise BundleError(msg) from error

@@ -145,7 +145,7 @@ def test_a_graph_with_other_inputs_is_refused(folder: Path) -> None:
         ("contract.json", {"window_samples": 100}, "100 samples per window, found 120"),
         ("bundle.json", {"graph": "plain"}, "expected the inputs x, found x, alignment"),
         ("bundle.json", {"graph": "streaming"}, "'plain' or 'folded'"),
-        ("bundle.json", {"name": 3}, "expected a name"),
+        ("bundle.json", {"name": 3}, "name is wrong"),
     ],
 )
 def test_documents_that_disagree_are_refused(folder: Path, file: str, changes: dict[str, object], message: str) -> None:

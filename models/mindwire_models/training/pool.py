@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from mindwire_models.errors import MissingExtraError
 from mindwire_models.interrupts import children_without_interrupts
-from mindwire_models.torch_threads import use_one_thread
 
 if TYPE_CHECKING:
     from mindwire_models.training.fit import Recipe
@@ -94,12 +93,14 @@ def run_jobs(
 
 
 def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64]) -> Trained:
+    import torch
+
     from mindwire_models.training.fit import predict_logits, train_network
 
     def note(done: int, _total: int) -> None:
         epoch[0] = done
 
-    use_one_thread()
+    torch.set_num_threads(1)  # results would depend on their number
     network = train_network(
         data.subset(job.trials), n_outputs, job.recipe, network_arguments=job.network_arguments, progress=note
     )

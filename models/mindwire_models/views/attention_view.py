@@ -18,12 +18,8 @@ _BATCH = 64
 def attention_gains(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return each channel's mean absolute value after the attention divided by that before, ``(n_windows, ch_dim)``.
 
-    0 for a channel that is 0 before. The windows ``(n_windows, n_chans, n_times)`` are conditioned and aligned.
-
-    Raises
-    ------
-    ArgumentError
-        The network has no attention.
+    0 for a channel that is 0 before. The windows ``(n_windows, n_chans, n_times)`` are conditioned and aligned. A network
+    without attention is refused with an ArgumentError.
     """
     block = network.channel_attention_block.attention_block
     if block is None:
@@ -38,11 +34,7 @@ def attention_gains(network: AttentionBaseNet, windows: NDArray[np.float32]) -> 
         size = after.abs().mean(dim=(2, 3))
         gains.append(torch.where(before > 0, size / before, torch.zeros_like(size)))
 
-    handle = block.register_forward_hook(note)
-    try:
-        with torch.inference_mode():
-            for part in torch.split(torch.from_numpy(windows), _BATCH):
-                network(part)
-    finally:
-        handle.remove()
+    with block.register_forward_hook(note), torch.inference_mode():
+        for part in torch.split(torch.from_numpy(windows), _BATCH):
+            network(part)
     return np.asarray(torch.cat(gains).double().numpy())

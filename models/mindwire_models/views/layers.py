@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from mindwire_models.graphs.folding import folded_graph
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
-if TYPE_CHECKING:
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
+ATTENTION = "channel_attention_block.attention_block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,6 @@ class Layer:
 
 def network_layers(network: AttentionBaseNet) -> list[Layer]:
     """Return the modules of a network on the CPU, in evaluation mode, in the order in which they run."""
-    import torch
-    from torch import nn
-
     rows: list[Layer] = []
 
     def note(name: str, module: nn.Module, output: torch.Tensor) -> None:
@@ -43,21 +44,16 @@ def network_layers(network: AttentionBaseNet) -> list[Layer]:
             products = output[0].numel() * module.in_features
         rows.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters, products))
 
-    attention = "channel_attention_block.attention_block"
-    hooks = []
-    for name, module in network.named_modules():
-        if name.startswith(f"{attention}."):
-            shown = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
-        else:
-            shown = name == attention or (bool(name) and not any(module.children()))
-        if shown:
-            hooks.append(module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output)))
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, network.n_chans, network.n_times))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.inference_mode(), ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if name.startswith(f"{ATTENTION}."):
+                shown = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
+            else:
+                shown = name == ATTENTION or (bool(name) and not any(module.children()))
+            if shown:
+                hook = module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
+                hooks.enter_context(hook)
+        network(torch.zeros(1, network.n_chans, network.n_times))
     return rows
 
 
@@ -72,12 +68,16 @@ def folded_layers(network: AttentionBaseNet) -> list[Layer]:
         info.name: tuple(dim.dim_value or 1 for dim in info.type.tensor_type.shape.dim)  # dynamic: one window
         for info in (*graph.input, *graph.value_info, *graph.output)
     }
-    rows = []
-    for node in graph.node:
-        shape = shapes[node.output[0]]
-        held = sum(math.prod(constants[name]) for name in node.input if name in constants)
-        rows.append(Layer(node.name, node.op_type, shape[1:], held, _products(node, shapes)))
-    return rows
+    return [
+        Layer(
+            node.name,
+            node.op_type,
+            shapes[node.output[0]][1:],
+            sum(math.prod(constants[name]) for name in node.input if name in constants),
+            _products(node, shapes),
+        )
+        for node in graph.node
+    ]
 
 
 def _products(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
@@ -97,5 +97,5 @@ def layer_table(title: str, layers: list[Layer]) -> str:
         for row in layers
     ]
     products = sum(row.multiply_adds for row in layers)
-    held = sum(row.parameters for row in layers if ".attention_block." not in row.name)
+    held = sum(row.parameters for row in layers if not row.name.startswith(f"{ATTENTION}."))
     return "\n".join([*lines, f"| total | | | {held:,} | {products:,} |", ""])

@@ -39,7 +39,6 @@ from mindwire.types import Window
 from mindwire_models.bundle import Bundle, load_module
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.network.ensemble import Ensemble
-from mindwire_models.torch_threads import use_one_thread
 from mindwire_models.training.fast_training import fast_forward
 
 
@@ -293,7 +292,7 @@ class AdaptiveDecoder:
         if not isinstance(network, AttentionBaseNet | Ensemble):
             msg = f"{bundle.path} decodes without BatchNorm, so there is nothing for --adapt {kind}; use --adapt alignment."
             raise UsageError(msg)
-        use_one_thread()
+        torch.set_num_threads(1)  # of the process, permanently: small networks gain nothing from more
         self.reason = reason
         self._n_classes = len(bundle.contract.classes)
         self._make_session = partial(

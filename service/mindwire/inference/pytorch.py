@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mindwire.inference.decoder import WindowDecoder
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle, load_module
-from mindwire_models.torch_threads import use_one_thread
 
 
 class TorchDecoder(WindowDecoder):
@@ -27,7 +26,9 @@ class TorchDecoder(WindowDecoder):
     def __init__(self, bundle: Bundle, device: str, reason: str) -> None:
         super().__init__(bundle, device, reason)
         self._network = load_module(bundle).to(device)
-        use_one_thread()
+        import torch
+
+        torch.set_num_threads(1)  # of the process, permanently: small networks gain nothing from more
 
     def _decode_batch(self, windows: Sequence[Window]) -> NDArray[np.float32]:
         import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from mindwire.options import PipelineOptions
 from mindwire.types import SignalInfo
 from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.errors import BundleError
-from mindwire_models.training_record import TrainedSource, read_training
+from mindwire_models.training_record import TrainedSource
 from tests.support.calibration_recordings import CHANNELS, record
+from tests.support.sealing import seal
 
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
@@ -114,14 +116,22 @@ def test_a_recorded_run_keeps_what_was_remembered(bundle: Bundle) -> None:
     ("change", "told"),
     [({"version": 2}, "training.version"), ({"decided_at_s": -1}, "decided_at_s"), ({"recordings": 1}, "recordings")],
 )
-def test_a_damaged_or_newer_section_is_refused(change: dict[str, object], told: str, bundle: Bundle) -> None:
-    assert bundle.training is not None
-    document = bundle.training.model_dump(mode="json")
-    assert read_training(document, "b") == bundle.training
-    assert read_training(document | {"later": 1}, "b") == bundle.training
-    assert read_training(None, "b") is None
-    with pytest.raises(BundleError, match=rf"{told}.*update Mindwire, or train again"):
-        read_training(document | change, "b")
+def test_a_damaged_or_newer_section_is_refused(
+    change: dict[str, object], told: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle.path, folder)
+    document = json.loads((folder / "bundle.json").read_text())
+
+    def load_changed(**changes: object) -> Bundle:
+        (folder / "bundle.json").write_text(json.dumps(document | changes))
+        seal(folder)
+        return load_bundle(folder)
+
+    assert load_changed(training=document["training"] | {"later": 1}).training == bundle.training
+    assert load_changed(training=None).training is None
+    with pytest.raises(BundleError, match=rf"{told}.*update Mindwire, or export or train the model again"):
+        load_changed(training=document["training"] | change)
 
 
 def test_what_was_trained_on_is_refused_unless_asked_for(
