@@ -63,10 +63,7 @@ def replace_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[P
     new.mkdir()
     try:
         for name, data in files.items():
-            with (new / name).open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            replace_file(new / name, data)
         _sync(new)
         verify(new)
         _swap(new, target)

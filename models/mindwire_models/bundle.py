@@ -70,20 +70,16 @@ class Bundle:
 
     Parameters
     ----------
-    path : Path
-        The folder.
-    name : str
-        The model's name for people.
+    path, name : Path, str
+        The folder, and the model's name for people.
     contract : Contract
     config : dict
         The network's constructor arguments as braindecode stores them.
     graph : {"plain", "folded"}
         Kind of ``model.onnx``: ``plain`` maps ``x`` to ``logits``; ``folded`` also takes the alignment and
         also gives probabilities.
-    digests : mapping of str to str
-        SHA-256 of each file.
-    files : mapping of str to bytes
-        Content of each file, as it was verified.
+    digests, files : mapping of str to str or bytes
+        SHA-256 and content of each file, as it was verified.
     sha256 : str
         Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
         depend on dates.
@@ -268,12 +264,7 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
 def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
     """Return the bundle's network or classifier in PyTorch, in evaluation mode.
 
-    Raises
-    ------
-    MissingExtraError
-        PyTorch is not installed.
-    BundleError
-        The weights do not fit the network.
+    A MissingExtraError refuses an installation without PyTorch, a BundleError weights that do not fit the network.
     """
     with extra("torch", "The network itself needs PyTorch"):
         from safetensors.torch import load

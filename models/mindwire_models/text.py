@@ -15,13 +15,10 @@ def printable(text: str, limit: int | None = None) -> str:
         text = text[: limit - 1] + "…"
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+    shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one: ``1 channel``, ``22 channels``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

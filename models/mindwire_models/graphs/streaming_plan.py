@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,7 @@ FORMAT_KEY, FORMAT = "mindwire_streaming", "2"
 
 @dataclass(frozen=True, slots=True)
 class StemGeometry:
-    """Lengths of the stem, in samples but for ``n_tokens``.
-
-    Parameters
-    ----------
-    n_times : int
-        Window.
-    taps : int
-        Temporal filters.
-    pool, stride : int
-        First pool.
-    n_tokens : int
-        Steps after the first pool.
-    """
+    """Lengths of window, temporal filters and first pool, in samples, and the number of tokens, the steps after it."""
 
     n_times: int
     taps: int
@@ -46,19 +34,13 @@ class StemGeometry:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], where: str) -> StemGeometry:
-        """Read what :meth:`to_metadata` wrote.
-
-        Raises
-        ------
-        BundleError
-            A length is missing, no number, or impossible.
-        """
+        """Read what :meth:`to_metadata` wrote; refuse missing and impossible lengths with a BundleError."""
         try:
             geometry = cls(**{field.name: int(metadata[field.name]) for field in fields(cls)})
         except (KeyError, ValueError) as error:
             msg = f"{where}: expected the lengths of the stem in the graph's metadata, found none; export again."
             raise BundleError(msg) from error
-        lengths = (geometry.n_times, geometry.taps, geometry.pool, geometry.stride, geometry.n_tokens)
+        lengths = astuple(geometry)
         if min(lengths) < 1 or geometry.used > geometry.n_times + 1 or geometry.taps > 2 * geometry.n_times:
             msg = f"{where}: the lengths of the stem, {lengths}, contradict each other; export the bundle again."
             raise BundleError(msg)
@@ -66,7 +48,7 @@ class StemGeometry:
 
     def to_metadata(self) -> dict[str, str]:
         """Return these lengths as a graph's metadata."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        return {name: str(length) for name, length in asdict(self).items()}
 
     @property
     def left(self) -> int:
