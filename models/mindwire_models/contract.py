@@ -87,6 +87,12 @@ class Filters(_Strict):
             )
             raise ContractError(msg)
 
+    def describe(self) -> list[str]:
+        """Return each filter in words."""
+        bands = (("high-pass", self.highpass), ("low-pass", self.lowpass))
+        words = [f"{band} {f.freq:g} Hz order {f.order}" for band, f in bands if f is not None]
+        return words + [f"notch {line.freq:g} Hz Q {line.q:g}" for line in self.notch]
+
     def design(self, sfreq: float) -> Sections:
         """Second-order sections ``(b0, b1, b2, a0, a1, a2)`` for a sampling rate in hertz, as SciPy takes them."""
         from scipy import signal  # takes longer to import than all that a service with a stored design needs

@@ -13,35 +13,25 @@ if TYPE_CHECKING:
 
 _NONE = "none"
 _ALIGNMENTS = ("euclidean", "riemannian")
-# Without a contract to start from: updates once a second, trusted after five.
-_UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
 
 
 def edit_contract(
-    base: Contract | None,
-    network: AttentionBaseNet | None = None,
+    base: Contract | AttentionBaseNet,
     *,
-    channels: Sequence[str] | None = None,
-    sfreq: float | None = None,
-    unit: str | None = None,
-    reference: str | None = None,
     highpass: str | None = None,
     lowpass: str | None = None,
     notch: Sequence[str] | None = None,
     normalisation: str | None = None,
     scale: str | None = None,
     forgetting: float | None = None,
-    window: int | None = None,
-    hop: int | None = None,
-    classes: Sequence[str] | None = None,
-    temperature: float | None = None,
+    **given: Any,
 ) -> Contract:
     """Return a contract with some terms replaced; None leaves a term as it is.
 
     Parameters
     ----------
-    base : Contract or None
-        None starts from the sizes of ``network``; channels, sampling rate and classes must then be given.
+    base : Contract or AttentionBaseNet
+        A contract, or a network's sizes; channels, sampling rate and classes must then be given.
     highpass, lowpass : str or None
         ``FREQ`` or ``FREQ:ORDER`` in hertz, by default of order 2; ``none`` for no filter.
     notch : sequence of str or None
@@ -50,25 +40,15 @@ def edit_contract(
         ``none``, ``euclidean`` or ``riemannian``.
     scale, forgetting : str, float or None
         Of an alignment: ``window_sum`` or ``sample_mean``, and seconds.
-    window, hop : int or None
-        Conditioned samples.
+    **given
+        Other fields of the contract.
 
     Raises
     ------
     ContractError
         A term is missing, malformed, or contradicts the others.
     """
-    given = {
-        "channels": channels,
-        "sfreq": sfreq,
-        "unit": unit,
-        "reference": reference,
-        "window_samples": window,
-        "hop_samples": hop,
-        "classes": classes,
-        "temperature": temperature,
-    }
-    terms = _sizes(network) if base is None else base.model_dump(mode="json")
+    terms = base.model_dump(mode="json") if isinstance(base, Contract) else _sizes(base)
     terms |= {name: value for name, value in given.items() if value is not None}
     missing = [name for name in ("channels", "sfreq", "classes") if terms[name] is None]
     if missing:
@@ -87,10 +67,12 @@ def edit_contract(
     return Contract.parse(terms, "the contract as changed")
 
 
-def _sizes(network: AttentionBaseNet | None) -> dict[str, Any]:
-    if network is None:
-        msg = "A contract is made from another one or from a network's sizes, and neither was given."
-        raise ContractError(msg)
+def update_terms(sfreq: float) -> dict[str, Any]:
+    """Return an alignment's terms where nothing else is given: updates once a second, trusted after five."""
+    return {"update_samples": round(sfreq), "ready_samples": round(5.0 * sfreq)}
+
+
+def _sizes(network: AttentionBaseNet) -> dict[str, Any]:
     return {
         "version": CONTRACT_VERSION,
         "channels": None,
@@ -138,14 +120,10 @@ def _normalisation(
             msg = f"Scale and forgetting belong to an alignment, but the normalisation is {kind}; leave them out."
             raise ContractError(msg)
         return old if kind == old["kind"] else {"kind": kind}
-    blocks = {"update_samples": round(_UPDATE_SECONDS * sfreq), "ready_samples": round(_READY_SECONDS * sfreq)}
-    given = {"scale": scale, "forgetting_seconds": forgetting}
-    new = (
-        blocks
-        | (old if old["kind"] in _ALIGNMENTS else {})
-        | {name: term for name, term in given.items() if term is not None}
-    )
+    given = {"kind": kind, "scale": scale, "forgetting_seconds": forgetting}
+    new = update_terms(sfreq) | (old if old["kind"] in _ALIGNMENTS else {})
+    new |= {name: term for name, term in given.items() if term is not None}
     if "scale" not in new:
         msg = "An alignment needs its scale: --scale window_sum or sample_mean, as the model was trained."
         raise ContractError(msg)
-    return new | {"kind": kind}
+    return new

@@ -135,12 +135,6 @@ def _model_card(name: str, contract: Contract, provenance: str, config: dict[str
     if isinstance(contract.normalisation, Alignment):
         scale = "summed over the window" if contract.normalisation.scale == "window_sum" else "averaged per sample"
         normalised += f" alignment, covariance {scale}"
-    filters = contract.filters
-    steps = [
-        f"{band} {f.freq:g} Hz (order {f.order})"
-        for band, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
-        if f is not None
-    ] + [f"notch {notch.freq:g} Hz" for notch in filters.notch]
     return f"""---
 library_name: braindecode
 tags:
@@ -160,7 +154,7 @@ as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
 | sampling rate | {contract.sfreq:g} Hz |
 | unit | {contract.unit} |
 | reference | {contract.reference or "not stated"} |
-| causal filters | {", ".join(steps) or "none"} |
+| causal filters | {", ".join(contract.filters.describe()) or "none"} |
 | normalisation | {normalised} |
 | window, hop | {contract.window_samples}, {contract.hop_samples} samples |
 | classes | {", ".join(contract.classes)} |

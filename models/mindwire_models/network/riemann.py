@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mindwire_models.errors import ArgumentError, MissingExtraError
+from mindwire_models.errors import ArgumentError, extra
 
 # Of the mean eigenvalue: keeps windows of interpolated or re-referenced channels positive definite, and
 # the spread of eigenvalues within what the ONNX graph's matrix logarithm resolves.
@@ -103,13 +103,10 @@ def fit_tangent_space(
     ArgumentError
         Fewer than two classes have windows.
     """
-    try:
+    with extra("train", "The tangent-space baseline needs pyriemann and scikit-learn"):
         from pyriemann.geometry.mean import mean_riemann
         from pyriemann.geometry.tangentspace import tangent_space
         from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError as error:
-        msg = "The tangent-space baseline needs pyriemann and scikit-learn; install them with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     present = np.unique(labels)
     if len(present) < 2:
         msg = f"A classifier needs windows of at least two classes, found {len(present)}; record the others too."

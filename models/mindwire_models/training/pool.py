@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire_models.errors import MissingExtraError
+from mindwire_models.errors import extra
 from mindwire_models.interrupts import children_without_interrupts
 
 if TYPE_CHECKING:
@@ -74,12 +74,9 @@ def run_jobs(
     MissingExtraError
         PyTorch or joblib is not installed.
     """
-    try:
+    with extra("train", "Training needs PyTorch and joblib"):
         import joblib
         import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch and joblib; install them with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     workers = max(1, min(workers or joblib.cpu_count(), len(jobs)))
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
         # A file that every process maps; joblib maps the training data likewise, instead of copying it to each.

@@ -19,7 +19,7 @@ from mindwire_models.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Terms of the contract; the fields are named as the arguments of ``edit_contract``."""
+    """Terms of the contract; the fields are named as ``edit_contract`` has them, but for the samples of ``window`` and ``hop``."""
 
     PANEL = "Contract"
     channels: str | None = options.CHANNELS
@@ -66,13 +66,14 @@ def export(
         raise UsageError(msg)
     edits = asdict(terms)
     edits |= {key: options.split_list(edits[key]) for key in ("channels", "classes")}
+    edits |= {f"{key}_samples": edits.pop(key) for key in ("window", "hop")}
     check_separators(edits["channels"] or (), "--channels")
     with progress_bar("Exporting"):
         from mindwire_models.export import export_bundle
         from mindwire_models.source import open_source
 
         opened = open_source(source, config)
-        demanded = edit_contract(base or opened.contract, opened.network, **edits)
+        demanded = edit_contract(base or opened.contract or opened.network, **edits)
         bundle = export_bundle(
             opened.network,
             demanded,

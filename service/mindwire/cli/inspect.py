@@ -121,13 +121,7 @@ def _streaming(bundle: Bundle) -> str:
 
 
 def _filters(contract: Contract) -> str:
-    filters = contract.filters
-    parts = [
-        f"{what} {f.freq:g} Hz order {f.order}"
-        for what, f in (("high-pass", filters.highpass), ("low-pass", filters.lowpass))
-        if f is not None
-    ]
-    parts += [f"notch {notch.freq:g} Hz Q {notch.q:g}" for notch in filters.notch]
+    parts = contract.filters.describe()
     settled = contract.settling_samples / contract.sfreq
     return ", ".join(parts) + f"; settled after {settled:.2f} s" if parts else "none"
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mindwire.cli.groups import option
 from mindwire.cli.options import CONTRACT, PRESET
-from mindwire.errors import MissingExtraError, UsageError
+from mindwire.errors import UsageError
+from mindwire_models.errors import extra
 
 if TYPE_CHECKING:
     from mindwire.training.fit import Candidate
@@ -143,11 +144,8 @@ def _pairs(entries: Sequence[str], option: str, known: Sequence[str]) -> dict[st
 
 def network_keys() -> list[str]:
     """Return the arguments of the network that users may choose."""
-    try:
+    with extra("train", "Training needs PyTorch"):
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
-    except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     return [key for key in inspect.signature(AttentionBaseNet).parameters if key not in _CONTRACTS]
 
 

@@ -11,12 +11,11 @@ from mindwire.signal.montage import remarks
 from mindwire.signal.named_channels import check_pick, electrodes
 from mindwire.types import SignalInfo
 from mindwire_models.contract import Alignment, Butterworth, Contract, Filters
-from mindwire_models.contract_edit import edit_contract
+from mindwire_models.contract_edit import edit_contract, update_terms
 from mindwire_models.text import counted
 
 # The mu and beta rhythms, where imagined movement shows.
 _BAND = Filters(highpass=Butterworth(order=4, freq=8.0), lowpass=Butterworth(order=4, freq=30.0))
-_UPDATE_SECONDS, _READY_SECONDS = 1.0, 5.0
 _HOP_SECONDS = 0.04
 _ALL = "all"
 
@@ -72,8 +71,8 @@ def make_contract(
         sfreq=sfreq,
         normalisation=normalisation,
         scale="sample_mean" if aligned and not isinstance(start.normalisation, Alignment) else None,
-        window=round(start.window_samples * ratio if window_s is None else window_s * rate),
-        hop=max(1, round(start.hop_samples * ratio if hop_s is None else hop_s * rate)),
+        window_samples=round(start.window_samples * ratio if window_s is None else window_s * rate),
+        hop_samples=max(1, round(start.hop_samples * ratio if hop_s is None else hop_s * rate)),
         classes=classes,
         temperature=1.0,
         **terms,
@@ -100,12 +99,7 @@ def _from_recording(
         channels=tidy if picked else electrodes(info.name, tidy),
         sfreq=info.sfreq,
         filters=_BAND,
-        normalisation=Alignment(
-            kind="riemannian",
-            scale="sample_mean",
-            update_samples=round(_UPDATE_SECONDS * info.sfreq),
-            ready_samples=round(_READY_SECONDS * info.sfreq),
-        ),
+        normalisation=Alignment(kind="riemannian", scale="sample_mean", **update_terms(info.sfreq)),
         window_samples=round(4.0 * info.sfreq),
         hop_samples=max(1, round(_HOP_SECONDS * info.sfreq)),
         classes=tuple(classes),

@@ -33,7 +33,7 @@ from mindwire.training.fit import (
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
-from mindwire_models.errors import MissingExtraError
+from mindwire_models.errors import MissingExtraError, extra
 from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 
@@ -189,11 +189,8 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     By default training starts at the tangent-space classifier where the contract's filters leave only rhythms, for which that
     classifier is made, and else at random.
     """
-    try:
+    with extra("train", "Training needs PyTorch"):
         from mindwire_models.training.fit import CALIBRATION, Recipe, scaled_arguments
-    except ModuleNotFoundError as error:
-        msg = "Training needs PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     highpass = contract.filters.highpass
     if start is None:
         start = "tangent_space" if highpass is not None and highpass.freq >= _RHYTHMS_FROM_HZ else "random"

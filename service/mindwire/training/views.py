@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mindwire.errors import MissingExtraError, UsageError
+from mindwire.errors import UsageError
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.evaluation.scores import AlignmentMode, contract_for
 from mindwire.offline.trials import trials_from_markers
@@ -16,7 +16,7 @@ from mindwire.outputs import PICTURES, writing
 from mindwire.sources.recording import open_recording
 from mindwire.training.data import RecordedTrials, TrialSpan, collect_trials
 from mindwire_models.bundle import Bundle
-from mindwire_models.errors import ContractError
+from mindwire_models.errors import ContractError, extra
 
 SPECTRA, MAPS, ATTENTION = PICTURES
 
@@ -35,16 +35,13 @@ def draw_views(
     UsageError
         The bundle is no single AttentionBaseNet.
     """
-    try:
+    with extra("train", "Views need PyTorch"):
         from mindwire_models.bundle import load_module
         from mindwire_models.graphs.folded_weights import fold
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
         from mindwire_models.views.attention_view import attention_gains
         from mindwire_models.views.patterns import cross_spectra
         from mindwire_models.views.pictures import draw_attention, draw_patterns, draw_temporal_filters
-    except ModuleNotFoundError as error:
-        msg = "Views need PyTorch; install it with: pip install '.[train]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
     network = load_module(bundle)
     if not isinstance(network, AttentionBaseNet):
         msg = f"--views draws the filters of one AttentionBaseNet; {bundle.name} is another decoder, so leave it out."
