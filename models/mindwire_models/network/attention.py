@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -306,34 +305,26 @@ def _relative(x: Tensor, dim: int) -> Tensor:
     return (x - lowest) / spread.clamp_min(SMALLEST_SPREAD)
 
 
-_MODULES: Mapping[str, Callable[[AttentionOptions], nn.Module]] = MappingProxyType(
-    {
-        "se": SqueezeAndExcitation,
-        "gsop": GSoP,
-        "fca": FCA,
-        "encnet": EncNet,
-        "eca": ECA,
-        "ge": GatherExcite,
-        "gct": GCT,
-        "srm": SRM,
-        "cbam": CBAM,
-        "cat": CAT,
-        "catlite": CATLite,
-    }
-)
+_MODULES: Mapping[str, Callable[[AttentionOptions], nn.Module]] = {
+    "se": SqueezeAndExcitation,
+    "gsop": GSoP,
+    "fca": FCA,
+    "encnet": EncNet,
+    "eca": ECA,
+    "ge": GatherExcite,
+    "gct": GCT,
+    "srm": SRM,
+    "cbam": CBAM,
+    "cat": CAT,
+    "catlite": CATLite,
+}
 
 ATTENTION_MODES: tuple[str, ...] = tuple(_MODULES)
 """Names of the attention modes; None, beside them, means no attention."""
 
 
 def build_attention(mode: str, options: AttentionOptions) -> nn.Module:
-    """Make the attention module of that name, one of :data:`ATTENTION_MODES`.
-
-    Raises
-    ------
-    ArgumentError
-        The mode is unknown, or the options leave it without channels, taps or a frequency.
-    """
+    """Make the attention module of that name, one of :data:`ATTENTION_MODES`; an ArgumentError refuses options that it cannot have."""
     if not isinstance(mode, str) or mode not in _MODULES:
         msg = f"attention_mode must be None or one of {', '.join(ATTENTION_MODES)}; found {mode!r}."
         raise ArgumentError(msg)

@@ -7,7 +7,7 @@ can be exchanged. The stem's linear parts are attributes of their own, because f
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, overload
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,11 +25,7 @@ from mindwire_models.network.signature import (
 
 
 class Stem(nn.Module):
-    """Temporal filter bank, one spatial filter (or several) per temporal filter, and pooling.
-
-    Temporal convolution → BatchNorm → depthwise spatial convolution → BatchNorm → activation → average pool →
-    dropout.
-    """
+    """Temporal filter bank, BatchNorm, spatial filters per temporal filter, BatchNorm, activation, average pool, dropout."""
 
     def __init__(
         self,
@@ -54,12 +50,8 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, n_chans, n_times)`` to ``(batch, width, 1, pooled)``."""
-        x = self.intermediate_bn(self.temporal_conv(x.unsqueeze(1)))
-        return self.condense(self.spatial_conv(x))
-
-    def condense(self, x: Tensor) -> Tensor:
-        """Apply the stages after the spatial convolution: ``(batch, width, 1, n_times)`` to ``(batch, width, 1, pooled)``."""
-        pooled: Tensor = self.dropout(self.pool(self.nonlinearity(self.bn(x))))
+        mixed = self.spatial_conv(self.intermediate_bn(self.temporal_conv(x.unsqueeze(1))))
+        pooled: Tensor = self.dropout(self.pool(self.nonlinearity(self.bn(mixed))))
         return pooled
 
 
@@ -104,7 +96,8 @@ class AttentionBaseNet(Pretrained):
 
     Of ``n_times``, ``sfreq`` and ``input_window_seconds``, and of ``n_chans`` and ``chs_info``, those are needed
     that do not follow from the others. For a window too short for kernels and pools, their temporal lengths
-    and strides are scaled down, with a warning.
+    and strides are scaled down, with a warning. An ArgumentError refuses arguments that are wrong, missing or contradict
+    each other.
 
     Parameters
     ----------
@@ -143,11 +136,6 @@ class AttentionBaseNet(Pretrained):
         As given or as they follow from the others; None where unknown.
     lengths : TemporalLengths
         The temporal lengths and strides in use.
-
-    Raises
-    ------
-    ArgumentError
-        An argument is of the wrong type or range, missing, or contradicts another.
     """
 
     def __init__(  # noqa: PLR0917 – the published signature
@@ -232,17 +220,10 @@ class AttentionBaseNet(Pretrained):
         )
         self.final_layer = nn.Sequential(nn.Flatten(), nn.Linear(self._pooled * ch_dim, self.n_outputs))
 
-    @overload
-    def forward(self, x: Tensor, return_features: Literal[False] = ...) -> Tensor: ...
-
-    @overload
-    def forward(self, x: Tensor, return_features: Literal[True]) -> dict[str, Tensor | None]: ...
-
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:  # noqa: FBT001, FBT002 – the published signature
-        """Return logits, or the features they are computed from.
+        """Windows ``(batch, n_chans, n_times)``, optionally with a trailing 1, to logits ``(batch, n_outputs)``.
 
-        Windows ``(batch, n_chans, n_times)``, optionally with a trailing 1, to logits ``(batch, n_outputs)``; or, with
-        ``return_features``, to ``{"features": (batch, ch_dim, 1, T2), "cls_token": None}``, T2 steps after the last pool.
+        With ``return_features``, to ``{"features": (batch, ch_dim, 1, T2), "cls_token": None}``, T2 steps after the last pool.
         """
         features = self.channel_attention_block(self.channel_expansion(self.input_block(self.as_window(x))))
         if return_features:

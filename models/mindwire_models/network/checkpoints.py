@@ -1,8 +1,7 @@
-"""Weights from untrusted files, read without executing anything from them.
+"""Weights from untrusted files, read without executing anything; a :class:`BundleError` refuses what is damaged or foreign.
 
 Pickled checkpoints (``.ckpt``, ``.pt``, ``.bin``) go through ``torch.load(weights_only=True)``, with exactly the
-NumPy globals allowed that the published Lightning checkpoints need. Whatever is damaged, foreign or malicious is
-refused with a :class:`BundleError` in one sentence.
+NumPy globals allowed that the published Lightning checkpoints need.
 """
 
 from __future__ import annotations
@@ -35,13 +34,7 @@ _AVERAGED, _COUNTER = "n_averaged", "num_batches_tracked"
 
 
 def read_state_dict(path: Path | str) -> StateDict:
-    """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them.
-
-    Raises
-    ------
-    BundleError
-        The file is missing, damaged, or holds anything but named tensors.
-    """
+    """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them."""
     path = Path(path)
     if path.suffix == ".safetensors":
         data = _inspect(path)
@@ -84,15 +77,11 @@ def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor],
 def _complete(network: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], where: Path | str) -> StateDict:
     """Add missing counters to the weights; refuse names, shapes and kinds that are not the network's."""
     own = network.state_dict()
-    counters = {
-        name: torch.zeros((), dtype=torch.int64, device="cpu")
-        for name in own.keys() - state_dict.keys()
-        if name.endswith(_COUNTER)
-    }
-    complete = {**state_dict, **counters}
-    missing, extra = sorted(own.keys() - complete.keys()), sorted(complete.keys() - own.keys())
-    if missing or extra:
-        parts = [f"{_some(names)} {word}" for names, word in ((missing, "missing"), (extra, "superfluous")) if names]
+    counters = [name for name in own.keys() - state_dict.keys() if name.endswith(_COUNTER)]
+    complete = {**state_dict, **{name: torch.zeros((), dtype=torch.int64, device="cpu") for name in counters}}
+    differences = {"missing": own.keys() - complete.keys(), "superfluous": complete.keys() - own.keys()}
+    parts = [f"{_some(sorted(names))} {word}" for word, names in differences.items() if names]
+    if parts:
         msg = f"{where}: the weights are not those of this network: {' and '.join(parts)}; check the configuration."
         raise BundleError(msg)
     for name, tensor in complete.items():
@@ -121,13 +110,7 @@ def _some(names: list[str]) -> str:
 
 
 def load_pickled(path: Path, *, numpy_scalars: bool) -> Any:
-    """Read what ``torch.save`` wrote, plain data and tensors only, and where asked for NumPy's scalars.
-
-    Raises
-    ------
-    BundleError
-        The file is missing, damaged, or holds anything else; nothing of it was executed.
-    """
+    """Read what ``torch.save`` wrote, plain data and tensors only, and where asked for NumPy's scalars."""
     _inspect(path)
     allowed: list[Any] = _numpy_globals() if numpy_scalars else []
     with _readable(path, "PyTorch weights"), warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
@@ -180,13 +163,7 @@ def _inspect(path: Path) -> bytes:
 
 
 def to_state_dict(document: Any, path: Path) -> StateDict:
-    """Name weights as AttentionBaseNet does, without what training programs put before the names.
-
-    Raises
-    ------
-    BundleError
-        The document is no mapping of names to tensors.
-    """
+    """Name weights as AttentionBaseNet does, without what training programs put before the names."""
     if (
         not isinstance(document, dict)
         or not document

@@ -85,22 +85,14 @@ class Pretrained(
     def get_config(self) -> dict[str, Any]:
         """Return every constructor argument, ready for JSON: the activation as a dotted path, arrays as lists.
 
-        Raises
-        ------
-        ArgumentError
-            The activation is not a class of ``torch.nn``, so that no file can name it.
+        An ArgumentError says that the activation is not a class of ``torch.nn``, so that no file can name it.
         """
-        return {name: _to_json(value) for name, value in self._config.items()}
+        config: dict[str, Any] = json.loads(json.dumps(self._config, default=_to_json))
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make an untrained network from what :meth:`get_config` returned; braindecode's own entries are skipped.
-
-        Raises
-        ------
-        ArgumentError
-            An argument is unknown or wrong.
-        """
+        """Make an untrained network from what :meth:`get_config` returned; braindecode's own entries are skipped."""
         arguments = {name: value for name, value in config.items() if name not in _FOREIGN_KEYS}
         unknown = sorted(str(name) for name in arguments.keys() - cls.default_config().keys())
         if unknown:
@@ -121,14 +113,6 @@ class Pretrained(
             ]
         return cls(**arguments)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        from safetensors.torch import save
-
-        config = json.dumps(self.get_config(), indent=2) + "\n"
-        weights = save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, {"format": "pt"})
-        replace_file(save_directory / WEIGHTS_FILE, weights)
-        replace_file(save_directory / CONFIG_FILE, config)
-
     def save_pretrained(
         self,
         save_directory: Path | str,
@@ -142,21 +126,17 @@ class Pretrained(
         """Write ``config.json``, ``model.safetensors`` and, where there is none, a model card; see the mixin's method.
 
         Each file appears whole or not at all, where the mixin would remove the old configuration first. ``config`` is ignored:
-        it is the network's own.
-
-        Raises
-        ------
-        ArgumentError
-            The configuration cannot be written down (see :meth:`get_config`).
-        BundleError
-            The folder cannot be written.
+        it is the network's own. A BundleError says that the folder cannot be written.
         """
-        del config
-        self.get_config()  # refused before a folder is made
+        from safetensors.torch import save
+
+        config = json.dumps(self.get_config(), indent=2) + "\n"
+        weights = save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, {"format": "pt"})
         folder = Path(save_directory)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._save_pretrained(folder)
+            replace_file(folder / WEIGHTS_FILE, weights)
+            replace_file(folder / CONFIG_FILE, config)
             if not (folder / _CARD_FILE).exists():
                 replace_file(folder / _CARD_FILE, str(self.generate_model_card(**(model_card_kwargs or {}))))
         except OSError as error:
@@ -167,13 +147,7 @@ class Pretrained(
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method.
-
-        Raises
-        ------
-        BundleError
-            The Hub refused or cannot be reached.
-        """
+        """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method."""
         with _hub_refusals(f"{repo_id}: the upload to the Hugging Face Hub failed"):
             return super().push_to_hub(repo_id, **options)
 
@@ -242,10 +216,7 @@ class Pretrained(
 
 
 def resolve_activation(path: str) -> type[nn.Module]:
-    """Return the module class of ``torch.nn`` that a configuration names, without importing anything.
-
-    Both of its names are known: ``torch.nn.ELU`` and ``torch.nn.modules.activation.ELU``.
-    """
+    """Return the class that ``torch.nn.ELU`` or ``torch.nn.modules.activation.ELU`` names, without importing anything."""
     name = path.rpartition(".")[2]
     found = getattr(nn, name, None)
     if isinstance(found, type) and issubclass(found, nn.Module) and path in {f"torch.nn.{name}", _dotted(found)}:
@@ -259,21 +230,11 @@ def _dotted(kind: type) -> str:
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, type):
-        path = _dotted(value)
-        resolve_activation(path)
-        return path
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(entry) for entry in value]
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    # MNE's channel descriptions hold integers and strings of classes of their own.
-    for plain in (bool, int, float, str):
-        if isinstance(value, plain):
-            return plain(value)
-    return value
+    path = _dotted(value)
+    resolve_activation(path)
+    return path
 
 
 @contextmanager

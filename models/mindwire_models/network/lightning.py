@@ -43,11 +43,6 @@ def read_lightning_checkpoint(
     hyperparameters : path or None
         YAML file with the hyperparameters, for a checkpoint that holds none. By default a file next to the
         checkpoint, of the checkpoint's name with or without its ``-N`` ending, or ``hparams.yaml``.
-
-    Raises
-    ------
-    BundleError
-        The file is missing, damaged, holds anything but data, or is no checkpoint of this network.
     """
     path = Path(path)
     document = load_pickled(path, numpy_scalars=True)
@@ -95,10 +90,8 @@ def _read_hyperparameters(path: Path, given: Path | str | None) -> dict[str, Any
     candidates = [Path(given)] if given is not None else [path.with_name(name) for name in names]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        msg = (
-            f"{path}: the checkpoint holds no hyperparameters and there is no "
-            f"{' or '.join(str(candidate.name) for candidate in candidates)}; give the file that holds them."
-        )
+        tried = " or ".join(candidate.name for candidate in candidates)
+        msg = f"{path}: the checkpoint holds no hyperparameters and there is no {tried}; give the file that holds them."
         raise BundleError(msg)
     try:
         text = read_regular(file, _MAX_YAML_BYTES, BundleError).decode()

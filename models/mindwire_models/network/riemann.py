@@ -96,12 +96,7 @@ def fit_tangent_space(
 ) -> TangentSpaceNetwork:
     """Fit the baseline to aligned windows ``(n_windows, n_chans, n_times)``; a class without windows gets no probability.
 
-    Raises
-    ------
-    MissingExtraError
-        PyRiemann or scikit-learn are not installed.
-    ArgumentError
-        Fewer than two classes have windows.
+    An ArgumentError says that fewer than two classes have windows, a MissingExtraError that a library is not installed.
     """
     with extra("train", "The tangent-space baseline needs pyriemann and scikit-learn"):
         from pyriemann.geometry.mean import mean_riemann

@@ -111,8 +111,7 @@ def check_integer(name: str, value: object, *, least: int = 1) -> int:
 
 def check_probability(name: str, value: object) -> float:
     """Return the value as a float; refuse what is no number from 0 to 1."""
-    number = _number(value)
-    if number is None or not 0 <= number <= 1:
+    if not 0 <= (number := _number(value)) <= 1:
         msg = f"{name} must be a probability from 0 to 1; found {value!r}."
         raise ArgumentError(msg)
     return number
@@ -139,17 +138,15 @@ def check_activation(activation: object) -> None:
 
 
 def _positive(name: str, value: object) -> float:
-    number = _number(value)
-    if number is None or not 0 < number < math.inf:
+    if not 0 < (number := _number(value)) < math.inf:
         msg = f"{name} must be a positive number; found {value!r}."
         raise ArgumentError(msg)
     return number
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool | str):
-        return None
+def _number(value: object) -> float:
+    """Return the value as a float, NaN where it is no number."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return None
+        return math.nan

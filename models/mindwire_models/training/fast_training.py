@@ -12,7 +12,6 @@ matrix products. Values, gradients and running statistics are those of the plain
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,11 +25,7 @@ _SMALLEST_BLOCK = 16
 
 
 def fast_forward(network: AttentionBaseNet, x: Tensor) -> Tensor:
-    """Compute the logits of ``network(x)`` faster, in training and in evaluation mode.
-
-    Gradients reach the same parameters, and in training mode the running statistics are updated as there. Hooks on modules
-    inside the stem are not called.
-    """
+    """Compute the logits of ``network(x)``, its gradients and running statistics; hooks inside the stem are not called."""
     logits: Tensor = network.final_layer(fast_features(network, x))
     return logits
 
@@ -43,14 +38,11 @@ def fast_features(network: AttentionBaseNet, x: Tensor) -> Tensor:
 
 
 def fast_stem(stem: Stem, x: Tensor) -> Tensor:
-    """Compute ``stem(x)`` without convolving every electrode with every filter.
-
-    ``(batch, n_chans, n_times)`` to ``(batch, width, 1, pooled)``.
-    """
+    """Compute ``stem(x)``: ``(batch, n_chans, n_times)`` to ``(batch, width, 1, pooled)``."""
     taps = stem.temporal_conv.weight[:, 0, 0]
     mixing = stem.spatial_conv.weight[:, 0, :, 0]
     expansion = len(mixing) // len(taps)
-    series = _Series.from_windows(x, taps.shape[1])
+    series = _Series(x, taps.shape[1])
     scale, shift = _normalisation(stem.intermediate_bn, taps, series)
     filters = (taps * scale[:, None]).repeat_interleave(expansion, dim=0)
     offset = shift.repeat_interleave(expansion) * mixing.sum(dim=1)
@@ -64,41 +56,22 @@ def fast_stem(stem: Stem, x: Tensor) -> Tensor:
     return pooled
 
 
-@dataclass(frozen=True, slots=True)
 class _Series:
     """Windows one after another in time for each channel, between zeros, cut into blocks.
 
     ``samples`` is ``(n_chans, batch, padded)``, ``padded`` a multiple of ``block``: each window of ``n_times`` between at least
     ``pad`` zeros on either side, which the convolution counts. ``taps``, the length of the filters, is at most ``block + 1``.
+    The convolution has ``n_filtered`` samples per window, and ``count`` per filter over all windows and channels.
     """
 
-    samples: Tensor
-    n_times: int
-    taps: int
-    pad: int
-    block: int
-
-    @classmethod
-    def from_windows(cls, x: Tensor, taps: int) -> _Series:
-        batch, n_chans, n_times = x.shape
-        pad = taps // 2
-        block = _SMALLEST_BLOCK
-        while block < taps - 1:
-            block *= 2
-        padded = -(-(n_times + 2 * pad) // block) * block
-        samples = x.new_zeros(n_chans, batch, padded)
-        samples[:, :, pad : pad + n_times] = x.transpose(0, 1)
-        return cls(samples, n_times, taps, pad, block)
-
-    @property
-    def n_filtered(self) -> int:
-        """Samples of the convolution per window."""
-        return self.n_times + 2 * self.pad - self.taps + 1
-
-    @property
-    def count(self) -> int:
-        """Samples of the convolution per filter, over all windows and channels."""
-        return self.samples.shape[0] * self.samples.shape[1] * self.n_filtered
+    def __init__(self, x: Tensor, taps: int) -> None:
+        batch, n_chans, self.n_times = x.shape
+        self.taps, self.pad = taps, taps // 2
+        self.block = max(_SMALLEST_BLOCK, 1 << (taps - 2).bit_length())
+        self.samples = x.new_zeros(n_chans, batch, -(-(self.n_times + 2 * self.pad) // self.block) * self.block)
+        self.samples[:, :, self.pad : self.pad + self.n_times] = x.transpose(0, 1)
+        self.n_filtered = self.n_times + 2 * self.pad - taps + 1
+        self.count = n_chans * batch * self.n_filtered
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean ``(taps,)`` and covariance ``(taps, taps)`` of the samples under the taps, over all positions of the filter."""
@@ -197,8 +170,7 @@ class _DepthwiseConvolution(torch.autograd.Function):
         ctx.taps = filters.shape[1]
         block, reach = blocks.shape[2], filters.shape[1] - 1
         filtered = blocks @ band[..., :block].mT
-        if reach:
-            filtered[:, :-1].baddbmm_(blocks[:, 1:, :reach], band[..., block:].mT)
+        filtered[:, :-1].baddbmm_(blocks[:, 1:, :reach], band[..., block:].mT)
         return filtered
 
     @staticmethod
@@ -210,12 +182,9 @@ class _DepthwiseConvolution(torch.autograd.Function):
         to_blocks = to_filters = None
         if ctx.needs_input_grad[0]:
             to_blocks = gradient @ band[..., :block]
-            if reach:
-                to_blocks[:, 1:, :reach].baddbmm_(gradient[:, :-1], band[..., block:])
+            to_blocks[:, 1:, :reach].baddbmm_(gradient[:, :-1], band[..., block:])
         if ctx.needs_input_grad[1]:
-            to_band = [gradient.mT @ blocks]
-            if reach:
-                to_band.append(gradient[:, :-1].mT @ blocks[:, 1:, :reach])
+            to_band = [gradient.mT @ blocks, gradient[:, :-1].mT @ blocks[:, 1:, :reach]]
             to_filters = _diagonal_sums(torch.cat(to_band, dim=-1), ctx.taps)
         return to_blocks, to_filters
 

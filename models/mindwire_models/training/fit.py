@@ -6,9 +6,8 @@ dominate nor are memorised.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,34 +26,19 @@ from mindwire_models.training.initialisation import (
     settle_statistics,
     spread_out,
 )
-from mindwire_models.training.trials import TrialWindows
+from mindwire_models.training.trials import Progress, TrialWindows
 
 _SMALLEST_BATCH = 8
 _PREDICT_BATCH = 64
 _POOLS = 10  # of the stem in a window
 
-Progress = Callable[[int, int], None]
-"""Called with the number of steps done and the number of all steps."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Settings of a training.
+    """Settings of a training; ``balanced`` weighs classes so that each counts the same.
 
     The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64)
     with fewer epochs; :data:`CALIBRATION` is what suits the trials of one person.
-
-    Parameters
-    ----------
-    epochs, warmup_epochs, batch_size : int
-    learning_rate, weight_decay : float
-    label_smoothing : float
-        0 to 1.
-    balanced : bool
-        Weigh classes so that each counts the same.
-    augmentation : Augmentation
-    initialisation : {"tangent_space", "random"}
-    seed : int
     """
 
     epochs: int = 200
@@ -88,15 +72,7 @@ def train_network(
     network_arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> AttentionBaseNet:
-    """Train a network from scratch, on the windows without bursts.
-
-    The same data, recipe and machine give the same weights.
-
-    Raises
-    ------
-    ArgumentError
-        There are too few trials for a batch, or the network cannot be built so.
-    """
+    """Train a network from scratch, on the windows without bursts; the same data, recipe and machine give the same weights."""
     data = data.without_bursts()
     n_trials = len(data.labels)
     if n_trials < _SMALLEST_BATCH:
@@ -108,7 +84,7 @@ def train_network(
             n_chans=data.windows.shape[1],
             n_times=data.windows.shape[2],
             n_outputs=n_outputs,
-            **dict(network_arguments or {}),
+            **(network_arguments or {}),
         )
         initialise_at_random(network)
         if recipe.initialisation == "tangent_space":
@@ -128,7 +104,7 @@ def scaled_arguments(n_times: int) -> dict[str, Any]:
     length = max(1, n_times // _POOLS)
     steps = n_times // length
     return {
-        "ch_dim": inspect.signature(AttentionBaseNet).parameters["n_temporal_filters"].default,
+        "ch_dim": AttentionBaseNet.default_config()["n_temporal_filters"],
         "pool_length_inp": length,
         "pool_stride_inp": length,
         "pool_length": steps,
@@ -143,10 +119,9 @@ def _fit(
 ) -> None:
     windows = torch.from_numpy(np.ascontiguousarray(data.windows))
     labels = torch.from_numpy(data.labels.astype(np.int64))
-    order = np.argsort(data.trial, kind="stable")
-    counts = torch.from_numpy(np.bincount(data.trial, minlength=len(labels)))
+    by_trial = torch.from_numpy(np.argsort(data.trial, kind="stable"))
+    counts = torch.from_numpy(np.bincount(data.trial))
     starts = torch.cumsum(counts, 0) - counts
-    by_trial = torch.from_numpy(order)
     weights = class_weights(data.labels, n_outputs) if recipe.balanced else np.ones(n_outputs)
     weight = torch.from_numpy(weights.astype(np.float32))
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -191,19 +166,9 @@ def predict_logits(network: AttentionBaseNet, windows: NDArray[np.float32]) -> N
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intp]) -> float:
-    """Fit the softmax temperature, 0.05 to 20, by the likelihood of trials that the network was not trained on.
+    """Fit the softmax temperature, 0.05 to 20, by the likelihood of labels ``(n_trials,)``; 1 without any (Guo et al. 2017).
 
-    Guo et al. 2017, "On calibration of modern neural networks".
-
-    Parameters
-    ----------
-    logits : ndarray, shape (n_trials, n_classes)
-    labels : ndarray of int, shape (n_trials,)
-
-    Returns
-    -------
-    float
-        1 without any trial.
+    The ``logits``, ``(n_trials, n_classes)``, are of trials that the network was not trained on.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

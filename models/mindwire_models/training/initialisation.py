@@ -9,7 +9,6 @@ learns from the trials what the classifier cannot express.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
@@ -46,18 +45,13 @@ def initialise_at_random(network: AttentionBaseNet) -> None:
                 nn.init.zeros_(module.bias)
 
 
+@torch.no_grad()
 def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows) -> None:
     """Write the tangent-space classifier of some trials into a randomly initialised network.
 
     Random weights stay where the classifier needs none, smaller in the last layers. Only the classifier is fitted: each
-    filter's share in the logits is known, so ten trials are as good as a thousand.
-
-    Raises
-    ------
-    MissingExtraError
-        PyRiemann or scikit-learn are not installed.
-    ArgumentError
-        The trials are of one class.
+    filter's share in the logits is known, so ten trials are as good as a thousand. Errors are those of
+    :func:`fit_tangent_space`.
     """
     weights = 1 / np.bincount(data.trial)[data.trial]
     share = weights / weights.sum()
@@ -66,10 +60,11 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
     logits = np.maximum(classifier.logits(data.windows), _LEAST_LOGIT)
     settling = spread_out(data.windows)
     _open_attention(network)
-    room = min(
-        len(network.input_block.spatial_conv.weight), cast("nn.Conv2d", network.channel_expansion[0]).out_channels
-    )
-    filters, effects = tangent_space_filters(classifier, room)
+    # At most one per spatial filter and per channel after the expansion.
+    room = [
+        len(network.get_parameter(f"{name}.weight")) for name in ("input_block.spatial_conv", "channel_expansion.0")
+    ]
+    filters, effects = tangent_space_filters(classifier, min(room))
     _write_filters(network, filters)
     settle_statistics(network, settling)
     _write_powers(network, len(filters))
@@ -83,6 +78,7 @@ def initialise_from_tangent_space(network: AttentionBaseNet, data: TrialWindows)
     _write_head(network, slopes, share @ logits - slopes * (share @ features))
 
 
+@torch.no_grad()
 def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -> None:
     """Set the running statistics of every BatchNorm to those of windows ``(n_windows, n_chans, n_times)``, without dropout."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -94,10 +90,9 @@ def settle_statistics(network: AttentionBaseNet, windows: NDArray[np.float32]) -
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain average over all batches
-    with torch.no_grad():
-        for part in torch.split(torch.from_numpy(windows), _BATCH):
-            if len(part) > 1:
-                fast_forward(network, part)
+    for part in torch.split(torch.from_numpy(windows), _BATCH):
+        if len(part) > 1:
+            fast_forward(network, part)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
@@ -137,30 +132,25 @@ def tangent_space_filters(
 def _open_attention(network: AttentionBaseNet) -> None:
     """Make the initial attention nearly equal for all channels and windows, so that the classifier passes it."""
     block = network.channel_attention_block.attention_block
-    if block is None:
-        return
-    with torch.no_grad():
-        for module in block.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
-                for parameter in module.parameters(recurse=False):
-                    if parameter.requires_grad:
-                        parameter.mul_(_OPEN_SHARE)
-        if isinstance(block, GSoP):  # its weights pass no sigmoid, whose middle is open enough
-            assert block.pw_conv2.bias is not None  # noqa: S101 - the module's own layout
-            block.pw_conv2.bias.fill_(1.0)
+    for module in [] if block is None else block.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+            for parameter in module.parameters(recurse=False):
+                if parameter.requires_grad:
+                    parameter.mul_(_OPEN_SHARE)
+    if isinstance(block, GSoP):  # its weights pass no sigmoid, whose middle is open enough
+        block.get_parameter("pw_conv2.bias").fill_(1.0)
 
 
 def _write_filters(network: AttentionBaseNet, filters: NDArray[np.float64]) -> None:
     """Put spatial filters first."""
     stem = network.input_block
     taps, mixing = stem.temporal_conv.weight, stem.spatial_conv.weight
-    with torch.no_grad():
-        mixing[: len(filters), 0, :, 0] = torch.from_numpy(filters).float()
-        # The contract has filtered the signal already: a unit impulse passes it unchanged.
-        passing = -(-len(filters) // (len(mixing) // len(taps)))
-        taps[:passing] = 0
-        taps[:passing, 0, 0, taps.shape[-1] // 2] = 1
-        stem.bn.bias[: len(filters)] = _RECTIFYING_SHIFT
+    mixing[: len(filters), 0, :, 0] = torch.from_numpy(filters)
+    # The contract has filtered the signal already: a unit impulse passes it unchanged.
+    passing = -(-len(filters) // (len(mixing) // len(taps)))
+    taps[:passing] = 0
+    taps[:passing, 0, 0, taps.shape[-1] // 2] = 1
+    stem.bn.bias[: len(filters)] = _RECTIFYING_SHIFT
 
 
 def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
@@ -169,46 +159,39 @@ def _write_powers(network: AttentionBaseNet, n_filters: int) -> None:
     The activation is nearly linear above zero and levels off below: the negative power, shifted up a little, becomes a
     falling, bounded function of the power.
     """
-    expansion, norm = (
-        cast("nn.Conv2d", network.channel_expansion[0]),
-        cast("nn.BatchNorm2d", network.channel_expansion[1]),
-    )
-    depthwise = cast("nn.Conv2d", network.channel_attention_block.conv[0])
-    with torch.no_grad():
-        expansion.weight.mul_(_RANDOM_SHARE)
-        expansion.weight[:n_filters] = 0
-        expansion.weight[:n_filters, :n_filters, 0, 0] = -torch.eye(n_filters)
-        norm.bias[:n_filters] = _LOGARITHMIC_SHIFT
-        depthwise.weight[:n_filters] = 0
-        depthwise.weight[:n_filters, 0, 0, depthwise.weight.shape[-1] // 2] = 1
+    expansion = network.get_parameter("channel_expansion.0.weight")
+    depthwise = network.get_parameter("channel_attention_block.conv.0.weight")
+    expansion.mul_(_RANDOM_SHARE)
+    expansion[:n_filters] = 0
+    expansion[:n_filters, :n_filters, 0, 0] = -torch.eye(n_filters)
+    network.get_parameter("channel_expansion.1.bias")[:n_filters] = _LOGARITHMIC_SHIFT
+    depthwise[:n_filters] = 0
+    depthwise[:n_filters, 0, 0, depthwise.shape[-1] // 2] = 1
 
 
 def _write_mixture(network: AttentionBaseNet, coefficients: NDArray[np.float64]) -> None:
     """Write one channel per class that holds its weighted sum of the powers."""
     k, n_filters = coefficients.shape
-    pointwise = cast("nn.Conv2d", network.channel_attention_block.conv[1])
-    norm = cast("nn.BatchNorm2d", network.channel_attention_block.conv[2])
+    pointwise = network.get_parameter("channel_attention_block.conv.1.weight")
     sizes = np.maximum(np.linalg.norm(coefficients, axis=1, keepdims=True), 1e-12)
-    with torch.no_grad():
-        pointwise.weight[:k] = 0
-        pointwise.weight[:k, :n_filters, 0, 0] = torch.from_numpy(coefficients / sizes).float()
-        norm.bias[:k] = _LINEAR_SHIFT
+    pointwise[:k] = 0
+    pointwise[:k, :n_filters, 0, 0] = torch.from_numpy(coefficients / sizes)
+    network.get_parameter("channel_attention_block.conv.2.bias")[:k] = _LINEAR_SHIFT
 
 
 def _write_head(network: AttentionBaseNet, slopes: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
-    head = cast("nn.Linear", network.final_layer[1])
+    """Give each class the slope of its channel's mean over time."""
     k = network.n_outputs
-    with torch.no_grad():
-        weight = head.weight.view(k, cast("nn.Conv2d", network.channel_expansion[0]).out_channels, -1)
-        weight.mul_(_RANDOM_SHARE**2)
-        weight[:, :k] = torch.diag(torch.from_numpy(slopes).float())[:, :, None] / weight.shape[-1]
-        head.bias.copy_(torch.from_numpy(intercept).float())
+    width = len(network.get_parameter("channel_expansion.0.weight"))
+    weight = network.get_parameter("final_layer.1.weight").view(k, width, -1)
+    weight.mul_(_RANDOM_SHARE**2)
+    weight[:, :k] = torch.diag(torch.from_numpy(slopes).float())[:, :, None] / weight.shape[-1]
+    network.get_parameter("final_layer.1.bias").copy_(torch.from_numpy(intercept))
 
 
 def _in_parts(compute: Callable[[Tensor], Tensor], windows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean over time of a part of the network's output, ``(n_windows, channels)``."""
-    with torch.no_grad():
-        parts = [compute(part).mean(dim=(2, 3)) for part in torch.split(torch.from_numpy(windows), _BATCH)]
+    parts = [compute(part).mean(dim=(2, 3)) for part in torch.split(torch.from_numpy(windows), _BATCH)]
     return np.asarray(torch.cat(parts).double().numpy())
 
 

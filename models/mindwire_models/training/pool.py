@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 
 from mindwire_models.errors import extra
 from mindwire_models.interrupts import children_without_interrupts
+from mindwire_models.training.trials import Progress, TrialWindows
 
 if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.training.fit import Recipe
-    from mindwire_models.training.trials import TrialWindows
-
-Progress = Callable[[int, int], None]
-"""Called with the number of steps done and the number of all steps."""
 
 _REPORT_SECONDS = 0.2
 _IDLE_SECONDS = 2.0
@@ -43,10 +41,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained network: its ``state_dict``, its constructor's arguments, and its logits of the job's test windows."""
+    """A trained network, in evaluation mode, and its logits of the job's test windows."""
 
-    state: dict[str, NDArray[Any]]
-    config: dict[str, Any]
+    network: AttentionBaseNet
     logits: NDArray[np.float32]
 
 
@@ -66,13 +63,6 @@ def run_jobs(
         Processes, by default one per core that this process may use. One runs the jobs in this process.
     progress : callable, optional
         Called in a thread of its own; counts epochs.
-
-    Raises
-    ------
-    ArgumentError
-        A job cannot be trained.
-    MissingExtraError
-        PyTorch or joblib is not installed.
     """
     with extra("train", "Training needs PyTorch and joblib"):
         import joblib
@@ -102,8 +92,7 @@ def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64])
         data.subset(job.trials), n_outputs, job.recipe, network_arguments=job.network_arguments, progress=note
     )
     test = np.empty((0, *data.windows.shape[1:]), dtype=np.float32) if job.test is None else job.test
-    state = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
-    return Trained(state, network.get_config(), predict_logits(network, test))
+    return Trained(network, predict_logits(network, test))
 
 
 @contextmanager

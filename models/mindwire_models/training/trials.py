@@ -1,7 +1,8 @@
-"""Windows of labelled trials, as the training takes them."""
+"""Windows of labelled trials, as the training takes them, and its progress."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from mindwire_models.errors import ArgumentError
 
 _BURST = 4.0
+
+Progress = Callable[[int, int], None]
+"""Called with the number of steps done and the number of all steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,13 @@ class TrialWindows:
     labels: NDArray[np.intp]
 
     def __post_init__(self) -> None:
-        n_trials = len(self.labels)
         if self.windows.ndim != 3 or len(self.trial) != len(self.windows):
             msg = (
                 "Expected windows of shape (n_windows, n_chans, n_times) and a trial for each, found "
                 f"{self.windows.shape} and {self.trial.shape}."
             )
             raise ArgumentError(msg)
+        n_trials = len(self.labels)
         if n_trials == 0 or not np.array_equal(np.unique(self.trial), np.arange(n_trials)):
             msg = f"Expected at least one window for each of {n_trials} trials; leave out trials without windows."
             raise ArgumentError(msg)

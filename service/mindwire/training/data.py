@@ -208,12 +208,7 @@ def collect_trials(
 ) -> tuple[RecordedTrials, list[RecordingSource]]:
     """Run recordings through the live pipeline and keep the windows of their trials; progress counts samples.
 
-    Raises
-    ------
-    ContractError
-        A recording's signal cannot meet the contract.
-    RecordingError
-        No trial of any recording has a valid window.
+    A RecordingError says that no trial has a valid window.
     """
     total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
     done = 0

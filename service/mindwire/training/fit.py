@@ -18,8 +18,8 @@ from scipy.special import softmax
 from mindwire.errors import ArgumentError
 from mindwire.evaluation.scores import MISSING, Decisions, Score, accuracy_curve, score
 from mindwire.training.data import RecordedTrials
-from mindwire_models.training.pool import Job, Progress, Trained, run_jobs
-from mindwire_models.training.trials import TrialWindows
+from mindwire_models.training.pool import Job, Trained, run_jobs
+from mindwire_models.training.trials import Progress, TrialWindows
 
 if TYPE_CHECKING:
     from mindwire_models.network.riemann import TangentSpaceNetwork
@@ -61,12 +61,8 @@ class Fitted:
 def make_folds(data: RecordedTrials, n_folds: int | None = None) -> list[Fold]:
     """Make folds that keep recordings whole; of a single recording, stretches of successive trials.
 
-    By default each recording is held out once, and a single one is cut into five stretches.
-
-    Raises
-    ------
-    ArgumentError
-        More folds than recordings or trials, or a fold whose training part lacks a class.
+    By default each recording is held out once, and a single one is cut into five stretches. An ArgumentError says that there
+    are too few recordings or trials, or that the training part of a fold lacks a class.
     """
     n_recordings = int(data.recording.max()) + 1
     if n_recordings > 1:

@@ -16,20 +16,10 @@ from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.notes import confounded_note, count_trials, left_out_note, outside_note
 from mindwire.evaluation.pseudo_online import Progress, RunSettings
 from mindwire.signal.named_channels import left_out_note as channels_left_out
+from mindwire.training import fit
 from mindwire.training.card import comparison, provenance, verdict
 from mindwire.training.contract import make_contract
 from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
-from mindwire.training.fit import (
-    Candidate,
-    Fold,
-    Logits,
-    Validation,
-    baseline_logits,
-    fit_baseline,
-    make_folds,
-    train_candidates,
-    validate,
-)
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
@@ -78,7 +68,7 @@ class Prepared:
     span: TrialSpan
     data: RecordedTrials
     sources: list[RecordingSource]
-    folds: list[Fold]
+    folds: list[fit.Fold]
     workers: int | None
     settings: RunSettings
     info: SignalInfo
@@ -91,8 +81,8 @@ class Result:
 
     prepared: Prepared
     module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
-    candidate: Candidate | None
-    validations: dict[str, Validation]
+    candidate: fit.Candidate | None
+    validations: dict[str, fit.Validation]
 
 
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
@@ -115,7 +105,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     if alone and plan.n_folds != 0:
         msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
-    folds = [] if plan.n_folds == 0 else make_folds(data, plan.n_folds)
+    folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
     ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
     ended_by = ended_by or "the longest without --length"
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
@@ -183,7 +173,7 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> Candidate:
+def candidate(contract: Contract, start: Literal["tangent_space", "random"] | None = None) -> fit.Candidate:
     """Return network and recipe: scaled to little data from the tangent space, the published ones from random weights.
 
     By default training starts at the tangent-space classifier where the contract's filters leave only rhythms, for which that
@@ -195,43 +185,36 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     if start is None:
         start = "tangent_space" if highpass is not None and highpass.freq >= _RHYTHMS_FROM_HZ else "random"
     if start == "random":
-        return Candidate(Recipe())
-    return Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
+        return fit.Candidate(Recipe())
+    return fit.Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
 
 
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
-    logits = {"baseline": baseline_logits(prepared.data, prepared.folds)}
-    return Result(prepared, fit_baseline(prepared.data), None, _validations(prepared, logits))
+    logits = {"baseline": fit.baseline_logits(prepared.data, prepared.folds)}
+    return Result(prepared, fit.fit_baseline(prepared.data), None, _validations(prepared, logits))
 
 
-def train_network(prepared: Prepared, candidate: Candidate, progress: Progress | None = None) -> Result:
+def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
     """Train and validate the network, and validate the baseline on the same folds."""
     data, folds = prepared.data, prepared.folds
-    (fitted,) = train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
+    (fitted,) = fit.train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
     logits = {"network": fitted.held_out}
     # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
     with suppress(MissingExtraError):
-        logits["baseline"] = baseline_logits(data, folds)
+        logits["baseline"] = fit.baseline_logits(data, folds)
     return Result(prepared, network_module(fitted.networks), candidate, _validations(prepared, logits))
 
 
-def _validations(prepared: Prepared, held_out: Mapping[str, Logits | None]) -> dict[str, Validation]:
-    return {name: validate(prepared.data, logits) for name, logits in held_out.items() if logits is not None}
+def _validations(prepared: Prepared, held_out: Mapping[str, fit.Logits | None]) -> dict[str, fit.Validation]:
+    return {name: fit.validate(prepared.data, logits) for name, logits in held_out.items() if logits is not None}
 
 
 def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
     """Return a trained network, or the ensemble of several, as one PyTorch module."""
-    import torch
-
-    from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
 
-    networks = []
-    for one in trained:
-        network = AttentionBaseNet.from_config(one.config)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in one.state.items()})
-        networks.append(network.eval())
+    networks = [one.network for one in trained]
     return networks[0] if len(networks) == 1 else Ensemble(networks).eval()
 
 

@@ -27,13 +27,6 @@ def draw_views(
     """Draw a network's spectra, its patterns where channels have positions, and its attention where it has some.
 
     Patterns and gains are those of the windows that decide the recordings' trials ``at_s`` seconds after the cue.
-
-    Raises
-    ------
-    MissingExtraError
-        PyTorch, matplotlib or mne is not installed.
-    UsageError
-        The bundle is no single AttentionBaseNet.
     """
     with extra("train", "Views need PyTorch"):
         from mindwire_models.bundle import load_module
@@ -52,27 +45,24 @@ def draw_views(
             trials_from_markers(one.markers(settings.marker_stream), classes, settings.markers, where=str(one.path))
             for one in recordings
         ]
-        span = TrialSpan(0.0, at_s, at_s)
 
         def collected(mode: AlignmentMode) -> RecordedTrials:
-            contract = contract_for(bundle.contract, mode)
+            contract, span = contract_for(bundle.contract, mode), TrialSpan(0.0, at_s, at_s)
             return collect_trials(recordings, trials, contract, span, settings=settings)[0]
 
-        weights = fold(network)
+        weights, spectra = fold(network), cross_spectra(collected(AlignmentMode.OFF).deciding)
+        for name in (MAPS, ATTENTION):
+            (folder / name).unlink(missing_ok=True)
+        draw_temporal_filters(weights, bundle.contract, folder / SPECTRA)
         written = [folder / SPECTRA]
-        draw_temporal_filters(weights, bundle.contract, written[0])
-        spectra = cross_spectra(collected(AlignmentMode.OFF).deciding)
-        (folder / MAPS).unlink(missing_ok=True)
         with suppress(ContractError):  # channels without positions have no map
             draw_patterns(weights, bundle.contract, spectra, folder / MAPS)
             written.append(folder / MAPS)
-        if network.attention_mode is None:
-            (folder / ATTENTION).unlink(missing_ok=True)
-            return written
-        data = collected(AlignmentMode.ONLINE)
-        gains = attention_gains(network, data.deciding)
-        labels = data.labels[data.decided]
-        shown = [name for name in classes if (labels == bundle.contract.classes.index(name)).any()]
-        means = np.stack([gains[labels == bundle.contract.classes.index(name)].mean(axis=0) for name in shown])
-        draw_attention(means, shown, folder / ATTENTION)
-        return [*written, folder / ATTENTION]
+        if network.attention_mode is not None:
+            data = collected(AlignmentMode.ONLINE)
+            gains, labels = attention_gains(network, data.deciding), data.labels[data.decided]
+            of_class = {name: labels == bundle.contract.classes.index(name) for name in classes}
+            means = {name: gains[chosen].mean(axis=0) for name, chosen in of_class.items() if chosen.any()}
+            draw_attention(np.stack([*means.values()]), [*means], folder / ATTENTION)
+            written.append(folder / ATTENTION)
+        return written

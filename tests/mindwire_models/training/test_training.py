@@ -132,9 +132,9 @@ def test_jobs_give_the_same_here_and_in_processes_of_their_own() -> None:
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one.logits, other.logits)
         assert one.logits.shape == (5, 2)
-        assert one.config["n_chans"] == 3
-        for name, array in one.state.items():
-            np.testing.assert_array_equal(array, other.state[name])
+        assert one.network.n_chans == 3
+        weights = other.network.state_dict()
+        assert all(tensor.equal(weights[name]) for name, tensor in one.network.state_dict().items())
     assert not np.array_equal(here[0].logits, here[1].logits)
 
 
