@@ -71,8 +71,8 @@ class LoopStop(threading.Event):
         return super().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the loop is to end; return true if it is."""
-        self.checked_at = time.monotonic()
+        """Wait until the loop is to end; return true if it is. The loop counts as alive meanwhile."""
+        self.checked_at = time.monotonic() + (timeout or 0.0)
         ended = super().wait(timeout)
         self.checked_at = time.monotonic()
         return ended

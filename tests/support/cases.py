@@ -51,7 +51,7 @@ class Case:
 
     def __post_init__(self) -> None:
         self.stream, _ = make_stream(Selector(name=self.name), contract_=self.rules, **self.limits)
-        self.stream.add_sink(self.diary)
+        self.stream.reporter.add_sink(self.diary)
         self.cap = self.new_cap()
 
     def new_cap(self, **changes) -> Cap:
@@ -81,7 +81,7 @@ class Case:
             self.stream.stop()
             if thread.ident:
                 thread.join(20)
-            self.stream.close()
+            self.stream.reporter.close()
             for cap in (self.cap, *self.others):
                 cap.kill()
 

@@ -98,7 +98,7 @@ def make_stream(
     connector=None,
     decoder=None,
     options: PipelineOptions | None = None,
-    recording=lambda: None,
+    recorder=None,
     loop: LiveLoop | None = None,
     **limits,
 ) -> tuple[Stream, Memory]:
@@ -119,8 +119,8 @@ def make_stream(
         hub=PredictionHub(name, law),
         sinks=[memory],
         limits=StreamLimits(**limits),
-        recording=recording,
-        loop=loop,
+        recorder=recorder,
+        loop=loop or LiveLoop(),
     )
     return stream, memory
 
@@ -144,5 +144,5 @@ def running(stream: Stream):
         stream.stop()
         thread.join(10)
         alive = thread.is_alive()
-        stream.close()
+        stream.reporter.close()
     assert not alive, "the stream did not end"

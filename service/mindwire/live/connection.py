@@ -1,4 +1,4 @@
-"""One connected source: its decode state and the detection that its data stopped."""
+"""One connected source: read, conditioned, published, and checked when its data stop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import threading
 import time
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.errors import StreamLostError
+from mindwire.errors import ResourceError, StreamLostError
 from mindwire.inference.decoder import Decoder
-from mindwire.live.data_timeout import DataTimeout
 from mindwire.live.decode_state import DecodeState, DueWindow
 from mindwire.live.poll_timer import PollTimer
 from mindwire.live.rehearsal import Rehearsal
@@ -21,63 +20,41 @@ from mindwire.live.reporter import StreamReporter
 from mindwire.loops import LoopStop, fence
 from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
-from mindwire.sources.live import Connector, Source
+from mindwire.sources.live import Connector, Presence, Source, Watch
 from mindwire.status import StreamState
 from mindwire.types import Chunk, Reason
 
-# Time without data after which buffered samples are decoded and the source is checked.
+if TYPE_CHECKING:
+    from mindwire.sinks.recorder import Recorder
+
+# Time without data after which buffered samples are decoded.
 _NO_DATA_S = 0.25
+# Interval of the questions if a source that sends nothing still exists, and after one that could not be asked.
+_CHECK_EVERY_S, _CHECK_AGAIN_S = 0.25, 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Time limits of a stream.
+    """Time limits of a stream, in seconds."""
 
-    Parameters
-    ----------
-    wait : bool
-        Wait for a source that is absent at the start; otherwise it is refused.
-    max_backlog_s : float
-        If more than this is due at once, only the newest window is decoded.
-    stale_after_s : float
-        Time without data after which a connected stream is stale.
-    give_up_after_s : float
-        Time without data after which a source that no longer answers on the network is lost.
-    fresh_s : float
-        Age up to which the last prediction counts as fresh.
-    """
-
-    wait: bool = True
-    max_backlog_s: float = 1.0
-    stale_after_s: float = 2.0
-    give_up_after_s: float = 10.0
-    fresh_s: float = 2.0
+    wait: bool = True  # for a source that is absent at the start; otherwise it is refused
+    max_backlog_s: float = 1.0  # if more than this is due at once, only the newest window is decoded
+    stale_after_s: float = 2.0  # time without data after which a connected stream is stale
+    give_up_after_s: float = 10.0  # the same after which a source that no longer answers on the network is lost
+    fresh_s: float = 2.0  # age up to which the last prediction counts as fresh
 
 
+@dataclass(eq=False)
 class Connection:
     """Connected source of one stream, as a :class:`mindwire.live.loop.LiveLoop` runs it.
 
     In each turn the loop calls :meth:`poll`, decodes the windows that this returns, calls :meth:`publish` for each,
     and then :meth:`report`. What a method raises ends the connection and no other.
 
-    Parameters
-    ----------
-    connector : Connector
-    source : Source
-    pipeline : Pipeline
-    decoder : Decoder
-    reporter : StreamReporter
-    limits : StreamLimits
-    stop : LoopStop
-        Ends the connection.
-    commands : queue of AdaptationCommand
-        Carried out between two chunks.
-    discontinuity : Reason
-        Reason to put on the first chunk, which does not continue what the pipeline has seen before.
-
     Attributes
     ----------
-    decoder : Decoder
+    session : object
+        The decoder's state for this stream.
     timer : PollTimer
     read_s : float
         Seconds that the last poll waited for data.
@@ -87,46 +64,32 @@ class Connection:
         What ended it.
     """
 
-    def __init__(
-        self,
-        connector: Connector,
-        source: Source,
-        pipeline: Pipeline,
-        decoder: Decoder,
-        *,
-        reporter: StreamReporter,
-        limits: StreamLimits,
-        stop: LoopStop,
-        commands: SimpleQueue[AdaptationCommand],
-        discontinuity: Reason = Reason.NONE,
-    ) -> None:
-        self.decoder = decoder
+    connector: Connector
+    source: Source
+    pipeline: Pipeline
+    decoder: Decoder
+    reporter: StreamReporter
+    limits: StreamLimits
+    stop: LoopStop  # ends the connection; checking it is a sign of life of the loop
+    commands: SimpleQueue[AdaptationCommand]  # carried out between two chunks
+    discontinuity: Reason = Reason.NONE  # put on the first chunk, which does not continue what the pipeline has seen
+    recorder: Recorder | None = None
+
+    def __post_init__(self) -> None:
+        """Begin without data."""
+        self.session = self.pipeline.session
         self.timer = PollTimer()
         self.read_s = 0.0
         self.ended = threading.Event()
         self.error: Exception | None = None
-        self._source = source
-        self._pipeline = pipeline
-        self._state = DecodeState(pipeline, max_backlog_s=limits.max_backlog_s)
-        self._timeout = DataTimeout(connector, source, limits.give_up_after_s)
-        self._reporter = reporter
-        self._limits = limits
-        self._stop = stop
-        self._commands = commands
-        self._discontinuity = discontinuity
+        self._state = DecodeState(self.pipeline, max_backlog_s=self.limits.max_backlog_s)
+        self._data_at = time.monotonic()
+        self._check_at = 0.0
+        self._watch: Watch | None = None
         self._lost: StreamLostError | None = None
         self._n_reported = 0
         self._rehearsal: Rehearsal | None = None
         self._alone_at: float | None = None  # time of the window to rehearse after, once it is published
-
-    @property
-    def session(self) -> Any:
-        """The decoder's state for this stream."""
-        return self._pipeline.session
-
-    def stopped(self) -> bool:
-        """Return true if the connection is to end; a sign of life of its loop."""
-        return self._stop.is_set()
 
     def poll(self, timeout: float) -> list[DueWindow]:
         """Read what has arrived, condition it, and return the windows due.
@@ -143,70 +106,71 @@ class Connection:
         """
         if self._lost:
             raise self._lost
-        alone = timeout > 0
-        rehearsal = self._rehearsal if alone else None
-        timeout = rehearsal.limited(timeout) if rehearsal else timeout
+        rehearsal = self._rehearsal if timeout > 0 else None
         begin = time.monotonic()
         try:
-            chunk = self._source.read(timeout)
+            chunk = self.source.read(rehearsal.limited(timeout) if rehearsal else timeout)
         except StreamLostError as error:
             fence()
             self._lost = error
-            return self._state.flush(self._source.now())
+            return self._state.flush(self.source.now())
         fence()
         now = time.monotonic()
         self.read_s = now - begin
-        pulled_at = self._source.now()
-        while not self._commands.empty():
-            self._pipeline.adapt(self._commands.get())
-        if chunk is not None and len(chunk):
-            self._timeout.data_received(now)
-            if self._discontinuity:
-                chunk = Chunk(chunk.samples, chunk.times, chunk.discontinuity | self._discontinuity)
-                self._discontinuity = Reason.NONE
-            self._reporter.counters.samples += len(chunk)
-            due = self._state.feed(chunk, pulled_at)
-            self._alone_at = now if due and alone else None
-            self.timer.received(now, pulled_at - float(chunk.times[-1]), self._state.seconds_awaited)
-            return due
-        if rehearsal and rehearsal.due:
-            rehearsal.run()
-        self.timer.nothing_received(now)
-        if (seconds := self._timeout.seconds(now)) < _NO_DATA_S:
-            return []
-        if seconds >= self._limits.stale_after_s:
-            name = self._source.info.name
-            self._reporter.to_state(StreamState.STALE, f"{name!r} is connected but sends no samples.")
-            self._timeout.check(now)
-        return self._state.flush(pulled_at)
+        pulled_at = self.source.now()
+        while not self.commands.empty():
+            self.pipeline.adapt(self.commands.get())
+        if self.recorder is not None:  # before it is decoded: a recording holds no prediction without its samples
+            self.recorder.take(chunk, self.source)
+        if chunk is None or not len(chunk):
+            if rehearsal and rehearsal.due:
+                rehearsal.run()
+            return self._wait_for_data(now, pulled_at)
+        self._data_at = now
+        self._end_watch()
+        if self.discontinuity:
+            chunk = Chunk(chunk.samples, chunk.times, chunk.discontinuity | self.discontinuity)
+            self.discontinuity = Reason.NONE
+        self.reporter.counters.samples += len(chunk)
+        due = self._state.feed(chunk, pulled_at)
+        self._alone_at = now if due and timeout > 0 else None
+        self.timer.received(now, pulled_at - float(chunk.times[-1]), self._state.seconds_awaited)
+        return due
 
     def publish(self, due: DueWindow, logits: NDArray[np.floating[Any]], decode_ms: float) -> None:
         """Publish the prediction of a decoded window."""
-        self._reporter.publish(self._state.complete(due, logits, decode_ms))
+        self.reporter.publish(self._state.complete(due, logits, decode_ms))
 
     def report(self) -> None:
         """Report what happened besides predictions, once those of a poll are published."""
-        reporter, state = self._reporter, self._state
-        if backlog := state.take_backlog():
-            reporter.counters.skipped += backlog.windows
-            message = (
-                f"{backlog.windows} windows of a backlog of {backlog.seconds:.1f} s were skipped to be up to date."
-            )
-            reporter.emit("skipped", message, {"windows": backlog.windows, "seconds": backlog.seconds})
-        for event in self._pipeline.drain_events():
+        reporter, counters = self.reporter, self.reporter.counters
+        windows, seconds = self._state.take_backlog()
+        if windows:
+            counters.skipped += windows
+            message = f"{windows} windows of a backlog of {seconds:.1f} s were skipped to be up to date."
+            reporter.emit("skipped", message, {"windows": windows, "seconds": seconds})
+        for event in self.pipeline.drain_events():
             if event.kind in ("gap", "clock_reset"):
-                reporter.counters.gaps += event.data["count"]
+                counters.gaps += event.data["count"]
             reporter.emit(event.kind, event.message, event.data)
-        conditioned = state.take_conditioned()
+        conditioned = self._state.take_conditioned()
         for times, samples in conditioned:
             reporter.publish_signal(times, samples)
-        predictions = reporter.counters.predictions
-        if conditioned and predictions == self._n_reported:
+        if conditioned and counters.predictions == self._n_reported:
             self._report_filling()
-        self._n_reported = predictions
-        if self._alone_at is not None:
-            self._rehearse_after(self._alone_at)
-            self._alone_at = None
+        self._n_reported = counters.predictions
+        if self._alone_at is not None and self.pipeline.learner is None:
+            self._rehearsal = self._rehearsal or Rehearsal(self.pipeline, self.decoder)
+            self._rehearsal.window_arrived(self._alone_at)
+        self._alone_at = None
+
+    def report_overload(self, load: float) -> None:
+        """Report that the loop is nearly always busy."""
+        message = (
+            f"The streams of this process take {load:.0%} of its live loop's time, and predictions may come late; give "
+            "fewer streams, a longer --hop, or as many --workers as there are cores."
+        )
+        self.reporter.emit("overload", message, {"load": load})
 
     def end(self, error: Exception | None) -> None:
         """End the connection; only the first call counts."""
@@ -216,30 +180,54 @@ class Connection:
 
     def close(self) -> None:
         """Disconnect, once the connection has ended."""
-        self._timeout.close()
-        self._source.close()
+        self._end_watch()
+        self.source.close()
 
-    def report_overload(self, load: float) -> None:
-        """Report that the loop is nearly always busy."""
-        message = (
-            f"The streams of this process take {load:.0%} of its live loop's time, and predictions may come late; give "
-            "fewer streams, a longer --hop, or as many --workers as there are cores."
-        )
-        self._reporter.emit("overload", message, {"load": load})
+    def _wait_for_data(self, now: float, pulled_at: float) -> list[DueWindow]:
+        """Check the source if it sends nothing; return the windows due of the samples buffered."""
+        self.timer.nothing_received(now)
+        if (seconds := now - self._data_at) < _NO_DATA_S:
+            return []
+        if seconds >= self.limits.stale_after_s:
+            name = self.source.info.name
+            self.reporter.to_state(StreamState.STALE, f"{name!r} is connected but sends no samples.")
+            presence = self._presence(now)
+            if presence is Presence.REPLACED:
+                msg = f"{name!r} is silent, and another outlet has its identity."
+                raise StreamLostError(msg)
+            if presence is Presence.ABSENT and seconds > self.limits.give_up_after_s:
+                msg = f"{name!r} has been silent for {seconds:.0f} s and no longer answers on the network."
+                raise StreamLostError(msg)
+        return self._state.flush(pulled_at)
 
-    def _rehearse_after(self, at: float) -> None:
-        """Plan a rehearsal before the window that follows one of this time, unless the decoder learns."""
-        if self._pipeline.learner is None:
-            self._rehearsal = self._rehearsal or Rehearsal(self._pipeline, self.decoder)
-            self._rehearsal.window_arrived(at)
+    def _presence(self, now: float) -> Presence | None:
+        """Return the source's state on the network, asked for at most four times a second; None while it is unknown."""
+        if now < self._check_at:
+            return None
+        self._check_at = now + _CHECK_EVERY_S
+        try:
+            self._watch = self._watch or self.connector.watch(self.source.info.uid)
+            presence = self._watch.verdict()
+        except ResourceError:  # the network cannot be asked now; the source may still send
+            self._check_at = now + _CHECK_AGAIN_S
+            self._end_watch()
+            return None
+        if presence is not None:
+            self._end_watch()
+        return presence
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def _report_filling(self) -> None:
         """Leave the states stale and live while samples arrive but the window is not full again."""
-        reporter = self._reporter
+        reporter = self.reporter
         age = reporter.prediction_age
-        fresh = age is not None and age <= self._limits.fresh_s
+        fresh = age is not None and age <= self.limits.fresh_s
         if reporter.state is StreamState.STALE or (reporter.state is StreamState.LIVE and not fresh):
-            contract = self._pipeline.contract
+            contract = self.pipeline.contract
             needed = contract.window_samples / contract.sfreq
             reason = f"Samples arrive; {needed:g} s of unbroken signal are needed for the next prediction."
             reporter.to_state(StreamState.SETTLING, reason)

@@ -26,13 +26,6 @@ _PLAUSIBLE_AGE_S = (-0.05, 60.0)
 _MOST_BUFFERED_S = 0.04
 
 
-class Backlog(msgspec.Struct, frozen=True):
-    """Windows that fell due and were not decoded, and the seconds of signal they span."""
-
-    windows: int
-    seconds: float
-
-
 class DueWindow(msgspec.Struct, frozen=True, eq=False):
     """Window to decode, the milliseconds spent on it per stage, and the ``perf_counter`` time since it waits."""
 
@@ -44,24 +37,16 @@ class DueWindow(msgspec.Struct, frozen=True, eq=False):
 class DecodeState:
     """Pipeline of one connection with the samples buffered before it and the backlog after it.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-    max_backlog_s : float
-        If more than this is due at once, only the newest window is decoded.
-
-    Attributes
-    ----------
-    pipeline : Pipeline
+    If windows of more than ``max_backlog_s`` are due at once, only the newest is decoded.
     """
 
     def __init__(self, pipeline: Pipeline, *, max_backlog_s: float) -> None:
-        self.pipeline = pipeline
+        self._pipeline = pipeline
         self._max_backlog_s = max_backlog_s
         self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
         self._sfreq = pipeline.options.sfreq or pipeline.info.sfreq
         self._most_buffered = max(1, round(_MOST_BUFFERED_S * self._sfreq))
-        self._backlog: Backlog | None = None
+        self._backlog = (0, 0.0)
         self._buffered: list[Chunk] = []
         self._n_buffered = 0
         self._n_wanted = 1
@@ -106,21 +91,13 @@ class DecodeState:
         return self._condition(Chunk(samples, times), pulled_at)
 
     def complete(self, due: DueWindow, logits: NDArray[np.floating[Any]], decode_ms: float) -> Prediction:
-        """Return the prediction of a decoded window, with the stages ``wait`` and ``decode`` added.
-
-        Parameters
-        ----------
-        due : DueWindow
-        logits : ndarray, shape (n_classes,)
-        decode_ms : float
-            Time that decoding took.
-        """
+        """Return the prediction of a window from its logits, ``(n_classes,)``, with the stages ``wait`` and ``decode``."""
         waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
-        return self.pipeline.complete(due.window, logits, {**due.latency_ms, "wait": waited_ms, "decode": decode_ms})
+        return self._pipeline.complete(due.window, logits, {**due.latency_ms, "wait": waited_ms, "decode": decode_ms})
 
-    def take_backlog(self) -> Backlog | None:
-        """Return the windows skipped since the last call, if any."""
-        backlog, self._backlog = self._backlog, None
+    def take_backlog(self) -> tuple[int, float]:
+        """Return the number of windows skipped since the last call, and the seconds of signal that they span."""
+        backlog, self._backlog = self._backlog, (0, 0.0)
         return backlog
 
     def take_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]]:
@@ -130,21 +107,17 @@ class DecodeState:
 
     def _condition(self, chunk: Chunk, pulled_at: float) -> list[DueWindow]:
         begin = time.perf_counter()
-        windows = self.pipeline.advance(chunk)
+        windows = self._pipeline.advance(chunk)
         since = time.perf_counter()
-        self._n_wanted = min(self.pipeline.samples_until_due, self._most_buffered)
-        self._conditioned.append(self.pipeline.conditioned())
+        self._n_wanted = min(self._pipeline.samples_until_due, self._most_buffered)
+        self._conditioned.append(self._pipeline.conditioned())
+        if (seconds := (len(windows) - 1) * self._hop_s) > self._max_backlog_s:
+            self._backlog = (len(windows) - 1, seconds)
+            windows = windows[-1:]
         latency = {"condition": (since - begin) * 1e3}
         due = []
-        for window in self._newest(windows):
+        for window in windows:
             age = pulled_at - window.time
             plausible = _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]
             due.append(DueWindow(window, {**latency, "receive": age * 1e3} if plausible else latency, since))
         return due
-
-    def _newest(self, windows: list[Window]) -> list[Window]:
-        seconds = (len(windows) - 1) * self._hop_s
-        if seconds <= self._max_backlog_s:
-            return windows
-        self._backlog = Backlog(len(windows) - 1, seconds)
-        return windows[-1:]

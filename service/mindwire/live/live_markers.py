@@ -15,13 +15,11 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import numpy as np
-from pylsl.util import LostError
-from pylsl.util import TimeoutError as LslTimeoutError
 
 from mindwire.errors import ResourceError, SourceError
 from mindwire.live.stream import Stream
 from mindwire.offline.trials import shown
-from mindwire.sources.liblsl import pylsl
+from mindwire.sources.liblsl import LostError, pylsl
 from mindwire.sources.lsl_discovery import DESCRIBABLE, FoundStream, ask, found_stream, lsl_resources, quote
 from mindwire.sources.markers import EVENT_TYPES, OWN_TYPES, MarkerReader, holds_markers
 
@@ -128,16 +126,12 @@ class _MarkerWatch:
 
     def _take(self, uid: str, found: FoundStream, inlet: pylsl.StreamInlet, reader: MarkerReader) -> None:
         try:
-            while True:
-                values, at = inlet.pull_sample(0.0)
-                if values is None or at is None:
-                    return
-                for marker in reader.read(np.array([values]), np.array([at])):
-                    self._publish(found, marker_label([marker.label]), at)
+            values, times = inlet.pull_chunk(0.0)
         except LostError:
             del self._inlets[uid]
-        except LslTimeoutError:
             return
+        for marker in reader.read(np.array(values), np.array(times)) if times else ():
+            self._publish(found, marker_label([marker.label]), marker.time)
 
     def _publish(self, found: FoundStream, label: str, at: float) -> None:
         second = int(time.monotonic())

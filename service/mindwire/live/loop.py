@@ -196,7 +196,7 @@ class LiveLoop:
         self._steps.extend(_Step("publishing", (one,), partial(self._report, one)) for one in due)
 
     def _poll(self, connection: Connection, timeout: float) -> None:
-        if connection.stopped():
+        if connection.stop.is_set():
             connection.end(None)
             return
         windows = connection.poll(timeout)

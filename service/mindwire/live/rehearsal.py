@@ -27,15 +27,7 @@ _MICROVOLTS = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
 
 
 class Rehearsal:
-    """Second pipeline of a stream, which decodes noise of the size of EEG.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The stream's own.
-    decoder : Decoder
-        Likewise; used with a session of its own.
-    """
+    """Second pipeline of a stream, which decodes noise of the size of EEG with the stream's decoder."""
 
     def __init__(self, pipeline: Pipeline, decoder: Decoder) -> None:
         options = replace(pipeline.options, alignment="off", adapt="alignment", commands=(), state=None)

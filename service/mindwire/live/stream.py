@@ -10,97 +10,74 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass, field, replace
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.errors import ContractError, StreamLostError
-from mindwire.inference.decoder import Decoder
+from mindwire.inference.decoder import Decoder, Learner
 from mindwire.live.connection import Connection, StreamLimits
 from mindwire.live.loop import LiveLoop
 from mindwire.live.reporter import StreamReporter
 from mindwire.live.search import Search
 from mindwire.live.shared_decoder import SharedDecoder
-from mindwire.live.stream_status import adaptation_status, decoder_status, source_status
 from mindwire.loops import LoopStop, fence
 from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.messages import PROTOCOL_VERSION
 from mindwire.sources.live import Connector, Source
-from mindwire.status import ChannelStatus, Counters, ModelStatus, Sink, StreamState, StreamStatus
+from mindwire.status import (
+    AdaptationStatus,
+    ChannelStatus,
+    DecoderAdaptationStatus,
+    ModelStatus,
+    Sink,
+    SourceStatus,
+    StreamState,
+    StreamStatus,
+)
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.contract import Alignment, Contract
 
+if TYPE_CHECKING:
+    from mindwire.sinks.recorder import Recorder
 
+
+@dataclass(eq=False)
 class Stream:
     """One source, one bundle, its sinks.
-
-    Parameters
-    ----------
-    name : str
-    connector : Connector
-    contract : Contract
-    model : ModelStatus
-    decoder : Decoder
-    make_pipeline : callable
-        Makes the pipeline for a signal, given what was learnt before a restart, or None; raises ContractError if the
-        signal cannot meet the contract.
-    hop_samples : int
-        Distance between windows in conditioned samples.
-    hub : PredictionHub
-        The first of the sinks, where websocket clients subscribe.
-    sinks : sequence of Sink
-        Further sinks.
-    limits : StreamLimits
-    adapts : bool
-        True if the decoder itself learns from the signal.
-    loop : LiveLoop or None
-        Loop to share with other streams; None makes one for this stream.
-    recording : callable
-        Returns the file that the stream is recorded to now, or None.
 
     Attributes
     ----------
     reporter : StreamReporter
-        State, events and counters.
-    loop : LiveLoop
-    connected : bool
-        True while the loop runs the stream's connection.
+        State and events.
+    counters : Counters
+        Counted since the stream began.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        connector: Connector,
-        contract: Contract,
-        model: ModelStatus,
-        decoder: Decoder,
-        make_pipeline: Callable[[SignalInfo, SavedAdaptation | None], Pipeline],
-        hop_samples: int,
-        hub: PredictionHub,
-        sinks: Sequence[Sink] = (),
-        limits: StreamLimits | None = None,
-        adapts: bool = False,
-        loop: LiveLoop | None = None,
-        recording: Callable[[], Path | None] = lambda: None,
-    ) -> None:
-        self.name = name
-        self.hub = hub
-        self.contract = contract
-        self.model = model
-        self.reporter = StreamReporter(name, (hub, *sinks))
-        self.loop = loop or LiveLoop()
-        self.connected = False
-        self._connector = connector
-        self._decoder = decoder
-        self._make_pipeline = make_pipeline
-        self._hop_samples = hop_samples
-        self._adapts = adapts
-        self._limits = limits or StreamLimits()
-        self._recording = recording
+    name: str
+    _: KW_ONLY
+    connector: Connector
+    contract: Contract
+    model: ModelStatus
+    decoder: Decoder
+    # Given what was learnt before a restart, or None; raises ContractError if the signal cannot meet the contract.
+    make_pipeline: Callable[[SignalInfo, SavedAdaptation | None], Pipeline]
+    hop_samples: int  # distance between windows in conditioned samples
+    hub: PredictionHub  # the first of the sinks, where websocket clients subscribe
+    sinks: Sequence[Sink] = ()
+    recorder: Recorder | None = None  # the last of the sinks; records what the pipelines are given
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
+
+    def __post_init__(self) -> None:
+        """Begin without a source."""
+        self.reporter = StreamReporter(self.name, (self.hub, *self.sinks, *([self.recorder] if self.recorder else [])))
+        if self.recorder is not None:
+            self.recorder.attach(self.reporter.emit)
+        self.counters = self.reporter.counters
         self._stop = LoopStop()
         self._hung: tuple[float, float] | None = None
         self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
@@ -123,13 +100,8 @@ class Stream:
         return self.reporter.reason
 
     @property
-    def counters(self) -> Counters:
-        """Counted since the stream began."""
-        return self.reporter.counters
-
-    @property
     def source(self) -> SignalInfo | None:
-        """The signal that the stream is connected to; None while there is none."""
+        """The signal that the stream is connected to, in its loop; None while there is none."""
         source = self._source
         return source.info if source else None
 
@@ -157,18 +129,24 @@ class Stream:
     def ready(self) -> bool:
         """True if predictions are fresh."""
         age = self.reporter.prediction_age
-        return self.state is StreamState.LIVE and age is not None and age <= self._limits.fresh_s
+        return self.state is StreamState.LIVE and age is not None and age <= self.limits.fresh_s
+
+    @property
+    def learnt(self) -> SavedAdaptation | None:
+        """What was learnt of the person so far, without the last samples; None before any signal."""
+        pipeline = self._pipeline
+        return pipeline.learnt if pipeline else self._learnt
 
     def hello(self) -> dict[str, Any]:
         """Return the first message of the websocket."""
         return {
             "type": "hello",
-            "version": 1,
+            "version": PROTOCOL_VERSION,
             "stream": self.name,
             "classes": list(self.contract.classes),
             "sfreq": self.contract.sfreq,
             "window_samples": self.contract.window_samples,
-            "hop_samples": self._hop_samples,
+            "hop_samples": self.hop_samples,
             "channels": list(self.contract.channels),
             "model": {"name": self.model.name, "sha256": self.model.sha256, "notice": self.model.notice},
         }
@@ -177,36 +155,50 @@ class Stream:
         """Return the status that ``/v1/streams/{stream}`` gives."""
         reporter, contract = self.reporter, self.contract
         source, pipeline = self._source, self._pipeline
-        channels = pipeline.conditioner.meter.channels() if source and pipeline else []
-        return StreamStatus(
+        status = StreamStatus(
             name=self.name,
             state=reporter.state,
             state_reason=reporter.reason,
             state_since_unix=reporter.since_unix,
             ready=self.ready,
-            source=source_status(source.info) if source else None,
+            source=_source_status(source.info) if source else None,
             model=self.model,
             classes=list(contract.classes),
             channels=list(contract.channels),
             sfreq=contract.sfreq,
             window_samples=contract.window_samples,
-            hop_samples=self._hop_samples,
-            resampler_delay_ms=pipeline.conditioner.resampler_delay_seconds * 1e3 if pipeline else 0.0,
+            hop_samples=self.hop_samples,
+            resampler_delay_ms=0.0,
             settling_ms=contract.settling_samples / contract.sfreq * 1e3,
             counters=replace(reporter.counters),
             clock_offset_s=source.clock_offset_s if source else None,
-            drift_ppm=pipeline.conditioner.timebase.drift_ppm if pipeline else None,
-            effective_rate=pipeline.conditioner.timebase.rate.effective_rate if pipeline else None,
             last_prediction_age_s=reporter.prediction_age,
-            valid_in_s=pipeline.seconds_until_valid if source and pipeline else None,
-            recording=file.name if (file := self._recording()) else None,
-            adaptation=adaptation_status(pipeline) if pipeline else None,
-            decoder_adaptation=decoder_status(pipeline.learner) if pipeline and pipeline.learner else None,
+            recording=self.recorder.path.name if self.recorder and self.recorder.path else None,
             hung=self.hung,
             loop_load=self.loop.load,
-            quality=[ChannelStatus.model_validate(channel) for channel in channels],
             latency_ms=reporter.latency_ms(),
         )
+        if pipeline is not None:
+            conditioner, alignment = pipeline.conditioner, pipeline.alignment
+            status.resampler_delay_ms = conditioner.resampler_delay_seconds * 1e3
+            status.drift_ppm = conditioner.timebase.drift_ppm
+            status.effective_rate = conditioner.timebase.rate.effective_rate
+            if source is not None:
+                status.valid_in_s = pipeline.seconds_until_valid
+                status.quality = [ChannelStatus.model_validate(channel) for channel in conditioner.meter.channels()]
+            if alignment is not None:
+                status.adaptation = AdaptationStatus(
+                    kind=alignment.kind,
+                    ready=alignment.ready,
+                    frozen=alignment.frozen,
+                    good_seconds=alignment.state.good_samples / contract.sfreq,
+                    drift=alignment.drift,
+                )
+            if pipeline.learner is not None:
+                status.decoder_adaptation = DecoderAdaptationStatus.model_validate(
+                    pipeline.learner, from_attributes=True
+                )
+        return status
 
     def command(self, command: AdaptationCommand) -> None:
         """Carry out an adaptation command between two chunks.
@@ -216,7 +208,7 @@ class Stream:
         ContractError
             The model aligns nothing online, or no signal is there yet.
         """
-        if not isinstance(self.contract.normalisation, Alignment) and not self._adapts:
+        if not isinstance(self.contract.normalisation, Alignment) and not isinstance(self.decoder.session(), Learner):
             msg = (
                 f"The model of stream {self.name!r} aligns nothing online; there is no adaptation to {command.action}."
             )
@@ -234,14 +226,15 @@ class Stream:
         """End the stream soon."""
         self._stop.set()
 
-    def begin(self) -> None:
-        """Give a sign of life."""
-        self._stop.is_set()
+    def wait(self, seconds: float) -> None:
+        """Wait, while the stream counts as alive, unless it is stopped."""
+        self._stop.wait(seconds)
 
     def abandon(self, state: StreamState, reason: str, *, hung_for_s: float = 0.0) -> None:
         """Detach from a thread that hangs or has died, so that another can begin with a fresh pipeline.
 
-        The thread must have been fenced off before. Nothing is reported here, because reporting may be what hangs.
+        What was learnt of the person is kept, and learning stays stopped where it was stopped. The thread must have been
+        fenced off before. Nothing is reported here, because reporting may be what hangs.
 
         Parameters
         ----------
@@ -260,24 +253,22 @@ class Stream:
             self._hung = now, now + 2 * hung_for_s
         self._search = self._new_search()
         self._source = None
-        self.connected = False
         self.reporter.set_state(state, reason)
-        if state is not StreamState.STOPPED:  # else what was learnt has still to be saved
-            self._forget_signal()
+        pipeline = self._pipeline
+        if state is StreamState.STOPPED or pipeline is None:  # what was learnt has still to be saved
+            return
+        self._pipeline = None
+        if not pipeline.learnt.empty:
+            self._learnt = pipeline.learnt
+        if pipeline.frozen:
+            self._commands.put(AdaptationCommand("freeze"))
+        self.reporter.forget_signal()
 
     def leave_loop(self) -> None:
         """Use a loop and a decoder of its own from now on, so that a stream that hung delays no other again."""
         self.loop = LiveLoop()
-        if isinstance(self._decoder, SharedDecoder):
-            self._decoder = self._decoder.alone()
-
-    def add_sink(self, sink: Sink) -> None:
-        """Add a sink, which receives everything from now on."""
-        self.reporter.add_sink(sink)
-
-    def close(self) -> None:
-        """Close every sink, once the stream has ended."""
-        self.reporter.close()
+        if isinstance(self.decoder, SharedDecoder):
+            self.decoder = self.decoder.alone()
 
     # ── in the stream's own thread ───────────────────────────────────────────────────────────────────
 
@@ -300,48 +291,43 @@ class Stream:
 
     def _run_connection(self, source: Source, pipeline: Pipeline, stop: LoopStop) -> None:
         connection = Connection(
-            self._connector,
+            self.connector,
             source,
             pipeline,
-            self._decoder,
-            reporter=self.reporter,
-            limits=self._limits,
-            stop=stop,
-            commands=self._commands,
-            discontinuity=self._discontinuity,
+            self.decoder,
+            self.reporter,
+            self.limits,
+            stop,
+            self._commands,
+            self._discontinuity,
+            self.recorder,
         )
-        self._discontinuity = Reason.NONE
-        self._source, self.connected = source, True
+        self._source = source
         try:
             self.loop.run(connection)
         except StreamLostError as error:
             self.reporter.to_state(StreamState.LOST, str(error))
         finally:
             if self._source is source:
-                self._source, self.connected = None, False
+                self._source = None
             connection.close()
 
     def _accept(self, source: Source) -> None:
         fence()
         if self._pipeline is None:
-            self._pipeline = self._make_pipeline(source.info, self._learnt)
+            self._pipeline = self.make_pipeline(source.info, self._learnt)
+            self._discontinuity = Reason.NONE
+            if self.recorder is not None:
+                self.recorder.begin(self._pipeline.options.state)
         else:
             self._discontinuity = Reason.RECONNECT
             self.counters.reconnects += 1
 
     def _new_search(self) -> Search:
-        return Search(self._connector, self.reporter, wait=self._limits.wait, stop=self._stop)
+        return Search(self.connector, self.reporter, self.limits.wait, self._stop, self.recorder)
 
-    def _forget_signal(self) -> None:
-        """Begin with a fresh pipeline at the next connection, after a failure of unknown extent.
 
-        What was learnt of the person is kept, and learning stays stopped where it was stopped.
-        """
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            if not pipeline.learnt.empty:
-                self._learnt = pipeline.learnt
-            if pipeline.frozen:
-                self._commands.put(AdaptationCommand("freeze"))
-        self._discontinuity = Reason.NONE
-        self.reporter.forget_signal()
+def _source_status(info: SignalInfo) -> SourceStatus:
+    units = set(info.units or ())
+    values = {name: getattr(info, name) for name in SourceStatus.model_fields if name != "unit"}
+    return SourceStatus.model_validate({**values, "unit": units.pop() if len(units) == 1 else None})

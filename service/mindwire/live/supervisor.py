@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mindwire.errors import LoopError, MindwireError
 from mindwire.live.stream import Stream
@@ -18,39 +18,24 @@ from mindwire.status import StreamState
 
 log = logging.getLogger(__name__)
 
-# Times without a sign of life after which a stream hangs: one, and one of several that share a loop.
-HUNG_AFTER_S = 15.0
-LOOP_HUNG_AFTER_S = 3.0
 _WATCH_EVERY_S = 0.5
 # If the watch itself woke late by more than this, the whole process stood still, and no loop is to blame.
 _WATCH_LATE_S = 1.0
+# A stream that ran for this long is healthy, and its earlier failures are forgotten.
+_HEALTHY_AFTER_S = 60.0
 _CLOSE_S = 5.0
 _CLOSE_HUNG_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """Pauses before a stream that died, hangs or was refused is started again.
+    """Times of the replacement of streams that died, hang or were refused, in seconds."""
 
-    Parameters
-    ----------
-    delays_s : tuple of float
-        Pause before each restart; after one more failure than there are pauses the stream has failed.
-    healthy_after_s : float
-        A stream that ran for this long is healthy, and its earlier failures are forgotten.
-    hung_after_s : float
-        Time without a sign of life after which a stream hangs.
-    loop_hung_after_s : float
-        The same for one step of a loop that other streams wait for.
-    refused_s : float
-        Pause after a refusal at the start, before the stream is searched for again.
-    """
-
+    # Pause before each restart; after one more failure than there are pauses the stream has failed.
     delays_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    healthy_after_s: float = 60.0
-    hung_after_s: float = field(default_factory=lambda: HUNG_AFTER_S)
-    loop_hung_after_s: float = LOOP_HUNG_AFTER_S
-    refused_s: float = 5.0
+    hung_after_s: float = 15.0  # time without a sign of life after which a stream hangs
+    loop_hung_after_s: float = 3.0  # the same for one step of a loop that other streams wait for
+    refused_s: float = 5.0  # pause after a refusal at the start, before the stream is searched for again
 
 
 class _Run:
@@ -61,7 +46,6 @@ class _Run:
         self.thread = LoopThread()
         self.failures = 0
         self.began = 0.0
-        self.paused = True  # waits before a restart
 
 
 class Supervisor:
@@ -92,7 +76,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every stream."""
         for run in self._runs:
-            self._begin(run, ())
+            self._begin(run, None)
         self._watch.start()
 
     def stop(self, timeout: float) -> bool:
@@ -116,29 +100,28 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         for run in self._runs:
             run.thread.join(max(0.0, deadline - time.monotonic()))
-        hung = [run.stream for run in self._runs if run.thread.is_alive()]
-        for run in self._runs:
-            if run.stream in hung:
-                log.error("Stream %s does not end; the service goes on stopping without it.", run.stream.name)
-                run.stream.loop.stop()
-                run.thread.abandon()
-        self._close([run.stream for run in self._runs if run.stream not in hung], _CLOSE_S)
-        for stream in hung:
-            reason = "The service is stopping; the stream's loop hung and was left behind."
-            self._close([stream], _CLOSE_HUNG_S, reason)
+        hung = [run for run in self._runs if run.thread.is_alive()]
+        for run in hung:
+            log.error("Stream %s does not end; the service goes on stopping without it.", run.stream.name)
+            run.stream.loop.stop()
+            run.thread.abandon()
+        # in threads of their own, because one of the sinks may be what a loop hangs in
+        self._close([run.stream for run in self._runs if run not in hung], _CLOSE_S)
+        for run in hung:
+            self._close(
+                [run.stream], _CLOSE_HUNG_S, "The service is stopping; the stream's loop hung and was left behind."
+            )
         return not hung
 
     @staticmethod
     def _close(streams: Sequence[Stream], patience_s: float, hung: str = "") -> None:
-        """Close sinks in a thread of its own, because one of them may be what a loop hangs in."""
-
         def close() -> None:
             for stream in streams:
                 if hung:
                     previous = stream.state
                     stream.abandon(StreamState.STOPPED, hung)
                     stream.reporter.report_state(previous)
-                stream.close()
+                stream.reporter.close()
 
         thread = threading.Thread(target=close, name="mindwire-close", daemon=True)
         thread.start()
@@ -148,19 +131,19 @@ class Supervisor:
 
     # ── in the streams' threads ──────────────────────────────────────────────────────────────────────
 
-    def _begin(self, run: _Run, reports: Sequence[Callable[[], None]]) -> None:
-        """Run a stream in a new thread, which first reports what became of the one before."""
+    def _begin(self, run: _Run, report: Callable[[], None] | None) -> None:
+        """Run a stream in a new thread, which first reports the failure of the one before."""
         # Daemons, so that a thread stuck in a driver cannot keep the process alive after it was given up.
         run.thread = LoopThread(
-            target=self._keep_running, args=(run, reports), name=f"mindwire-{run.stream.name}", daemon=True
+            target=self._keep_running, args=(run, report), name=f"mindwire-{run.stream.name}", daemon=True
         )
-        self._resume(run)
+        run.began = time.monotonic()
+        run.stream.wait(0.0)
         run.thread.start()
 
-    def _keep_running(self, run: _Run, reports: Sequence[Callable[[], None]]) -> None:
-        for report in reports:
+    def _keep_running(self, run: _Run, report: Callable[[], None] | None) -> None:
+        if report is not None:
             report()
-        if reports:
             self._pause(run)
         while not self._over(run.stream):
             run.began = time.monotonic()
@@ -181,60 +164,43 @@ class Supervisor:
         if isinstance(error, MindwireError) and not stream.connected_once:
             stream.reporter.to_state(StreamState.FAILED, str(error))
             self._on_refused(stream, error)
-            self._wait(run, self._policy.refused_s)
+            stream.wait(self._policy.refused_s)
             if not self._stopping.is_set():
                 stream.reporter.to_state(StreamState.SEARCHING, str(error))
             return
-        if not isinstance(error, LoopError):
+        if isinstance(error, LoopError):
+            stream.leave_loop()
+            report = self._count_failure(run, str(error), self._policy.hung_after_s)
+        else:
             log.error("Stream %s died.", stream.name, exc_info=error)
-        for report in self._count_failure(run, error):
-            report()
+            report = self._count_failure(run, f"{type(error).__name__}: {error}")
+        report()
         self._pause(run)
 
     def _pause(self, run: _Run) -> None:
         if not self._over(run.stream):
-            self._wait(run, self._policy.delays_s[run.failures - 1])
+            run.stream.wait(self._policy.delays_s[run.failures - 1])
 
-    def _wait(self, run: _Run, seconds: float) -> None:
-        run.paused = True
-        self._stopping.wait(seconds)
-        self._resume(run)
-
-    @staticmethod
-    def _resume(run: _Run) -> None:
-        run.began = time.monotonic()
-        run.stream.begin()
-        run.paused = False
-
-    def _count_failure(
-        self, run: _Run, error: BaseException | None, hung_for_s: float = 0.0
-    ) -> list[Callable[[], None]]:
-        """Count a failure and abandon the loop; return the reports to make, by a thread that may hang over them."""
-        stream, policy = run.stream, self._policy
-        healthy = time.monotonic() - run.began >= policy.healthy_after_s
+    def _count_failure(self, run: _Run, what: str, hung_for_s: float = 0.0) -> Callable[[], None]:
+        """Count a failure and abandon the loop; return the report to make, by a thread that may hang over it."""
+        stream, delays = run.stream, self._policy.delays_s
+        healthy = time.monotonic() - run.began >= _HEALTHY_AFTER_S
         run.failures = 1 if healthy else run.failures + 1
         previous = stream.state
-        if error is None:
-            what = f"its loop has not moved for {hung_for_s:.0f} s" if hung_for_s else "its thread ended"
-        elif isinstance(error, LoopError):
-            what, hung_for_s = str(error), policy.hung_after_s
-            stream.leave_loop()
-        else:
-            what = f"{type(error).__name__}: {error}"
-        if run.failures > len(policy.delays_s):
+        if run.failures > len(delays):
             reason = f"Given up after {run.failures} failures in a row; the last was {what}"
             stream.abandon(StreamState.FAILED, reason, hung_for_s=hung_for_s)
-            return [lambda: stream.reporter.report_state(previous)]
-        delay = policy.delays_s[run.failures - 1]
+            return lambda: stream.reporter.report_state(previous)
         verb = "hangs and is replaced" if hung_for_s else "died and restarts"
-        reason = f"The stream {verb} in {delay:g} s: {what}"
+        reason = f"The stream {verb} in {delays[run.failures - 1]:g} s: {what}"
         stream.counters.restarts += 1
         stream.abandon(StreamState.STALE, reason, hung_for_s=hung_for_s)
-        data = {"failures": run.failures, "hung": bool(hung_for_s)}
-        return [
-            lambda: stream.reporter.emit("error", reason, data),
-            lambda: stream.reporter.report_state(previous),
-        ]
+
+        def report() -> None:
+            stream.reporter.emit("error", reason, {"failures": run.failures, "hung": bool(hung_for_s)})
+            stream.reporter.report_state(previous)
+
+        return report
 
     # ── in the watch's own thread ────────────────────────────────────────────────────────────────────
 
@@ -259,9 +225,10 @@ class Supervisor:
         stream, alive = run.stream, run.thread.is_alive()
         if stream.state in (StreamState.FAILED, StreamState.STOPPED):
             return
-        if alive and (run.paused or stream.connected or stream.still_s < self._policy.hung_after_s):
-            return
         still_s = stream.still_s if alive else 0.0
+        if alive and (stream.source is not None or still_s < self._policy.hung_after_s):
+            return
         run.thread.abandon()
-        log.error("Stream %s: %s.", stream.name, f"has not moved for {still_s:.0f} s" if alive else "its thread ended")
-        self._begin(run, self._count_failure(run, None, still_s))
+        what = f"its loop has not moved for {still_s:.0f} s" if alive else "its thread ended"
+        log.error("Stream %s: %s.", stream.name, what)
+        self._begin(run, self._count_failure(run, what, still_s))

@@ -27,13 +27,10 @@ class NoDecoder:
     """Decoder of a pipeline of which only the signal is of interest."""
 
     engine = device = reason = ""
+    session = StatelessSession
 
     def __init__(self, n_classes: int) -> None:
         self._n_classes = n_classes
-
-    def session(self) -> StatelessSession:
-        """Return an empty session."""
-        return StatelessSession()
 
     def decode(self, sessions: Sequence[StatelessSession], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Return logits of zero."""
@@ -58,11 +55,6 @@ def initial_adaptation(
     warm_start : Path or None
         A recording at rest, or such a file, of which only the alignment is used.
 
-    Returns
-    -------
-    SavedAdaptation or None
-        None when there is neither.
-
     Raises
     ------
     ContractError
@@ -72,22 +64,21 @@ def initial_adaptation(
     UsageError
         The model aligns nothing.
     """
-    session = decoder.session()
-    if kept is not None and kept.exists():
-        saved = SavedAdaptation.read(kept)
-        saved.check(bundle.contract)
-        if not isinstance(session, Learner):
-            return saved.alignment_alone
-        if saved.network:
-            session.restore(saved.network)  # refuses another model's, before there is a signal
-        return saved
-    return None if warm_start is None else warm_start_from(warm_start, bundle.contract, options)
+    if kept is None or not kept.exists():
+        return None if warm_start is None else warm_start_from(warm_start, bundle.contract, options)
+    saved, session = SavedAdaptation.read(kept), decoder.session()
+    saved.check(bundle.contract)
+    if not isinstance(session, Learner):
+        return saved.alignment_alone
+    if saved.network:
+        session.restore(saved.network)  # refuses another model's, before there is a signal
+    return saved
 
 
 def warm_start_from(
     path: Path, contract: Contract, options: PipelineOptions | None = None, stream: Selector | None = None
 ) -> SavedAdaptation:
-    """Return the alignment of a recording, or of a saved adaptation.
+    """Return the alignment of a recording or of a saved adaptation; raises as :func:`initial_adaptation`.
 
     Parameters
     ----------
@@ -97,16 +88,6 @@ def warm_start_from(
         How the recording is read.
     stream : Selector or None
         Signal of the recording; None takes the only one of type EEG.
-
-    Returns
-    -------
-    SavedAdaptation
-        Of the alignment alone.
-
-    Raises
-    ------
-    ContractError, RecordingError, UsageError
-        As :func:`initial_adaptation`.
     """
     spec = contract.normalisation
     if not isinstance(spec, Alignment):

@@ -68,7 +68,7 @@ def run_demo(
     def alongside(streams: Mapping[str, Stream]) -> Iterator[None]:
         stream = streams[STREAM]
         with view(streams) as sink:
-            stream.add_sink(sink)
+            stream.reporter.add_sink(sink)
             yield
 
     with _lsl_on_loopback(), simulated_person(seed, source_id()):

@@ -31,7 +31,6 @@ from mindwire.serve.named_sources import kept_state, selector
 from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
-from mindwire.sources.live import Connector
 from mindwire.sources.lsl_connector import LslConnector
 from mindwire.status import ModelStatus, Sink
 from mindwire.types import SignalInfo
@@ -127,54 +126,41 @@ class StreamFactory:
         self._checkpoint = checkpoint
         self._hop = spec.hop or settings.hop or bundle.contract.hop_samples
         self._options = self._pipeline_options()
-        self._pipeline: Pipeline | None = None
 
     def build(self) -> Stream:
         """Build the stream."""
         spec, settings, contract = self._spec, self._settings, self._bundle.contract
         model = self._model()
-        connector: Connector = LslConnector(selector(spec), settings.rate)
         sinks: list[Sink] = []
         recorder = None
         if settings.lsl_outlet:
             outlets = LslSink(spec.id, contract, model, hop_samples=self._hop, instance=self._instance)
             sinks.append(outlets)
             if settings.record is not None:
-                from mindwire.live.recorded_source import RecordedConnector
                 from mindwire.offline.recorded_run import known_of, run_details
                 from mindwire.sinks.recorder import Recorder
 
                 details, known = run_details(self._bundle, self._options), partial(known_of, self._options)
                 recorder = Recorder(spec.id, settings.record, outlets.source_id, details, known)
-                sinks.append(recorder)
-                connector = RecordedConnector(connector, recorder)
         stream = Stream(
             spec.id,
-            connector=connector,
+            connector=LslConnector(selector(spec), settings.rate),
             contract=contract,
             model=model,
             decoder=self._decoder,
-            make_pipeline=partial(self._make_pipeline, recorder.begin if recorder is not None else None),
+            make_pipeline=self._make_pipeline,
             hop_samples=self._hop,
             hub=PredictionHub(spec.id, contract),
             sinks=sinks,
-            limits=replace(
-                StreamLimits(),
-                wait=settings.wait,
-                max_backlog_s=settings.max_backlog,
-                stale_after_s=settings.stale_after,
-            ),
-            adapts=settings.adapt != "alignment",
+            recorder=recorder,
+            limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,
-            recording=(lambda: recorder.path) if recorder is not None else (lambda: None),
         )
         kept = kept_state(settings, spec)
         if kept is not None:
-            stream.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
+            stream.reporter.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
         if self._checkpoint is not None:
-            stream.add_sink(AdaptationCheckpoint(self._checkpoint, self._learnt))
-        if recorder is not None:
-            recorder.attach(stream.reporter.emit)
+            stream.reporter.add_sink(AdaptationCheckpoint(self._checkpoint, lambda: stream.learnt))
         return stream
 
     def _model(self) -> ModelStatus:
@@ -214,23 +200,11 @@ class StreamFactory:
         log.info("%s: begins with what was learnt before", spec.id)
         return replace(options, state=saved.to_text())
 
-    def _make_pipeline(
-        self,
-        begin_recording: Callable[[str | None], None] | None,
-        info: SignalInfo,
-        learnt: SavedAdaptation | None = None,
-    ) -> Pipeline:
+    def _make_pipeline(self, info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
         options = self._options if learnt is None else replace(self._options, state=learnt.to_text())
-        if begin_recording is not None:
-            begin_recording(options.state)
         if remembered := options.as_in_training(info):
             log.info("%s: as %s was trained: %s", self._spec.id, self._bundle.name, remembered)
-        self._pipeline = Pipeline(self._bundle.contract, info, self._decoder, options)
-        return self._pipeline
-
-    def _learnt(self) -> SavedAdaptation | None:
-        """Return what the present pipeline has learnt; None before any signal."""
-        return None if self._pipeline is None else self._pipeline.learnt
+        return Pipeline(self._bundle.contract, info, self._decoder, options)
 
 
 async def run_streams(

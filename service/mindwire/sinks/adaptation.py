@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from mindwire.adaptation import SavedAdaptation
@@ -20,45 +21,34 @@ CHECKPOINT_S = 5.0
 _writer = ThreadPoolExecutor(1, "mindwire-checkpoint")
 
 
+@dataclass(eq=False)
 class AdaptationWriter(Sink):
-    """Sink that writes a stream's adaptation when the stream has ended.
+    """Sink that writes a stream's adaptation when the stream has ended."""
 
-    Parameters
-    ----------
-    path : Path
-    learnt : callable
-        Returns the adaptation, or None before any signal.
-    """
-
-    def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
-        self._path = path
-        self._learnt = learnt
+    path: Path
+    learnt: Callable[[], SavedAdaptation | None]  # returns None before any signal
 
     def close(self) -> None:
         """Write the file, unless nothing was learnt, or less than is kept there already; a failure is logged."""
-        saved = self._learnt()
+        saved = self.learnt()
         if saved is None or saved.empty:
-            log.info("Nothing was learnt of the person; %s is left as it was.", self._path)
+            log.info("Nothing was learnt of the person; %s is left as it was.", self.path)
             return
         with suppress(ContractError):  # there is none, or none that can be read
-            saved = saved.with_more_of(SavedAdaptation.read(self._path))
-        if _write(saved, self._path):
-            log.info("What was learnt of the person is kept in %s.", self._path)
+            saved = saved.with_more_of(SavedAdaptation.read(self.path))
+        if _write(saved, self.path):
+            log.info("What was learnt of the person is kept in %s.", self.path)
 
 
+@dataclass(eq=False)
 class AdaptationCheckpoint(Sink):
-    """Sink that writes a stream's adaptation every few seconds, for the process that replaces a killed one.
+    """Sink that writes a stream's adaptation every few seconds, for the process that replaces a killed one."""
 
-    Parameters
-    ----------
-    path : Path
-    learnt : callable
-        Returns the adaptation, or None before any signal; called in a thread of its own.
-    """
+    path: Path
+    learnt: Callable[[], SavedAdaptation | None]  # returns None before any signal; called in a thread of its own
 
-    def __init__(self, path: Path, learnt: Callable[[], SavedAdaptation | None]) -> None:
-        self._path = path
-        self._learnt = learnt
+    def __post_init__(self) -> None:
+        """Begin with the first interval."""
         self._due = time.monotonic() + CHECKPOINT_S
         self._written = b""
 
@@ -70,10 +60,10 @@ class AdaptationCheckpoint(Sink):
             _writer.submit(self._write)
 
     def _write(self) -> None:
-        saved = self._learnt()
+        saved = self.learnt()
         if saved is None or saved.empty or (content := saved.to_bytes()) == self._written:
             return
-        if _write(saved, self._path):
+        if _write(saved, self.path):
             self._written = content
 
 

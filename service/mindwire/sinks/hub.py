@@ -63,15 +63,12 @@ class PredictionHub:
 
     Attributes
     ----------
-    encoding_failures : int
-        Messages that could not be encoded and were left out.
     latency : mapping of str to LatencyHistogram
         Distribution of all latencies so far, per stage.
     """
 
     def __init__(self, stream: str, contract: Contract, *, capacity: int = 64) -> None:
         self.stream = stream
-        self.encoding_failures = 0
         self.latency: dict[str, LatencyHistogram] = {}
         self._contract = contract
         self._capacity = capacity
@@ -184,11 +181,8 @@ class PredictionHub:
     def subscribe(self, hello: Mapping[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
         """Return a queue of everything from now on, which begins with ``hello`` and the latest state."""
         state = self._deliver()
-        subscription = Subscription(self.stream, encoding, self._capacity)
-        subscription.offer(Message(hello))
-        if state is not None:
-            subscription.offer(Message(event_payload(state)))
-        return self._enter(self._listeners, subscription)
+        first = (hello,) if state is None else (hello, event_payload(state))
+        return self._enter(self._listeners, Subscription(self.stream, encoding, self._capacity), *first)
 
     def subscribe_signal(self) -> Subscription:
         """Return a queue of the display signal, which begins with a JSON ``hello`` that describes the blocks."""
@@ -202,8 +196,7 @@ class PredictionHub:
             "sfreq": self._display.sfreq,
         }
         subscription = Subscription(self.stream, Encoding.JSON, self._capacity, report_drops=False)
-        subscription.offer(Message(hello))
-        return self._enter(self._viewers, subscription)
+        return self._enter(self._viewers, subscription, hello)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a client."""
@@ -214,7 +207,9 @@ class PredictionHub:
                 self._past_dropped += subscription.dropped
         subscription.close()
 
-    def _enter(self, group: set[Subscription], subscription: Subscription) -> Subscription:
+    def _enter(self, group: set[Subscription], subscription: Subscription, *first: Mapping[str, Any]) -> Subscription:
+        for payload in first:
+            subscription.offer(Message(payload))
         if self._closed:
             subscription.close()
         else:
@@ -239,7 +234,7 @@ class PredictionHub:
         return state
 
     def _message(self, item: Prediction | Event) -> Message | None:
-        """Return a message, encoded for all clients; None for one that cannot be: it is counted, and the others go on."""
+        """Return a message, encoded for all clients; None for one that cannot be, which is logged."""
         try:
             if isinstance(item, Event):
                 message = Message(event_payload(item))
@@ -249,7 +244,6 @@ class PredictionHub:
             for encoding in {client.encoding for client in self._listeners}:
                 message.encoded(encoding)
         except (TypeError, ValueError, ArithmeticError, RecursionError):
-            self.encoding_failures += 1
             log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
             return None
         return message

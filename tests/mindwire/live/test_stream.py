@@ -18,7 +18,7 @@ from mindwire.errors import (
 from mindwire.live import search
 from mindwire.options import AdaptationCommand
 from mindwire.sources.live import Presence
-from mindwire.status import StreamState
+from mindwire.status import Sink, StreamState
 from mindwire.types import Chunk, Reason
 from mindwire_models.contract import NoNormalisation
 from tests.support.lsl_cap import samples_of
@@ -26,8 +26,18 @@ from tests.support.scripted_source import INFO, Scripted, replayed
 from tests.support.streaming import Memory, contract, eventually, make_stream, running
 
 
+class Recording(Sink):
+    """Of a recorder, what the status needs."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def attach(self, emit):
+        pass
+
+
 def test_the_status_names_the_recording_without_its_folder(tmp_path):
-    stream, _ = make_stream(Scripted(), recording=lambda: tmp_path / "cap-1.xdf")
+    stream, _ = make_stream(Scripted(), recorder=Recording(tmp_path / "cap-1.xdf"))
     assert stream.status().recording == "cap-1.xdf"
     assert stream.status().valid_in_s is None
 
@@ -287,7 +297,7 @@ def test_a_sink_that_raises_harms_no_other():
     source = Scripted()
     stream, memory = make_stream(connector=source)
     broken = Broken()
-    stream.add_sink(broken)
+    stream.reporter.add_sink(broken)
     source.feed(300)
     with running(stream):
         eventually(lambda: len(memory.predictions) == 21)

@@ -104,6 +104,10 @@ class Told:
     def __call__(self, kind, message, data=None) -> None:
         self.events.append((kind, message))
 
+    @property
+    def errors(self) -> list[str]:
+        return [message for kind, message in self.events if kind == "error"]
+
 
 def program(folder: Path, code: str) -> Path:
     """A program in LabRecorder's place, which is not what is tested here."""
@@ -137,7 +141,7 @@ def checked_until(made: Recorder, condition) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
-        made.check(samples=True)
+        made.take(CHUNK, CONNECTED)
         time.sleep(0.01)
 
 
@@ -153,17 +157,16 @@ def test_a_recorder_that_dies_is_told_and_begins_another_file(tmp_path, impatien
         made.start(INFO)
         first = made.path
         checked_until(made, lambda: made.path not in (None, first))
-        assert told.events[0][0] == "error"
-        assert "ended with 7" in told.events[0][1]
-        assert str(first) in told.events[0][1]
+        assert "ended with 7" in told.errors[0]
+        assert str(first) in told.errors[0]
         assert first.exists()
 
 
 def test_a_file_that_does_not_grow_is_told(tmp_path, impatient):
     with recorder(tmp_path, RECORDING + "time.sleep(60)") as (made, told):
         made.start(INFO)
-        checked_until(made, lambda: told.events)
-        assert "has not grown" in told.events[0][1]
+        checked_until(made, lambda: told.errors)
+        assert "has not grown" in told.errors[0]
 
 
 def test_silence_is_no_trouble(tmp_path, impatient):
@@ -171,7 +174,7 @@ def test_silence_is_no_trouble(tmp_path, impatient):
         made.start(INFO)
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
-            made.check(samples=False)
+            made.take(None, CONNECTED)
             time.sleep(0.01)
         assert not told.events
 
@@ -189,9 +192,9 @@ def test_low_disk_is_told_once(tmp_path, impatient, monkeypatch):
     monkeypatch.setattr(module, "_LOW_DISK_BYTES", 1 << 62)
     with recorder(tmp_path, RECORDING + "sys.stdin.read()") as (made, told):
         made.start(INFO)
-        checked_until(made, lambda: told.events)
-        made.check(samples=False)
-        assert len([message for _, message in told.events if "MiB are free" in message]) == 1
+        checked_until(made, lambda: told.errors)
+        made.take(None, CONNECTED)
+        assert len([message for message in told.errors if "MiB are free" in message]) == 1
 
 
 def test_the_first_sample_is_noted(tmp_path):
@@ -200,7 +203,7 @@ def test_the_first_sample_is_noted(tmp_path):
         made.start(INFO)  # already recording: nothing new
         made.begin()
         made.take(CHUNK, CONNECTED)
-        made.take(CHUNK)
+        made.take(CHUNK, CONNECTED)
         assert [kind for kind, _ in told.events] == ["recording"]
         assert len(list((tmp_path / "out").glob("*.xdf"))) <= 1
 
