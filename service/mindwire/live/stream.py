@@ -133,7 +133,7 @@ class Stream:
 
     @property
     def learnt(self) -> SavedAdaptation | None:
-        """What was learnt of the person so far, without the last samples; None before any signal."""
+        """Adaptation to the person so far, without the last samples; None before any signal."""
         pipeline = self._pipeline
         return pipeline.learnt if pipeline else self._learnt
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from mindwire.errors import StreamNotFoundError
+from mindwire.errors import ResourceError, StreamNotFoundError
+from mindwire.live import search
 from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.options import AdaptationCommand
 from mindwire.status import StreamState
@@ -181,3 +182,14 @@ def test_a_stream_that_hangs_is_reported(caplog):
     with supervised(stream, policy=RestartPolicy(hung_after_s=0.2)):
         eventually(lambda: "has not moved" in caplog.text)
         release.set()
+
+
+def test_a_stream_that_waits_for_another_attempt_does_not_hang(monkeypatch):
+    monkeypatch.setattr(search, "_FIRST_PAUSE_S", 1.0)
+    source = Scripted()
+    source.there = ResourceError("LSL fails.")
+    stream, _ = make_stream(connector=source)
+    with supervised(stream, policy=RestartPolicy(hung_after_s=0.2)):
+        eventually(lambda: source.finds >= 2)
+        assert stream.counters.restarts == 0
+        assert not stream.hung
