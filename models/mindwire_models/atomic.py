@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from mindwire_models.errors import BundleError
-
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -98,19 +96,7 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    if sys.platform != "linux":
-        return False
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if renameat2 is None:
         return False
-    result: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return result == 0
-
-
-def check_writable(target: Path) -> None:
-    """Refuse, with a BundleError, a target below a file or below a folder that is not to be written to."""
-    above = next((folder for folder in target.absolute().parents if folder.exists()), target)
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        what = "cannot be written to" if above.is_dir() else "is a file"
-        msg = f"{target}: nothing can be written there, for {above} {what}; choose another place."
-        raise BundleError(msg)
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)

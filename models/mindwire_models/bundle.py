@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from mindwire_models.atomic import check_writable, replace_folder
+from mindwire_models.atomic import replace_folder
 from mindwire_models.bundle_checks import (
     CONFIG,
     GRAPH,
@@ -175,7 +175,11 @@ def _load(folder: Path) -> Bundle:
 
 def check_target(out: Path) -> None:
     """Refuse, with a BundleError, a place where a bundle would replace something else or nothing can be written."""
-    check_writable(out)
+    above = next((folder for folder in out.absolute().parents if folder.exists()), out)
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "cannot be written to" if above.is_dir() else "is a file"
+        msg = f"{out}: nothing can be written there, for {above} {what}; choose another place."
+        raise BundleError(msg)
     if not out.exists() and not out.is_symlink():
         return
     found = sorted(path.name for path in out.iterdir()) if out.is_dir() else None
@@ -205,20 +209,12 @@ def write_bundle(
     ----------
     out : Path or str
         The folder; an existing bundle there is replaced, anything else is left alone.
-    name : str
-        The model's name for people.
-    contract : Contract
-    config : mapping
-        The network's constructor arguments, JSON-serialisable.
-    weights : bytes
-        The content of ``model.safetensors``.
-    graph : {"plain", "folded"}
-        Kind of ``model.onnx``.
+    name, contract, config, graph, training
+        As of a :class:`Bundle`.
+    weights, card : bytes, str
+        Contents of ``model.safetensors`` and ``README.md``.
     graphs : mapping of str to bytes
         ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
-    card : str
-        The model card, ``README.md``.
-    training : TrainingRecord, optional
 
     Raises
     ------

@@ -42,16 +42,14 @@ def export_bundle(
     ----------
     network : AttentionBaseNet, Ensemble or TangentSpaceNetwork
         Left as it is; exported in evaluation mode.
-    contract : Contract
     out : Path or str
         The bundle's folder; an existing bundle there is replaced.
-    name : str
-        The model's name for people.
     provenance : str
         Where the weights come from, for the model card: data, training, licence.
     graph : {"folded", "plain"}
         ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
-    training : TrainingRecord, optional
+    contract, name, training
+        As of a :class:`~mindwire_models.bundle.Bundle`.
 
     Raises
     ------

@@ -117,7 +117,7 @@ def _messages(data: memoryview, number: int) -> list[memoryview]:
 
 
 def _text(message: memoryview, number: int) -> str:
-    return bytes(b"".join(_messages(message, number)[-1:])).decode()
+    return b"".join(_messages(message, number)[-1:]).decode()
 
 
 def _integer(message: memoryview, number: int) -> int | None:

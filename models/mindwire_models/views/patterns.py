@@ -36,18 +36,21 @@ def cross_spectra(windows: NDArray[np.floating]) -> NDArray[np.complex128]:
 
 def composed_gains(weights: FoldedWeights, contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each temporal filter's gain after the contract's filters, relative to its peak, ``(width, n_frequencies)``."""
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies / contract.sfreq))
-    gains = np.abs(weights.taps @ turns) * contract_gain(contract, frequencies)
+    gains = _gains(weights.taps, frequencies / contract.sfreq) * contract_gain(contract, frequencies)
     return np.asarray(gains / np.maximum(gains.max(axis=1, keepdims=True), np.finfo(float).tiny))
 
 
 def contract_gain(contract: Contract, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the gain of the contract's filters at frequencies in hertz."""
-    sos = contract.sos
-    if not len(sos):
+    if not contract.sos:
         return np.ones_like(frequencies)
-    _, response = signal.sosfreqz(sos, worN=2 * np.pi * frequencies / contract.sfreq)
+    _, response = signal.sosfreqz(contract.sos, worN=2 * np.pi * frequencies / contract.sfreq)
     return np.abs(response)
+
+
+def _gains(taps: NDArray[np.float64], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gains of filters, ``(width, n_taps)``, at frequencies in cycles per sample."""
+    return np.asarray(np.abs(taps @ np.exp(-2j * np.pi * np.outer(np.arange(taps.shape[1]), frequencies))))
 
 
 def patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.complexfloating]) -> NDArray[np.float64]:
@@ -56,9 +59,7 @@ def patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.com
     Spatial filter, temporal filter and alignment are composed; ``spectra`` are those of the conditioned signal before
     alignment, from :func:`cross_spectra`. The result is ``(width, n_chans)``.
     """
-    frequencies = np.linspace(0, 0.5, len(spectra))
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(weights.taps.shape[1]), frequencies))
-    powers = np.abs(weights.taps @ turns) ** 2
+    powers = _gains(weights.taps, np.linspace(0, 0.5, len(spectra))) ** 2
     in_sensors = weights.spatial
     if isinstance(contract.normalisation, Alignment):
         values, vectors = np.linalg.eigh(spectra.sum(axis=0).real)

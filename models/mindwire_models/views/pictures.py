@@ -72,21 +72,15 @@ def draw_spatial_filters(weights: FoldedWeights, contract: Contract, path: Path)
     _draw_maps(weights.spatial, titles, contract, title, path)
 
 
-def draw_patterns(
-    weights: FoldedWeights,
-    contract: Contract,
-    spectra: NDArray[np.complexfloating],
-    path: Path,
-) -> None:
+def draw_patterns(weights: FoldedWeights, contract: Contract, spectra: NDArray[np.complexfloating], path: Path) -> None:
     """Draw the patterns of the filters with the largest effects as scalp maps; ``spectra`` as :func:`patterns` takes them."""
     shares = effects(weights)
     order = np.argsort(-np.abs(shares).max(axis=0), kind="stable")[:_MOST_MAPS]
-    strongest = np.abs(shares).argmax(axis=0)
-    signs = ["+" if shares[strongest[index], index] > 0 else "\N{MINUS SIGN}" for index in order]
-    titles = [
-        f"{index + 1}: {contract.classes[strongest[index]].replace('_', ' ')} {sign}"
-        for index, sign in zip(order.tolist(), signs, strict=True)
-    ]
+    titles = []
+    for index in order.tolist():
+        strongest = np.abs(shares[:, index]).argmax()
+        sign = "+" if shares[strongest, index] > 0 else "\N{MINUS SIGN}"
+        titles.append(f"{index + 1}: {contract.classes[strongest].replace('_', ' ')} {sign}")
     title = (
         f"Patterns (Haufe et al. 2014) of the {len(order)} of {len(weights.spatial)} filters that weigh most: covariance of each "
         "electrode with the filter's output\n+ or \N{MINUS SIGN}: more power speaks for or against the class"
@@ -144,11 +138,9 @@ def _positions(contract: Contract) -> tuple[list[int], NDArray[np.float64]]:
 
 def _figure(size: tuple[float, float], title: str) -> Any:
     with extra("train", "Pictures need matplotlib"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
     return figure
 
