@@ -14,6 +14,7 @@ from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,7 @@ OPEN_PREFIX = "/static/"
 # Key of the ASGI scope: true if the client has the token, or needs none.
 TRUSTED = "mindwire.trusted"
 _PORTS = {"http": 80, "https": 443}
+_TOO_LARGE = f"Expected a request body of at most {MAX_BODY_BYTES >> 10} KiB, found a larger one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,8 @@ class Access:
         # A token is no cookie: no browser sends it on its own, so with one the name does not matter.
         if self.token is not None:
             return True
-        parts = _split(f"//{host}")
-        name = "" if parts is None else parts.hostname or ""
-        return is_loopback(name) or name in {_host_name(allowed) for allowed in self.allowed_hosts}
+        name = _host_name(host)
+        return is_loopback(name) or name in map(_host_name, self.allowed_hosts)
 
     def _origin_allowed(self, origin: str, host: str) -> bool:
         if "*" in self.allowed_origins or plain_origin(origin) in map(plain_origin, self.allowed_origins):
@@ -120,7 +121,7 @@ def _split(address: str) -> SplitResult | None:
 
 
 class Guard:
-    """ASGI middleware that applies :class:`Access` to requests and websockets alike."""
+    """ASGI middleware that applies :class:`Access` and the limit of bodies to requests and websockets alike."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -134,8 +135,11 @@ class Guard:
         headers = Headers(scope=scope)
         trusted = scope[TRUSTED] = self._access.token_matches(headers, QueryParams(scope["query_string"]))
         refused = self._access.refusal(headers, scope["path"], trusted=trusted)
+        announced = int(headers.get("content-length", "0"))  # the server has checked that it is a number
+        if refused is None and announced > MAX_BODY_BYTES:
+            refused = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE
         if refused is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, _limited(receive), send)
             return
         status, sentence = refused
         if scope["type"] == "websocket" and status is HTTPStatus.UNAUTHORIZED:
@@ -148,31 +152,15 @@ class Guard:
         await JSONResponse({"detail": sentence}, status_code=status, headers=asked)(scope, receive, send)
 
 
-class BodyLimit:
-    """ASGI middleware that refuses requests with a large body, announced or not."""
+def _limited(receive: Receive) -> Receive:
+    size = 0
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or refuse it in one sentence."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        size = int(Headers(scope=scope).get("content-length", "0"))  # the server has checked that it is a number
-        body: list[Message] = []
-        while size <= MAX_BODY_BYTES:
-            body.append(await receive())
-            size = sum(len(message.get("body", b"")) for message in body)
-            if not body[-1].get("more_body", False):
-                break
+    async def receive_limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
         if size > MAX_BODY_BYTES:
-            sentence = f"Expected a request body of at most {MAX_BODY_BYTES >> 10} KiB, found a larger one."
-            await JSONResponse({"detail": sentence}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)(scope, receive, send)
-            return
-        body.reverse()
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        return message
 
-        async def receive_again() -> Message:
-            return body.pop() if body else await receive()
-
-        await self._app(scope, receive_again, send)
+    return receive_limited

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mindwire.api.streams import DescribedStream, Streams
+from mindwire.api.streams import Streams
 from mindwire.sinks.hub import BUCKETS_MS, PredictionHub
-from mindwire.status import StreamState, StreamStatus
+from mindwire.status import StreamState
 
 _COUNTERS = {
     "samples": "Samples received from the source.",
@@ -22,12 +24,18 @@ _COUNTERS = {
     "restarts": "Times the stream's thread was restarted.",
 }
 _GAUGES = {
+    "ready": "1 while predictions are fresh.",
     "drift_ppm": "Drift of the source's clock in parts per million.",
     "clock_offset_s": "Seconds to add to the source's clock for ours.",
     "effective_rate": "Measured sampling rate in hertz.",
     "last_prediction_age_s": "Seconds since the last prediction.",
     "loop_load": "Share of its time in which the live loop of the stream works; above 0.8 predictions come late.",
 }
+_SENT = {
+    "sent": "Messages handed to websocket clients.",
+    "dropped": "Messages that slow websocket clients missed.",
+}
+_MODEL = ("name", "sha256", "engine", "device")
 
 
 class StreamCollector(Collector):
@@ -42,78 +50,55 @@ class StreamCollector(Collector):
         self._streams = streams
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of all streams."""
-        seen = [(stream, stream.status()) for stream in self._streams.values()]
-        yield from _counters(seen)
-        yield from _gauges(seen)
-        yield from _hubs(seen)
+        """Yield all metrics of all streams."""
+        seen = [stream.status() for stream in self._streams.values()]
+        for name, text in _COUNTERS.items():
+            yield family(CounterMetricFamily, name, text, [(s.name, getattr(s.counters, name)) for s in seen])
+        for name, text in _GAUGES.items():
+            known = [(s.name, value) for s in seen if (value := getattr(s, name)) is not None]
+            yield family(GaugeMetricFamily, name, text, known)
+        states = [(s.name, state.value, state is s.state) for s in seen for state in StreamState]
+        yield family(GaugeMetricFamily, "state", "1 for the stream's current state.", states, ("stream", "state"))
+        models = [(s.name, *(getattr(s.model, field) for field in _MODEL), 1) for s in seen]
+        yield family(GaugeMetricFamily, "model_info", "The model in use.", models, ("stream", "model", *_MODEL[1:]))
+        # those of another process, which does not answer, have another hub
+        hubs = {name: one.hub for name, one in self._streams.items() if isinstance(one.hub, PredictionHub)}
+        clients = [(name, "predictions", hub.n_clients) for name, hub in hubs.items()]
+        clients += [(name, "signal", hub.n_viewers) for name, hub in hubs.items()]
+        text = "Connected websocket clients."
+        yield family(GaugeMetricFamily, "websocket_clients", text, clients, ("stream", "feed"))
+        for name, text in _SENT.items():
+            counts = [(stream, getattr(hub, name)) for stream, hub in hubs.items()]
+            yield family(CounterMetricFamily, f"websocket_{name}", text, counts)
+        text = "Time a prediction spent per stage."
+        stages = HistogramMetricFamily("mindwire_latency_seconds", text, labels=["stream", "stage"])
+        bounds = [*(str(bound / 1000) for bound in BUCKETS_MS), "+Inf"]
+        for name, hub in hubs.items():
+            for stage, histogram in hub.latency.items():
+                buckets = list(zip(bounds, map(float, accumulate(tuple(histogram.counts))), strict=True))
+                stages.add_metric([name, stage], buckets, histogram.total_ms / 1000)
+        yield stages
 
 
-def registry(streams: Streams, *others: Collector) -> CollectorRegistry:
-    """A registry of the service's own, with the streams, the process, and whatever else there is."""
-    own = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=own)
-    PlatformCollector(registry=own)
+def family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    samples: Iterable[tuple[Any, ...]],
+    labels: Sequence[str] = ("stream",),
+) -> Metric:
+    """Return a metric; each sample is the values of its labels and its own."""
+    metric = kind(f"mindwire_{name}", text, labels=labels)
+    for *named, value in samples:
+        metric.add_metric(named, float(value))
+    return metric
+
+
+def exposition(streams: Streams, *others: Collector) -> bytes:
+    """Return the metrics of streams, of the process, and of whatever else there is, in the Prometheus text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
     for collector in (StreamCollector(streams), *others):
-        own.register(collector)
-    return own
-
-
-_Seen = list[tuple[DescribedStream, StreamStatus]]
-
-
-def _counters(seen: _Seen) -> Iterator[Metric]:
-    for name, text in _COUNTERS.items():
-        family = CounterMetricFamily(f"mindwire_{name}", text, labels=["stream"])
-        for _, status in seen:
-            family.add_metric([status.name], getattr(status.counters, name))
-        yield family
-
-
-def _gauges(seen: _Seen) -> Iterator[Metric]:
-    state = GaugeMetricFamily("mindwire_state", "1 for the stream's current state.", labels=["stream", "state"])
-    ready = GaugeMetricFamily("mindwire_ready", "1 while predictions are fresh.", labels=["stream"])
-    model = GaugeMetricFamily(
-        "mindwire_model_info", "The model in use.", labels=["stream", "model", "sha256", "engine", "device"]
-    )
-    for stream, status in seen:
-        for each in StreamState:
-            state.add_metric([status.name, each.value], float(each is status.state))
-        ready.add_metric([status.name], float(stream.ready))
-        used = status.model
-        model.add_metric([status.name, used.name, used.sha256, used.engine, used.device], 1.0)
-    yield from (state, ready, model)
-    for name, text in _GAUGES.items():
-        family = GaugeMetricFamily(f"mindwire_{name}", text, labels=["stream"])
-        for _, status in seen:
-            value = getattr(status, name)
-            if value is not None:
-                family.add_metric([status.name], value)
-        yield family
-
-
-def _hubs(seen: _Seen) -> Iterator[Metric]:
-    clients = GaugeMetricFamily("mindwire_websocket_clients", "Connected websocket clients.", labels=["stream", "feed"])
-    sent = CounterMetricFamily("mindwire_websocket_sent", "Messages handed to websocket clients.", labels=["stream"])
-    dropped = CounterMetricFamily(
-        "mindwire_websocket_dropped", "Messages that slow websocket clients missed.", labels=["stream"]
-    )
-    stages = HistogramMetricFamily(
-        "mindwire_latency_seconds", "Time a prediction spent per stage.", labels=["stream", "stage"]
-    )
-    for stream, status in seen:
-        hub = getattr(stream, "hub", None)
-        if not isinstance(hub, PredictionHub):  # another process has it, and does not answer
-            continue
-        clients.add_metric([status.name, "predictions"], hub.n_clients)
-        clients.add_metric([status.name, "signal"], hub.n_viewers)
-        sent.add_metric([status.name], hub.sent)
-        dropped.add_metric([status.name], hub.dropped)
-        for stage, histogram in hub.latency.items():
-            total = 0
-            buckets = []
-            for bound, count in zip((*BUCKETS_MS, None), tuple(histogram.counts), strict=True):
-                total += count
-                buckets.append(("+Inf" if bound is None else str(bound / 1000), float(total)))
-            stages.add_metric([status.name, stage], buckets, histogram.total_ms / 1000)
-    yield from (clients, sent, dropped, stages)
+        registry.register(collector)
+    return generate_latest(registry)

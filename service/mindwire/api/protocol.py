@@ -29,8 +29,7 @@ class LimitedWebsocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        server_state = kwargs["server_state"] if "server_state" in kwargs else args[1]
-        self._all = Connections.of(server_state)
+        self._all = Connections.of(kwargs["server_state"])
         self._allowance = Allowance(self.loop.time())
         self._ended = False
         self.close_timeout = CLOSE_S
@@ -84,6 +83,10 @@ class LimitedWebsocket(WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         """End the connection of a client that broke the protocol."""
         self._end(CloseCode.PROTOCOL_ERROR, "The client broke the websocket protocol.")
+
+    def keepalive_timeout(self) -> None:
+        """Cut off a client that takes nothing; it would not read a goodbye either."""
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """Read nothing either, because what is read may have to be answered."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from mindwire.api.guard import TRUSTED
 from mindwire.api.problems import problem
-from mindwire.api.streams import RunningStream, Streams, running_streams_of, streams_of, unknown_stream
+from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
 from mindwire.errors import ContractError
 from mindwire.options import AdaptationCommand
 from mindwire.status import ModelStatus, StreamState, StreamStatus
@@ -66,16 +66,15 @@ async def _streams(request: Request) -> Streams:
 AllStreams = Annotated[Streams, Depends(_streams)]
 
 
-async def _one_stream(
-    request: Request, stream: Annotated[str, Path(description="Name of the stream.")]
-) -> RunningStream:
-    streams = running_streams_of(request)
+async def one_stream(request: Request, stream: Annotated[str, Path(description="Name of the stream.")]) -> StreamLike:
+    """Return the stream that a path names."""
+    streams = streams_of(request)
     if stream not in streams:
         raise HTTPException(404, unknown_stream(stream, streams))
     return streams[stream]
 
 
-OneStream = Annotated[RunningStream, Depends(_one_stream)]
+OneStream = Annotated[StreamLike, Depends(one_stream)]
 
 _REFRESH_S = 0.5
 # Pause between the streams of an answer about all of them, so that it does not delay predictions, and all pauses at most.
@@ -84,7 +83,7 @@ _BETWEEN_STREAMS_S, _ALL_STREAMS_S = 0.005, 0.6
 _REFUSED = problem("The request is refused.")
 _NO_STREAM = problem("There is no such stream.")
 v1 = APIRouter(prefix="/v1", responses={"4XX": _REFUSED})
-health = APIRouter(prefix="/health", tags=["health"])
+health = APIRouter(tags=["health"])
 
 
 @v1.get("/streams", tags=["streams"], response_model=list[StreamStatus])
@@ -108,16 +107,7 @@ def show_stream(stream: OneStream) -> StreamStatus:
 @v1.get("/streams/{stream}/events", tags=["streams"], responses={404: _NO_STREAM})
 async def list_events(stream: OneStream) -> list[EventMessage]:
     """The stream's last events, oldest first, at most 200."""
-    return [
-        EventMessage(
-            kind=event.kind,
-            stream=event.stream,
-            message=event.message,
-            unix_time=event.unix_time,
-            data=dict(event.data),
-        )
-        for event in stream.hub.recent_events()
-    ]
+    return [EventMessage.model_validate(event, from_attributes=True) for event in stream.hub.recent_events()]
 
 
 def _number(value: Any) -> Any:
@@ -170,16 +160,13 @@ def list_models(streams: AllStreams) -> list[ModelInUse]:
     models: dict[tuple[str, str, str], ModelInUse] = {}
     for stream in streams.values():
         status = stream.status()
-        model = status.model
-        key = (model.sha256, model.engine, model.device)
-        if key not in models:
-            models[key] = ModelInUse(**model.model_dump(), classes=status.classes, streams=[])
-        models[key].streams.append(status.name)
+        model = ModelInUse(**status.model.model_dump(), classes=status.classes, streams=[])
+        models.setdefault((model.sha256, model.engine, model.device), model).streams.append(status.name)
     return list(models.values())
 
 
 @health.get(
-    "/live",
+    "/health/live",
     response_model_exclude_none=True,
     responses={503: {"model": Liveness, "description": "The loops of all streams hang."}},
 )
@@ -195,28 +182,35 @@ async def live(request: Request, response: Response) -> Liveness:
 
 
 @health.get(
-    "/ready",
+    "/health/ready",
     response_model_exclude_unset=True,
     responses={503: {"model": Readiness, "description": "Some stream has no fresh predictions."}},
 )
 def ready(request: Request, streams: AllStreams, response: Response) -> Readiness:
     """200 while the predictions of every stream are fresh, 503 otherwise; the reasons only with the token."""
-    each: dict[str, StreamReadiness] = {}
-    for name, stream in streams.items():
-        status = stream.status()
-        each[name] = StreamReadiness(ready=stream.ready, state=status.state, reason=status.state_reason)
-    waiting = [name for name, readiness in each.items() if not readiness.ready]
-    if not each:
-        reason = "No stream is configured."
-    elif waiting:
-        reason = "No fresh predictions from: " + "; ".join(
-            f"{name} ({each[name].state}: {each[name].reason})" for name in waiting
-        )
-    else:
-        reason = "All streams deliver fresh predictions."
-    fine = bool(each) and not waiting
+    seen = [stream.status() for stream in streams.values()]
+    waiting = [f"{s.name} ({s.state}: {s.state_reason})" for s in seen if not s.ready]
+    fine = bool(seen) and not waiting
     if not fine:
         response.status_code = 503
     if not request.scope.get(TRUSTED, False):
         return Readiness(ready=fine)
+    if not seen:
+        reason = "No stream is configured."
+    elif waiting:
+        reason = f"No fresh predictions from: {'; '.join(waiting)}"
+    else:
+        reason = "All streams deliver fresh predictions."
+    each = {s.name: StreamReadiness(ready=s.ready, state=s.state, reason=s.state_reason) for s in seen}
     return Readiness(ready=fine, reason=reason, streams=each)
+
+
+@health.get("/metrics", response_class=Response)
+def metrics(streams: AllStreams) -> Response:
+    """Metrics in the Prometheus text format."""
+    # imported at the first scrape, so that no start waits for it
+    from prometheus_client import CONTENT_TYPE_LATEST
+
+    from mindwire.api.metrics import exposition
+
+    return Response(exposition(streams), media_type=CONTENT_TYPE_LATEST)

@@ -20,6 +20,14 @@ from mindwire.errors import ServiceError
 STALL_LIMIT_S = 120.0
 MAX_INPUT_BYTES = 4096
 
+# Of everything the browser loads: nothing from elsewhere, no framing, no stale copies.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 # For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query, and
 # strangers could fill a disk with a warning per bad request.
 SERVER_SETTINGS: dict[str, Any] = {
@@ -34,6 +42,7 @@ SERVER_SETTINGS: dict[str, Any] = {
     "log_config": None,
     "log_level": "error",
     "server_header": False,
+    "headers": list(_HEADERS.items()),
     "timeout_graceful_shutdown": 2,
 }
 
@@ -49,7 +58,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> socket.socket:
-    """Open the socket that the service listens on.
+    """Open the socket that the service listens on, with a small send buffer that connections inherit.
 
     Parameters
     ----------
@@ -59,11 +68,6 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
         0 for any free one.
     stall_limit_s : float
         Seconds after which the kernel ends a connection whose client takes no data (on Linux).
-
-    Returns
-    -------
-    socket.socket
-        Bound and listening, with a small send buffer that connections inherit.
 
     Raises
     ------
@@ -89,7 +93,6 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
     except OSError as error:
         sock.close()
         raise ServiceError(_why(host, port, error)) from error
-    sock.settimeout(0.0)
     return sock
 
 

@@ -23,7 +23,7 @@ def serve(
     import gc
 
     # Imports create hundreds of thousands of objects and next to no garbage; searching them takes a tenth of the start.
-    # settle_memory collects once when the service listens, and enables the collector from then on.
+    # mindwire.serve.listening collects once when the service listens, and enables the collector from then on.
     gc.disable()
     from mindwire.config import load_settings
 

@@ -10,12 +10,13 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from mindwire.api.server import SERVER_SETTINGS, is_loopback
@@ -32,18 +33,7 @@ _MAX_TOKEN = 4096
 def event_loop() -> asyncio.Runner:
     """Return a runner of the fastest event loop there is; other threads get the interpreter soon from now on."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    try:
-        import uvloop
-    except ImportError:  # not made for Windows
-        return asyncio.Runner()
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-
-def settle_memory() -> None:
-    """Exempt all present objects from garbage collection, which runs from now on."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 def with_token(settings: Settings) -> tuple[Settings, str | None]:
@@ -103,38 +93,23 @@ def _own_address(family: int) -> str:
         return str(probe.getsockname()[0])
 
 
-async def listen(
-    app: FastAPI,
-    sock: socket.socket,
-    stop: asyncio.Event,
-    *,
-    begin: Callable[[], None],
-    end: Callable[[], Awaitable[object]],
-) -> None:
-    """Serve until stopped.
+@contextlib.asynccontextmanager
+async def listening(app: FastAPI, sock: socket.socket, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Serve on a listening socket while the context lasts; should the server end before, set ``stop``.
 
-    Parameters
-    ----------
-    app : FastAPI
-    sock : socket.socket
-        Bound and listening.
-    stop : asyncio.Event
-        Set to end it.
-    begin : callable
-        Called once the server runs.
-    end : callable
-        Awaited at the end, while clients still hear what the streams say.
+    All objects that are present are exempt from garbage collection, which runs from now on.
     """
     server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    settle_memory()
-    begin()
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    await end()
-    server.should_exit = True
-    await serving
+    serving.add_done_callback(lambda _: stop.set())
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 class _Server(uvicorn.Server):

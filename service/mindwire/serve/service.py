@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from mindwire.api.guard import Access
 from mindwire.api.server import bind_socket
 from mindwire.config import Settings
 from mindwire.cores import usable_cores
@@ -48,6 +49,7 @@ def serve(
     settings = named_after_sources(settings)
     workers = min(settings.workers or usable_cores(), len(settings.stream))
     settings, notice = with_token(settings)
+    access = Access(settings.token, settings.allow_host, settings.allow_origin)
     with bind_socket(settings.host, settings.port) as sock:
 
         def listens() -> None:
@@ -60,15 +62,13 @@ def serve(
             from mindwire.serve.gateway.gateway import serve_gateway
 
             with event_loop() as runner:
-                refused = runner.run(serve_gateway(settings, workers, sock, listens))
+                refused = runner.run(serve_gateway(settings, workers, sock, access, listens))
         else:
             from mindwire.api.app import create_app
-            from mindwire.api.guard import Access
             from mindwire.serve.streams import build_streams, run_streams
 
             streams = build_streams(settings, instance=str(sock.getsockname()[1]))
-            access = Access(settings.token, tuple(settings.allow_host), tuple(settings.allow_origin))
-            app = create_app(streams, access=access)
+            app = create_app(streams, access)
             listens()
             stop = asyncio.Event()
 

@@ -26,7 +26,7 @@ from mindwire.live.supervisor import Supervisor
 from mindwire.live.warm_start import initial_adaptation
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.serve.listening import listen, stop_on_signals
+from mindwire.serve.listening import listening, stop_on_signals
 from mindwire.serve.named_sources import kept_state, selector
 from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter
 from mindwire.sinks.hub import PredictionHub
@@ -237,7 +237,6 @@ async def run_streams(
         Called when a stream was refused and no other goes on, or when none was to be waited for.
     """
     loop = asyncio.get_running_loop()
-
     errors: dict[str, MindwireError] = {}
 
     def refused(stream: Stream, error: MindwireError) -> None:
@@ -248,10 +247,9 @@ async def run_streams(
             loop.call_soon_threadsafe(on_refused, error)
 
     supervisor = Supervisor(list(streams.values()), on_refused=refused)
-
-    def begin() -> None:
-        supervisor.start()
-        begun()
-
     with stop_on_signals(stop), showing_markers(list(streams.values()), settings.marker_stream):
-        await listen(app, sock, stop, begin=begin, end=lambda: asyncio.to_thread(supervisor.stop, _STOP_STREAMS_S))
+        async with listening(app, sock, stop):
+            supervisor.start()
+            begun()
+            await stop.wait()
+            await asyncio.to_thread(supervisor.stop, _STOP_STREAMS_S)

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from mindwire.api import websockets as websockets_module
+from mindwire.api.server import SERVER_SETTINGS
 from tests.support.standin import StandIn, served
 
 RATE = 200
@@ -179,8 +179,8 @@ def test_garbage_is_closed(other, garbage, code):
 
 def test_the_service_itself_lets_go_of_a_client_that_takes_nothing(monkeypatch):
     """Where the kernel has no such limit; the connection's own buffers are the kernel's business."""
-    monkeypatch.setattr(websockets_module, "STALL_LIMIT_S", 0.5)
-    monkeypatch.setattr(websockets_module, "STALL_CHECK_S", 0.1)
+    monkeypatch.setitem(SERVER_SETTINGS, "ws_ping_interval", 0.1)
+    monkeypatch.setitem(SERVER_SETTINGS, "ws_ping_timeout", 0.5)
     stream = StandIn(rate=1000)
     request = (
         "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

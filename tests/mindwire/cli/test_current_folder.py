@@ -11,7 +11,7 @@ import pytest
 
 from mindwire.bench.processes import Processes
 from mindwire.serve.gateway.address import Address
-from mindwire.serve.gateway.process import WorkerProcess, WorkerStart
+from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
 
 BIN = Path(sys.executable).parent
 NAMES = (
@@ -82,13 +82,11 @@ def test_children_of_multiprocessing_and_joblib(folder, tmp_path_factory):
 
 
 def test_worker_processes(folder):
-    start = WorkerStart("not JSON", [], "", 1, 1, 0, Address(), "")
-
     async def code():
-        process = await WorkerProcess.start(start)
-        return await process.report(), await process.exit_reason()
+        process = await start_process(WorkerStart("not JSON", [], Address(), ""))
+        return await next_report(process), await process.wait()
 
-    assert asyncio.run(code()) == (None, "ended with code 1")
+    assert asyncio.run(code()) == (None, 1)
 
 
 def test_measurements(folder):

@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mindwire.serve.gateway.address import Address, request
-from mindwire.serve.gateway.metrics import exposition
+from mindwire.serve.gateway.metrics import merged
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import Worker, share_streams
 from mindwire.status import StreamState
 from tests.support.standin import StandIn, served
+
+
+def worker_of(*streams: str, number: int = 1) -> Worker:
+    """A worker that is not started."""
+    return Worker(WorkerStart("{}", [*streams], Address(), "", number=number), on_refused=lambda *_: None)
 
 
 @given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))
@@ -30,13 +35,15 @@ def test_equal_streams_go_round():
 
 
 def test_metrics_of_workers_become_one_exposition():
-    answers = {
-        1: b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="a"} 1.0\n'
-        b"# HELP process_open_fds Files.\n# TYPE process_open_fds gauge\nprocess_open_fds 7.0\n"
-        b"# HELP python_info P.\n# TYPE python_info gauge\npython_info 1.0\n",
-        2: b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="b"} 2.0\n',
-    }
-    text = exposition([], answers).decode()
+    answers = [
+        (
+            b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="a"} 1.0\n'
+            b"# HELP process_open_fds Files.\n# TYPE process_open_fds gauge\nprocess_open_fds 7.0\n"
+            b"# HELP python_info P.\n# TYPE python_info gauge\npython_info 1.0\n"
+        ),
+        b'# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="b"} 2.0\n',
+    ]
+    text = merged([worker_of(number=1), worker_of(number=2)], answers).decode()
     assert '# HELP x_total X.\n# TYPE x_total counter\nx_total{stream="a"} 1.0\nx_total{stream="b"} 2.0\n' in text
     assert 'mindwire_worker_process_open_fds{worker="1"} 7.0\n' in text
     assert "\npython_info 1.0" not in text
@@ -57,8 +64,7 @@ def test_a_worker_is_reached_over_tcp_with_its_token():
 
 
 def test_a_stream_whose_worker_does_not_answer_is_stale_and_then_what_it_says():
-    start = WorkerStart("{}", ["eeg"], "", 1, 1, 0, Address(), "")
-    worker = Worker(start, on_refused=lambda _: None)
+    worker = worker_of("eeg")
     live = StandIn("eeg")
     live.become(StreamState.LIVE, "Predictions are fresh.")
     described = live.status().model_dump(mode="json")
@@ -67,9 +73,9 @@ def test_a_stream_whose_worker_does_not_answer_is_stale_and_then_what_it_says():
     assert stream.status() == live.status()
     for _ in range(2):
         stream.lose(StreamState.STALE, "It does not answer.")
-    assert not stream.ready
+    assert not stream.status().ready
     assert stream.status().state is StreamState.STALE
     for _ in range(2):
         stream.describe(described)
-    assert stream.ready
+    assert stream.status().ready
     assert [event.data["state"] for event in stream.events] == ["stale", "live"]

@@ -14,6 +14,8 @@ from websockets.typing import Subprotocol
 class Address(msgspec.Struct, frozen=True):
     """Address of a worker: a Unix socket, or a TCP port that asks for a token.
 
+    The worker's own access rules apply, not those of the gateway's clients.
+
     Parameters
     ----------
     path : str
@@ -29,28 +31,20 @@ class Address(msgspec.Struct, frozen=True):
     token: str | None = None
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Headers of every request: the worker's own access rules apply, not those of the gateway's clients."""
-        named = [(b"host", b"localhost")]
-        return named if self.token is None else [*named, (b"authorization", f"Bearer {self.token}".encode())]
+    def access(self) -> dict[str, str]:
+        """Headers with the token."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
-    async def websocket(self, path: str, subprotocol: Subprotocol) -> ClientConnection:
+    async def websocket(self, path: str, subprotocol: str) -> ClientConnection:
         """Open a websocket; raises OSError or InvalidHandshake.
 
         Few messages wait on this side, because the worker drops messages for its slow clients.
         """
-        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        options: dict[str, Any] = {"additional_headers": headers, "compression": None, "ping_interval": None}
-        options |= {"max_queue": 1, "open_timeout": None}
+        options: dict[str, Any] = {"compression": None, "ping_interval": None, "max_queue": 1, "open_timeout": None}
+        options |= {"additional_headers": self.access, "subprotocols": [Subprotocol(subprotocol)]}
         if self.path:
-            return await unix_connect(self.path, f"ws://localhost{path}", subprotocols=[subprotocol], **options)
-        return await connect(f"ws://{self.host}:{self.port}{path}", subprotocols=[subprotocol], proxy=None, **options)
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection as two streams; raises OSError."""
-        if self.path:
-            return await asyncio.open_unix_connection(self.path)
-        return await asyncio.open_connection(self.host, self.port)
+            return await unix_connect(self.path, f"ws://localhost{path}", **options)
+        return await connect(f"ws://{self.host}:{self.port}{path}", proxy=None, **options)
 
 
 class Answer(NamedTuple):
@@ -71,26 +65,29 @@ async def request(
     OSError
         The worker cannot be reached, or ended before it had answered.
     """
-    headers = [*address.headers, (b"connection", b"close"), (b"content-length", str(len(body)).encode())]
+    headers = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **address.access}
     if content_type:
-        headers.append((b"content-type", content_type.encode("latin-1")))
+        headers["Content-Type"] = content_type
     http = h11.Connection(h11.CLIENT)
-    reader, writer = await address.open()
+    head = h11.Request(
+        method=method, target=target, headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
+    )
+    if address.path:
+        reader, writer = await asyncio.open_unix_connection(address.path)
+    else:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
-        sent = [h11.Request(method=method, target=target, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
-        writer.write(b"".join(http.send(event) or b"" for event in sent))
+        writer.write(b"".join(http.send(event) or b"" for event in (head, h11.Data(data=body), h11.EndOfMessage())))
         http.receive_data(await reader.read())
         http.receive_data(b"")
         response, parts = http.next_event(), []
         while isinstance(event := http.next_event(), h11.Data):
             parts.append(bytes(event.data))
     except h11.ProtocolError as error:
-        msg = "The worker ended in the middle of its answer."
+        msg = "The worker ended before it had answered."
         raise ConnectionResetError(msg) from error
     finally:
         writer.close()
-    if not isinstance(response, h11.Response) or not isinstance(event, h11.EndOfMessage):
-        msg = "The worker ended before it had answered."
-        raise ConnectionResetError(msg)
-    kinds = [value.decode("latin-1") for name, value in response.headers if name == b"content-type"]
-    return Answer(response.status_code, kinds[0] if kinds else "application/octet-stream", b"".join(parts))
+    assert isinstance(response, h11.Response)  # noqa: S101 - anything else is an error of the protocol
+    kind = dict(response.headers).get(b"content-type", b"application/octet-stream")
+    return Answer(response.status_code, kind.decode("latin-1"), b"".join(parts))

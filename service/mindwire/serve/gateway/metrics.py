@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
-from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mindwire.api.metrics import registry
+from mindwire.api.metrics import exposition, family
+from mindwire.api.streams import Streams
 from mindwire.serve.gateway.worker import Worker
-
-_OF_PROCESS = "process_"
 
 
 class WorkerCollector(Collector):
@@ -27,57 +26,51 @@ class WorkerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield which of them run, and how often each was started again."""
-        up = GaugeMetricFamily("mindwire_worker_up", "1 while the worker process runs.", labels=["worker"])
-        restarts = CounterMetricFamily(
-            "mindwire_worker_restarts", "Times the worker process was started again.", labels=["worker"]
-        )
-        for worker in self._workers:
-            up.add_metric([str(worker.number)], float(worker.up))
-            restarts.add_metric([str(worker.number)], worker.restarts)
-        yield from (up, restarts)
+        up = [(str(worker.number), worker.address is not None) for worker in self._workers]
+        yield family(GaugeMetricFamily, "worker_up", "1 while the worker process runs.", up, ("worker",))
+        restarts = [(str(worker.number), worker.restarts) for worker in self._workers]
+        text = "Times the worker process was started again."
+        yield family(CounterMetricFamily, "worker_restarts", text, restarts, ("worker",))
 
 
-def exposition(workers: Sequence[Worker], answers: Mapping[int, bytes]) -> bytes:
+def merged(workers: Sequence[Worker], answers: Sequence[bytes | None]) -> bytes:
     """Return the metrics of the gateway and of all workers.
 
     Parameters
     ----------
     workers : sequence of Worker
-    answers : mapping of int to bytes
-        Exposition of each worker that answers, by its number; of the streams of the others the last known is shown.
+    answers : sequence of bytes or None
+        Exposition of each worker; of the streams of one that does not answer, the last known is shown.
 
     Returns
     -------
     bytes
         In the Prometheus text format: one block per metric, ``process_…`` of a worker as ``mindwire_worker_process_…``.
     """
-    rest = {
-        name: stream
-        for worker in workers
-        if worker.number not in answers
-        for name, stream in worker.streams.items()
-        if stream.described
+    lost = {
+        name: one
+        for worker, answer in zip(workers, answers, strict=True)
+        if answer is None
+        for name, one in worker.streams.items()
     }
     blocks: dict[str, list[str]] = {}
-    _add(generate_latest(registry(rest, WorkerCollector(workers))).decode(), blocks, None)
-    for number, answer in sorted(answers.items()):
-        _add(answer.decode(), blocks, number)
+    _add(exposition(cast("Streams", lost), WorkerCollector(workers)), blocks)
+    for worker, answer in zip(workers, answers, strict=True):
+        if answer is not None:
+            _add(answer, blocks, worker.number)
     return "".join(line for block in blocks.values() for line in block).encode()
 
 
-def _add(text: str, blocks: dict[str, list[str]], worker: int | None) -> None:
+def _add(text: bytes, blocks: dict[str, list[str]], worker: int | None = None) -> None:
     """Add each metric's block of lines; what comes first gives the description."""
-    for block in text.split("# HELP ")[1:]:
+    for block in text.decode().split("# HELP ")[1:]:
         name = block.partition(" ")[0]
+        lines = f"# HELP {block}".splitlines(keepends=True)
         if worker is not None and name.startswith("python_"):
             continue
-        lines = f"# HELP {block}".splitlines(keepends=True)
-        if worker is not None and name.startswith(_OF_PROCESS):
-            described = [line.replace(f" {_OF_PROCESS}", f" mindwire_worker_{_OF_PROCESS}", 1) for line in lines[:2]]
-            name = f"mindwire_worker_{name}"
+        if worker is not None and name.startswith("process_"):
+            described = [line.replace(name, f"mindwire_worker_{name}", 1) for line in lines[:2]]
             values = [line.split(" ", 1) for line in lines[2:]]
             lines = described + [f'mindwire_worker_{metric}{{worker="{worker}"}} {value}' for metric, value in values]
-        if name in blocks:
-            blocks[name] += [line for line in lines if not line.startswith("#")]
-        else:
-            blocks[name] = lines
+            name = f"mindwire_worker_{name}"
+        blocks.setdefault(name, lines[:2]).extend(lines[2:])

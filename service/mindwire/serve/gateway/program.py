@@ -28,66 +28,59 @@ from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.listening import event_loop
 from mindwire.serve.streams import build_streams, run_streams
 
-Report = Callable[[WorkerReport], None]
+Report = Callable[[WorkerReport], object]
 
 
 def main() -> None:
     """Run until the end, and end even if a thread is stuck in a driver."""
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not get among the reports
-
-    def report(one: WorkerReport) -> None:
-        reports.write(msgspec.json.encode(one) + b"\n")
-
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerStart)
     settings = Settings.model_validate_json(start.settings)
     form = f"%(asctime)s %(levelname)s worker {start.number}: %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(form)])
+
+    def report(one: WorkerReport) -> None:
+        reports.write(msgspec.json.encode(one) + b"\n")
+
+    def refuse(error: MindwireError) -> None:
+        report(WorkerReport(refused=str(error), usage=isinstance(error, UsageError)))
+
     try:
         with event_loop() as runner:
-            runner.run(_run(settings, start, report))
+            runner.run(_run(settings, start, lambda address: report(WorkerReport(address)), refuse))
     except MindwireError as error:
-        report(_refusal(error))
+        refuse(error)
     logging.shutdown()
     sys.stderr.flush()
     os._exit(0)
 
 
-async def _run(settings: Settings, start: WorkerStart, report: Report) -> None:
-    loop = asyncio.get_running_loop()
+async def _run(
+    settings: Settings,
+    start: WorkerStart,
+    begun: Callable[[Address], None],
+    on_refused: Callable[[MindwireError], None],
+) -> None:
     stop = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing comes but the end
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)  # nothing comes but the end
     streams = build_streams(settings, instance=start.instance, only=start.streams, checkpoints=Path(start.folder))
     for stream in streams.values():
         stream.counters.restarts = start.restarts
-    sock = _bind(start.listen)
     address = start.listen
-    if not address.path:
+    if address.path:
+        sock = _bind(Path(address.path))
+    else:
+        sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    app = create_app(streams, access=Access(address.token))
-    await run_streams(
-        settings,
-        app,
-        sock,
-        streams,
-        stop,
-        begun=lambda: report(WorkerReport(address)),
-        on_refused=lambda error: report(_refusal(error)),
-    )
+    app = create_app(streams, Access(address.token))
+    await run_streams(settings, app, sock, streams, stop, begun=lambda: begun(address), on_refused=on_refused)
 
 
-def _bind(address: Address) -> socket.socket:
-    """Open the socket that only this user, or only who has the token, can connect to."""
-    if not address.path:
-        return bind_socket(address.host, address.port)
-    Path(address.path).unlink(missing_ok=True)  # of the worker before
+def _bind(path: Path) -> socket.socket:
+    """Open a socket in the folder that only this user can enter."""
+    path.unlink(missing_ok=True)  # of the worker before
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(address.path)
-    Path(address.path).chmod(0o600)
+    sock.bind(str(path))
     sock.listen(BACKLOG)
-    sock.settimeout(0.0)
     return sock
-
-
-def _refusal(error: MindwireError) -> WorkerReport:
-    return WorkerReport(refused=str(error), usage=isinstance(error, UsageError))

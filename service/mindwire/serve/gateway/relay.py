@@ -8,7 +8,6 @@ from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
 
 from mindwire.serve.gateway.address import Address
 from mindwire.sinks.messages import Encoding, Message
@@ -31,13 +30,18 @@ class RemoteSubscription:
     path : str
         Path of the worker's websocket.
     encoding : Encoding
+
+    Attributes
+    ----------
+    greeted : bool
+        True once the client has had its hello.
     """
 
     def __init__(self, worker: Reached, path: str, encoding: Encoding) -> None:
         self.encoding = encoding
+        self.greeted = False
         self._worker = worker
         self._path = path
-        self._greeted = False
         self._closed = False
         self._own: deque[Message] = deque()
         self._changed = asyncio.Event()
@@ -47,7 +51,7 @@ class RemoteSubscription:
 
     def offer(self, message: Message) -> None:
         """Queue a message of the gateway's own; before its hello a client gets none."""
-        if self._greeted:
+        if self.greeted:
             self._own.append(message)
             self.wake()
 
@@ -55,11 +59,6 @@ class RemoteSubscription:
         """Let the sender finish: :meth:`next` returns None once what waits has been taken."""
         self._closed = True
         self.wake()
-
-    def close_unless_greeted(self) -> None:
-        """Close the queue of a client that still waits for its hello."""
-        if not self._greeted:
-            self.close()
 
     def wake(self) -> None:
         """Have :meth:`next` look at what has changed."""
@@ -72,11 +71,12 @@ class RemoteSubscription:
         while not self._own:
             if self._closed:
                 return None
+            if self._upstream is None:
+                await self._connect()
+                continue
+            self._receiving = asyncio.ensure_future(self._upstream.recv())
             try:
-                if self._upstream is None:
-                    await self._connect()
-                else:
-                    return Message(await self._receive(self._upstream), expendable=True)
+                return Message(await self._receiving, expendable=True)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
@@ -85,14 +85,9 @@ class RemoteSubscription:
                 self._upstream = None
                 if closed.rcvd is not None:  # the stream has stopped; otherwise its worker has ended
                     return None
+            finally:
+                self._receiving = None
         return self._own.popleft()
-
-    async def _receive(self, upstream: ClientConnection) -> str | bytes:
-        self._receiving = asyncio.ensure_future(upstream.recv())
-        try:
-            return await self._receiving
-        finally:
-            self._receiving = None
 
     async def _connect(self) -> None:
         """Connect to the worker, or wait until there is another."""
@@ -102,13 +97,12 @@ class RemoteSubscription:
             await self._changed.wait()
             return
         try:
-            self._upstream = await address.websocket(self._path, Subprotocol(self.encoding.value))
-        except (OSError, InvalidHandshake):  # it has ended, and the next one will have another
-            self._lost = address
-            return
-        if self._greeted:
-            await self._upstream.recv()  # the client has had its hello
-        self._greeted = True
+            self._upstream = await address.websocket(self._path, self.encoding.value)
+            if self.greeted:
+                await self._upstream.recv()  # the client has had its hello
+            self.greeted = True
+        except (OSError, InvalidHandshake, ConnectionClosed):  # it has ended, and the next one will have another
+            self._upstream, self._lost = None, address
 
     def leave(self) -> None:
         """Let go of the worker."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
+from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +16,7 @@ import msgspec
 
 from mindwire.errors import MindwireError, ServiceError
 from mindwire.serve.gateway.address import Address, Answer, request
-from mindwire.serve.gateway.process import WorkerProcess, WorkerStart
+from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
 from mindwire.serve.gateway.relay import RemoteSubscription
 from mindwire.sinks.messages import Encoding, Message, event_payload
 from mindwire.status import REMEMBERED_EVENTS, Event, StreamState, StreamStatus
@@ -30,7 +32,7 @@ _PING_S = 2.0
 
 
 class RemoteStream:
-    """Stream of a worker, as the worker last described it; a :class:`mindwire.api.streams.StreamLike`.
+    """Stream of a worker as the worker last described it, and the hub of its clients here.
 
     Parameters
     ----------
@@ -51,17 +53,13 @@ class RemoteStream:
 
     def __init__(self, name: str, worker: Worker) -> None:
         self.name = name
+        self.hub = self
         self._worker = worker
         self.described: Mapping[str, Any] = {}
         self.listeners: set[RemoteSubscription] = set()
         self.viewers: set[RemoteSubscription] = set()
         self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
         self.unreachable = False
-
-    @property
-    def ready(self) -> bool:
-        """True while predictions are fresh."""
-        return bool(self.described["ready"])
 
     @property
     def hung(self) -> bool:
@@ -72,13 +70,13 @@ class RemoteStream:
         """Return the last known status."""
         return StreamStatus.model_validate(self.described)
 
-    def send(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
-        """Send an event to all clients."""
-        event = Event(self.name, kind, message, time.time(), data)
-        self.events.append(event)
-        encoded = Message(event_payload(event))
-        for client in self.listeners:
-            client.offer(encoded)
+    async def ask(self, rest: str, **details: Any) -> Answer | None:
+        """Return the worker's answer to a request for the stream; None when it does not answer."""
+        return await self._worker.ask(f"/v1/streams/{self.name}{rest}", **details)
+
+    def hello(self) -> dict[str, Any]:
+        """Return nothing: the worker says hello."""
+        return {}
 
     def subscribe(self, hello: Mapping[str, Any], encoding: Encoding) -> RemoteSubscription:  # noqa: ARG002
         """Return the predictions and events for one more client."""
@@ -101,15 +99,13 @@ class RemoteStream:
         self.viewers.discard(subscription)
         subscription.leave()
 
-    @property
-    def hub(self) -> RemoteStream:
-        """Hub that websocket clients subscribe to."""
-        return self
-
-    @staticmethod
-    def hello() -> dict[str, Any]:
-        """Return nothing: the worker says hello."""
-        return {}
+    def send(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
+        """Send an event to all clients."""
+        event = Event(self.name, kind, message, time.time(), data)
+        self.events.append(event)
+        encoded = Message(event_payload(event))
+        for client in self.listeners:
+            client.offer(encoded)
 
     def describe(self, status: Mapping[str, Any]) -> None:
         """Take the worker's description; clients hear of it where they had been sent another state."""
@@ -123,14 +119,17 @@ class RemoteStream:
         before = self.described
         if (before["state"], before["state_reason"]) == (state.value, reason):
             return
-        changed: dict[str, Any] = {
+        self.described = {
+            **before,
             "state": state.value,
             "state_reason": reason,
             "state_since_unix": time.time(),
             "ready": False,
+            "hung": state is StreamState.FAILED,
+            "source": None,
+            "last_prediction_age_s": None,
+            "quality": [],
         }
-        changed |= {"hung": state is StreamState.FAILED, "source": None, "last_prediction_age_s": None, "quality": []}
-        self.described = {**before, **changed}
         self.unreachable = True
         self.send("state", reason, {"state": state.value, "previous": before["state"]})
 
@@ -143,41 +142,28 @@ class Worker:
     start : WorkerStart
         What the worker is started with.
     on_refused : callable
-        Called with what a running worker refuses.
+        Called with the number of the worker and what it refuses while it runs.
 
     Attributes
     ----------
     streams : dict of str to RemoteStream
+    address : Address or None
+        Where the worker is reached while it runs.
     restarts : int
         Number of times the worker was started again.
+    failed : bool
+        True after the worker has been given up.
     """
 
-    def __init__(self, start: WorkerStart, *, on_refused: Callable[[MindwireError], None]) -> None:
+    def __init__(self, start: WorkerStart, *, on_refused: Callable[[int, MindwireError], None]) -> None:
         self.number = start.number
         self.streams = {name: RemoteStream(name, self) for name in start.streams}
+        self.address: Address | None = None
         self.restarts = 0
+        self.failed = False
         self._start = start
         self._on_refused = on_refused
-        self._process: WorkerProcess | None = None
-        self.address: Address | None = None
-        self._why = ""
-        self._stopping = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    @property
-    def up(self) -> bool:
-        """True while the worker runs and has an address."""
-        return self.address is not None
-
-    @property
-    def pid(self) -> int | None:
-        """Process of the worker, while it runs."""
-        return self._process.pid if self._process is not None and self.up else None
-
-    @property
-    def failed(self) -> bool:
-        """True after the worker has been given up."""
-        return any(stream.described["state"] == StreamState.FAILED for stream in self.streams.values()) and not self.up
+        self._process: Process | None = None
 
     async def start(self) -> None:
         """Start the worker; returns once it answers.
@@ -187,114 +173,88 @@ class Worker:
         MindwireError
             It refuses its settings, or ended.
         """
-        self._why = ""
-        self._process = await WorkerProcess.start(msgspec.structs.replace(self._start, restarts=self.restarts))
-        report = await self._process.report()
+        self._process = process = await start_process(msgspec.structs.replace(self._start, restarts=self.restarts))
+        report = await next_report(process)
         if report is not None and report.address is None:
             raise report.error
         self.address = None if report is None else report.address
         if not await self.refresh(_HUNG_AFTER_S):
             self.address = None
-            self._process.kill()
+            _signal(process, signal.SIGKILL)
             msg = f"Worker process {self.number} ended before its streams began; the log says why."
             raise ServiceError(msg)
-        self._run(self._read_reports(self._process))
-
-    def _run(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _read_reports(self, process: WorkerProcess) -> None:
-        while (report := await process.report()) is not None:
-            self._on_refused(report.error)
 
     async def supervise(self) -> None:
-        """Start the worker again whenever it ends, until stopped or given up."""
+        """Start the worker again whenever it ends, until it has failed too often in a row."""
         failures = 0
-        while not self._stopping.is_set():
+        while not self.failed and self._process is not None:
             began = time.monotonic()
-            why = await self._exit_reason()
-            if self._stopping.is_set():
-                return
+            why = await self._watch(self._process)
             failures = 1 if time.monotonic() - began >= _HEALTHY_AFTER_S else failures + 1
-            while not await self._restart(failures, why):
-                if self._stopping.is_set() or failures > len(DELAYS_S):
-                    return
-                failures, why = failures + 1, self._why
+            while self.address is None and failures <= len(DELAYS_S):
+                delay = DELAYS_S[failures - 1]
+                reason = f"Worker process {self.number} {why}; it restarts in {delay:g} s."
+                self._lose(StreamState.LOST, reason, failures)
+                await asyncio.sleep(delay)
+                self.restarts += 1
+                for stream in self.streams.values():
+                    stream.unreachable = False  # the new worker's streams send their states themselves
+                try:
+                    await self.start()
+                except MindwireError as error:
+                    failures, why = failures + 1, f"could not start again ({error})"
+            if self.address is None:
+                self.failed = True
+                reason = f"Given up after {failures} failures in a row: worker process {self.number} {why}."
+                self._lose(StreamState.FAILED, reason, failures)
+            for client in self._clients():
+                client.wake()
+                if self.failed and not client.greeted:
+                    client.close()
 
-    async def _exit_reason(self) -> str:
-        """Wait until the worker has ended; one that does not answer for long is killed."""
-        if self._process is None:
-            return self._why
-        ended = asyncio.create_task(self._process.ended())
+    async def _watch(self, process: Process) -> str:
+        """Wait until the worker has ended, killed if it does not answer for long; returns what ended it."""
+        ended = asyncio.create_task(self._read_reports(process))
+        answered, hung = time.monotonic(), ""
         while not (await asyncio.wait((ended,), timeout=_PING_S))[0]:
-            ping = asyncio.create_task(self.ask("/health/live", _HUNG_AFTER_S))
-            await asyncio.wait((ended, ping), return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                ping.cancel()
-            elif ping.result() is None:
-                self._why = f"did not answer for {_HUNG_AFTER_S:g} s"
-                self._process.kill()
-                await ended
+            if await self.ask("/health/live", _HUNG_AFTER_S) is not None:
+                answered = time.monotonic()
+                if any(stream.unreachable for stream in self.streams.values()):
+                    await self.refresh()
+            elif time.monotonic() - answered > _HUNG_AFTER_S:
+                hung = f"did not answer for {_HUNG_AFTER_S:g} s"
+                _signal(process, signal.SIGKILL)
         self.address = None
-        reason = await self._process.exit_reason()
-        return self._why or reason
+        code = await process.wait()
+        return hung or (f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")
 
-    async def _restart(self, failures: int, why: str) -> bool:
-        """Report the end of the worker, wait, and start it again; returns true if it runs."""
-        if failures > len(DELAYS_S):
-            reason = f"Given up after {failures} failures in a row: worker process {self.number} {why}."
-            self._lose(StreamState.FAILED, reason, failures)
-            return False
-        delay = DELAYS_S[failures - 1]
-        self._lose(StreamState.LOST, f"Worker process {self.number} {why}; it restarts in {delay:g} s.", failures)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay)
-            return False
-        self.restarts += 1
-        for stream in self.streams.values():
-            stream.unreachable = False  # the new worker's streams send their states themselves
-        try:
-            await self.start()
-        except MindwireError as error:
-            self._why = f"could not start again ({error})"
-            return False
-        for client in self._clients():
-            client.wake()
-        return True
-
-    def _clients(self) -> Iterator[RemoteSubscription]:
-        for stream in self.streams.values():
-            yield from (*stream.listeners, *stream.viewers)
+    async def _read_reports(self, process: Process) -> None:
+        while (report := await next_report(process)) is not None:
+            self._on_refused(self.number, report.error)
 
     def _lose(self, state: StreamState, reason: str, failures: int) -> None:
         log.error(reason)
         for stream in self.streams.values():
             stream.send("error", reason, {"failures": failures})
             stream.lose(state, reason)
-        if state is StreamState.FAILED:
-            for client in self._clients():
-                client.close_unless_greeted()
 
-    # ── requests ─────────────────────────────────────────────────────────────────────────────────────
+    def _clients(self) -> Iterator[RemoteSubscription]:
+        for stream in self.streams.values():
+            yield from (*stream.listeners, *stream.viewers)
 
     async def ask(self, target: str, patience: float = ANSWER_S, **details: Any) -> Answer | None:
         """Return the worker's answer to a request; None when it does not answer."""
         if self.address is None:
             return None
         try:
-            answer = await asyncio.wait_for(request(self.address, target, **details), patience)
+            return await asyncio.wait_for(request(self.address, target, **details), patience)
         except TimeoutError:
             if self.address is not None and patience <= ANSWER_S:
                 for stream in self.streams.values():
                     stream.lose(StreamState.STALE, f"Worker process {self.number} does not answer.")
-            return None
         except OSError:
-            return None
-        if target != "/v1/streams" and any(stream.unreachable for stream in self.streams.values()):
-            self._run(self.refresh())
-        return answer
+            pass
+        return None
 
     async def refresh(self, patience: float = ANSWER_S) -> bool:
         """Bring the streams' descriptions up to date; returns true if the worker answers."""
@@ -305,23 +265,25 @@ class Worker:
             self.streams[described["name"]].describe(described)
         return True
 
-    # ── the end ──────────────────────────────────────────────────────────────────────────────────────
-
     async def stop(self, patience: float) -> None:
         """End the worker in order, so that its clients hear it; by force after ``patience`` seconds."""
-        self._stopping.set()
         if self._process is not None:
-            self._process.terminate()
+            _signal(self._process, signal.SIGTERM)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.ended(), patience)
-            self._process.kill()
-            await self._process.ended()
+                await asyncio.wait_for(self._process.wait(), patience)
+            _signal(self._process, signal.SIGKILL)
+            await self._process.wait()
         reason = "The service is stopping; the worker process did not answer."
         for stream in self.streams.values():
             if stream.listeners or stream.viewers:
                 stream.lose(StreamState.STOPPED, reason)
         for client in self._clients():
             client.close()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended
+        process.send_signal(number)
 
 
 def share_streams(hops: Mapping[str, int], workers: int) -> list[list[str]]:
@@ -341,14 +303,9 @@ def share_streams(hops: Mapping[str, int], workers: int) -> list[list[str]]:
         Names per worker, in the order given.
     """
     work = [0.0] * workers
-    chosen: dict[str, int] = {}
+    shares: list[set[str]] = [set() for _ in range(workers)]
     for name in sorted(hops, key=lambda name: hops[name]):
         idlest = work.index(min(work))
         work[idlest] += 1 / hops[name]
-        chosen[name] = idlest
-    return [[name for name in hops if chosen[name] == worker] for worker in range(workers)]
-
-
-def all_names(workers: Sequence[Worker]) -> dict[str, tuple[Worker, RemoteStream]]:
-    """Return each stream by name, with its worker."""
-    return {name: (worker, stream) for worker in workers for name, stream in worker.streams.items()}
+        shares[idlest].add(name)
+    return [[name for name in hops if name in share] for share in shares]
