@@ -94,9 +94,9 @@ def _system() -> Iterator[Finding]:
 
 
 def _lsl_configuration() -> Iterator[Finding]:
-    from mindwire.sources.liblsl import CONFIG_FILES, library_version
+    from mindwire.sources.liblsl import CONFIG_FILES, pylsl
 
-    yield Finding("liblsl", Verdict.OK, f"version {library_version()}")
+    yield Finding("liblsl", Verdict.OK, "version {}.{}".format(*divmod(pylsl.library_version(), 100)))
     named = os.environ.get("LSLAPICFG")
     if named and not Path(named).is_file():
         advice = "Correct or unset the environment variable LSLAPICFG."

@@ -34,30 +34,18 @@ _ONSET = re.compile(rb"[+-]\d{1,12}(\.\d{0,12})?")
 class EdfHeader:
     """Header of an EDF, BDF or GDF file.
 
-    Parameters
-    ----------
-    path : Path
-    units : tuple of str
-        Stated unit of each channel but those of annotations; empty where there is none.
-    factors : tuple of float
-        MNE-Python's factor for each of these channels; one where it does not know the unit.
-    discontinuous : bool
-        There may be pauses between the data records.
-    record_seconds : float
-    n_bytes, record_bytes : int
-        Of the header, and of each record.
-    annotations : tuple of slice
-        Bytes of each channel of annotations in a record.
+    Units and factors are those of the channels but annotations: a unit is empty where none is stated, MNE-Python's factor one
+    where it does not know the unit.
     """
 
     path: Path
     units: tuple[str, ...]
     factors: tuple[float, ...]
-    discontinuous: bool = False
+    discontinuous: bool = False  # there may be pauses between the data records
     record_seconds: float = 0.0
-    n_bytes: int = 0
+    n_bytes: int = 0  # of the header
     record_bytes: int = 0
-    annotations: tuple[slice, ...] = ()
+    annotations: tuple[slice, ...] = ()  # bytes of each channel of annotations in a record
 
     @classmethod
     def read(cls, path: Path) -> EdfHeader:
@@ -103,15 +91,7 @@ class EdfHeader:
     def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
         """Return the onset of each record, and the annotations, in seconds since the first record's onset.
 
-        Returns
-        -------
-        onsets : ndarray of float64, shape (n_records,)
-        annotations : list of (onset, duration, text)
-
-        Raises
-        ------
-        RecordingError
-            A record does not state its time, or begins before the record before it.
+        Raise RecordingError if a record does not state its time, or begins before the record before it.
         """
         onsets: list[float] = []
         texts: list[tuple[float, float, str]] = []

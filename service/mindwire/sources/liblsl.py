@@ -35,18 +35,7 @@ except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeErr
     )
     raise ServiceError(msg) from error
 
-__all__ = [
-    "CONFIG_FILES",
-    "InternalError",
-    "LostError",
-    "LslTimeoutError",
-    "Puller",
-    "is_predicate",
-    "library_version",
-    "pylsl",
-    "quiet_config",
-    "time_correction",
-]
+__all__ = ["InternalError", "LostError", "LslTimeoutError", "pylsl"]
 
 # In the order in which liblsl searches them, after the file that LSLAPICFG names.
 CONFIG_FILES = ("lsl_api.cfg", "~/lsl_api/lsl_api.cfg", "/etc/lsl_api/lsl_api.cfg")
@@ -79,12 +68,6 @@ if not os.environ.get("MINDWIRE_DEBUG"):
         pylsl.set_config_content(_config)
 
 
-def library_version() -> str:
-    """Return the version of liblsl in use, such as ``1.18``."""
-    version = pylsl.library_version()
-    return f"{version // 100}.{version % 100}"
-
-
 def is_predicate(xpath: str) -> bool:
     """Return true if LSL can parse an XPath predicate; pylsl answers an error with an empty list."""
     buffer = (ctypes.c_void_p * 1)()
@@ -110,18 +93,11 @@ class Puller:
         Of numbers, not of text.
     n_rows : int
         Most samples of one pull.
-
-    Attributes
-    ----------
-    samples : ndarray, shape (n_rows, n_channels)
-        In the inlet's number format and the stream's units.
-    stamps : ndarray of float64, shape (n_rows,)
-        Seconds, in the sender's clock.
     """
 
     def __init__(self, inlet: pylsl.StreamInlet, n_rows: int) -> None:
         self.samples: NDArray[Any] = np.empty((n_rows, inlet.channel_count), dtype=inlet.np_dtype)
-        self.stamps = np.empty(n_rows)
+        self.stamps = np.empty(n_rows)  # seconds, in the sender's clock
         self.inlet = inlet
         self._n_channels: int = inlet.channel_count
         self._all, self._first, self._rest = self._rows(0, n_rows), self._rows(0, 1), self._rows(1, n_rows - 1)

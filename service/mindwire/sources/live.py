@@ -27,14 +27,9 @@ class Source(Protocol):
         """Seconds that are added to the sender's stamps; None when the clocks cannot be compared."""
 
     def read(self, timeout: float) -> Chunk | None:
-        """Return the samples that have arrived; wait up to ``timeout`` seconds for the first one only.
+        """Return the samples that have arrived, which stay valid until the next read; None when there are none.
 
-        Its samples stay valid until the next read; None when nothing arrived.
-
-        Raises
-        ------
-        StreamLostError
-            The source has gone.
+        Wait up to ``timeout`` seconds for the first one only. Raise StreamLostError when the source has gone.
         """
 
     def now(self) -> float:
@@ -58,23 +53,12 @@ class Connector(Protocol):
     """Search for a source, and for the same one again; see :class:`mindwire.sources.lsl_connector.LslConnector`."""
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> Any | None:
-        """Search for the source for ``timeout`` seconds; the result has its ``info``.
-
-        Raises
-        ------
-        StreamNotFoundError
-            Several answer.
-        """
+        """Search for ``timeout`` seconds; the result has its ``info``. Raise StreamNotFoundError when several answer."""
 
     def open(self, found: Any, cancelled: threading.Event | None = None) -> Source:
         """Connect to a source that was found.
 
-        Raises
-        ------
-        StreamChangedError
-            It is not what it was.
-        SourceError
-            It does not answer or cannot be used.
+        Raise StreamChangedError when it is not what it was, SourceError when it does not answer or cannot be used.
         """
 
     def describe(self, found: Any, cancelled: threading.Event | None = None) -> SignalInfo:

@@ -27,12 +27,7 @@ level = -3
 def lsl_on_loopback(session: str, *, ports: int = 256) -> Iterator[None]:
     """Confine the LSL of this process, unless it is in use already, and of those started meanwhile.
 
-    Parameters
-    ----------
-    session : str
-        Streams of other sessions are not found.
-    ports : int
-        Number of ports that outlets may take.
+    Streams of other sessions are not found; outlets may take this number of ports.
     """
     before = os.environ.get("LSLAPICFG")
     with tempfile.TemporaryDirectory(prefix="mindwire-lsl-") as folder:

@@ -49,14 +49,9 @@ class ClockOffset:
 
     An estimate is wrong by at most half its round trip, and by as much when one way took all of it: over a busy network, or
     while the sender's program hung. A scalar Kalman filter weights it accordingly.
-
-    Attributes
-    ----------
-    seconds : float or None
-        To be added to a stamp; None until the first estimate.
     """
 
-    seconds: float | None = None
+    seconds: float | None = None  # to be added to a stamp; None until the first estimate
     _variance: float = 0.0
 
     def update(self, estimate: float, round_trip_s: float) -> bool:
@@ -91,12 +86,6 @@ class LslSource:
         Rate in hertz given by the user, for an outlet that states none.
     cancelled : threading.Event, optional
         Ends the wait for an outlet that does not answer.
-
-    Attributes
-    ----------
-    info : SignalInfo
-        With labels and units.
-    clock : ClockOffset
 
     Raises
     ------

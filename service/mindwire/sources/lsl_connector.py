@@ -32,6 +32,7 @@ class LslWatch:
         self._search = StreamSearch("")
         self._identity = identity
         self._uid = uid
+        self.close = self._search.close
 
     def verdict(self) -> Presence | None:
         """Return the result, or None while answers are still expected."""
@@ -42,20 +43,11 @@ class LslWatch:
             return None
         return Presence.REPLACED if uids else Presence.ABSENT
 
-    def close(self) -> None:
-        """End the check."""
-        self._search.close()
-
 
 class LslConnector:
     """Connections of one stream of the service to its outlet; a :class:`mindwire.sources.live.Connector`.
 
-    Parameters
-    ----------
-    selector : Selector
-        The user's choice.
-    sfreq : float or None
-        Rate in hertz given by the user.
+    The user gives the selector, and the rate in hertz of a stream that states none.
     """
 
     def __init__(self, selector: Selector, sfreq: float | None = None) -> None:

@@ -186,10 +186,7 @@ class StreamSearch(AbstractContextManager["StreamSearch"]):
     All searches with the same predicate share their questions: otherwise each outlet would be asked as often as there are
     streams. Only answers to questions asked after a search began count, for a stream that answered before may be gone.
 
-    Raises
-    ------
-    ResourceError
-        LSL has no descriptor, thread or memory left.
+    Raise ResourceError when LSL has no descriptor, thread or memory left.
     """
 
     def __init__(self, xpath: str) -> None:
@@ -250,12 +247,7 @@ def ask(
 ) -> SignalInfo:
     """Return a stream's full description, labels and units included.
 
-    Raises
-    ------
-    SourceError
-        It did not answer in time, or its description is malformed.
-    StreamLostError
-        It has gone.
+    Raise SourceError when it does not answer in time or its description is malformed, StreamLostError when it has gone.
     """
     try:
         return signal_info(parse_xml(patiently(inlet.info, timeout, cancelled).as_xml()))
@@ -270,12 +262,7 @@ def ask(
 def patiently(call: Callable[[float], T], timeout: float, cancelled: threading.Event | None) -> T:
     """Call a function that waits, for ``timeout`` seconds altogether, in slices short enough for a stop to take effect.
 
-    Called again, it must go on waiting for the same answer.
-
-    Raises
-    ------
-    LslTimeoutError
-        Time is up, or the wait was cancelled.
+    Called again, it must go on waiting for the same answer. Raise LslTimeoutError when time is up or the wait was cancelled.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -296,11 +283,8 @@ def full_info(found: FoundStream, timeout: float, cancelled: threading.Event | N
 def survey(timeout: float) -> list[SignalInfo]:
     """Return every stream on the network, with labels and units where the stream answers in time.
 
-    Parameters
-    ----------
-    timeout : float
-        Seconds to collect answers, one at least on a network without multicast; the full descriptions take up to as long
-        again.
+    Answers are collected for ``timeout`` seconds, one at least on a network without multicast; the full descriptions take
+    up to as long again.
     """
     with StreamSearch("") as search, StreamSearch(DESCRIBABLE) as describable:
         end = time.monotonic() + timeout

@@ -71,7 +71,7 @@ class MarkerReader:
     Parameters
     ----------
     info : SignalInfo
-    channels : sequence of int or None
+    channels : list of int or None
         The channels that count; None for all.
     started : bool
         A level at the very first sample is an event.

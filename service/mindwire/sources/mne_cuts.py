@@ -34,27 +34,13 @@ _ROUNDING = 1e-3  # of a sample
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Times of samples, and where they do not follow each other.
-
-    Parameters
-    ----------
-    sfreq : float
-        Hertz.
-    starts : ndarray of intp, shape (n_parts,)
-        First sample of each part that is contiguous; the first is 0.
-    times : ndarray of float64, shape (n_parts,)
-        Seconds of each part's first sample.
-    gaps : ndarray of bool, shape (n_parts,)
-        Samples are missing before the part.
-    kept : ndarray of bool, shape (n_samples,)
-        Samples that were acquired.
-    """
+    """Times of samples, which consist of contiguous parts."""
 
     sfreq: float
-    starts: NDArray[np.intp]
-    times: NDArray[np.float64]
-    gaps: NDArray[np.bool_]
-    kept: NDArray[np.bool_]
+    starts: NDArray[np.intp]  # first sample of each part; the first is 0
+    times: NDArray[np.float64]  # seconds of each part's first sample
+    gaps: NDArray[np.bool_]  # parts before which samples are missing
+    kept: NDArray[np.bool_]  # samples that were acquired
 
     def at(self, samples: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the times of samples in seconds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntFlag
 from functools import reduce
@@ -58,21 +59,11 @@ _CODES = list(range(2 * max(InputMark)))
 
 @dataclass(frozen=True, slots=True)
 class InputPart:
-    """Consecutive samples that a pipeline was given.
-
-    Parameters
-    ----------
-    chunk : Chunk
-        With the times and discontinuities it was given, whatever they are.
-    begins : bool
-        It was the first of a new pipeline.
-    lost : bool
-        The file lost samples before it.
-    """
+    """Consecutive samples that a pipeline was given, with the times and discontinuities it was given."""
 
     chunk: Chunk
-    begins: bool
-    lost: bool
+    begins: bool  # the first of a new pipeline
+    lost: bool  # the file lost samples before it
 
 
 def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
@@ -101,20 +92,11 @@ class InputComparison:
 
     The recorder may have missed samples of the device where that was interrupted; where the pipeline's input is continuous,
     both must be the same.
-
-    Parameters
-    ----------
-    same : int
-        Both have them.
-    missed : int
-        The device's recorded stream lacks them.
-    different : int
-        The device's recorded stream has others in their place.
     """
 
-    same: int
-    missed: int
-    different: int
+    same: int  # both have them
+    missed: int  # the device's recorded stream lacks them
+    different: int  # the device's recorded stream has others in their place
 
 
 def compare_with_device(parts: Iterable[InputPart], samples: Iterable[Samples]) -> InputComparison:
@@ -164,19 +146,17 @@ def known_info(info: SignalInfo, details: Mapping[str, Any]) -> SignalInfo:
 
 def own_inputs(streams: Sequence[RecordedStream]) -> list[OwnInput]:
     """Return the described inputs of pipelines among the streams of a recording."""
-    own = [s for s in streams if s.info.type == INPUT_TYPE and s.info.name.startswith("Mindwire-")]
-    return [found for stream in own if (found := _own_input(stream)) is not None]
-
-
-def _own_input(stream: RecordedStream) -> OwnInput | None:
-    try:
-        run = json.loads(child_text(parse_xml(stream.header), f"desc/{RUN}"))
-        info = known_info(msgspec.convert(run["source"], SignalInfo), run)
-        model = run["model"]
-        path = model.get("path")
-        return OwnInput(stream, info, str(model["name"]), str(model["sha256"]), Path(path) if path else None)
-    except (SourceError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # of an earlier version, or changed since: then the streams' own descriptions count
+    found = []
+    for stream in streams:
+        if stream.info.type != INPUT_TYPE or not stream.info.name.startswith("Mindwire-"):
+            continue
+        # Where it was made by an earlier version, or changed since, the streams' own descriptions count.
+        with suppress(SourceError, ValueError, TypeError, KeyError, AttributeError):
+            run = json.loads(child_text(parse_xml(stream.header), f"desc/{RUN}"))
+            info = known_info(msgspec.convert(run["source"], SignalInfo), run)
+            model, path = run["model"], run["model"].get("path")
+            found.append(OwnInput(stream, info, str(model["name"]), str(model["sha256"]), Path(path) if path else None))
+    return found
 
 
 def same_device(streams: Sequence[RecordedStream], info: SignalInfo) -> RecordedStream | None:

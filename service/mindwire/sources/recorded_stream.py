@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from mindwire.errors import RecordingError, StreamNotFoundError, UsageError
 from mindwire.sources.markers import holds_markers
@@ -17,23 +18,12 @@ _MAX_PROBLEMS = 3
 
 @dataclass(slots=True)
 class RecordedStream:
-    """A stream in a recording.
+    """A stream in a recording."""
 
-    Parameters
-    ----------
-    stream_id : int
-        Its number in the file.
-    info : SignalInfo
-    n_samples : int
-        As the file states it.
-    header : str
-        Its description as LSL's XML; empty where the format has none.
-    """
-
-    stream_id: int
+    stream_id: int  # its number in the file
     info: SignalInfo
-    n_samples: int
-    header: str = ""
+    n_samples: int  # as the file states it
+    header: str = ""  # its description as LSL's XML, where the format has one
 
     @property
     def is_signal(self) -> bool:
@@ -59,46 +49,30 @@ class RecordedStream:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Choice of a stream of a recording; what is None does not matter.
-
-    Parameters
-    ----------
-    name, type, source_id : str or None
-        Compared exactly, ``type`` without regard to case.
-    id : int or None
-        The stream's number in the file.
-    """
+    """Choice of a stream of a recording; what is None does not matter, nor do capitals of the type."""
 
     name: str | None = None
     type: str | None = None
     source_id: str | None = None
-    id: int | None = None
+    id: int | None = None  # its number in the file
 
     @classmethod
     def parse(cls, text: str) -> Selector:
-        """Parse ``name=…,type=…,source_id=…,id=…``; text without ``=`` is a name.
-
-        Raises
-        ------
-        UsageError
-            A key is unknown, or the id is no number.
-        """
+        """Parse ``name=…,type=…,source_id=…,id=…``; text without ``=`` is a name."""
         if "=" not in text:
             return cls(name=text)
-        known = {field.name for field in fields(cls)}
-        given: dict[str, str] = {}
+        known = sorted(field.name for field in fields(cls))
+        given: dict[str, Any] = {}
         for part in text.split(","):
-            key, equals, value = part.partition("=")
-            key = key.strip()
+            key, equals, value = map(str.strip, part.partition("="))
             if not equals or key not in known:
-                msg = f"Expected a stream as {'=…,'.join(sorted(known))}=…, found {part!r} in {text!r}."
+                msg = f"Expected a stream as {'=…,'.join(known)}=…, found {part!r} in {text!r}."
                 raise UsageError(msg)
-            given[key] = value.strip()
-        number = given.pop("id", None)
-        if number is not None and not number.isdecimal():
-            msg = f"Expected the stream's id as a number, found {number!r}."
-            raise UsageError(msg)
-        return cls(**given, id=None if number is None else int(number))
+            if key == "id" and not value.isdecimal():
+                msg = f"Expected the stream's id as a number, found {value!r}."
+                raise UsageError(msg)
+            given[key] = int(value) if key == "id" else value
+        return cls(**given)
 
     def matches(self, stream: RecordedStream) -> bool:
         """Return true if the stream has everything that is given."""
@@ -113,16 +87,9 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSignal:
-    """A stream of a recording as a source of chunks.
+    """A stream of a recording as a source of chunks: from the beginning, in the order of the file, as often as called.
 
-    Parameters
-    ----------
-    info : SignalInfo
-    n_samples : int
-        As the file states it.
-    chunks : callable
-        Yields the samples from the beginning, in the order of the file; may be called again. Markers are strings in an
-        object array.
+    Markers are strings in an object array.
     """
 
     info: SignalInfo
@@ -154,11 +121,6 @@ class Recording(ABC):
         stream : str or None
             Name, source id or number in the file, ``id=…`` and the like, or the label of a stimulus channel. None takes
             stimulus channels where no marker stream holds a cue.
-
-        Raises
-        ------
-        StreamNotFoundError
-            There is no such stream.
         """
 
     @abstractmethod
@@ -166,15 +128,7 @@ class Recording(ABC):
         """Return a stream by its number in the file, whatever it holds."""
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return the selected signal; without a selector the only one of type EEG.
-
-        Raises
-        ------
-        StreamNotFoundError
-            No stream matches, or several; the message lists all streams.
-        RecordingError
-            The stream is empty, or no signal.
-        """
+        """Return the selected signal; without a selector the only one of type EEG. Errors as of :func:`choose_signal`."""
         return self.source(choose_signal(self.path, self.streams, selector, self.problems).stream_id)
 
 
@@ -203,19 +157,17 @@ def choose_signal(
     there = "; ".join(stream.describe() for stream in streams) or "no stream at all"
     if not chosen:
         expected = "a stream of type EEG" if selector is None else "a stream that answers the selection"
-        msg = (
-            f"{path}: expected {expected}, found {there}; choose one with --stream name=… or --stream id=…."
-            f"{first_problems(problems)}"
-        )
+        advice = f"choose one with --stream name=… or --stream id=….{first_problems(problems)}"
+        msg = f"{path}: expected {expected}, found {there}; {advice}"
         raise StreamNotFoundError(msg)
     if len(chosen) > 1:
         msg = f"{path}: expected one stream, found {len(chosen)} that answer: {there}; choose one with --stream id=…."
         raise StreamNotFoundError(msg)
-    stream = chosen[0]
-    if not stream.is_signal:
-        msg = f"{path}: expected a signal at a regular rate, found {stream.describe()}; choose another with --stream."
-        raise RecordingError(msg)
-    if not stream.n_samples:
-        msg = f"{path}: the stream {stream.describe()} is empty; choose another with --stream name=…."
+    [stream] = chosen
+    if not filled:
+        found = f"the stream {stream.describe()} is empty; choose another with --stream name=…."
+        if not stream.is_signal:
+            found = f"expected a signal at a regular rate, found {stream.describe()}; choose another with --stream."
+        msg = f"{path}: {found}"
         raise RecordingError(msg)
     return stream

@@ -158,7 +158,7 @@ class Simulator:
         self._electrodes = positions(channels)
         self._make_person(person, line_freq)
 
-        self._read = 0  # samples read
+        self.samples_read = 0
         self._made = 0  # samples generated
         self._rest = np.empty((0, len(channels)), np.float32)  # those not read yet
         self._trials: deque[_Trial] = deque()
@@ -169,26 +169,21 @@ class Simulator:
         self._next_blink = self._after(0, (1.0, 6.0), events)
         self._next_muscle = self._after(0, (5.0, 60.0), events)
 
-    @property
-    def samples_read(self) -> int:
-        """Number of samples read so far."""
-        return self._read
-
     def read(self, n_samples: int) -> Chunk:
         """Return the next samples: float32 in µV, at the sample's number divided by ``sfreq``."""
-        stop = self._read + n_samples
+        stop = self.samples_read + n_samples
         blocks = [self._rest]
         while self._made < stop:
             blocks.append(self._make_block())
         samples = np.concatenate(blocks)
-        times = np.arange(self._read, stop) / self.sfreq
-        self._read, self._rest = stop, samples[n_samples:]
+        times = np.arange(self.samples_read, stop) / self.sfreq
+        self.samples_read, self._rest = stop, samples[n_samples:]
         return Chunk(samples[:n_samples], times)
 
     def drain_markers(self) -> list[Marker]:
         """Return the cues among the samples read since the last call, stamped at their onset."""
         due = []
-        while self._markers and self._markers[0][0] < self._read:
+        while self._markers and self._markers[0][0] < self.samples_read:
             cue, label = self._markers.popleft()
             due.append(Marker(cue / self.sfreq, label))
         return due

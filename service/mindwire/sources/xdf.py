@@ -64,7 +64,8 @@ class XdfRecording(Recording):
         there = [s for s in self.streams if s.is_markers]
         if stream is None:
             return self._stream_markers(there) or self._stim_markers(None)
-        if chosen := [s for s in self.streams if _is_named(s, stream)]:
+        wanted = Selector.parse(stream)
+        if chosen := [s for s in self.streams if wanted.matches(s) or stream in (s.info.source_id, str(s.stream_id))]:
             return self._stream_markers(chosen)
         if found := self._stim_markers(stream):
             return found
@@ -168,9 +169,3 @@ class XdfRecording(Recording):
             reason = part.chunk.discontinuity | (Reason.GAP if part.lost or part.begins else Reason.NONE)
             yield Chunk(part.chunk.samples, part.chunk.times, Reason.NONE if first else reason)
             first = False
-
-
-def _is_named(stream: XdfStream, text: str) -> bool:
-    if text in (stream.info.name, stream.info.source_id, str(stream.stream_id)):
-        return True
-    return "=" in text and Selector.parse(text).matches(stream)

@@ -40,23 +40,12 @@ WITH_STREAM = frozenset({Tag.STREAM_HEADER, Tag.SAMPLES, Tag.CLOCK_OFFSET, Tag.S
 
 
 class RawChunk(NamedTuple):
-    """Position of a chunk's content in the file.
-
-    Parameters
-    ----------
-    tag : Tag
-    stream_id : int
-        0 for chunks of no stream.
-    offset : int
-        First byte of the content, after tag and stream id.
-    length : int
-        Bytes of content.
-    """
+    """Position of a chunk's content in the file."""
 
     tag: Tag
-    stream_id: int
-    offset: int
-    length: int
+    stream_id: int  # 0 for chunks of no stream
+    offset: int  # first byte of the content, after tag and stream id
+    length: int  # bytes of content
 
 
 def check_magic(file: BinaryIO, path: object) -> None:
@@ -107,14 +96,8 @@ def walk(file: BinaryIO, size: int) -> Iterator[RawChunk]:
     """Yield a file's chunks in order.
 
     Where bytes are no chunk, one chunk of tag ``DAMAGE`` stands for all up to the end of the next boundary chunk, or of the
-    file. The caller may move the file's position between two steps.
-
-    Parameters
-    ----------
-    file : binary file
-        Seekable and buffered.
-    size : int
-        Bytes in the file when the walk begins; bytes that a recorder appends later are not read.
+    file. The caller may move the file's position between two steps. Bytes that a recorder appends after the first ``size``
+    are not read.
     """
     position = len(MAGIC)
     while position < size:
@@ -131,14 +114,7 @@ def append_streams(recording: Path, other: Path) -> None:
     """Append all streams of ``other`` to a recording, under numbers that are free there.
 
     Both must have been recorded on one computer, whose clock the offsets in them refer to. After a failure the
-    recording holds the streams it had.
-
-    Raises
-    ------
-    RecordingError
-        One of them is no XDF file.
-    OSError
-        The disk is full, or a file cannot be read.
+    recording holds the streams it had. Raise RecordingError if one of them is no XDF file.
     """
     with recording.open("r+b", buffering=0) as target, other.open("rb") as source:
         check_magic(target, recording)

@@ -62,15 +62,10 @@ def _outlying(steps: NDArray[np.float64], deviations: float, seconds: float) -> 
 
 
 def fit_segments(offsets: NDArray[np.float64]) -> tuple[ClockSegment, ...]:
-    """Return the segments of a stream's clock between its resets.
+    """Return the segments of a stream's clock between its resets, by its offsets: ``(n_offsets, 2)``, time and offset.
 
     A reset shows as measurement times that run backwards, or as a late measurement together with a jump of the offset (a
     restarted or exchanged computer).
-
-    Parameters
-    ----------
-    offsets : ndarray of float64, shape (n_offsets, 2)
-        Time of each measurement and the offset measured, in seconds.
     """
     if not len(offsets):
         return ()
@@ -107,11 +102,7 @@ class ClockTracker:
     def apply(self, times: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
         """Synchronise the sender's stamps, which continue those of the call before.
 
-        Returns
-        -------
-        synchronised : ndarray of float64, shape (n_samples,)
-        resets : list of int
-            Indices of the stamps before which the clock was reset.
+        Return them with the indices of those before which the clock was reset.
         """
         if not self._segments:
             return times, []

@@ -30,26 +30,13 @@ UNINITIALISED_END = "ends with uninitialised samples, which were left out"
 
 @dataclass(slots=True)
 class XdfStream(RecordedStream):
-    """A stream of an XDF file, filled in the course of the first pass.
+    """A stream of an XDF file, filled in the course of the first pass."""
 
-    Parameters
-    ----------
-    smallest_sample : int
-        Fewest bytes that a sample can take.
-    offsets : list of (time, offset)
-        Measurements of the clock offset in seconds.
-    footer_count : int or None
-        Number of samples by the stream's footer.
-    clock : tuple of ClockSegment
-    limit : int or None
-        Number of good samples, where those of a known defect follow them.
-    """
-
-    smallest_sample: int = 1
-    offsets: list[tuple[float, float]] = field(default_factory=list)
+    smallest_sample: int = 1  # fewest bytes that a sample can take
+    offsets: list[tuple[float, float]] = field(default_factory=list)  # time and clock offset in seconds
     footer_count: int | None = None
     clock: tuple[ClockSegment, ...] = ()
-    limit: int | None = None
+    limit: int | None = None  # number of good samples, where those of a known defect follow them
 
     def decoder(self, *, check_times: bool = True) -> SampleDecoder:
         """Return a new decoder for the stream's sample chunks."""
@@ -71,16 +58,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
 
 
 class XdfFile:
-    """Streams of a file, as a first pass over its chunks finds them, and their samples.
-
-    Attributes
-    ----------
-    path : Path
-    size : int
-        Bytes in the file.
-    streams : dict of int to XdfStream
-        By their numbers in the file, in its order.
-    """
+    """Streams of a file by their numbers, as a first pass over its chunks finds them, and their samples."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

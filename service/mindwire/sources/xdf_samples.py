@@ -26,20 +26,11 @@ class DamagedChunkError(Exception):
 
 
 class Samples(NamedTuple):
-    """Decoded samples with the sender's stamps.
+    """Decoded samples with the sender's stamps."""
 
-    Parameters
-    ----------
-    values : ndarray, shape (n_samples, n_channels)
-        Numbers, or Python strings in an object array.
-    times : ndarray of float64, shape (n_samples,)
-    gap : bool
-        Samples before these were lost.
-    """
-
-    values: NDArray[Any]
-    times: NDArray[np.float64]
-    gap: bool
+    values: NDArray[Any]  # (n_samples, n_channels): numbers, or strings in an object array
+    times: NDArray[np.float64]  # (n_samples,)
+    gap: bool  # samples before these were lost
 
 
 class _Parsed(NamedTuple):
@@ -86,20 +77,13 @@ class SampleDecoder:
         Nominal rate in hertz, 0 when irregular.
     check_times : bool
         Leave out samples after a stamp that no clock can have, up to the next chunk.
-
-    Attributes
-    ----------
-    smallest_sample : int
-        Fewest bytes that a sample can take.
-    refused : float or None
-        The newest stamp that no clock can have.
     """
 
     def __init__(self, dtype: str, n_channels: int, sfreq: float, *, check_times: bool = True) -> None:
         text = dtype == "string"
         self._dtype = np.dtype(object if text else dtype.replace("double", "float")).newbyteorder("<")
         self._n_channels = n_channels
-        # A string takes at least the width of its length, and that.
+        # Fewest bytes of a sample; a string takes at least the width of its length, and that.
         self.smallest_sample = 1 + n_channels * (2 if text else self._dtype.itemsize)
         self._parse = self._parse_strings if text else self._parse_numbers
         self._interval = 1.0 / sfreq if sfreq > 0 else 0.0
@@ -107,7 +91,7 @@ class SampleDecoder:
         # The stamp that one left out follows on; None while it is unknown.
         self._last: float | None = 0.0
         self._gap = False
-        self.refused: float | None = None
+        self.refused: float | None = None  # the newest stamp that no clock can have
 
     def skip(self) -> None:
         """Register that samples before the next chunk are missing: stamps cannot be deduced across them."""
@@ -115,13 +99,7 @@ class SampleDecoder:
         self._gap = True
 
     def decode(self, file: BinaryIO, length: int) -> Iterator[Samples]:
-        """Decode the chunk at the file's position.
-
-        Raises
-        ------
-        DamagedChunkError
-            The content does not hold the samples it declares.
-        """
+        """Decode the chunk at the file's position; raise DamagedChunkError unless it holds the samples that it declares."""
         head = file.read(min(9, length))
         count, start = read_count(head)
         left = length - start
