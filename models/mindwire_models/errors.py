@@ -37,7 +37,10 @@ class MissingExtraError(MindwireError, ImportError):
 
 @contextmanager
 def extra(name: str, needs: str) -> Iterator[None]:
-    """Refuse imports of packages that are absent with a MissingExtraError, from a clause on what ``needs`` them."""
+    """Refuse the absence of packages that are imported within, by a MissingExtraError.
+
+    ``name`` is the extra that installs them; ``needs`` begins the message, as in "Export needs PyTorch".
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -134,6 +134,14 @@ def test_a_graph_with_other_inputs_is_refused(folder: Path) -> None:
     refused(folder, "expected the inputs x, alignment, found x, alignment, more")
 
 
+def test_a_streaming_graph_with_inputs_of_another_rank_is_refused(folder: Path) -> None:
+    model = onnx.load(folder / "streaming.onnx")
+    del model.graph.input[0].type.tensor_type.shape.dim[1:]
+    (folder / "streaming.onnx").write_bytes(model.SerializeToString())
+    seal(folder)
+    refused(folder, r"'spatial' of shape batch×0×3, found batch")
+
+
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
