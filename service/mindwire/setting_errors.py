@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 # Of the command line and of the tests, which read them themselves.
-_OTHER_VARIABLES = {"CONFIG", "DEBUG", "TEST_DATA", "FAULTS_JSON", "TOKEN_FILE"}
-_EXPECTED = {
+_OTHER_VARIABLES = {"config", "debug", "test_data", "faults_json", "token_file"}
+_LIMITS = {
+    "ge": "at least {:g}",
+    "gt": "more than {:g}",
+    "le": "at most {:g}",
+    "lt": "less than {:g}",
+    "min_length": "at least {} characters",
+    "expected": "{}",
+}
+_TYPES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -24,51 +32,39 @@ _EXPECTED = {
 def describe_error(
     error: Mapping[str, Any], *, flags: Mapping[str, Any], prefix: str, config: Path | None, known: Sequence[str]
 ) -> str:
-    """Return an error of pydantic as a sentence.
+    """Return an error of pydantic, an entry of ``ValidationError.errors()``, as a sentence.
 
-    Parameters
-    ----------
-    error : mapping
-        An entry of ``ValidationError.errors()``.
-    flags : mapping
-        Flags of the command line.
-    prefix : str
-        Prefix of environment variables.
-    config : Path or None
-        The settings file.
-    known : sequence of str
-        Settings where the wrong one was found.
+    ``prefix`` is that of environment variables, ``config`` the settings file, and ``known`` are the settings where the
+    wrong one was found.
     """
     key, *inner = [str(part) for part in error["loc"] if not isinstance(part, int)] or [""]
-    flag = f"--{key.replace('_', '-')}"
-    given = next((name for name in os.environ if name.upper() == f"{prefix}{key.upper()}"), None)
-    if flags.get(key) is not None:
-        where = flag
-    elif given is not None:
-        where = given
-    else:
-        where = f"{config}, {key}" if config is not None else flag
+    where = f"--{key.replace('_', '-')}"
+    if flags.get(key) is None:
+        variable = next((name for name in os.environ if name.upper() == f"{prefix}{key.upper()}"), None)
+        where = variable or (f"{config}, {key}" if config is not None else where)
     if error["type"] == "extra_forbidden":
-        place = str(config) if not inner else where
-        return f"{place}: there is no setting {(inner or [key])[-1]!r}{did_you_mean((inner or [key])[-1], known)}"
+        name = (inner or [key])[-1]
+        return f"{where if inner else config}: there is no setting {name!r}{did_you_mean(name, known)}"
     where = " ".join([where, *inner])
-    message = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
     if error["type"] == "value_error":
+        message = _message(error)
         return f"{where}: {message}{'' if message.endswith('?') else '.'}"
     found = "" if key == "token" else f", found {error['input']!r}"
-    return f"{where}: expected {_expected(error, message)}{found}."
+    return f"{where}: expected {expected_value(error)}{found}."
 
 
-def _expected(error: Mapping[str, Any], message: str) -> str:
+def expected_value(error: Mapping[str, Any]) -> str:
+    """Return what pydantic, or typer through it, expected in place of a value."""
     limits = error.get("ctx", {})
-    for name, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
+    for name, words in _LIMITS.items():
         if name in limits:
-            return f"{words} {limits[name]:g}"
-    if error["type"] == "string_too_short":
-        return f"at least {limits['min_length']} characters"
-    if error["type"] == "literal_error":
-        return str(limits["expected"])
-    return _EXPECTED.get(str(error["type"]).split("_", maxsplit=1)[0], message)
+            return words.format(limits[name])
+    message = _message(error)
+    return _TYPES.get(str(error["type"]).split("_", maxsplit=1)[0], message.partition(" is not ")[2] or message)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -79,10 +75,9 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def unknown_variables(prefix: str, known: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each environment variable that has the prefix and is no setting."""
-    names = [name.upper() for name in known]
     for variable in sorted(name for name in os.environ if name.upper().startswith(prefix)):
-        name = variable.upper().removeprefix(prefix)
-        if name not in names and name not in _OTHER_VARIABLES:
-            alike = get_close_matches(name, names, n=1)
-            meant = f"; do you mean {prefix}{alike[0]}?" if alike else "."
+        name = variable[len(prefix) :].lower()
+        if name not in known and name not in _OTHER_VARIABLES:
+            alike = get_close_matches(name, known, n=1)
+            meant = f"; do you mean {prefix}{alike[0].upper()}?" if alike else "."
             yield f"{variable} is no setting and is ignored{meant}"

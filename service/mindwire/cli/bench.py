@@ -77,7 +77,7 @@ def bench(
             given.refuse(flag, why=f"{flag} belongs to the part {part}, which --only leaves out")
     if quick:
         given.refuse("--seconds", why="--quick sets the length of measurements")
-        streams = streams if "--streams" in given else "4,16"
+        streams = streams if "streams" in given.flags else "4,16"
     from mindwire_models.bundle import load_bundle
 
     check_report(out, ("bench.json", "latency.svg"), inputs=[bundle], force=force)

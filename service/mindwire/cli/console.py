@@ -1,7 +1,8 @@
-"""Output to the terminal that commands share: progress bars, problems of recordings, names of written files."""
+"""Output to the terminal that commands share: progress bars, texts and tables, problems of recordings, written files."""
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import typer
 from mindwire_models.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
 Progress = Callable[[float, float], None]
 
@@ -46,13 +47,29 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total) if done else None
 
 
+def show(*parts: RenderableType) -> None:
+    """Print tables, and texts as they are: without highlights and markup."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for part in parts:
+        console.print(Text(part) if isinstance(part, str) else part)
+
+
+def wrapped(text: str, width: int, indent: int) -> str:
+    """Return text in lines of a width, those after the first indented, without breaking a word."""
+    return textwrap.fill(
+        printable(text), width, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
 def print_problems(path: Path, problems: Iterable[str]) -> None:
     """Print the problems of a recording on standard error."""
     for problem in problems:
         typer.echo(printable(f"mindwire: {path}: {problem}"), err=True)
 
 
-def print_written(console: Console, paths: Iterable[Path]) -> None:
+def print_written(*paths: Path) -> None:
     """Print the names of the files that were written."""
-    names = printable(", ".join(str(path) for path in paths))
-    console.print(f"Wrote {names}.", highlight=False, markup=False, soft_wrap=True)
+    typer.echo(printable(f"Wrote {', '.join(map(str, paths))}."))

@@ -4,36 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mindwire.cli import options, train_options
-from mindwire.cli.console import print_problems, print_written, progress_bar
-from mindwire.cli.groups import FiniteCommand, Given, option
-
-
-class SpreadCommand(FiniteCommand):
-    """Command that gives ``--train`` every name up to the next option, as a shell expands ``--train day1*.xdf``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments, with ``--train`` repeated before each of its names."""
-        return super().parse_args(ctx, spread_option(args, "--train"))
-
-
-COMMAND_CLASS = SpreadCommand
-
-
-def spread_option(arguments: list[str], option: str) -> list[str]:
-    """Return ``--train a b --at 4`` as ``--train a --train b --at 4``."""
-    spread: list[str] = []
-    inside = first = False
-    for argument in arguments:
-        if argument.startswith("-"):
-            inside = first = argument == option
-            spread.append(argument)
-        else:
-            spread += [argument] if first or not inside else [option, argument]
-            first = False
-    return spread
+from mindwire.cli.console import print_problems, print_written, progress_bar, show
+from mindwire.cli.groups import Given, option
 
 
 def cross_validate(
@@ -62,7 +37,7 @@ def cross_validate(
     Each recording is left out in turn, or --train names the recordings to train on. No bundle is kept; the report is
     that of mindwire evaluate, for each decoder and seed.
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from mindwire.evaluation.report import LEGEND
     from mindwire.outputs import check_report
@@ -93,13 +68,12 @@ def cross_validate(
         decided_at=cues.at,
         workers=training.workers,
     )
-    console = Console()
     training.check()
     with progress_bar("Conditioning") as progress:
         splits = held_out.prepare(plan, None if trained is None else paths, progress)
     for source in splits.prepared.sources:
         print_problems(source.path, source.problems)
-    console.print(training_run.describe(splits.prepared), highlight=False, markup=False)
+    show(training_run.describe(splits.prepared))
     candidate = None if decoder == "riemann" else training.candidate(splits.prepared.contract)
     with progress_bar("Training") as fitting, progress_bar("Evaluating") as running:
         found = held_out.evaluate(
@@ -113,8 +87,6 @@ def cross_validate(
         )
     report = reports.describe_held_out(found, splits, idle=at_rest, rule=rule)
     written = reports.write_held_out_report(report, out)
-    console.print(reports.held_out_table(report))
-    console.print(LEGEND, style="dim", highlight=False, markup=False)
-    for sentence in (reports.held_out_headline(report), *reports.held_out_sentences(report)):
-        console.print(sentence, highlight=False, markup=False)
-    print_written(console, written)
+    show(reports.held_out_table(report), Text(LEGEND, "dim"))
+    show(reports.held_out_headline(report), *reports.held_out_sentences(report))
+    print_written(*written)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from pathlib import Path
 
 import typer
 
 from mindwire.cli import options
+from mindwire.cli.console import wrapped
 from mindwire.cli.groups import option
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
@@ -32,21 +32,12 @@ def doctor(
     for finding in examine(seconds, record):
         findings.append(finding)
         if not as_json:
-            line = Text(_indented(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width))
+            line = Text(wrapped(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width, 8))
             line.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
             console.print(line)
             if finding.advice:
-                console.print(Text(_indented(f"{'':<8}{finding.advice}", console.width), "dim"))
+                console.print(Text(wrapped(f"{'':<8}{finding.advice}", console.width, 8), "dim"))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.verdict is Verdict.FAILURE for finding in findings):
         raise typer.Exit(1)
-
-
-def _indented(text: str, width: int) -> str:
-    """Return text wrapped at a width, later lines indented by eight characters."""
-    from mindwire_models.text import printable
-
-    return textwrap.fill(
-        printable(text), width, subsequent_indent=" " * 8, break_on_hyphens=False, break_long_words=False
-    )

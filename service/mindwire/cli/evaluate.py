@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mindwire.cli import options
-from mindwire.cli.console import print_problems, print_written, progress_bar
+from mindwire.cli.console import print_problems, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mindwire.evaluation.report import Report
 
 
 def evaluate(
@@ -36,10 +30,6 @@ def evaluate(
         "Add pictures of the network: temporal filters as spectra, patterns as scalp maps, attention.", False, "--views"
     ),
     force: bool = options.FORCE,
-    protocol: Annotated[str | None, typer.Option(hidden=True)] = None,
-    attention: Annotated[str | None, typer.Option(hidden=True)] = None,
-    epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
-    seeds: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Play recordings through the live pipeline and report how many trials a bundle decides right.
 
@@ -48,26 +38,20 @@ def evaluate(
     a class is idle, false activations per minute and the time to a right one. Recordings of another day show how
     a model carries over.
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from mindwire.evaluation.idle import idle_figures
     from mindwire.evaluation.known_recordings import check_distinct, check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import Comparison, describe_run
+    from mindwire.evaluation.report import LEGEND, Comparison, describe_run, headline, idle_sentence, table
     from mindwire.evaluation.scores import score_runs
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
     from mindwire_models.bundle import load_bundle
 
-    if any(value is not None for value in (protocol, attention, epochs, seeds)):
-        msg = (
-            "--protocol and its options have moved to a program in a clone of the repository: "
-            "python -m benchmarks.wimpff2024 FILE... --out FOLDER."
-        )
-        raise UsageError(msg)
     names = ("report.json", "report.html", *(PICTURES if views else ()))
     check_report(out, names, inputs=[model, *(Path(text) for text in files if text)], force=force)
     paths, markers = cues.separate(files)
@@ -80,19 +64,22 @@ def evaluate(
     at_rest = scoring.idle_class(chosen, given)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
-    console = Console()
     if warning:
-        console.print(warning, style="bold yellow", highlight=False, markup=False)
+        show(Text(warning, "bold yellow"))
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, paths)
     if remembered:
-        console.print(remembered, highlight=False, markup=False)
+        show(remembered)
     evaluated = []
     for mode in modes:
         aligned = replace(settings, alignment=mode)
         with progress_bar(f"Evaluating, alignment {mode}") as progress:
             runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress)
         evaluated.append((runs, *score_runs(runs, bundle.contract, chosen, at_s, hop_s=hop_s)))
-    runs, overall, scores = evaluated[0]
+    (runs, overall, scores), *others = evaluated
+    idle = None
+    if at_rest is not None:
+        idle = idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=rule)
+    comparisons = [Comparison(alignment=modes[1], overall=every, runs=parts) for _, every, parts in others]
     report = describe_run(
         overall,
         scores,
@@ -101,12 +88,8 @@ def evaluate(
         classes=chosen,
         at_s=at_s,
         alignment=modes[0],
-        idle=None
-        if at_rest is None
-        else idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=rule),
-        comparison=Comparison(alignment=modes[1], overall=evaluated[1][1], runs=evaluated[1][2])
-        if len(modes) > 1
-        else None,
+        idle=idle,
+        comparison=next(iter(comparisons), None),
         notes=notes(runs, bundle.contract.classes, chosen, at_s),
         warning=warning,
     )
@@ -114,18 +97,10 @@ def evaluate(
     written = [*write_report(report, out, pictures), *pictures]
     for run in runs:
         print_problems(Path(run.file), run.problems)
-    _print_report(console, report)
-    print_written(console, written)
-
-
-def _print_report(console: Console, report: Report) -> None:
-    from mindwire.evaluation.report import LEGEND, headline, idle_sentence, table
-
-    console.print(table(report))
-    console.print(LEGEND, style="dim", highlight=False, markup=False)
-    idle_figures = [idle_sentence(report.idle)] if report.idle is not None else []
-    for sentence in (headline(report), *report.notes, *idle_figures):
-        console.print(sentence, highlight=False, markup=False)
+    show(table(report), Text(LEGEND, "dim"), headline(report), *report.notes)
+    if idle is not None:
+        show(idle_sentence(idle))
+    print_written(*written)
 
 
 def _recorded_bundle(paths: list[Path]) -> Path:

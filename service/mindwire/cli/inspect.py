@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mindwire.cli import options
+from mindwire.cli.console import wrapped
 from mindwire.cli.groups import Given, option
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mindwire_models.contract import Contract
 
 _LAYERS, _SPECTRA, _MAPS = "layers.md", "temporal-filters.png", "spatial-filters.png"
-
 _WIDTH = 80
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
@@ -64,12 +63,11 @@ def _summary(bundle: Bundle) -> str:
         ("classes", ", ".join(contract.classes)),
         ("temperature", f"{contract.temperature:g}"),
     ]
-    if bundle.training is not None:
-        training = bundle.training
+    if (training := bundle.training) is not None:
         listed = ", ".join(f"{label}={name}" for label, name in training.markers.items())
         rows.append(("markers", listed or "named as the classes"))
         rows.append(("trial", f"decided {training.decided_at_s:.4g} s after its cue"))
-    lines = [_wrapped(f"{name:15}{value}", indent=" " * 15) for name, value in rows]
+    lines = [wrapped(f"{name:15}{value}", _WIDTH, 15) for name, value in rows]
     card = bundle.read(CARD).decode(errors="replace")
     _, _, provenance = card.partition("## Where it comes from")
     lines += ["", "Where it comes from:", *(line for line in plain_text(provenance.strip()).splitlines() if line)]
@@ -81,34 +79,26 @@ def plain_text(markdown: str) -> str:
     """Return Markdown as text for a terminal of 80 columns: tables aligned, hashes shortened, lines wrapped."""
     lines: list[str] = []
     for is_table, group in itertools.groupby(markdown.splitlines(), key=lambda line: line.startswith("|")):
-        part = list(group)
-        lines += _aligned(part) if is_table else map(_paragraph, part)
+        if is_table:
+            lines += _aligned(list(group))
+        else:
+            lines += [wrapped(line.removeprefix("## "), _WIDTH, 2 * line.startswith("- ")) for line in group]
     return "\n".join(lines)
-
-
-def _paragraph(line: str) -> str:
-    return _wrapped(line.removeprefix("## "), indent="  " if line.startswith("- ") else "")
-
-
-def _wrapped(line: str, indent: str) -> str:
-    return textwrap.fill(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(table: list[str]) -> list[str]:
     rows = [[_HASH.sub(r"\1…", cell.strip().strip("`")) for cell in line.strip("|").split("|")] for line in table]
     head, rule, *body = rows
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    right = [cell.endswith(":") for cell in rule]
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     widths[0] = min(widths[0], max(len(head[0]), _WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    form = "  ".join(
+        f"{{:{'>' if cell.endswith(':') else '<'}{width}}}" for cell, width in zip(rule, widths, strict=True)
+    )
     lines = []
-    for row in [head, *body]:
-        if len(row[0]) > widths[0]:  # a name too long for its column has a line of its own
-            lines.append(row[0])
-            row = ["", *row[1:]]  # noqa: PLW2901
-        cells = zip(row, widths, right, strict=True)
-        lines.append(
-            "  ".join(cell.rjust(width) if side else cell.ljust(width) for cell, width, side in cells).rstrip()
-        )
+    for name, *values in [head, *body]:
+        if len(name) > widths[0]:  # too long for its column, it has a line of its own
+            lines.append(name)
+        lines.append(form.format(name if len(name) <= widths[0] else "", *values).rstrip())
     return lines
 
 
@@ -156,8 +146,8 @@ def _layers(bundle: Bundle, out: Path | None) -> str:
     from mindwire_models.views.layers import folded_layers, layer_table, network_layers
     from mindwire_models.views.pictures import draw_spatial_filters, draw_temporal_filters
 
-    before, after = network_layers(network), folded_layers(network)
-    tables = layer_table("The network", before) + "\n" + layer_table("The folded graph", after)
+    tables = layer_table("The network", network_layers(network))
+    tables += "\n" + layer_table("The folded graph", folded_layers(network))
     text = "\n" + tables
     if out is None:
         return text

@@ -6,19 +6,17 @@ Command modules import only the standard library and typer at their top; a comma
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mindwire import __version__
-from mindwire.cli.groups import FiniteCommand, expand
+from mindwire.cli.groups import FiniteCommand, expand, flag_of
 from mindwire.errors import UsageError
 from mindwire.interrupts import close_output, drop_output
 from mindwire_models.errors import MindwireError
@@ -34,17 +32,8 @@ _FORMER = {
     ("evaluate", "--leave-one-out"): ("cross-validate", False),
     ("evaluate", "--train"): ("cross-validate", True),
 }
-
-# Error of typer for a wrong command line; only its subclasses have public names.
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_WRONG_VALUE = re.compile(r"Invalid value for '(--[\w-]+)'[^:]*: (?:Input should be |Value error, )(.*)")
-_EXPECTED = (
-    (re.compile(r"a valid integer.*"), "a whole number"),
-    (re.compile(r"a valid (?:number|float).*"), "a number"),
-    (re.compile(r"greater than or equal to (.*)"), r"at least \1"),
-    (re.compile(r"less than or equal to (.*)"), r"at most \1"),
-    (re.compile(r"'.*?' is not one of (.*)"), r"one of \1"),
-)
+# Options that have moved to a program in a clone of the repository.
+_MOVED = {"evaluate": ("--protocol", "--attention", "--epochs", "--seeds")}
 
 
 class _Commands(TyperGroup):
@@ -81,14 +70,13 @@ def _help(function: Callable[..., Any]) -> str:
 
 def _build(name: str) -> Any:
     function = _function(name)
-    kind = getattr(sys.modules[function.__module__], "COMMAND_CLASS", FiniteCommand)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name, cls=kind, help=_help(function))(expand(function))
+    alone.command(name, cls=FiniteCommand, help=_help(function))(expand(function))
     return typer.main.get_command(alone)
 
 
 def _current_spelling(arguments: list[str]) -> list[str]:
-    """Return a command line in which options that have become commands are replaced, and announce the new spelling."""
+    """Return a command line without former spellings, which are announced, and with ``--train`` before each of its names."""
     former = [option for command, option in _FORMER if command == arguments[0] and option in arguments]
     if len(former) > 1:
         msg = f"{' and '.join(former)} are different evaluations; choose one."
@@ -98,7 +86,28 @@ def _current_spelling(arguments: list[str]) -> list[str]:
         now = f"mindwire {command}{f' … {option}' if kept else ''}"
         _say(f"`{arguments[0]} {option}` is now `{now}`; the old spelling works in this version only.")
         arguments = [command, *(word for word in arguments[1:] if kept or word != option)]
-    return arguments
+    if any(word.partition("=")[0] in _MOVED.get(arguments[0], ()) for word in arguments):
+        msg = (
+            "--protocol and its options have moved to a program in a clone of the repository: "
+            "python -m benchmarks.wimpff2024 FILE... --out FOLDER."
+        )
+        raise UsageError(msg)
+    return spread_option(arguments, "--train") if arguments[0] == "cross-validate" else arguments
+
+
+def spread_option(arguments: list[str], option: str) -> list[str]:
+    """Return ``--train a b --at 4`` as ``--train a --train b --at 4``, so that a shell may expand ``--train day1*.xdf``."""
+    spread: list[str] = []
+    inside = first = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            inside = first = argument == option
+        elif inside and not first:
+            spread.append(option)
+        else:
+            first = False
+        spread.append(argument)
+    return spread
 
 
 app = typer.Typer(
@@ -139,15 +148,14 @@ def run() -> int:
     # holds recordings, bundles and possibly files of other people.
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        words = sys.argv[1:] or ["--help"]
-        code = app(words, standalone_mode=False, prog_name="mindwire")
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="mindwire")
         close_output()
     except SystemExit as end:  # typer and rich turn a closed pipe into this
         if not isinstance(end.__context__, BrokenPipeError):
             raise
         drop_output()
         return 0
-    except (MindwireError, _UsageError, OSError) as error:
+    except (MindwireError, typer.TyperException, OSError) as error:
         return _fail(error)
     else:
         return code if isinstance(code, int) else 0 if len(sys.argv) > 1 else 2
@@ -162,8 +170,8 @@ def _fail(error: Exception) -> int:
         _say(f"{place}{error.strerror or error}.")
         drop_output()
     else:
-        _say(str(error) if isinstance(error, MindwireError) else _usage(error))
-    return 2 if isinstance(error, UsageError) or not isinstance(error, (MindwireError, OSError)) else 1
+        _say(_usage(error) if isinstance(error, typer.TyperException) else str(error))
+    return 2 if isinstance(error, (UsageError, typer.TyperException)) else 1
 
 
 def _say(sentence: str) -> None:
@@ -173,12 +181,10 @@ def _say(sentence: str) -> None:
 def _usage(error: Any) -> str:
     """Return typer's message about a wrong command line as one sentence, with the command that explains the right one."""
     text = " ".join(error.format_message().split())
-    if found := _WRONG_VALUE.search(text):
-        option, expected = found[1], found[2].rstrip(".")
-        for pattern, words in _EXPECTED:
-            expected = pattern.sub(words, expected)
-        given = next((word for before, word in pairwise(sys.argv) if before == option), None)
-        given = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{option}=")), given)
-        text = f"{option}: expected {expected}" + (f", found {given!r}" if given is not None else "")
-    command = error.ctx.command_path if error.ctx is not None else "mindwire"
+    if hasattr(error.__cause__, "errors"):  # pydantic's
+        from mindwire.setting_errors import expected_value
+
+        wrong = error.__cause__.errors()[0]
+        text = f"{flag_of(error.param)}: expected {expected_value(wrong)}, found {wrong['input']!r}"
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "mindwire"
     return f"{text}{'' if text[-1] in '.?!' else '.'} See `{command} --help`."

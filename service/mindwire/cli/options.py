@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -157,7 +157,7 @@ class Scoring:
         if self.comparison == self.alignment:
             msg = f"--beside {self.comparison} is evaluated already, by --alignment; leave it out or name another."
             raise UsageError(msg)
-        return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode is not None)
+        return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode)
 
     def rule(self) -> ActivationRule:
         """Return the activation rule."""
@@ -174,15 +174,12 @@ def pipeline_options(
     from mindwire.signal.named_channels import split_labels
 
     labels = split_labels(signal.channels)
-    options = PipelineOptions(
-        channels=None if labels is None else tuple(labels), unit=signal.unit, hop_samples=hop, sfreq=signal.rate
-    )
+    channels = None if labels is None else tuple(labels)
+    options = PipelineOptions(channels=channels, unit=signal.unit, hop_samples=hop, sfreq=signal.rate)
     if conditioning is None:
         return options
-    bridge_seconds = conditioning.bridge_ms / 1e3
-    return replace(
-        options, bad_channels=conditioning.bad_channels, bridge_seconds=bridge_seconds, adapt=conditioning.adapt
-    )
+    values = asdict(conditioning)
+    return replace(options, bridge_seconds=values.pop("bridge_ms") / 1e3, **values)
 
 
 def run_settings(

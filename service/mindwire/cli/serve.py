@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mindwire.cli.groups import SettingFlags, option
+from mindwire.cli.groups import option, setting_options
 
 
 def serve(
-    flags: Annotated[dict[str, Any], SettingFlags()],
+    flags: Annotated[dict[str, Any], setting_options()],
     config: Path | None = option("TOML file with settings; flags and variables override it.", envvar="MINDWIRE_CONFIG"),
     print_config: bool = option("Print the settings in force and exit.", False, "--print-config"),
 ) -> None:

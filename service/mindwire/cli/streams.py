@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING
 
 import typer
 
 from mindwire.cli import options
+from mindwire.cli.console import wrapped
 from mindwire.cli.groups import option
+from mindwire_models.text import counted, printable
 
 if TYPE_CHECKING:
     from mindwire.types import SignalInfo
 
+_JSON_FIELDS = "name type source_id n_channels labels units sfreq dtype hostname uid".split()
 _LABELS_SHOWN = 60
 _FILE_WIDTH = 200
 _LINE_LENGTH = 400
@@ -29,29 +31,29 @@ def streams(
 
     infos = survey(timeout)
     if as_json:
-        typer.echo(json.dumps([_as_dict(info) for info in infos], indent=2))
-        return
-    if not infos:
+        fields = [
+            {"format" if name == "dtype" else name: getattr(info, name) for name in _JSON_FIELDS} for info in infos
+        ]
+        typer.echo(json.dumps(fields, indent=2))
+    elif infos:
+        _print_table(infos)
+    else:
         typer.echo(
             "No LSL stream answered. Check that the device's program runs in the same network and that multicast passes; "
             "where it does not, name the machine under KnownPeers in an lsl_api.cfg."
         )
-        return
-    _print_table(infos)
 
 
-def _as_dict(info: SignalInfo) -> dict[str, object]:
+def _facts(info: SignalInfo) -> dict[str, str]:
     return {
         "name": info.name,
         "type": info.type,
         "source_id": info.source_id,
-        "n_channels": info.n_channels,
-        "labels": list(info.labels) if info.labels else None,
-        "units": list(info.units) if info.units else None,
-        "sfreq": info.sfreq,
-        "format": info.dtype,
-        "hostname": info.hostname,
-        "uid": info.uid,
+        "channels": str(info.n_channels),
+        "labels": " ".join(label or "?" for label in info.labels or ()),
+        "unit": ", ".join(sorted(set(info.units or ()) - {""})),
+        "rate": f"{info.sfreq:g} Hz" if info.sfreq else "irregular",
+        "host": info.hostname,
     }
 
 
@@ -61,26 +63,14 @@ def _print_table(infos: list[SignalInfo]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mindwire_models.text import printable
-
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("name", "type", "source_id", "channels", "labels", "unit", "rate", "host"):
+    for heading in _facts(infos[0]):
         table.add_column(heading, justify="right" if heading in ("channels", "rate") else "left", overflow="fold")
-    for info in infos:
-        labels = " ".join(label or "?" for label in info.labels or ())
-        shown = labels if len(labels) <= _LABELS_SHOWN else labels[:_LABELS_SHOWN].rsplit(" ", 1)[0] + " …"
-        cells = (
-            info.name,
-            info.type or "-",
-            info.source_id or "-",
-            str(info.n_channels),
-            shown or "-",
-            ", ".join(sorted(set(info.units or ()) - {""})) or "-",
-            f"{info.sfreq:g} Hz" if info.sfreq else "irregular",
-            info.hostname or "-",
-        )
+    for facts in map(_facts, infos):
+        if len(facts["labels"]) > _LABELS_SHOWN:
+            facts["labels"] = facts["labels"][:_LABELS_SHOWN].rsplit(" ", 1)[0] + " …"
         # as plain text: a stream's name may hold what rich would take for markup
-        table.add_row(*(Text(printable(cell, _CELL_LENGTH)) for cell in cells))
+        table.add_row(*(Text(printable(cell or "-", _CELL_LENGTH)) for cell in facts.values()))
     console = Console()
     if not console.is_terminal:
         Console(width=_FILE_WIDTH).print(table)
@@ -93,19 +83,7 @@ def _print_table(infos: list[SignalInfo]) -> None:
 
 def _block(info: SignalInfo, width: int) -> str:
     """Return a stream on several lines, for a terminal narrower than the table."""
-    from mindwire_models.text import counted, printable
-
-    rate = f"{info.sfreq:g} Hz" if info.sfreq else "irregular"
-    channels = counted(info.n_channels, "channel")
-    facts = {
-        "source_id": info.source_id,
-        "host": info.hostname,
-        "unit": ", ".join(sorted(set(info.units or ()) - {""})),
-        "labels": " ".join(label or "?" for label in info.labels or ()),
-    }
-    lines = [f"{info.name}: {info.type or 'no type'}, {channels}, {rate}"]
-    lines += [f"  {name + ':':<11}{value}" for name, value in facts.items() if value]
-    return "\n".join(
-        textwrap.fill(printable(line, _LINE_LENGTH), width, subsequent_indent=" " * 13, break_on_hyphens=False)
-        for line in lines
-    )
+    facts = _facts(info)
+    lines = [f"{info.name}: {info.type or 'no type'}, {counted(info.n_channels, 'channel')}, {facts['rate']}"]
+    lines += [f"  {name + ':':<11}{facts[name]}" for name in ("source_id", "host", "unit", "labels") if facts[name]]
+    return "\n".join(wrapped(printable(line, _LINE_LENGTH), width, 13) for line in lines)

@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
+import typer
+
 from mindwire.cli import options, train_options
-from mindwire.cli.console import print_problems, progress_bar
+from mindwire.cli.console import print_problems, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 from mindwire_models.text import printable
@@ -33,8 +35,6 @@ def train(
     name: str | None = options.NAME,
 ) -> None:
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
-    from rich.console import Console
-
     from mindwire.training import run
     from mindwire.training.sweep import sweep as sweep_networks
     from mindwire_models.bundle import check_target
@@ -67,27 +67,23 @@ def train(
         workers=training.workers,
     )
     training.check()
-    console = Console()
     with progress_bar("Conditioning") as progress:
         prepared = run.prepare(plan, progress)
     for source in prepared.sources:
         print_problems(source.path, source.problems)
-    console.print(run.describe(prepared), highlight=False, markup=False)
+    show(run.describe(prepared))
     if out is None:
+        combinations = train_options.parse_sweep(sweep or [])
         with progress_bar("Training") as progress:
-            combinations = train_options.parse_sweep(sweep or [])
-            console.print(
-                sweep_networks(prepared, training.candidate(prepared.contract), combinations, training.seeds, progress)
-            )
+            candidate = training.candidate(prepared.contract)
+            show(sweep_networks(prepared, candidate, combinations, training.seeds, progress))
         return
     with progress_bar("Preparing"):  # PyTorch takes seconds to load
-        candidate = None if decoder == "riemann" else training.candidate(prepared.contract)
+        network = None if decoder == "riemann" else training.candidate(prepared.contract)
     with progress_bar("Training") as progress:
-        result = run.train_riemann(prepared) if candidate is None else run.train_network(prepared, candidate, progress)
+        result = run.train_riemann(prepared) if network is None else run.train_network(prepared, network, progress)
     with progress_bar("Writing the bundle"):
         bundle = run.write(result, out, name or out.name)
-    console.print(run.summary(result))
+    show(run.summary(result))
     command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
-    console.print(
-        printable(f"Wrote {bundle.path}; run it with: {command}"), highlight=False, markup=False, soft_wrap=True
-    )
+    typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))

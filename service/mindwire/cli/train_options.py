@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,8 +56,8 @@ class Terms:
     contract: Path | None = CONTRACT
     pick: str | None = option("Channels of the model, comma-separated, or all; by default all electrodes.")
     sfreq: float | None = option("Sampling rate of the model in Hz; by default the recording's.")
-    window: float | None = option("Window in seconds.")
-    hop: float | None = option("Seconds between two windows, live.")
+    window_s: float | None = option("Window in seconds.", None, "--window")
+    hop_s: float | None = option("Seconds between two windows, live.", None, "--hop")
     highpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
     lowpass: str | None = option("FREQ or FREQ:ORDER in Hz, or none.")
     notch: list[str] | None = option("FREQ or FREQ:Q in Hz; may be repeated.")
@@ -68,9 +68,8 @@ class Terms:
         """Return the terms that are given, as :func:`make_contract` takes them."""
         from mindwire.signal.named_channels import split_labels
 
-        same = ("sfreq", "highpass", "lowpass", "notch", "normalisation", "forgetting")
-        seconds = {"window_s": self.window, "hop_s": self.hop}
-        return {"pick": split_labels(self.pick), **seconds, **{name: getattr(self, name) for name in same}}
+        given = asdict(self) | {"pick": split_labels(self.pick)}
+        return {key: value for key, value in given.items() if key not in ("preset", "contract")}
 
     def base(self) -> Contract | None:
         """Return the contract to begin with, if any."""

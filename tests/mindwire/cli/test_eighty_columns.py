@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mindwire.cli.doctor import _indented
+from mindwire.cli.console import wrapped
 from mindwire.cli.streams import _block
 from mindwire.serve.terminal import Newest, _picture
 from mindwire.status import Event
@@ -75,6 +75,6 @@ def test_a_bundle_is_printed_within_eighty_columns() -> None:
 
 
 def test_a_finding_of_the_doctor_goes_on_below_its_words() -> None:
-    lines = _indented("ok      timers: " + "a sleep is late, " * 10, 80).splitlines()
+    lines = wrapped("ok      timers: " + "a sleep is late, " * 10, 80, 8).splitlines()
     assert len(lines) > 1
     assert all(line.startswith(" " * 8) and len(line) <= 80 for line in lines[1:])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mindwire.cli.cross_validate import spread_option
-from mindwire.cli.main import app
+from mindwire.cli.main import app, spread_option
 from mindwire.errors import MindwireError, UsageError
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
