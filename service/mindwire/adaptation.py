@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from mindwire.errors import ContractError
 from mindwire.signal.alignment import AlignmentState
@@ -25,7 +25,6 @@ _ALIGNMENT, _NETWORK = "alignment.", "network."
 # The cap sits differently each time, so a saved alignment counts as no more than a minute of the new session.
 _WARM_START_SECONDS = 60.0
 _LARGEST_FILE = 64 << 20
-_DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,6 @@ class SavedAdaptation:
     alignment: AlignmentState | None = None
     network: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, contract: Contract, alignment: AlignmentState | None, network: Mapping[str, NDArray[Any]]
-    ) -> SavedAdaptation:
-        """Return the adaptation to a signal that meets a contract."""
-        return cls(_signal_hash(contract), alignment, dict(network))
-
     @property
     def alignment_alone(self) -> SavedAdaptation:
         """The alignment without the decoder's part."""
@@ -64,16 +56,7 @@ class SavedAdaptation:
         return self.alignment is None and not self.network
 
     def with_more_of(self, other: SavedAdaptation | None) -> SavedAdaptation:
-        """Return this adaptation with the parts of another of the same signal that has seen more of it.
-
-        Parameters
-        ----------
-        other : SavedAdaptation or None
-
-        Returns
-        -------
-        SavedAdaptation
-        """
+        """Return this adaptation with the parts of another of the same signal that has seen more of it."""
         if other is None or other.signal != self.signal:
             return self
         mine, its = self.alignment, other.alignment
@@ -81,14 +64,8 @@ class SavedAdaptation:
         return replace(self, alignment=its if more else mine, network=self.network or other.network)
 
     def check(self, contract: Contract) -> None:
-        """Refuse an adaptation to another kind of signal.
-
-        Raises
-        ------
-        ContractError
-            Channels, rate, unit or filters differ.
-        """
-        if self.signal != _signal_hash(contract):
+        """Refuse, with a ContractError, an adaptation to other channels or another rate, unit or filters."""
+        if self.signal != signal_hash(contract):
             msg = (
                 "The saved adaptation was learnt with other channels, another rate, unit or other filters than the "
                 "model's; leave it out, or record a minute at rest and give that with --warm-start."
@@ -96,13 +73,7 @@ class SavedAdaptation:
             raise ContractError(msg)
 
     def warm_start(self, contract: Contract) -> AlignmentState:
-        """Return the alignment to begin a session with, of at most a minute's weight so that the session outweighs it.
-
-        Raises
-        ------
-        ContractError
-            Nothing was aligned.
-        """
+        """Return the alignment to begin a session with, of at most a minute's weight so that the session outweighs it."""
         if self.alignment is None:
             msg = "The saved adaptation holds no alignment; give another one."
             raise ContractError(msg)
@@ -120,13 +91,7 @@ class SavedAdaptation:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "adaptation") -> SavedAdaptation:
-        """Parse the content of a file, as :meth:`to_bytes` returns it.
-
-        Parameters
-        ----------
-        data : bytes
-        where : str
-            Origin, for error messages.
+        """Parse the content of a file, as :meth:`to_bytes` returns it; ``where`` is its origin, for messages.
 
         Raises
         ------
@@ -136,7 +101,7 @@ class SavedAdaptation:
         refused = ContractError(f"{where}: expected a saved adaptation, found something else or a damaged one.")
         try:
             about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-            arrays = {name: _array(tensor) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
+            arrays = load(data)
         except (SafetensorError, ValueError, AttributeError, KeyError, OverflowError) as error:
             raise refused from error
         if not isinstance(about.get(_FORMAT), str):
@@ -145,18 +110,12 @@ class SavedAdaptation:
         return cls(about[_FORMAT], _alignment(arrays, refused), network)
 
     def to_text(self) -> str:
-        """Return it as text, for the notes of a recording."""
+        """Return the adaptation as text, for the notes of a recording."""
         return base64.b64encode(self.to_bytes()).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> SavedAdaptation:
-        """Parse text, as :meth:`to_text` returns it.
-
-        Raises
-        ------
-        ContractError
-            As :meth:`from_bytes`.
-        """
+        """Parse text, as :meth:`to_text` returns it; raises as :meth:`from_bytes`."""
         try:
             data = base64.b64decode(text, validate=True)
         except ValueError as error:
@@ -166,13 +125,7 @@ class SavedAdaptation:
 
     @classmethod
     def read(cls, path: Path) -> SavedAdaptation:
-        """Read a file.
-
-        Raises
-        ------
-        ContractError
-            The file cannot be read, or as :meth:`from_bytes`.
-        """
+        """Read a file; a ContractError if it cannot be read, or as :meth:`from_bytes`."""
         try:
             with path.open("rb") as file:
                 data = file.read(_LARGEST_FILE)
@@ -182,24 +135,15 @@ class SavedAdaptation:
         return cls.from_bytes(data, str(path))
 
     def write(self, path: Path) -> None:
-        """Write a file, completely or not at all.
-
-        Raises
-        ------
-        OSError
-            It cannot be written; a file that existed before is unchanged.
-        """
+        """Write a file, completely or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, self.to_bytes())
 
 
-def _signal_hash(contract: Contract) -> str:
+def signal_hash(contract: Contract) -> str:
+    """Return the hash of a contract's channels, rate, unit and filters."""
     words = contract.model_dump(mode="json", include={"channels", "sfreq", "unit", "filters"})
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
-
-
-def _array(tensor: Mapping[str, Any]) -> NDArray[Any]:
-    return np.frombuffer(bytes(tensor["data"]), dtype=_DTYPES[tensor["dtype"]]).reshape(tensor["shape"]).copy()
 
 
 def _alignment(arrays: Mapping[str, NDArray[Any]], refused: ContractError) -> AlignmentState | None:

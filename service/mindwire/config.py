@@ -6,7 +6,6 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,13 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from mindwire.errors import UsageError
 from mindwire.setting_errors import describe_error, did_you_mean, unknown_variables
@@ -58,9 +51,6 @@ def _labels(value: Any) -> Any:
     return labels
 
 
-Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
-
-
 def _unit(value: str) -> str:
     if parse_unit(value) is None:
         msg = f"{value!r} is no unit of voltage; expected V, mV, uV or nV"
@@ -68,6 +58,7 @@ def _unit(value: str) -> str:
     return value
 
 
+Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
 Unit = Annotated[str, AfterValidator(_unit)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
@@ -75,22 +66,8 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 class StreamSpec(BaseModel):
     """Stream to decode: the description of its source, and its own values of general settings.
 
-    Parameters
-    ----------
-    id : str
-        Name of the stream in the service; derived from the rest by default.
-    name, type, source_id, hostname : str or None
-        Properties of the LSL stream.
-    predicate : str or None
-        An XPath 1.0 predicate that the LSL stream must fulfil.
-    model : Path or None
-        Bundle for this stream.
-    hop : int or None
-        Distance between windows in conditioned samples for this stream.
-    channels : tuple of str or None
-        Labels by position for this stream.
-    unit : str or None
-        Unit of this stream's samples.
+    ``id`` is its name in the service, by default derived from the rest; ``predicate`` an XPath 1.0 predicate that the
+    LSL stream must fulfil.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +80,7 @@ class StreamSpec(BaseModel):
     predicate: str | None = None
     model: Path | None = None
     hop: Annotated[int, Field(ge=1)] | None = None
-    channels: Annotated[tuple[str, ...], BeforeValidator(_labels)] | None = None
+    channels: Labels | None = None
     unit: Unit | None = None
 
     @model_validator(mode="before")
@@ -113,8 +90,7 @@ class StreamSpec(BaseModel):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        given = (self.name, self.type, self.source_id, self.hostname, self.predicate)
-        if not any(given):
+        if not any((self.name, self.type, self.source_id, self.hostname, self.predicate)):
             msg = "say which LSL stream is meant by name, type, source_id, hostname or predicate"
             raise ValueError(msg)
         if not self.id:
@@ -138,10 +114,9 @@ def parse_stream(text: str) -> dict[str, str]:
     ValueError
         A part is no ``key=value``, or the key is unknown or given twice.
     """
-    head, marker, predicate = _split_predicate(text)
-    parts = _NEXT_KEY.split(head) if head else []
+    head, predicate = _split_predicate(text)
     spec: dict[str, str] = {}
-    for part in parts:
+    for part in _NEXT_KEY.split(head) if head else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in _KEYS:
             meant = did_you_mean(key, _KEYS) if equals else f"; do you mean name={part}?"
@@ -151,16 +126,12 @@ def parse_stream(text: str) -> dict[str, str]:
             msg = f"{key} is given twice"
             raise ValueError(msg)
         spec[key] = value
-    if marker:
-        spec["predicate"] = predicate
-    return spec
+    return spec if predicate is None else {**spec, "predicate": predicate}
 
 
-def _split_predicate(text: str) -> tuple[str, str, str]:
-    match = re.search(r"(?:^|,)\s*predicate\s*=", text)
-    if match is None:
-        return text.strip(), "", ""
-    return text[: match.start()].strip(), "predicate", text[match.end() :].strip()
+def _split_predicate(text: str) -> tuple[str, str | None]:
+    head, *predicate = re.split(r"(?:^|,)\s*predicate\s*=", text, maxsplit=1)
+    return head.strip(), predicate[0].strip() if predicate else None
 
 
 def _split_streams(value: Any) -> Any:
@@ -169,7 +140,7 @@ def _split_streams(value: Any) -> Any:
         return value
     parts: list[str] = []
     for piece in value.split(";"):
-        if parts and re.search(r"['\"]", _QUOTED.sub("", _split_predicate(parts[-1])[2])):
+        if parts and re.search(r"['\"]", _QUOTED.sub("", _split_predicate(parts[-1])[1] or "")):
             parts[-1] += f";{piece}"  # a string of the predicate is still open
         else:
             parts.append(piece)
@@ -260,42 +231,14 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return streams
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags before environment before file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _file.get())
-
     def to_toml(self) -> str:
         """Return the settings as TOML that reads back equal, except for the token, which is not shown."""
-        values = self.model_dump(mode="json", exclude={"token"}, exclude_none=True)
-        shown = '# token = "hidden"\n' if self.token is not None else ""
-        return shown + tomli_w.dumps(values)
-
-
-# Content of the settings file while it is read.
-_file: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 - never written to
+        hidden = '# token = "hidden"\n' if self.token is not None else ""
+        return hidden + tomli_w.dumps(self.model_dump(mode="json", exclude={"token"}, exclude_none=True))
 
 
 def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
-    """Return the settings in force.
-
-    Parameters
-    ----------
-    flags : mapping
-        Flags of the command line; None for those that were not given.
-    config : Path or None
-        A TOML file.
-
-    Returns
-    -------
-    Settings
+    """Return the settings in force: flags, None for those not given, before environment before the TOML file.
 
     Raises
     ------
@@ -304,16 +247,15 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
     """
     for sentence in unknown_variables(ENV_PREFIX, tuple(Settings.model_fields)):
         print(f"mindwire: {sentence}", file=sys.stderr)  # noqa: T201 - logging is set up by what is read here
-    reading = _file.set({} if config is None else _read_file(config))
+    kept = {} if config is None else _read_file(config)
+    given = {key: value for key, value in flags.items() if value is not None}
     try:
-        return Settings(**{key: value for key, value in flags.items() if value is not None})
+        return Settings(**kept | EnvSettingsSource(Settings)() | given)
     except ValidationError as error:
         first = error.errors()[0]
         known = tuple((StreamSpec if len(first["loc"]) > 1 else Settings).model_fields)
         msg = describe_error(first, flags=flags, prefix=ENV_PREFIX, config=config, known=known)
         raise UsageError(msg) from error
-    finally:
-        _file.reset(reading)
 
 
 def _read_file(config: Path) -> dict[str, Any]:

@@ -19,20 +19,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is b
 
 
 def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Return the URL of a service's liveness; flags go before the environment, and that before the settings file.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        The service's command line.
-    environ : mapping of str to str
-        Its environment.
-
-    Raises
-    ------
-    OSError, tomllib.TOMLDecodeError
-        The settings file cannot be read.
-    """
+    """Return the URL of a service's liveness from its command line, its environment and its settings file, in this order."""
     config = _option(arguments, "--config") or environ.get("MINDWIRE_CONFIG")
     kept: dict[str, Any] = tomllib.loads(Path(config).read_text(encoding="utf-8")) if config else {}
     host, port = (
@@ -47,10 +34,9 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
     """Return the last value given for an option."""
     found = None
     for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        if argument == name:
-            found = following
-        elif argument.startswith(f"{name}="):
-            found = argument.removeprefix(f"{name}=")
+        key, equals, value = argument.partition("=")
+        if key == name:
+            found = value if equals else following
     return found
 
 

@@ -25,11 +25,7 @@ class Interrupts:
     """Handler of SIGINT, which ends what is running by ``KeyboardInterrupt``, without further messages.
 
     Libraries turn the interrupt into errors of their own, during their import for example, or ignore it; so it is
-    recorded, and raised again until it has ended what is running.
-
-    Attributes
-    ----------
-    came : bool
+    recorded as ``came``, and raised again until it has ended what is running.
     """
 
     def __init__(self) -> None:
@@ -70,13 +66,7 @@ class Interrupts:
 
 
 def close_output() -> None:
-    """Flush standard output; drop the rest if its reader has gone.
-
-    Raises
-    ------
-    OSError
-        It cannot be written for another reason.
-    """
+    """Flush standard output; drop the rest if its reader has gone. Other errors are raised."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -18,13 +18,7 @@ class Abandoned(SystemExit):
 
 
 class LoopThread(threading.Thread):
-    """Thread of a loop.
-
-    Attributes
-    ----------
-    abandoned : bool
-        True if another thread has taken its place.
-    """
+    """Thread of a loop, ``abandoned`` if another thread has taken its place."""
 
     abandoned = False
 
@@ -41,25 +35,13 @@ class LoopThread(threading.Thread):
 
 
 def fence() -> None:
-    """End the calling thread here if it was abandoned; called before everything that others would notice.
-
-    Raises
-    ------
-    Abandoned
-        It was.
-    """
+    """End the calling thread, by :class:`Abandoned`, if it was abandoned; called before all that others would notice."""
     if getattr(threading.current_thread(), "abandoned", False):
         raise Abandoned
 
 
 class LoopStop(threading.Event):
-    """Event that asks a loop to end; a loop that checks it gives a sign of life.
-
-    Attributes
-    ----------
-    checked_at : float
-        Monotonic time of the loop's last check.
-    """
+    """Event that asks a loop to end; a loop that checks it gives a sign of life, whose monotonic time is ``checked_at``."""
 
     def __init__(self) -> None:
         super().__init__()

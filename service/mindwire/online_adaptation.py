@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from mindwire.adaptation import SavedAdaptation
+from mindwire.adaptation import SavedAdaptation, signal_hash
 from mindwire.errors import ArgumentError
 from mindwire.inference.decoder import Learner
 from mindwire.options import AdaptationCommand, PipelineOptions
@@ -72,20 +72,19 @@ class OnlineAdaptation:
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
         self._unlearnable = INVALID | interpolated.bit
         if options.state is not None:
-            self._restore(SavedAdaptation.from_text(options.state))
-
-    def _restore(self, saved: SavedAdaptation) -> None:
-        saved.check(self._contract)
-        if self.alignment and saved.alignment:
-            self.alignment.restore(saved.warm_start(self._contract))
-        if self.learner and saved.network:
-            self.learner.restore(saved.network)
+            saved = SavedAdaptation.from_text(options.state)
+            saved.check(contract)
+            if self.alignment and saved.alignment:
+                self.alignment.restore(saved.warm_start(contract))
+            if self.learner and saved.network:
+                self.learner.restore(saved.network)
 
     @property
     def learnt(self) -> SavedAdaptation:
         """State learnt so far; may be read from any thread."""
         state = self.alignment.state if self.alignment and self.alignment.state.weight else None
-        return SavedAdaptation.of(self._contract, state, self.learner.save() if self.learner else {})
+        network = dict(self.learner.save()) if self.learner else {}
+        return SavedAdaptation(signal_hash(self._contract), state, network)
 
     @property
     def frozen(self) -> bool:
@@ -129,12 +128,7 @@ class OnlineAdaptation:
     def aligned_from(self, good_from: int, count: int) -> int:
         """Return the end of the first window that can be aligned well enough, 0 if that is the case already.
 
-        Parameters
-        ----------
-        good_from : int
-            First sample of the segment from which on the signal is good.
-        count : int
-            Samples of the segment so far.
+        ``good_from`` is the first sample of the segment from which on the signal is good, ``count`` its samples so far.
         """
         if self.alignment is None or self._schedule is None or self.alignment.ready:
             return 0
@@ -170,16 +164,15 @@ class OnlineAdaptation:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)
         data: dict[str, Any] = {"action": command.action, "segment": segment, "at": count}
-        if self.alignment:
+        for adapting, taken_back, wanted, drift in (
+            (self.alignment, "updates", command.updates, "drift"),
+            (self.learner, "steps", command.steps, "decoder_drift"),
+        ):
+            if adapting is None:
+                continue
             if command.action == "rollback":
-                data["updates"] = self.alignment.rollback(command.updates)
+                data[taken_back] = adapting.rollback(wanted)
             else:
-                self.alignment.frozen = command.action == "freeze"
-            data["drift"] = self.alignment.drift
-        if self.learner:
-            if command.action == "rollback":
-                data["steps"] = self.learner.rollback(command.steps)
-            else:
-                self.learner.frozen = command.action == "freeze"
-            data["decoder_drift"] = self.learner.drift
+                adapting.frozen = command.action == "freeze"
+            data[drift] = adapting.drift
         return PipelineEvent("adaptation", f"Adaptation: {command.action}.", data)

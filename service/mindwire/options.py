@@ -86,13 +86,7 @@ class PipelineOptions:
             check_labels(self.channels, "--channels")
 
     def rate_of(self, info: SignalInfo) -> float:
-        """Return the rate that a source is taken to have, in hertz.
-
-        Raises
-        ------
-        ContractError
-            There is none, or no EEG has it.
-        """
+        """Return the rate that a source is taken to have, in hertz; a ContractError if no EEG has it."""
         sfreq = self.sfreq or info.sfreq
         if not sfreq > 0:
             msg = (
@@ -106,23 +100,11 @@ class PipelineOptions:
         return sfreq
 
     def for_source(self, info: SignalInfo) -> PipelineOptions:
-        """Return the options for a source, with channels and unit as in training unless they are given.
-
-        Parameters
-        ----------
-        info : SignalInfo
-            Of the source.
-
-        Returns
-        -------
-        PipelineOptions
-        """
-        trained = self.trained
-        if trained is None:
+        """Return the options for a source, with channels and unit as in training unless they are given."""
+        if (trained := self.trained) is None:
             return self
-        same_layout = (info.n_channels, info.labels) == (trained.n_channels, trained.labels)
         channels, unit = self.channels, self.unit
-        if channels is None and same_layout:
+        if channels is None and (info.n_channels, info.labels) == (trained.n_channels, trained.labels):
             channels = trained.channels
         if unit is None and (not any(info.units or ()) or info.units == trained.units):
             unit = trained.unit

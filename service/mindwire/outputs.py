@@ -55,11 +55,8 @@ def check_output(
 
     Parameters
     ----------
-    path : Path
-    kind : Kind
-        Kind of the output; a file of this kind is replaced.
     inputs : iterable of Path or None
-        Files and folders that the command reads; these are never written over.
+        Files and folders that the command reads.
     force : bool or None
         Replace a file of another kind too; None for a command without ``--force``.
     option : str
@@ -74,8 +71,7 @@ def check_output(
     RecordingError
         Its folder is absent or cannot be written to.
     """
-    given = [one for one in inputs if one is not None]
-    if (same := next((one for one in given if _is_part(path, one)), None)) is not None:
+    if (same := next((one for one in inputs if one is not None and _is_part(path, one)), None)) is not None:
         msg = f"{option} {path} would write over {same}, which is read; choose another name."
         raise UsageError(msg)
     if path.is_dir():
@@ -132,13 +128,13 @@ def writing(place: Path, what: str, *, option: str = "--out") -> Iterator[None]:
 
 def _is_part(path: Path, source: Path) -> bool:
     """Return true if a path is a file that is read, under any name, or lies in a folder that is read."""
-    if source.is_dir():
-        files = FILES if (source / SUMS).is_file() else ()
-        if files:
-            return any(_same(path, source / name) for name in (*files, SUMS))
+    if source.is_dir() and not (source / SUMS).is_file():
         return path.resolve().is_relative_to(source.resolve())
-    companions = (source.with_suffix(ending) for ending in _COMPANIONS.get(source.suffix.casefold(), ()))
-    return any(_same(path, one) for one in (source, *companions))
+    if source.is_dir():
+        files = [source / name for name in (*FILES, SUMS)]
+    else:
+        files = [source, *map(source.with_suffix, _COMPANIONS.get(source.suffix.casefold(), ()))]
+    return any(_same(path, one) for one in files)
 
 
 def _same(one: Path, other: Path) -> bool:

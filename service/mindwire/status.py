@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +42,8 @@ SHOWN_KINDS = frozenset({"cue", "marker"})
 class Event:
     """Something a client should hear of: a transition, a gap, a model swap, dropped messages.
 
-    Parameters
-    ----------
-    stream : str
-        Name of the stream.
-    kind : str
-        ``state``, ``gap``, ``clock_reset``, ``skipped``, ``model``, ``dropped``, ``error`` …
-    message : str
-        One sentence for a person.
-    unix_time : float
-        Seconds since the epoch.
-    data : mapping
-        Details, JSON-serialisable.
+    ``kind`` is ``state``, ``gap``, ``clock_reset``, ``skipped``, ``model``, ``dropped``, ``error`` …, ``message`` one
+    sentence for a person, and ``data`` the details, JSON-serialisable.
     """
 
     stream: str
@@ -65,10 +55,8 @@ class Event:
     def __post_init__(self) -> None:
         """Show text of the network and of files printable, in the details too."""
         object.__setattr__(self, "message", printable(self.message, _MAX_LENGTH))
-        shown = {
-            key: printable(value, _MAX_LENGTH) if isinstance(value, str) else value for key, value in self.data.items()
-        }
-        object.__setattr__(self, "data", shown)
+        texts = {key: printable(text, _MAX_LENGTH) for key, text in self.data.items() if isinstance(text, str)}
+        object.__setattr__(self, "data", {**self.data, **texts})
 
 
 class SourceStatus(BaseModel):
@@ -184,24 +172,20 @@ class StreamStatus(BaseModel):
     quality: list[ChannelStatus] = []
 
 
-class Sink(Protocol):
+class Sink:
     """Receiver of what a stream publishes; a class that inherits it ignores what it does not override.
 
     Called from the stream's own thread; must neither block nor raise.
     """
 
-    def publish(self, prediction: Prediction) -> None:  # noqa: ARG002
+    def publish(self, prediction: Prediction) -> None:
         """Take one prediction."""
-        return
 
-    def event(self, event: Event) -> None:  # noqa: ARG002
+    def event(self, event: Event) -> None:
         """Take one event."""
-        return
 
-    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:  # noqa: ARG002
+    def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
-        return
 
     def close(self) -> None:
         """Give everything back."""
-        return

@@ -70,17 +70,15 @@ INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False):
-    """Consecutive samples as they arrived.
+    """Consecutive samples as they arrived, in the source's channels and units.
 
     Parameters
     ----------
     samples : ndarray of float, shape (n_samples, n_channels)
-        In the source's channels and units.
     times : ndarray of float64, shape (n_samples,)
-        Time stamp of each sample in seconds, in the source's clock with its offset applied.
+        Seconds, in the source's clock with its offset applied.
     discontinuity : Reason
-        Not NONE when the source knows that these samples do not continue the previous chunk
-        (reconnected, clock reset).
+        Not NONE if the samples do not continue the previous chunk (reconnected, clock reset).
     """
 
     samples: NDArray[Any]
@@ -101,16 +99,10 @@ class SignalInfo:
         As LSL has them; empty where unknown.
     sfreq : float
         Nominal sampling rate in hertz.
-    labels : tuple of str or None
-        Channel labels in order; None when the source names no channels.
-    units : tuple of str or None
-        Unit of each channel as the source spells it (``""`` for a channel without one); None when no
-        channel has one.
-    n_channels : int
+    labels, units, types : tuple of str or None
+        Of each channel as the source spells it, ``""`` for a channel without one; None when no channel has one.
     dtype : str
         LSL's name of the sample format, ``float32`` for example.
-    types : tuple of str or None
-        Type of each channel as the source spells it (``EEG``, ``EOG``, ``stim`` …); None when no channel has one.
     remarks : tuple of str
         Oddities of the description, a clause each, for the message of a refusal.
     original : SignalInfo or None
@@ -134,15 +126,9 @@ class SignalInfo:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """An event in a recording or on a marker stream.
+    """An event in a recording or on a marker stream, at a time in seconds.
 
-    Parameters
-    ----------
-    time : float
-        Seconds.
-    label : str
-    stream : str
-        Name for ``--marker-stream``; empty where there is no choice. Not compared.
+    ``stream`` is the name for ``--marker-stream``, empty where there is no choice; it is not compared.
     """
 
     time: float
@@ -192,18 +178,9 @@ class Window(msgspec.Struct, frozen=True, eq=False):
 
 
 class Prediction(msgspec.Struct, frozen=True, eq=False):
-    """Class probabilities of one window.
+    """Class probabilities of one window, ``(n_classes,)``, at the LSL time of its last sample in seconds.
 
-    Parameters
-    ----------
-    seq : int
-    time : float
-        LSL time of the window's last sample in seconds.
-    probabilities : ndarray of float64, shape (n_classes,)
-        Sum to one.
-    reasons : Reason
-    latency_ms : mapping of str to float
-        Milliseconds spent per stage; filled by the live loop.
+    ``latency_ms`` are the milliseconds spent per stage, filled by the live loop.
     """
 
     seq: int

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mindwire.sinks.display import DisplaySignal
 from mindwire.sinks.messages import PROTOCOL_VERSION, Encoding, Message, event_payload, prediction_payload
 from mindwire.sinks.subscription import Subscription
-from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event
+from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
@@ -47,7 +47,7 @@ class LatencyHistogram:
     total_ms: float = 0.0
 
 
-class PredictionHub:
+class PredictionHub(Sink):
     """Websocket fan-out of one stream; a :class:`mindwire.status.Sink`.
 
     The sink's methods are called from the stream's thread, all others from the event loop's.
