@@ -1,7 +1,5 @@
 """``mindwire`` and ``python -m mindwire``: the command line, with Ctrl-C handled before anything else is imported."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -31,14 +31,8 @@ _LARGEST_FILE = 64 << 20
 class SavedAdaptation:
     """Alignment and decoder as a session has adapted them to a person.
 
-    Parameters
-    ----------
-    signal : str
-        Hash of the contract's channels, rate, unit and filters.
-    alignment : AlignmentState or None
-        None before any good sample, and for a model without alignment.
-    network : mapping of str to ndarray
-        Adapted state of the decoder (:meth:`mindwire.inference.decoder.Learner.save`); empty if it does not adapt.
+    ``signal`` is the contract's :func:`signal_hash`; ``alignment`` is None before any good sample, and for a model
+    without; ``network`` is what :meth:`mindwire.inference.decoder.Learner.save` returns, empty if nothing adapts.
     """
 
     signal: str

@@ -1,7 +1,5 @@
 """The settings of ``mindwire serve``: flags before environment (``MINDWIRE_…``) before a TOML file."""
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib

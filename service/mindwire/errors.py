@@ -9,24 +9,8 @@ from mindwire_models.errors import (
     MissingExtraError,
 )
 
-__all__ = [
-    "ArgumentError",
-    "BundleError",
-    "ContractError",
-    "ExportError",
-    "GraphTrialError",
-    "LoopError",
-    "MindwireError",
-    "MissingExtraError",
-    "RecordingError",
-    "ResourceError",
-    "ServiceError",
-    "SourceError",
-    "StreamChangedError",
-    "StreamLostError",
-    "StreamNotFoundError",
-    "UsageError",
-]
+# Passed on; the others are defined here.
+__all__ = ["ArgumentError", "BundleError", "ContractError", "ExportError", "MindwireError", "MissingExtraError"]
 
 
 class GraphTrialError(BundleError):

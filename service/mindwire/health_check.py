@@ -3,8 +3,6 @@
 Run as a program in the container. It imports next to nothing, for it runs every few seconds.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tomllib

@@ -1,7 +1,5 @@
 """Formatting of log records: one line each, without control characters for the terminal."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

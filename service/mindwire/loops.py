@@ -5,8 +5,6 @@ another thread does its work. Where it hangs in Python code an exception ends it
 call that hangs returns.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import threading

@@ -1,7 +1,5 @@
 """Online adaptation of one stream: its alignment, and a decoder session that learns; when they learn, and commands to them."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 from typing import Any
 
@@ -28,12 +26,8 @@ class Turn(IntEnum):
 class OnlineAdaptation:
     """Alignment and decoder session that follow the person while a stream runs.
 
-    Parameters
-    ----------
-    contract : Contract
-    options : PipelineOptions
-    session : object
-        The decoder's session of the stream.
+    ``learner`` is the session, where it learns; ``block_samples`` are those that the alignment learns from at a time, 0
+    without one.
 
     Raises
     ------
@@ -41,14 +35,6 @@ class OnlineAdaptation:
         The decoder does not adapt as the options say.
     ContractError
         The state to begin with is of another signal or model.
-
-    Attributes
-    ----------
-    alignment : OnlineAlignment or None
-    learner : Learner or None
-        The session, where it learns.
-    block_samples : int
-        Samples that the alignment learns from at a time; 0 without one.
     """
 
     def __init__(self, contract: Contract, options: PipelineOptions, session: object) -> None:
@@ -153,13 +139,7 @@ class OnlineAdaptation:
         return here
 
     def carry_out(self, command: AdaptationCommand, segment: int, count: int) -> PipelineEvent:
-        """Carry out a command after this sample of this segment, and return the event that tells of it.
-
-        Raises
-        ------
-        ArgumentError
-            Neither the contract asks for online alignment nor does the decoder learn.
-        """
+        """Carry out a command after this sample of this segment, and return the event that tells of it."""
         if not self.alignment and not self.learner:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)

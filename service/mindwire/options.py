@@ -20,15 +20,8 @@ _MIN_SFREQ, _MAX_SFREQ = 1.0, 1e5
 class AdaptationCommand:
     """Command to the online adaptation.
 
-    Parameters
-    ----------
-    action : {"freeze", "resume", "rollback"}
-    updates : int
-        How many updates of the alignment a rollback takes back.
-    steps : int
-        How many steps of the decoder's own adaptation a rollback takes back.
-    segment, at : int or None
-        The conditioned sample after which it takes effect, so that a replay can repeat it; None is now.
+    A rollback takes back ``updates`` of the alignment and ``steps`` of the decoder's own adaptation. ``segment`` and
+    ``at`` are the conditioned sample after which the command takes effect, so that a replay can repeat it; None is now.
     """
 
     action: Literal["freeze", "resume", "rollback"]

@@ -3,8 +3,6 @@
 Done before the work, so that an hour of it is not lost to a name that is taken.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Errors of settings in one sentence: the value, its origin (flag, variable, file), and the likely intention."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches

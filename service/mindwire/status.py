@@ -1,7 +1,5 @@
 """State, events and status of a stream, shared by the live loop, sinks and API."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -142,21 +142,15 @@ class Window(msgspec.Struct, frozen=True, eq=False):
     Parameters
     ----------
     seq : int
-        Sequence number; counts every window that fell due, skipped ones too.
+        Counts every window that fell due, skipped ones too.
     time : float
-        Time of the window's last sample in seconds.
+        Of the window's last sample, in seconds.
     samples : ndarray of float32, shape (window_samples, n_channels)
-        Conditioned samples, time-major, not yet aligned; a view that stays valid until the pipeline
-        is advanced again.
+        Conditioned, not yet aligned; a view that is valid until the pipeline is advanced again.
     alignment : ndarray of float32, shape (n_channels, n_channels)
-        The symmetric matrix to multiply each sample with; the identity when the contract asks for none.
-    alignment_version : int
-        Changes whenever ``alignment`` does.
-    segment : int
-        Changes whenever the conditioned samples are no longer contiguous with earlier ones.
-    end : int
-        Conditioned samples in this segment up to and including the window's last.
-    reasons : Reason
+        The symmetric matrix to multiply each sample with, of a version; the identity without alignment.
+    segment, end : int
+        Number of the contiguous segment, and its conditioned samples up to and including the window's last.
     learnt : object
         State that the decoder's session had learnt by this window; None for a decoder that learns nothing.
     """

@@ -20,10 +20,10 @@ from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import FLOOR, Case, LatencyRun
 from mindwire.bench.startup import start_up
 from mindwire.bench.streams import many_streams
-from mindwire.cores import usable_cores
 from mindwire.errors import ServiceError
 from mindwire.evaluation.svg import distributions, standalone
 from mindwire.evaluation.tables import TextTable
+from mindwire.limits import usable_cores
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle

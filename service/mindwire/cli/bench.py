@@ -1,7 +1,5 @@
 """``mindwire bench``: latency and throughput of this machine in comparison with their floor, or a report on one stream."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

@@ -1,7 +1,5 @@
 """``mindwire cross-validate``: train first, then evaluate on recordings that were not trained on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal

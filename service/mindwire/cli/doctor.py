@@ -1,7 +1,5 @@
 """``mindwire doctor``: readiness of this machine for a session."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``mindwire evaluate``: accuracy that a bundle would have had, live, on recordings with cues."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

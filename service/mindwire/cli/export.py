@@ -1,7 +1,5 @@
 """``mindwire export``: weights from anywhere become a bundle."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path

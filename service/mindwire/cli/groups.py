@@ -4,8 +4,6 @@
 before a command runs.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
 from mindwire.errors import UsageError
 
@@ -26,35 +23,18 @@ def option(help: str, default: Any = None, *spellings: str, **more: Any) -> Any:
     return typer.Option(default, *spellings, help=help, **more)
 
 
-class FiniteCommand(TyperCommand):
-    """Command that refuses options which are no finite numbers."""
+class Given:
+    """The options that the command line gives, apart from those at their default: ``flags`` by parameter names."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line."""
-        rest = super().parse_args(ctx, args)
-        for parameter in self.params:
-            value = ctx.params.get(parameter.name)
+    def __init__(self, context: typer.Context) -> None:
+        self.flags: dict[str, str] = {}
+        for parameter in context.command.params:
+            name, value = str(parameter.name), context.params.get(parameter.name or "")
             if isinstance(value, float) and not math.isfinite(value):
                 msg = f"{flag_of(parameter)}: expected a finite number, found {value}."
                 raise UsageError(msg)
-        return rest
-
-
-class Given:
-    """The options that the command line gives, apart from those at their default.
-
-    Attributes
-    ----------
-    flags : dict of str to str
-        By the names of the parameters.
-    """
-
-    def __init__(self, context: typer.Context) -> None:
-        self.flags = {
-            str(parameter.name): flag_of(parameter)
-            for parameter in context.command.params
-            if getattr(context.get_parameter_source(str(parameter.name)), "name", "") == "COMMANDLINE"
-        }
+            if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+                self.flags[name] = flag_of(parameter)
 
     def refuse(self, *flags: str, why: str) -> None:
         """Refuse options that have no effect."""

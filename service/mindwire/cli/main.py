@@ -3,8 +3,6 @@
 Command modules import only the standard library and typer at their top; a command imports the rest when it runs.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import traceback
@@ -16,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mindwire import __version__
-from mindwire.cli.groups import FiniteCommand, expand, flag_of
+from mindwire.cli.groups import expand, flag_of
 from mindwire.errors import UsageError
 from mindwire.interrupts import close_output, drop_output
 from mindwire_models.errors import MindwireError
@@ -71,7 +69,7 @@ def _help(function: Callable[..., Any]) -> str:
 def _build(name: str) -> Any:
     function = _function(name)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name, cls=FiniteCommand, help=_help(function))(expand(function))
+    alone.command(name, help=_help(function))(expand(function))
     return typer.main.get_command(alone)
 
 

@@ -1,7 +1,5 @@
 """``mindwire play``: a recording through LSL outlets, as a substitute for a cap."""
 
-from __future__ import annotations
-
 import typer
 
 from mindwire.cli import options

@@ -1,7 +1,5 @@
 """``mindwire record``: streams and markers into an XDF file, without a model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

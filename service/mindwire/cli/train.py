@@ -1,7 +1,5 @@
 """``mindwire train``: recordings with cues become a model for this person and this cap."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Literal

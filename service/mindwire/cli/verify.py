@@ -1,7 +1,5 @@
 """``mindwire verify``: comparison of a recorded run with its replay."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

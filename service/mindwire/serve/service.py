@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from mindwire.api.guard import Access
 from mindwire.api.server import bind_socket
 from mindwire.config import Settings
-from mindwire.cores import usable_cores
-from mindwire.descriptors import raise_descriptor_limit
 from mindwire.errors import MindwireError
+from mindwire.limits import raise_descriptor_limit, usable_cores
 from mindwire.serve.listening import address, event_loop, with_token
 from mindwire.serve.named_sources import check_settings, named_after_sources
 

@@ -218,12 +218,12 @@ def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: py
     settings = load_settings({"model": str(bundle.path), "stream": ["name=cap"], "lsl_outlet": False})
     with caplog.at_level("INFO"):
         stream = serving.build_streams(settings)["cap"]
-        pipeline = stream._make_pipeline(BARE)
+        pipeline = stream.make_pipeline(BARE, None)
     assert pipeline.montage.indices.tolist() == [0, 1, 2, 3]
     assert pipeline.options.unit == "uV"
     assert "cap: as model was trained: channels by position C3,Cz,C4,Pz, unit uV" in caplog.text
     with pytest.raises(ContractError, match="without labels"):
-        stream._make_pipeline(replace(BARE, n_channels=5))
+        stream.make_pipeline(replace(BARE, n_channels=5), None)
 
 
 def test_labels_and_names_are_shown_and_not_obeyed(recordings: list[Path], tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Limit of open files of this process."""
-
-from __future__ import annotations
+"""Processor cores and open files that this process may use."""
 
 import logging
+import os
 import resource
 
 log = logging.getLogger(__name__)
@@ -11,15 +10,15 @@ log = logging.getLogger(__name__)
 _WITHOUT_HARD_LIMIT = 10_240
 
 
+def usable_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard one.
+    """Raise the soft limit of open files to the hard one, and return the limit now.
 
     A stream needs about a dozen files and a client one, so that the usual soft limit of 1024 is soon reached.
-
-    Returns
-    -------
-    int
-        The limit now.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WITHOUT_HARD_LIMIT if hard == resource.RLIM_INFINITY else hard

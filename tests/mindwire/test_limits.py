@@ -29,7 +29,7 @@ def child(code: str, *, soft: int, hard: int) -> dict:
 def test_the_soft_limit_is_raised_to_the_hard_one():
     code = """
 import json, resource
-from mindwire.descriptors import raise_descriptor_limit
+from mindwire.limits import raise_descriptor_limit
 now = raise_descriptor_limit()
 print(json.dumps([now, *resource.getrlimit(resource.RLIMIT_NOFILE), raise_descriptor_limit()]))
 """
