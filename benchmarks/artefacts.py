@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from mindwire.evaluation.metrics import restrict
 from mindwire.evaluation.pseudo_online import choose_classes
-from mindwire.inference.decoder import StatelessSession
 from mindwire.inference.onnx import OnnxDecoder
 from mindwire.offline.trials import parse_marker_map, trials_from_markers
 from mindwire.pipeline import Pipeline
@@ -109,7 +108,7 @@ class NoDecoder:
     engine = device = reason = ""
 
     def session(self):
-        return StatelessSession()
+        return object()
 
     def decode(self, sessions, windows):
         del sessions

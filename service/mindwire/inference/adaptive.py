@@ -79,45 +79,45 @@ class AdaptiveSession:
     Parameters
     ----------
     network : AttentionBaseNet or Ensemble
-        Copied.
+        The bundle's; copied.
+    bundle : Bundle
+        Its hash marks the saved state, so that the state of another model is refused; by its temperature, entropy is that of the
+        published probabilities.
     kind : {"bn", "entropy"}
-    step_samples : int
-        Conditioned samples from one window to learn from to the next.
-    temperature : float
-        That of the contract: entropy is that of the published probabilities.
-    model : str
-        The bundle's hash, so that the state of another model is refused.
     pace : AdaptationSteps
     """
 
     def __init__(
         self,
         network: AttentionBaseNet | Ensemble,
+        bundle: Bundle,
         kind: Literal["bn", "entropy"],
-        *,
-        step_samples: int,
-        temperature: float,
-        model: str,
         pace: AdaptationSteps,
     ) -> None:
         self.kind: Literal["bn", "entropy"] = kind
-        self.step_samples = step_samples
+        self.step_samples = bundle.contract.window_samples
         self.frozen = False
         self._pace = pace
-        self._temperature = temperature
-        self._model = np.frombuffer(bytes.fromhex(model), dtype=np.uint8)
+        self._temperature = bundle.contract.temperature
+        self._model = np.frombuffer(bytes.fromhex(bundle.sha256), dtype=np.uint8)
         self._network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
         members = self._network.members if isinstance(self._network, Ensemble) else [self._network]
         self._members = [member for member in members if isinstance(member, AttentionBaseNet)]
-        self._norms = {
-            name: module for name, module in self._network.named_modules() if isinstance(module, nn.BatchNorm2d)
+        modules = self._network.named_modules()
+        self._norms = {name: module for name, module in modules if isinstance(module, nn.BatchNorm2d)}
+        # The network's own tensors, changed in place.
+        self._tensors: dict[str, Tensor] = {
+            f"{name}.{key}": tensor
+            for name, norm in self._norms.items()
+            for key, tensor in norm.state_dict(keep_vars=True).items()
+            if key != "num_batches_tracked"
         }
-        self._weights = [tensor for norm in self._norms.values() for tensor in (norm.weight, norm.bias)]
+        self._weights = [name for name in self._tensors if name.endswith((".weight", ".bias"))]
         for norm in self._norms.values():
             norm.momentum = pace.momentum
         if kind == "entropy":
-            for weight in self._weights:
-                weight.requires_grad_()
+            for name in self._weights:
+                self._tensors[name].requires_grad_()
         self._start = self._loaded = self._state = NetworkState(0, self._capture())
         size = sum(tensor.nbytes for tensor in self._state.tensors.values())
         self._history: deque[NetworkState] = deque(maxlen=remembered(size))
@@ -153,19 +153,13 @@ class AdaptiveSession:
     @property
     def shift(self) -> float:
         """Distance of the BatchNorms' weights from the bundle's, as a share of their norm there."""
-        pairs = [(self._start.tensors[name], self._state.tensors[name]) for name in self._weight_names()]
+        pairs = [(self._start.tensors[name], self._state.tensors[name]) for name in self._weights]
         apart = sum(float(((one - other).double() ** 2).sum()) for one, other in pairs)
         size = sum(float((one.double() ** 2).sum()) for one, _ in pairs)
         return float(np.sqrt(apart / max(size, 1e-300)))
 
     def learn(self, window: Window) -> None:
-        """Take a step, once there are enough windows; does nothing while frozen.
-
-        Parameters
-        ----------
-        window : Window
-            A good one, of signal that no earlier one held.
-        """
+        """Take a step from a good window of new signal, once there are enough of them; does nothing while frozen."""
         if self.frozen:
             return
         self._recent.append(np.ascontiguousarray(window.alignment @ window.samples.T))
@@ -192,13 +186,7 @@ class AdaptiveSession:
         return arrays | {"steps": np.array([self._state.steps], dtype=np.int64), "model": self._model}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the arrays of :meth:`save`.
-
-        Raises
-        ------
-        ContractError
-            They are of another model, or damaged.
-        """
+        """Continue from the arrays of :meth:`save`; raise ContractError if they are of another model, or damaged."""
         tensors = self._start.tensors
         fits = set(arrays) == {*tensors, "steps", "model"} and np.array_equal(arrays["model"], self._model)
         if not fits or not all(_plausible(name, arrays[name], tensor) for name, tensor in tensors.items()):
@@ -229,38 +217,26 @@ class AdaptiveSession:
     def _lower_entropy(self, x: Tensor) -> None:
         logarithms = torch.log_softmax(self._forward(x) / self._temperature, dim=1)
         entropy = -(logarithms.exp() * logarithms).sum(dim=1).mean()
-        gradients = torch.autograd.grad(entropy, self._weights)
-        start = [self._start.tensors[name] for name in self._weight_names()]
+        weights = [self._tensors[name] for name in self._weights]
+        start = [self._start.tensors[name] for name in self._weights]
+        gradients = torch.autograd.grad(entropy, weights)
         size = float(_norm(start))
         with torch.no_grad():
             scale = min(self._pace.rate, self._pace.step_limit * size / max(float(_norm(gradients)), 1e-30))
-            moved = [w - scale * gradient - w0 for w, gradient, w0 in zip(self._weights, gradients, start, strict=True)]
+            moved = [w - scale * gradient - w0 for w, gradient, w0 in zip(weights, gradients, start, strict=True)]
             within = min(1.0, self._pace.reach * size / max(float(_norm(moved)), 1e-30))
-            for weight, w0, apart in zip(self._weights, start, moved, strict=True):
+            for weight, w0, apart in zip(weights, start, moved, strict=True):
                 weight.copy_(w0 + within * apart)
 
-    def _weight_names(self) -> list[str]:
-        return [f"{name}.{which}" for name in self._norms for which in ("weight", "bias")]
-
     def _capture(self) -> Mapping[str, Tensor]:
-        return MappingProxyType(
-            {
-                f"{name}.{key}": tensor.detach().clone()
-                for name, norm in self._norms.items()
-                for key, tensor in norm.state_dict(keep_vars=True).items()
-                if key != "num_batches_tracked"
-            }
-        )
+        return MappingProxyType({name: tensor.detach().clone() for name, tensor in self._tensors.items()})
 
     def _load(self, state: NetworkState) -> None:
-        if state is self._loaded:
-            return
-        with torch.no_grad():
-            for name, norm in self._norms.items():
-                for key, tensor in norm.state_dict(keep_vars=True).items():
-                    if key != "num_batches_tracked":
-                        tensor.copy_(state.tensors[f"{name}.{key}"])
-        self._loaded = state
+        if state is not self._loaded:
+            with torch.no_grad():
+                for name, tensor in self._tensors.items():
+                    tensor.copy_(state.tensors[name])
+            self._loaded = state
 
 
 class AdaptiveDecoder:
@@ -295,15 +271,7 @@ class AdaptiveDecoder:
         torch.set_num_threads(1)  # of the process, permanently: small networks gain nothing from more
         self.reason = reason
         self._n_classes = len(bundle.contract.classes)
-        self._make_session = partial(
-            AdaptiveSession,
-            network,
-            kind,
-            step_samples=bundle.contract.window_samples,
-            temperature=bundle.contract.temperature,
-            model=bundle.sha256,
-            pace=pace or AdaptationSteps(),
-        )
+        self._make_session = partial(AdaptiveSession, network, bundle, kind, pace or AdaptationSteps())
 
     def session(self) -> AdaptiveSession:
         """Return a copy of the bundle's network for one stream."""

@@ -21,17 +21,7 @@ Adapt = Literal["alignment", "bn", "entropy"]
 
 
 def probabilities(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Return the softmax of logits over a temperature; NaN for a row with any value not finite.
-
-    Parameters
-    ----------
-    logits : ndarray, shape (..., n_classes)
-    temperature : float
-
-    Returns
-    -------
-    ndarray of float64, shape (..., n_classes)
-    """
+    """Return the softmax of logits, ``(..., n_classes)``, over a temperature; NaN for a row with any value not finite."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     finite = np.isfinite(scaled)
     if not finite.all():
@@ -40,10 +30,6 @@ def probabilities(logits: NDArray[np.floating[Any]], temperature: float) -> NDAr
     exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     exponents /= exponents.sum(axis=-1, keepdims=True)
     return np.asarray(exponents)
-
-
-class StatelessSession:
-    """Session of a decoder that keeps nothing between two windows of a stream."""
 
 
 @runtime_checkable
@@ -56,8 +42,7 @@ class Learner(Protocol):
 
     Attributes
     ----------
-    kind : str
-        ``bn`` or ``entropy``.
+    kind : {"bn", "entropy"}
     step_samples : int
         Conditioned samples from one window to learn from to the next.
     frozen : bool
@@ -71,39 +56,26 @@ class Learner(Protocol):
     @property
     def learnt(self) -> Any:
         """Immutable state that was learnt so far."""
-        ...
 
     @property
     def steps(self) -> int:
         """Steps taken since the start, less those taken back."""
-        ...
 
     @property
     def drift(self) -> float:
         """Distance of the statistics from the bundle's: symmetric Kullback-Leibler divergence, mean over features."""
-        ...
 
     def learn(self, window: Window) -> None:
         """Learn from a good window; does nothing while frozen."""
-        ...
 
     def rollback(self, steps: int) -> int:
         """Take back the last steps; return how many were."""
-        ...
 
     def save(self) -> Mapping[str, NDArray[Any]]:
         """Return the learnt state as named arrays that :meth:`restore` takes."""
-        ...
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from a saved state.
-
-        Raises
-        ------
-        ContractError
-            It was saved of another network.
-        """
-        ...
+        """Continue from a saved state; raise ContractError for one of another network."""
 
 
 class Decoder(Protocol):
@@ -111,10 +83,8 @@ class Decoder(Protocol):
 
     Attributes
     ----------
-    engine : str
-        ``onnxruntime`` or ``torch``.
-    device : str
-        ``cpu`` or ``cuda``.
+    engine : {"onnxruntime", "torch"}
+    device : {"cpu", "cuda"}
     reason : str
         Why this engine and device were chosen, for the log and the user.
     """
@@ -125,22 +95,12 @@ class Decoder(Protocol):
 
     def session(self) -> Any:
         """Return a new state for one stream."""
-        ...
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Return the logits of windows, each of its own stream; a stream's windows come in their order.
+        """Return the logits of windows, ``(n_windows, n_classes)``, each of the session at its place.
 
-        Parameters
-        ----------
-        sessions : sequence of session
-            One per window, from :meth:`session`.
-        windows : sequence of Window
-
-        Returns
-        -------
-        ndarray of float32, shape (n_windows, n_classes)
+        A session's windows come in their order.
         """
-        ...
 
 
 class WindowDecoder(ABC):
@@ -151,10 +111,8 @@ class WindowDecoder(ABC):
 
     Parameters
     ----------
-    bundle : Bundle
-    device : {"cpu", "cuda"}
-    reason : str
-        Why this engine and device were chosen.
+    bundle, device, reason
+        See :class:`Decoder`.
     """
 
     engine: str
@@ -165,9 +123,9 @@ class WindowDecoder(ABC):
         self._n_classes = len(bundle.contract.classes)
         self._shape = (bundle.contract.n_channels, bundle.contract.window_samples)
 
-    def session(self) -> StatelessSession:
+    def session(self) -> object:
         """Return a marker of one stream."""
-        return StatelessSession()
+        return object()
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Return the logits of windows; see :meth:`Decoder.decode`."""
@@ -182,18 +140,7 @@ class WindowDecoder(ABC):
 
 
 def batches(sessions: Sequence[Any]) -> Iterator[list[int]]:
-    """Split windows, in order, into batches in which each stream occurs once.
-
-    Parameters
-    ----------
-    sessions : sequence
-        One per window.
-
-    Yields
-    ------
-    list of int
-        Indices of the windows of one batch, at most :data:`MAX_BATCH`.
-    """
+    """Split windows, in order, into batches in which each session occurs once; yield the indices, at most :data:`MAX_BATCH`."""
     part: list[int] = []
     seen: set[int] = set()
     for index, session in enumerate(sessions):

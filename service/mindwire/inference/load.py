@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from mindwire.errors import BundleError, GraphTrialError, MissingExtraError, UsageError
 from mindwire.inference.decoder import Adapt, Decoder
@@ -35,11 +35,6 @@ def load_decoder(
         Windows of a recording that come in one call are decoded together where the bundle can stream; the logits are
         those of live decoding within float32 rounding.
 
-    Returns
-    -------
-    Decoder
-        Its ``engine``, ``device`` and ``reason`` say what was chosen and why.
-
     Raises
     ------
     UsageError
@@ -51,12 +46,10 @@ def load_decoder(
     MissingExtraError
         The engine demanded, or any engine at all, is not installed.
     """
-    if engine not in {"auto", "onnxruntime", "torch"}:
-        msg = f"Engine {engine!r} is unknown; known are auto, onnxruntime and torch."
-        raise UsageError(msg)
-    if device not in {"auto", "cpu", "cuda"}:
-        msg = f"Device {device!r} is unknown; known are auto, cpu and cuda."
-        raise UsageError(msg)
+    for what, value, known in (("Engine", engine, get_args(Engine)), ("Device", device, get_args(Device))):
+        if value not in known:
+            msg = f"{what} {value!r} is unknown; known are {', '.join(known[:-1])} and {known[-1]}."
+            raise UsageError(msg)
     if adapt != "alignment":
         return _adaptive(bundle, engine, device, adapt)
     if engine == "torch":
@@ -83,40 +76,32 @@ def _onnx(bundle: Bundle, device: Device, why: str, purpose: Purpose) -> Decoder
     if device == "cuda" and not present:
         msg = "This ONNX Runtime has no CUDA; install onnxruntime-gpu, or choose --device cpu."
         raise UsageError(msg)
-    streams = device != "cuda" and bundle.streaming is not None
-    chosen = "cuda" if present and device != "cpu" and not streams else "cpu"
+    geometry = bundle.streaming if device != "cuda" else None
+    where = _device_reason(device, present=present)
+    if geometry is not None:
+        # A streaming step on the CPU takes less time than starting anything on a GPU.
+        reason = f"{why}; streaming, each sample computed once; {where}"
+
+        def make(opener: GraphOpener, *, recorded: bool = False) -> Decoder:
+            whole = OnnxDecoder(bundle, "cpu", why, opener)
+            return StreamingDecoder(bundle, geometry, whole, reason, opener, recorded=recorded)
+
+        require_trial(bundle, "streaming", make)
+        return make(open_graph, recorded=purpose == "recording")
+    chosen = "cuda" if present and device != "cpu" else "cpu"
     if chosen == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
-    where = _device_reason(device, present=present)
-    geometry = bundle.streaming if streams else None
-    if geometry is None:
-        require_trial(bundle, "whole", lambda opener: OnnxDecoder(bundle, "cpu", why, opener))
-        return OnnxDecoder(bundle, chosen, f"{why}; {_whole_reason(bundle)}; {where}")
-    # A streaming step on the CPU takes less time than starting anything on a GPU.
-    reason = f"{why}; streaming, each sample computed once; {where}"
-
-    def make(opener: GraphOpener, *, recorded: bool = False) -> Decoder:
-        whole = OnnxDecoder(bundle, "cpu", why, opener)
-        return StreamingDecoder(bundle, geometry, whole, reason, opener, recorded=recorded)
-
-    require_trial(bundle, "streaming", make)
-    return make(open_graph, recorded=purpose == "recording")
-
-
-def _whole_reason(bundle: Bundle) -> str:
+    require_trial(bundle, "whole", lambda opener: OnnxDecoder(bundle, "cpu", why, opener))
+    whole = "whole windows, the bundle has no streaming graphs"
     if bundle.streaming:
-        return "whole windows on CUDA"
-    if bundle.outdated_streaming:
-        return "whole windows, the bundle's streaming graphs are of another version; export it again to stream"
-    return "whole windows, the bundle has no streaming graphs"
+        whole = "whole windows on CUDA"
+    elif bundle.outdated_streaming:
+        whole = "whole windows, the bundle's streaming graphs are of another version; export it again to stream"
+    return OnnxDecoder(bundle, chosen, f"{why}; {whole}; {where}")
 
 
 def _torch(bundle: Bundle, device: Device, why: str) -> Decoder:
-    try:
-        import torch
-    except ImportError as error:
-        msg = f"PyTorch is not installed ({why}); install it with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
+    torch = _import_torch(f"PyTorch is not installed ({why})")
     from mindwire.inference.pytorch import TorchDecoder
 
     present = torch.cuda.is_available()
@@ -131,14 +116,19 @@ def _adaptive(bundle: Bundle, engine: Engine, device: Device, adapt: Literal["bn
     if engine == "onnxruntime" or device == "cuda":
         msg = f"--adapt {adapt} changes the network while it decodes, which takes --engine torch and --device cpu."
         raise UsageError(msg)
-    try:
-        import torch  # noqa: F401 - to tell its absence from any other failure
-    except ImportError as error:
-        msg = f"--adapt {adapt} takes PyTorch, which is not installed; install it with: pip install '.[torch]' in Mindwire's folder."
-        raise MissingExtraError(msg) from error
+    _import_torch(f"--adapt {adapt} takes PyTorch, which is not installed")
     from mindwire.inference.adaptive import AdaptiveDecoder
 
     return AdaptiveDecoder(bundle, adapt, f"--adapt {adapt} takes PyTorch on the CPU")
+
+
+def _import_torch(otherwise: str) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        msg = f"{otherwise}; install it with: pip install '.[torch]' in Mindwire's folder."
+        raise MissingExtraError(msg) from error
+    return torch
 
 
 def _device_reason(device: Device, *, present: bool) -> str:

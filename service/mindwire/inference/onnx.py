@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import GRAPH
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-
 GraphOpener = Callable[[bytes, str, str], Any]
 
 
@@ -66,20 +65,12 @@ def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -
 
 @dataclass(frozen=True, slots=True)
 class _Buffers:
-    """Inputs and output of one batch size, bound once."""
+    """Inputs and output of one batch size, bound once; without an alignment for a graph that takes aligned samples."""
 
     x: NDArray[np.float32]
     alignment: NDArray[np.float32] | None
     logits: NDArray[np.float32]
     run: Callable[[], None]
-
-    def fill(self, row: int, window: Window) -> None:
-        """Copy a window to a row of the inputs."""
-        if self.alignment is None:
-            np.matmul(window.alignment, window.samples.T, out=self.x[row])
-        else:
-            self.x[row] = window.samples.T
-            self.alignment[row] = window.alignment
 
 
 class OnnxDecoder(WindowDecoder):
@@ -107,32 +98,32 @@ class OnnxDecoder(WindowDecoder):
         self._buffers: dict[int, _Buffers] = {}
 
     def _decode_batch(self, windows: Sequence[Window]) -> NDArray[np.float32]:
-        buffers = self._buffers_for(len(windows))
+        if len(windows) not in self._buffers:
+            self._buffers[len(windows)] = self._make_buffers(len(windows))
+        buffers = self._buffers[len(windows)]
         for row, window in enumerate(windows):
-            buffers.fill(row, window)
+            if buffers.alignment is None:
+                np.matmul(window.alignment, window.samples.T, out=buffers.x[row])
+            else:
+                buffers.x[row], buffers.alignment[row] = window.samples.T, window.alignment
         buffers.run()
         return buffers.logits
 
-    def _buffers_for(self, batch: int) -> _Buffers:
-        if batch not in self._buffers:
-            n_channels = self._shape[0]
-            x = np.zeros((batch, *self._shape), dtype=np.float32)
-            alignment = np.zeros((batch, n_channels, n_channels), dtype=np.float32) if self._folded else None
-            logits = np.zeros((batch, self._n_classes), dtype=np.float32)
-            inputs = {"x": x} if alignment is None else {"x": x, "alignment": alignment}
-            run = self._bind(inputs, logits) if self.device == "cpu" else self._copying(inputs, logits)
-            self._buffers[batch] = _Buffers(x, alignment, logits, run)
-        return self._buffers[batch]
+    def _make_buffers(self, batch: int) -> _Buffers:
+        n_channels = self._shape[0]
+        inputs = {"x": np.zeros((batch, *self._shape), dtype=np.float32)}
+        if self._folded:
+            inputs["alignment"] = np.zeros((batch, n_channels, n_channels), dtype=np.float32)
+        logits = np.zeros((batch, self._n_classes), dtype=np.float32)
 
-    def _bind(self, inputs: dict[str, NDArray[np.float32]], logits: NDArray[np.float32]) -> Callable[[], None]:
-        binding = self._session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_cpu_input(name, array)
-        binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
-        return lambda: self._session.run_with_iobinding(binding)
-
-    def _copying(self, inputs: dict[str, NDArray[np.float32]], logits: NDArray[np.float32]) -> Callable[[], None]:
-        def run() -> None:
+        def run_copying() -> None:
             logits[...] = self._session.run(["logits"], inputs)[0]
 
-        return run
+        run: Callable[[], None] = run_copying
+        if self.device == "cpu":
+            binding = self._session.io_binding()
+            for name, array in inputs.items():
+                binding.bind_cpu_input(name, array)
+            binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+            run = partial(self._session.run_with_iobinding, binding)
+        return _Buffers(inputs["x"], inputs.get("alignment"), logits, run)

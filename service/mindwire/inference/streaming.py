@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _HOPS_TOGETHER = 128
 _STEPS_TOGETHER = 32
 # Plans for hops, and matrices for numbers of windows, that are kept for further use; a stream has one hop.
 _MAX_PLANS = 16
+_MAX_BUFFERS = 128
 
 
 class Memory(IntEnum):
@@ -132,7 +134,6 @@ class StreamingDecoder:
         recorded: bool = False,
     ) -> None:
         self.reason = reason
-        self._geometry = geometry
         self._whole = whole
         self._recorded = recorded
         self._hop = bundle.contract.hop_samples
@@ -142,7 +143,7 @@ class StreamingDecoder:
         inputs = {value.name: value.shape for value in self._step.get_inputs()}
         self._width, self._n_chans = inputs["spatial"][1:]
         self._ch_dim = inputs["old_blocks"][1]
-        self._plans: dict[int, StreamingPlan | None] = {}
+        self._plan = lru_cache(_MAX_PLANS)(partial(plan_streaming, geometry))
         self._spreads: dict[tuple[int, int], Array] = {}
         self._buffers: dict[tuple[int, int], _Buffers] = {}
 
@@ -212,14 +213,6 @@ class StreamingDecoder:
             memory.fill(blocks, tokens)
         return memory.plan
 
-    def _plan(self, hop: int) -> StreamingPlan | None:
-        if hop not in self._plans:
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-                self._buffers.clear()
-            self._plans[hop] = plan_streaming(self._geometry, hop)
-        return self._plans[hop]
-
     def _run_stem(
         self, plan: StreamingPlan, samples: Array, alignment: Array, n_hops: int
     ) -> tuple[Array, Array, Array]:
@@ -285,6 +278,8 @@ class StreamingDecoder:
     def _buffers_for(self, plan: StreamingPlan, batch: int) -> _Buffers:
         key = (plan.hop, batch)
         if key not in self._buffers:
+            if len(self._buffers) >= _MAX_BUFFERS:
+                self._buffers.clear()
             self._buffers[key] = self._make_buffers(plan, batch)
         return self._buffers[key]
 

@@ -93,11 +93,8 @@ def require_trial(
 
 def _decode_noise(bundle: Bundle, decoder: Decoder) -> Any:
     contract = bundle.contract
-    n_times, n_channels, hop = (
-        contract.window_samples,
-        contract.n_channels,
-        min(contract.hop_samples, contract.window_samples),
-    )
+    n_times, n_channels = contract.window_samples, contract.n_channels
+    hop = min(contract.hop_samples, n_times)
     rng = np.random.default_rng(0)
     samples = _NOISE_SCALE * rng.standard_normal((n_times + (_N_WINDOWS - 1) * hop, n_channels), dtype=np.float32)
     windows = [

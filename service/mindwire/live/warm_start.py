@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.errors import RecordingError, UsageError
-from mindwire.inference.decoder import Decoder, Learner, StatelessSession
+from mindwire.inference.decoder import Decoder, Learner
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.types import Window
@@ -27,12 +27,12 @@ class NoDecoder:
     """Decoder of a pipeline of which only the signal is of interest."""
 
     engine = device = reason = ""
-    session = StatelessSession
+    session = object
 
     def __init__(self, n_classes: int) -> None:
         self._n_classes = n_classes
 
-    def decode(self, sessions: Sequence[StatelessSession], windows: Sequence[Window]) -> NDArray[np.float32]:
+    def decode(self, sessions: Sequence[object], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Return logits of zero."""
         del sessions
         return np.zeros((len(windows), self._n_classes), dtype=np.float32)

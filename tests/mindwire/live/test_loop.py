@@ -13,7 +13,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from mindwire.errors import StreamLostError
-from mindwire.inference.decoder import MAX_BATCH, StatelessSession
+from mindwire.inference.decoder import MAX_BATCH
 from mindwire.live import loop as live_loop
 from mindwire.live.connection import Connection, StreamLimits
 from mindwire.live.loop import LiveLoop
@@ -40,7 +40,7 @@ class Counting(LinearDecoder):
         self.streams: list[int] = []
 
     def session(self):
-        return StatelessSession()
+        return object()
 
     def decode(self, sessions, windows):
         self.sizes.append(len(windows))
