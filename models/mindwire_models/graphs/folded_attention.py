@@ -15,9 +15,7 @@ from mindwire_models.graphs.folded_weights import FoldedWeights, Matrix, norm_af
 from mindwire_models.graphs.onnx_builder import GraphBuilder
 from mindwire_models.network.attention import SMALLEST_SPREAD
 
-# BatchNorm's and gct's, as PyTorch and the paper have them.
-_NORM_EPS = 1e-5
-_GCT_EPS = 1e-5
+_GCT_EPS = 1e-5  # as the paper has it
 
 
 def attend(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
@@ -63,7 +61,7 @@ def _gsop(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
     # Centring removes the mixtures' biases. BatchNorm and both convolutions of the covariance are one matrix.
     centred = g.MatMul(mixed, np.eye(steps) - 1 / steps)
     covariance = g.MatMul(centred, g.Transpose(centred, perm=[0, 2, 1]))
-    scale, shift = norm_affine(p, "bn", _NORM_EPS)
+    scale, shift = norm_affine(p, "bn")
     rows = p["rw_conv.weight"][:, 0, :, 0]  # (4 * narrow, narrow)
     own = np.arange(len(rows)) // (len(rows) // len(scale))
     matrix = np.zeros((len(rows), len(scale), len(scale)))
@@ -98,7 +96,7 @@ def _encnet(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
     assignment = g.Softmax(g.Add(g.Add(cross, square), own), axis=1)
     gathered = g.MatMul(assignment, g.Transpose(x, perm=[0, 2, 1]))
     total = g.ReduceSum(assignment, [2], keepdims=1)
-    scale, shift = norm_affine(p, "bn", _NORM_EPS)
+    scale, shift = norm_affine(p, "bn")
     encoded = g.Sub(gathered, g.Mul(total, codewords))
     normed = g.Add(g.Mul(encoded, scale[:, None]), shift[:, None])
     summary = g.ReduceMean(g.Relu(normed), axes=[1], keepdims=0)
@@ -112,7 +110,7 @@ def _eca(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
 def _ge(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
     p = weights.attention
     if "gather.0.weight" in p:
-        scale, shift = norm_affine(p, "gather.1", _NORM_EPS)
+        scale, shift = norm_affine(p, "gather.1")
         taps = p["gather.0.weight"][:, 0, 0] * scale[:, None]
         context = g.Add(_weighted_sum(g, weights, x, taps), shift[:, None])
     else:
@@ -138,7 +136,7 @@ def _srm(g: GraphBuilder, weights: FoldedWeights, x: str) -> str:
     # The sum of squares becomes the sample deviation by a factor, which the weights take over.
     spread = g.Sqrt(g.ReduceSumSquare(g.Sub(x, mean), axes=[2], keepdims=1))
     factor = 1 / np.sqrt(max(weights.n_steps - 1, 1))
-    scale, shift = norm_affine(p, "bn", _NORM_EPS)
+    scale, shift = norm_affine(p, "bn")
     if "style_integration.1.weight" in p:
         first, second = p["style_integration.1.weight"], p["style_integration.3.weight"]
         hidden = g.Relu(g.Add(g.MatMul(first[:, 0::2], mean), g.MatMul(first[:, 1::2] * factor, spread)))

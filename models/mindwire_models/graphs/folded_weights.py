@@ -128,7 +128,7 @@ def fold(network: AttentionBaseNet) -> FoldedWeights:
     )
 
 
-def norm_affine(weights: dict[str, Matrix], prefix: str, eps: Any) -> tuple[Matrix, Matrix]:
+def norm_affine(weights: dict[str, Matrix], prefix: str, eps: Any = 1e-5) -> tuple[Matrix, Matrix]:
     """Return scale and shift of a BatchNorm in evaluation mode, from its named parameters and buffers."""
     scale = weights[f"{prefix}.weight"] / np.sqrt(weights[f"{prefix}.running_var"] + eps)
     return scale, weights[f"{prefix}.bias"] - scale * weights[f"{prefix}.running_mean"]

@@ -1,4 +1,4 @@
-"""Tables of the network's layers before and after folding: shapes, parameters, multiply-adds."""
+"""Tables of the network's layers before and after folding, and the gains of its attention."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from mindwire_models.errors import ArgumentError
 from mindwire_models.graphs.folding import folded_graph
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
-ATTENTION = "channel_attention_block.attention_block"
+_BATCH = 64
+_ATTENTION = "channel_attention_block.attention_block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ def network_layers(network: AttentionBaseNet) -> list[Layer]:
     """Return the modules of a network on the CPU, in evaluation mode, in the order in which they run."""
     rows: list[Layer] = []
 
-    def note(name: str, module: nn.Module, output: torch.Tensor) -> None:
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
         products = 0
         if isinstance(module, nn.Conv1d | nn.Conv2d):
@@ -46,10 +50,10 @@ def network_layers(network: AttentionBaseNet) -> list[Layer]:
 
     with torch.inference_mode(), ExitStack() as hooks:
         for name, module in network.named_modules():
-            if name.startswith(f"{ATTENTION}."):
+            if name.startswith(f"{_ATTENTION}."):
                 shown = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear)
             else:
-                shown = name == ATTENTION or (bool(name) and not any(module.children()))
+                shown = name == _ATTENTION or (bool(name) and not any(module.children()))
             if shown:
                 hook = module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
                 hooks.enter_context(hook)
@@ -97,5 +101,30 @@ def layer_table(title: str, layers: list[Layer]) -> str:
         for row in layers
     ]
     products = sum(row.multiply_adds for row in layers)
-    held = sum(row.parameters for row in layers if not row.name.startswith(f"{ATTENTION}."))
+    held = sum(row.parameters for row in layers if not row.name.startswith(f"{_ATTENTION}."))
     return "\n".join([*lines, f"| total | | | {held:,} | {products:,} |", ""])
+
+
+def attention_gains(network: AttentionBaseNet, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return each channel's mean absolute value after the attention divided by that before, ``(n_windows, ch_dim)``.
+
+    0 for a channel that is 0 before. The windows ``(n_windows, n_chans, n_times)`` are conditioned and aligned. A network
+    without attention is refused with an ArgumentError.
+    """
+    block = network.channel_attention_block.attention_block
+    if block is None:
+        msg = (
+            "Expected a network with attention, found attention_mode none; train one with --network attention_mode=se."
+        )
+        raise ArgumentError(msg)
+    gains: list[Tensor] = []
+
+    def note(_module: nn.Module, given: tuple[Any, ...], after: Tensor) -> None:
+        before = given[0].abs().mean(dim=(2, 3))
+        size = after.abs().mean(dim=(2, 3))
+        gains.append(torch.where(before > 0, size / before, torch.zeros_like(size)))
+
+    with block.register_forward_hook(note), torch.inference_mode():
+        for part in torch.split(torch.from_numpy(windows), _BATCH):
+            network(part)
+    return np.asarray(torch.cat(gains).double().numpy())

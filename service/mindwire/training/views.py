@@ -32,7 +32,7 @@ def draw_views(
         from mindwire_models.bundle import load_module
         from mindwire_models.graphs.folded_weights import fold
         from mindwire_models.network.attentionbasenet import AttentionBaseNet
-        from mindwire_models.views.attention_view import attention_gains
+        from mindwire_models.views.layers import attention_gains
         from mindwire_models.views.patterns import cross_spectra
         from mindwire_models.views.pictures import draw_attention, draw_patterns, draw_temporal_filters
     network = load_module(bundle)
