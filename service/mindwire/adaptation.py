@@ -1,14 +1,12 @@
 """Saved adaptation: what a session has learnt of a person, in a file or a recording, for the next session."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +27,14 @@ _LARGEST_FILE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class SavedAdaptation:
-    """Alignment and decoder as a session has adapted them to a person.
+    """Alignment and decoder as a session has adapted them to a person."""
 
-    ``signal`` is the contract's :func:`signal_hash`; ``alignment`` is None before any good sample, and for a model
-    without; ``network`` is what :meth:`mindwire.inference.decoder.Learner.save` returns, empty if nothing adapts.
-    """
-
-    signal: str
-    alignment: AlignmentState | None = None
-    network: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    signal: str  # hash of the contract's channels, rate, unit and filters
+    alignment: AlignmentState | None = None  # None before any good sample, and for a model without alignment
+    network: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # of the decoder, as Learner.save returns it
 
     @property
-    def alignment_alone(self) -> SavedAdaptation:
+    def alignment_alone(self) -> Self:
         """The alignment without the decoder's part."""
         return replace(self, network={})
 
@@ -49,7 +43,7 @@ class SavedAdaptation:
         """True if nothing was learnt."""
         return self.alignment is None and not self.network
 
-    def with_more_of(self, other: SavedAdaptation | None) -> SavedAdaptation:
+    def with_more_of(self, other: Self | None) -> Self:
         """Return this adaptation with the parts of another of the same signal that has seen more of it."""
         if other is None or other.signal != self.signal:
             return self
@@ -84,7 +78,7 @@ class SavedAdaptation:
         return bytes(save(arrays, {_FORMAT: self.signal}))
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str = "adaptation") -> SavedAdaptation:
+    def from_bytes(cls, data: bytes, where: str = "adaptation") -> Self:
         """Parse the content of a file, as :meth:`to_bytes` returns it; ``where`` is its origin, for messages.
 
         Raises
@@ -108,7 +102,7 @@ class SavedAdaptation:
         return base64.b64encode(self.to_bytes()).decode("ascii")
 
     @classmethod
-    def from_text(cls, text: str) -> SavedAdaptation:
+    def from_text(cls, text: str) -> Self:
         """Parse text, as :meth:`to_text` returns it; raises as :meth:`from_bytes`."""
         try:
             data = base64.b64decode(text, validate=True)
@@ -118,7 +112,7 @@ class SavedAdaptation:
         return cls.from_bytes(data)
 
     @classmethod
-    def read(cls, path: Path) -> SavedAdaptation:
+    def read(cls, path: Path) -> Self:
         """Read a file; a ContractError if it cannot be read, or as :meth:`from_bytes`."""
         try:
             with path.open("rb") as file:
@@ -148,7 +142,7 @@ def _alignment(arrays: Mapping[str, NDArray[Any]], refused: ContractError) -> Al
         raise refused
     covariance, weight = found["covariance"].astype(np.float64), float(found["weight"][0])
     square = covariance.ndim == 2 and covariance.shape[0] == covariance.shape[1]
-    if not (square and np.isfinite(covariance).all() and np.isfinite(weight) and weight > 0):
+    if not (square and np.isfinite(covariance).all() and 0 < weight < np.inf):
         raise refused
     if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[-1] <= 0:
         raise refused

@@ -62,20 +62,16 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class StreamSpec(BaseModel):
-    """Stream to decode: the description of its source, and its own values of general settings.
-
-    ``id`` is its name in the service, by default derived from the rest; ``predicate`` an XPath 1.0 predicate that the
-    LSL stream must fulfil.
-    """
+    """Stream to decode: the description of its source, and its own values of general settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = ""
+    id: str = ""  # name in the service, by default derived from the rest
     name: str | None = None
     type: str | None = None
     source_id: str | None = None
     hostname: str | None = None
-    predicate: str | None = None
+    predicate: str | None = None  # XPath 1.0
     model: Path | None = None
     hop: Annotated[int, Field(ge=1)] | None = None
     channels: Labels | None = None

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 _TIMEOUT_S = 4.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
@@ -19,7 +18,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is b
 def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
     """Return the URL of a service's liveness from its command line, its environment and its settings file, in this order."""
     config = _option(arguments, "--config") or environ.get("MINDWIRE_CONFIG")
-    kept: dict[str, Any] = tomllib.loads(Path(config).read_text(encoding="utf-8")) if config else {}
+    kept = tomllib.loads(Path(config).read_text(encoding="utf-8")) if config else {}
     host, port = (
         _option(arguments, f"--{name}") or environ.get(f"MINDWIRE_{name.upper()}") or str(kept.get(name, default))
         for name, default in (("host", "127.0.0.1"), ("port", 8000))

@@ -1,8 +1,7 @@
-"""Threads of loops that can be abandoned when they hang.
+"""Threads of loops that can be abandoned when they hang, because Python cannot end a thread.
 
-Python cannot end a thread. One that hangs is abandoned: it may publish nothing more, whenever it comes back, and
-another thread does its work. Where it hangs in Python code an exception ends it; otherwise it ends as soon as the
-call that hangs returns.
+An abandoned one publishes nothing more, and another does its work. Where it hangs in Python code an exception ends it;
+otherwise it ends as soon as the call that hangs returns.
 """
 
 import contextlib

@@ -1,9 +1,7 @@
 """Choices of the user about a pipeline: options at its start, commands while it runs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 from mindwire.errors import ContractError
 from mindwire.inference.decoder import Adapt
@@ -33,46 +31,21 @@ class AdaptationCommand:
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """Options of a pipeline beyond the contract.
+    """Options of a pipeline beyond the contract."""
 
-    Parameters
-    ----------
-    channels : tuple of str or None
-        Labels of the source's channels by position, for a source that names none.
-    unit : str or None
-        Unit of the source's samples, where it states none or a wrong one.
-    hop_samples : int or None
-        Distance between windows in conditioned samples; None takes the contract's.
-    sfreq : float or None
-        Rate the source is taken to have, in hertz, when its nominal rate is known to be wrong.
-    bridge_seconds : float
-        Gaps up to this are bridged and flagged; longer ones start a new segment.
-    bad_channels : {"auto", "interpolate", "invalidate"}
-        Handling of channels that are flat, saturated, out of range or not finite: ``auto``
-        interpolates them when they are few; otherwise the windows are invalid.
-    alignment : {"online", "off"}
-        ``off`` leaves the signal unaligned, to see what alignment is worth.
-    commands : tuple of AdaptationCommand
-        Commands of a recorded session, each with the sample after which it took effect.
-    adapt : {"alignment", "bn", "entropy"}
-        Part of the decoder that follows the person; the one that the decoder was made for.
-    state : str or None
-        State learnt in an earlier session to begin with, as :meth:`SavedAdaptation.to_text` returns it.
-    trained : TrainedSource or None
-        Channels and unit of the training; for a source of the same layout, unless ``channels`` or ``unit`` are given.
-    """
-
-    channels: tuple[str, ...] | None = None
-    unit: str | None = None
-    hop_samples: int | None = None
-    sfreq: float | None = None
-    bridge_seconds: float = 0.04
+    channels: tuple[str, ...] | None = None  # labels by position, for a source that names none
+    unit: str | None = None  # of the samples, where the source states none or a wrong one
+    hop_samples: int | None = None  # conditioned samples between windows; None takes the contract's
+    sfreq: float | None = None  # rate in hertz, where the source's nominal one is known to be wrong
+    bridge_seconds: float = 0.04  # longest gap that is bridged and flagged; longer ones start a new segment
+    # auto interpolates channels that are flat, saturated, out of range or not finite if they are few, else the windows are
+    # invalid
     bad_channels: BadChannels = "auto"
-    alignment: Literal["online", "off"] = "online"
-    commands: tuple[AdaptationCommand, ...] = ()
-    adapt: Adapt = "alignment"
-    state: str | None = None
-    trained: TrainedSource | None = None
+    alignment: Literal["online", "off"] = "online"  # off leaves the signal unaligned, to see what alignment is worth
+    commands: tuple[AdaptationCommand, ...] = ()  # of a recorded session
+    adapt: Adapt = "alignment"  # part of the decoder that follows the person, as the decoder was made for
+    state: str | None = None  # learnt in an earlier session, as :meth:`SavedAdaptation.to_text` returns it
+    trained: TrainedSource | None = None  # signal of the training, whose channels and unit a source of its layout has
 
     def __post_init__(self) -> None:
         if self.channels is not None:
@@ -92,7 +65,7 @@ class PipelineOptions:
             raise ContractError(msg)
         return sfreq
 
-    def for_source(self, info: SignalInfo) -> PipelineOptions:
+    def for_source(self, info: SignalInfo) -> Self:
         """Return the options for a source, with channels and unit as in training unless they are given."""
         if (trained := self.trained) is None:
             return self

@@ -6,8 +6,8 @@ Done before the work, so that an hour of it is not lost to a name that is taken.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mindwire.errors import RecordingError, UsageError
 from mindwire_models.bundle import FILES, SUMS
@@ -20,8 +20,7 @@ PICTURES = ("temporal-filters.png", "spatial-patterns.png", "attention.png")
 _COMPANIONS = {".vhdr": (".eeg", ".dat", ".vmrk"), ".set": (".fdt",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """Kind of file that a command writes, by its name in messages and a test of a file's content."""
 
     name: str
@@ -49,18 +48,10 @@ def check_output(
     option: str = "--out",
     make_folder: bool = False,
 ) -> None:
-    """Refuse to write a file where something would be lost, or where nothing can be written.
+    """Refuse to write a file, named by an option, where something would be lost, or where nothing can be written.
 
-    Parameters
-    ----------
-    inputs : iterable of Path or None
-        Files and folders that the command reads.
-    force : bool or None
-        Replace a file of another kind too; None for a command without ``--force``.
-    option : str
-        Option that names the path, for messages.
-    make_folder : bool
-        The folder will be made if it is missing.
+    ``inputs`` are the files and folders that the command reads. With ``force`` a file of another kind is replaced too;
+    it is None for a command without ``--force``. With ``make_folder`` a missing folder will be made.
 
     Raises
     ------
@@ -87,19 +78,18 @@ def check_report(
     folder: Path,
     names: Sequence[str],
     *,
-    inputs: Iterable[Path | None] = (),
+    inputs: Sequence[Path | None] = (),
     force: bool = False,
     option: str = "--out",
 ) -> None:
     """Check files in a folder, which will be made if it is missing, as :func:`check_output` does; endings give the kinds."""
-    given = list(inputs)
     if folder.exists() and not folder.is_dir():
         msg = f"{option} {folder} is a file, expected a folder; choose another name."
         raise UsageError(msg)
     _check_folder(folder.resolve(), option=option, shown=folder, make=True)
     for name in names:
         if (folder / name).exists():
-            check_output(folder / name, _BY_ENDING[Path(name).suffix], inputs=given, force=force, option=option)
+            check_output(folder / name, _BY_ENDING[Path(name).suffix], inputs=inputs, force=force, option=option)
 
 
 def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None:
@@ -115,12 +105,12 @@ def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None
 
 
 @contextmanager
-def writing(place: Path, what: str, *, option: str = "--out") -> Iterator[None]:
+def writing(place: Path, what: str) -> Iterator[None]:
     """Turn errors of the disk into a :class:`RecordingError` of one sentence."""
     try:
         yield
     except OSError as error:
-        msg = f"{place}: {what} cannot be written ({error.strerror or error}); choose another place with {option}."
+        msg = f"{place}: {what} cannot be written ({error.strerror or error}); choose another place with --out."
         raise RecordingError(msg) from error
 
 

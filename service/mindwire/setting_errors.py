@@ -1,7 +1,7 @@
 """Errors of settings in one sentence: the value, its origin (flag, variable, file), and the likely intention."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,10 @@ def _message(error: Mapping[str, Any]) -> str:
     return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str], form: Callable[[str], str] = repr) -> str:
     """Return the end of a sentence that names the closest known word; a full stop if none is close."""
     alike = get_close_matches(word.casefold(), known, n=1)
-    return f"; do you mean {alike[0]!r}?" if alike else "."
+    return f"; do you mean {form(alike[0])}?" if alike else "."
 
 
 def unknown_variables(prefix: str, known: Sequence[str]) -> Iterator[str]:
@@ -76,6 +76,5 @@ def unknown_variables(prefix: str, known: Sequence[str]) -> Iterator[str]:
     for variable in sorted(name for name in os.environ if name.upper().startswith(prefix)):
         name = variable[len(prefix) :].lower()
         if name not in known and name not in _OTHER_VARIABLES:
-            alike = get_close_matches(name, known, n=1)
-            meant = f"; do you mean {prefix}{alike[0].upper()}?" if alike else "."
+            meant = did_you_mean(name, known, lambda other: prefix + other.upper())
             yield f"{variable} is no setting and is ignored{meant}"

@@ -38,17 +38,13 @@ SHOWN_KINDS = frozenset({"cue", "marker"})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a client should hear of: a transition, a gap, a model swap, dropped messages.
-
-    ``kind`` is ``state``, ``gap``, ``clock_reset``, ``skipped``, ``model``, ``dropped``, ``error`` …, ``message`` one
-    sentence for a person, and ``data`` the details, JSON-serialisable.
-    """
+    """Something a client should hear of: a transition, a gap, a model swap, dropped messages."""
 
     stream: str
-    kind: str
-    message: str
+    kind: str  # state, gap, clock_reset, skipped, model, dropped, error …
+    message: str  # one sentence for a person
     unix_time: float
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)  # details, JSON-serialisable
 
     def __post_init__(self) -> None:
         """Show text of the network and of files printable, in the details too."""

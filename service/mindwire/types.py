@@ -70,20 +70,11 @@ INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 
 
 class Chunk(msgspec.Struct, frozen=True, eq=False):
-    """Consecutive samples as they arrived, in the source's channels and units.
+    """Consecutive samples as they arrived, in the source's channels and units."""
 
-    Parameters
-    ----------
-    samples : ndarray of float, shape (n_samples, n_channels)
-    times : ndarray of float64, shape (n_samples,)
-        Seconds, in the source's clock with its offset applied.
-    discontinuity : Reason
-        Not NONE if the samples do not continue the previous chunk (reconnected, clock reset).
-    """
-
-    samples: NDArray[Any]
-    times: NDArray[np.float64]
-    discontinuity: Reason = Reason.NONE
+    samples: NDArray[Any]  # (n_samples, n_channels)
+    times: NDArray[np.float64]  # seconds in the source's clock with its offset applied, (n_samples,)
+    discontinuity: Reason = Reason.NONE  # why they do not continue the previous chunk (reconnected, clock reset)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -91,79 +82,45 @@ class Chunk(msgspec.Struct, frozen=True, eq=False):
 
 @dataclass(frozen=True, slots=True)
 class SignalInfo:
-    """A source's description of its signal.
-
-    Parameters
-    ----------
-    name, type, source_id, uid, hostname : str
-        As LSL has them; empty where unknown.
-    sfreq : float
-        Nominal sampling rate in hertz.
-    labels, units, types : tuple of str or None
-        Of each channel as the source spells it, ``""`` for a channel without one; None when no channel has one.
-    dtype : str
-        LSL's name of the sample format, ``float32`` for example.
-    remarks : tuple of str
-        Oddities of the description, a clause each, for the message of a refusal.
-    original : SignalInfo or None
-        The device's own description, where a recording knows better its channels and unit.
-    """
+    """A source's description of its signal; texts as LSL has them, empty where unknown."""
 
     name: str
     type: str
-    sfreq: float
+    sfreq: float  # nominal, in hertz
     n_channels: int
+    # of each channel as the source spells it, "" for a channel without one; None when no channel has one
     labels: tuple[str, ...] | None = None
     units: tuple[str, ...] | None = None
     source_id: str = ""
     uid: str = ""
     hostname: str = ""
-    dtype: str = "float32"
-    types: tuple[str, ...] | None = None
-    remarks: tuple[str, ...] = ()
-    original: SignalInfo | None = None
+    dtype: str = "float32"  # LSL's name of the sample format
+    types: tuple[str, ...] | None = None  # of each channel: EEG, EOG, stim …
+    remarks: tuple[str, ...] = ()  # oddities of the description, a clause each, for the message of a refusal
+    original: SignalInfo | None = None  # the device's own, where a recording knows better its channels and unit
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """An event in a recording or on a marker stream, at a time in seconds.
-
-    ``stream`` is the name for ``--marker-stream``, empty where there is no choice; it is not compared.
-    """
+    """An event in a recording or on a marker stream, at a time in seconds."""
 
     time: float
     label: str
-    stream: str = field(default="", compare=False)
+    stream: str = field(default="", compare=False)  # name for --marker-stream; empty where there is no choice
 
 
 class Window(msgspec.Struct, frozen=True, eq=False):
-    """A window due for decoding.
+    """A window due for decoding."""
 
-    Parameters
-    ----------
-    seq : int
-        Counts every window that fell due, skipped ones too.
-    time : float
-        Of the window's last sample, in seconds.
-    samples : ndarray of float32, shape (window_samples, n_channels)
-        Conditioned, not yet aligned; a view that is valid until the pipeline is advanced again.
-    alignment : ndarray of float32, shape (n_channels, n_channels)
-        The symmetric matrix to multiply each sample with, of a version; the identity without alignment.
-    segment, end : int
-        Number of the contiguous segment, and its conditioned samples up to and including the window's last.
-    learnt : object
-        State that the decoder's session had learnt by this window; None for a decoder that learns nothing.
-    """
-
-    seq: int
-    time: float
-    samples: NDArray[np.float32]
-    alignment: NDArray[np.float32]
-    alignment_version: int
-    segment: int
-    end: int
+    seq: int  # counts every window that fell due, skipped ones too
+    time: float  # of the last sample, in seconds
+    samples: NDArray[np.float32]  # conditioned, not aligned, (window_samples, n_channels); valid until the next advance
+    alignment: NDArray[np.float32]  # symmetric matrix to multiply each sample with; the identity without alignment
+    alignment_version: int  # changes whenever the matrix does
+    segment: int  # changes whenever the samples are no longer contiguous with earlier ones
+    end: int  # conditioned samples in the segment up to and including the last
     reasons: Reason
-    learnt: Any = None
+    learnt: Any = None  # what the decoder's session had learnt by then; None for a decoder that learns nothing
 
     @property
     def valid(self) -> bool:
@@ -172,16 +129,13 @@ class Window(msgspec.Struct, frozen=True, eq=False):
 
 
 class Prediction(msgspec.Struct, frozen=True, eq=False):
-    """Class probabilities of one window, ``(n_classes,)``, at the LSL time of its last sample in seconds.
-
-    ``latency_ms`` are the milliseconds spent per stage, filled by the live loop.
-    """
+    """Class probabilities of one window."""
 
     seq: int
-    time: float
-    probabilities: NDArray[np.float64]
+    time: float  # LSL time of the window's last sample in seconds
+    probabilities: NDArray[np.float64]  # (n_classes,)
     reasons: Reason = Reason.NONE
-    latency_ms: Mapping[str, float] = msgspec.field(default_factory=dict)
+    latency_ms: Mapping[str, float] = msgspec.field(default_factory=dict)  # per stage; filled by the live loop
 
     @property
     def valid(self) -> bool:

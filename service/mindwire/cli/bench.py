@@ -6,15 +6,11 @@ import typer
 
 from mindwire.cli import options
 from mindwire.cli.groups import Given, option
+from mindwire.errors import UsageError
 
 _MOVED = ("clients", "replay")
 # Options that belong to one part of the benchmark.
-_OF_PART = {
-    "--chunks": "latency",
-    "--streams": "streams",
-    "--workers": "streams",
-    "--deadline-ms": "streams",
-}
+_OF_PART = {"--chunks": "latency", "--streams": "streams", "--workers": "streams", "--deadline-ms": "streams"}
 
 
 def bench(
@@ -41,7 +37,6 @@ def bench(
     from rich.console import Console
 
     from mindwire.bench.suite import PARTS, Plan, run, save
-    from mindwire.errors import UsageError
     from mindwire.outputs import check_report
     from mindwire_models.zoo import zoo_bundle_path
 
@@ -65,17 +60,16 @@ def bench(
         return
     given.refuse("--stream", "--minutes", why="These options belong to --certify")
     wanted = tuple(name.strip() for name in only.split(",")) if only else PARTS
-    unknown = [name for name in wanted if name not in PARTS]
-    if unknown:
-        moved = f"; in a clone, run python benchmarks/{unknown[0]}.py" if unknown[0] in _MOVED else ""
-        msg = f"--only expects {', '.join(PARTS)}, found {unknown[0]!r}{moved}."
+    if (unknown := next((name for name in wanted if name not in PARTS), None)) is not None:
+        moved = f"; in a clone, run python benchmarks/{unknown}.py" if unknown in _MOVED else ""
+        msg = f"--only expects {', '.join(PARTS)}, found {unknown!r}{moved}."
         raise UsageError(msg)
     for flag, part in _OF_PART.items():
         if part not in wanted:
             given.refuse(flag, why=f"{flag} belongs to the part {part}, which --only leaves out")
     if quick:
         given.refuse("--seconds", why="--quick sets the length of measurements")
-        streams = streams if "streams" in given.flags else "4,16"
+        seconds, streams = min(seconds, 8.0), streams if "streams" in given.flags else "4,16"
     from mindwire_models.bundle import load_bundle
 
     check_report(out, ("bench.json", "latency.svg"), inputs=[bundle], force=force)
@@ -83,7 +77,7 @@ def bench(
         model=bundle,
         hop=hop or load_bundle(bundle).contract.hop_samples,
         parts=wanted,
-        seconds=min(seconds, 8.0) if quick else seconds,
+        seconds=seconds,
         chunks=_numbers(chunks, "--chunks"),
         streams=_numbers(streams, "--streams"),
         workers=workers,
@@ -95,13 +89,8 @@ def bench(
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
-    from mindwire.errors import UsageError
-
-    try:
-        numbers = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) for word in words):
         msg = f"{option} takes whole numbers from 1, comma-separated, found {text!r}."
         raise UsageError(msg)
-    return numbers
+    return tuple(map(int, words))

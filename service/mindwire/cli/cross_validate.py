@@ -37,6 +37,7 @@ def cross_validate(
     """
     from rich.text import Text
 
+    from mindwire.evaluation.idle import ActivationRule
     from mindwire.evaluation.report import LEGEND
     from mindwire.outputs import check_report
     from mindwire.training import held_out
@@ -47,7 +48,7 @@ def cross_validate(
     check_report(out, ("report.json", "report.html"), inputs=[terms.contract, *tested], force=force)
     paths, markers = cues.separate(files)
     trained = None if train is None else options.split_files(train, expect_assignments=False)[0]
-    modes, rule = scoring.modes(), scoring.rule()
+    modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     classes = cues.at_least_two(markers)
     at_rest = scoring.idle_class(classes, given)
@@ -58,7 +59,7 @@ def cross_validate(
         classes=classes,
         # What the network itself would learn live is no part of its training.
         settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
-        base=terms.base(),
+        base=train_options.base_contract(terms.preset, terms.contract),
         terms=terms.terms(),
         offset=trials.offset,
         length=trials.length,

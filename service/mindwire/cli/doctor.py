@@ -25,16 +25,15 @@ def doctor(
 
     from mindwire.serve.doctor import Verdict, examine
 
-    console = Console(highlight=False)
+    console = Console(quiet=as_json)
     findings = []
     for finding in examine(seconds, record):
         findings.append(finding)
-        if not as_json:
-            line = Text(wrapped(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width, 8))
-            line.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
-            console.print(line)
-            if finding.advice:
-                console.print(Text(wrapped(f"{'':<8}{finding.advice}", console.width, 8), "dim"))
+        line = Text(wrapped(f"{finding.verdict:<8}{finding.what}: {finding.found}.", console.width, 8))
+        line.stylize(_STYLES[finding.verdict], 0, len(finding.verdict))
+        console.print(line)
+        if finding.advice:
+            console.print(Text(wrapped(f"{'':<8}{finding.advice}", console.width, 8), "dim"))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if any(finding.verdict is Verdict.FAILURE for finding in findings):

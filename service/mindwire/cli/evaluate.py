@@ -38,7 +38,7 @@ def evaluate(
     """
     from rich.text import Text
 
-    from mindwire.evaluation.idle import idle_figures
+    from mindwire.evaluation.idle import ActivationRule, idle_figures
     from mindwire.evaluation.known_recordings import check_distinct, check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
@@ -53,7 +53,7 @@ def evaluate(
     names = ("report.json", "report.html", *(PICTURES if views else ()))
     check_report(out, names, inputs=[model, *(Path(text) for text in files if text)], force=force)
     paths, markers = cues.separate(files)
-    modes, rule = scoring.modes(), scoring.rule()
+    modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     bundle = load_bundle(model or _recorded_bundle(paths))
     check_distinct(paths)

@@ -46,17 +46,23 @@ def _summary(bundle: Bundle) -> str:
     from mindwire_models.bundle import CARD
 
     contract = bundle.contract
+    streaming = "no, whole windows" if bundle.streaming is None else "yes, each sample is computed once"
+    if bundle.outdated_streaming:
+        streaming += ": the streaming graphs are of another version; export the bundle again to stream"
+    filters = ", ".join(contract.filters.describe())
+    if filters:
+        filters += f"; settled after {contract.settling_samples / contract.sfreq:.2f} s"
     rows = [
         ("model", bundle.name),
         ("identity", bundle.sha256),
         ("graph", bundle.graph),
-        ("streaming", _streaming(bundle)),
+        ("streaming", streaming),
         ("attention", str(bundle.config.get("attention_mode") or "none")),
         ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
         ("sampling rate", f"{contract.sfreq:g} Hz"),
         ("unit", contract.unit),
         ("reference", contract.reference or "not stated"),
-        ("filters", _filters(contract)),
+        ("filters", filters or "none"),
         ("normalisation", _normalisation(contract)),
         ("window", f"{contract.window_samples} samples ({contract.window_samples / contract.sfreq:g} s)"),
         ("hop", f"{contract.hop_samples} samples ({contract.hop_samples / contract.sfreq * 1e3:g} ms)"),
@@ -100,20 +106,6 @@ def _aligned(table: list[str]) -> list[str]:
             lines.append(name)
         lines.append(form.format(name if len(name) <= widths[0] else "", *values).rstrip())
     return lines
-
-
-def _streaming(bundle: Bundle) -> str:
-    if bundle.streaming is not None:
-        return "yes, each sample is computed once"
-    if bundle.outdated_streaming:
-        return "no, whole windows: the streaming graphs are of another version; export the bundle again to stream"
-    return "no, whole windows"
-
-
-def _filters(contract: Contract) -> str:
-    parts = contract.filters.describe()
-    settled = contract.settling_samples / contract.sfreq
-    return ", ".join(parts) + f"; settled after {settled:.2f} s" if parts else "none"
 
 
 def _normalisation(contract: Contract) -> str:

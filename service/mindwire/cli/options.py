@@ -14,7 +14,6 @@ from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
-    from mindwire.evaluation.idle import ActivationRule
     from mindwire.evaluation.pseudo_online import RunSettings
     from mindwire.evaluation.scores import AlignmentMode
     from mindwire.options import PipelineOptions
@@ -30,13 +29,6 @@ def _check_unit(value: str | None) -> str | None:
         if parse_unit(value) is None:
             msg = f"--unit: {value!r} is no unit of voltage; expected V, mV, uV or nV."
             raise UsageError(msg)
-    return value
-
-
-def _check_decided_at(value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        msg = f"--at must be above 0 seconds, found {value:g}."
-        raise UsageError(msg)
     return value
 
 
@@ -102,17 +94,20 @@ class Cues:
     )
     classes: str | None = option("Classes, comma-separated; by default those of --markers, or all of the bundle's.")
     at: float | None = option(
-        "Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained.",
-        callback=_check_decided_at,
+        "Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained."
     )
 
     def separate(self, files: list[str]) -> tuple[list[Path], dict[str, str]]:
         """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files."""
         from mindwire.offline.trials import parse_marker_map
 
-        parse_marker_map(self.markers or [])  # before what follows it is taken for recordings
-        paths, assignments = split_files(files, expect_assignments=bool(self.markers))
-        return paths, parse_marker_map([*(self.markers or []), *assignments])
+        if self.at is not None and self.at <= 0:
+            msg = f"--at must be above 0 seconds, found {self.at:g}."
+            raise UsageError(msg)
+        markers = self.markers or []
+        parse_marker_map(markers)  # before what follows it is taken for recordings
+        paths, assignments = split_files(files, expect_assignments=bool(markers))
+        return paths, parse_marker_map([*markers, *assignments])
 
     def at_least_two(self, markers: dict[str, str]) -> tuple[str, ...]:
         """Return the classes to train."""
@@ -145,9 +140,8 @@ class Scoring:
 
         found = idle_class(self.idle, classes)
         if found is None:
-            given.refuse(
-                "--activation", "--dwell", why="Activations are counted where a class is idle, named by --idle"
-            )
+            why = "Activations are counted where a class is idle, named by --idle"
+            given.refuse("--activation", "--dwell", why=why)
         return found
 
     def modes(self) -> tuple[AlignmentMode, ...]:
@@ -158,12 +152,6 @@ class Scoring:
             msg = f"--beside {self.comparison} is evaluated already, by --alignment; leave it out or name another."
             raise UsageError(msg)
         return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode)
-
-    def rule(self) -> ActivationRule:
-        """Return the activation rule."""
-        from mindwire.evaluation.idle import ActivationRule
-
-        return ActivationRule(self.activation, self.dwell)
 
 
 def pipeline_options(
@@ -209,10 +197,10 @@ def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list
     if not paths:
         msg = "Expected at least one recording to read, found none; name a file."
         raise UsageError(msg)
-    missing = [str(path) for path in paths if not _exists(str(path))]
-    if missing:
-        hint = "check the path" if not _is_assignment(missing[0]) else "LABEL=CLASS is given after --markers"
-        msg = f"{missing[0]}: there is no such recording; {hint}."
+    missing = next((str(path) for path in paths if not _exists(str(path))), None)
+    if missing is not None:
+        hint = "LABEL=CLASS is given after --markers" if _is_assignment(missing) else "check the path"
+        msg = f"{missing}: there is no such recording; {hint}."
         raise UsageError(msg)
     return paths, assignments
 

@@ -7,14 +7,15 @@ import typer
 from mindwire.cli.console import stop_event
 from mindwire.cli.groups import option
 
-_STREAM = (
-    "Which LSL streams to record: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH; all that "
-    "match. May be given several times; by default every stream of type EEG."
-)
-
 
 def record(
-    stream: list[str] | None = option(_STREAM, None, "--stream", "-s"),
+    stream: list[str] | None = option(
+        "Which LSL streams to record: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH; all "
+        "that match. May be given several times; by default every stream of type EEG.",
+        None,
+        "--stream",
+        "-s",
+    ),
     out: Path = option("Folder, or name of a new file that ends in .xdf.", Path("recordings"), "--out", "-o"),
     duration: float | None = option("Seconds to record; by default until Ctrl-C.", min=0.1),
     wait: bool = option("Wait for a stream that is absent at the start, or refuse.", True, "--wait/--no-wait"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,9 +19,8 @@ from mindwire.errors import RecordingError, UsageError
 from mindwire_models.text import printable
 
 if TYPE_CHECKING:
-    from mindwire.inference.decoder import Decoder
-    from mindwire.options import PipelineOptions
-    from mindwire.sources.recording import RecordedSignal, Recording
+    from mindwire.offline.replay import Replay
+    from mindwire.sources.recording import Recording
     from mindwire_models.bundle import Bundle
 
 
@@ -42,6 +44,7 @@ def replay(
     from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
     from mindwire.offline.recorded_bundle import bundle_path
+    from mindwire.offline.replay import Replay
     from mindwire.outputs import PREDICTIONS, check_output
     from mindwire.sources.recording import Selector, open_recording
     from mindwire_models.bundle import load_bundle
@@ -72,9 +75,9 @@ def replay(
     purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
     saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
-    if saved is not None:
-        pipeline = replace(pipeline, state=saved.to_text())
-    _decode(recording, source, bundle, decoder, pipeline, pace=pace, out=out)
+    pipeline = replace(pipeline, state=None if saved is None else saved.to_text())
+    begin = partial(Replay, source, bundle.contract, decoder, pipeline, speed=pace)
+    _decode(recording, bundle, begin, source.n_samples, out)
 
 
 def _parse_speed(text: str) -> float | None:
@@ -91,26 +94,16 @@ def _parse_speed(text: str) -> float | None:
 
 
 def _decode(
-    recording: Recording,
-    signal: RecordedSignal,
-    bundle: Bundle,
-    decoder: Decoder,
-    options: PipelineOptions,
-    *,
-    pace: float | None,
-    out: Path | None,
+    recording: Recording, bundle: Bundle, begin: Callable[..., Replay], n_samples: int, out: Path | None
 ) -> None:
     """Run the recording through the model and report."""
-    from collections import deque
-
-    from mindwire.offline.replay import Replay, write_csv
+    from mindwire.offline.replay import write_csv
     from mindwire.outputs import writing
     from mindwire_models.atomic import open_replacement
 
-    to_stdout = out is not None and str(out) == "-"
+    to_stdout = str(out) == "-"
     with progress_bar("Replaying") as progress:
-        on_samples = None if progress is None else lambda done: progress(done, signal.n_samples)
-        replay = Replay(signal, bundle.contract, decoder, options, speed=pace, on_samples=on_samples)
+        replay = begin(on_samples=None if progress is None else lambda done: progress(done, n_samples))
         if to_stdout:
             write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
         elif out is not None:
@@ -119,11 +112,11 @@ def _decode(
         else:
             deque(replay.runs(), maxlen=0)
     print_problems(recording.path, recording.problems)
-    for remark in replay.summary.remarks.values():
-        if not replay.summary.valid:
-            msg = f"{recording.path}: {remark}"
-            raise RecordingError(msg)
-        print_problems(recording.path, [f"for a part: {remark}"])
+    remarks = list(replay.summary.remarks.values())
+    if remarks and not replay.summary.valid:
+        msg = f"{recording.path}: {remarks[0]}"
+        raise RecordingError(msg)
+    print_problems(recording.path, [f"for a part: {remark}" for remark in remarks])
     if not replay.summary.windows:
         needed = bundle.contract.window_samples / bundle.contract.sfreq
         typer.echo(f"mindwire: no part of the recording holds the {needed:g} s that a window takes.", err=True)

@@ -38,14 +38,8 @@ def simulate(
         raise UsageError(msg)
     stop = stop_event()
     try:
-        simulator = Simulator(
-            seed,
-            sfreq=sfreq,
-            channels=labels,
-            line_freq=line or None,
-            artefacts=parse_artefacts(artefacts),
-            name=name,
-        )
+        kinds = parse_artefacts(artefacts)
+        simulator = Simulator(seed, sfreq=sfreq, channels=labels, line_freq=line or None, artefacts=kinds, name=name)
         outlets = SimulatorOutlets(simulator, type=type, source_id=source_id, chunk_samples=chunk)
     except ArgumentError as error:
         raise UsageError(str(error)) from error
@@ -62,11 +56,10 @@ def parse_artefacts(text: str) -> Artefacts:
     from mindwire.sources.simulator import Artefacts
 
     wanted = Artefacts.NONE
-    for word in text.split(","):
-        try:
-            wanted |= Artefacts[word.strip().upper()]
-        except KeyError:
+    for word in map(str.strip, text.split(",")):
+        if word.upper() not in Artefacts.__members__:
             known = ", ".join(str(kind.name).lower() for kind in Artefacts)
-            msg = f"--artefacts: expected all, none or some of {known}, found {word.strip()!r}."
-            raise UsageError(msg) from None
+            msg = f"--artefacts: expected all, none or some of {known}, found {word!r}."
+            raise UsageError(msg)
+        wanted |= Artefacts[word.upper()]
     return wanted

@@ -55,7 +55,7 @@ def train(
         paths=paths,
         classes=classes,
         settings=options.run_settings(cues, markers, signal),
-        base=terms.base(),
+        base=train_options.base_contract(terms.preset, terms.contract),
         terms=terms.terms() | {"reference": reference},
         offset=trials.offset,
         length=trials.length,

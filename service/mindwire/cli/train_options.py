@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -71,10 +72,6 @@ class Terms:
         given = asdict(self) | {"pick": split_labels(self.pick)}
         return {key: value for key, value in given.items() if key not in ("preset", "contract")}
 
-    def base(self) -> Contract | None:
-        """Return the contract to begin with, if any."""
-        return base_contract(self.preset, self.contract)
-
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -117,14 +114,10 @@ class Training:
 def parse_value(text: str) -> Value:
     """Return a number, None, true or false for text that reads as one, else the text."""
     text = text.strip()
-    if text.casefold() in _WORDS:
-        return _WORDS[text.casefold()]
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
-    return text
+    return _WORDS.get(text.casefold(), text)
 
 
 def _pairs(entries: Sequence[str], option: str, known: Sequence[str]) -> dict[str, str]:
@@ -162,7 +155,7 @@ def parse_recipe(base: Recipe, entries: Sequence[str], *, epochs: int | None = N
     own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in _SEPARATE}
     of_augmentation = {f.name: f.default for f in fields(Augmentation)}
     pairs = _pairs(entries, "--recipe", [*own, *of_augmentation])
-    values = {key: _like(key, text, own.get(key, of_augmentation.get(key))) for key, text in pairs.items()}
+    values = {key: _like(key, text, (own | of_augmentation)[key]) for key, text in pairs.items()}
     augmentation = replace(recipe.augmentation, **{k: v for k, v in values.items() if k in of_augmentation})
     return replace(recipe, augmentation=augmentation, **{k: v for k, v in values.items() if k in own})
 

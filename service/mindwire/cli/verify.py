@@ -48,11 +48,8 @@ def verify(
     for line in found.lines():
         typer.echo(printable(f"{run.stream}: {line}"))
     if found.agrees:
-        verdict = "Replay reproduces every recorded prediction."
-    elif found.reproduced:
-        verdict = f"NOT verified: replay reproduces the recorded predictions, but {found.lacking}."
-    else:
-        verdict = "Replay does NOT reproduce the recorded predictions."
-    typer.echo(verdict)
-    if not found.agrees:
-        raise typer.Exit(1)
+        typer.echo("Replay reproduces every recorded prediction.")
+        return
+    lacking = f"NOT verified: replay reproduces the recorded predictions, but {found.lacking}."
+    typer.echo(lacking if found.reproduced else "Replay does NOT reproduce the recorded predictions.")
+    raise typer.Exit(1)
