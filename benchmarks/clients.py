@@ -55,7 +55,7 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
     contract = load_bundle(model).contract
     name = f"clients-{uuid.uuid4().hex[:6]}"
     found: list[dict[str, Any]] = []
-    with Processes.temporary() as processes:
+    with Processes() as processes:
         outlet = processes.role("outlets", name, ",".join(contract.channels), contract.sfreq, chunk, 1)
         read_line(outlet)
         service, address = processes.serve("--model", model, "--hop", hop, "--stream", f"id=one,name={name}-0")
@@ -93,7 +93,7 @@ def many_clients(model: Path, counts: list[int], *, seconds: float, chunk: int, 
 
 def _floor(count: int, period: float, seconds: float) -> dict[str, Any]:
     """Measure the ages of messages over sockets alone."""
-    with Processes.temporary() as processes:
+    with Processes() as processes:
         sender = processes.python(__file__, "send", count, period)
         clients = processes.python(__file__, "receive", read_line(sender).strip(), "/", count)
         read_line(clients)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.clients import many_clients  # noqa: E402
 from mindwire.bench.decoders import decoder_latency  # noqa: E402
-from mindwire.bench.latency import Case, LatencyRun  # noqa: E402
+from mindwire.bench.latency import LatencyRun  # noqa: E402
 from mindwire.bench.startup import start_up  # noqa: E402
 from mindwire.bench.streams import many_streams  # noqa: E402
 from mindwire.evaluation.tables import TextTable  # noqa: E402
@@ -36,7 +36,7 @@ Row = tuple[str, str, str]
 
 
 def _latency_case(chunk: int) -> dict[str, Any]:
-    return LatencyRun(Case(MODEL, chunk, HOP, seconds=20.0, floor_seconds=12.0)).measure()
+    return LatencyRun(MODEL, chunk=chunk, hop=HOP, seconds=20.0, floor_seconds=12.0).measure()
 
 
 def latency(rounds: int) -> Iterator[Row]:

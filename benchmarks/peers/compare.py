@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from mindwire.bench.latency import Case, LatencyRun  # noqa: E402
+from mindwire.bench.latency import LatencyRun  # noqa: E402
 from mindwire.bench.processes import CpuMeter, Processes, read_line, summarise, with_children  # noqa: E402
 from mindwire.bench.suite import machine  # noqa: E402
 from mindwire.evaluation.svg import distributions, standalone  # noqa: E402
@@ -76,27 +76,26 @@ def plain_onnx(bundle: Path, out: Path) -> Path:
     return out
 
 
-def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict, np.ndarray]:
+def measure_peer(name: str, python: Path, run: LatencyRun, plain: Path) -> tuple[dict, np.ndarray]:
     """One peer from its start until the outlet has ended."""
-    run = LatencyRun(case)
     title, _, script, takes_onnx = PEERS[name]
     contract = run.contract
-    seconds = case.seconds + contract.window_samples / contract.sfreq + 2
-    with Processes.temporary() as processes:
+    seconds = run.seconds + contract.window_samples / contract.sfreq + 2
+    with Processes() as processes:
         stream, got_at, sent_at = f"peer-{name}", processes.folder / "peer.npz", processes.folder / "sent.npz"
         pusher = processes.role(
-            "push", stream, ",".join(contract.channels), contract.sfreq, case.chunk, seconds, sent_at
+            "push", stream, ",".join(contract.channels), contract.sfreq, run.chunk, seconds, sent_at
         )
         read_line(pusher)
-        words = [python, HERE / script, "--name", stream, "--bundle", case.model, "--hop", case.hop, "--out", got_at]
+        words = [python, HERE / script, "--name", stream, "--bundle", run.model, "--hop", run.hop, "--out", got_at]
         peer = subprocess.Popen(
             [*map(str, words), *(["--onnx", str(plain)] if takes_onnx else [])], stdout=subprocess.PIPE, text=True
         )
         try:
             versions = json.loads(read_line(peer))
-            time.sleep(seconds - case.seconds + 2)
+            time.sleep(seconds - run.seconds + 2)
             meter = CpuMeter(*with_children(peer.pid))
-            time.sleep(case.seconds * 0.7)
+            time.sleep(run.seconds * 0.7)
             cpu = meter.percent()
             pusher.wait(seconds + 60)
             peer.wait(60)
@@ -108,7 +107,7 @@ def measure_peer(name: str, python: Path, case: Case, plain: Path) -> tuple[dict
     index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
     index = np.clip(index, 0, len(sent["pushed"]) - 1)
     ages = (got["received"] - sent["pushed"][index])[round(2 / run.period) :] * 1e3
-    expected = (len(sent["pushed"]) - contract.window_samples) // case.hop + 1
+    expected = (len(sent["pushed"]) - contract.window_samples) // run.hop + 1
     figures = {
         **summarise(ages),
         "cpu_percent": round(cpu, 1),
@@ -139,9 +138,10 @@ def main() -> None:
         plain = plain_onnx(options.model, Path(temporary) / "plain.onnx")
         pythons = {name: environment(Path(folder), PEERS[name][1]) for name in options.only.split(",")}
         for chunk in map(int, options.chunks.split(",")):
-            case = Case(options.model, chunk, options.hop, options.seconds, max(12.0, options.seconds / 2))
-            ours = LatencyRun(case)
-            whole = ours.end_to_end_alone()
+            seconds = options.seconds
+            ours = LatencyRun(options.model, chunk=chunk, hop=options.hop, seconds=seconds, floor_seconds=seconds / 2)
+            with Processes() as processes:
+                whole = ours.end_to_end(processes)
             rows = [
                 {
                     "title": "Mindwire",
@@ -156,7 +156,7 @@ def main() -> None:
                 if python is None:
                     continue
                 try:
-                    row, ages = measure_peer(name, python, case, plain)
+                    row, ages = measure_peer(name, python, ours, plain)
                 except Exception as error:  # noqa: BLE001 - a peer that fails is reported and left out
                     print(f"{PEERS[name][0]} failed: {error}", flush=True)
                     continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,23 @@ from mindwire_models.bundle import load_bundle
 _FIND_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Stream to measure.
+def certify(
+    model: Path, stream: str, out: Path, say: Callable[[str], None], *, minutes: float, hop: int | None = None
+) -> dict[str, Any]:
+    """Run the service on a stream, receive its predictions as a client, and write the report.
 
     Parameters
     ----------
     model : Path
     stream : str
         The LSL stream, as for ``mindwire serve --stream``.
-    minutes : float
-        Duration after the first prediction.
-    hop : int or None
-    """
-
-    model: Path
-    stream: str
-    minutes: float
-    hop: int | None = None
-
-
-def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the service on the stream, receive its predictions as a client, and write the report.
-
-    Parameters
-    ----------
-    request : Request
     out : Path
         An HTML file; a JSON file of the same name is written to the same folder.
     say : callable
         Called with lines for the terminal.
+    minutes : float
+        Duration after the first prediction.
+    hop : int or None
 
     Returns
     -------
@@ -71,38 +57,36 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
     RecordingError
         The report cannot be written.
     """
-    if not request.minutes > 0:
-        msg = f"--minutes must be above 0, found {request.minutes:g}."
+    if not minutes > 0:
+        msg = f"--minutes must be above 0, found {minutes:g}."
         raise UsageError(msg)
-    bundle = load_bundle(request.model)
-    hop = request.hop or bundle.contract.hop_samples
-    seconds = request.minutes * 60
-    spec = request.stream if request.stream.startswith("id=") else f"id=certified,{request.stream}"
+    bundle = load_bundle(model)
+    hop = hop or bundle.contract.hop_samples
+    spec = stream if stream.startswith("id=") else f"id=certified,{stream}"
     name = spec.split(",", 1)[0].removeprefix("id=")
-    with Processes.temporary("real") as processes:
-        service, address = processes.serve("--model", request.model, "--stream", spec, "--hop", hop)
+    with Processes("real") as processes:
+        service, address = processes.serve("--model", model, "--stream", spec, "--hop", hop)
         path = f"/v1/streams/{name}"
-        wait_until(lambda: get_json(address, path)["source"] is not None, _FIND_S, f"the stream {request.stream}")
+        wait_until(lambda: get_json(address, path)["source"] is not None, _FIND_S, f"the stream {stream}")
         whole = bundle.contract.window_samples / bundle.contract.sfreq
         wait_until(
             lambda: get_json(address, path)["counters"]["predictions"] > 0, _FIND_S + whole, "the first prediction"
         )
-        say(f"Measuring for {request.minutes:g} min …")
+        say(f"Measuring for {minutes:g} min …")
         saved = processes.folder / "client.npz"
-        client = processes.role("client", f"ws://{address}{path}/predictions", seconds, saved)
+        client = processes.role("client", f"ws://{address}{path}/predictions", 60 * minutes, saved)
         read_line(client)
         before, meter, begin = get_json(address, path), CpuMeter(service.pid), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(60 * minutes)
         elapsed = time.monotonic() - begin
         after, cpu, memory = get_json(address, path), meter.percent(), memory_mib(service.pid)
         client.wait(60)
         got = np.load(saved)
     ages = (got["received"] - got["times"]) * 1e3
     if not len(ages):
-        msg = f"The stream gave no prediction within {request.minutes:g} min; see `mindwire doctor`."
+        msg = f"The stream gave no prediction within {minutes:g} min; see `mindwire doctor`."
         raise ServiceError(msg)
     stages = {n: summarise(v) for n, v in zip(STAGES, got["stages"].T, strict=True) if v.any()}
-    counted = {key: after["counters"][key] - before["counters"][key] for key in before["counters"]}
     found = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "minutes": round(elapsed / 60, 3),
@@ -115,7 +99,7 @@ def certify(request: Request, out: Path, say: Callable[[str], None]) -> dict[str
         "age_ms": summarise(ages),
         "stages_ms": stages,
         "interval_ms": summarise(np.diff(got["times"]) * 1e3),
-        "counters": counted,
+        "counters": {key: after["counters"][key] - count for key, count in before["counters"].items()},
         "drift_ppm": after["drift_ppm"],
         "effective_rate": after["effective_rate"],
         "clock_offset_s": after["clock_offset_s"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from mindwire.bench.roles import windows_of
 from mindwire.inference.load import load_decoder
@@ -115,27 +114,21 @@ def _interleave(designs: dict[str, Run], rounds: int, batch: int) -> dict[str, l
 
 
 def _summary(values: list[float], service: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4)
-    ratios = statistics.quantiles([value / own for value, own in zip(values, service, strict=True)], n=4)
-    return {
-        "us": middle,
-        "us_q1": low,
-        "us_q3": high,
-        "times_service": ratios[1],
-        "times_service_q1": ratios[0],
-        "times_service_q3": ratios[2],
-    }
+    ratios = [value / own for value, own in zip(values, service, strict=True)]
+    names = ("us_q1", "us", "us_q3", "times_service_q1", "times_service", "times_service_q3")
+    return dict(zip(names, statistics.quantiles(values, n=4) + statistics.quantiles(ratios, n=4), strict=True))
 
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Stay on one core, on Linux."""
-    if sys.platform != "linux":
+    """Stay on one core, where the system allows it."""
+    process = psutil.Process()
+    if not hasattr(process, "cpu_affinity"):
         yield
         return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    before = process.cpu_affinity()
+    process.cpu_affinity([max(before)])
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        process.cpu_affinity(before)

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,36 +34,31 @@ _IDLE_S = 4.0
 FLOOR = ("LSL alone", "decoder alone", "websocket alone")
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case: bundle, samples per push, samples between predictions, and durations in seconds."""
-
-    model: Path
-    chunk: int
-    hop: int
-    seconds: float
-    floor_seconds: float
-
-
 class LatencyRun:
     """Measurement of one case, part by part.
 
     Parameters
     ----------
-    case : Case
+    model : Path
+    chunk, hop : int
+        Samples per push, and between predictions.
+    seconds, floor_seconds : float
+        Duration of the whole path and of each part of the floor.
     """
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.contract = load_bundle(case.model).contract
-        self.period = case.hop / self.contract.sfreq
+    def __init__(self, model: Path, *, chunk: int, hop: int, seconds: float, floor_seconds: float) -> None:
+        self.model, self.chunk, self.hop = model, chunk, hop
+        self.seconds, self.floor_seconds = seconds, floor_seconds
+        self.contract = load_bundle(model).contract
+        self.period = hop / self.contract.sfreq
         self.samples: dict[str, NDArray[np.float64]] = {}
+        self._first = round(_SETTLE_S / self.period)
         self._name = f"bench-{uuid.uuid4().hex[:6]}"
 
     def measure(self) -> dict[str, Any]:
         """Measure all parts; return them with the sum of the floor and the ratios to it."""
-        with Processes.temporary() as processes:
-            whole = self._end_to_end(processes)
+        with Processes() as processes:
+            whole = self.end_to_end(processes)
             parts = {
                 "LSL alone": self._lsl_alone(processes),
                 "decoder alone": self._decoder_alone(processes),
@@ -72,34 +66,24 @@ class LatencyRun:
             }
         floor = {q: sum(part[q] for part in parts.values()) for q in ("p50", "p99")}
         ratio = {q: whole["websocket"][q] / floor[q] for q in floor}
-        return {
-            "chunk": self.case.chunk,
-            "hop": self.case.hop,
-            **whole,
-            "floor": {**parts, "sum": floor},
-            "ratio": ratio,
-        }
-
-    def end_to_end_alone(self) -> dict[str, Any]:
-        """Measure the whole path without the floor."""
-        with Processes.temporary() as processes:
-            return self._end_to_end(processes)
+        return {"chunk": self.chunk, "hop": self.hop, **whole, "floor": {**parts, "sum": floor}, "ratio": ratio}
 
     @contextmanager
     def _pushing(self, processes: Processes, name: str, seconds: float) -> Iterator[Path]:
         """Run an outlet, which has pushed everything when the context ends."""
         out = processes.folder / f"{name}.npz"
         labels, sfreq = ",".join(self.contract.channels), self.contract.sfreq
-        pusher = processes.role("push", name, labels, sfreq, self.case.chunk, seconds, out)
+        pusher = processes.role("push", name, labels, sfreq, self.chunk, seconds, out)
         read_line(pusher)
         yield out
         pusher.wait(seconds + 90)
 
-    def _end_to_end(self, processes: Processes) -> dict[str, Any]:
+    def end_to_end(self, processes: Processes) -> dict[str, Any]:
+        """Measure the whole path without the floor."""
         warm = self.contract.window_samples / self.contract.sfreq + _SETTLE_S
-        seconds = self.case.seconds + warm
+        seconds = self.seconds + warm
         service, address = processes.serve(
-            "--model", self.case.model, "--hop", self.case.hop, "--stream", f"id={self._name},name={self._name}"
+            "--model", self.model, "--hop", self.hop, "--stream", f"id={self._name},name={self._name}"
         )
         time.sleep(_IDLE_S)
         idle_meter = CpuMeter(service.pid)
@@ -113,7 +97,7 @@ class LatencyRun:
         with self._pushing(processes, self._name, seconds) as pushed:
             time.sleep(warm + 3)
             meter = CpuMeter(service.pid)
-            time.sleep(self.case.seconds * 0.7)
+            time.sleep(self.seconds * 0.7)
             busy = meter.percent()
         memory = memory_mib(service.pid)
         listener.wait(60)
@@ -125,31 +109,26 @@ class LatencyRun:
             "lsl_inlet": summarise(self._ages(lsl, sent)),
             "stages": self._stages(web, sent),
             "received": len(web["times"]),
-            "expected": (len(sent["pushed"]) - self.contract.window_samples) // self.case.hop + 1,
+            "expected": (len(sent["pushed"]) - self.contract.window_samples) // self.hop + 1,
             "cpu_percent": {"waiting for a stream": idle, "one stream": busy},
             "memory_mib": round(memory, 1),
         }
 
     def _ages(self, got: Any, sent: Any) -> NDArray[np.float64]:
         """Return milliseconds from the push of a window's last sample to the receipt of its prediction."""
-        index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
-        ages = (got["received"] - sent["pushed"][index])[round(_SETTLE_S / self.period) :] * 1e3
-        return np.asarray(ages)
+        return np.asarray((got["received"] - _pushed(got, sent))[self._first :] * 1e3)
 
     def _stages(self, got: Any, sent: Any) -> dict[str, dict[str, float]]:
         """Return the stages that the service reports; ``publish`` is the rest, up to the client."""
-        first = round(_SETTLE_S / self.period)
-        stages = dict(zip(STAGES, got["stages"].T, strict=True))
-        index = np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)
-        stages["receive"] = stages["receive"] - (sent["pushed"][index] - got["times"]) * 1e3
-        whole = (got["received"] - sent["pushed"][index]) * 1e3
-        stages["publish"] = whole - sum(stages.values())
-        return {stage: summarise(values[first:]) for stage, values in stages.items() if values.any()}
+        stages, pushed = dict(zip(STAGES, got["stages"].T, strict=True)), _pushed(got, sent)
+        stages["receive"] = stages["receive"] - (pushed - got["times"]) * 1e3
+        stages["publish"] = (got["received"] - pushed) * 1e3 - sum(stages.values())
+        return {stage: summarise(values[self._first :]) for stage, values in stages.items() if values.any()}
 
     def _lsl_alone(self, processes: Processes) -> dict[str, float]:
         name, out = f"{self._name}-floor", processes.folder / "pull.npz"
-        with self._pushing(processes, name, self.case.floor_seconds) as pushed:
-            processes.role("pull", name, 2 * self.case.floor_seconds, self.case.hop, out)
+        with self._pushing(processes, name, self.floor_seconds) as pushed:
+            processes.role("pull", name, 2 * self.floor_seconds, self.hop, out)
         wait_until(out.exists, 30, "the inlet")
         time.sleep(0.3)
         self.samples["LSL alone"] = self._ages(np.load(out), np.load(pushed))
@@ -157,13 +136,18 @@ class LatencyRun:
 
     def _decoder_alone(self, processes: Processes) -> dict[str, float]:
         out = processes.folder / "decode.npz"
-        processes.role("decode", self.case.model, self.case.hop, self.period, self.case.floor_seconds, out).wait()
-        return summarise(np.load(out)["spent"][round(_SETTLE_S / self.period) :] * 1e3)
+        processes.role("decode", self.model, self.hop, self.period, self.floor_seconds, out).wait()
+        return summarise(np.load(out)["spent"][self._first :] * 1e3)
 
     def _websocket_alone(self, processes: Processes) -> dict[str, float]:
         out = processes.folder / "bare.npz"
         server = processes.role("bare", self.period)
         address = address_of(server)
-        processes.role("client", f"ws://{address}/ws", self.case.floor_seconds, out).wait()
+        processes.role("client", f"ws://{address}/ws", self.floor_seconds, out).wait()
         got = np.load(out)
-        return summarise((got["received"] - got["times"])[round(_SETTLE_S / self.period) :] * 1e3)
+        return summarise((got["received"] - got["times"])[self._first :] * 1e3)
+
+
+def _pushed(got: Any, sent: Any) -> Any:
+    """Return when the last sample of each prediction's window was pushed."""
+    return sent["pushed"][np.rint((got["times"] - sent["epoch"]) * sent["sfreq"]).astype(int)]

@@ -11,8 +11,8 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,36 +26,20 @@ from mindwire.errors import ServiceError
 from mindwire.sources.loopback import lsl_on_loopback
 
 
-class Processes:
-    """Processes that end with the context.
+class Processes(ExitStack):
+    """Processes that end with the context, and ``folder``, a temporary one for their results.
 
     Parameters
     ----------
-    folder : Path
-        Folder for their results.
     network : {"own", "real"}
         LSL among these processes only, or as the machine is configured.
     """
 
-    def __init__(self, folder: Path, network: Literal["own", "real"] = "own") -> None:
-        self.folder = folder
-        self._network = network
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Processes:
-        if self._network == "own":
-            self._stack.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=1024))
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._stack.close()
-
-    @classmethod
-    @contextmanager
-    def temporary(cls, network: Literal["own", "real"] = "own") -> Iterator[Processes]:
-        """Use a folder that is deleted with the context."""
-        with tempfile.TemporaryDirectory() as folder, cls(Path(folder), network) as processes:
-            yield processes
+    def __init__(self, network: Literal["own", "real"] = "own") -> None:
+        super().__init__()
+        self.folder = Path(self.enter_context(tempfile.TemporaryDirectory()))
+        if network == "own":
+            self.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=1024))
 
     def python(self, *command: object) -> subprocess.Popen[str]:
         """Start this interpreter with arguments, without the current folder on its path."""
@@ -66,7 +50,7 @@ class Processes:
             text=True,
             process_group=0,
         )
-        self._stack.callback(_end, process)
+        self.callback(_end, process)
         return process
 
     def role(self, name: str, *values: object) -> subprocess.Popen[str]:
@@ -140,11 +124,6 @@ def with_children(pid: int) -> list[int]:
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
-def cpu_seconds(*pids: int) -> float:
-    """Return the processor time that processes have used."""
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
-
-
 def memory_mib(*pids: int) -> float:
     """Return the resident memory of processes."""
     return sum(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20
@@ -155,11 +134,14 @@ class CpuMeter:
 
     def __init__(self, *pids: int) -> None:
         self._pids = pids
-        self._begin, self._used = time.monotonic(), cpu_seconds(*pids)
+        self._begin, self._used = time.monotonic(), self._seconds()
 
     def percent(self) -> float:
         """Return the use in percent of one core."""
-        return round(100 * (cpu_seconds(*self._pids) - self._used) / (time.monotonic() - self._begin), 2)
+        return round(100 * (self._seconds() - self._used) / (time.monotonic() - self._begin), 2)
+
+    def _seconds(self) -> float:
+        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in self._pids)
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:

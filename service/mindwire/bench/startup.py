@@ -27,7 +27,7 @@ def start_up(model: Path, *, rounds: int) -> dict[str, float]:
         begin = time.perf_counter()
         subprocess.run([sys.executable, "-P", "-c", _BARE], check=True)
         bare.append(time.perf_counter() - begin)
-        with Processes.temporary() as processes:
+        with Processes() as processes:
             begin = time.perf_counter()
             service, _ = processes.serve("--model", model, "--stream", "name=absent")
             ours.append(time.perf_counter() - begin)

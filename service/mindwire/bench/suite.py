@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from mindwire import __version__
 from mindwire.bench.decoders import decoder_latency
-from mindwire.bench.latency import FLOOR, Case, LatencyRun
+from mindwire.bench.latency import FLOOR, LatencyRun
 from mindwire.bench.startup import start_up
 from mindwire.bench.streams import many_streams
 from mindwire.errors import ServiceError
@@ -83,10 +84,8 @@ def machine() -> dict[str, Any]:
     """Return machine and software versions."""
     versions = {}
     for package in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -124,7 +123,8 @@ def run(plan: Plan, console: Console) -> Outcome:
     if "latency" in plan.parts:
         found["latency"] = []
         for chunk in plan.chunks:
-            case = LatencyRun(Case(plan.model, chunk, plan.hop, plan.seconds, max(12.0, plan.seconds / 2)))
+            floor_seconds = max(12.0, plan.seconds / 2)
+            case = LatencyRun(plan.model, chunk=chunk, hop=plan.hop, seconds=plan.seconds, floor_seconds=floor_seconds)
             found["latency"].append(case.measure())
             outcome.ages.update({f"{name}, chunk {chunk}": values for name, values in case.samples.items()})
             console.print(latency_table(found["latency"][-1]).terminal())
@@ -192,22 +192,15 @@ def latency_table(found: Mapping[str, Any]) -> TextTable:
 
 def _streams_table(found: Mapping[str, Any]) -> TextTable:
     head = ["streams", "pred/s", "of", "gaps", "skipped", "p50", "p99", "asked\np99", "CPU %", "outlets\nCPU %", "MiB"]
-    rows = [
-        [
-            str(row["streams"]),
-            f"{row['predictions_per_second']:.0f}",
-            f"{row['expected_per_second']:.0f}",
-            str(row["gaps"]),
-            str(row["skipped"]),
-            f"{row['age_ms']['p50']:.1f}",
-            f"{row['age_ms']['p99']:.1f}",
-            f"{row['age_when_asked_ms']['p99']:.1f}",
-            f"{row['cpu_percent']:.0f}",
-            f"{row['outlets_cpu_percent']:.0f}",
-            f"{row['memory_mib']:.0f}",
-        ]
-        for row in found["tried"]
-    ]
+    rates, uses = (
+        ("predictions_per_second", "expected_per_second"),
+        ("cpu_percent", "outlets_cpu_percent", "memory_mib"),
+    )
+    rows = []
+    for row in found["tried"]:
+        ages = (row["age_ms"]["p50"], row["age_ms"]["p99"], row["age_when_asked_ms"]["p99"])
+        cells = [str(row["streams"]), *(f"{row[name]:.0f}" for name in rates), str(row["gaps"]), str(row["skipped"])]
+        rows.append([*cells, *(f"{age:.1f}" for age in ages), *(f"{row[name]:.0f}" for name in uses)])
     title = f"Streams, age in ms ('asked': while the state of all is requested); carried {found['carried']}; limit: {found['limit']}"
     return TextTable(head, rows, title=title)
 

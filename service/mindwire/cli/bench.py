@@ -46,7 +46,6 @@ def bench(
     bundle = model or zoo_bundle_path()
     if certify:
         given.refuse("--only", "--quick", "--seconds", *_OF_PART, why="--certify measures one stream")
-        from mindwire.bench.certificate import Request
         from mindwire.bench.certificate import certify as make
 
         if stream is None:
@@ -54,7 +53,7 @@ def bench(
             raise UsageError(msg)
         report = out if out.suffix == ".html" else out / "certificate.html"
         check_report(report.parent, (report.name, report.with_suffix(".json").name), inputs=[bundle], force=force)
-        found = make(Request(bundle, stream, minutes, hop), report, typer.echo)
+        found = make(bundle, stream, report, typer.echo, minutes=minutes, hop=hop)
         age = found["age_ms"]
         typer.echo(f"Age at the client: p50 {age['p50']:.2f}, p99 {age['p99']:.2f}, max {age['max']:.1f} ms. {report}")
         return

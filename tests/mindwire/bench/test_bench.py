@@ -10,7 +10,7 @@ import pytest
 
 from mindwire.bench import certificate, suite
 from mindwire.bench.decoders import decoder_latency
-from mindwire.bench.latency import Case, LatencyRun
+from mindwire.bench.latency import LatencyRun
 from mindwire.bench.processes import Processes, read_line, summarise, write_line
 from mindwire.bench.streams import many_streams
 from mindwire.cli.main import run
@@ -34,7 +34,7 @@ def test_designs_of_a_decoder_are_compared():
 
 @pytest.mark.timeout(180)
 def test_latency_is_measured_with_its_floor_and_saved(tmp_path):
-    run = LatencyRun(Case(zoo_bundle_path(), chunk=10, hop=10, seconds=5.0, floor_seconds=9.0))
+    run = LatencyRun(zoo_bundle_path(), chunk=10, hop=10, seconds=5.0, floor_seconds=9.0)
     found = run.measure()
     assert found["received"] == found["expected"]
     assert set(found["floor"]) == {"LSL alone", "decoder alone", "websocket alone", "sum"}
@@ -58,13 +58,13 @@ def test_more_streams_than_threads_lose_nothing():
 
 @pytest.mark.timeout(180)
 def test_a_stream_is_certified(tmp_path):
-    with Processes(tmp_path, "real") as processes:
+    with Processes("real") as processes:
         contract = load_bundle(zoo_bundle_path()).contract
         outlet = processes.role("outlets", "certified-cap", ",".join(contract.channels), contract.sfreq, 10, 1)
         assert read_line(outlet)
         write_line(outlet, "begin")
-        request = certificate.Request(zoo_bundle_path(), "name=certified-cap-0", minutes=0.15)
-        found = certificate.certify(request, tmp_path / "report.html", print)
+        cap = "name=certified-cap-0"
+        found = certificate.certify(zoo_bundle_path(), cap, tmp_path / "report.html", print, minutes=0.15)
     assert found["counters"]["predictions"] > 100
     page = (tmp_path / "report.html").read_text()
     assert found["bundle"]["sha256"] in page
@@ -74,7 +74,7 @@ def test_a_stream_is_certified(tmp_path):
 
 def test_a_certificate_takes_time():
     with pytest.raises(UsageError, match="--minutes"):
-        certificate.certify(certificate.Request(zoo_bundle_path(), "name=x", 0.0), zoo_bundle_path(), print)
+        certificate.certify(zoo_bundle_path(), "name=x", zoo_bundle_path(), print, minutes=0.0)
 
 
 @pytest.mark.parametrize(

@@ -90,5 +90,5 @@ def test_worker_processes(folder):
 
 
 def test_measurements(folder):
-    with Processes.temporary() as processes:
+    with Processes() as processes:
         assert processes.python("-c", "import numpy, mindwire").wait(60) == 0
