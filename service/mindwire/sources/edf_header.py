@@ -88,35 +88,35 @@ class EdfHeader:
         units = tuple(_GDF_CODES.get(code, "" if code in (0, 512) else f"GDF unit {code}") for code in codes)
         return cls(path, units, tuple({"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units))
 
-    def records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]]:
+    def records(self) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
         """Return the onset of each record, and the annotations, in seconds since the first record's onset.
 
         Raise RecordingError if a record does not state its time, or begins before the record before it.
         """
         onsets: list[float] = []
-        texts: list[tuple[float, float, str]] = []
+        texts: list[tuple[float, str]] = []
         with self.path.open("rb") as file:
             file.seek(self.n_bytes)
             while len(record := file.read(self.record_bytes)) == self.record_bytes:
                 found = [part for note in self.annotations for part in _annotation_lists(record[note])]
                 # The first list of a record holds its time and begins with an empty text.
-                if not found or found[0][2][0]:
+                if not found or found[0][1][0]:
                     msg = (
                         f"{self.path}: expected the time of each data record, since the file says that it has pauses "
                         f"(EDF+D), found none in record {len(onsets) + 1}; export it as EDF+C without pauses, or as XDF."
                     )
                     raise RecordingError(msg)
                 onsets.append(found[0][0])
-                texts += [(onset, duration, text) for onset, duration, several in found for text in several if text]
+                texts += [(onset, text) for onset, several in found for text in several if text]
         times = np.array(onsets)
         if len(times) > 1 and np.diff(times).min() < 0:
             at = int(np.argmin(np.diff(times))) + 2
             msg = f"{self.path}: expected data records in the order of time, found that record {at} begins before record {at - 1}."
             raise RecordingError(msg)
         first = onsets[0] if onsets else 0.0
-        return times - first, [(onset - first, duration, text) for onset, duration, text in texts]
+        return times - first, [(onset - first, text) for onset, text in texts]
 
-    def paused_records(self) -> tuple[NDArray[np.float64], list[tuple[float, float, str]]] | None:
+    def paused_records(self) -> tuple[NDArray[np.float64], list[tuple[float, str]]] | None:
         """Return :meth:`records` of a file with pauses, and None of one without.
 
         A file that is marked as continuous (EDF+C, BDF+C) has pauses where its records' own times leave some out; times
@@ -147,13 +147,12 @@ def _texts(fields: bytes, n: int, offset: int, width: int) -> list[str]:
     return [part.decode("latin-1").strip("\x00 ") for part in parts.tolist()]
 
 
-def _annotation_lists(channel: bytes) -> list[tuple[float, float, list[str]]]:
-    """Parse the time-stamped annotation lists of a record (onset, duration, texts); malformed ones are left out."""
+def _annotation_lists(channel: bytes) -> list[tuple[float, list[str]]]:
+    """Parse the time-stamped annotation lists of a record (onset, texts); malformed ones are left out."""
     lists = []
     for part in channel.split(b"\x00"):
         head, *texts = part.split(b"\x14")
-        onset, _, duration = head.partition(b"\x15")
+        onset = head.partition(b"\x15")[0]  # a duration may follow
         if texts and _ONSET.fullmatch(onset):
-            length = float(duration) if re.fullmatch(rb"\d{1,12}(\.\d{0,12})?", duration) else 0.0
-            lists.append((float(onset), length, [text.decode("utf-8", "replace") for text in texts]))
+            lists.append((float(onset), [text.decode("utf-8", "replace") for text in texts]))
     return lists

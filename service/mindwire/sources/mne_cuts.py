@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -39,7 +40,7 @@ class Timeline:
     sfreq: float
     starts: NDArray[np.intp]  # first sample of each part; the first is 0
     times: NDArray[np.float64]  # seconds of each part's first sample
-    gaps: NDArray[np.bool_]  # parts before which samples are missing
+    breaks: NDArray[np.intp]  # samples before which others are missing
     kept: NDArray[np.bool_]  # samples that were acquired
 
     def at(self, samples: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -53,10 +54,6 @@ class Timeline:
         part = max(0, int(np.searchsorted(self.starts, seconds * self.sfreq + 0.5, side="right")) - 1)
         return float(self.times[part] + seconds - self.starts[part] / self.sfreq)
 
-    def breaks(self) -> NDArray[np.intp]:
-        """Return the samples before which others are missing."""
-        return self.starts[self.gaps]
-
 
 def cut(label: str, suffix: str) -> str:
     """Return the kind of an annotation which states that samples are missing; empty for an event."""
@@ -67,7 +64,9 @@ def cut(label: str, suffix: str) -> str:
         return "segment"
     if text == _BOUNDARY or (suffix == ".set" and text.removesuffix(".0") == _BOUNDARY_CODE):
         return "boundary"
-    return "skipped" if text == _SKIPPED else "run" if suffix == ".gdf" and text == _RUN else ""
+    if suffix == ".gdf" and text == _RUN:
+        return "run"
+    return "skipped" if text == _SKIPPED else ""
 
 
 def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: float, n_samples: int) -> Timeline:
@@ -76,8 +75,8 @@ def timeline_of_records(header: EdfHeader, onsets: NDArray[np.float64], sfreq: f
     starts = np.rint(np.arange(len(onsets)) * length * sfreq).astype(np.intp)
     missing = np.diff(onsets, prepend=onsets[:1] - length) - length
     inside = starts < n_samples
-    gaps = np.abs(missing[inside]) > 0.5 / sfreq  # also where a record begins before the one before it ends
-    return Timeline(sfreq, starts[inside], onsets[inside], gaps, np.ones(n_samples, dtype=bool))
+    gaps = np.abs(missing) > 0.5 / sfreq  # also where a record begins before the one before it ends
+    return Timeline(sfreq, starts[inside], onsets[inside], starts[inside & gaps], np.ones(n_samples, dtype=bool))
 
 
 def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
@@ -87,7 +86,8 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
     kept = np.ones(n, dtype=bool)
     segments = _segment_gaps(path, sfreq) if suffix in (".vhdr", ".ahdr") else {}
     missing = {0: 0.0, **{first: gap for first, gap in segments.items() if 0 < first < n}}
-    for onset, duration, label in _annotations(raw, path):
+    found = _annotations(raw, path)
+    for onset, duration, label in zip(found.onset.tolist(), found.duration.tolist(), found.description, strict=True):
         kind = cut(label, suffix)
         first = math.ceil((onset - raw.first_time) * sfreq - _ROUNDING)
         known = duration if math.isfinite(duration) and duration > 0 else 0.0
@@ -103,23 +103,19 @@ def timeline_of_annotations(raw: Any, path: Path) -> Timeline:
             missing[first] = max(gap, missing.get(first, 0.0))
     starts = np.array(sorted(missing), dtype=np.intp)
     shift = np.cumsum([missing[int(start)] for start in starts])
-    return Timeline(sfreq, starts, starts / sfreq + shift, starts > 0, kept)
+    return Timeline(sfreq, starts, starts / sfreq + shift, starts[1:], kept)
 
 
-def _annotations(raw: Any, path: Path) -> list[tuple[float, float, str]]:
-    """Onset, duration and label; of EEGLAB's boundaries the whole duration, which MNE cuts at the end of the file."""
-    found = raw.annotations
-    if path.suffix.casefold() == ".set":
+def _annotations(raw: Any, path: Path) -> Any:
+    """MNE's annotations; of EEGLAB's boundaries with the whole duration, which it cuts at the end of the file."""
+    if path.suffix.casefold() == ".set" and _BOUNDARY in raw.annotations.description:
         import mne
 
         with mne.use_log_level("ERROR"):
-            with_durations = mne.read_annotations(path)
-        if with_durations.orig_time is None and any(str(text) == _BOUNDARY for text in found.description):
-            found = with_durations
-    return [
-        (float(onset), float(duration), str(label))
-        for onset, duration, label in zip(found.onset, found.duration, found.description, strict=True)
-    ]
+            whole = mne.read_annotations(path)
+        if whole.orig_time is None:
+            return whole
+    return raw.annotations
 
 
 def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
@@ -130,16 +126,10 @@ def _segment_gaps(path: Path, sfreq: float) -> dict[int, float]:
         text = (path.parent / name).read_text("latin-1")
     except OSError:
         return {}
-    segments = [(int(at) - 1, _date(stamp)) for _, at, stamp in _SEGMENT_LINE.findall(text)]
+    segments = [(int(at) - 1, date) for _, at, date in _SEGMENT_LINE.findall(text)]
     gaps = {first: 0.0 for first, _ in segments}  # MNE leaves the first one out, wherever it is
-    for (before, began), (first, begins) in pairwise(segments):
-        if began is not None and begins is not None:
-            gaps[first] = max((begins - began).total_seconds() - (first - before) / sfreq, 0.0)
+    for before, after in pairwise(segments):
+        with suppress(ValueError):  # a date is missing or impossible
+            began, begins = (datetime.strptime(date, "%Y%m%d%H%M%S%f") for _, date in (before, after))  # noqa: DTZ007
+            gaps[after[0]] = max((begins - began).total_seconds() - (after[0] - before[0]) / sfreq, 0.0)
     return gaps
-
-
-def _date(stamp: str) -> datetime | None:
-    try:
-        return datetime.strptime(stamp, "%Y%m%d%H%M%S%f")  # noqa: DTZ007 - only differences count
-    except ValueError:
-        return None

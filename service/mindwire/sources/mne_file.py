@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 import warnings
@@ -98,9 +99,8 @@ class MneRecording(Recording):
         self._n = len(raw.times)
         records = None if header is None else header.paused_records()
         if header is not None and records is not None:
-            onsets, annotations = records
+            onsets, found = records
             self._timeline = timeline_of_records(header, onsets, self._info.sfreq, self._n)
-            found = [(onset, text) for onset, _, text in annotations]
         else:
             self._timeline = timeline_of_annotations(raw, self.path)
             times = (self._timeline.of(float(onset) - raw.first_time) for onset in raw.annotations.onset)
@@ -152,7 +152,7 @@ class MneRecording(Recording):
         A ``GAP`` precedes the chunk after these, and wherever else samples are missing.
         """
         size = max(1, int(self._info.sfreq * _CHUNK_SECONDS))
-        keep, breaks = self._timeline.kept, self._timeline.breaks()
+        keep, breaks = self._timeline.kept, self._timeline.breaks
         gap = begun = False
         for start in range(0, self._n, size):
             stop = min(start + size, self._n)
@@ -187,8 +187,9 @@ class MneRecording(Recording):
 def _require_sound_mat(path: Path) -> None:
     """Read an EEGLAB file in a process of its own first: some damage makes SciPy's reader end the process."""
     command = [sys.executable, "-P", "-c", _READ_MAT, str(path)]
+    strict = {**os.environ, "PYTHONMALLOC": "debug"}  # else a reader that writes out of bounds may end well by chance
     try:
-        status = subprocess.run(command, capture_output=True, check=False, timeout=_MAT_SECONDS).returncode
+        status = subprocess.run(command, capture_output=True, check=False, timeout=_MAT_SECONDS, env=strict).returncode
     except subprocess.TimeoutExpired:
         status = -1
     if status < 0:
