@@ -135,10 +135,7 @@ class AdaptiveSession:
 
     @property
     def drift(self) -> float:
-        """Symmetric Kullback-Leibler divergence of the BatchNorms' statistics from the bundle's, mean over features.
-
-        Each feature counts as a normal distribution of the running mean and variance.
-        """
+        """Symmetric Kullback-Leibler divergence of the BatchNorms' statistics from the bundle's, mean over (normal) features."""
         total, count = 0.0, 0
         for name, norm in self._norms.items():
             (m0, v0), (m1, v1) = (

@@ -33,10 +33,6 @@ def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -
     limited : bool
         Take memory from the limited allocator of :mod:`mindwire.inference.trial`.
 
-    Returns
-    -------
-    onnxruntime.InferenceSession
-
     Raises
     ------
     BundleError
@@ -45,11 +41,10 @@ def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for pool in ("intra", "inter"):
+        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     options.log_severity_level = 4 if limited else 3
     if limited:
         options.add_session_config_entry("session.use_env_allocators", "1")

@@ -101,16 +101,12 @@ class StreamingDecoder:
 
     Parameters
     ----------
-    bundle : Bundle
-        With streaming graphs.
+    bundle, reason, opener
+        As for :class:`~mindwire.inference.onnx.OnnxDecoder`.
     geometry : StemGeometry
-        Their lengths.
+        Lengths of the streaming graphs.
     whole : OnnxDecoder
         Decodes windows that continue nothing.
-    reason : str
-        Why this engine and device were chosen.
-    opener : callable
-        Opens a graph as :func:`mindwire.inference.onnx.open_graph` does.
     recorded : bool
         Decode many hops of a stream at once, where one call brings them.
 

@@ -97,18 +97,10 @@ def _decode_noise(bundle: Bundle, decoder: Decoder) -> Any:
     hop = min(contract.hop_samples, n_times)
     rng = np.random.default_rng(0)
     samples = _NOISE_SCALE * rng.standard_normal((n_times + (_N_WINDOWS - 1) * hop, n_channels), dtype=np.float32)
+    alignment = np.eye(n_channels, dtype=np.float32) / _NOISE_SCALE
     windows = [
-        Window(
-            seq=number,
-            time=0.0,
-            samples=samples[number * hop : number * hop + n_times],
-            alignment=np.eye(n_channels, dtype=np.float32) / _NOISE_SCALE,
-            alignment_version=0,
-            segment=0,
-            end=n_times + number * hop,
-            reasons=Reason.NONE,
-        )
-        for number in range(_N_WINDOWS)
+        Window(number, 0.0, samples[end - n_times : end], alignment, 0, 0, end, Reason.NONE)
+        for number, end in enumerate(range(n_times, len(samples) + 1, hop))
     ]
     session = decoder.session()
     return decoder.decode([session] * _N_WINDOWS, windows)

@@ -64,6 +64,9 @@ class OnlineAlignment:
 
     Attributes
     ----------
+    kind : {"euclidean", "riemannian"}
+    state : AlignmentState
+        State learnt so far, for :meth:`restore`.
     frozen : bool
         While true, nothing is learnt.
     version : int
@@ -76,16 +79,17 @@ class OnlineAlignment:
 
     def __init__(self, spec: Alignment, n_channels: int, window_samples: int, sfreq: float) -> None:
         self._spec = spec
+        self.kind = spec.kind
         self._factor = window_samples if spec.scale == "window_sum" else 1
         self._forgetting = spec.forgetting_seconds * sfreq if spec.forgetting_seconds else None
-        self._state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
-        self._spectrum = self._state, spectrum(self._state.covariance)
-        self._whitened = self._state.covariance
+        self.state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
+        self._spectrum = self.state, spectrum(self.state.covariance)
+        self._whitened = self.state.covariance
         self._reference: Matrix | None = None
-        self._history: deque[AlignmentState] = deque(maxlen=remembered(self._state.covariance.nbytes))  # one per update
+        self._history: deque[AlignmentState] = deque(maxlen=remembered(self.state.covariance.nbytes))  # one per update
         self._guard = ArtefactGuard()
         self._revisable = True
-        self._relearnt: tuple[AlignmentState, list[Block | None]] = (self._state, [])
+        self._relearnt: tuple[AlignmentState, list[Block | None]] = (self.state, [])
         self.frozen = False
         self.version = 0
         self.left_out = 0
@@ -95,42 +99,29 @@ class OnlineAlignment:
             self.restore(AlignmentState(np.array(spec.warm_start), float(weight), weight))
 
     @property
-    def kind(self) -> str:
-        """``euclidean`` or ``riemannian``."""
-        return self._spec.kind
-
-    @property
     def ready(self) -> bool:
         """True if enough good samples were seen."""
-        return self._state.weight > 0 and self._state.good_samples >= self._spec.ready_samples
+        return self.state.weight > 0 and self.state.good_samples >= self._spec.ready_samples
 
     @property
     def missing_samples(self) -> int:
         """Number of good samples missing until it is ready."""
-        return max(0, self._spec.ready_samples - self._state.good_samples)
-
-    @property
-    def state(self) -> AlignmentState:
-        """State learnt so far, for :meth:`restore`."""
-        return self._state
+        return max(0, self._spec.ready_samples - self.state.good_samples)
 
     @property
     def drift(self) -> float:
         """Riemannian distance between the mean now and when it first was ready; 0 before that."""
-        return 0.0 if self._reference is None else distance(self._reference, self._state.covariance)
+        return 0.0 if self._reference is None else distance(self._reference, self.state.covariance)
 
     def update(self, good: NDArray[np.float32]) -> None:
-        """Learn from one block of good conditioned samples.
+        """Learn from one block of good conditioned samples, ``(n_samples, n_channels)``, without what is unlike the rest.
 
-        Parameters
-        ----------
-        good : ndarray of float32, shape (n_samples, n_channels)
-            May be empty; ignored while frozen and when too short; what is unlike the rest is left out.
+        It may be empty, and is ignored when too short and while frozen.
         """
         if self.frozen:
             return
         n = len(good)
-        seen = self._state.good_samples + n
+        seen = self.state.good_samples + n
         learnt: AlignmentState | None = None
         if n >= 2 * good.shape[1]:
             pieces = Pieces(good)
@@ -140,11 +131,11 @@ class OnlineAlignment:
                 self._guard.judge(pieces)
                 block = pieces.block()
                 self.left_out += n - (block.n if block else 0)
-                learnt = self._with(self._state, block) if block else None
+                learnt = self._with(self.state, block) if block else None
         if learnt:
             self._adopt(replace(learnt, good_samples=seen))
         else:
-            self._state = replace(self._state, good_samples=seen)
+            self.state = replace(self.state, good_samples=seen)
 
     def _learn_again(self, pieces: Pieces) -> AlignmentState | None:
         """Learn from all blocks so far, while they are remembered, without those that turn out to be artefacts.
@@ -157,7 +148,7 @@ class OnlineAlignment:
         state, before = self._relearnt
         # as a rule hindsight changes nothing, and what was learnt from the earlier blocks is what would be learnt again
         if not all(block is earlier for block, earlier in zip(blocks, before, strict=False)):
-            state, before = AlignmentState(np.zeros_like(self._state.covariance), 0.0, 0), []
+            state, before = AlignmentState(np.zeros_like(self.state.covariance), 0.0, 0), []
         for block in blocks[len(before) :]:
             if block is not None:
                 state = self._with(state, block)
@@ -166,7 +157,7 @@ class OnlineAlignment:
         if not state.weight:
             return None
         if self.ready:
-            here, there = self._state.covariance, state.covariance
+            here, there = self.state.covariance, state.covariance
             step = min(1.0, _STEP_LIMIT * _size(here) / max(_size(there - here), 1e-300))
             state = replace(state, covariance=here + step * (there - here))
         return state
@@ -201,9 +192,9 @@ class OnlineAlignment:
         self._adopt(state, exactly=True)
 
     def _adopt(self, state: AlignmentState, *, exactly: bool = False) -> None:
-        if self._state.weight:
-            self._history.append(self._state)
-        self._state = state
+        if self.state.weight:
+            self._history.append(self.state)
+        self.state = state
         if self._reference is None and self.ready:
             self._reference = state.covariance
         if exactly or self._far(state.covariance):

@@ -36,15 +36,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Signal learnt from at a time.
-
-    Parameters
-    ----------
-    covariance : ndarray of float64, shape (n_channels, n_channels)
-        Per sample.
-    n : int
-        Samples.
-    """
+    """Signal learnt from at a time: its covariance per sample, ``(n_channels, n_channels)``, and number of samples."""
 
     covariance: Matrix
     n: int

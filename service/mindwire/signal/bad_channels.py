@@ -18,9 +18,7 @@ _SHARE = {"auto": 0.15, "interpolate": 0.5, "invalidate": 0.0}
 
 
 class BadChannelPolicy:
-    """Handling of bad channels: interpolated when few, otherwise their windows are invalid.
-
-    A channel stays replaced until the filters have forgotten what it did.
+    """Replacement of bad channels, each until the filters have forgotten what it did.
 
     Parameters
     ----------
@@ -38,8 +36,6 @@ class BadChannelPolicy:
 
     Attributes
     ----------
-    quiet : bool
-        True if no channel is bad or was so recently.
     most : int
         Largest number of channels that are interpolated.
     """
@@ -47,8 +43,7 @@ class BadChannelPolicy:
     def __init__(self, mode: BadChannels, labels: tuple[str, ...], hold_samples: int) -> None:
         self.most = int(_SHARE[mode] * len(labels))
         self._hold = max(1, hold_samples)
-        self._since = np.zeros(len(labels), dtype=np.int64)
-        self._since_large = np.zeros(len(labels), dtype=np.int64)
+        self._n = len(labels)
         self.reset()
         self._interpolator = None
         if not self.most:
@@ -63,39 +58,32 @@ class BadChannelPolicy:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._since[:] = self._hold
-        self._since_large[:] = 2 * self._hold
-        self.quiet = True
+        self._since = np.full(self._n, self._hold)
+        self._since_large = 2 * self._since
+        self._quiet = True  # no channel is bad or was so recently
 
     def process(
         self, samples: NDArray[np.float64], marks: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
     ) -> None:
-        """Replace or condemn, in place.
-
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
-        marks : ndarray of uint32, shape (n_samples, n_channels), or None
-            What is wrong with each channel; None when nothing is.
-        flags : ndarray of uint32, shape (n_samples,)
-        """
-        if not len(samples) or (self.quiet and marks is None):
+        """Replace or flag, in place, samples whose channels are marked, ``(n_samples, n_channels)``; None where nothing is."""
+        if not len(samples) or (self._quiet and marks is None):
             return
         if marks is None:
             marks = np.zeros(samples.shape, dtype=np.uint32)
         since = _since(marks != 0, self._since)
         since_large = _since(marks & _LARGE != 0, self._since_large)
         self._since, self._since_large = since[-1], since_large[-1]
-        self.quiet = bool((self._since >= self._hold).all() and (self._since_large >= 2 * self._hold).all())
         whole = np.bitwise_or.reduce(marks, axis=1)
         bad = (since < self._hold) | (since_large < 2 * self._hold)
+        self._quiet = not bad[-1].any()
         count = bad.sum(axis=1)
-        flags[count > self.most] |= whole[count > self.most]
+        many = count > self.most
+        flags[many] |= whole[many]
         # Once too many channels were bad, their filters still ring: no interpolation hides that.
-        flags[(count > self.most) & (whole == 0)] |= Reason.AMPLITUDE.bit
+        flags[many & (whole == 0)] |= Reason.AMPLITUDE.bit
         if self._interpolator is None:
             return
-        few = (count > 0) & (count <= self.most)
+        few = (count > 0) & ~many
         flags[few] |= Reason.INTERPOLATED.bit
         changes = np.flatnonzero((bad[1:] != bad[:-1]).any(axis=1)) + 1
         for start, stop in zip([0, *changes], [*changes, len(bad)], strict=True):

@@ -32,19 +32,7 @@ class PipelineEvent:
 
 
 def warn_of_doubts(pipeline_events: Iterable[PipelineEvent], where: str) -> list[str]:
-    """Warn once of each kind of what makes a whole recording doubtful.
-
-    Parameters
-    ----------
-    pipeline_events : iterable of PipelineEvent
-    where : str
-        Which recording.
-
-    Returns
-    -------
-    list of str
-        The sentences.
-    """
+    """Warn once of each kind of what makes a whole recording, named by ``where``, doubtful; return the sentences."""
     events = list(pipeline_events)
     doubts = {event.kind: f"{where}: {event.message}" for event in events if event.doubts_all}
     rates = [event.data for event in events if event.kind == "rate"]
@@ -66,8 +54,8 @@ def size_event(power: int, taken: str, *, alone: bool = True) -> PipelineEvent:
     ----------
     power : int
         Of ten; a multiple of 3, positive where the signal is too large.
-    taken : str
-        Unit that the samples are taken to have: V, mV, uV or nV.
+    taken : {"V", "mV", "uV", "nV"}
+        Unit that the samples are taken to have.
     alone : bool
         Whether all channels are taken to have it.
     """
@@ -85,17 +73,7 @@ def size_event(power: int, taken: str, *, alone: bool = True) -> PipelineEvent:
 
 
 def rate_event(state: RateState, measured: MeasuredRate | None, sfreq: float, *, accepted: bool) -> PipelineEvent:
-    """The event that the rate by the time stamps has changed its state.
-
-    Parameters
-    ----------
-    state : {"nominal", "off", "wrong"}
-    measured : MeasuredRate or None
-    sfreq : float
-        Rate the signal is taken to have, in hertz.
-    accepted : bool
-        Whether the user has said so.
-    """
+    """The event that the rate by the time stamps has changed its state, against the one taken, which the user may have accepted."""
     seconds, deviation = (measured.seconds, measured.deviation) if measured else (math.nan, 0.0)
     rate = 1 / seconds if seconds > 0 and math.isfinite(deviation) else None
     if state == "wrong" and accepted and rate is not None:

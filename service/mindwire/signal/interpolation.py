@@ -50,18 +50,7 @@ def spline_weights(spline: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArr
 
 
 class Interpolator:
-    """Replaces bad channels of conditioned samples.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        Channels in order; each of the 10-10 system.
-
-    Raises
-    ------
-    ArgumentError
-        A label has no place on the head.
-    """
+    """Replaces bad channels of conditioned samples; raises ArgumentError for a label with no place on the head."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         spline = spline_of(positions(labels))

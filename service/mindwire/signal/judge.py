@@ -8,13 +8,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-from mindwire.signal.chunk_drift import chunk_drift
+from mindwire.signal.chunk_drift import Floats, chunk_drift
 from mindwire.signal.rate import MeasuredRate, believable, measure
 
 _DECIDE_SECONDS = 0.1
-HOLD_SECONDS = 2.0
+_HOLD_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,7 @@ class Verdict:
 
 
 class Judge:
-    """Judges suspicious stamps of a stream.
-
-    Parameters
-    ----------
-    sfreq : float
-        Rate the stream is taken to have, in hertz.
+    """Judges suspicious stamps of a stream, by the rate that it is taken to have, in hertz.
 
     Attributes
     ----------
@@ -62,18 +56,18 @@ class Judge:
     def __init__(self, sfreq: float) -> None:
         self._period = 1.0 / sfreq
         self._decide = max(8, math.ceil(_DECIDE_SECONDS * sfreq))
-        self.hold = max(self._decide, math.ceil(HOLD_SECONDS * sfreq))
+        self.hold = max(self._decide, math.ceil(_HOLD_SECONDS * sfreq))
 
     def verdict(
         self,
-        stamps: NDArray[np.float64],
-        expected: NDArray[np.float64],
+        stamps: Floats,
+        expected: Floats,
         tolerance: float,
-        earlier: NDArray[np.float64],
+        earlier: Floats,
         *,
         final: bool,
     ) -> Verdict | None:
-        """Judge stamps of which the first is suspicious.
+        """Judge stamps of which the first is suspicious; None while that is open.
 
         Parameters
         ----------
@@ -86,11 +80,6 @@ class Judge:
             Stamps before these, without the gaps among them.
         final : bool
             Whether nothing comes after them.
-
-        Returns
-        -------
-        Verdict or None
-            None while that is open.
         """
         ahead = np.where(believable(stamps), stamps, np.nan) - expected
         sign = -1.0 if ahead[0] < 0 else 1.0
@@ -112,14 +101,7 @@ class Judge:
             return None
         return self._judged(stamps, ahead, settled, tolerance, sign)
 
-    def _judged(
-        self,
-        stamps: NDArray[np.float64],
-        ahead: NDArray[np.float64],
-        settled: int | None,
-        tolerance: float,
-        sign: float,
-    ) -> Verdict:
+    def _judged(self, stamps: Floats, ahead: Floats, settled: int | None, tolerance: float, sign: float) -> Verdict:
         count = len(ahead) if settled is None else settled + 1
         measured = measure(stamps[:count], self._period)
         if measured is not None and settled is None and measured.wrong:
@@ -135,12 +117,12 @@ class Judge:
             return Verdict("late", count=count)
         return Verdict("shifted", shift=sign * shift)
 
-    def _even(self, stamps: NDArray[np.float64]) -> bool:
+    def _even(self, stamps: Floats) -> bool:
         """Return true if stamps advance evenly, with neither a burst nor a loss among them, at a rate of their own."""
         steps = np.diff(stamps)
         return bool((steps > 0.5 * self._period).all() and (steps < 1.5 * self._period).all())
 
-    def _settled(self, ahead: NDArray[np.float64], tolerance: float) -> int | None:
+    def _settled(self, ahead: Floats, tolerance: float) -> int | None:
         """Index at which the last few stamps agree with each other on being off."""
         if len(ahead) < self._decide:
             return None

@@ -59,16 +59,7 @@ def parse_unit(text: str) -> str | None:
 
 
 def eeg_channels(info: SignalInfo) -> list[int]:
-    """The channels that hold EEG, as far as types, units and labels tell; all where they tell nothing.
-
-    Parameters
-    ----------
-    info : SignalInfo
-
-    Returns
-    -------
-    list of int
-    """
+    """The channels that hold EEG, as far as types, units and labels tell; all where they tell nothing."""
     every = range(info.n_channels)
     types = [text.casefold() for text in info.types or ("",) * info.n_channels]
     labels = info.labels or ("",) * info.n_channels

@@ -42,20 +42,9 @@ class Montage:
     units: tuple[str, ...] = ()
 
     def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Select, order and convert samples.
-
-        Parameters
-        ----------
-        samples : ndarray, shape (n_samples, n_source_channels)
-
-        Returns
-        -------
-        ndarray of float64, shape (n_samples, n_channels)
-        """
-        selected = samples.take(self.indices, axis=1)
+        """Select, order and convert samples, ``(n_samples, n_source_channels)``, to ``(n_samples, n_channels)``."""
         with np.errstate(over="ignore"):  # values out of range become infinite, and are flagged as such
-            scaled: NDArray[np.float64] = np.multiply(selected, self.scale, dtype=np.float64)
-        return scaled
+            return np.asarray(np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64))
 
 
 def resolve_montage(
@@ -73,10 +62,6 @@ def resolve_montage(
     unit : str or None
         Unit given by the user; overrides what the source says.
 
-    Returns
-    -------
-    Montage
-
     Raises
     ------
     ContractError
@@ -86,32 +71,28 @@ def resolve_montage(
     places: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         places.setdefault(normalise_label(label), []).append(index)
-    found = [places.get(normalise_label(label), []) for label in contract.channels]
-    missing = [label for label, where in zip(contract.channels, found, strict=True) if not where]
-    if missing:
+    found = {label: places.get(normalise_label(label), []) for label in contract.channels}
+    if missing := [label for label, where in found.items() if not where]:
         msg = (
             f"The model needs {counted(contract.n_channels, 'channel')}, but {info.name!r} lacks {', '.join(missing)}; "
             f"it has {', '.join(labels)}. Use a model made for this cap, or name the channels with --channels."
             f"{remarks(info)}"
         )
         raise ContractError(msg)
-    twice = [label for label, where in zip(contract.channels, found, strict=True) if len(where) > 1]
-    if twice:
+    if twice := [label for label, where in found.items() if len(where) > 1]:
         msg = (
             f"{info.name!r} has more than one channel called {', '.join(twice)}, so the right one is unknown; "
             "name the channels with --channels."
         )
         raise ContractError(msg)
-    indices = np.array([where[0] for where in found], dtype=np.intp)
+    indices = np.array([where[0] for where in found.values()], dtype=np.intp)
     scale, note = _scale(contract, info, indices, unit, by_position=channels is not None)
     if channels is not None and len(channels) < info.n_channels:
         unused = info.n_channels - len(channels)
         note = f"{info.name!r} has {counted(info.n_channels, 'channel')}, {len(channels)} are named; {unused} unused. {note}".strip()
-    return Montage(indices, scale, note, tuple(_unit(factor * _VOLTS[contract.unit]) for factor in scale.tolist()))
-
-
-def _unit(volts: float) -> str:
-    return min(_VOLTS, key=lambda name: abs(math.log10(_VOLTS[name] / volts)))
+    volts = scale * _VOLTS[contract.unit]
+    units = tuple(min(_VOLTS, key=lambda name: abs(math.log10(_VOLTS[name] / v))) for v in volts.tolist())
+    return Montage(indices, scale, note, units)
 
 
 def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ...]:

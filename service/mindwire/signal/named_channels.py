@@ -52,18 +52,11 @@ def check_separators(labels: Sequence[str], option: str) -> None:
 
 
 def check_labels(labels: Sequence[str], option: str) -> None:
-    """Refuse a list of labels that cannot be meant.
-
-    Parameters
-    ----------
-    labels : sequence of str
-    option : str
-        Where they were given, for the message.
+    """Refuse labels, given with an option, of which there is none, one is empty or twice, or that commas do not separate.
 
     Raises
     ------
     UsageError
-        There is none, one is empty or given twice, or they are separated by something else than commas.
     """
     check_separators(labels, option)
     if not all(labels) or not labels:
@@ -82,7 +75,6 @@ def check_pick(pick: Sequence[str], labels: Sequence[str]) -> None:
     Raises
     ------
     UsageError
-        With those that it has.
     """
     check_labels(pick, "--pick")
     there = {normalise_label(label) for label in labels}
@@ -93,17 +85,7 @@ def check_pick(pick: Sequence[str], labels: Sequence[str]) -> None:
 
 
 def electrodes(name: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels that have a place on the head; all where none has one.
-
-    Parameters
-    ----------
-    name : str
-        Of the signal, for the message.
-    labels : sequence of str
-
-    Returns
-    -------
-    tuple of str
+    """The labels of a signal that have a place on the head; all where none has one.
 
     Raises
     ------
@@ -125,17 +107,7 @@ def electrodes(name: str, labels: Sequence[str]) -> tuple[str, ...]:
 def left_out_note(info: SignalInfo, used: Sequence[str], channels: Sequence[str] | None) -> str | None:
     """Return the channels of a signal that a model does not use although the user did not choose so, and the reasons.
 
-    Parameters
-    ----------
-    info : SignalInfo
-    used : sequence of str
-        Channels of the model.
-    channels : sequence of str or None
-        Labels by position that the user gave.
-
-    Returns
-    -------
-    str or None
+    The model uses the ``used`` ones; the user may have given ``channels``, labels by position.
     """
     labels = tuple(map(bare_label, channels if channels is not None else info.labels or ()))
     taken = {normalise_label(label) for label in used}

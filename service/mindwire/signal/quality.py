@@ -79,11 +79,7 @@ class SampleCheck:
         self._largest = 0.0
 
     def process(self, samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint32] | None]:
-        """Check the next contiguous samples, at least one.
-
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
+        """Check the next contiguous samples, ``(n_samples, n_channels)``, at least one.
 
         Returns
         -------
@@ -93,8 +89,7 @@ class SampleCheck:
             Bits of :class:`mindwire.types.Reason`; None when nothing is wrong.
         """
         size = np.abs(samples)
-        largest = size.max()
-        flags = None
+        largest, flags = size.max(), None
         if not largest < self._impossible:  # no NaN is
             possible = size < self._impossible
             flags = np.zeros(samples.shape, dtype=np.uint32)
@@ -233,19 +228,12 @@ class QualityMeter:
         self._odd: list[tuple[str, int]] = []
         self._required = max(1, math.ceil(_SUSPECT_SHARE * len(labels)))
         n = len(labels)
-        self._amplitude, self._line = np.zeros(n), np.zeros(n)
-        self._muscle_ratio, self._drift = np.zeros(n), np.zeros(n)
+        self._amplitude, self._line, self._muscle_ratio, self._drift = np.zeros((4, n))
         self._bad = np.zeros(n, dtype=np.uint32)
         self.reset()
 
     def reset(self, phase: float = 0.0) -> None:
-        """Forget the past second; the next begins with the next sample.
-
-        Parameters
-        ----------
-        phase : float
-            Of a second, by which all seconds behind the first are later; see :attr:`Conditioner.phase`.
-        """
+        """Forget the past second; the next begins with the next sample, all after that later by a phase, a part of a second."""
         self._later, self._pause = round(phase * self._block), 0
         self._count, self._measure_at = 0, self._half
         self._seen_bad = np.zeros(len(self._labels), dtype=np.uint32)
@@ -258,15 +246,9 @@ class QualityMeter:
         channel_flags: NDArray[np.uint32] | None,
         flags: NDArray[np.uint32],
     ) -> None:
-        """Measure the next contiguous samples and mark them with the standing verdict.
+        """Measure the next contiguous samples, and add the standing verdict to their flags, ``(n_samples,)``, in place.
 
-        Parameters
-        ----------
-        samples : ndarray of float, shape (n_samples, n_channels)
-        channel_flags : ndarray of uint32, shape (n_samples, n_channels), or None
-            None when nothing is wrong.
-        flags : ndarray of uint32, shape (n_samples,)
-            Reasons are added in place.
+        The channels' flags have the shape of the samples, ``(n_samples, n_channels)``; None when nothing is wrong.
         """
         start = 0
         while start < len(samples):

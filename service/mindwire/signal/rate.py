@@ -88,19 +88,7 @@ def believable(stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def measure(stamps: NDArray[np.float64], period: float) -> MeasuredRate | None:
-    """Measure by how much evenly counted stamps advance.
-
-    Parameters
-    ----------
-    stamps : ndarray of float64, shape (n_stamps,)
-    period : float
-        Expected, in seconds.
-
-    Returns
-    -------
-    MeasuredRate or None
-        None for fewer than eight stamps.
-    """
+    """Measure by how much evenly counted stamps advance, against an expected period in seconds; None for fewer than eight."""
     if len(stamps) < _MIN_STAMPS:
         return None
     if np.abs(stamps).max() < LARGEST_STAMP:  # as a rule; no NaN is
@@ -199,14 +187,7 @@ class RateMeter:
         self._enter("wrong", measured)
 
     def watch(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        """Follow the next stamps.
-
-        Parameters
-        ----------
-        stamps : ndarray of float64, shape (n_samples,)
-        flags : ndarray of uint32, shape (n_samples,)
-            Marked in place while the rate is not the expected one.
-        """
+        """Follow the next stamps, and mark their flags in place while the rate is not the expected one."""
         self._recent = np.concatenate((self._recent, stamps - self._skipped))[-_RECENT:]
         done, n = 0, len(stamps)
         while done < n:
@@ -264,15 +245,12 @@ class RateMeter:
         if slow is None:
             return None
         rate = samples / slow.seconds if slow.seconds > 0 else math.inf
-        self.effective_rate = (
-            rate if rate * self._period < _LARGEST_RATIO else None
-        )  # stamps that stand still have none
+        # stamps that stand still have none
+        self.effective_rate = rate if rate * self._period < _LARGEST_RATIO else None
         return slow.per(samples)
 
     def drain_changes(self) -> list[tuple[RateState, MeasuredRate | None]]:
         """The states entered since the last call, each with what was measured then."""
-        if not self._changes:  # as a rule
-            return []
         changes, self._changes = self._changes, []
         return changes
 

@@ -19,6 +19,8 @@ from mindwire.errors import ContractError
 _ATTENUATION_DB = 60.0
 _BLOCK = 1024  # outputs at a time: bounds memory on long chunks
 
+_Resampled = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]
+
 
 class Resampler:
     """Resamples one contiguous signal.
@@ -57,60 +59,40 @@ class Resampler:
 
     def reset(self) -> None:
         """Forget the past; the next sample is the first."""
-        self._samples: NDArray[np.float64] | None = None
-        self._times = np.empty(0)
-        self._flags: NDArray[np.uint32] | None = None
+        self._samples: NDArray[np.float64] = np.empty((0, 0))
+        self._times: NDArray[np.float64] = np.empty(0)
+        self._flags: NDArray[np.uint32] = np.empty((0, 0), dtype=np.uint32)
         self._first = 0  # absolute index of the oldest sample kept
         self._next = math.ceil((self._half - 1) / self._step)  # the first output with all its taps
 
     def process(
         self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]:
-        """Resample the next contiguous samples.
+    ) -> _Resampled:
+        """Resample the next contiguous samples, with their times and flags, ``(n_samples, n_flags)``.
 
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
-        times : ndarray of float64, shape (n_samples,)
-        flags : ndarray of uint32, shape (n_samples, n_flags)
-
-        Returns
-        -------
-        samples, times, flags : ndarray
-            As many as are due by now; a flag covers every output whose taps touch it.
+        As many come out as are due by now; a flag covers every output whose taps touch it.
         """
-        if self._samples is None:
-            self._samples, self._flags = samples, flags
-        else:
-            assert self._flags is not None  # noqa: S101 - set together with the samples
-            self._samples = np.concatenate([self._samples, samples])
-            self._flags = np.concatenate([self._flags, flags])
-        self._times = np.concatenate([self._times, times])
+        self._samples = np.concatenate((self._samples.reshape(-1, samples.shape[1]), samples))
+        self._flags = np.concatenate((self._flags.reshape(-1, flags.shape[1]), flags))
+        self._times = np.concatenate((self._times, times))
         end = self._first + len(self._times)
         last = math.ceil((end - self._half) / self._step) - 1
         while math.floor(last * self._step) + self._half > end - 1:  # only by rounding
             last -= 1
-        out: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]] = [
+        out: list[_Resampled] = [
             (np.empty((0, samples.shape[1])), np.empty(0), np.empty((0, flags.shape[1]), dtype=np.uint32)),
         ]
         while self._next <= last:
             stop = min(last + 1, self._next + _BLOCK)
             out.append(self._outputs(np.arange(self._next, stop)))
             self._next = stop
-        keep = max(0, math.floor(self._next * self._step) - self._half + 1 - self._first)
-        keep = min(keep, len(self._times))
-        self._samples = self._samples[keep:]
-        self._times = self._times[keep:]
-        self._flags = self._flags[keep:]
-        self._first += keep
+        past = min(max(0, math.floor(self._next * self._step) - self._half + 1 - self._first), len(self._times))
+        self._samples, self._times, self._flags = self._samples[past:], self._times[past:], self._flags[past:]
+        self._first += past
         parts = list(zip(*out, strict=True))
         return np.concatenate(parts[0]), np.concatenate(parts[1]), np.concatenate(parts[2])
 
-    def _outputs(
-        self, numbers: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint32]]:
-        assert self._samples is not None  # noqa: S101 - only called from process
-        assert self._flags is not None  # noqa: S101
+    def _outputs(self, numbers: NDArray[np.intp]) -> _Resampled:
         positions = numbers * self._step
         whole = np.floor(positions)
         fraction = positions - whole

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.signal.judge import Judge, Verdict
-from mindwire.signal.rate import JUMPING, RateMeter, believable
+from mindwire.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
 from mindwire.signal.tracking import Offsets, Tracker
 from mindwire.types import Reason
 
@@ -98,19 +98,9 @@ class TimeBase:
     def push(
         self, samples: NDArray[np.float64], stamps: NDArray[np.float64], discontinuity: Reason = Reason.NONE
     ) -> list[SignalPart]:
-        """Take a chunk; return what is known to be contiguous by now.
+        """Take a chunk, ``(n_samples, n_channels)``, with its stamps; return what is known to be contiguous by now.
 
-        Parameters
-        ----------
-        samples : ndarray of float64, shape (n_samples, n_channels)
-        stamps : ndarray of float64, shape (n_samples,)
-            Seconds, as they came.
-        discontinuity : Reason
-            The source's own knowledge that this chunk does not continue the last.
-
-        Returns
-        -------
-        list of SignalPart
+        A discontinuity is the source's own knowledge that the chunk does not continue the last.
         """
         self._out = []
         if discontinuity:
@@ -155,7 +145,8 @@ class TimeBase:
                 position += self._pass(samples[position:], stamps[position:])
                 continue
             if math.isnan(tracker.origin):
-                tracker.begin(float(stamps[position]))
+                stamp = float(stamps[position])
+                tracker.origin = stamp if abs(stamp) < LARGEST_STAMP else 0.0
             follow = tracker.start if tracker.starting else tracker.follow
             offsets, biased, suspicious = follow(stamps[position:])
             stop = position + len(offsets)

@@ -70,10 +70,6 @@ class Tracker:
         self.origin, self.index, self.offset = math.nan, 0, 0.0
         self._moved()
 
-    def begin(self, stamp: float) -> None:
-        """Take a stamp for the origin, or 0 if it can be no time."""
-        self.origin = stamp if abs(stamp) < LARGEST_STAMP else 0.0
-
     def _moved(self) -> None:
         # The recursion's own state, which offset and drift give only up to rounding: chunks may end anywhere.
         self._state: tuple[float, float] | None = None
