@@ -86,6 +86,6 @@ def cross_validate(
         )
     report = reports.describe_held_out(found, splits, idle=at_rest, rule=rule)
     written = reports.write_held_out_report(report, out)
-    show(reports.held_out_table(report), Text(LEGEND, "dim"))
+    show(reports.held_out_table(report).terminal(), Text(LEGEND, "dim"))
     show(reports.held_out_headline(report), *reports.held_out_sentences(report))
     print_written(*written)

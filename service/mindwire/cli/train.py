@@ -34,7 +34,6 @@ def train(
 ) -> None:
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
     from mindwire.training import run
-    from mindwire.training.sweep import sweep as sweep_networks
     from mindwire_models.bundle import check_target
 
     paths, markers = cues.separate(files)
@@ -74,7 +73,7 @@ def train(
         combinations = train_options.parse_sweep(sweep or [])
         with progress_bar("Training") as progress:
             candidate = training.candidate(prepared.contract)
-            show(sweep_networks(prepared, candidate, combinations, training.seeds, progress))
+            show(run.sweep(prepared, candidate, combinations, training.seeds, progress))
         return
     with progress_bar("Preparing"):  # PyTorch takes seconds to load
         network = None if decoder == "riemann" else training.candidate(prepared.contract)

@@ -64,12 +64,11 @@ def _interval(score: Score) -> str:
 
 def comparison(sources: Sequence[RecordingSource], validations: Mapping[str, Validation]) -> TextTable:
     """Return a table of scores, a row per recording and one over all."""
-    names = [printable(source.path.name) for source in sources]
-    rows = []
-    for name, *scores in zip(
-        [*names, "all"], *([*one.recordings, one.overall] for one in validations.values()), strict=True
-    ):
-        rows.append([name, *map(_cell, scores), str(scores[0].n_undecided)])
+    names = [*(printable(source.path.name) for source in sources), "all"]
+    columns = [[*one.recordings, one.overall] for one in validations.values()]
+    rows = [
+        [name, *map(_cell, scores), str(scores[0].n_undecided)] for name, *scores in zip(names, *columns, strict=True)
+    ]
     return TextTable(["recording", *validations, "undecided"], rows, [len(rows) - 1])
 
 

@@ -77,15 +77,13 @@ def make_contract(
 def _from_recording(
     info: SignalInfo, classes: Sequence[str], channels: Sequence[str] | None, *, picked: bool
 ) -> Contract:
-    labels = tuple(channels) if channels is not None else info.labels
-    if labels is None:
+    labels = _eeg_labels(info) if channels is None else tuple(channels)
+    if channels is None and info.labels is None:
         msg = (
             f"{info.name!r} has {counted(info.n_channels, 'channel')} without labels, and channels are never taken by position; "
             f'name them in order with --channels "C3,C4,…".{remarks(info)}'
         )
         raise ContractError(msg)
-    if channels is None:
-        labels = _eeg_labels(info)
     if not info.sfreq > 0:
         msg = f"{info.name!r} has no nominal rate; say with --rate which it really has."
         raise ContractError(msg)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from rich.table import Table
 
 from mindwire import __version__
 from mindwire.evaluation.idle import ActivationRule, idle_figures
@@ -171,14 +170,10 @@ def _title(report: HeldOutReport) -> str:
     return f"{what}: {', '.join(report.contract.classes)}"
 
 
-def _scores(report: HeldOutReport, *, detailed: bool = False) -> TextTable:
+def held_out_table(report: HeldOutReport, *, detailed: bool = False) -> TextTable:
+    """Return the scores as a table."""
     title = f"{_title(report)} at {report.at_s:.4g} s after the cue"
     return score_table(title, [(one.name, one) for one in report.decoders], detailed=detailed)
-
-
-def held_out_table(report: HeldOutReport) -> Table:
-    """Return the report as a table for the terminal."""
-    return _scores(report).terminal()
 
 
 def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]:
@@ -191,7 +186,7 @@ def write_held_out_report(report: HeldOutReport, folder: Path) -> Sequence[Path]
         report=report,
         signal=f"{counted(report.contract.n_channels, 'channel')} at {report.contract.sfreq:g} Hz",
         headline=in_words(held_out_headline(report), classes),
-        scores=_scores(report, detailed=True),
+        scores=held_out_table(report, detailed=True),
         decoders=[
             (one.name, tiles(one), None if one.idle is None else in_words(idle_sentence(one.idle), classes))
             for one in shown

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Group
+from rich.table import Table
 
 from mindwire.errors import ArgumentError, RecordingError
 from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.notes import confounded_note, count_trials, left_out_note, outside_note
 from mindwire.evaluation.pseudo_online import Progress, RunSettings
+from mindwire.evaluation.tables import TextTable
 from mindwire.signal.named_channels import left_out_note as channels_left_out
 from mindwire.training import fit
 from mindwire.training.card import comparison, provenance, verdict
@@ -89,11 +91,10 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     """Condition all recordings and collect the windows of their trials."""
     check_distinct(plan.paths)
     recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
-    info = recordings[0].signal(plan.settings.stream).info
-    channels = plan.settings.pipeline.channels
-    if plan.settings.pipeline.sfreq is not None:
-        info = replace(info, sfreq=plan.settings.pipeline.sfreq)
-    contract = make_contract(plan.base, info, plan.classes, labels=channels, **plan.terms)
+    info, options = recordings[0].signal(plan.settings.stream).info, plan.settings.pipeline
+    if options.sfreq is not None:
+        info = replace(info, sfreq=options.sfreq)
+    contract = make_contract(plan.base, info, plan.classes, labels=options.channels, **plan.terms)
     length = max(end.seconds - plan.offset, 1 / contract.sfreq) if plan.length is None else plan.length
     decided_at = plan.offset + length if plan.decided_at is None else plan.decided_at
     slide = SLIDE * contract.window_samples / contract.sfreq if plan.slide is None else plan.slide
@@ -106,8 +107,8 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
         msg = f"{alone} Held out, such a recording leaves nothing to learn the class from; train --folds 0 leaves validation out."
         raise ArgumentError(msg)
     folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
-    ended_by = "as asked for" if plan.length is not None else end.marker and f"by {end.marker!r}"
-    ended_by = ended_by or "the longest without --length"
+    by_marker = f"by {end.marker!r}" if end.marker else "the longest without --length"
+    ended_by = by_marker if plan.length is None else "as asked for"
     return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
 
 
@@ -127,12 +128,11 @@ def notes(prepared: Prepared) -> list[str]:
     """Return remarks on the trials before they are trained on, a sentence each."""
     data, classes, sources = prepared.data, prepared.contract.classes, prepared.sources
     counts = count_trials(data.labels, data.recording, classes)
-    n_outside = sum(source.n_outside for source in sources)
     remarks = [
         channels_left_out(prepared.info, prepared.contract.channels, prepared.settings.pipeline.channels),
         left_out_note((label for source in sources for label in source.left_out), classes, classes),
         confounded_note([source.path.name for source in sources], counts, classes),
-        outside_note(n_outside, len(data.labels), "give no window"),
+        outside_note(sum(source.n_outside for source in sources), len(data.labels), "give no window"),
         _unusable_note(data),
     ]
     return [note for note in remarks if note is not None]
@@ -146,12 +146,11 @@ def _unusable_note(data: RecordedTrials) -> str | None:
     text = f"{missing} of {len(data.labels)} trials gave no window: {data.why_left_out}."
     if len(data.usable) >= _FEW_USABLE * len(data.labels):
         return text
+    rate = ", and --rate accepts a rate that is wrong" if Reason.WRONG_RATE.labels[0] in data.left_out else ""
     advice = (
-        "look for these reasons in the recordings; a shorter --window or a longer --slide needs less signal of a trial"
+        "Look for these reasons in the recordings; a shorter --window or a longer --slide needs less signal of a trial"
     )
-    if Reason.WRONG_RATE.labels[0] in data.left_out:
-        advice += ", and --rate accepts a rate that is wrong"
-    return f"Warning: {text} {advice[0].upper()}{advice[1:]}."
+    return f"Warning: {text} {advice}{rate}."
 
 
 def describe(prepared: Prepared) -> str:
@@ -182,11 +181,10 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
     with extra("train", "Training needs PyTorch"):
         from mindwire_models.training.fit import CALIBRATION, Recipe, scaled_arguments
     highpass = contract.filters.highpass
-    if start is None:
-        start = "tangent_space" if highpass is not None and highpass.freq >= _RHYTHMS_FROM_HZ else "random"
-    if start == "random":
-        return fit.Candidate(Recipe())
-    return fit.Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
+    rhythms = highpass is not None and highpass.freq >= _RHYTHMS_FROM_HZ
+    if start == "tangent_space" or (start is None and rhythms):
+        return fit.Candidate(CALIBRATION, scaled_arguments(contract.window_samples))
+    return fit.Candidate(Recipe())
 
 
 def train_riemann(prepared: Prepared) -> Result:
@@ -222,11 +220,10 @@ def write(result: Result, out: Path, name: str) -> Bundle:
     """Write the bundle, with the softmax temperature fitted to held-out trials."""
     from mindwire_models.export import export_bundle
 
-    prepared = result.prepared
     scored = result.validations.get("baseline" if result.candidate is None else "network")
     temperature = 1.0 if scored is None else scored.temperature
-    contract = prepared.contract.model_copy(update={"temperature": temperature})
-    record = training_record(prepared)
+    contract = result.prepared.contract.model_copy(update={"temperature": temperature})
+    record = training_record(result.prepared)
     return export_bundle(result.module, contract, out, name=name, provenance=provenance(result), training=record)
 
 
@@ -242,11 +239,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
     return TrainingRecord(
         recordings=tuple(TrainedRecording(file=s.path.name, sha256=s.sha256) for s in prepared.sources),
         source=TrainedSource(
-            n_channels=info.n_channels,
-            labels=device.labels,
-            units=device.units,
-            channels=channels,
-            unit=unit,
+            n_channels=info.n_channels, labels=device.labels, units=device.units, channels=channels, unit=unit
         ),
         markers=dict(settings.markers),
         marker_stream=settings.marker_stream,
@@ -264,3 +257,46 @@ def summary(result: Result) -> Group:
     if not result.validations:
         return Group(line)
     return Group(line, comparison(result.prepared.sources, result.validations).terminal())
+
+
+def sweep(
+    prepared: Prepared,
+    candidate: fit.Candidate,
+    combinations: Sequence[Mapping[str, Any]],
+    n_seeds: int,
+    progress: Progress | None = None,
+) -> Table:
+    """Validate variants of a network, ``combinations`` of other arguments, with several seeds each; the baseline comes last."""
+    data = prepared.data
+    folds = prepared.folds or fit.make_folds(data)
+    candidates = [
+        replace(
+            candidate,
+            recipe=replace(candidate.recipe, seed=candidate.recipe.seed + 1000 * index),
+            network_arguments={**candidate.network_arguments, **combination},
+        )
+        for combination in combinations
+        for index in range(n_seeds)
+    ]
+    fitted = fit.train_candidates(data, candidates, folds, final=False, workers=prepared.workers, progress=progress)
+    logits = [*(one.held_out for one in fitted), fit.baseline_logits(data, folds)]
+    *scores, baseline = [fit.validate(data, one).overall for one in logits if one is not None]
+    rows = []
+    for row, combination in enumerate(combinations):
+        part = scores[row * n_seeds : (row + 1) * n_seeds]
+        accuracies = np.array([one.accuracy if one.accuracy is not None else np.nan for one in part])
+        kappas = [one.kappa for one in part if one.kappa is not None]
+        rows.append(
+            [
+                ", ".join(f"{key}={value}" for key, value in combination.items()) or "default",
+                f"{accuracies.mean():.3f}",
+                f"{accuracies.std():.3f}",
+                f"{np.mean(kappas):.2f}" if kappas else "–",
+                " ".join(f"{accuracy:.3f}" for accuracy in accuracies),
+            ]
+        )
+    if baseline.accuracy is not None:
+        kappa = "–" if baseline.kappa is None else f"{baseline.kappa:.2f}"
+        rows.append(["tangent-space baseline", f"{baseline.accuracy:.3f}", "", kappa, ""])
+    title = f"{len(folds)} folds, {n_seeds} seeds, decided {data.decided_at:g} s after the cue"
+    return TextTable(["network", "accuracy", "± spread", "κ", "seeds"], rows, title=title).terminal()
