@@ -79,3 +79,12 @@ def drop_output() -> None:
     """Write nothing more to standard output, at the interpreter's end either."""
     if sys.__stdout__ is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+
+
+def ending_signals() -> tuple[int, ...]:
+    """Return the signals that ask for the end: Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal sends.
+
+    SIGHUP is left alone if it is ignored, as under ``nohup``.
+    """
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return signal.SIGINT, signal.SIGTERM, *hangup

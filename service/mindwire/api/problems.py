@@ -9,8 +9,6 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-_EXPECTED = {"string_unicode": "text"}
-
 
 class Problem(BaseModel):
     """Problem and remedy in one sentence."""
@@ -42,7 +40,7 @@ def _sentence(errors: Any) -> str:
         return f"The request lacks {place}; see /docs."
     if where == ["body"]:
         return "Expected a JSON object as the body, with the header 'Content-Type: application/json'; see /docs."
-    expected = _EXPECTED.get(kind) or first["msg"].removeprefix("Input should be ")
+    expected = "text" if kind == "string_unicode" else first["msg"].removeprefix("Input should be ")
     if kind.endswith("_than_equal"):
         expected = f"a number {expected}"
     return f"Expected {expected} as {place}; see /docs."

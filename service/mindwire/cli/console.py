@@ -23,7 +23,7 @@ def stop_event() -> threading.Event:
     """Return an event that Ctrl-C and the other ending signals set from now on."""
     import signal
 
-    from mindwire.serve.ending import ending_signals
+    from mindwire.interrupts import ending_signals
 
     stop = threading.Event()
     for number in ending_signals():

@@ -12,7 +12,7 @@ import socket
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,9 +42,8 @@ class Finding:
 
     Parameters
     ----------
-    what : str
+    what, found : str
     verdict : Verdict
-    found : str
     advice : str
         Empty when there is nothing to do.
     """
@@ -63,23 +62,28 @@ def examine(seconds: float, recordings: Path) -> Iterator[Finding]:
     Finding
         A check that itself fails gives a failure with its error, and the others go on.
     """
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("system", _system),
-        ("LSL configuration", _lsl_configuration),
-        ("network interfaces", _interfaces),
-        ("firewall", _firewall),
-        ("timers", _timers),
-        ("discovery", _discovery),
-        ("streams", lambda: _streams(seconds)),
-        ("inference", _inference),
-        ("disk", lambda: _disk(recordings)),
-    ]
-    for what, check in checks:
+    checks = {
+        "system": _system(),
+        "LSL configuration": _lsl_configuration(),
+        "network interfaces": _interfaces(),
+        "firewall": _firewall(),
+        "timers": _timers(),
+        "discovery": _discovery(),
+        "streams": _streams(seconds),
+        "inference": _inference(),
+        "disk": _disk(recordings),
+    }
+    for what, findings in checks.items():
         try:
-            yield from check()
+            yield from findings
         except (MindwireError, OSError, RuntimeError) as error:  # pylsl's own are of the last kind
             found = f"the check itself failed ({type(error).__name__}: {error})"
             yield Finding(what, Verdict.FAILURE, found, "See the error; the other checks went on.")
+
+
+def _judged(what: str, fine: object, found: str, advice: str) -> Finding:
+    """Return a finding that is fine, or a warning with advice."""
+    return Finding(what, Verdict.OK, found) if fine else Finding(what, Verdict.WARNING, found, advice)
 
 
 def _system() -> Iterator[Finding]:
@@ -87,8 +91,7 @@ def _system() -> Iterator[Finding]:
 
     found = f"Mindwire {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
     yield Finding("system", Verdict.OK, f"{found}, {os.cpu_count()} cores")
-    in_container = any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
-    if in_container:
+    if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
         advice = "Use the host's network (docker run --network host), or an lsl_api.cfg with KnownPeers."
         yield Finding("container", Verdict.WARNING, "running in a container, where multicast rarely arrives", advice)
 
@@ -111,17 +114,11 @@ def _interfaces() -> Iterator[Finding]:
 
     flags = {name: set(found.flags.split(",")) for name, found in psutil.net_if_stats().items()}
     usable = [name for name, known in flags.items() if known >= {"up", "multicast"} and "loopback" not in known]
-    if usable:
-        yield Finding("network interfaces", Verdict.OK, f"multicast on {', '.join(usable)}")
-    else:
-        advice = "Fine when the outlet runs on this machine; otherwise connect a network, or name it in KnownPeers."
-        yield Finding("network interfaces", Verdict.WARNING, "no interface that is up does multicast", advice)
-    yield _multicast()
-
-
-def _multicast() -> Finding:
-    """Send a datagram to LSL's group that does not leave the machine."""
-    with (
+    found = f"multicast on {', '.join(usable)}" if usable else "no interface that is up does multicast"
+    advice = "Fine when the outlet runs on this machine; otherwise connect a network, or name it in KnownPeers."
+    yield _judged("network interfaces", usable, found, advice)
+    failure = ""
+    with (  # a datagram to LSL's group that does not leave the machine
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
@@ -134,11 +131,9 @@ def _multicast() -> Finding:
             sender.sendto(b"mindwire doctor", (_LSL_GROUP, receiver.getsockname()[1]))
             receiver.recv(64)
         except OSError as error:
-            advice = (
-                f"Let multicast to {_LSL_GROUP} through, or list the outlets' machines as KnownPeers in lsl_api.cfg."
-            )
-            return Finding("multicast", Verdict.WARNING, f"a multicast to ourselves did not arrive ({error})", advice)
-    return Finding("multicast", Verdict.OK, f"a datagram to {_LSL_GROUP} arrives")
+            failure = f"a multicast to ourselves did not arrive ({error})"
+    advice = f"Let multicast to {_LSL_GROUP} through, or list the outlets' machines as KnownPeers in lsl_api.cfg."
+    yield _judged("multicast", not failure, failure or f"a datagram to {_LSL_GROUP} arrives", advice)
 
 
 def _firewall() -> Iterator[Finding]:
@@ -148,11 +143,9 @@ def _firewall() -> Iterator[Finding]:
         active.append("ufw")
     if Path("/run/firewalld").exists():
         active.append("firewalld")
-    if active:
-        advice = "Allow UDP 16571 and TCP and UDP 16572-16604 in the laboratory's network, or LSL finds nothing."
-        yield Finding("firewall", Verdict.WARNING, f"{' and '.join(active)} active", advice)
-    else:
-        yield Finding("firewall", Verdict.OK, "neither ufw nor firewalld is active")
+    found = f"{' and '.join(active)} active" if active else "neither ufw nor firewalld is active"
+    advice = "Allow UDP 16571 and TCP and UDP 16572-16604 in the laboratory's network, or LSL finds nothing."
+    yield _judged("firewall", not active, found, advice)
 
 
 def _timers() -> Iterator[Finding]:
@@ -164,8 +157,7 @@ def _timers() -> Iterator[Finding]:
     median, worst = statistics.median(late), max(late)
     found = f"a sleep of 1 ms is late by {median:.2f} ms (median), {worst:.2f} ms (worst of 200)"
     advice = "Close other programs, and set the machine to its performance power profile."
-    calm = median < 1.0 and worst < 20.0
-    yield Finding("timers", Verdict.OK if calm else Verdict.WARNING, found, "" if calm else advice)
+    yield _judged("timers", median < 1.0 and worst < 20.0, found, advice)
 
 
 def _discovery() -> Iterator[Finding]:
@@ -195,8 +187,7 @@ def _discovery() -> Iterator[Finding]:
     wander = float(np.ptp([pylsl.local_clock() - time.monotonic() for _ in range(1000)]))
     exact = abs(offset) < 1e-3 and wander < 1e-3
     clock = f"offset to our own outlet {offset * 1e6:.0f} µs, jitter against the system's clock {wander * 1e6:.0f} µs"
-    advice = "" if exact else "Close other programs; a virtual machine may need another clock source."
-    yield Finding("clock", Verdict.OK if exact else Verdict.WARNING, clock, advice)
+    yield _judged("clock", exact, clock, "Close other programs; a virtual machine may need another clock source.")
 
 
 def _streams(seconds: float) -> Iterator[Finding]:
@@ -248,8 +239,8 @@ def _listen(what: str, described: str, uid: str, sfreq: float, seconds: float) -
     if abs(rate / sfreq - 1) > 0.01 and seconds >= 2:
         advice = "Samples are lost or the nominal rate is wrong: check cable, radio and buffer of the device."
         return Finding(what, Verdict.WARNING, found, advice)
-    advice = "Stamps come in bursts or samples are lost: check the link to the device." if gaps else ""
-    return Finding(what, Verdict.WARNING if gaps else Verdict.OK, found, advice)
+    advice = "Stamps come in bursts or samples are lost: check the link to the device."
+    return _judged(what, not gaps, found, advice)
 
 
 def _inference() -> Iterator[Finding]:
@@ -281,7 +272,5 @@ def _disk(recordings: Path) -> Iterator[Finding]:
     found = f"{free / 2**30:.1f} GiB free at {recordings}: {hours:,.0f} h of 22 channels at 250 Hz"
     if not os.access(place, os.W_OK):
         yield Finding("disk", Verdict.FAILURE, f"{place} cannot be written to", "Choose another folder with --record.")
-    elif hours < 4:
-        yield Finding("disk", Verdict.WARNING, found, "Free some space before a session.")
     else:
-        yield Finding("disk", Verdict.OK, found)
+        yield _judged("disk", hours >= 4, found, "Free some space before a session.")

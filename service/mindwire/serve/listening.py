@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from mindwire.api.server import SERVER_SETTINGS, is_loopback
 from mindwire.config import MIN_TOKEN, Settings
 from mindwire.errors import UsageError
-from mindwire.serve.ending import ending_signals
+from mindwire.interrupts import ending_signals
 
 # A pull that returns while another thread works in Python waits 0.7 ms with this, and 4.9 ms with the default of 5 ms.
 SWITCH_INTERVAL_S = 0.0005

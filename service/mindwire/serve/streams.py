@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -66,145 +66,103 @@ def build_streams(
     MindwireError
         A bundle or its engine cannot be loaded.
     """
-    bundles: dict[Path, Bundle] = {}
-    specs = [spec for spec in settings.stream if only is None or spec.id in only]
+    bundle_at = cache(load_bundle)
     loop = LiveLoop(settings.batch_wait_ms / 1e3)
     decoders: dict[Path, Decoder] = {}
     streams: dict[str, Stream] = {}
-    for spec in specs:
+    for spec in settings.stream:
+        if only is not None and spec.id not in only:
+            continue
         path = spec.model or settings.model
         if path is None:
             msg = f"Say which bundle decodes stream {spec.id!r} with --model BUNDLE."
             raise UsageError(msg)
-        if path not in bundles:
-            bundles[path] = load_bundle(path)
-        checkpoint = checkpoints / f"{spec.id}.adaptation" if checkpoints else None
-        load = partial(load_decoder, bundles[path], settings.engine, settings.device, adapt=settings.adapt)
+        load = partial(load_decoder, bundle_at(path), settings.engine, settings.device, adapt=settings.adapt)
         if settings.adapt != "alignment":  # what a decoder learns of one person is not for another
             decoder = load()
         else:
             decoder = decoders[path] = decoders.get(path) or SharedDecoder(load)
-        factory = StreamFactory(
-            settings, spec, bundles[path], decoder, loop=loop, instance=instance, checkpoint=checkpoint
+        checkpoint = checkpoints / f"{spec.id}.adaptation" if checkpoints else None
+        streams[spec.id] = _build_stream(
+            settings, spec, bundle_at(path), decoder, loop=loop, instance=instance, checkpoint=checkpoint
         )
-        streams[spec.id] = factory.build()
     return streams
 
 
-class StreamFactory:
-    """One stream's parts, as the settings ask for them.
-
-    Parameters
-    ----------
-    settings : Settings
-    spec : StreamSpec
-    bundle : Bundle
-    decoder : Decoder
-    loop : LiveLoop
-    instance : str
-    checkpoint : Path or None
-        File in which what the stream learns survives the end of this process.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        spec: StreamSpec,
-        bundle: Bundle,
-        decoder: Decoder,
-        *,
-        loop: LiveLoop,
-        instance: str,
-        checkpoint: Path | None,
-    ) -> None:
-        self._settings = settings
-        self._spec = spec
-        self._bundle = bundle
-        self._instance = instance
-        self._decoder = decoder
-        self._loop = loop
-        self._checkpoint = checkpoint
-        self._hop = spec.hop or settings.hop or bundle.contract.hop_samples
-        self._options = self._pipeline_options()
-
-    def build(self) -> Stream:
-        """Build the stream."""
-        spec, settings, contract = self._spec, self._settings, self._bundle.contract
-        model = self._model()
-        sinks: list[Sink] = []
-        recorder = None
-        if settings.lsl_outlet:
-            outlets = LslSink(spec.id, contract, model, hop_samples=self._hop, instance=self._instance)
-            sinks.append(outlets)
-            if settings.record is not None:
-                from mindwire.offline.recorded_run import known_of, run_details
-                from mindwire.sinks.recorder import Recorder
-
-                details, known = run_details(self._bundle, self._options), partial(known_of, self._options)
-                recorder = Recorder(spec.id, settings.record, outlets.source_id, details, known)
-        stream = Stream(
-            spec.id,
-            connector=LslConnector(selector(spec), settings.rate),
-            contract=contract,
-            model=model,
-            decoder=self._decoder,
-            make_pipeline=self._make_pipeline,
-            hop_samples=self._hop,
-            hub=PredictionHub(spec.id, contract),
-            sinks=sinks,
-            recorder=recorder,
-            limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
-            loop=self._loop,
-        )
-        kept = kept_state(settings, spec)
-        if kept is not None:
-            stream.reporter.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
-        if self._checkpoint is not None:
-            stream.reporter.add_sink(AdaptationCheckpoint(self._checkpoint, lambda: stream.learnt))
-        return stream
-
-    def _model(self) -> ModelStatus:
-        decoder, bundle = self._decoder, self._bundle
-        model = ModelStatus(
-            name=bundle.name,
-            sha256=bundle.sha256,
-            engine=decoder.engine,
-            device=decoder.device,
-            engine_reason=decoder.reason,
-            notice=zoo.notice(bundle),
-        )
-        text = "%s: model %s runs on %s (%s): %s"
-        log.info(text, self._spec.id, model.name, model.engine, model.device, model.engine_reason)
-        return model
-
-    def _pipeline_options(self) -> PipelineOptions:
-        """Options of the first pipeline, with what was learnt before: by this process's predecessor or an earlier session."""
-        settings, spec, bundle = self._settings, self._spec, self._bundle
-        options = PipelineOptions(
-            channels=spec.channels or settings.channels,
-            unit=spec.unit or settings.unit,
-            hop_samples=spec.hop or settings.hop,
-            sfreq=settings.rate,
-            bad_channels=settings.bad_channels,
-            bridge_seconds=settings.bridge_ms / 1e3,
-            adapt=settings.adapt,
-            trained=bundle.training.source if bundle.training else None,
-        )
-        if self._checkpoint is not None and self._checkpoint.exists():
-            before: Path | None = self._checkpoint
-        else:
-            before = kept_state(settings, spec)
-        saved = initial_adaptation(bundle, self._decoder, options, before, settings.warm_start)
-        if saved is None:
-            return options
+def _build_stream(
+    settings: Settings,
+    spec: StreamSpec,
+    bundle: Bundle,
+    decoder: Decoder,
+    *,
+    loop: LiveLoop,
+    instance: str,
+    checkpoint: Path | None,
+) -> Stream:
+    contract, kept = bundle.contract, kept_state(settings, spec)
+    hop = spec.hop or settings.hop or contract.hop_samples
+    model = ModelStatus(
+        name=bundle.name,
+        sha256=bundle.sha256,
+        engine=decoder.engine,
+        device=decoder.device,
+        engine_reason=decoder.reason,
+        notice=zoo.notice(bundle),
+    )
+    log.info("%s: model %s runs on %s (%s): %s", spec.id, model.name, model.engine, model.device, model.engine_reason)
+    options = PipelineOptions(
+        channels=spec.channels or settings.channels,
+        unit=spec.unit or settings.unit,
+        hop_samples=spec.hop or settings.hop,
+        sfreq=settings.rate,
+        bad_channels=settings.bad_channels,
+        bridge_seconds=settings.bridge_ms / 1e3,
+        adapt=settings.adapt,
+        trained=bundle.training.source if bundle.training else None,
+    )
+    # by this process's predecessor, or in an earlier session
+    before = checkpoint if checkpoint is not None and checkpoint.exists() else kept
+    saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
+    if saved is not None:
         log.info("%s: begins with what was learnt before", spec.id)
-        return replace(options, state=saved.to_text())
+        options = replace(options, state=saved.to_text())
 
-    def _make_pipeline(self, info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
-        options = self._options if learnt is None else replace(self._options, state=learnt.to_text())
-        if remembered := options.as_in_training(info):
-            log.info("%s: as %s was trained: %s", self._spec.id, self._bundle.name, remembered)
-        return Pipeline(self._bundle.contract, info, self._decoder, options)
+    def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
+        now = options if learnt is None else replace(options, state=learnt.to_text())
+        if remembered := now.as_in_training(info):
+            log.info("%s: as %s was trained: %s", spec.id, bundle.name, remembered)
+        return Pipeline(contract, info, decoder, now)
+
+    sinks: list[Sink] = []
+    recorder = None
+    if settings.lsl_outlet:
+        outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
+        sinks.append(outlets)
+        if settings.record is not None:
+            from mindwire.offline.recorded_run import known_of, run_details
+            from mindwire.sinks.recorder import Recorder
+
+            details, known = run_details(bundle, options), partial(known_of, options)
+            recorder = Recorder(spec.id, settings.record, outlets.source_id, details, known)
+    stream = Stream(
+        spec.id,
+        connector=LslConnector(selector(spec), settings.rate),
+        contract=contract,
+        model=model,
+        decoder=decoder,
+        make_pipeline=make_pipeline,
+        hop_samples=hop,
+        hub=PredictionHub(spec.id, contract),
+        sinks=sinks,
+        recorder=recorder,
+        limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
+        loop=loop,
+    )
+    if kept is not None:
+        stream.reporter.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
+    if checkpoint is not None:
+        stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
+    return stream
 
 
 async def run_streams(

@@ -13,13 +13,11 @@ import sys
 import textwrap
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from mindwire.interrupts import drop_output
 from mindwire.logs import PrintableFormatter, log_handler
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from mindwire.live.stream import Stream
 
-View = Callable[[Mapping[str, "Stream"]], AbstractContextManager[Sink]]
+View = Callable[["Stream"], AbstractContextManager[Sink]]
 
 _REDRAW_PER_S = 8
 _LINE_EVERY_S = 2.0
@@ -51,75 +49,55 @@ def choose_view() -> tuple[View, logging.Handler]:
     console = Console()
     handler = RichHandler(console=console, show_path=False)
     handler.setFormatter(PrintableFormatter("%(message)s"))
-    return lambda streams: _bars(streams, console), handler
+    return lambda stream: _bars(stream, console), handler
 
 
 class Newest(Sink):
-    """Sink that keeps the newest prediction, cue and latencies of a stream.
-
-    Attributes
-    ----------
-    prediction : Prediction or None
-    cue : str
-        Label of the last cue; shown while an imagery lasts.
-    """
+    """Sink that keeps the newest prediction and cue of a stream, and the sum of the stages of the last predictions."""
 
     def __init__(self) -> None:
         self.prediction: Prediction | None = None
-        self.cue = ""
-        self._cue_at = 0.0
-        self._totals: deque[float] = deque(maxlen=100)
+        self.totals_ms: tuple[float, ...] = ()
+        self._cue, self._cue_at = "", 0.0
 
     def publish(self, prediction: Prediction) -> None:
         """Take one prediction."""
         self.prediction = prediction
-        self._totals.append(sum(prediction.latency_ms.values()))
+        self.totals_ms = (*self.totals_ms[-99:], sum(prediction.latency_ms.values()))
 
     def event(self, event: Event) -> None:
         """Take one event; only cues matter here, the state is polled."""
         if event.kind == "cue":
-            self.cue, self._cue_at = str(event.data["label"]), time.monotonic()
+            self._cue, self._cue_at = str(event.data["label"]), time.monotonic()
 
     @property
     def imagined(self) -> str:
         """Label of the current imagery, empty between trials."""
-        return self.cue if time.monotonic() - self._cue_at < _CUE_SHOWN_S else ""
-
-    @property
-    def latency_ms(self) -> float | None:
-        """Median sum of the stages of the last predictions."""
-        totals = list(self._totals)
-        return median(totals) if totals else None
-
-
-def _the_only(streams: Mapping[str, Stream]) -> Stream:
-    return next(iter(streams.values()))
+        return self._cue if time.monotonic() - self._cue_at < _CUE_SHOWN_S else ""
 
 
 @contextmanager
-def _lines(streams: Mapping[str, Stream]) -> Iterator[Sink]:
+def _lines(stream: Stream) -> Iterator[Sink]:
     """Print a line every two seconds, and one for each change of state."""
-    stream, newest, stop = _the_only(streams), Newest(), threading.Event()
+    newest, stop = Newest(), threading.Event()
 
     def write() -> None:
-        try:
-            write_lines()
-        except ConnectionError:  # the pipe is closed, as after "| head"
-            drop_output()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def write_lines() -> None:
         printed, printed_at = "", 0.0
         while not stop.wait(0.1):
             status = stream.status()
             state = f"{status.state}: {status.state_reason}"
-            now = time.monotonic()
-            if state != printed:
-                printed = state
-                print(state, flush=True)  # noqa: T201 - this is what the view is for
-            if newest.prediction is not None and now - printed_at >= _LINE_EVERY_S:
-                printed_at = now
-                print(_line(newest.prediction, status.classes), flush=True)  # noqa: T201
+            lines = [state] if state != printed else []
+            printed = state
+            if newest.prediction is not None and time.monotonic() - printed_at >= _LINE_EVERY_S:
+                printed_at = time.monotonic()
+                lines.append(_line(newest.prediction, status.classes))
+            try:
+                for line in lines:
+                    print(line, flush=True)  # noqa: T201 - this is what the view is for
+            except ConnectionError:  # the pipe is closed, as after "| head"
+                drop_output()
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     thread = threading.Thread(target=write, name="terminal", daemon=True)
     thread.start()
@@ -136,18 +114,16 @@ def _line(prediction: Prediction, classes: list[str]) -> str:
 
 
 @contextmanager
-def _bars(streams: Mapping[str, Stream], console: Console) -> Iterator[Sink]:
+def _bars(stream: Stream, console: Console) -> Iterator[Sink]:
     """Bars that are redrawn in place."""
     from rich.live import Live
 
-    stream, newest = _the_only(streams), Newest()
-    live = Live(
-        console=console,
-        get_renderable=lambda: _picture(stream, newest, console.width),
-        refresh_per_second=_REDRAW_PER_S,
-        transient=True,
-    )
-    with live:
+    newest = Newest()
+
+    def picture() -> Group:
+        return _picture(stream, newest, console.width)
+
+    with Live(console=console, get_renderable=picture, refresh_per_second=_REDRAW_PER_S, transient=True):
         yield newest
 
 
@@ -168,14 +144,13 @@ def _picture(stream: Stream, newest: Newest, width: int) -> Group:
     table.add_column(justify="right", width=5)
     table.add_column(width=len(_IMAGINED), no_wrap=True)
     valid = prediction is not None and prediction.valid
-    for index, name in enumerate(status.classes):
-        probability = float(prediction.probabilities[index]) if prediction is not None else 0.0
-        colour = _COLOURS[index % len(_COLOURS)] if valid else "grey50"
-        best = prediction is not None and index == int(np.argmax(prediction.probabilities))
+    probabilities = [0.0] * len(status.classes) if prediction is None else prediction.probabilities.tolist()
+    for name, probability, hue in zip(status.classes, probabilities, cycle(_COLOURS), strict=False):
+        colour = hue if valid else "grey50"
         table.add_row(
-            Text(name.replace("_", " "), style="bold" if best and valid else ""),
+            Text(name.replace("_", " "), style="bold" if valid and probability == max(probabilities) else ""),
             ProgressBar(1.0, probability, complete_style=colour, finished_style=colour, width=bar),
-            f"{probability:.0%}" if prediction is not None else "–",
+            "–" if prediction is None else f"{probability:.0%}",
             Text(_IMAGINED, style="dim") if newest.imagined == name else "",
         )
     state_style = {"live": "bold green", "failed": "bold red", "lost": "bold red"}.get(status.state, "bold yellow")
@@ -183,12 +158,8 @@ def _picture(stream: Stream, newest: Newest, width: int) -> Group:
     lines = textwrap.wrap(text, max(20, width - 4), max_lines=_STATE_LINES, placeholder=" …")
     state = Text("\n".join(lines + [""] * (_STATE_LINES - len(lines))))
     state.stylize(state_style, 0, len(str(status.state)))
-    latency = newest.latency_ms
     facts = [f"{status.counters.predictions} predictions"]
-    if latency is not None:
-        facts.append(f"latency {latency:.1f} ms")
-    if status.model.notice:
-        facts.append("for demonstration only")
-    return Group(
-        Padding(table, (1, 0, 1, 2)), Padding(state, (0, 2)), Padding(Text("  ·  ".join(facts), "dim"), (0, 2))
-    )
+    facts += [f"latency {median(newest.totals_ms):.1f} ms"] if newest.totals_ms else []
+    facts += ["for demonstration only"] if status.model.notice else []
+    shown = Text("  ·  ".join(facts), "dim")
+    return Group(Padding(table, (1, 0, 1, 2)), Padding(state, (0, 2)), Padding(shown, (0, 2)))
