@@ -112,7 +112,8 @@ class RemoteStream:
         before, self.described = self.described, status
         if self.unreachable:
             self.unreachable = False
-            self.send("state", status["state_reason"], {"state": status["state"], "previous": before["state"]})
+            if status["state_since_unix"] <= before["state_since_unix"]:  # the worker sends later states itself
+                self.send("state", status["state_reason"], {"state": status["state"], "previous": before["state"]})
 
     def lose(self, state: StreamState, reason: str) -> None:
         """Note why the worker does not answer for the stream, and send it to clients."""
