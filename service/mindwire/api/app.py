@@ -15,7 +15,6 @@ from starlette.staticfiles import StaticFiles
 from mindwire import __version__
 from mindwire.api import routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
-from mindwire.api.problems import refuse_invalid
 from mindwire.api.streams import Streams
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -37,9 +36,7 @@ def create_app(
     Parameters
     ----------
     streams : mapping of str to StreamLike
-        The running streams by name.
     access : Access
-        Rules for all clients.
     refresh : callable
         Awaited before all streams are asked; brings up to date what those of other processes say.
     instead : APIRouter or None
@@ -68,7 +65,7 @@ def create_app(
         return FileResponse(STATIC / "docs.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_exception_handler(RequestValidationError, routes.refuse_invalid)
     app.add_middleware(Guard, access=access)
     if access.allowed_origins:
         origins = ["*"] if "*" in access.allowed_origins else sorted(set(map(plain_origin, access.allowed_origins)))

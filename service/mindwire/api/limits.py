@@ -37,16 +37,10 @@ def max_connections() -> int:
 
 
 class Connections:
-    """The connections of one server that are counted, and those that may be closed to make room.
-
-    Attributes
-    ----------
-    websockets : int
-        Accepted or refused, until they end.
-    """
+    """The connections of one server that are counted, and those that may be closed to make room."""
 
     def __init__(self) -> None:
-        self.websockets = 0
+        self.websockets = 0  # accepted or refused, until they end
         self._refused: dict[asyncio.Transport, None] = {}
         self._waiting: dict[asyncio.Transport, None] = {}
 
@@ -86,13 +80,7 @@ class Connections:
 
 
 class Allowance:
-    """A number of frames that refills with time.
-
-    Parameters
-    ----------
-    now : float
-        Seconds of a monotonic clock.
-    """
+    """A number of frames that refills with time, in seconds of a monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._left = FRAME_BURST

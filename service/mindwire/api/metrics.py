@@ -39,15 +39,11 @@ _MODEL = ("name", "sha256", "engine", "device")
 
 
 class StreamCollector(Collector):
-    """Turns the streams' status into metrics.
+    """Turns the streams' status into metrics."""
 
-    Parameters
-    ----------
-    streams : mapping of str to StreamLike
-    """
-
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, others: Iterable[Metric]) -> None:
         self._streams = streams
+        self._others = others
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics of all streams."""
@@ -78,6 +74,7 @@ class StreamCollector(Collector):
                 buckets = list(zip(bounds, map(float, accumulate(tuple(histogram.counts))), strict=True))
                 stages.add_metric([name, stage], buckets, histogram.total_ms / 1000)
         yield stages
+        yield from self._others
 
 
 def family(
@@ -94,11 +91,10 @@ def family(
     return metric
 
 
-def exposition(streams: Streams, *others: Collector) -> bytes:
+def exposition(streams: Streams, others: Iterable[Metric] = ()) -> bytes:
     """Return the metrics of streams, of the process, and of whatever else there is, in the Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    for collector in (StreamCollector(streams), *others):
-        registry.register(collector)
+    registry.register(StreamCollector(streams, others))
     return generate_latest(registry)

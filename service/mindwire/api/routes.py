@@ -1,4 +1,4 @@
-"""REST under ``/v1`` and the health of the service."""
+"""REST under ``/v1``, the health of the service, and the sentences for requests that cannot be understood."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+from starlette.responses import JSONResponse
 
 from mindwire.api.guard import TRUSTED
-from mindwire.api.problems import problem
 from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
 from mindwire.errors import ContractError
 from mindwire.options import AdaptationCommand
 from mindwire.status import ModelStatus, StreamState, StreamStatus
+
+
+class Problem(BaseModel):
+    """Problem and remedy in one sentence."""
+
+    detail: str
 
 
 class EventMessage(BaseModel):
@@ -56,6 +63,11 @@ class Readiness(BaseModel):
     ready: bool
     reason: str = ""
     streams: dict[str, StreamReadiness] = {}
+
+
+def problem(description: str) -> dict[str, Any]:
+    """A response for the documentation, with a :class:`Problem` as its body."""
+    return {"model": Problem, "description": description}
 
 
 async def _streams(request: Request) -> Streams:
@@ -214,3 +226,24 @@ def metrics(streams: AllStreams) -> Response:
     from mindwire.api.metrics import exposition
 
     return Response(exposition(streams), media_type=CONTENT_TYPE_LATEST)
+
+
+def refuse_invalid(_: Request, error: Exception) -> Response:
+    """Answer a request whose parameters or body are not what was expected; the answer repeats nothing of it."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is of no other
+    return JSONResponse({"detail": _sentence(error.errors()[0])}, status_code=422)
+
+
+def _sentence(first: dict[str, Any]) -> str:
+    kind, where = first["type"], [str(part) for part in first["loc"]]
+    if kind == "json_invalid":
+        return f"The body is not valid JSON ({first['ctx']['error']} at character {where[-1]}); see /docs."
+    place = f"'{'.'.join(where[1:])}'" if len(where) > 1 else f"the {where[0]}"
+    if kind == "missing":
+        return f"The request lacks {place}; see /docs."
+    if where == ["body"]:
+        return "Expected a JSON object as the body, with the header 'Content-Type: application/json'; see /docs."
+    expected = "text" if kind == "string_unicode" else first["msg"].removeprefix("Input should be ")
+    if kind.endswith("_than_equal"):
+        expected = f"a number {expected}"
+    return f"Expected {expected} as {place}; see /docs."

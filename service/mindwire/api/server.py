@@ -28,6 +28,16 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+_IN_USE = "Port {port} on {host} is already in use; stop the program that uses it or give another with --port."
+_NO_RIGHT = "Port {port} on {host} needs more rights than this user has; give one above 1023 with --port."
+_REASONS = {
+    errno.EADDRINUSE: _IN_USE,
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EADDRNOTAVAIL: "This machine has no address {host}; give one it has with --host, 127.0.0.1 for example.",
+}
+_OTHER_REASON = "Cannot listen on {host}:{port} ({why}); give another address with --host or --port."
+
 # For uvicorn.Config(app, **SERVER_SETTINGS). Logs stay quiet: an access log would write tokens of the query, and
 # strangers could fill a disk with a warning per bad request.
 SERVER_SETTINGS: dict[str, Any] = {
@@ -60,14 +70,7 @@ def is_loopback(host: str) -> bool:
 def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> socket.socket:
     """Open the socket that the service listens on, with a small send buffer that connections inherit.
 
-    Parameters
-    ----------
-    host : str
-        Name or address.
-    port : int
-        0 for any free one.
-    stall_limit_s : float
-        Seconds after which the kernel ends a connection whose client takes no data (on Linux).
+    Port 0 takes any free one. On Linux the kernel ends a connection whose client takes no data for ``stall_limit_s``.
 
     Raises
     ------
@@ -89,15 +92,6 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise ServiceError(_why(host, port, error)) from error
+        reason = _REASONS.get(error.errno or 0, _OTHER_REASON)
+        raise ServiceError(reason.format(host=host, port=port, why=error.strerror)) from error
     return sock
-
-
-def _why(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is already in use; stop the program that uses it or give another with --port."
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} on {host} needs more rights than this user has; give one above 1023 with --port."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"This machine has no address {host}; give one it has with --host, 127.0.0.1 for example."
-    return f"Cannot listen on {host}:{port} ({error.strerror}); give another address with --host or --port."

@@ -9,16 +9,13 @@ from contextlib import suppress
 from fastapi import APIRouter
 from starlette.exceptions import WebSocketException
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.frames import CloseCode
 
 from mindwire.api.server import MAX_INPUT_BYTES
 from mindwire.api.streams import StreamLike, streams_of, unknown_stream
 from mindwire.sinks.messages import Encoding
 from mindwire.sinks.subscription import Subscription
 
-CLOSE_GOING_AWAY = 1001
-CLOSE_PROTOCOL_ERROR = 1002
-CLOSE_UNSUPPORTED = 1003
-CLOSE_TOO_BIG = 1009
 CLOSE_UNKNOWN_STREAM = 4404
 
 router = APIRouter()
@@ -84,8 +81,8 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> None:
         try:
             await websocket.send({"type": "websocket.send", "text" if isinstance(encoded, str) else "bytes": encoded})
         except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
-            raise WebSocketDisconnect(CLOSE_PROTOCOL_ERROR) from error
-    raise WebSocketException(CLOSE_GOING_AWAY, "The stream has stopped.")
+            raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
+    raise WebSocketException(CloseCode.GOING_AWAY, "The stream has stopped.")
 
 
 async def _listen(websocket: WebSocket) -> None:
@@ -93,12 +90,14 @@ async def _listen(websocket: WebSocket) -> None:
     while True:
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", CLOSE_GOING_AWAY))
+            raise WebSocketDisconnect(message.get("code", CloseCode.GOING_AWAY))
         text = message.get("text")
         if text is None:
-            raise WebSocketException(CLOSE_UNSUPPORTED, "Clients may not send binary messages here.")
+            raise WebSocketException(CloseCode.UNSUPPORTED_DATA, "Clients may not send binary messages here.")
         if len(text) > MAX_INPUT_BYTES:
-            raise WebSocketException(CLOSE_TOO_BIG, f"Messages of clients may have at most {MAX_INPUT_BYTES} bytes.")
+            raise WebSocketException(
+                CloseCode.MESSAGE_TOO_BIG, f"Messages of clients may have at most {MAX_INPUT_BYTES} bytes."
+            )
 
 
 async def _refuse(websocket: WebSocket, sentence: str) -> None:

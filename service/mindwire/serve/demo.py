@@ -34,16 +34,7 @@ def run_demo(
 ) -> None:
     """Simulate a participant and serve predictions, until a signal stops the service.
 
-    Parameters
-    ----------
-    settings : Settings
-        Their stream is found by :func:`source_id`.
-    seed : int
-        Of the participant.
-    announce : callable
-        Takes lines for the terminal.
-    view : callable
-        Given the stream, returns a context whose sink shows its predictions.
+    The stream of the settings is found by :func:`source_id`; the sink of the context ``view`` shows its predictions.
 
     Raises
     ------

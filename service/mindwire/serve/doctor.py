@@ -38,15 +38,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report.
-
-    Parameters
-    ----------
-    what, found : str
-    verdict : Verdict
-    advice : str
-        Empty when there is nothing to do.
-    """
+    """One line of the report; the advice is empty when there is nothing to do."""
 
     what: str
     verdict: Verdict
@@ -57,10 +49,7 @@ class Finding:
 def examine(seconds: float, recordings: Path) -> Iterator[Finding]:
     """Run every check; listen to each stream on the network for ``seconds``, and check the disk of ``recordings``.
 
-    Yields
-    ------
-    Finding
-        A check that itself fails gives a failure with its error, and the others go on.
+    A check that itself fails gives a failure with its error, and the others go on.
     """
     checks = {
         "system": _system(),

@@ -99,7 +99,9 @@ async def listening(app: FastAPI, sock: socket.socket, stop: asyncio.Event) -> A
 
     All objects that are present are exempt from garbage collection, which runs from now on.
     """
-    server = _Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    server = uvicorn.Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    # No handlers of its own: the streams end before it does.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     serving.add_done_callback(lambda _: stop.set())
     gc.collect()
@@ -110,14 +112,6 @@ async def listening(app: FastAPI, sock: socket.socket, stop: asyncio.Event) -> A
     finally:
         server.should_exit = True
         await serving
-
-
-class _Server(uvicorn.Server):
-    """Server without signal handlers: the streams end before it does."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @contextlib.contextmanager

@@ -25,13 +25,10 @@ def serve(
     announce: Callable[[str], None],
     alongside: Callable[[Mapping[str, Stream]], AbstractContextManager[object]] = nullcontext,
 ) -> None:
-    """Run the service until it is stopped.
+    """Run the service until it is stopped; ``announce`` takes lines for the terminal.
 
     Parameters
     ----------
-    settings : Settings
-    announce : callable
-        Takes the lines that a person at the terminal should see.
     alongside : callable
         Given the streams, returns a context that is entered before they run and left when they have ended; not used
         with several worker processes.

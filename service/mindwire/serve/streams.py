@@ -53,7 +53,6 @@ def build_streams(
 
     Parameters
     ----------
-    settings : Settings
     instance : str
         Distinguishes this service's LSL outlets from those of another on the same host.
     only : collection of str or None
@@ -175,20 +174,13 @@ async def run_streams(
     begun: Callable[[], None] = lambda: None,
     on_refused: Callable[[MindwireError], None],
 ) -> None:
-    """Run streams and their web server until stopped.
+    """Run streams and their web server until ``stop`` is set, as SIGTERM, SIGHUP and Ctrl-C do.
 
     The streams stop first, so that every client hears it; then the server closes. Both together take less than two
     seconds.
 
     Parameters
     ----------
-    settings : Settings
-    app : FastAPI
-    sock : socket.socket
-        Bound and listening.
-    streams : mapping of str to Stream
-    stop : asyncio.Event
-        Ends it, as SIGTERM, SIGHUP and Ctrl-C do.
     begun : callable
         Called once clients are answered.
     on_refused : callable

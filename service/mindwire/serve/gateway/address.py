@@ -15,17 +15,9 @@ class Address(msgspec.Struct, frozen=True):
     """Address of a worker: a Unix socket, or a TCP port that asks for a token.
 
     The worker's own access rules apply, not those of the gateway's clients.
-
-    Parameters
-    ----------
-    path : str
-        Path of the Unix socket; empty for TCP.
-    host : str
-    port : int
-    token : str or None
     """
 
-    path: str = ""
+    path: str = ""  # of the Unix socket; empty for TCP
     host: str = "127.0.0.1"
     port: int = 0
     token: str | None = None
@@ -58,13 +50,7 @@ class Answer(NamedTuple):
 async def request(
     address: Address, target: str, *, method: str = "GET", body: bytes = b"", content_type: str = ""
 ) -> Answer:
-    """Send a request and read the whole response.
-
-    Raises
-    ------
-    OSError
-        The worker cannot be reached, or ended before it had answered.
-    """
+    """Send a request and read the whole response; raises OSError if the worker is not reached or ends meanwhile."""
     headers = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **address.access}
     if content_type:
         headers["Content-Type"] = content_type

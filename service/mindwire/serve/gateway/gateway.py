@@ -45,28 +45,9 @@ _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhe
 async def serve_gateway(
     settings: Settings, n_workers: int, sock: socket.socket, access: Access, announce: Callable[[], None]
 ) -> list[MindwireError]:
-    """Run the service in several processes until it is stopped.
+    """Run the service in ``n_workers`` processes until it is stopped; returns the refusal that ended it, if one did.
 
-    Parameters
-    ----------
-    settings : Settings
-    n_workers : int
-        Number of processes that run streams.
-    sock : socket.socket
-        Bound and listening.
-    access : Access
-    announce : callable
-        Called when the streams begin.
-
-    Returns
-    -------
-    list of MindwireError
-        The refusal that ended the service.
-
-    Raises
-    ------
-    MindwireError
-        A worker cannot be started or refuses its settings.
+    ``announce`` is called when the streams begin. Raises MindwireError if a worker cannot start or refuses its settings.
     """
     stop = asyncio.Event()
     refused: list[MindwireError] = []
@@ -118,18 +99,7 @@ _Stream = Annotated[RemoteStream, Depends(one_stream)]
 
 
 class Gateway:
-    """All workers, and the way to the worker of each stream.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Streams in the order of the settings.
-    workers : sequence of Worker
-
-    Attributes
-    ----------
-    streams : dict of str to RemoteStream
-    """
+    """All workers and their streams, by name in the order of the settings."""
 
     def __init__(self, names: Sequence[str], workers: Sequence[Worker]) -> None:
         self._workers = workers

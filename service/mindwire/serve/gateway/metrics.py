@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from mindwire.api.metrics import exposition, family
 from mindwire.api.streams import Streams
 from mindwire.serve.gateway.worker import Worker
-
-
-class WorkerCollector(Collector):
-    """Metrics about the worker processes, with the number of each as label.
-
-    Parameters
-    ----------
-    workers : sequence of Worker
-    """
-
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        self._workers = workers
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield which of them run, and how often each was started again."""
-        up = [(str(worker.number), worker.address is not None) for worker in self._workers]
-        yield family(GaugeMetricFamily, "worker_up", "1 while the worker process runs.", up, ("worker",))
-        restarts = [(str(worker.number), worker.restarts) for worker in self._workers]
-        text = "Times the worker process was started again."
-        yield family(CounterMetricFamily, "worker_restarts", text, restarts, ("worker",))
 
 
 def merged(workers: Sequence[Worker], answers: Sequence[bytes | None]) -> bytes:
@@ -54,7 +33,14 @@ def merged(workers: Sequence[Worker], answers: Sequence[bytes | None]) -> bytes:
         for name, one in worker.streams.items()
     }
     blocks: dict[str, list[str]] = {}
-    _add(exposition(cast("Streams", lost), WorkerCollector(workers)), blocks)
+    up = [(str(worker.number), worker.address is not None) for worker in workers]
+    restarts = [(str(worker.number), worker.restarts) for worker in workers]
+    text = "Times the worker process was started again."
+    others = [
+        family(GaugeMetricFamily, "worker_up", "1 while the worker process runs.", up, ("worker",)),
+        family(CounterMetricFamily, "worker_restarts", text, restarts, ("worker",)),
+    ]
+    _add(exposition(cast("Streams", lost), others), blocks)
     for worker, answer in zip(workers, answers, strict=True):
         if answer is not None:
             _add(answer, blocks, worker.number)

@@ -17,31 +17,13 @@ _RUN = "import os; os.setpgrp(); from mindwire.serve.gateway.program import main
 
 
 class WorkerStart(msgspec.Struct, frozen=True):
-    """First line on a worker's standard input.
+    """First line on a worker's standard input."""
 
-    Parameters
-    ----------
-    settings : str
-        Settings of the whole service as JSON.
-    streams : list of str
-        The worker's share of the streams.
-    listen : Address
-        Where to listen; port 0 takes any free port.
-    folder : str
-        Private folder of the worker, which its successor gets too.
-    instance : str
-        Distinguishes the LSL outlets of this service from those of another on the same host.
-    number : int
-        Number of the worker, from 1.
-    restarts : int
-        Number of times this worker was started again.
-    """
-
-    settings: str
-    streams: list[str]
-    listen: Address
-    folder: str
-    instance: str = ""
+    settings: str  # of the whole service, as JSON
+    streams: list[str]  # the worker's share
+    listen: Address  # port 0 takes any free port
+    folder: str  # private to the worker; its successor gets it too
+    instance: str = ""  # distinguishes the LSL outlets of this service from those of another on the same host
     number: int = 1
     restarts: int = 0
 
@@ -60,13 +42,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
 
 
 async def start_process(start: WorkerStart) -> Process:
-    """Start the process of a worker.
-
-    Raises
-    ------
-    ServiceError
-        The system has no room for it.
-    """
+    """Start the process of a worker; raises ServiceError where the system has no room for it."""
     try:  # -P: nothing of the current folder
         process = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", _RUN, stdin=PIPE, stdout=PIPE)
     except OSError as error:

@@ -28,8 +28,6 @@ from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.listening import event_loop
 from mindwire.serve.streams import build_streams, run_streams
 
-Report = Callable[[WorkerReport], object]
-
 
 def main() -> None:
     """Run until the end, and end even if a thread is stuck in a driver."""

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from mindwire.serve.gateway.address import Address
 from mindwire.sinks.messages import Encoding, Message
-
-
-class Reached(Protocol):
-    """A worker that can be reached, until it ends and another takes its place."""
-
-    address: Address | None
 
 
 class RemoteSubscription:
@@ -26,21 +20,17 @@ class RemoteSubscription:
 
     Parameters
     ----------
-    worker : Reached
+    reached : callable
+        Returns the address of the worker, None while it has ended and no other has taken its place.
     path : str
         Path of the worker's websocket.
     encoding : Encoding
-
-    Attributes
-    ----------
-    greeted : bool
-        True once the client has had its hello.
     """
 
-    def __init__(self, worker: Reached, path: str, encoding: Encoding) -> None:
+    def __init__(self, reached: Callable[[], Address | None], path: str, encoding: Encoding) -> None:
         self.encoding = encoding
-        self.greeted = False
-        self._worker = worker
+        self.greeted = False  # until the client has had its hello
+        self._reached = reached
         self._path = path
         self._closed = False
         self._own: deque[Message] = deque()
@@ -92,7 +82,7 @@ class RemoteSubscription:
     async def _connect(self) -> None:
         """Connect to the worker, or wait until there is another."""
         self._changed.clear()
-        address = self._worker.address
+        address = self._reached()
         if address is None or address is self._lost:
             await self._changed.wait()
             return

@@ -32,34 +32,17 @@ _PING_S = 2.0
 
 
 class RemoteStream:
-    """Stream of a worker as the worker last described it, and the hub of its clients here.
-
-    Parameters
-    ----------
-    name : str
-    worker : Worker
-
-    Attributes
-    ----------
-    described : mapping
-        The stream's status.
-    listeners, viewers : set of RemoteSubscription
-        Clients of its predictions, and of its signal.
-    events : deque of Event
-        Events that the gateway itself has sent.
-    unreachable : bool
-        True while the worker does not answer, and ``described`` says why.
-    """
+    """Stream of a worker as the worker last described it, and the hub of its clients here."""
 
     def __init__(self, name: str, worker: Worker) -> None:
         self.name = name
         self.hub = self
         self._worker = worker
-        self.described: Mapping[str, Any] = {}
-        self.listeners: set[RemoteSubscription] = set()
-        self.viewers: set[RemoteSubscription] = set()
-        self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
-        self.unreachable = False
+        self.described: Mapping[str, Any] = {}  # the status
+        self.listeners: set[RemoteSubscription] = set()  # of predictions
+        self.viewers: set[RemoteSubscription] = set()  # of the signal
+        self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)  # that the gateway itself has sent
+        self.unreachable = False  # true while the worker does not answer, and the status says why
 
     @property
     def hung(self) -> bool:
@@ -87,7 +70,7 @@ class RemoteStream:
         return self._enter(self.viewers, "signal", Encoding.JSON)
 
     def _enter(self, group: set[RemoteSubscription], feed: str, encoding: Encoding) -> RemoteSubscription:
-        subscription = RemoteSubscription(self._worker, f"/v1/streams/{self.name}/{feed}", encoding)
+        subscription = RemoteSubscription(lambda: self._worker.address, f"/v1/streams/{self.name}/{feed}", encoding)
         group.add(subscription)
         if self._worker.failed:
             subscription.close()
@@ -144,24 +127,14 @@ class Worker:
         What the worker is started with.
     on_refused : callable
         Called with the number of the worker and what it refuses while it runs.
-
-    Attributes
-    ----------
-    streams : dict of str to RemoteStream
-    address : Address or None
-        Where the worker is reached while it runs.
-    restarts : int
-        Number of times the worker was started again.
-    failed : bool
-        True after the worker has been given up.
     """
 
     def __init__(self, start: WorkerStart, *, on_refused: Callable[[int, MindwireError], None]) -> None:
         self.number = start.number
         self.streams = {name: RemoteStream(name, self) for name in start.streams}
-        self.address: Address | None = None
+        self.address: Address | None = None  # where the worker is reached while it runs
         self.restarts = 0
-        self.failed = False
+        self.failed = False  # true after the worker has been given up
         self._start = start
         self._on_refused = on_refused
         self._process: Process | None = None
@@ -290,18 +263,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
 def share_streams(hops: Mapping[str, int], workers: int) -> list[list[str]]:
     """Share streams among workers: the costly ones first, each where there is least to do.
 
-    The cost of a stream is proportional to how often it predicts.
-
-    Parameters
-    ----------
-    hops : mapping of str to int
-        Samples between the predictions of each stream.
-    workers : int
-
-    Returns
-    -------
-    list of list of str
-        Names per worker, in the order given.
+    ``hops`` are the samples between the predictions of each stream; its cost is proportional to how often it predicts.
     """
     work = [0.0] * workers
     shares: list[set[str]] = [set() for _ in range(workers)]
