@@ -141,72 +141,64 @@ def _split_streams(value: Any) -> Any:
     return [part.strip() for part in parts if part.strip()]
 
 
+def setting(description: str, default: Any = None, **limits: Any) -> Any:
+    """Return a field; its description is the help of its flag."""
+    return Field(default, description=description, **limits)
+
+
 class Settings(BaseSettings):
-    """Settings of ``mindwire serve``; the description of each field is the help of its flag."""
+    """Settings of ``mindwire serve``."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: Path | None = Field(None, description="Bundle to decode with.")
-    stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = Field(
-        (),
-        description="LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
+    model: Path | None = setting("Bundle to decode with.")
+    stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
+        "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
         "May be given several times; id=NAME names a stream, model=, hop= and unit= apply to it alone.",
+        (),
     )
-    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback takes a token.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    token: str | None = Field(
-        None,
-        min_length=MIN_TOKEN,
-        description="Access token that every client has to send; generated and printed when listening on other addresses "
+    host: str = setting("Address to listen on; other than loopback takes a token.", "127.0.0.1")
+    port: int = setting("Port to listen on; 0 for any free one.", 8000, ge=0, le=65535)
+    token: str | None = setting(
+        "Access token that every client has to send; generated and printed when listening on other addresses "
         "than loopback. Other users of this machine see flags: use MINDWIRE_TOKEN or --token-file there.",
+        min_length=MIN_TOKEN,
     )
-    token_file: Path | None = Field(None, description="File with the access token.")
-    allow_host: Words = Field((), description="Host name that clients may use, besides the loopback ones.")
-    allow_origin: Words = Field((), description="Origin of web pages that may connect.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device that runs the model.")
-    engine: Literal["auto", "onnxruntime", "torch"] = Field("auto", description="Inference engine.")
-    hop: int | None = Field(None, ge=1, description="Samples between predictions; by default the model's.")
-    channels: Labels | None = Field(
-        None, description="Labels by position, such as C3,C4, for a stream that names no channels."
+    token_file: Path | None = setting("File with the access token.")
+    allow_host: Words = setting("Host name that clients may use, besides the loopback ones.", ())
+    allow_origin: Words = setting("Origin of web pages that may connect.", ())
+    device: Literal["auto", "cpu", "cuda"] = setting("Device that runs the model.", "auto")
+    engine: Literal["auto", "onnxruntime", "torch"] = setting("Inference engine.", "auto")
+    hop: int | None = setting("Samples between predictions; by default the model's.", ge=1)
+    channels: Labels | None = setting("Labels by position, such as C3,C4, for a stream that names no channels.")
+    unit: Unit | None = setting("Unit of the samples, for a stream that states none or a wrong one.")
+    rate: float | None = setting("True sampling rate in Hz, overriding the nominal one.", gt=0)
+    bad_channels: Literal["auto", "interpolate", "invalidate"] = setting(
+        "How to handle bad channels: auto interpolates a few.", "auto"
     )
-    unit: Unit | None = Field(None, description="Unit of the samples, for a stream that states none or a wrong one.")
-    rate: float | None = Field(None, gt=0, description="True sampling rate in Hz, overriding the nominal one.")
-    bad_channels: Literal["auto", "interpolate", "invalidate"] = Field(
-        "auto", description="How to handle bad channels: auto interpolates a few."
-    )
-    bridge_ms: float = Field(
-        40.0, ge=0, le=1000, description="Longest gap in milliseconds that is bridged and flagged."
-    )
-    adapt: Literal["alignment", "bn", "entropy"] = Field(
-        "alignment",
-        description="Parts of the model that adapt to the person: the alignment, BatchNorm statistics too, or also "
+    bridge_ms: float = setting("Longest gap in milliseconds that is bridged and flagged.", 40.0, ge=0, le=1000)
+    adapt: Literal["alignment", "bn", "entropy"] = setting(
+        "Parts of the model that adapt to the person: the alignment, BatchNorm statistics too, or also "
         "weights by entropy. The last two run the network in PyTorch.",
+        "alignment",
     )
-    adaptation_state: Path | None = Field(
-        None, description="File that keeps the adaptation: read at the start if it exists, written at the end."
+    adaptation_state: Path | None = setting(
+        "File that keeps the adaptation: read at the start if it exists, written at the end."
     )
-    warm_start: Path | None = Field(
-        None, description="Recording at rest, or kept adaptation, to initialise the alignment with."
+    warm_start: Path | None = setting("Recording at rest, or kept adaptation, to initialise the alignment with.")
+    wait: bool = setting("Wait for a stream that is absent at the start, or refuse.", default=True)
+    max_backlog: float = setting("Seconds of overdue windows above which only the newest is decoded.", 1.0, gt=0)
+    stale_after: float = setting("Seconds without data until a stream is stale.", 2.0, gt=0)
+    workers: int = setting("Processes that share the streams on one port; 0 for one per core.", 1, ge=0, le=256)
+    batch_wait_ms: float = setting(
+        "Longest time that a window waits to be decoded with those of other streams.", 2.0, ge=0, le=1000
     )
-    wait: bool = Field(default=True, description="Wait for a stream that is absent at the start, or refuse.")
-    max_backlog: float = Field(
-        1.0, gt=0, description="Seconds of overdue windows above which only the newest is decoded."
+    lsl_outlet: bool = setting("Publish on LSL as well as on the websocket.", default=True)
+    record: Path | None = setting("Folder for recordings of signal, markers, predictions and events, as XDF.")
+    marker_stream: Words = setting(
+        "Name or source_id of a marker stream to show; by default those of the source's host.", ()
     )
-    stale_after: float = Field(2.0, gt=0, description="Seconds without data until a stream is stale.")
-    workers: int = Field(
-        1, ge=0, le=256, description="Processes that share the streams on one port; 0 for one per core."
-    )
-    batch_wait_ms: float = Field(
-        2.0, ge=0, le=1000, description="Longest time that a window waits to be decoded with those of other streams."
-    )
-    lsl_outlet: bool = Field(default=True, description="Publish on LSL as well as on the websocket.")
-    record: Path | None = Field(
-        None, description="Folder for recordings of signal, markers, predictions and events, as XDF."
-    )
-    marker_stream: Words = Field(
-        (), description="Name or source_id of a marker stream to show; by default those of the source's host."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("Lowest level that is logged.", "info")
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
