@@ -38,13 +38,12 @@ def evaluate(
     """
     from rich.text import Text
 
-    from mindwire.evaluation.idle import ActivationRule, idle_figures
+    from mindwire.evaluation.idle import ActivationRule
     from mindwire.evaluation.known_recordings import check_distinct, check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import LEGEND, Comparison, describe_run, headline, idle_sentence, table
-    from mindwire.evaluation.scores import score_runs
+    from mindwire.evaluation.report import LEGEND, describe_run, headline, idle_sentence, score_modes, table
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
@@ -61,43 +60,28 @@ def evaluate(
     chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
     at_rest = scoring.idle_class(chosen, given)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
-    hop_s = bundle.contract.hop_samples / bundle.contract.sfreq
     if warning:
         show(Text(warning, "bold yellow"))
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, paths)
     if remembered:
         show(remembered)
-    evaluated = []
+    evaluated = {}
     for mode in modes:
         aligned = replace(settings, alignment=mode)
         with progress_bar(f"Evaluating, alignment {mode}") as progress:
             runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress)
-        evaluated.append((runs, *score_runs(runs, bundle.contract, chosen, at_s, hop_s=hop_s)))
-    (runs, overall, scores), *others = evaluated
-    idle = None
-    if at_rest is not None:
-        idle = idle_figures(runs, bundle.contract, chosen, idle=at_rest, at_s=at_s, rule=rule)
-    comparisons = [Comparison(alignment=modes[1], overall=every, runs=parts) for _, every, parts in others]
-    report = describe_run(
-        overall,
-        scores,
-        bundle=bundle,
-        decoder=decoder,
-        classes=chosen,
-        at_s=at_s,
-        alignment=modes[0],
-        idle=idle,
-        comparison=next(iter(comparisons), None),
-        notes=notes(runs, bundle.contract.classes, chosen, at_s),
-        warning=warning,
-    )
+        evaluated[mode] = runs
+    runs = evaluated[modes[0]]
+    figures = score_modes(evaluated, bundle.contract, chosen, at_s, idle=at_rest, rule=rule)
+    remarks = notes(runs, bundle.contract.classes, chosen, at_s)
+    report = describe_run(figures, bundle=bundle, decoder=decoder, notes=remarks, warning=warning)
     pictures = draw_views(bundle, paths, chosen, at_s, settings=settings, folder=out) if views else []
     written = [*write_report(report, out, pictures), *pictures]
     for run in runs:
         print_problems(Path(run.file), run.problems)
     show(table(report), Text(LEGEND, "dim"), headline(report), *report.notes)
-    if idle is not None:
-        show(idle_sentence(idle))
+    if report.idle is not None:
+        show(idle_sentence(report.idle))
     print_written(*written)
 
 

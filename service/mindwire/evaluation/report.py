@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from mindwire import __version__
-from mindwire.evaluation.idle import IdleFigures
+from mindwire.evaluation.idle import ActivationRule, IdleFigures, idle_figures
 from mindwire.evaluation.metrics import ITR_FORMULA
-from mindwire.evaluation.scores import AlignmentMode, RunScore, Score
+from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, RunScore, Score, score_runs
 from mindwire.evaluation.tables import TextTable
 from mindwire.inference.decoder import Decoder
 from mindwire_models.bundle import Bundle
+from mindwire_models.contract import Contract
 from mindwire_models.text import printable
 
 DEFINITIONS = {
@@ -93,35 +94,49 @@ class Report(Figures):
     definitions: dict[str, str]
 
 
-def describe_run(
-    overall: Score,
-    runs: Sequence[RunScore],
-    *,
-    bundle: Bundle,
-    decoder: Decoder,
+def score_modes(
+    evaluated: Mapping[AlignmentMode, Sequence[EvaluatedRun]],
+    contract: Contract,
     classes: Sequence[str],
     at_s: float,
-    alignment: AlignmentMode,
-    idle: IdleFigures | None = None,
-    comparison: Comparison | None = None,
-    notes: Sequence[str] = (),
-    warning: str = "",
+    *,
+    idle: str | None,
+    rule: ActivationRule,
+) -> dict[str, Any]:
+    """Return the fields of :class:`Figures` for runs with one alignment, compared with those with a second one, if any.
+
+    Activations are counted by the rule where a class is idle.
+    """
+    hop_s = contract.hop_samples / contract.sfreq
+    (mode, overall, each), *others = [
+        (mode, *score_runs(runs, contract, classes, at_s, hop_s=hop_s)) for mode, runs in evaluated.items()
+    ]
+    activations = None
+    if idle is not None:
+        activations = idle_figures(evaluated[mode], contract, classes, idle=idle, at_s=at_s, rule=rule)
+    return {
+        "classes": list(classes),
+        "at_s": at_s,
+        "alignment": mode,
+        "overall": overall,
+        "runs": each,
+        "idle": activations,
+        "comparison": next((Comparison(alignment=m, overall=o, runs=r) for m, o, r in others), None),
+    }
+
+
+def describe_run(
+    figures: Mapping[str, Any], *, bundle: Bundle, decoder: Decoder, notes: Sequence[str], warning: str
 ) -> Report:
-    """Put scores into a report with what was run and what the figures mean."""
+    """Put figures, as :func:`score_modes` returns them, into a report with what was run and what they mean."""
     return Report(
         warning=warning or None,
         notes=list(notes),
         created=datetime.now(UTC),
         mindwire=__version__,
         model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
-        classes=list(classes),
-        at_s=at_s,
-        alignment=alignment,
-        overall=overall,
-        runs=list(runs),
-        idle=idle,
-        comparison=comparison,
         definitions=dict(DEFINITIONS),
+        **figures,
     )
 
 

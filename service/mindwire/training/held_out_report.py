@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mindwire import __version__
-from mindwire.evaluation.idle import ActivationRule, idle_figures
+from mindwire.evaluation.idle import ActivationRule
 from mindwire.evaluation.notes import notes
 from mindwire.evaluation.page import in_words, plots, render, tiles, write_files
-from mindwire.evaluation.report import DEFINITIONS, Comparison, Figures, idle_sentence, percent, score_table
-from mindwire.evaluation.scores import Score, score_runs
+from mindwire.evaluation.report import DEFINITIONS, Figures, idle_sentence, percent, score_modes, score_table
+from mindwire.evaluation.scores import Score
 from mindwire.evaluation.tables import TextTable
 from mindwire.training.card import verdict
 from mindwire.training.held_out import DecoderName, HeldOutRuns, Splits
@@ -80,34 +80,17 @@ class HeldOutReport(BaseModel):
 
 
 def describe_held_out(
-    found: Sequence[HeldOutRuns], splits: Splits, *, idle: str | None = None, rule: ActivationRule | None = None
+    found: Sequence[HeldOutRuns], splits: Splits, *, idle: str | None, rule: ActivationRule
 ) -> HeldOutReport:
-    """Score runs and report them; of the alignments the first two.
-
-    Activations are counted where there is an idle class and a rule for them.
-    """
+    """Score runs, as :func:`score_modes` does, and report them."""
     contract, at_s = splits.prepared.contract, splits.prepared.span.decided_at
-    classes, hop_s = contract.classes, contract.hop_samples / contract.sfreq
-
-    def scored(one: HeldOutRuns) -> Decided:
-        scores = [(mode, *score_runs(runs, contract, classes, at_s, hop_s=hop_s)) for mode, runs in one.runs.items()]
-        (mode, overall, each), *others = scores
-        runs = one.runs[mode]
-        return Decided(
-            classes=list(classes),
-            at_s=at_s,
-            alignment=mode,
-            overall=overall,
-            runs=each,
-            idle=None
-            if idle is None or rule is None
-            else idle_figures(runs, contract, classes, idle=idle, at_s=at_s, rule=rule),
-            comparison=next((Comparison(alignment=m, overall=o, runs=r) for m, o, r in others), None),
-            decoder=one.decoder,
-            seed=one.seed,
+    classes = contract.classes
+    decoders = [
+        Decided(
+            **score_modes(one.runs, contract, classes, at_s, idle=idle, rule=rule), decoder=one.decoder, seed=one.seed
         )
-
-    decoders = [scored(one) for one in found]
+        for one in found
+    ]
     accuracies = [one.overall.accuracy for one in decoders if one.decoder == "network"]
     known = np.array([accuracy for accuracy in accuracies if accuracy is not None])
     deviation = float(known.std(ddof=1)) if len(known) > 1 else None
