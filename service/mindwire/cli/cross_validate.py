@@ -1,6 +1,6 @@
 """``mindwire cross-validate``: train first, then evaluate on recordings that were not trained on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -61,9 +61,7 @@ def cross_validate(
         settings=replace(settings, pipeline=replace(settings.pipeline, adapt="alignment")),
         base=train_options.base_contract(terms.preset, terms.contract),
         terms=terms.terms(),
-        offset=trials.offset,
-        length=trials.length,
-        slide=trials.slide,
+        **asdict(trials),
         decided_at=cues.at,
         workers=training.workers,
     )

@@ -1,6 +1,7 @@
 """``mindwire train``: recordings with cues become a model for this person and this cap."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -56,9 +57,7 @@ def train(
         settings=options.run_settings(cues, markers, signal),
         base=train_options.base_contract(terms.preset, terms.contract),
         terms=terms.terms() | {"reference": reference},
-        offset=trials.offset,
-        length=trials.length,
-        slide=trials.slide,
+        **asdict(trials),
         decided_at=cues.at,
         n_folds=folds,
         workers=training.workers,
