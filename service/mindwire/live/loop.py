@@ -192,7 +192,8 @@ class LiveLoop:
             due.append(heapq.heappop(self._polls)[2])
         timeout = _READ_S if alone else 0.0
         self._steps.extend(_Step("reading", (one,), partial(self._poll, one, timeout)) for one in due)
-        self._steps.append(_Step("reading", due, self._divide))
+        if not alone:
+            self._steps.append(_Step("reading", due, self._divide))
         self._steps.extend(_Step("publishing", (one,), partial(self._report, one)) for one in due)
 
     def _poll(self, connection: Connection, timeout: float) -> None:
@@ -202,10 +203,14 @@ class LiveLoop:
         windows = connection.poll(timeout)
         fence()
         self._due += [(connection, window) for window in windows]
-        self._idle_s += connection.read_s if timeout else 0.0
+        if timeout:
+            self._idle_s += connection.read_s
+            self._divide()  # it is alone
 
     def _divide(self) -> None:
         windows, self._due = self._due, []
+        if not windows:
+            return
         self._insert(
             _Step(_DECODING, [one for one, _ in batch], partial(self._decode, batch)) for batch in _batches(windows)
         )
