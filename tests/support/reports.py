@@ -29,7 +29,7 @@ def make_report(n_right: int = 18, n_late: int = 1, name: str = "a<b>.xdf") -> R
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     trials += [Trial(1000.0 + i, "left_hand") for i in range(n_late)]
     run = EvaluatedRun(name, "ab" * 32, Trace(times, probabilities, np.zeros(4000, np.int64)), tuple(trials), 160.0)
-    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0)
     return Report(
         created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
         mindwire="0.0",

@@ -43,7 +43,7 @@ def evaluate(
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import LEGEND, describe_run, headline, idle_sentence, score_modes, table
+    from mindwire.evaluation.report import LEGEND, EvaluatedModel, Report, headline, idle_sentence, score_modes, table
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
@@ -65,19 +65,22 @@ def evaluate(
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, paths)
     if remembered:
         show(remembered)
-    evaluated = {}
+    runs = {}
     for mode in modes:
         aligned = replace(settings, alignment=mode)
         with progress_bar(f"Evaluating, alignment {mode}") as progress:
-            runs = run_recordings(paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress)
-        evaluated[mode] = runs
-    runs = evaluated[modes[0]]
-    figures = score_modes(evaluated, bundle.contract, chosen, at_s, idle=at_rest, rule=rule)
-    remarks = notes(runs, bundle.contract.classes, chosen, at_s)
-    report = describe_run(figures, bundle=bundle, decoder=decoder, notes=remarks, warning=warning)
+            runs[mode] = run_recordings(
+                paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress
+            )
+    report = Report(
+        warning=warning or None,
+        notes=notes(runs[modes[0]], bundle.contract.classes, chosen, at_s),
+        model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
+        **score_modes(runs, bundle.contract, chosen, at_s, idle=at_rest, rule=rule),
+    )
     pictures = draw_views(bundle, paths, chosen, at_s, settings=settings, folder=out) if views else []
     written = [*write_report(report, out, pictures), *pictures]
-    for run in runs:
+    for run in runs[modes[0]]:
         print_problems(Path(run.file), run.problems)
     show(table(report), Text(LEGEND, "dim"), headline(report), *report.notes)
     if report.idle is not None:

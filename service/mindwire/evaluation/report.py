@@ -15,8 +15,6 @@ from mindwire.evaluation.idle import ActivationRule, IdleFigures, idle_figures
 from mindwire.evaluation.metrics import ITR_FORMULA
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, RunScore, Score, score_runs
 from mindwire.evaluation.tables import TextTable
-from mindwire.inference.decoder import Decoder
-from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
 from mindwire_models.text import printable
 
@@ -88,14 +86,14 @@ class Report(Figures):
     """Content of ``report.json``."""
 
     version: Literal[1] = 1
-    created: datetime
-    mindwire: str
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    mindwire: str = __version__
     model: EvaluatedModel
-    definitions: dict[str, str]
+    definitions: dict[str, str] = DEFINITIONS
 
 
 def score_modes(
-    evaluated: Mapping[AlignmentMode, Sequence[EvaluatedRun]],
+    runs: Mapping[AlignmentMode, Sequence[EvaluatedRun]],
     contract: Contract,
     classes: Sequence[str],
     at_s: float,
@@ -103,41 +101,21 @@ def score_modes(
     idle: str | None,
     rule: ActivationRule,
 ) -> dict[str, Any]:
-    """Return the fields of :class:`Figures` for runs with one alignment, compared with those with a second one, if any.
+    """Score the same recordings with one alignment or, for comparison, two; return the values of :class:`Figures`.
 
-    Activations are counted by the rule where a class is idle.
+    Activations are counted where there is an ``idle`` class.
     """
-    hop_s = contract.hop_samples / contract.sfreq
-    (mode, overall, each), *others = [
-        (mode, *score_runs(runs, contract, classes, at_s, hop_s=hop_s)) for mode, runs in evaluated.items()
-    ]
-    activations = None
-    if idle is not None:
-        activations = idle_figures(evaluated[mode], contract, classes, idle=idle, at_s=at_s, rule=rule)
+    scores = {mode: score_runs(some, contract, classes, at_s) for mode, some in runs.items()}
+    (mode, (overall, each)), *others = scores.items()
     return {
         "classes": list(classes),
         "at_s": at_s,
         "alignment": mode,
         "overall": overall,
         "runs": each,
-        "idle": activations,
-        "comparison": next((Comparison(alignment=m, overall=o, runs=r) for m, o, r in others), None),
+        "idle": idle_figures(runs[mode], contract, classes, idle=idle, at_s=at_s, rule=rule) if idle else None,
+        "comparison": next((Comparison(alignment=m, overall=o, runs=r) for m, (o, r) in others), None),
     }
-
-
-def describe_run(
-    figures: Mapping[str, Any], *, bundle: Bundle, decoder: Decoder, notes: Sequence[str], warning: str
-) -> Report:
-    """Put figures, as :func:`score_modes` returns them, into a report with what was run and what they mean."""
-    return Report(
-        warning=warning or None,
-        notes=list(notes),
-        created=datetime.now(UTC),
-        mindwire=__version__,
-        model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
-        definitions=dict(DEFINITIONS),
-        **figures,
-    )
 
 
 def percent(value: float | None) -> str:

@@ -26,6 +26,8 @@ from mindwire_models.contract import Alignment, Contract, NoNormalisation
 
 MISSING = "no_prediction"
 _CLOCK_TOLERANCE_S = 1e-6
+# Resolution of the accuracy over time, which goes up to one second past the moment of decision.
+_CURVE_STEP_S = 0.1
 
 
 class AlignmentMode(StrEnum):
@@ -344,9 +346,6 @@ def score_runs(
     contract: Contract,
     classes: Sequence[str],
     at_s: float,
-    *,
-    hop_s: float,
-    curve_step_s: float = 0.1,
 ) -> tuple[Score, list[RunScore]]:
     """Scores of all recordings together and of each.
 
@@ -359,10 +358,6 @@ def score_runs(
         The classes to decide between; a subset is renormalised.
     at_s : float
         Seconds since the cue at which a trial is decided.
-    hop_s : float
-        Seconds between two predictions.
-    curve_step_s : float
-        Resolution of the accuracy over time, from 0 to one second past ``at_s``.
 
     Returns
     -------
@@ -371,8 +366,8 @@ def score_runs(
     """
     columns = [contract.classes.index(name) for name in classes]
     # One hop and a little: clocks jitter, and a resampled stream's hops need not fall on whole samples.
-    max_age_s = 1.5 * hop_s
-    grid = np.arange(0.0, at_s + 1.0 + curve_step_s / 2, curve_step_s)
+    max_age_s = 1.5 * contract.hop_samples / contract.sfreq
+    grid = np.arange(0.0, at_s + 1.0 + _CURVE_STEP_S / 2, _CURVE_STEP_S)
     decided: list[Decisions] = []
     curves: list[list[Decisions]] = []
     scored: list[RunScore] = []

@@ -61,6 +61,9 @@ def test_a_recording_without_predictions_decides_nothing() -> None:
     assert Decisions.join([decisions, decisions]).undecided == {"no_prediction": 2}
 
 
+CONTRACT = BCIC2A.model_copy(update={"hop_samples": 25})
+
+
 def make_run(file: str, cues: list[tuple[float, str]]) -> EvaluatedRun:
     trace = make_trace()
     four = np.concatenate([np.full((100, 1), 3.0), trace.probabilities, np.zeros((100, 1))], axis=1) / 4
@@ -78,7 +81,7 @@ def test_scores_per_run_and_overall_over_a_subset_of_classes() -> None:
         make_run("a.xdf", [(10.0, "right_hand"), (10.5, "left_hand")]),
         make_run("b.xdf", [(15.5, "left_hand")]),
     )
-    overall, runs = score_runs([early, late], BCIC2A, CLASSES, 4.0, hop_s=0.1)
+    overall, runs = score_runs([early, late], CONTRACT, CLASSES, 4.0)
     assert [(run.file, run.n_correct, run.n_trials, run.accuracy) for run in runs] == [
         ("a.xdf", 1, 2, 0.5),
         ("b.xdf", 1, 1, 1.0),
@@ -97,7 +100,7 @@ def test_scores_per_run_and_overall_over_a_subset_of_classes() -> None:
 
 
 def test_a_run_without_any_decision_has_no_accuracy_rather_than_zero() -> None:
-    overall, _ = score_runs([make_run("a.xdf", [(50.0, "left_hand")])], BCIC2A, CLASSES, 4.0, hop_s=0.1)
+    overall, _ = score_runs([make_run("a.xdf", [(50.0, "left_hand")])], CONTRACT, CLASSES, 4.0)
     assert overall.accuracy is None
     assert overall.kappa is None
     assert overall.n_undecided == 1

@@ -54,7 +54,7 @@ def test_a_single_class_gives_no_verdict() -> None:
     report = make_report(n_late=0)
     trace = Trace(np.array([16.0]), np.array([[0.1, 0.7, 0.1, 0.1]]), np.zeros(1, np.int64))
     run = EvaluatedRun("one.xdf", "00" * 32, trace, (Trial(12.0, "left_hand"),), 0.0)
-    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0)
     text = headline(report.model_copy(update={"overall": overall, "runs": runs}))
     assert "1 of 1 trials right" in text
     assert "all are of left_hand, which always answering left_hand decides as well: no verdict" in text
@@ -152,7 +152,7 @@ def test_a_report_without_any_decided_trial_still_renders() -> None:
     report = make_report()
     trace = Trace(np.empty(0), np.empty((0, 4)), np.empty(0, np.int64))
     run = EvaluatedRun("empty.xdf", "00" * 32, trace, (Trial(1.0, "left_hand"),), 0.0)
-    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0, hop_s=0.04)
+    overall, runs = score_runs([run], BCIC2A, CLASSES, 4.0)
     report = report.model_copy(update={"overall": overall, "runs": runs})
     page = render_html(report)
     assert "The only trial had no valid prediction" in page
