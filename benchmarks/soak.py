@@ -29,7 +29,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,270 +38,20 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 import websockets  # noqa: E402
-from scipy.signal import sosfilt  # noqa: E402
 
+from benchmarks.soak_faults import Faults  # noqa: E402
+from benchmarks.soak_truth import Truth, make_bundle  # noqa: E402
 from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
-from mindwire_models.contract import Butterworth, Contract, Filters  # noqa: E402
-from tests.support.lsl_cap import TABLE, Cap, table_of  # noqa: E402
+from tests.support.lsl_cap import TABLE  # noqa: E402
 
-SFREQ, LABELS = 250.0, ("Fz", "C3", "C1", "Cz", "C2", "C4", "CPz", "Pz")
-HOP, WINDOW = 25, 250
 # Settled means that one percent of a gap's transient is left; a window that mixes two signals differs by tenths.
 TOLERANCE = 0.05
 # A window decoded as a stream and as a whole agree within float32 rounding, which this network's temperature enlarges.
 VERIFY_TOLERANCE = 1e-5
-# Stamps with ± 5 ms of jitter place a sample to about one sample at 250 Hz.
-SLACK = 3
 # Valid predictions of what was interpolated, or where samples may be missing, are marked: they need not be the true ones.
 MARKED = {"interpolated", "timing"}
-KEEP_S = 20.0
-# A channel is flat only after it has been so for 0.2 s; before that it cannot be detected. The cap itself may be late.
-FLAT_KNOWN_S = 0.7
-# One or two samples lost among stamps that jitter by as much show in their mean only, up to 0.1 s later.
-LOSS_KNOWN_S = 0.5
 # A pause: until everything has recovered, at most; and how long the service is then measured.
 CALM_S, MEASURE_S = 60.0, 10.0
-
-
-def contract(temperature: float = 1.0) -> Contract:
-    """No online alignment: what a window gives then depends on its samples alone."""
-    return Contract(
-        channels=LABELS,
-        sfreq=SFREQ,
-        filters=Filters(highpass=Butterworth(order=2, freq=1.0), lowpass=Butterworth(order=4, freq=40.0)),
-        window_samples=WINDOW,
-        hop_samples=HOP,
-        classes=("feet", "left_hand", "right_hand", "tongue"),
-        temperature=temperature,
-    )
-
-
-def true_windows(contract: Contract, seed: int) -> np.ndarray:
-    """Windows of an undisturbed run by the table index of their last sample, (TABLE, window, channels)."""
-    periods = np.tile(table_of(len(LABELS), seed).astype(np.float64), (3, 1))
-    filtered = sosfilt(contract.sos, periods, axis=0)[TABLE:].astype(np.float32)
-    return np.stack([filtered[TABLE + i - WINDOW + 1 : TABLE + i + 1] for i in range(TABLE)])
-
-
-def make_bundle(folder: Path, streams: int) -> tuple[Path, list[np.ndarray]]:
-    """A bundle with random weights, and each cap's true probabilities, (TABLE, n_classes)."""
-    import torch
-
-    from mindwire_models import AttentionBaseNet
-    from mindwire_models.export import export_bundle
-
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    network = AttentionBaseNet(n_times=WINDOW, n_chans=len(LABELS), n_outputs=4, n_temporal_filters=8).eval()
-
-    def logits(windows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            parts = torch.from_numpy(windows.transpose(0, 2, 1).copy()).split(64)
-            return np.concatenate([network(part).numpy() for part in parts]).astype(np.float64)
-
-    found = [logits(true_windows(contract(), seed)) for seed in range(streams)]
-    # As sensitive to the window as a trained network is, without favourites, so that a wrong window shows.
-    favour = np.mean([rows.mean(axis=0) for rows in found], axis=0)
-    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv1d)][-1]
-    with torch.no_grad():
-        last.bias -= torch.from_numpy(favour.astype(np.float32))
-    found = [rows - favour for rows in found]
-    temperature = round(float(np.mean([rows.std(axis=0).mean() for rows in found])), 4)
-    path = folder / "bundle"
-    export_bundle(network, contract(temperature), path, name="soak", provenance="random weights, for the soak")
-    exponents = [np.exp(rows / temperature - (rows / temperature).max(axis=1, keepdims=True)) for rows in found]
-    return path, [rows / rows.sum(axis=1, keepdims=True) for rows in exponents]
-
-
-@dataclass
-class Mapping:
-    """Relation of time stamps to samples, from one moment on."""
-
-    cap: Cap
-    shift: float
-    until: float = float("inf")
-
-
-@dataclass
-class Truth:
-    """Expected predictions of one stream, by their time."""
-
-    table: np.ndarray
-    mappings: list[Mapping] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    flat_since: float = float("-inf")
-    lost_since: float = float("-inf")
-
-    def now(self) -> float:
-        """Return the time with which the cap stamps its samples."""
-        import pylsl  # only once the configuration is in the environment
-
-        return pylsl.local_clock() + self.mappings[-1].shift
-
-    def becomes_flat(self) -> None:
-        with self.lock:
-            self.flat_since = self.now()
-
-    def loses_little(self) -> None:
-        with self.lock:
-            self.lost_since = self.now()
-
-    def unknowable(self, stamp: float) -> str:
-        """Return why a fault in a window that ends here cannot be detected yet; empty if it can."""
-        if 0.0 <= stamp - self.flat_since + 0.1 <= FLAT_KNOWN_S:
-            return "about to be flat"
-        if 0.0 <= stamp - self.lost_since + 0.1 <= LOSS_KNOWN_S:
-            return "just lost less than the jitter"
-        return ""
-
-    def follow(self, cap: Cap, shift: float = 0.0) -> None:
-        with self.lock:
-            now = time.monotonic()
-            for mapping in self.mappings:
-                mapping.until = min(mapping.until, now)
-            self.mappings = [m for m in self.mappings if m.until > now - KEEP_S]
-            self.mappings.append(Mapping(cap, shift))
-
-    def error(self, stamp: float, probabilities: list[float]) -> float:
-        """Largest difference to the nearest truth that this time allows; 9 when it allows none."""
-        with self.lock:
-            mappings = list(self.mappings)
-        near = np.arange(-SLACK, SLACK + 1)
-        at = [round(m.cap.index_at(stamp, m.shift)) for m in mappings if m.cap.epoch]
-        at = [index for index, m in zip(at, mappings, strict=False) if index >= m.cap.spec.start_index + WINDOW - 1]
-        if not at:
-            return 9.0
-        rows = self.table[(np.array(at)[:, None] + near) % TABLE].reshape(-1, self.table.shape[1])
-        return float(np.abs(rows - np.array(probabilities)).max(axis=1).min())
-
-
-class Faults(threading.Thread):
-    """One cap, and what happens to it."""
-
-    def __init__(self, k: int, name: str, seed: int, truth: Truth, end: float, pause: threading.Event, log) -> None:
-        super().__init__(daemon=True)
-        self.k, self.label, self.truth, self.end, self.pause, self.log = k, name, truth, end, pause, log
-        self.random = random.Random(f"{seed}-{k}")
-        self.happened: Counter[str] = Counter()
-        self.cap = self.make()
-        self.failure: BaseException | None = None
-
-    def make(self, **changes) -> Cap:
-        values = {
-            "source_id": f"id-{self.label}",
-            "labels": LABELS,
-            "n_channels": len(LABELS),
-            "sfreq": SFREQ,
-            "chunk": self.random.choice([1, 5, 10, 25]),
-            "seed": self.k,
-            "start_index": self.random.randrange(TABLE),
-            "drift_ppm": self.random.choice([0.0, 0.0, 200.0, -100.0]),
-            "jitter": self.random.choice([0.0, 0.0, 0.005]),
-        }
-        return Cap(self.label, **{**values, **changes})
-
-    def begin(self) -> None:
-        self.cap.start()
-        self.truth.follow(self.cap)
-
-    def wait(self, low: float, high: float) -> None:
-        time.sleep(max(0.0, min(self.random.uniform(low, high), self.end - time.monotonic())))
-
-    def run(self) -> None:
-        faults = [
-            self.restart, self.restart, self.refuse, self.freeze, self.freeze, self.silent, self.burst, self.lose,
-            self.lose, self.jump, self.spoil, self.spoil, self.spoil, self.garbage, self.twin,
-        ]  # fmt: skip
-        try:
-            self.begin()
-            while time.monotonic() < self.end:
-                self.wait(8, 25)
-                if self.pause.is_set():
-                    continue
-                fault = self.random.choice(faults)
-                self.happened[fault.__name__] += 1
-                self.log(f"{self.label}: {fault.__name__} {fault()}")
-        except BaseException as error:  # noqa: BLE001 - reported at the end
-            self.failure = error
-        finally:
-            self.cap.kill()
-
-    def restart(self) -> str:
-        self.cap.kill()
-        self.wait(0.2, 5)
-        self.cap = self.make()
-        self.begin()
-        return f"with {self.cap.spec.chunk} per chunk, {self.cap.spec.drift_ppm} ppm, jitter {self.cap.spec.jitter}"
-
-    def refuse(self) -> str:
-        self.cap.kill()
-        change = self.random.choice(
-            [
-                {"sfreq": 500.0},
-                {"labels": LABELS[::-1]},
-                {"n_channels": 4, "labels": LABELS[:4]},
-                {"source_id": "other"},
-            ]
-        )
-        with self.make(**change):
-            self.wait(3, 8)
-        self.cap = self.make()
-        self.begin()
-        return str(change)
-
-    def freeze(self) -> str:
-        self.cap.freeze()
-        self.wait(0.2, 6)
-        self.cap.thaw()
-        return ""
-
-    def silent(self) -> str:
-        seconds = self.random.uniform(0.05, 4)
-        self.cap.tell("silent", seconds=seconds)
-        return f"{seconds:.2f} s"
-
-    def burst(self) -> str:
-        seconds = self.random.uniform(0.2, 3)
-        self.cap.tell("hold", seconds=seconds)
-        return f"{seconds:.2f} s"
-
-    def lose(self) -> str:
-        n = self.random.choice([1, 2, 5, 8, 50, 500])
-        if n <= 2 and self.cap.spec.jitter:
-            self.truth.loses_little()
-        self.cap.tell("lose", n=n)
-        return str(n)
-
-    def jump(self) -> str:
-        seconds = self.random.choice([-10.0, 10.0, 1000.0])
-        shift = self.truth.mappings[-1].shift + seconds
-        self.truth.follow(self.cap, shift)
-        self.cap.tell("jump", seconds=seconds)
-        return f"{seconds} s"
-
-    def spoil(self) -> str:
-        what = self.random.choice(
-            [{"value": "NaN"}, {"value": "Infinity"}, {"value": 0.0}, {"value": 3000.0}, {"factor": 1000.0}]
-        )
-        what = {key: float(value) for key, value in what.items()}
-        if self.random.random() < 0.5:
-            what["channel"] = self.random.randrange(len(LABELS))
-        flat = what.get("value") == 0.0
-        n = self.random.choice([100, 1000] if flat else [1, 100, 1000])
-        if flat:
-            self.truth.becomes_flat()
-        self.cap.tell("spoil", n=n, **what)
-        return f"{what} for {n}"
-
-    def garbage(self) -> str:
-        stamp = self.random.choice([0.0, 3.6e304, -1e9, float("nan")])
-        self.cap.tell("garbage", stamp=stamp)
-        return str(stamp)
-
-    def twin(self) -> str:
-        with self.make():
-            self.wait(2, 8)
-        return ""
 
 
 class Clients:
