@@ -19,7 +19,6 @@ from mindwire.errors import RecordingError, UsageError
 from mindwire_models.text import printable
 
 if TYPE_CHECKING:
-    from mindwire.offline.replay import Replay
     from mindwire.sources.recording import Recording
     from mindwire_models.bundle import Bundle
 
@@ -43,7 +42,8 @@ def replay(
     """Replay a recording through a model: the predictions that the live service would have made."""
     from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
-    from mindwire.offline.recorded_bundle import bundle_path
+    from mindwire.offline.replay import Replay
+    from mindwire.offline.recorded_run import bundle_path
     from mindwire.offline.replay import Replay
     from mindwire.outputs import PREDICTIONS, check_output
     from mindwire.sources.recording import Selector, open_recording

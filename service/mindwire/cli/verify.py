@@ -27,8 +27,7 @@ def verify(
     compared as well. Predictions whose samples the recording lacks are counted, and are no contradiction.
     """
     from mindwire.inference.load import load_decoder
-    from mindwire.offline.recorded_bundle import find_bundle
-    from mindwire.offline.recorded_run import recorded_run
+    from mindwire.offline.recorded_run import find_bundle, recorded_run
     from mindwire.offline.verify import verify as compare
     from mindwire.sources.recording import open_recording
     from mindwire_models.bundle import load_bundle

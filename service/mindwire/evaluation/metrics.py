@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy import stats
-
-from mindwire.errors import ArgumentError
 
 CONFIDENCE = 0.95
 ITR_FORMULA = (
@@ -23,15 +21,8 @@ ITR_FORMULA = (
 )
 
 
-def _checked(n_correct: int, n_trials: int) -> None:
-    if not 0 <= n_correct <= n_trials:
-        msg = f"Expected 0 <= correct <= trials, found {n_correct} of {n_trials}."
-        raise ArgumentError(msg)
-
-
 def wilson_interval(n_correct: int, n_trials: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a proportion; (0, 1) without any trial."""
-    _checked(n_correct, n_trials)
     if n_trials == 0:
         return 0.0, 1.0
     interval = stats.binomtest(n_correct, n_trials).proportion_ci(CONFIDENCE, method="wilson")
@@ -39,19 +30,7 @@ def wilson_interval(n_correct: int, n_trials: int) -> tuple[float, float]:
 
 
 def chance_level(by_class: Sequence[int] | NDArray[np.integer]) -> float:
-    """The accuracy of the best answer that does not look: always the most frequent class.
-
-    Parameters
-    ----------
-    by_class : sequence of int
-        Trials of each class.
-
-    Returns
-    -------
-    float
-        ``1 / n`` for ``n`` equally frequent classes, more where one is more frequent, 1 where only one occurs;
-        ``1 / len(by_class)`` without any trial.
-    """
+    """The accuracy of always answering the most frequent class, from the trials of each; ``1 / len(by_class)`` without any trial."""
     n_trials = int(np.sum(by_class))
     return int(np.max(by_class)) / n_trials if n_trials else 1 / len(by_class)
 
@@ -70,39 +49,20 @@ def chance_interval(chance: float, n_trials: int) -> tuple[float, float]:
 
 def chance_p_value(n_correct: int, n_trials: int, chance: float) -> float:
     """Return the probability of at least ``n_correct`` right by guessing (one-sided binomial test); 1 without any trial."""
-    _checked(n_correct, n_trials)
     return float(stats.binomtest(n_correct, n_trials, chance, "greater").pvalue) if n_trials else 1.0
 
 
 def confusion_matrix(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.int64]:
-    """Counts with the true class in rows and the predicted one in columns.
-
-    Parameters
-    ----------
-    true, predicted : ndarray of int, shape (n_trials,)
-        Indices of classes.
-    n_classes : int
-
-    Returns
-    -------
-    ndarray of int64, shape (n_classes, n_classes)
-    """
+    """Counts with the true class in rows and the predicted one in columns."""
     counts = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(counts, (true, predicted), 1)
     return counts
 
 
 def cohens_kappa(confusion: NDArray[np.int64]) -> float:
-    """Cohen's κ, ``(p_o - p_e) / (1 - p_e)``: agreement beyond that expected from the margins.
+    """Cohen's κ, ``(p_o - p_e) / (1 - p_e)``: agreement beyond that expected from the margins (Cohen 1960).
 
-    Returns
-    -------
-    float
-        ``nan`` without trials; 0 where only one class was both shown and predicted.
-
-    References
-    ----------
-    Cohen 1960, "A coefficient of agreement for nominal scales".
+    ``nan`` without trials; 0 where only one class was both shown and predicted.
     """
     total = confusion.sum()
     if total == 0:
@@ -113,16 +73,9 @@ def cohens_kappa(confusion: NDArray[np.int64]) -> float:
 
 
 def normalised_mcc(confusion: NDArray[np.int64]) -> float:
-    """Matthews' correlation for several classes, mapped from [−1, 1] to [0, 1] as ``(R_K + 1) / 2``.
+    """Matthews' correlation for several classes, mapped from [−1, 1] to [0, 1] as ``(R_K + 1) / 2`` (Gorodkin 2004).
 
-    Returns
-    -------
-    float
-        ``nan`` without trials; 0.5 where a margin is concentrated on one class.
-
-    References
-    ----------
-    Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
+    ``nan`` without trials; 0.5 where a margin is concentrated on one class.
     """
     total = float(confusion.sum())
     if total == 0:
@@ -135,17 +88,7 @@ def normalised_mcc(confusion: NDArray[np.int64]) -> float:
 
 
 def itr_bits_per_decision(accuracy: float, n_classes: int) -> float:
-    """Wolpaw's information transfer per decision in bits; see :data:`ITR_FORMULA`.
-
-    Returns
-    -------
-    float
-        0 at and below chance, ``nan`` for an undefined accuracy.
-
-    References
-    ----------
-    Wolpaw et al. 2000, "Brain-computer interface technology: a review of the first international meeting".
-    """
+    """Wolpaw's information transfer per decision in bits, see :data:`ITR_FORMULA`; ``nan`` for an undefined accuracy."""
     if math.isnan(accuracy):
         return math.nan
     if accuracy <= 1 / n_classes:
@@ -156,18 +99,10 @@ def itr_bits_per_decision(accuracy: float, n_classes: int) -> float:
     return bits
 
 
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """Trials whose highest probability fell into one bin.
+class Reliability(BaseModel):
+    """Trials whose highest probability fell into one bin: its mean, and the share of them that were right."""
 
-    Parameters
-    ----------
-    confidence : float
-        Mean highest probability.
-    accuracy : float
-        Share of them that were right.
-    n_trials : int
-    """
+    model_config = ConfigDict(frozen=True)
 
     confidence: float
     accuracy: float
@@ -176,26 +111,10 @@ class ReliabilityBin:
 
 def reliability(
     probabilities: NDArray[np.float64], true: NDArray[np.intp], n_bins: int = 10
-) -> tuple[float, list[ReliabilityBin]]:
-    """Expected calibration error and the reliability curve.
+) -> tuple[float, list[Reliability]]:
+    """Expected calibration error, ``nan`` without trials, and the bins of the reliability curve that are not empty (Guo et al. 2017).
 
-    Parameters
-    ----------
-    probabilities : ndarray of float64, shape (n_trials, n_classes)
-    true : ndarray of int, shape (n_trials,)
-    n_bins : int
-        Bins of equal width between 0 and 1.
-
-    Returns
-    -------
-    error : float
-        Mean distance of confidence and accuracy, weighted by trials; ``nan`` without trials.
-    bins : list of ReliabilityBin
-        The bins that are not empty.
-
-    References
-    ----------
-    Guo et al. 2017, "On calibration of modern neural networks".
+    Bins have equal widths; the error is the mean distance of confidence and accuracy, weighted by trials.
     """
     if len(true) == 0:
         return math.nan, []
@@ -203,7 +122,9 @@ def reliability(
     right = probabilities.argmax(axis=1) == true
     index = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     bins = [
-        ReliabilityBin(float(confidence[index == i].mean()), float(right[index == i].mean()), int((index == i).sum()))
+        Reliability(
+            confidence=confidence[index == i].mean(), accuracy=right[index == i].mean(), n_trials=(index == i).sum()
+        )
         for i in np.unique(index)
     ]
     error = sum(abs(b.confidence - b.accuracy) * b.n_trials for b in bins) / len(true)
@@ -211,19 +132,7 @@ def reliability(
 
 
 def restrict(probabilities: NDArray[np.float64], columns: Sequence[int]) -> NDArray[np.float64]:
-    """Probabilities over a subset of the classes, renormalised to sum to one.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float64, shape (n, n_classes)
-    columns : sequence of int
-        The classes to keep, in the order wanted.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, len(columns))
-        Uniform where the kept classes had no probability at all.
-    """
+    """Probabilities over some columns, renormalised to sum to one; uniform where these had no probability at all."""
     kept = probabilities[:, list(columns)]
     total = kept.sum(axis=1, keepdims=True)
     uniform: NDArray[np.float64] = np.full_like(kept, 1 / len(columns))

@@ -194,14 +194,6 @@ class Curve(_Model):
     n_trials: list[int]
 
 
-class Reliability(_Model):
-    """One bin of the reliability curve."""
-
-    confidence: float
-    accuracy: float
-    n_trials: int
-
-
 class Score(_Model):
     """Figures of merit of decided trials.
 
@@ -228,7 +220,7 @@ class Score(_Model):
     itr_bits_per_decision: float | None
     itr_bits_per_minute: float | None
     calibration_error: float | None
-    reliability: list[Reliability]
+    reliability: list[metrics.Reliability]
     confusion: list[list[int]]
     curve: Curve
 
@@ -291,7 +283,7 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
         itr_bits_per_decision=_finite(bits),
         itr_bits_per_minute=_finite(60 * bits / at_s),
         calibration_error=_finite(error),
-        reliability=[Reliability(confidence=b.confidence, accuracy=b.accuracy, n_trials=b.n_trials) for b in bins],
+        reliability=bins,
         confusion=confusion.tolist(),
         curve=curve,
     )

@@ -11,6 +11,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -120,18 +122,15 @@ class _PlayedStream:
             for part in np.split(chunk.times, cuts):
                 yield float(part.min()), float(part.max())
 
-    def pieces(self, timeline: Timeline) -> Iterator[tuple[float, NDArray[np.float64], NDArray[np.generic]]]:
-        """Due time, playback times and samples of each push."""
+    def pieces(
+        self, timeline: Timeline
+    ) -> Iterator[tuple[float, pylsl.StreamOutlet, NDArray[np.float64], NDArray[Any]]]:
+        """Due time, outlet, playback times and samples of each push."""
         for chunk in self._recording.source(self.stream.stream_id).chunks():
             times = timeline.place(chunk.times)
             for start in range(0, len(times), self._push):
                 part = slice(start, start + self._push)
-                yield float(times[part][-1]), times[part], chunk.samples[part]
-
-    def push(self, samples: NDArray[np.generic], stamps: NDArray[np.float64]) -> None:
-        """Push samples with a time stamp each."""
-        values = samples.tolist() if samples.dtype == object else samples
-        self.outlet.push_chunk(values, stamps.tolist())
+                yield float(times[part][-1]), self.outlet, times[part], chunk.samples[part]
 
 
 class Playback:
@@ -202,21 +201,12 @@ class Playback:
         if self._options.wait_for_consumer and not self._wait_for_consumer(stop):
             return
         epoch = pylsl.local_clock()
-        pieces = [played.pieces(self._timeline) for played in self._streams]
-        # One entry per stream: when its next piece is due. The index breaks ties, so arrays are never compared.
-        due = [(piece[0], index, piece) for index, each in enumerate(pieces) if (piece := next(each, None))]
-        heapq.heapify(due)
-        while due:
-            when, index, (_, times, samples) = due[0]
+        pieces = (played.pieces(self._timeline) for played in self._streams)
+        for when, outlet, times, samples in heapq.merge(*pieces, key=itemgetter(0)):
             wait = epoch + when - pylsl.local_clock()
             if stop.wait(wait) if wait > 0 else stop.is_set():
                 return
-            self._streams[index].push(samples, epoch + times)
-            following = next(pieces[index], None)
-            if following is None:
-                heapq.heappop(due)
-            else:
-                heapq.heapreplace(due, (following[0], index, following))
+            outlet.push_chunk(samples.tolist() if samples.dtype == object else samples, (epoch + times).tolist())
             if on_time is not None:
                 on_time(min(when, self.duration))
         stop.wait(self._options.linger_seconds)

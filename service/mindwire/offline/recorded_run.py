@@ -7,7 +7,8 @@ service's own say what it was given, what it predicted and what happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.errors import RecordingError, UsageError
+from mindwire.errors import BundleError, RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.sources.markers import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
-from mindwire.sources.own_input import same_device
+from mindwire.sources.own_input import own_inputs, same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording
 from mindwire.types import SignalInfo
-from mindwire_models.bundle import Bundle
+from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.training_record import TrainedSource
+from mindwire_models.zoo import zoo_bundle_path
 
 _OUTLET = "Mindwire-"
 
@@ -219,3 +221,45 @@ def _options(document: Mapping[str, Any]) -> PipelineOptions:
         msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
         raise RecordingError(msg) from error
     return replace(options, channels=tuple(options.channels) if options.channels else None)
+
+
+def bundle_path(given: Path | None, recordings: Sequence[Recording], default: Path | None) -> tuple[Path | None, str]:
+    """The bundle that recordings of live runs were made with, unless another is given, or the default where they say nothing.
+
+    The sentence tells people which bundle was found; it is empty where none was looked for.
+
+    Raises
+    ------
+    BundleError
+        The bundle of the recordings is no longer where it was, or has changed, or they were made with several.
+    """
+    if given is not None:
+        return given, ""
+    made_with = {own.model_sha256: own for recording in recordings for own in own_inputs(recording.streams)}
+    if not made_with:
+        return default, ""
+    if len(made_with) > 1:
+        names = ", ".join(f"{own.model_name} ({own.model_sha256[:12]})" for own in made_with.values())
+        msg = f"The recordings were made with several bundles: {names}; say which one with --model BUNDLE."
+        raise BundleError(msg)
+    [own] = made_with.values()
+    return find_bundle(own.model_name, own.model_sha256, own.model_path)
+
+
+def find_bundle(name: str, sha256: str, path: Path | None) -> tuple[Path, str]:
+    """The bundle that a recording was made with, if it is still what it was at ``path``, and a sentence on it for people.
+
+    Raises
+    ------
+    BundleError
+        It is not there any more, or another is there.
+    """
+    for place in (path, zoo_bundle_path()):
+        with suppress(BundleError):
+            if place is not None and load_bundle(place).sha256 == sha256:
+                return place, f"With {name} ({sha256[:12]}) from {place}, which the recording was made with."
+    where = f"which is no longer at {path}, or has changed" if path else "and does not say where that is"
+    msg = (
+        f"The recording was made with the bundle {name} ({sha256[:12]}), {where}; say where it is with --model BUNDLE."
+    )
+    raise BundleError(msg)
