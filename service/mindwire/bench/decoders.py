@@ -23,24 +23,11 @@ _REPEAT_S = 0.004
 
 
 def decoder_latency(model: Path, *, hop: int, batches: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Measure microseconds per window of each design that can run here.
+    """Measure microseconds per window of each design that can run here, for some numbers of windows per call, each of another stream.
 
-    Parameters
-    ----------
-    model : Path
-    hop : int
-        Samples between a stream's windows.
-    batches : sequence of int
-        Windows decoded in one call, each of another stream.
-    rounds : int
-        In each round every design runs for a few milliseconds in turn, so that other load affects all alike; ratios
-        are taken within a round.
-
-    Returns
-    -------
-    dict
-        ``reason``: the service's choice; ``designs``: per batch and design, quartiles of microseconds per window and of
-        the ratio to the service's decoder.
+    In each round every design runs for a few milliseconds in turn, so that other load affects all alike; ratios are taken
+    within a round. Under ``designs`` are, per batch and design, quartiles of microseconds per window and of the ratio to the
+    service's decoder.
     """
     bundle = load_bundle(model)
     reason = load_decoder(bundle).reason

@@ -80,13 +80,7 @@ def address_of(server: subprocess.Popen[str]) -> str:
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
-    """Return the next line that a process writes.
-
-    Raises
-    ------
-    ServiceError
-        The process ended.
-    """
+    """Return the next line that a process writes; a ServiceError says that it ended."""
     line = process.stdout.readline() if process.stdout else ""
     if not line:
         msg = f"A process of the measurement ended early: {' '.join(map(str, process.args[2:5]))}."  # type: ignore[index]
@@ -145,13 +139,7 @@ class CpuMeter:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
-    """Wait for a condition.
-
-    Raises
-    ------
-    ServiceError
-        The condition did not hold within ``timeout`` seconds.
-    """
+    """Wait for a condition; a ServiceError says that it did not hold within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

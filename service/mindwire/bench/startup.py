@@ -14,13 +14,7 @@ _BARE = "import onnxruntime, fastapi, pylsl"
 
 
 def start_up(model: Path, *, rounds: int) -> dict[str, float]:
-    """Measure the time until the service listens, in turn with the import of the libraries it needs.
-
-    Returns
-    -------
-    dict
-        Medians: seconds of both, their ratio, and the resident memory in MiB while the service waits for its stream.
-    """
+    """Measure the time until the service listens, in turn with the import of the libraries it needs, and its waiting memory; medians."""
     compile_packages()
     ours, bare, memory = [], [], []
     for _ in range(rounds):

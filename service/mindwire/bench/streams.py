@@ -30,29 +30,11 @@ _CLIENTS = 8
 
 
 def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, workers: int = 1) -> dict[str, Any]:
-    """Run streams for a while and measure lost predictions and their age.
+    """Run ``n`` streams of one bundle for a while, after everything has settled, and measure lost predictions and their age.
 
-    Parameters
-    ----------
-    model : Path
-        The bundle that decodes all of them.
-    n : int
-        Number of streams.
-    seconds : float
-        Duration, after everything has settled.
-    chunk : int
-        Samples that an outlet pushes together.
-    hop : int
-        Samples between predictions.
-    workers : int
-        Processes that share the streams; 0 is one per core.
-
-    Returns
-    -------
-    dict
-        Predictions, ``gaps`` and ``skipped`` over all streams; ``age_ms``, from the stamp of a window's last sample to
-        its arrival at a websocket client, of some streams; ``age_when_asked_ms``, the same while the state of all
-        streams is requested; processor and memory.
+    ``chunk`` samples are pushed together, ``hop`` samples lie between predictions, and ``workers`` processes share the streams
+    (0 is one per core). ``age_ms`` is from the stamp of a window's last sample to its arrival at a websocket client, of some
+    streams; ``age_when_asked_ms`` the same while the state of all streams is requested.
     """
     contract = load_bundle(model).contract
     name = f"many-{uuid.uuid4().hex[:6]}"

@@ -206,13 +206,7 @@ def _streams_table(found: Mapping[str, Any]) -> TextTable:
 
 
 def save(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write ``bench.json`` and, where latency was measured, ``latency.svg``.
-
-    Raises
-    ------
-    RecordingError
-        The folder cannot be written.
-    """
+    """Write ``bench.json`` and, where latency was measured, ``latency.svg``; a RecordingError says that the folder cannot be written."""
     with writing(folder, "the results"):
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / "bench.json"]

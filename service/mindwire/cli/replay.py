@@ -19,6 +19,7 @@ from mindwire.errors import RecordingError, UsageError
 from mindwire_models.text import printable
 
 if TYPE_CHECKING:
+    from mindwire.offline.replay import Replay
     from mindwire.sources.recording import Recording
     from mindwire_models.bundle import Bundle
 
@@ -42,7 +43,6 @@ def replay(
     """Replay a recording through a model: the predictions that the live service would have made."""
     from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
-    from mindwire.offline.replay import Replay
     from mindwire.offline.recorded_run import bundle_path
     from mindwire.offline.replay import Replay
     from mindwire.outputs import PREDICTIONS, check_output

@@ -24,14 +24,7 @@ _CLOCK_TOLERANCE_S = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ActivationRule:
-    """Rule by which a program would act.
-
-    Parameters
-    ----------
-    probability : float
-        That a class must have, above 0 and at most 1.
-    dwell_s : float
-        Seconds for which it must have it, from the first to the last of successive valid predictions.
+    """Rule by which a program would act: a class has this probability for this long, in successive valid predictions.
 
     Raises
     ------
@@ -74,23 +67,9 @@ class IdleFigures(BaseModel):
 
 
 def idle_class(wanted: str | None, classes: Sequence[str]) -> str | None:
-    """Return the class that means rest.
+    """Return the class that means rest; by default one called idle, rest or nothing, and None where there is none.
 
-    Parameters
-    ----------
-    wanted : str or None
-        None takes a class called idle, rest or nothing, if there is one.
-    classes : sequence of str
-
-    Returns
-    -------
-    str or None
-        None where no class is idle.
-
-    Raises
-    ------
-    UsageError
-        ``wanted`` is not among the classes.
+    A UsageError says that the one wanted is not among the classes.
     """
     if wanted is not None and wanted not in classes:
         msg = f"--idle {wanted}: expected one of the classes {', '.join(classes)}."
@@ -99,19 +78,9 @@ def idle_class(wanted: str | None, classes: Sequence[str]) -> str | None:
 
 
 def activations(trace: Trace, idle: int, rule: ActivationRule) -> list[tuple[float, int]]:
-    """Return the times at which a program would have acted on predictions, and the class of each.
+    """Return when a program would have acted on predictions, in the recording's clock, and on which class.
 
-    Parameters
-    ----------
-    trace : Trace
-    idle : int
-        Index of the class that asks for nothing.
-    rule : ActivationRule
-
-    Returns
-    -------
-    list of (float, int)
-        Seconds in the recording's clock, and the class; a class that goes on leading acts once.
+    ``idle`` is the index of the class that asks for nothing; a class that goes on leading acts once.
     """
     leading: NDArray[np.intp] = trace.probabilities.argmax(axis=1)
     strong = trace.valid & (leading != idle) & (trace.probabilities.max(axis=1) >= rule.probability)
@@ -140,24 +109,7 @@ def idle_figures(
 ) -> IdleFigures:
     """False activations per minute and time to a right activation, over the trials of some recordings.
 
-    Each trial starts at its cue: a class that led before does not count towards the dwell.
-
-    Parameters
-    ----------
-    runs : sequence of EvaluatedRun
-    contract : Contract
-        Of the model that made the predictions.
-    classes : sequence of str
-        The classes to decide between.
-    idle : str
-        The class that asks for nothing.
-    at_s : float
-        Seconds since the cue up to which a trial counts.
-    rule : ActivationRule
-
-    Returns
-    -------
-    IdleFigures
+    Each trial starts at its cue, so that a class that led before does not count towards the dwell, and ends ``at_s`` later.
     """
     columns = [contract.classes.index(name) for name in classes]
     n_idle = n_false = n_movements = n_wrong = 0

@@ -15,12 +15,7 @@ _HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def check_distinct(paths: Sequence[Path]) -> None:
-    """Refuse a recording that is named twice, as itself or as a copy.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse, with a UsageError, a recording that is named twice, as itself or as a copy."""
     known: dict[str, Path] = {}
     for path in paths:
         same = known.setdefault(file_sha256(path), path)
@@ -39,24 +34,7 @@ def trained_on(bundle: Bundle, paths: Sequence[Path]) -> list[Path]:
 
 
 def check_not_trained_on(bundle: Bundle, paths: Sequence[Path], *, allowed: bool) -> str:
-    """Refuse recordings that a bundle was trained on, unless they are asked for.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    paths : sequence of Path
-    allowed : bool
-        Whether they are asked for.
-
-    Returns
-    -------
-    str
-        What the first line of the report has to say; empty where no recording was trained on.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse, with a UsageError, recordings that a bundle was trained on, unless they are ``allowed``; return the report's warning."""
     found = trained_on(bundle, paths)
     if not found:
         return ""

@@ -32,22 +32,7 @@ def count_trials(labels: NDArray[np.intp], recording: NDArray[np.intp], classes:
 
 
 def left_out_note(labels: Iterable[str], classes: Sequence[str], known: Sequence[str]) -> str | None:
-    """Markers that stand for none of the classes.
-
-    Parameters
-    ----------
-    labels : iterable of str
-        One per marker.
-    classes : sequence of str
-        The classes decided between.
-    known : sequence of str
-        All classes of the model.
-
-    Returns
-    -------
-    str or None
-        None where there is no such marker.
-    """
+    """Markers, by their labels, that stand for none of the ``classes``; ``known`` are all of the model."""
     counts = Counter(labels)
     n = counts.total()
     if not n:
@@ -74,20 +59,7 @@ def missing_note(by_recording: Sequence[Mapping[str, int]], classes: Sequence[st
 def confounded_note(
     files: Sequence[str], by_recording: Sequence[Mapping[str, int]], classes: Sequence[str]
 ) -> str | None:
-    """Classes that occur in one recording alone.
-
-    Parameters
-    ----------
-    files : sequence of str
-        Names of the recordings.
-    by_recording : sequence of mapping of str to int
-        Trials of each class, per recording.
-    classes : sequence of str
-
-    Returns
-    -------
-    str or None
-    """
+    """Classes that occur in one recording alone, from the trials of each class per recording."""
     filled = [(file, counts) for file, counts in zip(files, by_recording, strict=True) if any(counts.values())]
     if len(filled) < 2:
         return None
@@ -111,18 +83,7 @@ def outside_note(n_outside: int, n_cued: int, consequence: str) -> str | None:
 
 
 def overtaken_note(runs: Sequence[EvaluatedRun], at_s: float) -> str | None:
-    """Trials that are decided after the next cue.
-
-    Parameters
-    ----------
-    runs : sequence of EvaluatedRun
-    at_s : float
-        Seconds from the cue to the decision.
-
-    Returns
-    -------
-    str or None
-    """
+    """Trials that are decided, ``at_s`` seconds after their cue, when the next cue has come."""
     n_trials = sum(len(run.trials) for run in runs)
     n_overtaken = 0
     for run in runs:
@@ -138,22 +99,7 @@ def overtaken_note(runs: Sequence[EvaluatedRun], at_s: float) -> str | None:
 
 
 def notes(runs: Sequence[EvaluatedRun], known: Sequence[str], classes: Sequence[str], at_s: float) -> list[str]:
-    """Return the notes on the scores of some recordings, a sentence each.
-
-    Parameters
-    ----------
-    runs : sequence of EvaluatedRun
-    known : sequence of str
-        All classes of the model.
-    classes : sequence of str
-        The classes decided between.
-    at_s : float
-        Seconds from the cue to the decision.
-
-    Returns
-    -------
-    list of str
-    """
+    """Return the notes on the scores of some recordings, a sentence each; ``known`` are all classes of the model."""
     counts = [Counter(trial.label for trial in run.trials) for run in runs]
     n_cued = sum(len(run.trials) for run in runs)
     found = [

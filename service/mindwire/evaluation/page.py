@@ -86,12 +86,7 @@ def tiles(report: Figures) -> list[tuple[str, str, str]]:
 def plots(series: Sequence[Figures], names: Sequence[str]) -> dict[str, Any]:
     """Draw accuracy over time and per recording, confusion and calibration for the macro ``figures``.
 
-    Parameters
-    ----------
-    series : sequence of Figures
-        One or two decoders over the same recordings, drawn into shared plots where possible.
-    names : sequence of str
-        Names of the decoders.
+    One or two decoders over the same recordings are drawn into shared plots where possible.
     """
     return {
         "names": names,
@@ -158,14 +153,7 @@ def _accuracy_of_recordings(series: Sequence[Figures]) -> str:
 
 
 def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
-    """Render the report as one HTML page that loads nothing.
-
-    Parameters
-    ----------
-    report : Report
-    pictures : sequence of Path
-        PNG files to embed.
-    """
+    """Render the report as one HTML page that loads nothing, with PNG files embedded."""
     return render(
         "evaluation.html",
         title=f"{'TRAINING DATA: evaluation' if report.warning else 'Evaluation'} of {report.model.name}",
@@ -186,17 +174,9 @@ def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) ->
 
 
 def write_files(folder: Path, data: str, page: str) -> Sequence[Path]:
-    """Write a report's JSON and its page into a folder, which is created if missing.
+    """Write a report's JSON and its page to ``report.json`` and ``report.html`` in a folder, which is created if missing.
 
-    Returns
-    -------
-    sequence of Path
-        ``report.json`` and ``report.html``.
-
-    Raises
-    ------
-    RecordingError
-        The folder cannot be written.
+    A RecordingError says that the folder cannot be written.
     """
     targets = (folder / "report.json", folder / "report.html")
     with writing(folder, "the report"):

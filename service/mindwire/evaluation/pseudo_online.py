@@ -35,16 +35,8 @@ Progress = Callable[[int, int], None]
 class RunSettings:
     """Settings for reading and running recordings.
 
-    Parameters
-    ----------
-    markers : mapping of str to str
-        Marker label to class name; classes without an entry are found by their own name.
-    marker_stream : str or None
-        Name of the marker stream; None merges all.
-    stream : Selector or None
-        Which signal of a recording; None takes the only one of type EEG.
-    alignment : AlignmentMode
-    pipeline : PipelineOptions
+    ``markers`` maps labels to classes; classes without an entry are found by their own name. Without ``marker_stream`` all are
+    merged, without ``stream`` the only signal of type EEG is taken.
     """
 
     markers: Mapping[str, str] = field(default_factory=dict)
@@ -84,13 +76,7 @@ def _brainvision_data(header: Path) -> Path | None:
 
 
 def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[str, ...]:
-    """The classes to decide between, in the model's order.
-
-    Raises
-    ------
-    UsageError
-        A class is not the model's, or fewer than two are left.
-    """
+    """The classes to decide between, in the model's order; a UsageError says that one is not the model's, or that too few are left."""
     if wanted is None:
         return contract.classes
     unknown = [name for name in wanted if name not in contract.classes]
@@ -107,24 +93,10 @@ def choose_classes(wanted: Sequence[str] | None, contract: Contract) -> tuple[st
 def as_in_training(
     settings: RunSettings, at_s: float | None, bundle: Bundle, paths: Sequence[Path]
 ) -> tuple[RunSettings, float, str]:
-    """Apply what a bundle remembers of its training where the user did not decide otherwise.
+    """Apply what a bundle remembers of its training where the user did not decide otherwise, and tell in a sentence what was applied.
 
-    Parameters
-    ----------
-    settings : RunSettings
-    at_s : float or None
-        Seconds since the cue at which trials are to be decided.
-    bundle : Bundle
-    paths : sequence of Path
-        The recordings to be read; remembered labels that none of them has are left out.
-
-    Returns
-    -------
-    settings : RunSettings
-    at_s : float
-        4 s by default.
-    sentence : str
-        What was taken over; empty where that is nothing.
+    Remembered labels that none of the recordings has are left out. The moment of decision, in seconds since the cue, is 4 s by
+    default.
     """
     training = bundle.training
     if training is None:
@@ -191,14 +163,7 @@ def _run(
 
 
 def signal_problems(recording: Recording, events: Iterable[PipelineEvent]) -> tuple[str, ...]:
-    """Return the problems of a recording that has been read, a sentence each.
-
-    Parameters
-    ----------
-    recording : Recording
-    events : iterable of PipelineEvent
-        Of the pipeline that took its signal.
-    """
+    """Return the problems of a recording, a sentence each, from the events of the pipeline that took its signal."""
     pauses: dict[str, list[float]] = {}
     for event in events:
         if event.kind in _PAUSES:
@@ -221,22 +186,7 @@ def run_recordings(
     settings: RunSettings,
     progress: Progress | None = None,
 ) -> list[EvaluatedRun]:
-    """Run whole recordings, each through a pipeline of its own as if it were live.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-    contract : Contract
-    decoder : Decoder
-    classes : sequence of str
-        The classes whose trials count.
-    settings : RunSettings
-    progress : callable, optional
-        Called with the samples done and the total number of samples.
-
-    Returns
-    -------
-    list of EvaluatedRun
+    """Run whole recordings, each through a pipeline of its own as if it were live; trials of the ``classes`` count.
 
     Raises
     ------

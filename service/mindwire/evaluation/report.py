@@ -212,15 +212,9 @@ LEGEND = (
 
 
 def score_table(title: str, groups: Sequence[tuple[str, Figures]], *, detailed: bool = False) -> TextTable:
-    """Return scores as a table: a row per recording and one over all, for each group.
+    """Return scores as a table: for each group, under its heading, a row per recording and one over all.
 
-    Parameters
-    ----------
-    title : str
-    groups : sequence of (str, Figures)
-        Heading, empty for none, and scores.
-    detailed : bool
-        Add what a terminal of 80 columns has no room for: reasons of undecided trials and the share of valid predictions.
+    ``detailed`` adds what a terminal of 80 columns has no room for: reasons of undecided trials, share of valid predictions.
     """
     head = ["recording", "right", "accu-\nracy", "95 %", "κ", "nMCC", "bits/\nmin", "cal.\nerror", "un-\ndecided"]
     head += ["valid\npredictions"] if detailed else []

@@ -41,10 +41,7 @@ class AlignmentMode(StrEnum):
 def contract_for(contract: Contract, mode: AlignmentMode) -> Contract:
     """The contract with its alignment as live, frozen at the bundle's warm start, or left out.
 
-    Raises
-    ------
-    UsageError
-        Frozen was asked for, but the contract has no warm start to freeze at.
+    A UsageError says that there is no warm start to freeze it at.
     """
     alignment = contract.normalisation
     if mode is AlignmentMode.ONLINE or not isinstance(alignment, Alignment):
@@ -61,15 +58,9 @@ def contract_for(contract: Contract, mode: AlignmentMode) -> Contract:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All predictions of one recording as arrays.
+    """All predictions of one recording as arrays of length n; probabilities are (n, n_classes), reasons bits of :class:`Reason`.
 
-    Parameters
-    ----------
-    times : ndarray of float64, shape (n,)
-        Seconds in the recording's clock, in the order of the file; not ascending where that clock jumped.
-    probabilities : ndarray of float64, shape (n, n_classes)
-    reasons : ndarray of int64, shape (n,)
-        Bits of :class:`~mindwire.types.Reason`.
+    Times are in the recording's clock, in the order of the file; they do not ascend where that clock jumped.
     """
 
     times: NDArray[np.float64]
@@ -101,14 +92,8 @@ class Trace:
 class Decisions:
     """Newest prediction of each trial at some time since its cue.
 
-    Parameters
-    ----------
-    true : ndarray of int, shape (n_trials,)
-        Index of each decided trial's class.
-    probabilities : ndarray of float64, shape (n_trials, n_classes)
-    undecided : mapping of str to int
-        Trials without a valid prediction, by reason; a trial with several reasons counts once for each.
-    n_undecided : int
+    ``true`` holds the class index of each decided trial, ``probabilities`` is (n_trials, n_classes). ``undecided`` counts trials
+    without a valid prediction by reason; a trial with several reasons counts once for each.
     """
 
     true: NDArray[np.intp]
@@ -121,6 +106,11 @@ class Decisions:
         """Index of each decided trial's most probable class, shape (n_trials,)."""
         predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return predicted
+
+    @property
+    def n_correct(self) -> int:
+        """Trials decided right."""
+        return int((self.predicted == self.true).sum())
 
     @classmethod
     def join(cls, parts: Sequence[Decisions]) -> Decisions:
@@ -137,22 +127,9 @@ class Decisions:
 
 
 def decide(trace: Trace, trials: Sequence[Trial], classes: Sequence[str], at_s: float, max_age_s: float) -> Decisions:
-    """Each trial's decision: the newest prediction whose time is at most ``cue + at_s``.
+    """Each trial's decision: the newest prediction, over ``classes``, whose time is at most ``cue + at_s``.
 
-    Parameters
-    ----------
-    trace : Trace
-        Over ``classes``.
-    trials : sequence of Trial
-    classes : sequence of str
-    at_s : float
-        Seconds since the cue.
-    max_age_s : float
-        A newest prediction older than this no longer speaks for that moment.
-
-    Returns
-    -------
-    Decisions
+    One that is older than ``max_age_s`` no longer speaks for that moment.
     """
     true, rows = [], []
     undecided: Counter[str] = Counter()
@@ -240,24 +217,10 @@ def _finite(value: float) -> float | None:
 
 
 def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Score:
-    """Every figure of merit for a set of decisions.
-
-    Parameters
-    ----------
-    decisions : Decisions
-    curve : Curve
-        From :func:`accuracy_curve`.
-    n_classes : int
-    at_s : float
-        Seconds since the cue at which the decisions fell.
-
-    Returns
-    -------
-    Score
-    """
+    """Every figure of merit for decisions that fell ``at_s`` seconds after the cue."""
     n_trials = len(decisions.true)
     n_cued = n_trials + decisions.n_undecided
-    n_correct = int((decisions.predicted == decisions.true).sum())
+    n_correct = decisions.n_correct
     accuracy = n_correct / n_trials if n_trials else float("nan")
     by_class = np.bincount(decisions.true, minlength=n_classes)
     chance = metrics.chance_level(by_class)
@@ -291,36 +254,21 @@ def score(decisions: Decisions, curve: Curve, n_classes: int, at_s: float) -> Sc
 
 def accuracy_curve(by_time: Sequence[tuple[float, Decisions]]) -> Curve:
     """Accuracy at each of several times: ``by_time`` holds seconds since the cue, and what was decided then."""
-    seconds, accuracy, intervals, counts = [], [], [], []
-    for at_s, decisions in by_time:
-        n_trials = len(decisions.true)
-        n_correct = int((decisions.predicted == decisions.true).sum())
-        seconds.append(round(at_s, 3))
-        accuracy.append(n_correct / n_trials if n_trials else None)
-        intervals.append(metrics.wilson_interval(n_correct, n_trials))
-        counts.append(n_trials)
-    return Curve(seconds=seconds, accuracy=accuracy, interval=intervals, n_trials=counts)
+    counts = [(decided.n_correct, len(decided.true)) for _, decided in by_time]
+    return Curve(
+        seconds=[round(at_s, 3) for at_s, _ in by_time],
+        accuracy=[right / n if n else None for right, n in counts],
+        interval=[metrics.wilson_interval(right, n) for right, n in counts],
+        n_trials=[n for _, n in counts],
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRun:
     """One recording, run and ready to be scored.
 
-    Parameters
-    ----------
-    file, sha256 : str
-        The recording and the hash of its bytes.
-    trace : Trace
-        Over all classes of the model.
-    trials : tuple of Trial
-    duration_s : float
-        From the first to the last sample.
-    left_out : tuple of str
-        Labels of the markers that stand for none of the classes.
-    n_outside : int
-        Trials whose cue lies where there is no signal.
-    problems : tuple of str
-        Damage of the file and interruptions of the signal, a sentence each.
+    ``trace`` is over all classes of the model; ``left_out`` are labels of the markers that stand for none of the classes,
+    ``n_outside`` counts trials whose cue lies where there is no signal, and ``problems`` of the file are a sentence each.
     """
 
     file: str
@@ -339,22 +287,9 @@ def score_runs(
     classes: Sequence[str],
     at_s: float,
 ) -> tuple[Score, list[RunScore]]:
-    """Scores of all recordings together and of each.
+    """Scores of all recordings together, and of each, decided ``at_s`` seconds after the cue.
 
-    Parameters
-    ----------
-    runs : sequence of EvaluatedRun
-    contract : Contract
-        Of the model that made the predictions.
-    classes : sequence of str
-        The classes to decide between; a subset is renormalised.
-    at_s : float
-        Seconds since the cue at which a trial is decided.
-
-    Returns
-    -------
-    overall : Score
-    runs : list of RunScore
+    The contract is that of the model that made the predictions; a subset of its classes is renormalised.
     """
     columns = [contract.classes.index(name) for name in classes]
     # One hop and a little: clocks jitter, and a resampled stream's hops need not fall on whole samples.

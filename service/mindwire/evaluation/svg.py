@@ -156,19 +156,7 @@ def _element(width: float, height: float, title: str, parts: Sequence[str]) -> M
 
 
 def distributions(milliseconds: Mapping[str, NDArray[np.float64]], title: str) -> str:
-    """Plot the share of predictions later than a number of milliseconds, one curve each, on logarithmic axes.
-
-    Parameters
-    ----------
-    milliseconds : mapping of str to ndarray, shape (n_predictions,)
-        Ages by name.
-    title : str
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
-    """
+    """Plot the share of predictions later than a number of milliseconds, one curve per name, on logarithmic axes."""
     low = max(0.05, min(float(np.quantile(values, 0.005)) for values in milliseconds.values()) * 0.8)
     high = max(float(values.max()) for values in milliseconds.values()) * 1.2
     floor = 1.0 / max(len(values) for values in milliseconds.values())
@@ -256,18 +244,7 @@ class Bar:
 def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]], chance: float, title: str) -> str:
     """Plot accuracies as points with their intervals, one row per name, over each row's chance interval.
 
-    Parameters
-    ----------
-    rows : sequence of (name, bars, chance interval)
-        Bars in the order of :data:`SERIES`.
-    chance : float
-        Drawn as a vertical line.
-    title : str
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
+    Rows hold a name, bars in the order of :data:`SERIES`, and the chance interval; ``chance`` is drawn as a vertical line.
     """
     left, top, head = 12, 4, 18
     step = head + 14 * max((len(bars) for _, bars, _ in rows), default=1) + 8

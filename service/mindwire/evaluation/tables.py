@@ -14,16 +14,8 @@ from rich.table import Table
 class TextTable:
     """Cells under column names; the first column names the rows.
 
-    Parameters
-    ----------
-    head : sequence of str
-        Column names, with line breaks for the terminal (after a hyphen inside a word).
-    rows : sequence of sequence of str
-        A row of a single cell is a heading.
-    totals : sequence of int
-        Indices of the rows that are set in bold and end a section.
-    title : str
-        Shown in the terminal only.
+    Names have line breaks for the terminal, after a hyphen inside a word. A row of a single cell is a heading; ``totals`` are
+    the rows that are set in bold and end a section. The title is shown in the terminal only.
     """
 
     head: Sequence[str]

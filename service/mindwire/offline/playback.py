@@ -35,18 +35,9 @@ _BUFFER_SECONDS = 360
 class PlaybackOptions:
     """Options of a playback.
 
-    Parameters
-    ----------
-    name : str or None
-        Name of the signal's outlet, and before a hyphen of the marker outlets'; None keeps the recorded names.
-    source_id : str or None
-        As ``name``; None makes one of the file's name and the stream's number.
-    chunk_samples : int or None
-        Samples per push; None pushes about every 40 ms.
-    wait_for_consumer : bool
-        Wait with the first sample until a receiver is connected to the signal.
-    linger_seconds : float
-        Time for which the outlets stay open after the last sample, for receivers to drain.
+    ``name`` is that of the signal's outlet, and before a hyphen of the marker outlets'; None keeps the recorded names.
+    ``source_id`` is made of the file's name and the stream's number by default, and ``chunk_samples`` to push about every 40 ms.
+    After the last sample the outlets stay open for ``linger_seconds``, for receivers to drain.
     """
 
     name: str | None = None
@@ -60,14 +51,7 @@ class PlaybackOptions:
 class Timeline:
     """Map from the recording's times to seconds of playback, with long pauses shortened.
 
-    Parameters
-    ----------
-    starts : ndarray of float64, shape (n_parts,)
-        First time of each part between long pauses, ascending.
-    shifts : ndarray of float64, shape (n_parts,)
-        Seconds to add to a time in that part.
-    duration : float
-        Playback seconds up to the last sample.
+    ``starts`` are the first times of the parts between long pauses, ascending, and ``shifts`` the seconds to add there.
     """
 
     starts: NDArray[np.float64]
@@ -76,15 +60,7 @@ class Timeline:
 
     @classmethod
     def build(cls, spans: Sequence[tuple[float, float]], longest_pause: float = LONGEST_PAUSE_SECONDS) -> Timeline:
-        """Lay out the parts that hold samples.
-
-        Parameters
-        ----------
-        spans : sequence of (float, float)
-            First and last time of stretches with samples, in any order; at least one.
-        longest_pause : float
-            Seconds.
-        """
+        """Lay out the parts between the first and last times of stretches with samples: at least one, in any order."""
         ordered = sorted(spans)
         starts, shifts = [ordered[0][0]], [-ordered[0][0]]
         end = ordered[0][1]
@@ -134,14 +110,7 @@ class _PlayedStream:
 
 
 class Playback:
-    """The outlets of one recording: its signal and all its markers.
-
-    Parameters
-    ----------
-    recording : Recording
-    selector : Selector or None
-        Which signal; None takes the only one of type EEG.
-    options : PlaybackOptions
+    """The outlets of one recording: its signal, by default the only one of type EEG, and all its markers.
 
     Raises
     ------
@@ -189,15 +158,7 @@ class Playback:
         return len(self._timeline.starts) - 1
 
     def run(self, stop: threading.Event, on_time: Callable[[float], None] | None = None) -> None:
-        """Play to the end, or until stopped.
-
-        Parameters
-        ----------
-        stop : threading.Event
-            Ends the playing at once.
-        on_time : callable or None
-            Called after each push with the seconds played so far.
-        """
+        """Play to the end, or until stopped; ``on_time`` is called after each push with the seconds played so far."""
         if self._options.wait_for_consumer and not self._wait_for_consumer(stop):
             return
         epoch = pylsl.local_clock()

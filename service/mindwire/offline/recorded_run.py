@@ -32,18 +32,7 @@ _OUTLET = "Mindwire-"
 
 
 def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
-    """Return the details of a run that a recording needs to repeat it.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    options : PipelineOptions
-
-    Returns
-    -------
-    dict
-        JSON-serialisable.
-    """
+    """Return what a recording needs to repeat a run: the bundle and the options; JSON-serialisable."""
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
     options_ = asdict(replace(options, trained=None)) | {"trained": trained}
     model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
@@ -60,29 +49,10 @@ def known_of(options: PipelineOptions, info: SignalInfo) -> dict[str, Any]:
 class RecordedRun:
     """A live run as its recording tells it.
 
-    Parameters
-    ----------
-    recording : XdfRecording
-    stream : str
-        Name of the stream in the service.
-    model_name, model_sha256 : str
-    model_path : Path or None
-        Where the bundle was.
-    options : PipelineOptions
-        Without commands, and of the first pipeline.
-    info : SignalInfo
-        The signal.
-    pipelines : tuple of PipelineOptions
-        The options with the commands to each pipeline and the state that it began with: the run's first, and one more
-        for each time the stream died.
-    input_id : int
-        The stream in the file that says what the pipeline was given.
-    signal_id : int or None
-        The device's own stream in the file.
-    times : ndarray of float64, shape (n_predictions,)
-        In the order of the file.
-    probabilities : ndarray of float32, shape (n_predictions, n_classes)
-        Rows of NaN are invalid predictions.
+    ``options`` are without commands, and of the first pipeline; ``pipelines`` are the options with the commands to each
+    pipeline and the state that it began with: the run's first, and one more for each time the stream died. ``input_id`` and
+    ``signal_id`` are the streams in the file that hold the pipeline's input and the device's own signal. Rows of
+    ``probabilities``, shape (n_predictions, n_classes), are NaN where a prediction is invalid.
     """
 
     recording: XdfRecording
@@ -100,17 +70,7 @@ class RecordedRun:
 
 
 def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
-    """Find the run that a recording tells of.
-
-    Parameters
-    ----------
-    recording : Recording
-    stream : str or None
-        Name of the stream in the service, when the recording holds several.
-
-    Returns
-    -------
-    RecordedRun
+    """Find the run that a recording tells of; ``stream`` is its name in the service, when the recording holds several.
 
     Raises
     ------

@@ -34,17 +34,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PredictedRun:
-    """Predictions with consecutive sequence numbers, as arrays.
-
-    Parameters
-    ----------
-    first_seq : int
-    times : ndarray of float64, shape (n,)
-        Seconds.
-    reasons : ndarray of uint32, shape (n,)
-        Bits of :class:`mindwire.types.Reason`.
-    probabilities : ndarray of float64, shape (n, n_classes)
-    """
+    """Predictions with consecutive sequence numbers, as arrays of length n; probabilities are (n, n_classes)."""
 
     first_seq: int
     times: NDArray[np.float64]
@@ -80,23 +70,8 @@ class PredictedRun:
 class ReplaySummary:
     """Summary of a replay; complete when it has ended.
 
-    Parameters
-    ----------
-    samples : int
-        Source samples taken.
-    signal_seconds : float
-        Samples divided by the nominal rate.
-    wall_seconds : float
-        Time the replay took.
-    windows, valid : int
-        Predictions in all, and valid ones.
-    reasons : Counter of str
-        Number of predictions with each reason.
-    events : Counter of str
-        Gaps, clock resets and the like.
-    remarks : dict of str to str
-        Sentences on the whole signal by kind: ``rate`` where time stamps contradict it, ``amplitude`` where its size is
-        not that of EEG, ``error`` where the decoder fails.
+    ``remarks`` are sentences on the whole signal by kind: ``rate`` where time stamps contradict it, ``amplitude`` where its size
+    is not that of EEG, ``error`` where the decoder fails.
     """
 
     samples: int = 0
@@ -137,28 +112,14 @@ class ReplaySummary:
 
 
 class Replay:
-    """One pass of a signal through a pipeline of its own.
+    """One pass of a signal through a pipeline of its own; a ContractError says that the signal cannot meet the contract.
 
     Parameters
     ----------
-    signal : RecordedSignal
-    contract : Contract
-    decoder : Decoder
-    options : PipelineOptions or None
     speed : float or None
         Multiple of real time; None for as fast as possible.
     on_samples : callable or None
         Called after each chunk with the number of samples so far.
-
-    Raises
-    ------
-    ContractError
-        The signal cannot meet the contract.
-
-    Attributes
-    ----------
-    pipeline : Pipeline
-    summary : ReplaySummary
     """
 
     def __init__(
@@ -195,17 +156,9 @@ class Replay:
             yield from run.predictions()
 
     def runs(self) -> Iterator[PredictedRun]:
-        """Yield all predictions in order, many at a time; call once.
+        """Yield all predictions in order, many at a time, with the recording's own times; call once.
 
-        Yields
-        ------
-        PredictedRun
-            Times are the recording's own.
-
-        Raises
-        ------
-        RecordingError
-            The recording cannot be read any more.
+        A RecordingError says that the recording cannot be read any more.
         """
         summary = self.summary
         begin = time.perf_counter()
@@ -235,19 +188,7 @@ class Replay:
 
 
 def coalesced(chunks: Iterable[Chunk], samples: int) -> Iterator[Chunk]:
-    """Join chunks, which changes no prediction.
-
-    Parameters
-    ----------
-    chunks : iterable of Chunk
-    samples : int
-        A chunk is passed on when it has at least this number.
-
-    Yields
-    ------
-    Chunk
-        A break between two chunks stays one.
-    """
+    """Join chunks until they have a number of samples, which changes no prediction; a break between two chunks stays one."""
     held: list[Chunk] = []
     count = 0
     for chunk in chunks:
@@ -271,20 +212,9 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 
 
 def paced(chunks: Iterable[Chunk], sfreq: float, speed: float) -> Iterator[Chunk]:
-    """Yield chunks in small pieces, each when its last sample is due.
+    """Yield chunks in small pieces, each when its last sample is due at a multiple of real time.
 
-    Parameters
-    ----------
-    chunks : iterable of Chunk
-    sfreq : float
-        Nominal rate in hertz.
-    speed : float
-        Multiple of real time.
-
-    Yields
-    ------
-    Chunk
-        Pauses in the recording are kept up to ten seconds each; steps back take no time.
+    Pauses in the recording are kept up to ten seconds each; steps back take no time.
     """
     size = max(1, round(sfreq * _PACED_SECONDS))
     begin = time.monotonic()
@@ -309,14 +239,7 @@ def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str
     """Write predictions as a table: ``seq,time,valid,<class>,<class>…,reasons,decided``, one row per hop.
 
     Reasons are separated by semicolons. Decided is the class with the highest probability, none where the prediction is not
-    valid.
-
-    Parameters
-    ----------
-    runs : iterable of PredictedRun
-    classes : iterable of str
-    file : text file
-        Opened with ``newline=""``. Numbers are written so that they read back exactly.
+    valid. The file is opened with ``newline=""``; numbers are written so that they read back exactly.
     """
     names = [_cell(name) for name in classes]
     file.write(",".join(["seq", "time", "valid", *names, "reasons", "decided"]) + "\n")

@@ -25,15 +25,7 @@ _OTHER_PARTS = frozenset({"cue", "arrow", "fixation", "cross", "beep", "baseline
 
 @dataclass(frozen=True, slots=True)
 class TrialEnd:
-    """Rule for the end of a trial.
-
-    Parameters
-    ----------
-    seconds : float
-        Since the cue.
-    marker : str or None
-        Label of the marker that ends them; None where no marker does within five seconds.
-    """
+    """Seconds from the cue to the end of a trial, and the label of the marker there; None where none comes within five seconds."""
 
     seconds: float
     marker: str | None
@@ -46,17 +38,7 @@ def find_trial_end(markers: Sequence[Sequence[Marker]], trials: Sequence[Sequenc
     are clocks and random events. Among these, labels that are named after an end (``OVTK_GDF_End_Of_Trial``, ``Trial
     Ends``) come first, then whichever is earliest, the next cue included. Markers within half a second of the
     cue belong to it.
-
-    Parameters
-    ----------
-    markers : sequence of sequence of Marker
-        Per recording.
-    trials : sequence of sequence of Trial
-        Per recording.
-
-    Returns
-    -------
-    TrialEnd
+    Markers and trials are given per recording.
     """
     delays: defaultdict[str, list[float]] = defaultdict(list)
     next_cue: list[float] = []

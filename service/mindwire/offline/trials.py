@@ -30,15 +30,7 @@ _PADDED = re.compile(r"(?:Response/)?([A-Za-z]) ?0*(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One cued trial.
-
-    Parameters
-    ----------
-    cue : float
-        Time of the cue in seconds, in the recording's clock.
-    label : str
-        Name of the class.
-    """
+    """One cued trial: the time of its cue in seconds, in the recording's clock, and the name of its class."""
 
     cue: float
     label: str
@@ -47,21 +39,8 @@ class Trial:
 def parse_marker_map(entries: Iterable[str]) -> dict[str, str]:
     """Read ``LABEL=CLASS`` entries, split at the last ``=``: labels may hold blanks, commas and ``=``.
 
-    An entry that is nothing but several simple ones, ``1=idle,2=left_hand``, is read as these.
-
-    Parameters
-    ----------
-    entries : iterable of str
-
-    Returns
-    -------
-    dict
-        Marker label, as it is shown, to class name, in the order given.
-
-    Raises
-    ------
-    UsageError
-        An entry is not of the form ``LABEL=CLASS``, or a label is given two classes.
+    An entry that is nothing but several simple ones, ``1=idle,2=left_hand``, is read as these. A UsageError says that an entry
+    has another form, or that a label is given two classes.
     """
     mapping: dict[str, str] = {}
     for entry in (part for text in entries for part in _entries(text)):
@@ -105,19 +84,10 @@ def _spellings(label: str) -> tuple[str, str, str]:
 
 
 def match_labels(found: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Map each label of a recording to the wanted label that it matches.
+    """Map each label of a recording to the wanted label that it matches, if any.
 
     ``1``, ``S1``, ``S  1``, ``Stimulus/S  1`` and ``1.000000000000000`` are one label, unless the recording has more than
     one of them: then the closest spelling is meant.
-
-    Parameters
-    ----------
-    found, wanted : iterable of str
-
-    Returns
-    -------
-    dict
-        Found label to wanted label, for those that match.
     """
     matched: dict[str, str] = {}
     open_ = {label: _spellings(label) for label in dict.fromkeys(found)}
@@ -129,11 +99,6 @@ def match_labels(found: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
         open_ = {label: s for label, s in open_.items() if label not in now}
         asked = {label: s for label, s in asked.items() if label not in now.values()}
     return matched
-
-
-def same_label(found: str, wanted: str) -> bool:
-    """Return true if two marker labels mean the same, where no other label is closer."""
-    return bool(match_labels([found], [wanted]))
 
 
 def count_labels(labels: Iterable[str], limit: int = _LISTED) -> str:
@@ -160,28 +125,10 @@ def trials_from_markers(
     *,
     where: str = "the recording",
 ) -> list[Trial]:
-    """Labelled trials of a recording.
+    """Labelled trials of a recording in the order of time; those of other classes are left out.
 
-    Parameters
-    ----------
-    markers : sequence of Marker
-        All markers of the recording, in any order.
-    classes : sequence of str
-        The classes wanted; trials of other classes are left out.
-    mapping : mapping of str to str, optional
-        Marker label to class name. A class without an entry is found by its own name.
-    where : str
-        Names the recording in error messages.
-
-    Returns
-    -------
-    list of Trial
-        In the order of time.
-
-    Raises
-    ------
-    RecordingError
-        The recording has no trial of any of the classes, or two marker streams contradict each other.
+    The mapping is from marker labels to classes; a class without an entry is found by its own name. ``where`` names the
+    recording in messages. A RecordingError says that there is no trial, or that two marker streams contradict each other.
     """
     wanted = _wanted(classes, mapping or {})
     ordered = sorted(markers, key=lambda marker: marker.time)
@@ -229,24 +176,7 @@ def left_out_markers(
 
 
 def check_marker_map(mapping: Mapping[str, str], classes: Sequence[str], markers: Sequence[Marker], where: str) -> None:
-    """Refuse a marker map that names an unknown class or a label that occurs nowhere.
-
-    Parameters
-    ----------
-    mapping : mapping of str to str
-        Marker label to class name.
-    classes : sequence of str
-        Class names that exist.
-    markers : sequence of Marker
-        The markers of all recordings together.
-    where : str
-        Names the recordings in error messages.
-
-    Raises
-    ------
-    UsageError
-        With the classes or labels that there are.
-    """
+    """Refuse, with a UsageError, a marker map that names an unknown class or a label that no recording has."""
     there = {marker.label for marker in markers}
     matched = set(match_labels(there, mapping).values())
     for label, name in mapping.items():

@@ -29,16 +29,7 @@ _LAST_TURN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Predictions that a recorded run's input gives.
-
-    Parameters
-    ----------
-    predictions : list of Prediction
-    holes : tuple of int
-        Before which of them input is missing from the recording.
-    last_time : float
-        Time of the last sample given.
-    """
+    """Predictions that a recorded run's input gives, before which of them input is missing, and the time of the last sample."""
 
     predictions: list[Prediction]
     holes: tuple[int, ...]
@@ -49,30 +40,11 @@ class Replayed:
 class Verification:
     """Comparison of a recorded run with its replay.
 
-    Parameters
-    ----------
-    confirmed : int
-        Recorded predictions that the replay gives too, valid ones within the tolerance and invalid ones.
-    compared : int
-        Predictions that both have and both hold for valid.
-    largest_difference : float
-        Among these, in probability; 0 when there is none.
-    at_time : float or None
-        Where.
-    validity_differs : int
-        Predictions that only one of the two holds for valid.
-    skipped : int
-        Replayed predictions that the recording lacks: skipped live, or lost.
-    unknown : int
-        Recorded predictions that the replay does not give, although the recording holds their samples.
-    unchecked : int
-        Recorded predictions whose samples the recording lacks.
-    input : InputComparison or None
-        The samples beside the device's own recorded stream; None when that is not in the file.
-    tolerance : float
-        Largest difference in probability that counts as none.
-    damage : tuple of str
-        What of the file is damaged, one sentence each.
+    ``confirmed`` recorded predictions are given by the replay too, invalid ones or valid ones within the tolerance. Among the
+    ``compared``, which both hold for valid, the largest difference in probability lies ``at_time``; ``validity_differs`` where
+    only one of the two holds a prediction for valid. Replayed predictions that the recording lacks are ``skipped``; recorded
+    ones that the replay lacks are ``unknown``, or ``unchecked`` where the recording lacks their samples. ``input`` compares the
+    samples with the device's own recorded stream, if that is in the file; ``damage`` of the file is a sentence each.
     """
 
     confirmed: int
@@ -147,27 +119,9 @@ def verify(
     *,
     on_samples: Callable[[int], None] | None = None,
 ) -> Verification:
-    """Replay a recorded run and compare.
+    """Replay a recorded run and compare; differences in probability up to ``tolerance`` count as none.
 
-    Parameters
-    ----------
-    run : RecordedRun
-    bundle : Bundle
-        Must be the one the run had.
-    decoder : Decoder
-    tolerance : float
-        Largest difference in probability that counts as none.
-    on_samples : callable or None
-        Called with the number of samples taken so far.
-
-    Returns
-    -------
-    Verification
-
-    Raises
-    ------
-    BundleError
-        The bundle is another one.
+    A BundleError says that the bundle is not the one the run had.
     """
     if bundle.sha256 != run.model_sha256:
         msg = (
@@ -212,20 +166,7 @@ def _replay(
 
 
 def compare(run: RecordedRun, replayed: Replayed, tolerance: float) -> Verification:
-    """Compare recorded predictions with replayed ones: both in their order, paired by their times.
-
-    Parameters
-    ----------
-    run : RecordedRun
-    replayed : Replayed
-    tolerance : float
-        Largest difference in probability that counts as none.
-
-    Returns
-    -------
-    Verification
-        Without the input.
-    """
+    """Compare recorded predictions with replayed ones, both in their order, paired by their times; without the input."""
     partner = _pair(run.times, np.array([prediction.time for prediction in replayed.predictions]))
     known = np.flatnonzero(partner >= 0)
     again = [replayed.predictions[k] for k in partner[known]]
