@@ -1,4 +1,4 @@
-"""What happens to the caps of the soak, one fault at a time per cap."""
+"""Faults of the caps of the soak, one at a time per cap."""
 
 from __future__ import annotations
 
