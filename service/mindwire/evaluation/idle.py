@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from mindwire.errors import UsageError
 from mindwire.evaluation.scores import EvaluatedRun, Trace
@@ -44,15 +44,13 @@ class ActivationRule:
             raise UsageError(msg)
 
 
-class IdleFigures(BaseModel):
+class IdleFigures(BaseModel, frozen=True):
     """False activations at rest and the time to a right one.
 
     ``idle_minutes`` is the time of all idle trials with a valid prediction, from the cue to the moment of decision; of ``n_movements``
     trials of other classes ``n_reached`` led to an activation of the right class before that moment, half of them
     within ``median_seconds`` of the cue, and ``n_wrong`` to one of another class first or only.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     idle_class: str
     probability: float

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -99,10 +99,8 @@ def itr_bits_per_decision(accuracy: float, n_classes: int) -> float:
     return bits
 
 
-class Reliability(BaseModel):
+class Reliability(BaseModel, frozen=True):
     """Trials whose highest probability fell into one bin: its mean, and the share of them that were right."""
-
-    model_config = ConfigDict(frozen=True)
 
     confidence: float
     accuracy: float

@@ -20,7 +20,7 @@ from mindwire.evaluation.report import (
     score_table,
 )
 from mindwire.evaluation.scores import Score
-from mindwire.evaluation.svg import SERIES, Axis, Band, Bar, Figure, Line, heatmap, interval_bars
+from mindwire.evaluation.svg import SERIES, Axis, Band, Figure, Line, heatmap, interval_bars
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 
@@ -145,11 +145,7 @@ def _accuracy_of_recordings(series: Sequence[Figures]) -> str:
         *((Path(run.file).name, [one.runs[i] for one in series]) for i, run in enumerate(first.runs)),
         ("all", [one.overall for one in series]),
     ]
-    bars = [
-        (name, [Bar(score.accuracy, score.accuracy_interval) for score in scores], scores[0].chance_interval)
-        for name, scores in rows
-    ]
-    return interval_bars(bars, first.overall.chance, "Accuracy of each recording")
+    return interval_bars(rows, first.overall.chance, "Accuracy of each recording")
 
 
 def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 from rich.table import Table
 
 from mindwire import __version__
@@ -39,10 +39,8 @@ DEFINITIONS = {
 }
 
 
-class EvaluatedModel(BaseModel):
+class EvaluatedModel(BaseModel, frozen=True):
     """Bundle that was evaluated, and the engine that ran it."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     sha256: str
@@ -50,24 +48,20 @@ class EvaluatedModel(BaseModel):
     device: str
 
 
-class Comparison(BaseModel):
+class Comparison(BaseModel, frozen=True):
     """Scores of the same recordings with another alignment."""
-
-    model_config = ConfigDict(frozen=True)
 
     alignment: AlignmentMode
     overall: Score
     runs: list[RunScore]
 
 
-class Figures(BaseModel):
+class Figures(BaseModel, frozen=True):
     """Scores of some recordings, together and each.
 
     ``classes`` orders the rows (true) and columns (predicted) of every confusion matrix. ``warning`` says that the
     figures are of recordings that were trained on; ``notes`` are sentences on trials and classes.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     warning: str | None = None
     notes: list[str] = []
@@ -82,7 +76,7 @@ class Figures(BaseModel):
     )
 
 
-class Report(Figures):
+class Report(Figures, frozen=True):
     """Content of ``report.json``."""
 
     version: Literal[1] = 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from mindwire.errors import UsageError
 from mindwire.evaluation import metrics
@@ -158,11 +158,7 @@ def decide(trace: Trace, trials: Sequence[Trial], classes: Sequence[str], at_s: 
     )
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Curve(_Model):
+class Curve(BaseModel, frozen=True):
     """Accuracy as a function of time since the cue; None where no trial was decided."""
 
     seconds: list[float]
@@ -171,7 +167,7 @@ class Curve(_Model):
     n_trials: list[int]
 
 
-class Score(_Model):
+class Score(BaseModel, frozen=True):
     """Figures of merit of decided trials.
 
     ``accuracy`` is ``n_correct / n_trials`` over the ``n_trials`` decided trials; ``n_cued`` trials were
@@ -202,7 +198,7 @@ class Score(_Model):
     curve: Curve
 
 
-class RunScore(Score):
+class RunScore(Score, frozen=True):
     """The score of one recording."""
 
     file: str

@@ -15,6 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mindwire.evaluation.scores import Score
+
 _WIDTH, _HEIGHT = 440, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 42
 _CHARACTER = 7.9  # width of a character in a wide typeface
@@ -233,21 +235,13 @@ def _label(name: str, x: float, y: float, room: float, *, anchor: str, upwards: 
     return f'<text text-anchor="{anchor}"><title>{escape(name)}</title>{"".join(spans)}</text>'
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """An accuracy with its interval; no accuracy where nothing was decided."""
+def interval_bars(rows: Sequence[tuple[str, Sequence[Score]]], chance: float, title: str) -> str:
+    """Plot accuracies as points with their intervals, one row per name, over the chance interval of the first.
 
-    accuracy: float | None
-    interval: tuple[float, float]
-
-
-def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]], chance: float, title: str) -> str:
-    """Plot accuracies as points with their intervals, one row per name, over each row's chance interval.
-
-    Rows hold a name, bars in the order of :data:`SERIES`, and the chance interval; ``chance`` is drawn as a vertical line.
+    Rows hold a name, and scores in the order of :data:`SERIES`; ``chance`` is drawn as a vertical line.
     """
     left, top, head = 12, 4, 18
-    step = head + 14 * max((len(bars) for _, bars, _ in rows), default=1) + 8
+    step = head + 14 * max((len(bars) for _, bars in rows), default=1) + 8
     span, bottom = _WIDTH - 2 * left, top + step * len(rows)
 
     def px(value: float) -> float:
@@ -258,9 +252,9 @@ def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]]
         out.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{bottom}"/>')
         anchor = "start" if tick == 0 else "end" if tick == 1 else "middle"
         out.append(_text(f"{tick:.0%}", px(tick), bottom + 18, anchor))
-    for i, (name, bars, by_chance) in enumerate(rows):
+    for i, (name, bars) in enumerate(rows):
         y = top + i * step
-        low, high = px(by_chance[0]), px(by_chance[1])
+        low, high = map(px, bars[0].chance_interval)
         out.append(
             f'<rect class="chance" x="{low:.1f}" y="{y + head}" width="{high - low:.1f}" height="{step - head - 4}" rx="4"/>'
         )
@@ -273,7 +267,7 @@ def interval_bars(rows: Sequence[tuple[str, Sequence[Bar], tuple[float, float]]]
             if bar.accuracy is None:
                 continue
             out.append(
-                f'<line class="whisker {css}" x1="{px(bar.interval[0]):.1f}" x2="{px(bar.interval[1]):.1f}" '
+                f'<line class="whisker {css}" x1="{px(bar.accuracy_interval[0]):.1f}" x2="{px(bar.accuracy_interval[1]):.1f}" '
                 f'y1="{at}" y2="{at}"/><circle class="point {css}" cx="{px(bar.accuracy):.1f}" cy="{at}" r="5"/>'
             )
     out.append(f'<line class="rule" x1="{px(chance):.1f}" x2="{px(chance):.1f}" y1="{top}" y2="{bottom}"/>')

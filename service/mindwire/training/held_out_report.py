@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from mindwire import __version__
 from mindwire.evaluation.idle import ActivationRule
@@ -32,7 +32,7 @@ _DEFINITIONS = {
 }
 
 
-class Decided(Figures):
+class Decided(Figures, frozen=True):
     """Scores of one decoder over all recordings that it was not trained on."""
 
     decoder: DecoderName
@@ -51,20 +51,16 @@ class TrainedOn(TrainedRecording):
     n_usable: int
 
 
-class Spread(BaseModel):
+class Spread(BaseModel, frozen=True):
     """Accuracy over the seeds: mean, and standard deviation where there are several."""
-
-    model_config = ConfigDict(frozen=True)
 
     mean: float
     deviation: float | None
     n_seeds: int
 
 
-class HeldOutReport(BaseModel):
+class HeldOutReport(BaseModel, frozen=True):
     """Content of ``report.json``."""
-
-    model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
     created: datetime
