@@ -50,13 +50,7 @@ def read_state_dict(path: Path | str) -> StateDict:
 def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor], where: Path | str) -> Network:
     """Make a network and load its weights, all of them and nothing else; the counters of BatchNorm may be missing.
 
-    That they fit is checked first, without storage for the network.
-
-    Raises
-    ------
-    BundleError
-        A weight is missing, superfluous, of another shape or kind, not finite, or a negative variance. The message begins
-        with ``where``.
+    That they fit is checked first, without storage for the network. The message of a BundleError begins with ``where``.
     """
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")

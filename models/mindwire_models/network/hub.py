@@ -181,8 +181,6 @@ class Pretrained(
         ------
         BundleError
             Folder, repository or a file is missing or damaged, or weights and configuration do not fit.
-        ArgumentError
-            An override is unknown or wrong.
         """
         folder, model_id = Path(pretrained_model_name_or_path), str(pretrained_model_name_or_path)
         if not folder.is_dir():

@@ -71,9 +71,8 @@ def _to_config(hyperparameters: Mapping[Any, Any], path: Path) -> dict[str, Any]
             ignored.append(str(key))
     missing = [name for name in _NEEDED if name not in config]
     if missing:
-        msg = (
-            f"{path}: the checkpoint's hyperparameters lack {', '.join(missing)}; give them in a .yaml file beside it."
-        )
+        lacking = ", ".join(missing)
+        msg = f"{path}: the checkpoint's hyperparameters lack {lacking}; give them in a .yaml file beside it."
         raise BundleError(msg)
     if ignored:
         warnings.warn(

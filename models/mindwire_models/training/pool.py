@@ -55,14 +55,9 @@ def run_jobs(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
-    """Run jobs, several at a time, and return their results in the same order.
+    """Run jobs in several processes, by default one per core, and return their results in the same order.
 
-    Parameters
-    ----------
-    workers : int or None
-        Processes, by default one per core that this process may use. One runs the jobs in this process.
-    progress : callable, optional
-        Called in a thread of its own; counts epochs.
+    One worker runs the jobs in this process. ``progress`` counts epochs and is called in a thread of its own.
     """
     with extra("train", "Training needs PyTorch and joblib"):
         import joblib
