@@ -100,11 +100,12 @@ class SampleCheck:
             samples = self._hold(samples, possible)
             size = np.abs(samples)
             largest = size.max()
-        before = np.concatenate((self._last[None], samples[:-1]))
-        equal = samples == before
+        equal = np.empty(samples.shape, dtype=bool)  # to the one before
+        np.equal(samples[0], self._last, out=equal[0])
+        np.equal(samples[1:], samples[:-1], out=equal[1:])
         # where all are small, none is far from any other
         large, self._largest = max(largest, self._largest) > 0.5 * self._step, largest
-        far = np.abs(samples - before) > self._step if large else None
+        far = np.abs(np.diff(samples, axis=0, prepend=self._last[None])) > self._step if large else None
         self._last = samples[-1].copy()
         if flags is None and (far is None or not far.any()) and not equal.any():  # as a rule
             self._run = self._no_run
