@@ -69,10 +69,7 @@ class InputPart:
 def input_parts(path: Path, samples: Iterable[Samples]) -> Iterator[InputPart]:
     """Cut the service's own stream, as :meth:`mindwire.sources.xdf.XdfRecording.as_sent` gives it, where it is marked.
 
-    Raises
-    ------
-    RecordingError
-        They are not those that the service sent.
+    Raise RecordingError if the samples are not those that the service sent.
     """
     for values, times, gap in samples:
         codes = values[:, -1]

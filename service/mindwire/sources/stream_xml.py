@@ -61,13 +61,7 @@ def decode_xml(document: bytes) -> str:
 
 
 def parse_xml(document: bytes | str) -> Element:
-    """Parse a description.
-
-    Raises
-    ------
-    SourceError
-        It is not well-formed, exceeds a bound, or uses what is refused.
-    """
+    """Parse a description; raise SourceError if it is not well-formed, exceeds a bound, or uses what is refused."""
     if len(document) > MAX_XML_BYTES:
         msg = f"Expected a stream description below {MAX_XML_BYTES >> 20} MiB, found {len(document)} bytes."
         raise SourceError(msg)
@@ -110,12 +104,8 @@ def _number(element: Element, path: str, what: str) -> float:
 def signal_info(info: Element) -> SignalInfo:
     """Return the signal that a stream's ``<info>`` element describes.
 
-    ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel.
-
-    Raises
-    ------
-    SourceError
-        Channel count, nominal rate or sample format are missing or impossible.
+    ``labels``, ``units`` and ``types`` are None unless the description has one channel entry per channel. Raise SourceError if
+    channel count, nominal rate or sample format are missing or impossible.
     """
     count = _number(info, "channel_count", "channel count")
     if not 1 <= count <= MAX_CHANNELS or count != int(count):

@@ -27,13 +27,7 @@ _MAX_BACKWARD_SECONDS = 0.25
 
 
 class XdfRecording(Recording):
-    """A recording in XDF.
-
-    Raises
-    ------
-    RecordingError
-        The file cannot be opened, is no XDF, or holds no readable stream.
-    """
+    """A recording in XDF, refused unless it holds a readable stream."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
