@@ -75,7 +75,7 @@ class Access:
         if self.token is not None:
             return True
         name = _host_name(host)
-        return is_loopback(name) or name in map(_host_name, self.allowed_hosts)
+        return is_loopback(name) or (bool(name) and name in map(_host_name, self.allowed_hosts))
 
     def _origin_allowed(self, origin: str, host: str) -> bool:
         if "*" in self.allowed_origins or plain_origin(origin) in map(plain_origin, self.allowed_origins):

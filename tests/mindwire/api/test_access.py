@@ -125,6 +125,12 @@ def test_names_are_compared_as_browsers_write_them():
         assert get(where, Origin="http://lab.example").status_code == 403
 
 
+def test_a_malformed_allowed_host_allows_no_malformed_host():
+    with served(StandIn(), allowed_hosts=["[", ""]) as where:
+        for host in ("[", "http://["):
+            assert get(where, Host=host).status_code == 421
+
+
 def test_allowed_pages_may_post(loopback):
     preflight = httpx.options(
         f"http://{loopback}/v1/streams/eeg/adaptation",
