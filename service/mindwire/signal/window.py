@@ -28,7 +28,7 @@ class WindowBuffer:
         self._keep = keep
         self._first = 0  # number of the sample at the beginning of the memory
         self._used = 0
-        self._clean_from = 0  # no sample from this one on is flagged
+        self._alike, self._alike_from = 0, 0  # flags of all samples from this one on
         self._allocate(3 * keep + round(phase * keep), n_channels)
 
     def _allocate(self, size: int, n_channels: int) -> None:
@@ -49,8 +49,12 @@ class WindowBuffer:
         part = slice(self._used, self._used + n)
         self._samples[part], self._times[part], self._flags[part] = samples, times, flags
         self._used += n
-        if np.count_nonzero(flags):  # in a fifth of the time of any()
-            self._clean_from = self.count
+        if np.count_nonzero(flags != self._alike):  # in a fifth of the time of any()
+            changes = np.flatnonzero(flags[1:] != flags[:-1])
+            self._alike, self._alike_from = (
+                int(flags[-1]),
+                self.count - n + (int(changes[-1]) + 1 if len(changes) else 0),
+            )
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
         """View of the samples numbered ``start`` to ``stop``, ``(n_samples, n_channels)``."""
@@ -66,7 +70,7 @@ class WindowBuffer:
 
     def flagged(self, start: int, stop: int) -> int:
         """All bits of their flags."""
-        return int(np.bitwise_or.reduce(self.flags(start, stop))) if start < self._clean_from else 0
+        return self._alike if start >= self._alike_from else int(np.bitwise_or.reduce(self.flags(start, stop)))
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._used)

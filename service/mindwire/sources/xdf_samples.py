@@ -3,7 +3,7 @@
 Memory is allocated by the bytes that a chunk has, never by the number of samples that it claims. A stamp that is left
 out follows from the one before and the nominal rate; after a stamp that no clock can have, nothing is deduced.
 
-The places of samples are computed where the stamps follow a usual pattern: with it the replay of one hour takes 4.5 s of
+Samples are copied together where the stamps follow a usual pattern: with it the replay of one hour takes 4.5 s of
 processor time, walked from sample to sample 4.7 s (goal: 800 times real time, 4.5 s; two cores, 22 channels at 250 Hz).
 """
 
@@ -155,30 +155,29 @@ class SampleDecoder:
         return _Parsed(values, np.array(times, dtype=float), np.array(stamped, dtype=bool), position)
 
     def _parse_numbers(self, block: bytes, count: int) -> _Parsed:
-        """Parse at most ``count`` whole samples of numbers."""
-        starts, flags = self._starts(block, count)
-        # Overlapping records at every byte, of which only those that begin a sample are copied.
-        width = self.smallest_sample - 1
-        records = np.ndarray((max(len(block) - width + 1, 0),), f"V{width}", block, strides=(1,))
-        values = records[starts + 1 + flags].view(self._dtype).reshape(len(starts), self._n_channels)
-        stamped = flags > 0
-        times = np.zeros(len(starts))
-        if stamped.any():
-            times[stamped] = np.ndarray((len(block) - 7,), "V8", block, strides=(1,))[starts[stamped] + 1].view(_STAMP)
-        return _Parsed(values, times, stamped, int(starts[-1] + flags[-1]) + 1 + width if len(starts) else 0)
-
-    def _starts(self, block: bytes, count: int) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-        """First byte of each whole sample of numbers, and its value: the number of bytes of its stamp."""
-        smallest, content = self.smallest_sample, np.frombuffer(block, np.uint8)
-        # In most files all samples have a stamp, none has, or every second one: the first two show it.
+        """Parse at most ``count`` whole samples of numbers, of which all have a stamp, none has, or every second one."""
+        smallest, width = self.smallest_sample, self.smallest_sample - 1
         first = block[0] if block else 0
         second = block[smallest + first] if len(block) > smallest + first and count > 1 else first
         pair = 2 * smallest + first + second
         n = min(count, len(block) // pair * 2 + (len(block) % pair >= smallest + first))
-        starts = np.add.outer(np.arange(0, (n + 1) // 2 * pair, pair), (0, smallest + first)).ravel()[:n]
-        flags = content[starts]
-        if {first, second} <= {0, 8} and (flags[::2] == first).all() and (flags[1::2] == second).all():
-            return starts, flags
+        flags = np.ndarray((n // 2, 2), np.uint8, block, strides=(pair, smallest + first))
+        as_first = {first, second} <= {0, 8} and bool((flags == (first, second)).all())
+        if not as_first or (n % 2 and block[n // 2 * pair] != first):
+            return self._walk(block, count)
+        values, times, stamped = np.empty((n, width), np.uint8), np.zeros(n), np.zeros(n, dtype=bool)
+        for odd, flag in enumerate((first, second)[:n]):
+            at, rows = odd * (smallest + first) + 1, (n + 1 - odd) // 2
+            values[odd::2] = np.ndarray((rows, width), np.uint8, block, at + flag, (pair, 1))
+            if flag:
+                times[odd::2] = np.ndarray((rows,), _STAMP, block, at, (pair,))
+                stamped[odd::2] = True
+        n_bytes = n // 2 * pair + n % 2 * (smallest + first)
+        return _Parsed(values.view(self._dtype), times, stamped, n_bytes)
+
+    def _walk(self, block: bytes, count: int) -> _Parsed:
+        """Parse at most ``count`` whole samples of numbers from sample to sample."""
+        smallest, width = self.smallest_sample, self.smallest_sample - 1
         found: list[int] = []
         position = 0
         while len(found) < count and position + smallest <= len(block):
@@ -189,7 +188,15 @@ class SampleDecoder:
             found.append(position)
             position += smallest + flag
         starts = np.array(found, dtype=np.intp)
-        return starts, content[starts]
+        flags = np.frombuffer(block, np.uint8)[starts]
+        # Overlapping records at every byte, of which only those that begin a sample are copied.
+        records = np.ndarray((max(len(block) - width + 1, 0),), f"V{width}", block, strides=(1,))
+        values = records[starts + 1 + flags].view(self._dtype).reshape(len(starts), self._n_channels)
+        stamped = flags > 0
+        times = np.zeros(len(starts))
+        if stamped.any():
+            times[stamped] = np.ndarray((len(block) - 7,), "V8", block, strides=(1,))[starts[stamped] + 1].view(_STAMP)
+        return _Parsed(values, times, stamped, position)
 
     def _with_times(self, parsed: _Parsed) -> Iterator[Samples]:
         """Fill in the stamps that were left out, and yield the samples up to the first impossible one."""
