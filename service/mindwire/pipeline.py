@@ -117,25 +117,13 @@ class Pipeline:
     def complete(
         self, window: Window, logits: NDArray[np.floating[Any]], latency_ms: Mapping[str, float] = _NO_LATENCY
     ) -> Prediction:
-        """Turn a window's logits into a prediction.
-
-        Parameters
-        ----------
-        window : Window
-        logits : ndarray, shape (n_classes,)
-        latency_ms : mapping of str to float
-            Milliseconds spent per stage.
-
-        Returns
-        -------
-        Prediction
-        """
+        """Return the prediction of a window from its logits, ``(n_classes,)``, with the milliseconds spent per stage."""
         return self._predict(window, probabilities(logits, self.contract.temperature), latency_ms)
 
     def finish(self) -> list[Prediction]:
         """Decode what is still held back, at the end of a recording."""
         predictions = self._decode(self._advance(self.conditioner.flush()))
-        self._adaptation.catch_up(self._buffer)
+        self.catch_up()
         self._log.finish()
         return predictions
 
@@ -226,8 +214,12 @@ class Pipeline:
         ArgumentError
             Neither the contract asks for online alignment nor does the decoder learn; there is nothing to command.
         """
-        self._adaptation.catch_up(self._buffer)
+        self.catch_up()
         self._log.add(self._adaptation.carry_out(command, self._segment, self._buffer.count))
+
+    def catch_up(self) -> None:
+        """Learn from the samples so far what the next window would otherwise wait for; results do not depend on it."""
+        self._adaptation.catch_up(self._buffer)
 
     def _repeat_commands(self) -> None:
         for command in self._adaptation.recorded_commands(self._segment, self._buffer.count):
@@ -235,7 +227,7 @@ class Pipeline:
 
     def saved_adaptation(self) -> SavedAdaptation:
         """Return everything learnt so far, to begin another session with."""
-        self._adaptation.catch_up(self._buffer)
+        self.catch_up()
         return self.learnt
 
     @property

@@ -144,6 +144,7 @@ class Connection:
     def report(self) -> None:
         """Report what happened besides predictions, once those of a poll are published."""
         reporter, counters = self.reporter, self.reporter.counters
+        self.pipeline.catch_up()  # an update of the alignment takes a millisecond
         windows, seconds = self._state.take_backlog()
         if windows:
             counters.skipped += windows
