@@ -173,8 +173,13 @@ def _load(folder: Path) -> Bundle:
     )
 
 
-def check_target(out: Path) -> None:
-    """Refuse, with a BundleError, a place where a bundle would replace something else or nothing can be written."""
+def check_target(out: Path, name: str) -> None:
+    """Refuse, with a BundleError, a name no bundle can have, or a place where it would replace something else or not be written."""
+    try:
+        _Description(name=name, graph="folded")
+    except ValidationError as error:
+        msg = f"The model's name is wrong ({first_fault(error)[1]}); give another with --name."
+        raise BundleError(msg) from error
     above = next((folder for folder in out.absolute().parents if folder.exists()), out)
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         what = "cannot be written to" if above.is_dir() else "is a file"
@@ -219,11 +224,11 @@ def write_bundle(
     Raises
     ------
     BundleError
-        The folder holds something else, the disk is full, or the parts contradict each other; what was there
-        before is untouched.
+        The folder holds something else, the name is wrong, the disk is full, or the parts contradict each other;
+        what was there before is untouched.
     """
     out = Path(out)
-    check_target(out)
+    check_target(out, name)
     description = _Description(name=name, graph=graph, training=training)
     untrained = {"training"} if training is None else None
     files: dict[str, bytes] = {

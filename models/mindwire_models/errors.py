@@ -44,6 +44,8 @@ def extra(name: str, needs: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mindwire"):  # no package is absent, but our own code is broken
+            raise
         it = "them" if " and " in needs else "it"
         msg = f"{needs}; install {it} with: pip install '.[{name}]' in Mindwire's folder."
         raise MissingExtraError(msg) from error

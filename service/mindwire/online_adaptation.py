@@ -139,7 +139,13 @@ class OnlineAdaptation:
         return here
 
     def carry_out(self, command: AdaptationCommand, segment: int, count: int) -> PipelineEvent:
-        """Carry out a command after this sample of this segment, and return the event that tells of it."""
+        """Carry out a command after this sample of this segment, and return the event that reports it.
+
+        Raises
+        ------
+        ArgumentError
+            The model neither aligns online nor learns.
+        """
         if not self.alignment and not self.learner:
             msg = f"The model aligns nothing online, so there is no adaptation to {command.action}."
             raise ArgumentError(msg)

@@ -78,6 +78,21 @@ def test_chunking_never_matters(signal, sizes, rate_out, kind):
     assert as_bits(whole) == as_bits(pieces)
 
 
+def test_learning_early_changes_nothing():
+    samples, times = noise(3000), np.arange(3000) / 100.0
+    late, _ = run(cut(samples, times, [7, 32]))
+    pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
+    early, versions = [], []
+    for chunk in cut(samples, times, [7, 32]):
+        early += pipeline.process(chunk)
+        pipeline.catch_up()
+        versions.append(pipeline.alignment.version)
+        pipeline.catch_up()  # there is nothing left
+        assert pipeline.alignment.version == versions[-1]
+    assert as_bits(early + pipeline.finish()) == as_bits(late)
+    assert versions[-1] > 2
+
+
 def test_hops_count_samples_and_times_are_those_of_the_last_sample():
     samples, times = noise(400), 5.0 + np.arange(400) / 100.0
     predictions, _ = run(cut(samples, times, [10]))

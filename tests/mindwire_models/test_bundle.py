@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from mindwire_models.bundle import load_bundle, load_network, write_bundle
-from mindwire_models.errors import BundleError, ContractError, MindwireError
+from mindwire_models.errors import BundleError, ContractError, MindwireError, MissingExtraError, extra
 from tests.support.networks import make_network
 from tests.support.rewriting import rewrite
 from tests.support.sealing import seal
@@ -270,6 +270,33 @@ def test_writing_replaces_a_bundle_and_nothing_else(folder: Path, exported: Path
         with pytest.raises(BundleError, match="is not a Mindwire bundle"):
             rewrite(source, place)
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "n" * 201])
+def test_a_name_that_no_bundle_can_have_is_refused(exported: Path, tmp_path: Path, name: str) -> None:
+    source = load_bundle(exported)
+    graphs = {"model.onnx": source.read("model.onnx")}
+    with pytest.raises(BundleError, match=r"The model's name is wrong \(.*\); give another with --name\."):
+        write_bundle(
+            tmp_path / "bundle",
+            name=name,
+            contract=source.contract,
+            config=source.config,
+            weights=source.read("model.safetensors"),
+            graph=source.graph,
+            graphs=graphs,
+            card="",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_code_of_our_own_is_no_missing_package() -> None:
+    with pytest.raises(ModuleNotFoundError) as raised, extra("train", "Training needs PyTorch"):
+        raise ModuleNotFoundError(name="mindwire_models.network.absent")
+    assert not isinstance(raised.value, MissingExtraError)
+    needs = "Training needs PyTorch"
+    with pytest.raises(MissingExtraError, match=f"{needs}; install it with: pip"), extra("train", needs):
+        raise ModuleNotFoundError(name="torch")
 
 
 def test_parts_that_disagree_are_not_written(folder: Path, exported: Path, tmp_path: Path) -> None:

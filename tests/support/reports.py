@@ -1,4 +1,4 @@
-"""A report of an evaluation made from random trials."""
+"""A report of an evaluation, made from trials that were made up."""
 
 from __future__ import annotations
 

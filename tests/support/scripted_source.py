@@ -1,4 +1,4 @@
-"""A source whose polls are written down in a test."""
+"""Source that gives the chunks and errors that a test queues."""
 
 from __future__ import annotations
 

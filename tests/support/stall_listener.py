@@ -1,4 +1,4 @@
-"""Client that reads slowly or not at all."""
+"""Websocket client that keeps every message."""
 
 from __future__ import annotations
 

@@ -75,8 +75,11 @@ def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> s
     Raises
     ------
     ServiceError
-        The port is taken or not permitted, or the host is not one of this machine's.
+        The port is taken, impossible or not permitted, or the host is not one of this machine's.
     """
+    if not 0 <= port <= 65535:  # getaddrinfo takes it modulo 65536
+        msg = f"There is no port {port}; give one from 1 to 65535 with --port, or 0 for any free one."
+        raise ServiceError(msg)
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:

@@ -58,7 +58,8 @@ def export(
     from mindwire_models.contract_edit import edit_contract
 
     base = base_contract(preset, contract)
-    check_target(out)
+    name = name or Path(source).stem
+    check_target(out, name)
     if out.exists() and Path(source).exists() and out.samefile(source):
         msg = f"--out {out} would write over the model that is read; choose another folder."
         raise UsageError(msg)
@@ -76,7 +77,7 @@ def export(
             opened.network,
             demanded,
             out,
-            name=name or Path(source).stem,
+            name=name,
             provenance=provenance or opened.provenance,
             graph="plain" if plain else "folded",
         )

@@ -50,7 +50,7 @@ def train(
         if out is None:
             msg = "Missing option '--out'. See `mindwire train --help`."
             raise UsageError(msg)
-        check_target(out)
+        check_target(out, name or out.name)
     plan = run.Plan(
         paths=paths,
         classes=classes,

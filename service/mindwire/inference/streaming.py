@@ -37,7 +37,7 @@ Array = NDArray[np.float32]
 _HOPS_TOGETHER = 128
 # Steps in one call: more leave the processor's cache.
 _STEPS_TOGETHER = 32
-# Plans for hops, and matrices for numbers of windows, that are kept for further use; a stream has one hop.
+# Plans for hops, and buffers for hops and numbers of windows, that are kept for further use; a stream has one hop.
 _MAX_PLANS = 16
 _MAX_BUFFERS = 128
 

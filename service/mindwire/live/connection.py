@@ -144,7 +144,7 @@ class Connection:
     def report(self) -> None:
         """Report what happened besides predictions, once those of a poll are published."""
         reporter, counters = self.reporter, self.reporter.counters
-        self.pipeline.catch_up()  # an update of the alignment takes a millisecond
+        self.pipeline.catch_up()  # the next window would wait a millisecond for the alignment's update
         windows, seconds = self._state.take_backlog()
         if windows:
             counters.skipped += windows
@@ -160,7 +160,7 @@ class Connection:
         if conditioned and counters.predictions == self._n_reported:
             self._report_filling()
         self._n_reported = counters.predictions
-        if self._alone_at is not None and self.pipeline.learner is None:
+        if self._alone_at is not None and self.pipeline.learner is None and Rehearsal.fits(self.pipeline):
             self._rehearsal = self._rehearsal or Rehearsal(self.pipeline, self.decoder)
             self._rehearsal.window_arrived(self._alone_at)
         self._alone_at = None

@@ -29,7 +29,6 @@ from mindwire.errors import LoopError
 from mindwire.inference.decoder import MAX_BATCH
 from mindwire.live.connection import Connection
 from mindwire.live.decode_state import DueWindow
-from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.loops import Abandoned, LoopThread, fence
 
 log = logging.getLogger(__name__)
@@ -128,8 +127,6 @@ class LiveLoop:
             how = f"Its loop ended while {name}" if died else f"Its loop has not moved for {limit:g} s while {name}"
             for connection in concerned:
                 connection.end(LoopError(f"{how}; the other streams go on." if others else f"{how}."))
-                if name == _DECODING and isinstance(connection.decoder, SharedDecoder):
-                    connection.decoder.replace()
             self._start_thread()
 
     def stop(self) -> None:

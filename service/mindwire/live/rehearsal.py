@@ -1,7 +1,7 @@
 """Computation of a window on noise shortly before the next real one, for a connection that is alone in its loop.
 
 Every 40 ms the same work takes several times as long as back to back, because code and data have left the processor's
-caches. With one stream the median latency is 0.93 to 1.03 times the floor so, and 1.39 to 1.61 times without, where
+caches. With one stream the median latency is 0.9 to 1.2 times the floor so, and 1.39 to 1.61 times without, where
 1.3 is the limit (chunks of 1, `benchmarks/figures.py latency`). Nothing of the stream's own state is touched.
 """
 
@@ -46,6 +46,11 @@ class Rehearsal:
         self._duration_s = 0.0
         for _ in range(contract.window_samples // pipeline.hop_samples + 3):
             self.run()
+
+    @staticmethod
+    def fits(pipeline: Pipeline) -> bool:
+        """Return true if a hop is long enough for the shortest rehearsal."""
+        return _LONGEST_LEAD * pipeline.hop_samples / pipeline.contract.sfreq >= _LEAD_S
 
     def window_arrived(self, at: float) -> None:
         """Plan the next rehearsal, because a window fell due at this monotonic time."""

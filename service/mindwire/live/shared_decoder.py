@@ -1,4 +1,4 @@
-"""One decoder for the streams of one bundle, replaced when a thread hangs in it."""
+"""One decoder for the streams of one bundle; a thread that hangs in it keeps it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from mindwire.types import Window
 
 
 class SharedDecoder:
-    """Decoder of many streams, as ``load`` loads it; decodes in one thread at a time, that of the live loop."""
+    """Decoder of many streams, as ``load`` loads it; each decoder decodes in one thread at a time.
+
+    A call takes the decoder and gives it back; while a thread hangs in it, the next call loads another.
+    """
 
     def __init__(self, load: Callable[[], Decoder]) -> None:
         self.alone = load  # another decoder of the same bundle, for one stream
@@ -24,10 +27,8 @@ class SharedDecoder:
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Return logits of windows; see :class:`mindwire.inference.decoder.Decoder`."""
-        if self._decoder is None:
-            self._decoder = self.alone()
-        return self._decoder.decode(sessions, windows)
-
-    def replace(self) -> None:
-        """Leave the decoder to the thread that hangs in it; the next batch goes to another."""
-        self._decoder = None
+        decoder, self._decoder = self._decoder or self.alone(), None
+        try:
+            return decoder.decode(sessions, windows)
+        finally:
+            self._decoder = decoder

@@ -34,7 +34,10 @@ _LONGEST_WAIT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PredictedRun:
-    """Predictions with consecutive sequence numbers, as arrays of length n; probabilities are (n, n_classes)."""
+    """Predictions with consecutive sequence numbers, as arrays of length n.
+
+    ``times`` are in seconds, ``reasons`` bits of :class:`~mindwire.types.Reason`, ``probabilities`` of shape (n, n_classes).
+    """
 
     first_seq: int
     times: NDArray[np.float64]

@@ -65,7 +65,15 @@ class BadChannelPolicy:
     def process(
         self, samples: NDArray[np.float64], marks: NDArray[np.uint32] | None, flags: NDArray[np.uint32]
     ) -> None:
-        """Replace or flag, in place, samples whose channels are marked, ``(n_samples, n_channels)``; None where nothing is."""
+        """Replace or flag, in place, samples whose channels are bad.
+
+        Parameters
+        ----------
+        samples : ndarray of float64, shape (n_samples, n_channels)
+        marks : ndarray of uint32, shape (n_samples, n_channels), or None
+            Reasons against each channel, as bits; None where there is none.
+        flags : ndarray of uint32, shape (n_samples,)
+        """
         if not len(samples) or (self._quiet and marks is None):
             return
         if marks is None:

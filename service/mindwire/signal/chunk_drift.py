@@ -47,7 +47,16 @@ _NONE = ChunkDrift(0)
 def chunk_drift(earlier: Floats, stamps: Floats, period: float, hold: int, *, final: bool) -> ChunkDrift:
     """Compare the jump before the first stamp with those before and after it.
 
-    At most ``hold`` stamps may be waited for, and none if these are the ``final`` ones; the period is the nominal one.
+    Parameters
+    ----------
+    earlier, stamps : ndarray of float64, shape (n_earlier,) and (n_samples,)
+        In seconds.
+    period : float
+        Nominal, in seconds.
+    hold : int
+        Most stamps that may be waited for.
+    final : bool
+        True if no more stamps come.
     """
     begins, jumps = _jumps(np.concatenate([earlier, stamps]), period)
     this = int(np.searchsorted(begins, len(earlier)))

@@ -31,7 +31,7 @@ class Verdict:
     jump : float
         Seconds by which the stamps of a drifting stream jump from chunk to chunk.
     returned : bool
-        The stamps behind late ones are as expected.
+        The stamps after late ones are as expected.
     measured : MeasuredRate or None
         What they contradict the rate with.
     """

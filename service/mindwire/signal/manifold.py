@@ -11,14 +11,22 @@ _FLOOR = 1e-6  # of the mean eigenvalue: directions without signal are not blown
 
 
 def spectrum(matrix: Matrix) -> tuple[Matrix, Matrix]:
-    """Ascending eigenvalues, floored at 1e-6 of their mean, and eigenvectors in columns, of a symmetric matrix or several."""
+    """Return eigenvalues and eigenvectors of symmetric matrices, shape (..., n, n).
+
+    Returns
+    -------
+    values : ndarray of float64, shape (..., n)
+        Ascending, floored at 1e-6 of their mean.
+    vectors : ndarray of float64, shape (..., n, n)
+        In the columns.
+    """
     values, vectors = np.linalg.eigh(matrix)
     least = np.maximum(values.sum(axis=-1, keepdims=True) / values.shape[-1], TINY)
     return np.maximum(values, _FLOOR * least), vectors
 
 
 def matrix_power(matrix: Matrix, exponent: float) -> Matrix:
-    """Power of a symmetric positive definite matrix, its eigenvalues floored at 1e-6 of their mean."""
+    """Power of a symmetric positive definite matrix, shape (n, n), its eigenvalues floored at 1e-6 of their mean."""
     values, vectors = spectrum(matrix)
     return np.asarray((vectors * values**exponent) @ vectors.T)
 

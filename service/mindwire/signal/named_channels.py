@@ -52,11 +52,12 @@ def check_separators(labels: Sequence[str], option: str) -> None:
 
 
 def check_labels(labels: Sequence[str], option: str) -> None:
-    """Refuse labels, given with an option, of which there is none, one is empty or twice, or that commas do not separate.
+    """Refuse labels given with an option.
 
     Raises
     ------
     UsageError
+        There is none, one is empty or given twice, or one holds a comma.
     """
     check_separators(labels, option)
     if not all(labels) or not labels:
@@ -70,11 +71,12 @@ def check_labels(labels: Sequence[str], option: str) -> None:
 
 
 def check_pick(pick: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuse channels that a recording lacks.
+    """Refuse a choice of channels.
 
     Raises
     ------
     UsageError
+        The recording lacks one, or the labels are refused by :func:`check_labels`.
     """
     check_labels(pick, "--pick")
     there = {normalise_label(label) for label in labels}

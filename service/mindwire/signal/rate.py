@@ -187,7 +187,10 @@ class RateMeter:
         self._enter("wrong", measured)
 
     def watch(self, stamps: NDArray[np.float64], flags: NDArray[np.uint32]) -> None:
-        """Follow the next stamps, and mark their flags in place while the rate is not the expected one."""
+        """Follow the next stamps, in seconds, and mark their flags in place while the rate is not the expected one.
+
+        Both have the shape (n_samples,).
+        """
         self._recent = np.concatenate((self._recent, stamps - self._skipped))[-_RECENT:]
         done, n = 0, len(stamps)
         while done < n:

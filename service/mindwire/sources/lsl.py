@@ -98,6 +98,7 @@ class LslSource:
     def __init__(
         self, found: FoundStream, *, sfreq: float | None = None, cancelled: threading.Event | None = None
     ) -> None:
+        _refuse_unusable(found.info, sfreq)  # before it is waited for
         with lsl_resources():
             inlet = pylsl.StreamInlet(found.handle, max_buflen=BUFFER_SECONDS, recover=False)
             self.info: SignalInfo = ask(inlet, found, CONNECT_TIMEOUT_S, cancelled)

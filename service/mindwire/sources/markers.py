@@ -20,6 +20,7 @@ PREDICTIONS_TYPE = "Probabilities"
 EVENTS_TYPE = "Events"
 INPUT_TYPE = "Input"
 OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
+_OWN_KINDS = tuple(own.casefold() for own in OWN_TYPES)
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
@@ -37,7 +38,7 @@ def holds_markers(info: SignalInfo) -> bool:
     Mindwire's own outlets are none of these.
     """
     kind = info.type.casefold()
-    if info.name.startswith("Mindwire-") and (info.type in OWN_TYPES or info.name.endswith("-Decisions")):
+    if info.name.startswith("Mindwire-") and (kind in _OWN_KINDS or info.name.endswith("-Decisions")):
         return False
     if info.dtype == "string":
         return True

@@ -45,6 +45,13 @@ class MneRecording(Recording):
 
     Times are seconds from the recording's first sample, with the pauses whose length the file states. Values are in the unit
     that the file states, or in microvolts where its format fixes it.
+
+    Raises
+    ------
+    RecordingError
+        MNE cannot open the file.
+    MissingExtraError
+        MNE is not installed.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -114,7 +121,13 @@ class MneRecording(Recording):
         return merge_markers(self._levels(pick) for pick in self._stims.values())
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """Return the annotations (``annotations``) or a stimulus channel's events; by default those where cues are."""
+        """Return the annotations (``annotations``) or a stimulus channel's events; by default those where cues are.
+
+        Raises
+        ------
+        StreamNotFoundError
+            There is no stream of that name.
+        """
         if stream == _ANNOTATIONS or (stream is None and any(_is_cue(marker) for marker in self._annotated)):
             return list(self._annotated)
         if stream is not None and stream not in self._stims:

@@ -58,7 +58,13 @@ class Selector:
 
     @classmethod
     def parse(cls, text: str) -> Selector:
-        """Parse ``name=…,type=…,source_id=…,id=…``; text without ``=`` is a name."""
+        """Parse ``name=…,type=…,source_id=…,id=…``; text without ``=`` is a name.
+
+        Raises
+        ------
+        UsageError
+            A key is unknown, or the id is no number.
+        """
         if "=" not in text:
             return cls(name=text)
         known = sorted(field.name for field in fields(cls))

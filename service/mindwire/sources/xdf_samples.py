@@ -182,7 +182,8 @@ class SampleDecoder:
         position = 0
         while len(found) < count and position + smallest <= len(block):
             flag = block[position]
-            _check_flag(flag)
+            if flag not in (0, 8):
+                _check_flag(flag)
             if position + smallest + flag > len(block):
                 break
             found.append(position)

@@ -31,6 +31,11 @@ def test_hosts_that_are_not_ours(host):
         bind_socket(host, 0)
 
 
+def test_an_impossible_port_is_refused():
+    with pytest.raises(ServiceError, match="There is no port 70000"):
+        bind_socket("127.0.0.1", 70000)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.9.9.9"])
 def test_loopback(host):
     assert is_loopback(host)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mindwire.inference.load import load_decoder
+from mindwire.live import rehearsal as rehearsal_module
 from mindwire.live.rehearsal import Rehearsal
+from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, Reason, SignalInfo
 from mindwire_models.bundle import load_bundle
@@ -62,7 +65,18 @@ def test_a_decoder_that_takes_long_is_not_kept_busy_when_the_samples_come():
     assert rehearsal.limited(0.25) == 0.25
 
 
-def test_it_is_due_once_a_little_before_the_next_window_and_never_while_nothing_comes():
+def test_a_hop_that_is_too_short_for_it_is_known():
+    pipelines = [Pipeline(small_contract(hop_samples=hop), signal_info(), LinearDecoder(2)) for hop in (1, 10)]
+    assert [Rehearsal.fits(pipeline) for pipeline in pipelines] == [True, True]  # 10 and 100 ms
+    contract = load_bundle(zoo_bundle_path()).contract
+    info = SignalInfo(
+        "cap", "EEG", contract.sfreq, contract.n_channels, contract.channels, ("uV",) * contract.n_channels
+    )
+    pipeline = Pipeline(contract, info, LinearDecoder(len(contract.classes)), PipelineOptions(hop_samples=1))
+    assert not Rehearsal.fits(pipeline)  # 4 ms
+
+
+def test_it_is_due_once_a_little_before_the_next_window_and_never_while_nothing_comes(monkeypatch):
     bundle = load_bundle(zoo_bundle_path())
     contract = bundle.contract
     info = SignalInfo(
@@ -72,11 +86,14 @@ def test_it_is_due_once_a_little_before_the_next_window_and_never_while_nothing_
     rehearsal = Rehearsal(Pipeline(contract, info, decoder), decoder)
     assert rehearsal.limited(0.25) == 0.25
     assert not rehearsal.due
-    hop = contract.hop_samples / contract.sfreq
-    rehearsal.window_arrived(time.monotonic() + 10.0)
+    hop, now = contract.hop_samples / contract.sfreq, 100.0
+    monkeypatch.setattr(
+        rehearsal_module, "time", SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
+    )
+    rehearsal.window_arrived(now)
     assert not rehearsal.due
-    assert rehearsal.limited(60.0) < 10.0 + hop
-    rehearsal.window_arrived(time.monotonic() - hop)
+    assert 0.75 * hop <= rehearsal.limited(60.0) < hop - 0.001
+    now += hop - 0.001
     assert rehearsal.due
     assert 0 < rehearsal.limited(0.25) < 0.001
     rehearsal.run()
