@@ -106,7 +106,13 @@ class Bundle:
         return self.streaming is None and STREAMING in self.digests
 
     def read(self, name: str) -> bytes:
-        """Return a file's content as it was verified, whatever has become of the folder since."""
+        """Return a file's content as it was verified, whatever has become of the folder since.
+
+        Raises
+        ------
+        BundleError
+            The bundle has no such file.
+        """
         if name not in self.files:
             msg = f"{self.path}: the bundle has no {name}; export it again."
             raise BundleError(msg)

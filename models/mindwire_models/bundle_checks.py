@@ -35,7 +35,13 @@ _SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
 
 
 def decoder_of(config: Mapping[str, Any], folder: Path) -> DecoderKind:
-    """Return the kind of decoder that ``config.json`` names; an AttentionBaseNet where it names none."""
+    """Return the kind of decoder that ``config.json`` names; an AttentionBaseNet where it names none.
+
+    Raises
+    ------
+    BundleError
+        It names an unknown one.
+    """
     kind = config.get("decoder", "attentionbasenet")
     if not isinstance(kind, str) or kind not in _SIZED_BY:
         msg = (

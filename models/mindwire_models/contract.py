@@ -207,6 +207,11 @@ class Contract(_Strict):
         Class names in the order of the logits.
     temperature : float
         Softmax temperature: probabilities are ``softmax(logits / temperature)``.
+
+    Raises
+    ------
+    ContractError
+        From :meth:`parse` and :meth:`read`, when a document does not hold together.
     """
 
     version: Literal[1] = 1

@@ -61,7 +61,13 @@ class SavedAdaptation:
             raise ContractError(msg)
 
     def warm_start(self, contract: Contract) -> AlignmentState:
-        """Return the alignment to begin a session with, of at most a minute's weight so that the session outweighs it."""
+        """Return the alignment to begin a session with, of at most a minute's weight so that the session outweighs it.
+
+        Raises
+        ------
+        ContractError
+            Nothing was aligned.
+        """
         if self.alignment is None:
             msg = "The saved adaptation holds no alignment; give another one."
             raise ContractError(msg)
@@ -123,7 +129,13 @@ class SavedAdaptation:
         return cls.from_bytes(data, str(path))
 
     def write(self, path: Path) -> None:
-        """Write a file, completely or not at all."""
+        """Write a file, completely or not at all.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; a file that existed before is unchanged.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, self.to_bytes())
 

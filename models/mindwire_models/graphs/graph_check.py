@@ -72,7 +72,13 @@ def check_graph(graph: bytes, network: Network, kind: GraphKind, temperature: fl
 
 
 def check_streaming(stem: bytes, step: bytes, network: AttentionBaseNet, plan: StreamingPlan) -> None:
-    """Compare the streaming graphs with their network over some hops of random signal; errors as of :func:`check_graph`."""
+    """Compare the streaming graphs with their network over some hops of random signal; errors as of :func:`check_graph`.
+
+    Raises
+    ------
+    ExportError
+        The graphs differ from the network, or do not stream with this hop.
+    """
     run_stem, run_step = _runner(stem), _runner(step)
     rng = np.random.default_rng(_SEED)
     signal = rng.standard_normal((network.n_times + _HOPS * plan.hop, network.n_chans)).astype(np.float32)

@@ -27,7 +27,15 @@ def plain_graph(network: AttentionBaseNet) -> bytes:
 
 
 def trace(module: nn.Module, example: Tensor, input_name: str, output_name: str) -> bytes:
-    """Export a module of one input and one output with a dynamic first dimension; errors are those of :func:`plain_graph`."""
+    """Export a module of one input and one output with a dynamic first dimension; errors are those of :func:`plain_graph`.
+
+    Raises
+    ------
+    ExportError
+        PyTorch cannot express the module in ONNX.
+    MissingExtraError
+        The package onnx is not installed.
+    """
     stream = io.BytesIO()
     with warnings.catch_warnings(), extra("torch", "Export needs the package onnx"):
         # The tracing exporter announces its age and each comparison of shapes; its graph is checked against the

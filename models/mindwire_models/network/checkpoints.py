@@ -34,7 +34,13 @@ _AVERAGED, _COUNTER = "n_averaged", "num_batches_tracked"
 
 
 def read_state_dict(path: Path | str) -> StateDict:
-    """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them."""
+    """Read weights from a ``.safetensors``, ``.bin`` or ``.pt`` file, named as AttentionBaseNet names them.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, damaged, or holds anything but named tensors.
+    """
     path = Path(path)
     if path.suffix == ".safetensors":
         data = _inspect(path)
@@ -104,7 +110,13 @@ def _some(names: list[str]) -> str:
 
 
 def load_pickled(path: Path, *, numpy_scalars: bool) -> Any:
-    """Read what ``torch.save`` wrote, plain data and tensors only, and where asked for NumPy's scalars."""
+    """Read what ``torch.save`` wrote, plain data and tensors only, and where asked for NumPy's scalars.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, damaged, or holds anything else; nothing of it was executed.
+    """
     _inspect(path)
     allowed: list[Any] = _numpy_globals() if numpy_scalars else []
     with _readable(path, "PyTorch weights"), warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
@@ -157,7 +169,13 @@ def _inspect(path: Path) -> bytes:
 
 
 def to_state_dict(document: Any, path: Path) -> StateDict:
-    """Name weights as AttentionBaseNet does, without what training programs put before the names."""
+    """Name weights as AttentionBaseNet does, without what training programs put before the names.
+
+    Raises
+    ------
+    BundleError
+        The document is no mapping of names to tensors.
+    """
     if (
         not isinstance(document, dict)
         or not document

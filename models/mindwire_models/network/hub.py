@@ -92,7 +92,13 @@ class Pretrained(
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make an untrained network from what :meth:`get_config` returned; braindecode's own entries are skipped."""
+        """Make an untrained network from what :meth:`get_config` returned; braindecode's own entries are skipped.
+
+        Raises
+        ------
+        ArgumentError
+            An argument is unknown or wrong.
+        """
         arguments = {name: value for name, value in config.items() if name not in _FOREIGN_KEYS}
         unknown = sorted(str(name) for name in arguments.keys() - cls.default_config().keys())
         if unknown:
@@ -147,7 +153,13 @@ class Pretrained(
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method."""
+        """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method.
+
+        Raises
+        ------
+        BundleError
+            The Hub refused or cannot be reached.
+        """
         with _hub_refusals(f"{repo_id}: the upload to the Hugging Face Hub failed"):
             return super().push_to_hub(repo_id, **options)
 

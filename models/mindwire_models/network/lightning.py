@@ -43,6 +43,11 @@ def read_lightning_checkpoint(
     hyperparameters : path or None
         YAML file with the hyperparameters, for a checkpoint that holds none. By default a file next to the
         checkpoint, of the checkpoint's name with or without its ``-N`` ending, or ``hparams.yaml``.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, damaged, holds anything but data, or is no checkpoint of this network.
     """
     path = Path(path)
     document = load_pickled(path, numpy_scalars=True)

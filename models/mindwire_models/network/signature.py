@@ -61,7 +61,13 @@ def infer_signal(
     sfreq: float | None,
     input_window_seconds: float | None,
 ) -> tuple[int, int, int, float | None, float | None]:
-    """Complete ``n_times, n_chans, n_outputs, sfreq, input_window_seconds`` as far as they follow from each other."""
+    """Complete ``n_times, n_chans, n_outputs, sfreq, input_window_seconds`` as far as they follow from each other.
+
+    Raises
+    ------
+    ArgumentError
+        Something needed is missing, of the wrong type or range, or contradicts another.
+    """
     if n_outputs is None:
         msg = "n_outputs, the number of classes, is needed."
         raise ArgumentError(msg)

@@ -72,7 +72,13 @@ def train_network(
     network_arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> AttentionBaseNet:
-    """Train a network from scratch, on the windows without bursts; the same data, recipe and machine give the same weights."""
+    """Train a network from scratch, on the windows without bursts; the same data, recipe and machine give the same weights.
+
+    Raises
+    ------
+    ArgumentError
+        There are too few trials for a batch, or the network cannot be built so.
+    """
     data = data.without_bursts()
     n_trials = len(data.labels)
     if n_trials < _SMALLEST_BATCH:

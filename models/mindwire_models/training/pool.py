@@ -58,6 +58,13 @@ def run_jobs(
     """Run jobs in several processes, by default one per core, and return their results in the same order.
 
     One worker runs the jobs in this process. ``progress`` counts epochs and is called in a thread of its own.
+
+    Raises
+    ------
+    ArgumentError
+        A job cannot be trained.
+    MissingExtraError
+        PyTorch or joblib is not installed.
     """
     with extra("train", "Training needs PyTorch and joblib"):
         import joblib

@@ -13,7 +13,13 @@ from mindwire_models.bundle import Bundle, load_module
 
 
 class TorchDecoder(WindowDecoder):
-    """Decodes whole windows with ``model.safetensors``; parameters as for :class:`~mindwire.inference.decoder.WindowDecoder`."""
+    """Decodes whole windows with ``model.safetensors``; parameters as for :class:`~mindwire.inference.decoder.WindowDecoder`.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    """
 
     engine = "torch"
 

@@ -123,6 +123,11 @@ def new_recording(folder: Path, stream: str) -> Path:
     """Create an empty file for a recording, under a free name: ``stream``, date, time, and a number where it is needed.
 
     Two programs that record into one folder at the same moment get two files.
+
+    Raises
+    ------
+    OSError
+        It cannot be created.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count(1):

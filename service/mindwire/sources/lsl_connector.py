@@ -68,7 +68,13 @@ class LslConnector:
         return Selector(known.name, known.type, **{key: getattr(known, key)})
 
     def find(self, timeout: float, cancelled: threading.Event | None = None) -> FoundStream | None:
-        """Search for the stream for ``timeout`` seconds; None when it did not answer, see :meth:`explain`."""
+        """Search for the stream for ``timeout`` seconds; None when it did not answer, see :meth:`explain`.
+
+        Raises
+        ------
+        StreamNotFoundError
+            Several streams match the selector, or have the identity.
+        """
         cancelled = cancelled or threading.Event()
         self._others = []
         with ExitStack() as searches:

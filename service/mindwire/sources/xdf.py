@@ -54,7 +54,13 @@ class XdfRecording(Recording):
         return self._file.problems
 
     def markers(self, stream: str | None = None) -> list[Marker]:
-        """Return the markers in the order of time; see :meth:`Recording.markers`."""
+        """Return the markers in the order of time; see :meth:`Recording.markers`.
+
+        Raises
+        ------
+        StreamNotFoundError
+            There is no such stream.
+        """
         there = [s for s in self.streams if s.is_markers]
         if stream is None:
             return self._stream_markers(there) or self._stim_markers(None)
@@ -96,7 +102,15 @@ class XdfRecording(Recording):
         return merge_markers(found.values())
 
     def signal(self, selector: Selector | None = None) -> RecordedSignal:
-        """Return the selected signal; else that of a live run, or the only stream of type EEG."""
+        """Return the selected signal; else that of a live run, or the only stream of type EEG.
+
+        Raises
+        ------
+        StreamNotFoundError
+            No stream matches, or several; the message lists all streams.
+        RecordingError
+            The stream is empty, or no signal.
+        """
         own = self._own_input(selector)
         if own is None:
             return super().signal(selector)

@@ -51,6 +51,11 @@ def make_contract(
         Seconds.
     sfreq, normalisation, **terms
         As :func:`edit_contract` takes them.
+
+    Raises
+    ------
+    ContractError
+        Channels are named neither by the recording nor by the caller, or the choices contradict each other.
     """
     if pick is not None and [name.casefold() for name in pick] == [_ALL]:
         pick = [bare_label(label) for label in labels or _eeg_labels(info)]

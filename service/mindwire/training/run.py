@@ -194,7 +194,13 @@ def train_riemann(prepared: Prepared) -> Result:
 
 
 def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
-    """Train and validate the network, and validate the baseline on the same folds."""
+    """Train and validate the network, and validate the baseline on the same folds.
+
+    Raises
+    ------
+    ArgumentError
+        There are too few trials for a batch, or the network cannot be built so.
+    """
     data, folds = prepared.data, prepared.folds
     (fitted,) = fit.train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
     logits = {"network": fitted.held_out}

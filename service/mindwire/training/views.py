@@ -27,6 +27,13 @@ def draw_views(
     """Draw a network's spectra, its patterns where channels have positions, and its attention where it has some.
 
     Patterns and gains are those of the windows that decide the recordings' trials ``at_s`` seconds after the cue.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch, matplotlib or mne is not installed.
+    UsageError
+        The bundle is no single AttentionBaseNet.
     """
     with extra("train", "Views need PyTorch"):
         from mindwire_models.bundle import load_module
