@@ -51,3 +51,7 @@ class LoopError(MindwireError):
 
 class ServiceError(MindwireError):
     """The service cannot start or go on (port in use, liblsl missing, capacity reached)."""
+
+
+class PolicyError(MindwireError):
+    """A control policy is invalid or does not fit the model."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from mindwire.control.controller import ControlCommand
+from mindwire.control.policy import ControlPolicy
 from mindwire.errors import ContractError
 from mindwire.inference.decoder import Adapt
 from mindwire.signal.bad_channels import BadChannels
@@ -45,6 +47,8 @@ class PipelineOptions:
     commands: tuple[AdaptationCommand, ...] = ()  # of a recorded session
     adapt: Adapt = "alignment"  # part of the decoder that follows the person, as the decoder was made for
     state: str | None = None  # learnt in an earlier session, as :meth:`SavedAdaptation.to_text` returns it
+    policy: ControlPolicy | None = None  # how predictions become decisions; None decides nothing
+    control: tuple[ControlCommand, ...] = ()  # commands to the controller of a recorded session
     trained: TrainedSource | None = None  # signal of the training, whose channels and unit a source of its layout has
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The pipeline: everything between a source and the sinks, as one synchronous, deterministic object.
 
-    chunk ──▶ conditioner ──▶ window buffer ──▶ windows due ──▶ decoder ──▶ predictions
+    chunk ──▶ conditioner ──▶ window buffer ──▶ windows due ──▶ decoder ──▶ controller ──▶ predictions
 
 It owns no thread, socket, file or clock. Hops and alignment updates count conditioned samples, so the
 predictions do not depend, bit for bit, on how the samples were cut into chunks; a live stream and the
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.adaptation import SavedAdaptation
+from mindwire.control.controller import ControlCommand, Controller
+from mindwire.control.policy import ControlPolicy
 from mindwire.inference.decoder import Decoder, probabilities
 from mindwire.online_adaptation import OnlineAdaptation, Turn
 from mindwire.options import AdaptationCommand, PipelineOptions
@@ -52,6 +54,8 @@ class Pipeline:
     ------
     ContractError
         The signal cannot meet the contract, or the state to begin with is of another signal or model.
+    PolicyError
+        The control policy does not fit the classes.
     ArgumentError
         The decoder does not adapt as the options say.
 
@@ -93,6 +97,7 @@ class Pipeline:
         self.samples = 0
         self._identity = np.eye(contract.n_channels, dtype=np.float32)
         self._window_samples = contract.window_samples
+        self._controller = Controller.of(contract, self.hop_samples, options.policy, options.control)
         self._keep = max(contract.window_samples, self._adaptation.block_samples)
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
         self._segment = 0
@@ -202,7 +207,8 @@ class Pipeline:
         failed = math.isnan(row[0])
         self._log.add_decoded(window.seq, failed=failed)
         reasons = window.reasons | Reason.DECODER if failed else window.reasons
-        return Prediction(window.seq, window.time, row, reasons, latency_ms)
+        control = self._controller.update(window.seq, window.time, None if reasons & INVALID else row.tolist())
+        return Prediction(window.seq, window.time, row, reasons, latency_ms, control)
 
     # ── adaptation ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,6 +222,16 @@ class Pipeline:
         """
         self.catch_up()
         self._log.add(self._adaptation.carry_out(command, self._segment, self._buffer.count))
+
+    def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
+        """Change the control policy, or pause or resume it, from the next prediction on.
+
+        Raises
+        ------
+        PolicyError
+            The policy does not fit the model's classes; nothing is changed.
+        """
+        self._log.add(self._controller.command(ControlCommand(self._seq, policy, paused)))
 
     def catch_up(self) -> None:
         """Learn from the samples so far what the next window would otherwise wait for; results do not depend on it."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -128,6 +128,50 @@ class Window(msgspec.Struct, frozen=True, eq=False):
         return not int(self.reasons) & INVALID
 
 
+ControlState = Literal["idle", "ambiguous", "dwelling", "active", "refractory", "invalid", "paused"]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A command.
+
+    Parameters
+    ----------
+    seq : int
+        Sequence number of the deciding prediction.
+    time : float
+        LSL time of the last sample of its window in seconds.
+    label : str
+        The class.
+    confidence : float
+        Its posterior probability.
+    """
+
+    seq: int
+    time: float
+    label: str
+    confidence: float
+
+
+class ControlOutput(msgspec.Struct, frozen=True):
+    """Output of the controller for one prediction.
+
+    Parameters
+    ----------
+    decision : Decision or None
+    axes : tuple of float
+        One value in [−1, 1] per axis of the policy.
+    evidence : tuple of float
+        Posterior probability of each class.
+    state : str
+        ``idle``, ``ambiguous``, ``dwelling``, ``active``, ``refractory``, ``invalid`` or ``paused``.
+    """
+
+    decision: Decision | None
+    axes: tuple[float, ...]
+    evidence: tuple[float, ...]
+    state: ControlState
+
+
 class Prediction(msgspec.Struct, frozen=True, eq=False):
     """Class probabilities of one window."""
 
@@ -136,6 +180,7 @@ class Prediction(msgspec.Struct, frozen=True, eq=False):
     probabilities: NDArray[np.float64]  # (n_classes,)
     reasons: Reason = Reason.NONE
     latency_ms: Mapping[str, float] = msgspec.field(default_factory=dict)  # per stage; filled by the live loop
+    control: ControlOutput | None = None  # of the control policy; None without one
 
     @property
     def valid(self) -> bool:

@@ -136,3 +136,24 @@ def restrict(probabilities: NDArray[np.float64], columns: Sequence[int]) -> NDAr
     uniform: NDArray[np.float64] = np.full_like(kept, 1 / len(columns))
     np.divide(kept, total, out=uniform, where=total > 0)
     return uniform
+
+
+def poisson_interval(count: int, minutes: float) -> tuple[float, float]:
+    """Return the exact 95 % interval of a rate per minute; (0, inf) without any time.
+
+    The central interval after Garwood, ``χ²(α/2; 2n) / 2T`` to ``χ²(1 − α/2; 2n + 2) / 2T`` for ``n`` events in ``T``.
+
+    References
+    ----------
+    Garwood 1936, "Fiducial limits for the Poisson distribution", Biometrika 28.
+    """
+    if minutes <= 0:
+        return 0.0, math.inf
+    tail = (1 - CONFIDENCE) / 2
+    low = float(stats.chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    return low / minutes, float(stats.chi2.ppf(1 - tail, 2 * count + 2)) / 2 / minutes
+
+
+def poisson_bound(count: int, minutes: float) -> float:
+    """Return the exact one-sided 95 % upper bound of a rate per minute, ``χ²(0.95; 2n + 2) / 2T``; inf without any time."""
+    return float(stats.chi2.ppf(CONFIDENCE, 2 * count + 2)) / 2 / minutes if minutes > 0 else math.inf

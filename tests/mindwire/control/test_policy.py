@@ -1,0 +1,72 @@
+"""Policies are read strictly and refused in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mindwire.control.policy import ControlPolicy, load_policy, parse_policy
+from mindwire.control.stages import Axis, Decide, HiddenMarkov, Leaky
+from mindwire.errors import PolicyError
+
+CLASSES = ("left", "right", "rest")
+
+
+def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
+    policy = ControlPolicy(
+        evidence=HiddenMarkov(prior={"left": 0.25, "right": 0.25, "rest": 0.5}),
+        decide=Decide(commit={"left": 0.9, "right": 0.8}, release=0.5),
+        idle="rest",
+        axes=(Axis(name="x", positive="right", negative="left"),),
+    )
+    policy.check(CLASSES)
+    path = tmp_path / "control.json"
+    path.write_text(policy.to_json())
+    assert load_policy(path) == policy
+    assert load_policy(path).hash == policy.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 2}, "version"),
+        ({"evidence": {"kind": "magic"}}, "evidence"),
+        ({"evidence": {"kind": "leaky", "time_constant_s": 0}}, "time_constant_s"),
+        ({"evidence": {"kind": "leaky", "time_constant_s": -1}}, "time_constant_s"),
+        ({"decide": {"commit": 1.1}}, "commit"),
+        ({"decide": {"dwell_s": -0.1}}, "dwell_s"),
+        ({"decide": {"speed": 1}}, "speed"),
+        ({"axes": [{"name": "x", "positive": "left", "negative": "left"}]}, "two different classes"),
+        ({"axes": [{"name": "x", "positive": "left"}, {"name": "x", "positive": "right"}]}, "different name"),
+        ({"stages": []}, "stages"),
+    ],
+)
+def test_what_is_no_policy_is_refused(change: dict, says: str) -> None:
+    with pytest.raises(PolicyError, match=says) as error:
+        parse_policy(json.dumps({"version": 1} | change))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"decide": {"commit": NaN}}', '{"decide": {"dwell_s": 1e999}}', "[" * 9999]
+)
+def test_text_that_is_no_policy_is_refused(text: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (ControlPolicy(idle="sleep"), "no class sleep"),
+        (ControlPolicy(decide=Decide(commit={"left": 0.8})), "missing right, rest"),
+        (ControlPolicy(decide=Decide(commit=0.5, release=0.6)), "at most 0.5"),
+        (ControlPolicy(evidence=Leaky(prior={"left": 0.5, "right": 0.5})), "missing rest"),
+        (ControlPolicy(evidence=Leaky(prior={"left": 0.5, "right": 0.5, "rest": 0.5})), "sum to 1"),
+        (ControlPolicy(axes=(Axis(name="x", positive="feet"),)), "no class feet"),
+        (ControlPolicy.model_validate({"evidence": {"kind": "dynamic_integrator"}}), "two classes"),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_model_is_refused(policy: ControlPolicy, says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        policy.check(CLASSES)
