@@ -47,10 +47,11 @@ BUNDLE_VERSION: Final = 1
 BUNDLE, CONTRACT, CARD, SUMS = "bundle.json", "contract.json", "README.md", "SHA256SUMS"
 REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
 # Both streaming graphs or none. The graph for recordings is of bundles of earlier versions; it is verified and not used.
-OPTIONAL = (STREAMING, STEM, RECORDING)
+POLICY_FILE = "control.json"
+OPTIONAL = (STREAMING, STEM, RECORDING, POLICY_FILE)
 FILES = (*REQUIRED, *OPTIONAL)
 
-_LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB)
+_LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB) | {POLICY_FILE: MIB}
 _DOCUMENT_LIMIT = 16 * MIB
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -81,8 +82,8 @@ class Bundle:
     digests, files : mapping of str to str or bytes
         SHA-256 and content of each file, as it was verified.
     sha256 : str
-        Identity of the bundle: a hash over the hashes of everything but the model card, so it does not
-        depend on dates.
+        Identity of the model: a hash over the hashes of everything but the model card and the control policy, so
+        it depends neither on dates nor on what is decided from the predictions.
     streaming : StemGeometry or None
         Lengths of the streaming graphs, where the bundle has such as this version of Mindwire can drive.
     training : TrainingRecord or None
@@ -104,6 +105,11 @@ class Bundle:
     def outdated_streaming(self) -> bool:
         """True if there are streaming graphs, but of another version of Mindwire."""
         return self.streaming is None and STREAMING in self.digests
+
+    @property
+    def policy(self) -> bytes | None:
+        """The control policy as it is stored, None where the bundle has none."""
+        return self.files.get(POLICY_FILE)
 
     def read(self, name: str) -> bytes:
         """Return a file's content as it was verified, whatever has become of the folder since.
@@ -213,6 +219,7 @@ def write_bundle(
     graphs: Mapping[str, bytes],
     card: str,
     training: TrainingRecord | None = None,
+    policy: bytes | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and verify it before it takes its place.
 
@@ -226,6 +233,8 @@ def write_bundle(
         Contents of ``model.safetensors`` and ``README.md``.
     graphs : mapping of str to bytes
         ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
+    policy : bytes or None
+        Content of ``control.json``.
 
     Raises
     ------
@@ -245,11 +254,30 @@ def write_bundle(
         WEIGHTS: weights,
         **graphs,
     }
-    sums = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
-    files[SUMS] = "".join(f"{digest}  {file}\n" for file, digest in sums.items()).encode()
+    return _write(out, files if policy is None else {**files, POLICY_FILE: policy})
+
+
+def write_policy(bundle: Bundle, policy: bytes | str) -> Bundle:
+    """Write a control policy into a bundle's folder, and its hash; the folder is replaced in one step.
+
+    Raises
+    ------
+    BundleError
+        The folder no longer holds this model, or cannot be written; what was there before is untouched.
+    """
+    if load_bundle(bundle.path).sha256 != bundle.sha256:
+        msg = f"{bundle.path}: another model has been written there meanwhile, so the policy is not; repeat it for this one."
+        raise BundleError(msg)
+    content = policy.encode() if isinstance(policy, str) else policy
+    return _write(bundle.path, {**bundle.files, POLICY_FILE: content})
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> Bundle:
+    """Replace a bundle by files and their hashes."""
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {file}\n" for file, data in sorted(files.items()))
     verified: list[Bundle] = []
     try:
-        replace_folder(out, files, verify=lambda folder: verified.append(load_bundle(folder)))
+        replace_folder(out, {**files, SUMS: sums.encode()}, verify=lambda folder: verified.append(load_bundle(folder)))
     except OSError as error:
         msg = f"{out}: the bundle could not be written ({error.strerror}); what was there before is unchanged."
         raise BundleError(msg) from error
@@ -289,8 +317,10 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
 
 
 def _identity(digests: Mapping[str, str]) -> str:
-    """Return the hash over the hashes of all files but the model card, in the order of their names."""
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD)
+    """Return the hash over the hashes of all files but the model card and the control policy, in the order of their names."""
+    lines = "".join(
+        f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name not in (CARD, POLICY_FILE)
+    )
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -313,7 +343,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
             msg = f"{folder / SUMS}: expected only {', '.join(FILES)}, found {name[:80]!r}, which is refused."
             raise BundleError(msg)
         digests[name] = digest
-    expected = REQUIRED + ((STREAMING, STEM) if set(OPTIONAL) & digests.keys() else ())
+    expected = REQUIRED + ((STREAMING, STEM) if {STREAMING, STEM, RECORDING} & digests.keys() else ())
     missing = [name for name in expected if name not in digests]
     if missing:
         msg = f"{folder / SUMS}: no hash for {', '.join(missing)}; export the bundle again."

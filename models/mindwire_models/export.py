@@ -35,6 +35,7 @@ def export_bundle(
     provenance: str,
     graph: GraphKind = "folded",
     training: TrainingRecord | None = None,
+    policy: bytes | None = None,
 ) -> Bundle:
     """Write a network as a bundle, after checking that its graph computes what the network computes.
 
@@ -48,7 +49,7 @@ def export_bundle(
         Where the weights come from, for the model card: data, training, licence.
     graph : {"folded", "plain"}
         ``folded`` is the exact fast graph; ``plain`` is PyTorch's own export, to compare.
-    contract, name, training
+    contract, name, training, policy
         As of a :class:`~mindwire_models.bundle.Bundle`.
 
     Raises
@@ -86,6 +87,7 @@ def export_bundle(
         graphs=graphs,
         card=_model_card(name, contract, provenance, config),
         training=training,
+        policy=policy,
     )
 
 

@@ -21,11 +21,12 @@ _STATE_DICTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Network in evaluation mode, the contract if it comes from a bundle, and a sentence on its origin for the model card."""
+    """Network in evaluation mode, a sentence on its origin for the model card, and a bundle's contract and control policy."""
 
     network: AttentionBaseNet
     contract: Contract | None
     provenance: str
+    policy: bytes | None = None
 
 
 def open_source(source: str, config: Path | None = None) -> Source:
@@ -50,7 +51,7 @@ def open_source(source: str, config: Path | None = None) -> Source:
     if (path / SUMS).is_file():
         bundle = load_bundle(path)
         card = f"The bundle {bundle.name!r} (SHA-256 {bundle.sha256[:12]})."
-        return Source(load_network(bundle), bundle.contract, card)
+        return Source(load_network(bundle), bundle.contract, card, bundle.policy)
     if path.suffix == ".ckpt":
         arguments, weights = read_lightning_checkpoint(path, config)
         card = f"The checkpoint `{path.name}` of the authors' code."

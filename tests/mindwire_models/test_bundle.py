@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
-from mindwire_models.bundle import load_bundle, load_network, write_bundle
+from mindwire_models.bundle import load_bundle, load_network, write_bundle, write_policy
 from mindwire_models.errors import BundleError, ContractError, MindwireError, MissingExtraError, extra
 from tests.support.networks import make_network
 from tests.support.rewriting import rewrite
@@ -365,3 +365,23 @@ while True:
         writer.wait(timeout=30)
         writer.stdout.close()
         assert load_bundle(folder).name.startswith(("small", "copy "))
+
+
+def test_a_control_policy_becomes_part_of_a_bundle_without_another_identity(folder: Path) -> None:
+    before = load_bundle(folder)
+    after = write_policy(before, '{"version": 1}')
+    assert load_bundle(folder) == after
+    assert (before.policy, after.policy) == (None, b'{"version": 1}')
+    assert after.sha256 == before.sha256
+    assert write_policy(after, "{}").policy == b"{}"
+    (folder / "control.json").write_text('{"version": 2}')
+    refused(folder, "control.json: expected SHA-256")
+
+
+def test_a_control_policy_is_not_written_into_another_model(folder: Path) -> None:
+    before = load_bundle(folder)
+    edit_json(folder / "bundle.json", name="another")
+    seal(folder)
+    with pytest.raises(BundleError, match="another model has been written there"):
+        write_policy(before, "{}")
+    assert not (folder / "control.json").exists()

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from mindwire.cli.main import app
-from mindwire_models.bundle import load_bundle, load_network
+from mindwire_models.bundle import load_bundle, load_network, write_policy
 from mindwire_models.contract import Alignment, Contract
 from mindwire_models.errors import ArgumentError, BundleError, ContractError, ExportError, MindwireError
 from mindwire_models.export import export_bundle
@@ -235,3 +235,16 @@ def test_a_contract_is_the_networks_when_it_came_from_a_bundle(tmp_path: Path) -
     contract: Contract = make_contract(network, reference="linked mastoids")
     export_bundle(network, contract, tmp_path / "bundle", name="n", provenance="")
     assert open_source(str(tmp_path / "bundle")).contract == contract
+
+
+def test_a_control_policy_is_exported_unless_the_classes_change(tmp_path: Path) -> None:
+    network = make_network()
+    bundle = export_bundle(network, make_contract(network), tmp_path / "bundle", name="n", provenance="")
+    write_policy(bundle, "{}")
+    kept = mindwire(bundle.path, "--out", tmp_path / "kept")
+    assert kept.exit_code == 0, kept.output
+    assert load_bundle(tmp_path / "kept").policy == b"{}"
+    names = [f"class{i}" for i in range(len(bundle.contract.classes))]
+    left_out = mindwire(bundle.path, "--out", tmp_path / "others", "--classes", ",".join(names))
+    assert "control policy was left out" in left_out.output
+    assert load_bundle(tmp_path / "others").policy is None

@@ -73,6 +73,7 @@ def export(
 
         opened = open_source(source, config)
         demanded = edit_contract(base or opened.contract or opened.network, **edits)
+        same = opened.contract is not None and demanded.classes == opened.contract.classes
         bundle = export_bundle(
             opened.network,
             demanded,
@@ -80,6 +81,9 @@ def export(
             name=name,
             provenance=provenance or opened.provenance,
             graph="plain" if plain else "folded",
+            policy=opened.policy if same else None,
         )
+    if opened.policy is not None and not same:
+        typer.echo("The control policy was left out, for the classes are others; tune one with `mindwire tune`.")
     typer.echo(printable(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}"))
     typer.echo(printable(f"Run it with: mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"))

@@ -48,6 +48,7 @@ CHANNELS = option("Labels in order, comma-separated, for a source that names non
 HOP = option("Samples between predictions; by default the model's.", min=1)
 PRESET = option("Contract that comes with Mindwire, for example bcic2a.")
 CONTRACT = option("Contract as a JSON file.")
+CONTROL = option("Control policy (JSON file), or none; by default the bundle's own if it has one.", None, "--control")
 AS_JSON = option("Print JSON.", False, "--json")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -15,7 +15,9 @@ from mindwire.errors import PolicyError
 from mindwire_models.contract import Name
 from mindwire_models.reading import MIB, read_regular
 
-POLICY_FILE = "control.json"
+if TYPE_CHECKING:
+    from mindwire_models.bundle import Bundle
+
 _MAX_BYTES = MIB
 
 
@@ -225,3 +227,31 @@ def load_policy(path: Path) -> ControlPolicy:
         The file cannot be read or is no control policy.
     """
     return parse_policy(read_regular(path, _MAX_BYTES, PolicyError), str(path))
+
+
+def choose_policy(bundle: Bundle, control: str | None = None) -> ControlPolicy | None:
+    """Return the policy for a bundle: that of a file, none for ``none``, by default the bundle's own if it has one.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    control : str or None
+        Path of a file, or ``none``.
+
+    Returns
+    -------
+    ControlPolicy or None
+
+    Raises
+    ------
+    PolicyError
+        The policy cannot be read, is not valid, or does not fit the classes of the bundle.
+    """
+    if control == "none" or (control is None and bundle.policy is None):
+        return None
+    if control is not None:
+        policy = load_policy(Path(control))
+    else:
+        policy = parse_policy(bundle.policy or b"", f"{bundle.path}: its control policy")
+    policy.check(bundle.contract.classes)
+    return policy

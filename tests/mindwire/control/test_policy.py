@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from mindwire.control.policy import ControlPolicy, load_policy, parse_policy
+from mindwire.control.policy import ControlPolicy, choose_policy, load_policy, parse_policy
 from mindwire.control.stages import Axis, Decide, HiddenMarkov, Leaky
 from mindwire.errors import PolicyError
 
@@ -70,3 +72,19 @@ def test_text_that_is_no_policy_is_refused(text: str) -> None:
 def test_a_policy_that_does_not_fit_the_model_is_refused(policy: ControlPolicy, says: str) -> None:
     with pytest.raises(PolicyError, match=says):
         policy.check(CLASSES)
+
+
+def test_the_policy_of_a_bundle_is_its_own_unless_told_otherwise(tmp_path: Path) -> None:
+    policy = ControlPolicy(idle="rest")
+    bundle: Any = SimpleNamespace(policy=None, path=tmp_path, contract=SimpleNamespace(classes=CLASSES))
+    assert choose_policy(bundle) is None
+    bundle.policy = policy.to_json().encode()
+    assert choose_policy(bundle) == policy
+    assert choose_policy(bundle, "none") is None
+    path = tmp_path / "other.json"
+    path.write_text(ControlPolicy(idle="feet").to_json())
+    with pytest.raises(PolicyError, match="no class feet"):
+        choose_policy(bundle, str(path))
+    bundle.policy = b"[]"
+    with pytest.raises(PolicyError, match="its control policy"):
+        choose_policy(bundle)
