@@ -231,7 +231,8 @@ class Pipeline:
         PolicyError
             The policy does not fit the model's classes; nothing is changed.
         """
-        self._log.add(self._controller.command(ControlCommand(self._seq, policy, paused)))
+        time = self._buffer.time(self._buffer.count - 1) if self._buffer.count else None
+        self._log.add(self._controller.command(ControlCommand(self._seq, policy, paused, time)))
 
     def catch_up(self) -> None:
         """Learn from the samples so far what the next window would otherwise wait for; results do not depend on it."""

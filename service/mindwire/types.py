@@ -164,12 +164,15 @@ class ControlOutput(msgspec.Struct, frozen=True):
         Posterior probability of each class.
     state : str
         ``idle``, ``ambiguous``, ``dwelling``, ``active``, ``refractory``, ``invalid`` or ``paused``.
+    policy : ControlPolicy
+        The policy in force; the same object until it changes.
     """
 
     decision: Decision | None
     axes: tuple[float, ...]
     evidence: tuple[float, ...]
     state: ControlState
+    policy: Any
 
 
 class Prediction(msgspec.Struct, frozen=True, eq=False):

@@ -17,19 +17,34 @@ from mindwire_models.contract import Contract
 
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
-    """Command to the controller from the prediction ``seq`` on: another policy, a pause or its end; None leaves as it is."""
+    """Command to the controller: another policy, a pause or its end; None leaves as it is.
 
-    seq: int
+    Parameters
+    ----------
+    seq : int or None
+        First prediction that it applies to; None takes the first one later than ``time``.
+    policy : ControlPolicy or None
+    paused : bool or None
+    time : float or None
+        Of the last sample before it in seconds, by which another cut of the same signal is commanded alike.
+    """
+
+    seq: int | None
     policy: ControlPolicy | None = None
     paused: bool | None = None
+    time: float | None = None
 
     @property
     def event(self) -> PipelineEvent:
         """The command as an event, which a recording keeps."""
         done = {None: "changed", True: "paused", False: "resumed"}[self.paused if self.policy is None else None]
         policy = self.policy and self.policy.model_dump(mode="json")
-        data = {"seq": self.seq, "paused": self.paused, "policy": policy}
+        data = {"seq": self.seq, "time": self.time, "paused": self.paused, "policy": policy}
         return PipelineEvent("control", f"Control: {done} from prediction {self.seq} on.", data)
+
+    def due(self, seq: int, time: float) -> bool:
+        """Return true if it applies to a prediction."""
+        return self.seq <= seq if self.seq is not None else self.time is None or self.time < time
 
 
 class Controller:
@@ -106,7 +121,7 @@ class Controller:
         ControlOutput or None
             None without a policy.
         """
-        while self._commands and self._commands[0].seq <= seq:
+        while self._commands and self._commands[0].due(seq, time):
             self._carry_out(self._commands.pop(0))
         policy, decider = self.policy, self._decider
         if policy is None or decider is None:
@@ -127,7 +142,8 @@ class Controller:
             decision = Decision(seq, time, self._classes[decided], posterior[decided])
             if policy.decide.reset:
                 self._evidence.reset()
-        return ControlOutput(decision, axes, tuple(posterior), "paused" if self.paused else decider.state)
+        state = "paused" if self.paused else decider.state
+        return ControlOutput(decision, axes, tuple(posterior), state, policy)
 
     def _carry_out(self, command: ControlCommand) -> None:
         if command.paused is not None:

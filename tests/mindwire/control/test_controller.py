@@ -168,3 +168,13 @@ def test_a_policy_that_does_not_fit_changes_nothing() -> None:
     with pytest.raises(PolicyError, match="no class up"):
         controller.command(ControlCommand(0, ControlPolicy(idle="up")))
     assert step(controller, made(0, LEFT)).state == "dwelling"
+
+
+def test_a_command_of_another_run_applies_from_the_first_prediction_after_its_time() -> None:
+    policy = ControlPolicy(evidence=DIRECT, decide=Decide(dwell_s=0, refractory_s=0, reset=False))
+    command = ControlCommand(None, policy, time=made(3, LEFT).time)
+    controller = Controller(None, CLASSES, HOP, HOP, [command])
+    outputs = [controller.update(n, made(n, LEFT).time, LEFT) for n in range(6)]
+    assert [output is not None for output in outputs] == [False] * 4 + [True] * 2
+    assert outputs[4] is not None
+    assert outputs[4].policy is policy
