@@ -42,10 +42,19 @@ class Block:
     n: int
 
 
-@lru_cache(maxsize=8)
-def _upper(n: int) -> NDArray[np.intp]:
-    """Places on and above the diagonal of a square matrix, in the flat one."""
-    return np.flatnonzero(np.triu(np.ones((n, n))))
+class _Upper:
+    """Places on and above the diagonal of a square matrix of ``n`` rows: in the flat one, and by row and column.
+
+    ``counts`` is how often each value occurs in a symmetric matrix.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.places = np.flatnonzero(np.triu(np.ones((n, n))))
+        self.rows, self.columns = np.divmod(self.places, n)
+        self.counts = np.where(self.rows == self.columns, 1.0, 2.0)
+
+
+_upper = lru_cache(maxsize=8)(_Upper)
 
 
 class Pieces:
@@ -59,8 +68,6 @@ class Pieces:
     ----------
     n : int
         Samples of the block.
-    upper_triangles : ndarray of float64, shape (n_pieces, n_channels * (n_channels + 1) / 2)
-        What lies on and above the diagonal of the products of the samples of each piece with themselves, which says all.
     sizes : ndarray of float64, shape (n_pieces,)
         Samples of each piece.
     inliers : ndarray of bool, shape (n_pieces,)
@@ -77,10 +84,18 @@ class Pieces:
         for product, (first, last) in zip(self._products, itertools.pairwise(edges), strict=True):
             part = precise[first:last]
             np.matmul(part.T, part, out=product)
-        self.upper_triangles = self._products.reshape(n_pieces, -1).take(_upper(n_channels), axis=1)
         self.inliers: Mask = np.ones(n_pieces, dtype=bool)
         self._block: Block | None = None
         self._logarithm: Matrix | None = None
+
+    def triangles(self) -> Matrix:
+        """Return the sums of squares and products of the channels in each piece, ``(n_pieces, n_channels * (n_channels + 1) / 2)``.
+
+        What lies above the diagonal stands for what lies below it, too.
+        """
+        n_pieces, n_channels, _ = self._products.shape
+        upper = _upper(n_channels)
+        return self._products.reshape(n_pieces, -1).take(upper.places, axis=1) * upper.counts
 
     def set_inliers(self, inliers: Mask) -> None:
         """Set which pieces are like the rest."""
@@ -103,7 +118,7 @@ class Pieces:
         if self._logarithm is None and (block := self.block()) is not None:
             values, vectors = spectrum(block.covariance)
             logarithm = (vectors * np.log(values)) @ vectors.T
-            self._logarithm = logarithm.ravel()[_upper(len(values))]
+            self._logarithm = logarithm.ravel().take(_upper(len(values)).places)
         return self._logarithm
 
 
@@ -119,6 +134,7 @@ class ArtefactGuard:
     def __init__(self) -> None:
         self.remembers_all = True
         self._first: list[Pieces] = []  # all blocks so far, while they are remembered
+        self._triangles: Matrix = np.empty((0, 0))  # of all their pieces, and room for more
         self._logarithms: deque[Matrix] = deque(maxlen=_BLOCKS)
         self._excess: deque[NDArray[np.float64]] = deque(maxlen=_BLOCKS)
         self._measure: Matrix = np.empty((0, 0))  # see _measure_of
@@ -132,15 +148,21 @@ class ArtefactGuard:
             own = _logarithms_of([pieces]) if known < _FEWEST_BLOCKS else []
             self._measure = _measure_of([*self._logarithms, *own])
         self._measured = (self._measured + 1) % _MEASURE_BLOCKS
-        self._excess.append(_excess(pieces, self._measure))
+        self._excess.append(_excess(pieces.triangles(), pieces.sizes, self._measure))
         self._mark([pieces])
         self._logarithms.extend(_logarithms_of([pieces]))
 
     def judge_all(self, pieces: Pieces) -> Sequence[Pieces]:
         """Judge the newest block and all before it; return them in their order. Only while :attr:`remembers_all`."""
+        triangles = pieces.triangles()
+        if not self._first:
+            self._triangles = np.empty((_BLOCKS * _PIECES, triangles.shape[1]))
         blocks = [*self._first, pieces]
-        measure = _measure_of(_logarithms_of(blocks))
-        self._excess = deque((_excess(some, measure) for some in blocks), maxlen=_BLOCKS)
+        ends = list(itertools.accumulate(len(some.sizes) for some in blocks))
+        self._triangles[ends[-1] - len(triangles) : ends[-1]] = triangles
+        sizes = np.concatenate([some.sizes for some in blocks])
+        excess = _excess(self._triangles[: ends[-1]], sizes, _measure_of(_logarithms_of(blocks)))
+        self._excess = deque(map(excess.__getitem__, map(slice, [0, *ends], ends)), maxlen=_BLOCKS)
         self._mark(blocks)
         self._logarithms = deque(_logarithms_of(blocks), maxlen=_BLOCKS)
         self.remembers_all = len(blocks) < _BLOCKS
@@ -158,8 +180,11 @@ class ArtefactGuard:
             unusual = np.concatenate(lasting) > limit
             if np.count_nonzero(unusual) >= _NEARLY_ALL * len(unusual):
                 limit = _weak_limit(lasting)
-        for some, excess in zip(newest, all_excess[-len(newest) :], strict=True):
-            some.set_inliers(excess <= limit)
+        newest_excess = all_excess[-len(newest) :]
+        before = np.concatenate([some.inliers for some in newest])
+        if ((np.concatenate(newest_excess) <= limit) != before).any():  # as a rule nothing changes
+            for some, excess in zip(newest, newest_excess, strict=True):
+                some.set_inliers(excess <= limit)
 
 
 def _measure_of(logarithms: Sequence[Matrix]) -> Matrix:
@@ -173,21 +198,19 @@ def _measure_of(logarithms: Sequence[Matrix]) -> Matrix:
     ordered.sort(axis=0)
     n_channels = math.isqrt(2 * ordered.shape[1])
     median = np.zeros((n_channels, n_channels))
-    median.put(_upper(n_channels), (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
+    upper = _upper(n_channels)
+    median.put(upper.places, (ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
     values, vectors = np.linalg.eigh(median, UPLO="U")
     inverse = (vectors * np.exp(values / -2)) @ vectors.T
-    rows, columns = np.divmod(_upper(n_channels), n_channels)
-    squares = inverse.take(rows, axis=0)
-    squares *= inverse.take(columns, axis=0)
-    # What is above the diagonal counts twice.
-    squares *= np.where(rows == columns, 1.0, 2.0)[:, None]
+    squares = inverse.take(upper.rows, axis=0)
+    squares *= inverse.take(upper.columns, axis=0)
     return np.asarray(squares)
 
 
-def _excess(pieces: Pieces, measure: Matrix) -> NDArray[np.float64]:
+def _excess(triangles: Matrix, sizes: NDArray[np.float64], measure: Matrix) -> NDArray[np.float64]:
     """Return the logarithm of each piece's power, relative to the usual, in the whitened channel where it is largest."""
-    powers = (pieces.upper_triangles @ measure).max(axis=1)
-    return np.asarray(np.log(np.maximum(powers / pieces.sizes, TINY)))
+    powers = (triangles @ measure).max(axis=1)
+    return np.asarray(np.log(np.maximum(powers / sizes, TINY)))
 
 
 def _logarithms_of(blocks: Sequence[Pieces]) -> list[Matrix]:
