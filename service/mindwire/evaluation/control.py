@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -12,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from mindwire.control.controller import Controller
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Decide, Latest
-from mindwire.evaluation.metrics import poisson_interval, wilson_interval
+from mindwire.evaluation.metrics import itr_bits_per_decision, poisson_bound, poisson_interval, wilson_interval
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.offline.trials import Trial
 from mindwire.types import Decision
@@ -37,6 +40,20 @@ class ControlTask:
     hop_s: float
     trial_s: float
 
+    @property
+    def n_commands(self) -> int:
+        """Number of classes that can be decided."""
+        return sum(name != self.idle for name in self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class CuedTrial:
+    """A trial from its cue to its end, in seconds, which is that of its length or the next cue."""
+
+    cue: float
+    end: float
+    label: str
+
 
 @dataclass(frozen=True, slots=True)
 class ControlRun:
@@ -47,15 +64,15 @@ class ControlRun:
     file : str
     predictions : sequence of (float, sequence of float or None)
         Time in seconds and probabilities of each, None where invalid.
-    trials : sequence of Trial
+    trials : sequence of CuedTrial
         Of the classes that ask for something.
     rest : sequence of (float, float)
-        Begin and end of each time in which the person asks for nothing, in seconds.
+        Begin and end of each time in which the person asks for nothing, in seconds; they do not overlap.
     """
 
     file: str
     predictions: Sequence[tuple[float, Sequence[float] | None]]
-    trials: Sequence[Trial]
+    trials: Sequence[CuedTrial]
     rest: Sequence[Interval]
 
     @classmethod
@@ -79,14 +96,12 @@ class ControlRun:
                 trace.times.tolist(), trace.probabilities.tolist(), trace.valid.tolist(), strict=True
             )
         ]
-        if whole or not rows:
-            return cls(run.file, rows, (), [(rows[0][0], np.inf)] if rows else [])
-        trials = sorted(run.trials, key=lambda trial: trial.cue)
-        rest = [(trial.cue, trial.cue + task.trial_s) for trial in trials if trial.label == task.idle]
-        if between and trials:
-            ends = [trial.cue + task.trial_s for trial in trials]
-            begins = [trial.cue for trial in trials[1:]]
-            rest += [(end, cue) for end, cue in zip(ends, begins, strict=False) if cue > end]
+        if whole:
+            return cls(run.file, rows, (), [(-math.inf, math.inf)])
+        trials = _cued(run.trials, task.trial_s)
+        rest = [(trial.cue, trial.end) for trial in trials if trial.label == task.idle]
+        if between:
+            rest += [(trial.end, following.cue) for trial, following in pairwise(trials) if following.cue > trial.end]
         return cls(run.file, rows, [trial for trial in trials if trial.label != task.idle], sorted(rest))
 
     def decisions(self, policy: ControlPolicy, task: ControlTask) -> list[Decision]:
@@ -94,6 +109,16 @@ class ControlRun:
         controller = Controller(policy, task.classes, task.window_s, task.hop_s)
         outputs = [controller.update(seq, time, row) for seq, (time, row) in enumerate(self.predictions)]
         return [output.decision for output in outputs if output is not None and output.decision is not None]
+
+
+def _cued(trials: Iterable[Trial], trial_s: float) -> list[CuedTrial]:
+    """Return trials in the order of their cues; one that the next cue comes into ends there."""
+    ordered = sorted(trials, key=lambda trial: trial.cue)
+    limits = [*(trial.cue for trial in ordered[1:]), math.inf]
+    return [
+        CuedTrial(trial.cue, min(trial.cue + trial_s, limit), trial.label)
+        for trial, limit in zip(ordered, limits, strict=False)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +131,11 @@ class Counts:
         Rest with valid predictions in seconds.
     false_activations : int
         Decisions at rest.
-    trials, right, wrong_first, wrong : int
-        Trials; those with a right decision; those whose first decision is of another class; decisions of another class.
+    trials, decided, right, wrong_first, wrong : int
+        Trials; those with a decision; with a right one; with a first one of another class; decisions of another class.
+    by_chance : float
+        Trials expected to have a right decision if decisions had nothing to do with the classes: the mean over all
+        exchanges of the classes among the trials of a recording.
     undecided_s, trials_s : float
         Time of trials before their first decision, and of all trials, in seconds.
     seconds : tuple of float
@@ -117,9 +145,11 @@ class Counts:
     rest_s: float = 0.0
     false_activations: int = 0
     trials: int = 0
+    decided: int = 0
     right: int = 0
     wrong_first: int = 0
     wrong: int = 0
+    by_chance: float = 0.0
     undecided_s: float = 0.0
     trials_s: float = 0.0
     seconds: tuple[float, ...] = field(default=())
@@ -133,68 +163,97 @@ class Counts:
         return self.rest_s / 60
 
 
+def within(times: np.ndarray, begin: float, end: float) -> np.ndarray:
+    """Return the indices of times after a begin, up to and including an end.
+
+    A window that ends at a cue holds nothing of the trial, and one that ends with the trial is all of it.
+    """
+    found: np.ndarray = np.flatnonzero((times > begin + _CLOCK_TOLERANCE_S) & (times <= end + _CLOCK_TOLERANCE_S))
+    return found
+
+
 def count(run: ControlRun, decisions: Sequence[Decision], task: ControlTask) -> Counts:
     """Count the decisions of one recording in its trials and at rest."""
     times = np.array([decision.time for decision in decisions])
     valid = np.array([time for time, row in run.predictions if row is not None])
-
-    def inside(what: np.ndarray, begin: float, end: float) -> np.ndarray:
-        found: np.ndarray = np.flatnonzero((what >= begin - _CLOCK_TOLERANCE_S) & (what < end - _CLOCK_TOLERANCE_S))
-        return found
-
-    rest_s = sum(len(inside(valid, *span)) * task.hop_s for span in run.rest)
-    total = Counts(rest_s, sum(len(inside(times, *span)) for span in run.rest))
+    rest_s = sum(len(within(valid, *span)) for span in run.rest) * task.hop_s
+    total = Counts(rest_s, sum(len(within(times, *span)) for span in run.rest))
+    labels = Counter(trial.label for trial in run.trials)
     for trial in run.trials:
-        made = [decisions[i] for i in inside(times, trial.cue, trial.cue + task.trial_s)]
+        made = [decisions[i] for i in within(times, trial.cue, trial.end)]
         right = [decision.time - trial.cue for decision in made if decision.label == trial.label]
+        length = trial.end - trial.cue
         total += Counts(
             trials=1,
+            decided=bool(made),
             right=bool(right),
             wrong_first=bool(made) and made[0].label != trial.label,
             wrong=len(made) - len(right),
-            undecided_s=made[0].time - trial.cue if made else task.trial_s,
-            trials_s=task.trial_s,
+            by_chance=sum(labels[name] for name in {decision.label for decision in made}) / len(run.trials),
+            undecided_s=made[0].time - trial.cue if made else length,
+            trials_s=length,
             seconds=tuple(right[:1]),
         )
     return total
 
 
 class ControlFigures(BaseModel):
-    """Figures of a policy; intervals are of 95 %, times in seconds from the cue to the first right decision."""
+    """Figures of a policy.
+
+    Intervals are of 95 %, ``false_bound`` is the one-sided 95 % bound of the rate; all three are None without rest.
+    Times are in seconds from the cue to the first right decision, over the trials that have one. The transfer rate is
+    Wolpaw's for the first decision of each trial, over the time until then.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     rest_minutes: float
     false_activations: int
     false_per_minute: float | None
-    false_interval: Interval
+    false_interval: Interval | None
+    false_bound: float | None
     n_trials: int
+    n_decided: int
     n_right: int
     right_interval: Interval
+    right_by_chance: float
     n_wrong_first: int
     n_wrong: int
     median_s: float | None
     p90_s: float | None
     undecided_share: float | None
+    itr_bits_per_minute: float | None
 
     @classmethod
-    def of(cls, counts: Counts) -> Self:
-        """Return the figures of counts."""
-        minutes, seconds = counts.rest_minutes, counts.seconds
+    def of(cls, counts: Counts, n_commands: int) -> Self:
+        """Return the figures of counts, of a model with so many classes that can be decided."""
+        minutes, seconds, n_false = counts.rest_minutes, counts.seconds, counts.false_activations
         return cls(
             rest_minutes=minutes,
-            false_activations=counts.false_activations,
-            false_per_minute=counts.false_activations / minutes if minutes else None,
-            false_interval=poisson_interval(counts.false_activations, minutes),
+            false_activations=n_false,
+            false_per_minute=n_false / minutes if minutes else None,
+            false_interval=poisson_interval(n_false, minutes) if minutes else None,
+            false_bound=poisson_bound(n_false, minutes) if minutes else None,
             n_trials=counts.trials,
+            n_decided=counts.decided,
             n_right=counts.right,
             right_interval=wilson_interval(counts.right, counts.trials),
+            right_by_chance=counts.by_chance,
             n_wrong_first=counts.wrong_first,
             n_wrong=counts.wrong,
             median_s=float(np.median(seconds)) if seconds else None,
             p90_s=float(np.percentile(seconds, 90)) if seconds else None,
             undecided_share=counts.undecided_s / counts.trials_s if counts.trials_s else None,
+            itr_bits_per_minute=_transfer_rate(counts, n_commands),
         )
+
+
+def _transfer_rate(counts: Counts, n_commands: int) -> float | None:
+    """Return the bits per minute of the first decisions; None where there is none, or nothing to choose between."""
+    if n_commands < 2 or not counts.decided or not counts.undecided_s:
+        return None
+    bits = itr_bits_per_decision((counts.decided - counts.wrong_first) / counts.decided, n_commands)
+    return 60 * bits * counts.decided / counts.undecided_s
 
 
 def control_counts(runs: Iterable[ControlRun], policy: ControlPolicy, task: ControlTask) -> list[Counts]:

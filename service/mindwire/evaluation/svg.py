@@ -71,8 +71,18 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A point that stands out, with its name beside it; the second kind is a square."""
+
+    x: float
+    y: float
+    name: str
+    css: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """A plot with two axes; bands are drawn first, then rules, then lines.
+    """A plot with two axes; bands are drawn first, then rules, lines and marks.
 
     ``rules`` are vertical lines: position and label. ``right`` is the room to the right of the plot.
     """
@@ -83,6 +93,7 @@ class Figure:
     lines: Sequence[Line] = ()
     bands: Sequence[Band] = ()
     rules: Sequence[tuple[float, str]] = ()
+    marks: Sequence[Mark] = ()
     width: int = _WIDTH
     height: int = _HEIGHT
     right: int = _RIGHT
@@ -122,6 +133,17 @@ class Figure:
         out.append(_text(self.y.title, 14, middle, more=f'transform="rotate(-90 14 {middle})"'))
         return out
 
+    def _mark(self, mark: Mark) -> list[str]:
+        x, y = self._px(mark.x), self._py(mark.y)
+        corner = 0 if mark.css else 6  # a circle is told from a square without colours too
+        shape = f'<rect class="point {mark.css}" x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12" rx="{corner}"/>'
+        low = y > self.height / 2  # the name lies where there is room
+        beyond = x + 12 + len(mark.name) * _CHARACTER > self.width
+        name = _text(
+            mark.name, x + (-10 if beyond else 10), y - 10 if low else y + 20, "end" if beyond else "start", css="count"
+        )
+        return [shape, name]
+
     def _names(self) -> list[str]:
         out, x, y = [], self.width - self.right + 14, _TOP + 10
         for line in (line for line in self.lines if line.name):
@@ -144,6 +166,8 @@ class Figure:
             out.append(_text(label, min(max(x, _LEFT + half), self.width - 4 - half), _TOP - 9))
         for line in self.lines:
             out += self._line(line)
+        for mark in self.marks:
+            out += self._mark(mark)
         return _element(self.width, self.height, self.title, [*out, *self._names()])
 
 

@@ -3,8 +3,9 @@
 Every combination of evidence, dwell, refractory time and commit threshold runs through all recordings. Allowed are those
 whose count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even
 none would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with
-the most right trials less wrong ones is chosen. What such a choice is worth is estimated with each recording left out in
-turn: chosen on the others, counted on it.
+the most right trials less wrong ones is chosen. The bound holds for a policy that is fixed beforehand; of many the chosen one
+was also a lucky one, so its own count is too low as a forecast. What such a choice is worth is estimated with each
+recording left out in turn: chosen on the others, counted on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mindwire.control.evidence import accumulator
 from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
 from mindwire.control.stages import Axis, Decide, EstimatedPrior, Evidence, HiddenMarkov, Leaky
 from mindwire.errors import ArgumentError
-from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax
+from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax, within
 from mindwire.evaluation.metrics import poisson_bound
 
 _BIAS = EstimatedPrior(time_constant_s=60.0)
@@ -63,8 +64,8 @@ class TunedPolicy:
     counts : Counts
         On the recordings that it was tuned on.
     held_out : Counts
-        Of policies chosen without the recording that they are counted on; without false activations or trials where
-        there is only one recording.
+        Of policies chosen without the recording that they are counted on; of recordings without which there is no rest
+        or no trial nothing is counted.
     raw : Counts
         Of the raw argmax.
     provable : bool
@@ -98,8 +99,18 @@ def choose(candidates: Sequence[Candidate], budget_per_minute: float, leave_out:
     totals = [(candidate, candidate.total(leave_out)) for candidate in candidates]
     most = allowed(budget_per_minute, totals[0][1].rest_minutes) or 0
     fewest = min(counts.false_activations for _, counts in totals)
-    within = [pair for pair in totals if pair[1].false_activations <= max(most, fewest)]
-    return max(within, key=lambda pair: _merit(pair[1]))[0]
+    affordable = [pair for pair in totals if pair[1].false_activations <= max(most, fewest)]
+    return max(affordable, key=lambda pair: _merit(pair[1]))[0]
+
+
+def _held_out(candidates: Sequence[Candidate], budget_per_minute: float) -> Counts:
+    """Return the counts on each recording of the policy chosen on the others, where these have both rest and trials."""
+    total = Counts()
+    for i in range(len(candidates[0].counts)):
+        others = candidates[0].total(i)
+        if others.rest_s and others.trials:
+            total += choose(candidates, budget_per_minute, i).counts[i]
+    return total
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -122,9 +133,9 @@ def _strongest(run: ControlRun, evidence: Evidence, task: ControlTask) -> list[f
         previous = time
         times.append(time)
         tops.append(max(posterior[i] for i in columns) if row is not None else 0.0)
-    spans = [*run.rest, *((trial.cue, trial.cue + task.trial_s) for trial in run.trials)]
+    spans = [*run.rest, *((trial.cue, trial.end) for trial in run.trials)]
     at, top = np.array(times), np.array(tops)
-    return [float(top[inside].max()) for begin, end in spans if (inside := (at >= begin) & (at < end)).any()]
+    return [float(top[inside].max()) for span in spans if len(inside := within(at, *span))]
 
 
 def _candidates(runs: Sequence[ControlRun], evidence: Evidence, task: ControlTask, limit: int) -> list[Candidate]:
@@ -184,10 +195,7 @@ def tune(
     jobs = (delayed(_candidates)(runs, evidence, task, limit) for evidence in EVIDENCE)
     found = [candidate for some in Parallel(n_jobs=workers or -1)(jobs) for candidate in some]
     chosen = choose(found, budget_per_minute)
-    held_out = Counts()
-    if len(runs) > 1:
-        held_out = sum((choose(found, budget_per_minute, i).counts[i] for i in range(len(runs))), Counts())
-    counts = chosen.total()
+    counts, held_out = chosen.total(), _held_out(found, budget_per_minute)
     points = tuple(
         FrontierPoint(
             false_per_minute=total.false_activations / total.rest_minutes,
