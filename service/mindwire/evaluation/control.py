@@ -226,7 +226,7 @@ class ControlFigures(BaseModel):
 
     @classmethod
     def of(cls, counts: Counts, n_commands: int) -> Self:
-        """Return the figures of counts, of a model with so many classes that can be decided."""
+        """Return the figures of counts; ``n_commands`` classes can be decided."""
         minutes, seconds, n_false = counts.rest_minutes, counts.seconds, counts.false_activations
         return cls(
             rest_minutes=minutes,

@@ -27,6 +27,8 @@ _COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b3fb5", "#9a7d0a", "#5b6677")
 _STANDALONE = (
     "text{font:12px system-ui,sans-serif;fill:#4a5568}.title{font-size:15px;font-weight:600}.grid{stroke:#d9dee7}"
     ".axis,.tick{stroke:#4a5568}path{fill:none;stroke-width:2.2}"
+    ".line,.whisker{stroke:#2563a8}.point{fill:#2563a8}.band{fill:#2563a8;opacity:.16}.rule{stroke:#4a5568;stroke-dasharray:4 4}"
+    ".whisker.second{stroke:#b4500a}.point.second{fill:#b4500a}.count{fill:#1d2430}"
 )
 
 
@@ -72,7 +74,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point that stands out, with its name beside it; the second kind is a square."""
+    """A larger point with its name; a square instead of a circle where it has a CSS class of its own."""
 
     x: float
     y: float
@@ -135,7 +137,7 @@ class Figure:
 
     def _mark(self, mark: Mark) -> list[str]:
         x, y = self._px(mark.x), self._py(mark.y)
-        corner = 0 if mark.css else 6  # a circle is told from a square without colours too
+        corner = 0 if mark.css else 6  # circle and square differ without colours too
         shape = f'<rect class="point {mark.css}" x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12" rx="{corner}"/>'
         low = y > self.height / 2  # the name lies where there is room
         beyond = x + 12 + len(mark.name) * _CHARACTER > self.width
