@@ -10,6 +10,7 @@ import json
 import math
 import reprlib
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -310,6 +311,7 @@ def _check_normalisation(norm: Normalisation, n: int, window_samples: int) -> No
             raise ValueError(msg)
 
 
+@lru_cache(maxsize=16)  # a stream's state says it each time
 def _settling(sos: Sections) -> float:
     """Return the samples, as a real number, until the transient of the slowest pole is below one percent."""
     radius = max((float(abs(np.roots(row[3:])).max(initial=0.0)) for row in sos), default=0.0)

@@ -65,9 +65,11 @@ class StreamReporter:
 
     def latency_ms(self) -> dict[str, float]:
         """Return the median milliseconds per stage of the last predictions."""
-        latencies = list(self._latencies)
-        names = {name for stages in latencies for name in stages}
-        return {name: median(stages[name] for stages in latencies if name in stages) for name in sorted(names)}
+        spent: dict[str, list[float]] = {}
+        for stages in list(self._latencies):
+            for name, ms in stages.items():
+                spent.setdefault(name, []).append(ms)
+        return {name: median(spent[name]) for name in sorted(spent)}
 
     def set_state(self, state: StreamState, reason: str) -> None:
         """Enter a state without reporting it."""

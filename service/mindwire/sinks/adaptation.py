@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,8 @@ class AdaptationCheckpoint(Sink):
         """Write the file if it is time, in another thread."""
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + CHECKPOINT_S
+            # streams that begin together would go on writing together, and delay predictions
+            self._due = now + CHECKPOINT_S * (1.0 if self._written else random.random())  # noqa: S311
             _writer.submit(self._write)
 
     def _write(self) -> None:
