@@ -15,6 +15,7 @@ from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
     from mindwire.evaluation.pseudo_online import RunSettings
+    from mindwire.evaluation.rest import RestTimes
     from mindwire.evaluation.scores import AlignmentMode
     from mindwire.options import PipelineOptions
 
@@ -153,6 +154,29 @@ class Scoring:
             msg = f"--beside {self.comparison} is evaluated already, by --alignment; leave it out or name another."
             raise UsageError(msg)
         return tuple(AlignmentMode(mode) for mode in (self.alignment, self.comparison) if mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Times at which the person asks for nothing, besides the trials of an idle class."""
+
+    rest: list[str] | None = option(
+        "Rest: a recording of it, or BEGIN..END for the time from one marker to the next of the other; repeat for more.",
+        metavar="FILE|BEGIN..END",
+    )
+    between: bool = option("The time between trials is rest too.", False, "--between")
+
+    def times(self, paths: list[Path], cues: Cues) -> RestTimes:
+        """Return the times that are rest besides those in the recordings with cues, which are all different."""
+        from mindwire.evaluation.known_recordings import check_distinct
+        from mindwire.evaluation.rest import RestTimes
+
+        if self.between and cues.classes:
+            msg = "--between counts the time between trials as rest, trials of classes left out by --classes included; leave out one of the two."
+            raise UsageError(msg)
+        times = RestTimes.parse(self.rest or [], between=self.between)
+        check_distinct([*paths, *times.recordings])
+        return times
 
 
 def pipeline_options(

@@ -19,6 +19,7 @@ from mindwire.evaluation.metrics import itr_bits_per_decision, poisson_bound, po
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.offline.trials import Trial
 from mindwire.types import Decision
+from mindwire_models.contract import Contract
 
 _CLOCK_TOLERANCE_S = 1e-6
 Interval = tuple[float, float]
@@ -39,6 +40,12 @@ class ControlTask:
     window_s: float
     hop_s: float
     trial_s: float
+
+    @classmethod
+    def of(cls, contract: Contract, idle: str | None, trial_s: float) -> Self:
+        """Return the task of a model with a contract."""
+        window_s, hop_s = contract.window_samples / contract.sfreq, contract.hop_samples / contract.sfreq
+        return cls(contract.classes, idle, window_s, hop_s, trial_s)
 
     @property
     def n_commands(self) -> int:
@@ -76,7 +83,15 @@ class ControlRun:
     rest: Sequence[Interval]
 
     @classmethod
-    def of(cls, run: EvaluatedRun, task: ControlTask, *, between: bool = False, whole: bool = False) -> Self:
+    def of(
+        cls,
+        run: EvaluatedRun,
+        task: ControlTask,
+        *,
+        between: bool = False,
+        whole: bool = False,
+        ranges: Iterable[Interval] = (),
+    ) -> Self:
         """Return what a policy meets of a recording that has been run.
 
         Parameters
@@ -88,6 +103,8 @@ class ControlRun:
             The time from the end of a trial to the next cue is rest too.
         whole : bool
             All of the recording is rest, whatever its cues.
+        ranges : iterable of (float, float)
+            Further rest in seconds, apart from what of it is in a trial.
         """
         trace = run.trace
         rows = [
@@ -102,13 +119,15 @@ class ControlRun:
         rest = [(trial.cue, trial.end) for trial in trials if trial.label == task.idle]
         if between:
             rest += [(trial.end, following.cue) for trial, following in pairwise(trials) if following.cue > trial.end]
-        return cls(run.file, rows, [trial for trial in trials if trial.label != task.idle], sorted(rest))
+        asked = [trial for trial in trials if trial.label != task.idle]
+        return cls(run.file, rows, asked, _separate([*rest, *ranges], asked))
 
     def decisions(self, policy: ControlPolicy, task: ControlTask) -> list[Decision]:
-        """Return the decisions of a policy that runs through the whole recording."""
+        """Return the decisions of a policy that runs through the whole recording; the idle class asks for nothing."""
         controller = Controller(policy, task.classes, task.window_s, task.hop_s)
         outputs = [controller.update(seq, time, row) for seq, (time, row) in enumerate(self.predictions)]
-        return [output.decision for output in outputs if output is not None and output.decision is not None]
+        made = [output.decision for output in outputs if output is not None and output.decision is not None]
+        return [decision for decision in made if decision.label != task.idle]
 
 
 def _cued(trials: Iterable[Trial], trial_s: float) -> list[CuedTrial]:
@@ -119,6 +138,20 @@ def _cued(trials: Iterable[Trial], trial_s: float) -> list[CuedTrial]:
         CuedTrial(trial.cue, min(trial.cue + trial_s, limit), trial.label)
         for trial, limit in zip(ordered, limits, strict=False)
     ]
+
+
+def _separate(spans: Iterable[Interval], trials: Iterable[CuedTrial]) -> list[Interval]:
+    """Return times merged where they overlap, without the trials in them."""
+    merged: list[Interval] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    for trial in trials:
+        parts = [[(begin, min(end, trial.cue)), (max(begin, trial.end), end)] for begin, end in merged]
+        merged = [(begin, end) for pair in parts for begin, end in pair if end > begin]
+    return merged
 
 
 @dataclass(frozen=True, slots=True)

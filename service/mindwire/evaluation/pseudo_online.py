@@ -134,7 +134,7 @@ def _run(
     taken: Callable[[int], None],
 ) -> EvaluatedRun:
     where = str(recording.path)
-    trials = trials_from_markers(markers, classes, settings.markers, where=where)
+    trials = trials_from_markers(markers, classes, settings.markers, where=where) if classes else []
     signal = recording.signal(settings.stream)
     pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
     predictions: list[Prediction] = []
@@ -156,9 +156,10 @@ def _run(
         trace=Trace.collect(predictions, len(contract.classes)),
         trials=tuple(trials),
         duration_s=0.0 if first is None or last is None else last - first,
-        left_out=tuple(left_out_markers(markers, classes, settings.markers)),
+        left_out=tuple(left_out_markers(markers, classes, settings.markers)) if classes else (),
         n_outside=covered.count_outside(trials, where),
         problems=signal_problems(recording, events),
+        markers=tuple(markers),
     )
 
 
@@ -188,6 +189,8 @@ def run_recordings(
 ) -> list[EvaluatedRun]:
     """Run whole recordings, each through a pipeline of its own as if it were live; trials of the ``classes`` count.
 
+    Without classes the recordings need no cues.
+
     Raises
     ------
     UsageError
@@ -200,7 +203,8 @@ def run_recordings(
     recordings = [open_recording(path) for path in paths]
     markers = [recording.markers(settings.marker_stream) for recording in recordings]
     where = "the recording" if len(paths) == 1 else "the set of recordings"
-    check_marker_map(settings.markers, contract.classes, [m for some in markers for m in some], where)
+    if classes:
+        check_marker_map(settings.markers, contract.classes, [m for some in markers for m in some], where)
     total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
     done = 0
 

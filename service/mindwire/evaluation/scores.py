@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from mindwire.errors import UsageError
 from mindwire.evaluation import metrics
 from mindwire.offline.trials import Trial
-from mindwire.types import SUSPECT, Prediction, Reason
+from mindwire.types import SUSPECT, Marker, Prediction, Reason
 from mindwire_models.contract import Alignment, Contract, NoNormalisation
 
 MISSING = "no_prediction"
@@ -264,7 +264,8 @@ class EvaluatedRun:
     """One recording, run and ready to be scored.
 
     ``trace`` is over all classes of the model; ``left_out`` are labels of the markers that stand for none of the classes,
-    ``n_outside`` counts trials whose cue lies where there is no signal, and ``problems`` of the file are a sentence each.
+    ``n_outside`` counts trials whose cue lies where there is no signal, ``problems`` of the file are a sentence each, and
+    ``markers`` are all of the recording.
     """
 
     file: str
@@ -275,6 +276,7 @@ class EvaluatedRun:
     left_out: tuple[str, ...] = ()
     n_outside: int = 0
     problems: tuple[str, ...] = ()
+    markers: tuple[Marker, ...] = ()
 
 
 def score_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mindwire.errors import UsageError
 from mindwire.evaluation.control import (
     ControlFigures,
     ControlRun,
@@ -19,9 +21,10 @@ from mindwire.evaluation.control import (
     raw_argmax,
 )
 from mindwire.evaluation.metrics import poisson_bound, poisson_interval
+from mindwire.evaluation.rest import RestTimes
 from mindwire.evaluation.scores import EvaluatedRun, Trace
 from mindwire.offline.trials import Trial
-from mindwire.types import Decision, Reason
+from mindwire.types import Decision, Marker, Reason
 
 CLASSES = ("idle", "left", "right")
 HOP_S = 0.125
@@ -97,6 +100,22 @@ def test_a_whole_recording_may_be_rest() -> None:
         TASK,
     )
     assert (found.trials, found.rest_s, found.false_activations) == (0, 60 * HOP_S, 2)
+
+
+def test_rest_is_what_markers_enclose_apart_from_trials_and_counted_once() -> None:
+    run = evaluated(160, [Trial(4.0, "left"), Trial(8.0, "idle"), Trial(11.0, "left")], [True] * 160)
+    labels = [(1.0, "open"), (2.0, "closed"), (3.0, "open"), (7.0, "closed"), (9.0, "open"), (12.0, "closed")]
+    run = replace(run, markers=tuple(Marker(time, label) for time, label in labels))
+    resting = evaluated(16, [], [True] * 16)
+    times = RestTimes.parse(["open..closed"])
+    cued, whole = times.control_runs([run], [resting], TASK)
+    assert cued.rest == [(1.0, 2.0), (3.0, 4.0), (6.0, 7.0), (8.0, 11.0)]
+    assert count(cued, [], TASK).rest_s == 6.0
+    assert (whole.trials, count(whole, [], TASK).rest_s) == ((), 2.0)
+    with pytest.raises(UsageError, match=r"--rest shut\.\.open: none of the .* their markers are 'open' \(3×\)"):
+        RestTimes.parse(["shut..open"]).control_runs([run], [], TASK)
+    with pytest.raises(UsageError, match="--rest nowhere: expected a recording, or markers as BEGIN"):
+        RestTimes.parse(["nowhere"])
 
 
 def test_the_raw_argmax_acts_after_half_a_second_and_rests_for_one() -> None:
