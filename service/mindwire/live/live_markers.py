@@ -21,7 +21,7 @@ from mindwire.live.stream import Stream
 from mindwire.offline.trials import shown
 from mindwire.sources.liblsl import LostError, pylsl
 from mindwire.sources.lsl_discovery import DESCRIBABLE, FoundStream, ask, found_stream, lsl_resources, quote
-from mindwire.sources.markers import EVENT_TYPES, OWN_TYPES, MarkerReader, holds_markers
+from mindwire.sources.markers import EVENT_TYPES, OWN_OUTLETS, MarkerReader, holds_markers
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +60,9 @@ def marker_predicate(names: Iterable[str]) -> str:
     named = [f"name={quote(name)} or source_id={quote(name)}" for name in sorted(names)]
     if named:
         return f"({' or '.join(named)}) and {DESCRIBABLE}"
-    own = " or ".join(f"type={quote(kind)}" for kind in OWN_TYPES)
     kind = f"translate(type,{quote(ascii_uppercase)},{quote(ascii_lowercase)})"
     markers = " or ".join(f"contains({kind},{quote(word)})" for word in EVENT_TYPES)
-    return (
-        f"(channel_format='string' or nominal_srate=0 or {markers}) and not(starts-with(name,'Mindwire-') and ({own})) "
-        f"and {DESCRIBABLE}"
-    )
+    return f"(channel_format='string' or nominal_srate=0 or {markers}) and not({OWN_OUTLETS}) and {DESCRIBABLE}"
 
 
 def marker_label(values: Iterable[Any]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from mindwire.errors import RecordingError, StreamNotFoundError
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
 from mindwire.sources.lsl_discovery import FoundStream, Selector, StreamSearch, listing, quote
-from mindwire.sources.markers import OWN_TYPES, holds_markers
+from mindwire.sources.markers import holds_markers, is_own
 from mindwire.sources.recording import open_recording
 from mindwire.sources.xdf_chunks import append_streams
 from mindwire.types import SignalInfo
@@ -117,7 +117,7 @@ class StreamRecording:
         if not searches:
             signals = [found for found in there if found.info.type.casefold() == "eeg"]
         markers = [found for found in there if holds_markers(found.info)]
-        return {found.info.uid: found for found in (*signals, *markers) if not _is_own(found.info)}
+        return {found.info.uid: found for found in (*signals, *markers) if not is_own(found.info)}
 
     def _await_streams(
         self, searches: Sequence[StreamSearch], everything: StreamSearch, stop: threading.Event, *, wait: bool
@@ -136,7 +136,7 @@ class StreamRecording:
                 continue
             complete_at = None
             if everything.age >= _ABSENT_AFTER_S and not announced:
-                there = listing(found for found in everything.results() if not _is_own(found.info))
+                there = listing(found for found in everything.results() if not is_own(found.info))
                 why = f"No stream matches {' nor '.join(missing)}; on the network: {there}."
                 if not wait:
                     raise StreamNotFoundError(why)
@@ -284,11 +284,6 @@ def _exists(out: Path) -> RecordingError:
     return RecordingError(
         f"{out} exists already, and a recording is never written over; give --out a folder, or a new name that ends in .xdf."
     )
-
-
-def _is_own(info: SignalInfo) -> bool:
-    """Return true for Mindwire's own outlets, which are recorded with their service."""
-    return info.name.startswith("Mindwire-") and info.type in OWN_TYPES
 
 
 def _is_the_same(known: SignalInfo, found: SignalInfo) -> bool:

@@ -318,7 +318,7 @@ class Stream:
             self._pipeline = self.make_pipeline(source.info, self._learnt)
             self._discontinuity = Reason.NONE
             if self.recorder is not None:
-                self.recorder.begin(self._pipeline.options.state)
+                self.recorder.begin(self._pipeline.options)
         else:
             self._discontinuity = Reason.RECONNECT
             self.counters.reconnects += 1

@@ -9,17 +9,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mindwire.control.controller import ControlCommand
+from mindwire.control.policy import ControlPolicy, parse_policy
 from mindwire.errors import BundleError, RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
-from mindwire.sources.markers import EVENTS_TYPE, INPUT_TYPE, PREDICTIONS_TYPE
+from mindwire.sources.markers import (
+    AXES,
+    AXES_TYPE,
+    DECISIONS,
+    DECISIONS_TYPE,
+    EVENTS_TYPE,
+    INPUT_TYPE,
+    OUTLET,
+    PREDICTIONS_TYPE,
+)
 from mindwire.sources.own_input import own_inputs, same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording
@@ -28,13 +39,12 @@ from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.training_record import TrainedSource
 from mindwire_models.zoo import zoo_bundle_path
 
-_OUTLET = "Mindwire-"
-
 
 def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
     """Return what a recording needs to repeat a run: the bundle and the options; JSON-serialisable."""
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
-    options_ = asdict(replace(options, trained=None)) | {"trained": trained}
+    # the recorder notes the policy and its commands with each pipeline
+    options_ = asdict(replace(options, trained=None, policy=None)) | {"trained": trained, "control": ()}
     model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
     return {"model": model, "options": options_}
 
@@ -45,6 +55,13 @@ def known_of(options: PipelineOptions, info: SignalInfo) -> dict[str, Any]:
     return {"channels": used.channels, "unit": used.unit, "sfreq": used.sfreq}
 
 
+class RecordedSamples(NamedTuple):
+    """Samples of one of the service's own outlets, with the times it gave them."""
+
+    times: NDArray[np.float64]
+    values: NDArray[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
     """A live run as its recording tells it.
@@ -52,7 +69,8 @@ class RecordedRun:
     ``options`` are without commands, and of the first pipeline; ``pipelines`` are the options with the commands to each
     pipeline and the state that it began with: the run's first, and one more for each time the stream died. ``input_id`` and
     ``signal_id`` are the streams in the file that hold the pipeline's input and the device's own signal. Rows of
-    ``probabilities``, shape (n_predictions, n_classes), are NaN where a prediction is invalid.
+    ``probabilities``, shape (n_predictions, n_classes), are NaN where a prediction is invalid. ``decisions`` are the classes
+    decided, shape (n_decisions, 1), ``axes`` of shape (n_predictions, n_axes); None where the recording has no such stream.
     """
 
     recording: XdfRecording
@@ -67,6 +85,8 @@ class RecordedRun:
     signal_id: int | None
     times: NDArray[np.float64]
     probabilities: NDArray[np.float32]
+    decisions: RecordedSamples | None = None
+    axes: RecordedSamples | None = None
 
 
 def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
@@ -95,28 +115,18 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
             "verify what mindwire serve --record wrote."
         )
         raise RecordingError(msg)
-    first: Mapping[str, Any] | None = None
-    commands: list[list[AdaptationCommand]] = []
-    states: list[str | None] = []
-    for event in _events(recording, name):
-        data = event["data"]
-        if event["kind"] == "recording" and data.get("begins"):
-            first = first or data
-            commands.append([])
-            states.append(data.get("state", first["options"].get("state")))
-        elif event["kind"] == "adaptation" and commands:
-            commands[-1].append(
-                AdaptationCommand(
-                    data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)
-                )
-            )
-    if first is None or name not in inputs:
+    begun = _begun(recording, name)
+    if not begun or name not in inputs:
         msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
         raise RecordingError(msg)
+    first = begun[0].data
     info = msgspec.convert(first["source"], SignalInfo)
     device = same_device(recording.streams, info)
     options = _options(first["options"])
-    times, probabilities = _predictions(recording, outlets[name])
+    predictions = _samples(recording, outlets[name])
+    if predictions is None or not len(predictions.times):
+        msg = f"{recording.path} holds no prediction of {outlets[name].info.name}; nothing can be verified."
+        raise RecordingError(msg)
     return RecordedRun(
         recording=recording,
         stream=name,
@@ -126,21 +136,93 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         options=options,
         info=info,
         pipelines=tuple(
-            replace(options, commands=tuple(given), state=state) for given, state in zip(commands, states, strict=True)
+            replace(
+                options,
+                commands=tuple(one.commands),
+                state=one.data.get("state", first["options"].get("state")),
+                policy=_policy(one.data.get("policy")),
+                control=(*map(_control_command, one.data.get("control", ())), *one.control),
+            )
+            for one in begun
         ),
         input_id=inputs[name].stream_id,
         signal_id=None if device is None else device.stream_id,
-        times=times,
-        probabilities=probabilities,
+        times=predictions.times,
+        probabilities=predictions.values.astype(np.float32),
+        decisions=_samples(recording, _own(recording, DECISIONS_TYPE, DECISIONS).get(name)),
+        axes=_samples(recording, _own(recording, AXES_TYPE, AXES).get(name)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A pipeline's beginning as the recorder noted it, and the commands to it."""
+
+    data: Mapping[str, Any]
+    commands: list[AdaptationCommand] = field(default_factory=list)
+    control: list[ControlCommand] = field(default_factory=list)
+
+
+def _begun(recording: Recording, name: str) -> list[_Begun]:
+    """Return the pipelines of a run in their order."""
+    begun: list[_Begun] = []
+    for event in _events(recording, name):
+        data = event["data"]
+        if event["kind"] == "recording" and data.get("begins"):
+            begun.append(_Begun(data))
+        elif event["kind"] == "adaptation" and begun:
+            begun[-1].commands.append(
+                AdaptationCommand(
+                    data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)
+                )
+            )
+        elif event["kind"] == "control" and begun:
+            begun[-1].control.append(_control_command(data))
+    return begun
+
+
+def _policy(document: Mapping[str, Any] | None) -> ControlPolicy | None:
+    return None if document is None else parse_policy(json.dumps(document), "The recorded control policy")
+
+
+def _control_command(data: Mapping[str, Any]) -> ControlCommand:
+    return ControlCommand(data["seq"], _policy(data.get("policy")), data.get("paused"), data.get("time"))
+
+
+def recorded_control(
+    recording: Recording, signal: SignalInfo
+) -> tuple[ControlPolicy | None, tuple[ControlCommand, ...]] | None:
+    """Return the control policy of a live run and the commands to it by their times, for a replay of the run's signal.
+
+    None where the recording holds no run of the signal, or one of a version without control.
+    """
+    source = signal.original or signal
+    for name in _own(recording, PREDICTIONS_TYPE, ""):
+        begun = _begun(recording, name)
+        first = begun[0].data if begun else {}
+        if "policy" not in first or (first["source"]["name"], first["source"]["source_id"]) != (
+            source.name,
+            source.source_id,
+        ):
+            continue
+        commands: list[ControlCommand] = []
+        for one in begun:
+            time = None if one.data is first else one.data["time"]
+            if time is not None and (policy := _policy(one.data.get("policy"))) is not None:
+                commands.append(ControlCommand(None, policy, time=time))
+            initial = map(_control_command, one.data.get("control", ()))
+            commands += [replace(command, seq=None, time=time) for command in initial]
+            commands += [replace(command, seq=None) for command in one.control]
+        return _policy(first["policy"]), tuple(commands)
+    return None
 
 
 def _own(recording: Recording, kind: str, suffix: str) -> dict[str, RecordedStream]:
     """The service's own outlets of one kind, by the name of the stream in the service."""
     return {
-        stream.info.name.removeprefix(_OUTLET).removesuffix(suffix): stream
+        stream.info.name.removeprefix(OUTLET).removesuffix(suffix): stream
         for stream in recording.streams
-        if stream.info.type == kind and stream.info.name.startswith(_OUTLET) and stream.info.name.endswith(suffix)
+        if stream.info.type == kind and stream.info.name.startswith(OUTLET) and stream.info.name.endswith(suffix)
     }
 
 
@@ -148,7 +230,7 @@ def _events(recording: Recording, name: str) -> list[dict[str, Any]]:
     """The run's events in their order; what is no event of ours is left out."""
     found: list[dict[str, Any]] = []
     for stream in recording.streams:
-        if stream.info.type == EVENTS_TYPE and stream.info.name == f"{_OUTLET}{name}-events":
+        if stream.info.type == EVENTS_TYPE and stream.info.name == f"{OUTLET}{name}-events":
             for chunk in recording.source(stream.stream_id).chunks():
                 for text in chunk.samples[:, 0]:
                     try:
@@ -160,14 +242,14 @@ def _events(recording: Recording, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def _predictions(recording: XdfRecording, stream: RecordedStream) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _samples(recording: XdfRecording, stream: RecordedStream | None) -> RecordedSamples | None:
+    if stream is None:
+        return None
     parts = list(recording.as_sent(stream.stream_id))
     if not parts:
-        msg = f"{recording.path} holds no prediction of {stream.info.name}; nothing can be verified."
-        raise RecordingError(msg)
-    return (
-        np.concatenate([part.times for part in parts]),
-        np.concatenate([part.values for part in parts]).astype(np.float32),
+        return RecordedSamples(np.empty(0), np.empty((0, stream.info.n_channels)))
+    return RecordedSamples(
+        np.concatenate([part.times for part in parts]), np.concatenate([part.values for part in parts])
     )
 
 

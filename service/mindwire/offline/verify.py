@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from mindwire.errors import BundleError
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.recorded_run import RecordedRun
+from mindwire.offline.verify_control import ControlComparison, compare_control
 from mindwire.pipeline import Pipeline
 from mindwire.sources.own_input import InputComparison, compare_with_device, input_parts
 from mindwire.sources.xdf_file import UNINITIALISED_END
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
+from mindwire_models.contract import Contract
 
 # The times are computed again from the same stamps, perhaps on another machine.
 _SAME_TIME_S = 1e-5
@@ -29,9 +31,10 @@ _LAST_TURN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Predictions that a recorded run's input gives, before which of them input is missing, and the time of the last sample."""
+    """Predictions that a recorded run's input gives, before which of them pipelines begin or input is missing, and its end."""
 
     predictions: list[Prediction]
+    begins: tuple[int, ...]
     holes: tuple[int, ...]
     last_time: float
 
@@ -44,7 +47,8 @@ class Verification:
     ``compared``, which both hold for valid, the largest difference in probability lies ``at_time``; ``validity_differs`` where
     only one of the two holds a prediction for valid. Replayed predictions that the recording lacks are ``skipped``; recorded
     ones that the replay lacks are ``unknown``, or ``unchecked`` where the recording lacks their samples. ``input`` compares the
-    samples with the device's own recorded stream, if that is in the file; ``damage`` of the file is a sentence each.
+    samples with the device's own recorded stream, if that is in the file; ``damage`` of the file is a sentence each;
+    ``control`` compares decisions and axes, where a control policy ran.
     """
 
     confirmed: int
@@ -57,6 +61,7 @@ class Verification:
     unchecked: int
     input: InputComparison | None
     tolerance: float
+    control: ControlComparison | None = None
     damage: tuple[str, ...] = ()
 
     @property
@@ -73,6 +78,7 @@ class Verification:
             and not self.validity_differs
             and not self.unknown
             and not (self.input and self.input.different)
+            and not (self.control and self.control.differs)
         )
 
     @property
@@ -99,6 +105,8 @@ class Verification:
         lines = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
         if self.unchecked:
             lines.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
+        if self.control is not None:
+            lines.append(self.control.line())
         if self.input is None:
             lines.append(
                 "The device's own stream is not in the recording; the recorded input cannot be compared with it."
@@ -129,7 +137,7 @@ def verify(
             f"({bundle.sha256[:12]}); give that bundle with --model."
         )
         raise BundleError(msg)
-    found = compare(run, _replay(run, bundle, decoder, on_samples), tolerance)
+    found = compare(run, bundle.contract, _replay(run, bundle, decoder, on_samples), tolerance)
     if run.signal_id is not None:
         parts = input_parts(run.recording.path, run.recording.as_sent(run.input_id))
         device = compare_with_device(parts, run.recording.as_sent(run.signal_id))
@@ -147,11 +155,15 @@ def _replay(
     pipeline: Pipeline | None = None
     options = iter(run.pipelines)
     predictions: list[Prediction] = []
+    begins: list[int] = []
     holes: list[int] = []
     taken, last = 0, float("-inf")
     for part in input_parts(run.recording.path, run.recording.as_sent(run.input_id)):
         if part.begins:
-            pipeline = Pipeline(bundle.contract, run.info, decoder, next(options, run.options))
+            # Decisions are made again of the predictions that the recording holds.
+            now = replace(next(options, run.options), policy=None, control=())
+            pipeline = Pipeline(bundle.contract, run.info, decoder, now)
+            begins.append(len(predictions))
         elif part.lost or (pipeline is None and not holes):
             pipeline = None
             holes.append(len(predictions))
@@ -162,10 +174,10 @@ def _replay(
         taken += len(part.chunk)
         if on_samples is not None:
             on_samples(taken)
-    return Replayed(predictions, tuple(holes), last)
+    return Replayed(predictions, tuple(begins), tuple(holes), last)
 
 
-def compare(run: RecordedRun, replayed: Replayed, tolerance: float) -> Verification:
+def compare(run: RecordedRun, contract: Contract, replayed: Replayed, tolerance: float) -> Verification:
     """Compare recorded predictions with replayed ones, both in their order, paired by their times; without the input."""
     partner = _pair(run.times, np.array([prediction.time for prediction in replayed.predictions]))
     known = np.flatnonzero(partner >= 0)
@@ -191,6 +203,7 @@ def compare(run: RecordedRun, replayed: Replayed, tolerance: float) -> Verificat
         unchecked=unchecked,
         input=None,
         tolerance=tolerance,
+        control=compare_control(run, contract, replayed.predictions, replayed.begins, partner, tolerance, _LAST_TURN_S),
     )
 
 

@@ -181,9 +181,9 @@ def _discovery() -> Iterator[Finding]:
 
 def _streams(seconds: float) -> Iterator[Finding]:
     from mindwire.sources.lsl_discovery import survey
-    from mindwire.sources.markers import OWN_TYPES
+    from mindwire.sources.markers import is_own
 
-    found = [info for info in survey(1.5) if info.type not in (*OWN_TYPES, "Doctor")]
+    found = [info for info in survey(1.5) if not is_own(info) and info.type != "Doctor"]
     if not found:
         advice = "Start the device's program, or `mindwire simulate` to try without a cap."
         yield Finding("streams", Verdict.WARNING, "no stream on the network", advice)

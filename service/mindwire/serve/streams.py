@@ -135,7 +135,15 @@ def _build_stream(
     sinks: list[Sink] = []
     recorder = None
     if settings.lsl_outlet:
-        outlets = LslSink(spec.id, contract, model, hop_samples=hop, instance=instance)
+        outlets = LslSink(
+            spec.id,
+            contract,
+            model,
+            hop_samples=hop,
+            instance=instance,
+            policy=options.policy,
+            recorded=settings.record is not None,
+        )
         sinks.append(outlets)
         if settings.record is not None:
             from mindwire.offline.recorded_run import known_of, run_details

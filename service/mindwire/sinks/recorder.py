@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from mindwire.errors import RecordingError
+from mindwire.options import PipelineOptions
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
 from mindwire.sources.live import Source
 from mindwire.sources.lsl_discovery import quote
-from mindwire.sources.markers import EVENTS_TYPE
+from mindwire.sources.markers import OWN_OUTLETS
 from mindwire.sources.own_input import InputMark
 from mindwire.status import Sink
 from mindwire.types import Chunk, SignalInfo
@@ -78,7 +79,7 @@ class Recorder(Sink):
         self._signal: SignalInfo | None = None  # that the input is of
         self._source: Source | None = None  # that the last chunk was of
         self._begins = False
-        self._state: str | None = None
+        self._own: Mapping[str, Any] = {}  # what may differ between the pipelines of a stream
         try:
             probe(self._folder)
         except OSError as error:
@@ -94,9 +95,14 @@ class Recorder(Sink):
         """Publish events, each of a kind with a message and data, through ``emit`` from now on."""
         self._emit = emit
 
-    def begin(self, state: str | None = None) -> None:
-        """Register that the next samples are given to a new pipeline with this initial state."""
-        self._begins, self._state = True, state
+    def begin(self, options: PipelineOptions) -> None:
+        """Register that the next samples are given to a new pipeline with these options."""
+        self._begins = True
+        self._own = {
+            "state": options.state,
+            "policy": options.policy and options.policy.model_dump(mode="json"),
+            "control": [command.event.data for command in options.control],
+        }
 
     def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
         """Record a signal from now on, unless that is so already; return once LabRecorder receives samples.
@@ -113,7 +119,7 @@ class Recorder(Sink):
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
             self._predicate = (
                 f"({' and '.join(given)}) or "
-                f"(channel_format='string' and not(type='{EVENTS_TYPE}' and starts-with(name,'Mindwire-'))) or "
+                f"(channel_format='string' and not({OWN_OUTLETS})) or "
                 f"starts-with(source_id,{quote(self.outlets_prefix)})"
             )
         if self._process is not None and not self._process.ended:
@@ -143,7 +149,7 @@ class Recorder(Sink):
             data = {
                 "time": time,
                 "begins": begins,
-                "state": self._state,
+                **self._own,
                 "source": asdict(source.info),
                 **self.details,
                 "clock_offset": source.clock_offset_s or 0.0,

@@ -15,7 +15,7 @@ from mindwire.errors import StreamChangedError, StreamNotFoundError
 from mindwire.sources.live import Presence
 from mindwire.sources.lsl import CONNECT_TIMEOUT_S, LslSource
 from mindwire.sources.lsl_discovery import RENEW_S, FoundStream, Selector, StreamSearch, describe, full_info, listing
-from mindwire.sources.markers import OWN_TYPES
+from mindwire.sources.markers import is_own
 from mindwire.types import SignalInfo
 
 # Every outlet was asked once more, so a second one of the same identity has answered by then.
@@ -134,7 +134,7 @@ class LslConnector:
 
     def explain(self) -> str:
         """Return why the last :meth:`find` found nothing, with the streams on the network."""
-        there = [stream for stream in self._others if stream.info.type not in OWN_TYPES]
+        there = [stream for stream in self._others if not is_own(stream.info)]
         if self._known:
             namesakes = [s for s in there if (s.info.name, s.info.type) == (self._known.name, self._known.type)]
             if namesakes:

@@ -19,8 +19,15 @@ from mindwire.types import Marker, SignalInfo
 PREDICTIONS_TYPE = "Probabilities"
 EVENTS_TYPE = "Events"
 INPUT_TYPE = "Input"
-OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE)
-_OWN_KINDS = tuple(own.casefold() for own in OWN_TYPES)
+DECISIONS_TYPE = "Markers"
+AXES_TYPE = "Control"
+OUTLET, DECISIONS, AXES = "Mindwire-", "-Decisions", "-Axes"
+_OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE, AXES_TYPE)
+_OWN_KINDS = tuple(own.casefold() for own in _OWN_TYPES)
+# XPath of Mindwire's own outlets; XPath 1.0 has no ends-with.
+_ENDING = f"substring(name,string-length(name)-{len(DECISIONS) - 1})"
+_KINDS = " or ".join([*(f"type='{own}'" for own in _OWN_TYPES), f"{_ENDING}='{DECISIONS}'"])
+OWN_OUTLETS = f"starts-with(name,'{OUTLET}') and ({_KINDS})"
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
 _STIM_LABEL = re.compile(r"(sti|stim|trig|trigger|status|markers?|events?)[\s_-]*\d*", re.IGNORECASE)
@@ -32,13 +39,18 @@ _HELD_PERIODS = 2.5
 _SAME_EVENT_S = 5e-3
 
 
+def is_own(info: SignalInfo) -> bool:
+    """Return true for the outlets that Mindwire itself opens."""
+    return info.name.startswith(OUTLET) and (info.type.casefold() in _OWN_KINDS or info.name.endswith(DECISIONS))
+
+
 def holds_markers(info: SignalInfo) -> bool:
     """Return true if a stream holds a person's or a paradigm's events, whatever its sample format and rate.
 
     Mindwire's own outlets are none of these.
     """
     kind = info.type.casefold()
-    if info.name.startswith("Mindwire-") and (kind in _OWN_KINDS or info.name.endswith("-Decisions")):
+    if is_own(info):
         return False
     if info.dtype == "string":
         return True

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.stages import Axis, Decide, Latest
 from mindwire.errors import BundleError, MindwireError, RecordingError, UsageError
 from mindwire.inference.load import load_decoder
 from mindwire.offline.recorded_run import recorded_run, run_details
@@ -55,6 +57,8 @@ class LiveRun:
         self.times: list[float] = []
         self.input: list[np.ndarray] = []
         self.input_times: list[float] = []
+        self.decisions: list[tuple[float, str]] = []
+        self.axes: list[tuple[float, tuple[float, ...]]] = []
 
     def begin(self, time, *, begins=True, state=None):
         details = run_details(self.bundle, self.options)
@@ -65,10 +69,12 @@ class LiveRun:
             **details,
             "begins": begins,
             "clock_offset": OFFSET,
+            "policy": self.options.policy and self.options.policy.model_dump(mode="json"),
+            "control": [command.event.data for command in self.options.control],
         }
         self.events.append((time, "recording", data))
 
-    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False):
+    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False, control=()):
         """Run the pipeline as a live service does, chunk by chunk."""
         pipeline = None
         number = 0
@@ -89,11 +95,19 @@ class LiveRun:
             rows[:, :3], rows[0, 3] = chunk.samples, mark
             self.input += list(rows)
             self.input_times += times.tolist()
-            for p in pipeline.process(chunk):
-                if number not in skip:
-                    self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
-                    self.times.append(p.time)
-                number += 1
+            windows = pipeline.advance(chunk)
+            taken = [window for number, window in enumerate(windows, number) if number not in skip]
+            number += len(windows)
+            for window in taken:  # those skipped come to no controller
+                p = pipeline.complete(window, self.decoder.decode([pipeline.session], [window])[0])
+                self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
+                self.times.append(p.time)
+                if p.control and p.control.decision:
+                    self.decisions.append((p.time, p.control.decision.label))
+                if p.control and p.control.axes:
+                    self.axes.append((p.time, p.control.axes))
+            if at in control:
+                pipeline.control(**control[at])
             if at in commands:
                 pipeline.adapt(AdaptationCommand(*commands[at]))
             self.events += [(TIMES[at], e.kind, dict(e.data)) for e in pipeline.drain_events()]
@@ -113,11 +127,20 @@ class LiveRun:
             writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
             writer.offset(float(device_times[at]), 0.2)
         for number, run in enumerate((self, *others)):
-            a, b, c = (10 * k + number for k in (1, 2, 3))
+            a, b, c, d, e = (10 * k + number for k in range(1, 6))
             own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
             writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, **own)
             writer.stream(b, name=f"Mindwire-{run.name}-events", type="Events", n_channels=1, dtype="string", **own)
             writer.stream(c, name=f"Mindwire-{run.name}-input", type="Input", n_channels=4, **own)
+            if run.decisions:
+                writer.stream(
+                    d, name=f"Mindwire-{run.name}-Decisions", type="Markers", n_channels=1, dtype="string", **own
+                )
+                writer.samples([[label] for _, label in run.decisions], [time for time, _ in run.decisions], d)
+            if run.axes:
+                n = len(run.axes[0][1])
+                writer.stream(e, name=f"Mindwire-{run.name}-Axes", type="Control", n_channels=n, **own)
+                writer.samples([np.float32(row) for _, row in run.axes], [time for time, _ in run.axes], e)
             if run.rows:
                 writer.samples(run.rows, run.times, a)
             for at in range(0, len(run.input), 70):
@@ -320,3 +343,83 @@ def test_the_command(tmp_path, bundle):
     assert "NOT" in bad.output
     missing = CliRunner().invoke(app, ["verify", str(tmp_path / "none.xdf"), "--model", str(bundle.path)])
     assert isinstance(missing.exception, MindwireError)
+
+
+# --- decisions and axes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def policy(bundle):
+    left, right = bundle.contract.classes
+    return ControlPolicy(
+        evidence=Latest(),
+        decide=Decide(commit=0.5, release=0.5, dwell_s=0.2, refractory_s=0.2),
+        axes=(Axis(name="x", positive=right, negative=left),),
+    )
+
+
+@pytest.fixture
+def controlled(bundle, policy):
+    def played(**how):
+        return LiveRun(bundle, PipelineOptions(policy=policy)).play(**how)
+
+    return played
+
+
+def test_decisions_and_axes_are_given_by_the_recording(tmp_path, bundle, controlled):
+    run = controlled()
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.agrees
+    assert found.control.decisions == len(run.decisions) >= 5
+    assert found.control.axes == len(run.axes) == len(run.rows)
+    assert f"{len(run.decisions)} decisions and {len(run.axes)} positions of the axes confirmed." in found.lines()
+
+
+@pytest.mark.parametrize("how", [{"skip": range(40, 60)}, {"reconnects": (1100,), "jump": 1300}, {"restarts": (900,)}])
+def test_decisions_of_skipped_windows_breaks_and_restarts_are_repeated(tmp_path, bundle, controlled, how):
+    run = controlled(**how)
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.agrees
+    assert found.control.decisions == len(run.decisions) >= 5
+
+
+def test_commands_to_the_controller_are_repeated(tmp_path, bundle, controlled, policy):
+    other = policy.model_copy(update={"decide": policy.decide.model_copy(update={"refractory_s": 0.5})})
+    control = {700: {"paused": True}, 900: {"paused": False}, 1100: {"policy": other}}
+    run = controlled(control=control)
+    assert len(run.decisions) < len(controlled().decisions)
+    assert verified(run.write(tmp_path / "r.xdf"), bundle).agrees
+    run.events = [event for event in run.events if event[1] != "control"]
+    found = verified(run.write(tmp_path / "forgot.xdf"), bundle)
+    assert not found.agrees
+    assert found.control.decisions_differ
+
+
+def test_a_policy_set_later_is_repeated_and_its_axes_may_be_missing(tmp_path, bundle, policy):
+    run = LiveRun(bundle).play(control={700: {"policy": policy}})
+    run.axes = []
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert found.agrees
+    assert found.control.decisions == len(run.decisions) >= 5
+    assert found.control.axes_unrecorded > 50
+    assert "positions of the axes not recorded" in " ".join(found.lines())
+
+
+@pytest.mark.parametrize("change", ["label", "missing", "more", "axis"])
+def test_a_changed_decision_or_axis_is_found(tmp_path, bundle, controlled, change):
+    run = controlled()
+    time, label = run.decisions[3]
+    if change == "label":
+        run.decisions[3] = (time, next(name for name in bundle.contract.classes if name != label))
+    elif change == "missing":
+        del run.decisions[3]
+    elif change == "more":
+        time = run.times[-1]
+        run.decisions.append((time, label))
+    else:
+        time, (value,) = run.axes[20]
+        run.axes[20] = (time, (value + 0.001,))
+    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    assert not found.agrees
+    assert found.control.decisions_differ + found.control.axes_differ == 1
+    assert f"differ (first at {time:.3f} s)" in " ".join(found.lines())

@@ -21,6 +21,7 @@ from mindwire.errors import MissingExtraError, RecordingError
 from mindwire.inference.load import load_decoder
 from mindwire.offline.recorded_run import recorded_run
 from mindwire.offline.verify import verify
+from mindwire.options import PipelineOptions
 from mindwire.sinks import recorder as module
 from mindwire.sinks.recorder import Recorder, new_recording
 from mindwire.sources.recording import open_recording
@@ -201,7 +202,7 @@ def test_the_first_sample_is_noted(tmp_path):
     with recorder(tmp_path, RECORDING + "sys.stdin.read()") as (made, told):
         made.start(INFO)
         made.start(INFO)  # already recording: nothing new
-        made.begin()
+        made.begin(PipelineOptions())
         made.take(CHUNK, CONNECTED)
         made.take(CHUNK, CONNECTED)
         assert [kind for kind, _ in told.events] == ["recording"]
