@@ -66,6 +66,7 @@ class Conditioner:
         self._montage = montage
         microvolt = _MICROVOLTS[contract.unit]
         self._limit = _AMPLITUDE_LIMIT_MICROVOLT * microvolt
+        self._little = 0.9 * self._limit**2  # sum of squares without a sample near the limit
         self.timebase = TimeBase(sfreq, bridge_seconds, rate_accepted=rate_accepted)
         self._check = SampleCheck(contract.n_channels, sfreq, microvolt)
         self._policy = BadChannelPolicy(bad_channels, contract.channels, contract.settling_samples)
@@ -124,10 +125,10 @@ class Conditioner:
         else:
             self._previous = (samples[-1], float(times[-1]))
         samples = self._filter.process(samples)
-        size = np.abs(samples)
-        if len(size) and size.max() > self._limit:
+        flat = samples.ravel(order="K")
+        if not flat.dot(flat) < self._little and (large := np.abs(samples) > self._limit).any():
             marks = np.zeros(samples.shape, dtype=np.uint32) if marks is None else marks
-            marks[size > self._limit] |= Reason.AMPLITUDE.bit
+            marks[large] |= Reason.AMPLITUDE.bit
         self._policy.process(samples, marks, flags)
         if self.settling_left:
             flags[: self.settling_left] |= Reason.SETTLING.bit

@@ -79,7 +79,8 @@ class EventLog:
             self._events.append(rate_event(state, measured, rate.sfreq, accepted=rate.accepted))
         for unit, power in meter.drain_odd_sizes():
             self._events.append(size_event(power, unit, alone=meter.n_units == 1))
-        self._add_further(self._samples)
+        if self._further:
+            self._add_further(self._samples)
 
     def add_decoded(self, seq: int, *, failed: bool) -> None:
         """Take note of whether the decoder gave numbers for a window."""

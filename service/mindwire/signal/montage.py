@@ -34,17 +34,23 @@ class Montage:
         What was assumed, one sentence; empty when nothing was.
     units : tuple of str
         Unit that each of these source channels is taken to have.
+    scaled : bool
+        False where all factors are 1.
     """
 
     indices: NDArray[np.intp]
     scale: NDArray[np.float64]
     note: str = ""
     units: tuple[str, ...] = ()
+    scaled: bool = True
 
     def apply(self, samples: NDArray[np.generic]) -> NDArray[np.float64]:
         """Select, order and convert samples, ``(n_samples, n_source_channels)``, to ``(n_samples, n_channels)``."""
-        with np.errstate(over="ignore"):  # values out of range become infinite, and are flagged as such
-            return np.asarray(np.multiply(samples.take(self.indices, axis=1), self.scale, dtype=np.float64))
+        chosen = samples.take(self.indices, axis=1).astype(np.float64, copy=False)
+        if self.scaled:
+            with np.errstate(over="ignore"):  # values out of range become infinite, and are flagged as such
+                chosen *= self.scale
+        return chosen
 
 
 def resolve_montage(
@@ -92,7 +98,7 @@ def resolve_montage(
         note = f"{info.name!r} has {counted(info.n_channels, 'channel')}, {len(channels)} are named; {unused} unused. {note}".strip()
     volts = scale * _VOLTS[contract.unit]
     units = tuple(min(_VOLTS, key=lambda name: abs(math.log10(_VOLTS[name] / v))) for v in volts.tolist())
-    return Montage(indices, scale, note, units)
+    return Montage(indices, scale, note, units, bool((scale != 1).any()))
 
 
 def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ...]:

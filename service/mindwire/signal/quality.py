@@ -89,7 +89,8 @@ class SampleCheck:
             Bits of :class:`mindwire.types.Reason`; None when nothing is wrong.
         """
         size = np.abs(samples)
-        largest, flags = size.max(), None
+        peak, flags = np.maximum.reduce(size), None  # per channel
+        largest = peak.item(peak.argmax())
         if not largest < self._impossible:  # no NaN is
             possible = size < self._impossible
             flags = np.zeros(samples.shape, dtype=np.uint32)
@@ -99,17 +100,18 @@ class SampleCheck:
                 self.beyond = float(np.partition(beyond, len(beyond) // 2)[len(beyond) // 2])
             samples = self._hold(samples, possible)
             size = np.abs(samples)
-            largest = size.max()
+            peak = np.maximum.reduce(size)
+            largest = peak.item(peak.argmax())
         equal = np.empty(samples.shape, dtype=bool)  # to the one before
-        np.equal(samples[0], self._last, out=equal[0])
-        np.equal(samples[1:], samples[:-1], out=equal[1:])
+        np.equal(samples[0], self._last, equal[0])
+        np.equal(samples[1:], samples[:-1], equal[1:])
         # where all are small, none is far from any other
         large, self._largest = max(largest, self._largest) > 0.5 * self._step, largest
         far = np.abs(np.diff(samples, axis=0, prepend=self._last[None])) > self._step if large else None
         self._last = samples[-1].copy()
-        if flags is None and (far is None or not far.any()) and not equal.any():  # as a rule
+        if flags is None and (far is None or not far.any()) and not np.count_nonzero(equal):  # as a rule
             self._run = self._no_run
-            self._peak = np.maximum(size.max(axis=0), self._peak)
+            self._peak = np.maximum(peak, self._peak)
             return samples, None
         if flags is None:
             flags = np.zeros(samples.shape, dtype=np.uint32)
@@ -118,11 +120,11 @@ class SampleCheck:
         place = np.arange(len(samples))[:, None]
         last_change = np.maximum.accumulate(np.where(equal, -1, place), axis=0)
         run = np.where(last_change < 0, self._run + place + 1, place - last_change)
-        peak = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
+        peaks = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
-        rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peak)
+        rail = (run >= self._rail_run) & (size > self._rail_min) & (size >= _RAIL_SHARE * peaks)
         flags[rail] |= Reason.SATURATED.bit
-        self._run, self._peak = run[-1], peak[-1]
+        self._run, self._peak = run[-1], peaks[-1]
         return samples, flags if flags.any() else None
 
     def _hold(self, samples: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -156,12 +156,12 @@ class RateMeter:
         self._reported: RateState = "nominal"
         self._changes: list[tuple[RateState, MeasuredRate | None]] = []
         self._bits = Reason.NONE.bit
-        self._recent = np.empty(0)
+        self._recent = [np.empty(0)]
 
     @property
     def recent(self) -> NDArray[np.float64]:
         """The newest stamps, as if nothing had been skipped."""
-        return self._recent + self._skipped
+        return np.asarray(np.concatenate(self._recent)[-_RECENT:] + self._skipped)
 
     @property
     def until_measured(self) -> int:
@@ -174,7 +174,7 @@ class RateMeter:
         """Forget what was measured, because nothing is known of what lies between."""
         self._fast.clear()
         self._slow.clear()
-        self._recent = np.empty(0)
+        self._recent = [np.empty(0)]
         self.measured = None
 
     def skip(self, seconds: float) -> None:
@@ -191,13 +191,14 @@ class RateMeter:
 
         Both have the shape (n_samples,).
         """
-        self._recent = np.concatenate((self._recent, stamps - self._skipped))[-_RECENT:]
+        stamps = stamps - self._skipped
+        self._recent.append(stamps)
         done, n = 0, len(stamps)
         while done < n:
             stop = min(n, done + self.until_measured)
             first = done + -self._count % self._step
             if first < stop:
-                new = (stamps[first : stop : self._step] - self._skipped).tolist()
+                new = stamps[first : stop : self._step].tolist()
                 self._fast += new
                 self._points += len(new)
             if self._bits:
@@ -210,6 +211,7 @@ class RateMeter:
     def _measure(self) -> None:
         """Once a second of samples: measure over seconds and over many, and enter the state that both say."""
         del self._fast[:-_FAST_POINTS]
+        self._recent = [np.concatenate(self._recent)[-_RECENT:]]
         slow = self._measure_slow()
         # What was called wrong is so until the newest stamps are right.
         points = self._fast[-2 * _FAST_MIN_POINTS :] if self.state == "wrong" else self._fast

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mindwire.signal.judge import Judge, Verdict
 from mindwire.signal.rate import JUMPING, LARGEST_STAMP, RateMeter, believable
-from mindwire.signal.tracking import Offsets, Tracker
+from mindwire.signal.tracking import Times, Tracker
 from mindwire.types import Reason
 
 _REANCHOR_SECONDS = 0.5
@@ -148,9 +148,9 @@ class TimeBase:
                 stamp = float(stamps[position])
                 tracker.origin = stamp if abs(stamp) < LARGEST_STAMP else 0.0
             follow = tracker.start if tracker.starting else tracker.follow
-            offsets, biased, suspicious = follow(stamps[position:])
-            stop = position + len(offsets)
-            self._emit(samples[position:stop], stamps[position:stop], offsets, biased)
+            times, biased, suspicious = follow(stamps[position:])
+            stop = position + len(times)
+            self._emit(samples[position:stop], stamps[position:stop], times, biased)
             position = stop
             if not suspicious:
                 continue
@@ -186,7 +186,7 @@ class TimeBase:
         if verdict.kind == "wrong":
             self.rate.mark_wrong(verdict.measured)
             self._passing = True
-            self._last, self._since_last = float(tracker.times(tracker.index - 1, [tracker.offset])[0]), 1
+            self._last, self._since_last = tracker.last, 1
             return 0
         if verdict.kind == "drifts":
             tracker.adopt_drift(verdict.shift, verdict.jump, float(stamps[0]))
@@ -235,13 +235,12 @@ class TimeBase:
         self,
         samples: NDArray[np.float64],
         stamps: NDArray[np.float64] | None,
-        offsets: Offsets,
+        times: Times,
         biased: Sequence[int] = (),
     ) -> None:
         """Put out followed samples; the rate is watched by their stamps, or without any by their honest times."""
         if not len(samples):
             return
-        times = self._tracker.times(self._tracker.index - len(samples), offsets)
         flags = np.zeros(len(samples), dtype=np.uint32)
         self.rate.watch(times if stamps is None else stamps, flags)
         if biased:

@@ -26,8 +26,8 @@ _BIAS_SAMPLES = 12
 _BIAS_PERIODS = 0.75
 _BIAS_SCALES = 5.0
 
-Offsets = Sequence[float] | NDArray[np.float64]
-Followed = tuple[Offsets, list[int], bool]
+Times = NDArray[np.float64]
+Followed = tuple[Times, list[int], bool]
 
 
 class Tracker:
@@ -52,7 +52,9 @@ class Tracker:
 
     def __init__(self, sfreq: float) -> None:
         self.period = 1.0 / sfreq
+        self._near = 0.5 * self.period
         self._alpha = a = 2 * _DAMPING * _BANDWIDTH / sfreq
+        self._rest = 1 - a
         self._beta = b = (_BANDWIDTH / sfreq) ** 2
         self._forget = f = 1.0 / (_JITTER_SECONDS * sfreq)
         self._start_samples = math.ceil(1 / a)
@@ -61,7 +63,10 @@ class Tracker:
         short = 1.0 / _BIAS_SAMPLES
         self._bias_section = (short - f, f - short, 0.0, 1.0, short + f - 2, (1 - short) * (1 - f))
         self._bias_smoother = np.array([self._bias_section])
+        self._kept = 1 - f
         self._counts = np.arange(256.0)
+        # states of the three recursions while a chunk is followed
+        self._states = np.empty((1, 1, 2)), np.empty((1, 1, 2)), np.empty((2, 1, 2))
         self.drift = self.jitter = self._bias_scale = 0.0
         self.restart()
 
@@ -83,10 +88,14 @@ class Tracker:
     @property
     def tolerance(self) -> float:
         """Seconds by which a stamp may be off."""
-        return max(0.5 * self.period, 4 * self.jitter)
+        return max(self._near, 4 * self.jitter)
 
-    def times(self, index: int, offsets: Offsets) -> NDArray[np.float64]:
-        """Return the times of samples from a number on, given their offsets."""
+    @property
+    def last(self) -> float:
+        """Time of the last sample."""
+        return float(self._times(self.index - 1, [self.offset])[0])
+
+    def _times(self, index: int, offsets: Sequence[float]) -> Times:
         times = (index + self._counted(len(offsets))) * self.period
         times += self.origin
         times += offsets
@@ -105,67 +114,69 @@ class Tracker:
 
     def start(self, stamps: NDArray[np.float64]) -> Followed:
         """Follow stamps one by one while the gain still falls; otherwise as :meth:`follow`."""
-        offsets: list[float] = []
+        first, offsets = self.index, list[float]()
         biased: list[int] = []
         for number, stamp in enumerate(stamps[: self._start_samples - self.index].tolist()):
             residual = self.residual(stamp)
             if self.index and not abs(residual) <= self.tolerance:
-                return offsets, biased, True
+                return self._times(first, offsets), biased, True
             residual = 0.0 if math.isnan(residual) else residual
             offsets.append(self._step(residual, abs(residual)))
             if self._is_biased(residual):
                 biased.append(number)
-        return offsets, biased, False
+        return self._times(first, offsets), biased, False
 
-    def follow_loosely(self, stamps: NDArray[np.float64]) -> list[float]:
-        """Follow contiguous samples with little weight on their stamps; return their offsets."""
-        offsets = []
+    def follow_loosely(self, stamps: NDArray[np.float64]) -> Times:
+        """Follow contiguous samples with little weight on their stamps; return their times."""
+        first, offsets = self.index, list[float]()
         for stamp in stamps.tolist():
             residual, tolerance = self.residual(stamp), self.tolerance
             if math.isnan(residual):
                 offsets.append(self._step(0.0, self.jitter))
             else:
                 offsets.append(self._step(min(max(residual, -tolerance), tolerance), abs(residual)))
-        return offsets
+        return self._times(first, offsets)
 
     def follow(self, stamps: NDArray[np.float64]) -> Followed:
         """Follow stamps up to the first that is suspicious, or is suddenly biased.
 
         Returns
         -------
-        offsets : array_like of float, shape (n_followed,)
+        times : ndarray of float64, shape (n_followed,)
+            Seconds.
         biased : list of int
             Places of those at which stamps suddenly keep to one side of their expectation.
         suspicious : bool
             The next stamp is far off its expectation.
         """
-        suspicious = False
-        while len(stamps):
-            n = len(stamps)
-            rest = 1 - self._alpha
-            state = np.array([[self._state or (rest * (self.offset + self.drift), -rest * self.offset)]])
+        suspicious, rest, kept = False, self._rest, self._kept
+        state, bias, level = self._states
+        while n := len(stamps):
+            times = (self.index + self._counted(n)) * self.period
             deviation = stamps - self.origin
-            deviation -= (self.index + self._counted(n)) * self.period
+            deviation -= times
             finite = np.isfinite(deviation)
-            if not finite.all():
+            if np.count_nonzero(finite) < n:
                 deviation[~finite] = 1e9
-            offsets = deviation[None].copy()
+            offsets = deviation.reshape(1, n).copy()
+            state[0, 0, 0], state[0, 0, 1] = self._state or (rest * (self.offset + self.drift), -rest * self.offset)
             run_sections(self._sections, offsets, state)
             residuals = np.empty((2, n))  # and their bias
-            residuals[:] = (deviation - offsets[0]) / rest
-            bias = np.array([[self._bias]])
+            np.subtract(deviation, offsets[0], residuals[0])
+            residuals[0] /= rest
+            residuals[1] = residuals[0]
+            bias[0, 0, 0], bias[0, 0, 1] = self._bias
             run_sections(self._bias_smoother, residuals[1:], bias)
             sizes = np.abs(residuals)
             levels = sizes.copy()
-            kept = 1 - self._forget
-            run_sections(
-                self._smoother, levels, np.array([[[kept * self.jitter, 0.0]], [[kept * self._bias_scale, 0.0]]])
-            )
+            level[0, 0, 0], level[1, 0, 0] = kept * self.jitter, kept * self._bias_scale
+            level[0, 0, 1] = level[1, 0, 1] = 0.0
+            run_sections(self._smoother, levels, level)
             biased = False
             # Filters are causal: what came before the first suspicious or biased stamp is right as it stands.
-            if sizes.max() > 0.5 * self.period:
+            if sizes.item(sizes.argmax()) > self._near:
                 before = np.concatenate([[self.jitter], levels[0, :-1]])
-                far = sizes[0] > np.maximum(0.5 * self.period, 4 * before)
+                far = sizes[0] > np.maximum(self._near, 4 * before)
                 if far.any():
                     stamps, suspicious = stamps[: int(np.argmax(far))], True
                     continue
@@ -174,18 +185,19 @@ class Tracker:
                 if biased and (last := int(np.argmax(marks)) + 1) < n:
                     stamps, suspicious = stamps[:last], False
                     continue
-            first, second = state[0, 0].tolist()
-            self.offset = float(offsets[0, -1])
-            self.drift = first / rest - self.offset
-            self._state, self._bias = (first, second), tuple(bias[0, 0].tolist())
-            self.jitter, self._bias_scale = levels[:, -1].tolist()
+            times += self.origin
+            times += offsets[0]
+            self.offset = offsets.item(-1)
+            self._state, self._bias = (state.item(0), state.item(1)), (bias.item(0), bias.item(1))
+            self.drift = self._state[0] / rest - self.offset
+            self.jitter, self._bias_scale = levels.item(n - 1), levels.item(-1)
             self.index += n
             if biased:
                 # Samples were lost, less than the jitter shows: follow at once, or the next loss would hide behind this one.
-                self.offset += float(residuals[1, -1])
+                self.offset += residuals.item(-1)
                 self._moved()
-            return offsets[0], [n - 1] if biased else [], suspicious
-        return [], [], True
+            return times, [n - 1] if biased else [], suspicious
+        return np.empty(0), [], True
 
     def skip(self, missing: int) -> None:
         """Leave out missing samples."""
