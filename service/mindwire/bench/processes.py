@@ -33,13 +33,15 @@ class Processes(ExitStack):
     ----------
     network : {"own", "real"}
         LSL among these processes only, or as the machine is configured.
+    ports : int
+        For all outlets of an own network, two each. A search sends to every port, so that more cost processor time.
     """
 
-    def __init__(self, network: Literal["own", "real"] = "own") -> None:
+    def __init__(self, network: Literal["own", "real"] = "own", *, ports: int = 256) -> None:
         super().__init__()
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory()))
         if network == "own":
-            self.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=1024))
+            self.enter_context(lsl_on_loopback(f"bench-{uuid.uuid4().hex[:8]}", ports=ports))
 
     def python(self, *command: object) -> subprocess.Popen[str]:
         """Start this interpreter with arguments, without the current folder on its path."""

@@ -38,7 +38,7 @@ def many_streams(model: Path, n: int, *, seconds: float, chunk: int, hop: int, w
     """
     contract = load_bundle(model).contract
     name = f"many-{uuid.uuid4().hex[:6]}"
-    with Processes() as processes:
+    with Processes(ports=1024) as processes:
         outlets = processes.role("outlets", name, ",".join(contract.channels), contract.sfreq, chunk, n)
         read_line(outlets)
         settings = processes.folder / "settings.toml"
