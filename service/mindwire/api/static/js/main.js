@@ -1,6 +1,7 @@
 // The page: one stream at a time, its feeds, and one frame loop that draws what they brought.
 
 import { frames } from "./canvas.js";
+import { Control } from "./control.js";
 import { Eeg } from "./eeg.js";
 import { Events } from "./events.js";
 import { Latency } from "./latency.js";
@@ -21,6 +22,7 @@ const latency = new Latency();
 const eeg = new Eeg();
 const events = new Events();
 const status = new Status(select);
+const control = new Control(askForToken);
 
 let selected = null;
 let feeds = [];
@@ -42,7 +44,7 @@ function select(name) {
   selected = name;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   for (const feed of feeds) feed.close();
-  for (const view of [probabilities, latency, eeg, events]) view.clear();
+  for (const view of [probabilities, latency, eeg, events, control]) view.clear();
   forgetPredictions();
   connect();
   poll();
@@ -89,13 +91,21 @@ function take(message) {
     if (arrivals.length > 4000) arrivals.shift(); // a hidden page draws nothing, but still hears
     probabilities.add(message, now);
     latency.add(message);
+    control.add(message);
+  } else if (message.type === "decision") {
+    probabilities.decision(message);
+    control.decision(message, performance.now());
+  } else if (message.type === "axes") {
+    control.axes(message, performance.now());
   } else if (message.type === "event") {
     if (MARKS.has(message.kind)) for (const view of [probabilities, eeg]) view.marker(message.data);
     else events.add(message);
     if (message.kind === "state") status.state(message.data.state, message.message);
+    if (message.kind === "control") control.changed(message.data);
   } else if (message.type === "hello") {
     forgetPredictions();
     probabilities.hello(message);
+    control.hello(message);
     document.title = `${message.stream} · Mindwire`;
     showNotice(message.model.notice);
   }
@@ -133,6 +143,7 @@ async function poll() {
       status.facts(mine);
       status.state(mine.state, mine.state_reason);
       eeg.quality(mine.quality);
+      control.recall(mine.control?.last, knownAt);
     }
   } catch (error) {
     if (error instanceof Unauthorised) askForToken();
@@ -214,7 +225,8 @@ function showRate(now) {
 
 function frame(now) {
   showDoubt(now);
-  for (const view of [probabilities, latency, eeg]) view.frame(now);
+  probabilities.controlled = control.active;
+  for (const view of [probabilities, latency, eeg, control]) view.frame(now);
   frames(now);
   requestAnimationFrame(frame);
 }

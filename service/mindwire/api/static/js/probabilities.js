@@ -1,13 +1,14 @@
-// The bars of the newest prediction, and the lines of the last 20 seconds.
+// The bars of the newest prediction, and the lines and decisions of the last 20 seconds.
 
 import { Plot, RemoteClock, classColour, colour, markerLabel } from "./canvas.js";
-import { words } from "./words.js";
+import { shape, words } from "./words.js";
 
 const SPAN_S = 20;
 const SPOKEN_EVERY_MS = 1000;
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [1, 2], [5, 2]];
 const GAP_S = 0.6;
 const CUE_SHOWN_S = 4.5;
+const LANE = 24; // height of the lane of decisions
 
 export class Probabilities {
   #bars = document.getElementById("bars");
@@ -15,6 +16,8 @@ export class Probabilities {
   #classes = [];
   #past = [];
   #cues = [];
+  #decisions = [];
+  #controlled = false;
   #clock = new RemoteClock();
   #newest = null;
   #shown = null;
@@ -36,6 +39,7 @@ export class Probabilities {
         '<span class="cue">imagined now</span></span>' +
         '<span class="value" aria-hidden="true">–</span>';
       const [text, track, fill, value] = [".text", ".track", ".fill", ".value"].map((part) => row.querySelector(part));
+      row.querySelector(".mark").textContent = shape(index);
       text.textContent = words(name);
       track.setAttribute("aria-label", words(name));
       return { row, track, fill, value };
@@ -47,6 +51,7 @@ export class Probabilities {
   clear() {
     this.#past = [];
     this.#cues = [];
+    this.#decisions = [];
     this.#plot.touch();
   }
 
@@ -63,6 +68,17 @@ export class Probabilities {
   marker({ label, time }) {
     this.#cues.push({ label, time });
     if (this.#cues.length > 50) this.#cues.shift();
+  }
+
+  decision(decision) {
+    this.#decisions.push(decision);
+    if (this.#decisions.length > 50) this.#decisions.shift();
+  }
+
+  /** Room for decisions while there is a control policy. */
+  set controlled(value) {
+    this.#controlled = value;
+    this.#plot.touch();
   }
 
   /** Hatch the bars while what they show should not be believed. */
@@ -97,11 +113,11 @@ export class Probabilities {
   }
 
   #draw(context, width, height, now) {
-    const left = 50, right = width - 96, top = 8, bottom = height - 22;
+    const left = 50, right = width - 96, top = 8, bottom = height - 22 - (this.#controlled ? LANE : 0);
     const end = this.#clock.now(now) ?? 0;
     const x = (time) => right - ((end - time) / SPAN_S) * (right - left);
     const y = (probability) => bottom - probability * (bottom - top);
-    this.#drawGrid(context, left, right, top, bottom, y);
+    this.#drawGrid(context, left, right, top, bottom, y, height - 15);
     if (!this.#past.length) {
       context.fillStyle = colour("soft");
       context.textAlign = "center";
@@ -130,11 +146,12 @@ export class Probabilities {
     context.setLineDash([]);
     this.#drawCues(context, x, right, top, bottom);
     context.restore();
+    if (this.#controlled) this.#drawDecisions(context, x, left, bottom);
     context.textBaseline = "middle";
     this.#drawNames(context, right, top, bottom, y);
   }
 
-  #drawGrid(context, left, right, top, bottom, y) {
+  #drawGrid(context, left, right, top, bottom, y, scale) {
     context.lineWidth = 1;
     context.textBaseline = "middle";
     for (const level of [0, 0.25, 0.5, 0.75, 1]) {
@@ -145,7 +162,7 @@ export class Probabilities {
       context.stroke();
       context.fillStyle = colour("soft");
       context.textAlign = "right";
-      if (level * 2 === Math.round(level * 2)) context.fillText(level.toFixed(1), left - 7, y(level));
+      if (level * 2 === Math.round(level * 2) && level * this.#classes.length !== 1) context.fillText(level.toFixed(1), left - 7, y(level));
     }
     if (this.#classes.length) {
       const chance = 1 / this.#classes.length;
@@ -163,7 +180,7 @@ export class Probabilities {
     context.textAlign = "center";
     for (let seconds = 0; seconds <= SPAN_S; seconds += 5) {
       const at = right - (seconds / SPAN_S) * (right - left);
-      context.fillText(seconds ? `−${seconds} s` : "now", at, bottom + 7);
+      context.fillText(seconds ? `−${seconds} s` : "now", at, scale);
     }
     context.textBaseline = "middle";
   }
@@ -195,6 +212,33 @@ export class Probabilities {
       context.stroke();
       markerLabel(context, `▸ ${words(label)}`, x(time), right, top);
     }
+  }
+
+  /** Each decision in the lane below the curves: shape and colour of its class, and its name where there is room. */
+  #drawDecisions(context, x, left, bottom) {
+    const middle = bottom + LANE / 2;
+    let free = Infinity;
+    context.textBaseline = "middle";
+    for (const { time, class: name } of this.#decisions.toReversed()) {
+      const at = x(time), index = this.#classes.indexOf(name);
+      if (at < left) break;
+      context.fillStyle = context.strokeStyle = classColour(index);
+      context.lineWidth = 1;
+      context.beginPath();
+      context.moveTo(at, bottom - 8);
+      context.lineTo(at, middle - 8);
+      context.stroke();
+      context.font = "16px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillText(shape(index), at, middle);
+      context.font = "12px system-ui, sans-serif";
+      context.textAlign = "left";
+      if (at + 13 + context.measureText(words(name)).width < free) context.fillText(words(name), at + 10, middle);
+      free = at - 10;
+    }
+    context.fillStyle = colour("soft");
+    context.textAlign = "right";
+    context.fillText("decided", left - 7, middle, left - 9);
   }
 
   #drawNames(context, right, top, bottom, y) {

@@ -23,14 +23,20 @@ export function setToken(value) {
 
 export class Unauthorised extends Error {}
 
-/** GET a JSON document; throws Unauthorised when the token is missing or wrong. */
-export async function get(path) {
+/** A refusal by the service; its message is the service's sentence. */
+export class Refused extends Error {}
+
+/** Send a request with the token and return the JSON answer; throws Unauthorised or Refused. */
+export async function send(method, path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, { method, headers, body: JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(5000) });
   if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`);
   return answer.json();
 }
+
+export const get = (path) => send("GET", path);
 
 /** A websocket that reconnects until closed; handlers: open, text(object), binary(ArrayBuffer), lost, unauthorised. */
 export class Feed {

@@ -20,6 +20,16 @@ const REASONS = {
 /** Reasons of a prediction, as the page names them. */
 export const reasonsText = (reasons) => reasons.map((reason) => REASONS[reason] ?? words(reason)).join(", ");
 
+const SHAPES = ["●", "■", "▲", "◆", "▼", "★"];
+
+/** The shape that stands for a class beside its colour. */
+export const shape = (index) => SHAPES[index % SHAPES.length];
+
+export const percent = (value) => `${(value * 100).toFixed(0)} %`;
+
+/** A duration as people read it: ``0.4 s``, ``12 s``, ``3 min``. */
+export const ago = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : seconds < 100 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(0)} min`);
+
 export const unitText = (unit) => (unit === "uV" ? "µV" : unit);
 
 export const ms = (value) => (value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0));
@@ -28,8 +38,8 @@ export const count = (value) => value.toLocaleString("en");
 
 export const clockTime = (unixTime) => new Date(unixTime * 1000).toLocaleTimeString("en-GB");
 
-/** A signed number with a real minus sign. */
-export const signed = (value, digits) => value.toFixed(digits).replace("-", "−");
+/** A signed number with a real minus sign, which zero has not. */
+export const signed = (value, digits) => value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "");
 
 export function quantile(sorted, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
