@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
 
 PREDICTIONS = Kind("a table of predictions", lambda data: data.startswith(b"seq,time,valid,"))
+DECISIONS = Kind("a table of decisions", lambda data: data.startswith(b"time,seq,class,confidence"))
 # safetensors: the length of a header in JSON, which names our format
 ADAPTATION = Kind("a kept adaptation", lambda data: b"mindwire" in data[:65536])
 _BY_ENDING = {
@@ -105,12 +106,12 @@ def _check_folder(folder: Path, *, option: str, shown: Path, make: bool) -> None
 
 
 @contextmanager
-def writing(place: Path, what: str) -> Iterator[None]:
+def writing(place: Path, what: str, option: str = "--out") -> Iterator[None]:
     """Turn errors of the disk into a :class:`RecordingError` of one sentence."""
     try:
         yield
     except OSError as error:
-        msg = f"{place}: {what} cannot be written ({error.strerror or error}); choose another place with --out."
+        msg = f"{place}: {what} cannot be written ({error.strerror or error}); choose another place with {option}."
         raise RecordingError(msg) from error
 
 

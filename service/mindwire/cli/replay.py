@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import typer
 
@@ -16,11 +17,14 @@ from mindwire.cli import options
 from mindwire.cli.console import print_problems, progress_bar
 from mindwire.cli.groups import Given, option
 from mindwire.errors import RecordingError, UsageError
-from mindwire_models.text import printable
+from mindwire_models.text import counted, printable
 
 if TYPE_CHECKING:
-    from mindwire.offline.replay import Replay
+    from mindwire.control.controller import ControlCommand
+    from mindwire.control.policy import ControlPolicy
+    from mindwire.offline.replay import PredictedRun, Replay
     from mindwire.sources.recording import Recording
+    from mindwire.types import Decision, SignalInfo
     from mindwire_models.bundle import Bundle
 
 
@@ -33,19 +37,23 @@ def replay(
     model: Path | None = option(
         "Bundle; by default that of the live recording, or the demonstration bundle.", None, "--model", "-m"
     ),
+    control: str | None = option(
+        "Control policy (JSON file), or none; by default that of the live recording with its changes, or the bundle's."
+    ),
     out: Path | None = option("CSV file for the predictions; - for standard output.", None, "--out", "-o"),
+    decisions: Path | None = option("CSV file for the control policy's decisions; - for standard output."),
     force: bool = options.FORCE,
     speed: str = option("max, or a multiple of real time such as 1 or 20.", "max"),
     hop: int | None = options.HOP,
     adaptation_state: Path | None = option("Adaptation that an earlier session kept, to begin with; only read."),
     warm_start: Path | None = option("Recording at rest, or kept adaptation, to initialise the alignment with."),
 ) -> None:
-    """Replay a recording through a model: the predictions that the live service would have made."""
+    """Replay a recording through a model: the predictions and decisions that the live service would have made."""
     from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
     from mindwire.offline.recorded_run import bundle_path
     from mindwire.offline.replay import Replay
-    from mindwire.outputs import PREDICTIONS, check_output
+    from mindwire.outputs import DECISIONS, PREDICTIONS, check_output
     from mindwire.sources.recording import Selector, open_recording
     from mindwire_models.bundle import load_bundle
     from mindwire_models.zoo import zoo_bundle_path
@@ -58,11 +66,17 @@ def replay(
         if not adaptation_state.exists():
             msg = f"{adaptation_state}: there is no such file; check the path after --adaptation-state."
             raise UsageError(msg)
-    if out is not None and str(out) != "-":
-        inputs = (file, model or zoo_bundle_path(), adaptation_state, warm_start)
-        check_output(out, PREDICTIONS, inputs=inputs, force=force)
-    else:
+    inputs = (file, model or zoo_bundle_path(), adaptation_state, warm_start, Path(control) if control else None)
+    tables = {"--out": (out, PREDICTIONS), "--decisions": (decisions, DECISIONS)}
+    files = [path for path, _ in tables.values() if path is not None and str(path) != "-"]
+    for name, (path, kind) in tables.items():
+        if path in files:
+            check_output(path, kind, inputs=inputs, force=force, option=name)
+    if not files:
         given.refuse("--force", why="--force replaces the file at --out")
+    if out is not None and decisions is not None and (out.resolve() == decisions.resolve()):
+        msg = f"--out and --decisions both name {out}; give each a place of its own."
+        raise UsageError(msg)
     recording = open_recording(file)
     path, sentence = bundle_path(model, [recording], zoo_bundle_path())
     if sentence:
@@ -75,9 +89,29 @@ def replay(
     purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
     saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
-    pipeline = replace(pipeline, state=None if saved is None else saved.to_text())
+    policy, commands = _policy(control, bundle, recording, source.info)
+    if policy is None and not commands and decisions is not None:
+        msg = f"--decisions needs a control policy, and {bundle.name} has none; give one with --control FILE."
+        raise UsageError(msg)
+    state = None if saved is None else saved.to_text()
+    pipeline = replace(pipeline, state=state, policy=policy, control=commands)
     begin = partial(Replay, source, bundle.contract, decoder, pipeline, speed=pace)
-    _decode(recording, bundle, begin, source.n_samples, out)
+    _decode(recording, bundle, begin, source.n_samples, out, decisions)
+
+
+def _policy(
+    control: str | None, bundle: Bundle, recording: Recording, signal: SignalInfo
+) -> tuple[ControlPolicy | None, tuple[ControlCommand, ...]]:
+    """Return the control policy to begin with, and the commands to it."""
+    from mindwire.control.policy import choose_policy
+    from mindwire.offline.recorded_run import recorded_control
+
+    if control is None and (recorded := recorded_control(recording, signal)) is not None:
+        policy, commands = recorded
+        if policy or commands:
+            typer.echo(f"As recorded: control policy, {counted(len(commands), 'change')} of it.", err=True)
+        return recorded
+    return choose_policy(bundle, control), ()
 
 
 def _parse_speed(text: str) -> float | None:
@@ -94,23 +128,33 @@ def _parse_speed(text: str) -> float | None:
 
 
 def _decode(
-    recording: Recording, bundle: Bundle, begin: Callable[..., Replay], n_samples: int, out: Path | None
+    recording: Recording,
+    bundle: Bundle,
+    begin: Callable[..., Replay],
+    n_samples: int,
+    out: Path | None,
+    decisions: Path | None,
 ) -> None:
     """Run the recording through the model and report."""
-    from mindwire.offline.replay import write_csv
-    from mindwire.outputs import writing
-    from mindwire_models.atomic import open_replacement
+    from mindwire.offline.replay import write_csv, write_decisions
 
-    to_stdout = str(out) == "-"
+    decided: list[Decision] = []
+
+    def runs(replay: Replay) -> Iterator[PredictedRun]:
+        for run in replay.runs():
+            decided.extend(run.decisions)
+            yield run
+
     with progress_bar("Replaying") as progress:
         replay = begin(on_samples=None if progress is None else lambda done: progress(done, n_samples))
-        if to_stdout:
-            write_csv(replay.runs(), bundle.contract.classes, sys.stdout)
-        elif out is not None:
-            with writing(out, "the predictions"), open_replacement(out, "w") as file:
-                write_csv(replay.runs(), bundle.contract.classes, file)
+        if out is None:
+            deque(runs(replay), maxlen=0)
         else:
-            deque(replay.runs(), maxlen=0)
+            with _writing(out, "the predictions", "--out") as file:
+                write_csv(runs(replay), bundle.contract.classes, file)
+    if decisions is not None:
+        with _writing(decisions, "the decisions", "--decisions") as file:
+            write_decisions(decided, file)
     print_problems(recording.path, recording.problems)
     remarks = list(replay.summary.remarks.values())
     if remarks and not replay.summary.valid:
@@ -120,6 +164,21 @@ def _decode(
     if not replay.summary.windows:
         needed = bundle.contract.window_samples / bundle.contract.sfreq
         typer.echo(f"mindwire: no part of the recording holds the {needed:g} s that a window takes.", err=True)
+    to_stdout = "-" in (str(out), str(decisions))
     typer.echo(f"{bundle.name}: {replay.summary.describe()}", err=to_stdout)
-    if out is not None and not to_stdout:
-        typer.echo(printable(f"Wrote {out}."))
+    for path in (out, decisions):
+        if path is not None and str(path) != "-":
+            typer.echo(printable(f"Wrote {path}."), err=to_stdout)
+
+
+@contextmanager
+def _writing(path: Path, what: str, name: str) -> Iterator[IO[str]]:
+    """Open standard output for ``-``, else a file that replaces the one at the path when it is complete."""
+    from mindwire.outputs import writing
+    from mindwire_models.atomic import open_replacement
+
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    with writing(path, what, name), open_replacement(path, "w") as file:
+        yield file

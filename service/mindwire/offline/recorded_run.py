@@ -212,7 +212,7 @@ def recorded_control(
                 commands.append(ControlCommand(None, policy, time=time))
             initial = map(_control_command, one.data.get("control", ()))
             commands += [replace(command, seq=None, time=time) for command in initial]
-            commands += [replace(command, seq=None) for command in one.control]
+            commands += [replace(command, seq=None, time=command.time or time) for command in one.control]
         return _policy(first["policy"]), tuple(commands)
     return None
 

@@ -22,8 +22,9 @@ from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import PipelineEvent
 from mindwire.sources.recording import RecordedSignal
-from mindwire.types import INVALID, Chunk, Prediction, Reason
+from mindwire.types import INVALID, Chunk, Decision, Prediction, Reason
 from mindwire_models.contract import Contract
+from mindwire_models.text import counted
 
 _PACED_SECONDS = 0.04
 # The windows of this length of signal are decoded together.
@@ -36,13 +37,15 @@ _LONGEST_WAIT_SECONDS = 10.0
 class PredictedRun:
     """Predictions with consecutive sequence numbers, as arrays of length n.
 
-    ``times`` are in seconds, ``reasons`` bits of :class:`~mindwire.types.Reason`, ``probabilities`` of shape (n, n_classes).
+    ``times`` are in seconds, ``reasons`` bits of :class:`~mindwire.types.Reason`, ``probabilities`` of shape (n, n_classes);
+    ``decisions`` are those that a control policy made of them.
     """
 
     first_seq: int
     times: NDArray[np.float64]
     reasons: NDArray[np.uint32]
     probabilities: NDArray[np.float64]
+    decisions: tuple[Decision, ...] = ()
 
     @classmethod
     def collect(cls, predictions: Sequence[Prediction]) -> PredictedRun:
@@ -52,6 +55,7 @@ class PredictedRun:
             np.array([prediction.time for prediction in predictions]),
             np.array([int(prediction.reasons) for prediction in predictions], dtype=np.uint32),
             np.stack([prediction.probabilities for prediction in predictions]),
+            tuple(one.control.decision for one in predictions if one.control and one.control.decision),
         )
 
     def __len__(self) -> int:
@@ -83,6 +87,7 @@ class ReplaySummary:
     windows: int = 0
     valid: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     remarks: dict[str, str] = field(default_factory=dict)
 
@@ -96,6 +101,7 @@ class ReplaySummary:
         """Take a run of predictions into account."""
         self.windows += len(run)
         self.valid += int(run.valid.sum())
+        self.decisions.update(decision.label for decision in run.decisions)
         if run.reasons.any():
             for bits, count in zip(
                 *(part.tolist() for part in np.unique(run.reasons, return_counts=True)), strict=True
@@ -108,6 +114,9 @@ class ReplaySummary:
         text = f"{self.windows} windows, {self.valid} valid (whole and clean)"
         if self.reasons:
             text += f" (reasons: {', '.join(f'{name} {count}' for name, count in self.reasons.most_common())})"
+        if self.decisions:
+            decided = ", ".join(f"{label} {count}" for label, count in sorted(self.decisions.items()))
+            text += f"; {counted(self.decisions.total(), 'decision')} ({decided})"
         if self.events:
             text += f"; {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"
         speed = self.signal_seconds / self.wall_seconds if self.wall_seconds > 0 else float("inf")
@@ -267,6 +276,12 @@ def write_csv(runs: Iterable[PredictedRun], classes: Iterable[str], file: IO[str
                 for seq, (time, valid, numbers, why, winner) in enumerate(rows, run.first_seq)
             )
         )
+
+
+def write_decisions(decisions: Iterable[Decision], file: IO[str]) -> None:
+    """Write decisions as a table: ``time,seq,class,confidence``; otherwise as :func:`write_csv`."""
+    file.write("time,seq,class,confidence\n")
+    file.writelines(f"{one.time!r},{one.seq},{_cell(one.label)},{one.confidence!r}\n" for one in decisions)
 
 
 def _cell(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import asdict, replace
 
@@ -14,7 +15,7 @@ from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, Latest
 from mindwire.errors import BundleError, MindwireError, RecordingError, UsageError
 from mindwire.inference.load import load_decoder
-from mindwire.offline.recorded_run import recorded_run, run_details
+from mindwire.offline.recorded_run import recorded_control, recorded_run, run_details
 from mindwire.offline.verify import verify
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -423,3 +424,25 @@ def test_a_changed_decision_or_axis_is_found(tmp_path, bundle, controlled, chang
     assert not found.agrees
     assert found.control.decisions_differ + found.control.axes_differ == 1
     assert f"differ (first at {time:.3f} s)" in " ".join(found.lines())
+
+
+def test_a_replay_repeats_the_recorded_policy_and_its_commands(tmp_path, bundle, policy):
+    other = policy.model_copy(update={"decide": policy.decide.model_copy(update={"refractory_s": 0.5})})
+    control = {700: {"paused": True}, 1000: {"paused": False, "policy": other}}
+    options = PipelineOptions(policy=policy)
+    run = LiveRun(bundle, options, decoder=load_decoder(bundle, device="cpu")).play(control=control)
+    path, out = run.write(tmp_path / "r.xdf"), tmp_path / "decisions.csv"
+    recording = open_recording(path)
+    found, commands = recorded_control(recording, recording.signal().info)
+    assert found == policy
+    assert [(one.seq, one.paused, one.policy) for one in commands] == [(None, True, None), (None, False, other)]
+    assert [one.time - OFFSET for one in commands] == pytest.approx([TIMES[724], TIMES[1024]])
+    words = ["replay", str(path), "--model", str(bundle.path), "--decisions", str(out)]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "As recorded: control policy, 2 changes of it." in done.output
+    times = [float(row["time"]) for row in csv.DictReader(out.read_text().splitlines())]
+    assert times
+    assert not [time for time in times if commands[0].time < time <= commands[1].time]
+    done = CliRunner().invoke(app, [*words[:-2], "--control", "none"], catch_exceptions=False)
+    assert "As recorded" not in done.output
+    assert "decision" not in done.output
