@@ -19,8 +19,10 @@ def evaluate(
     signal: options.Signal,
     conditioning: options.Conditioning,
     scoring: options.Scoring,
+    rest: options.Rest,
     backend: options.Backend,
     model: Path | None = options.RECORDED_MODEL,
+    control: str | None = options.CONTROL,
     allow_training_data: bool = option(
         "Evaluate also on training recordings; the report says so.", False, "--allow-training-data"
     ),
@@ -35,15 +37,21 @@ def evaluate(
     that moment are by default those that the bundle was trained with. The report gives accuracy with its interval, chance, κ, confusion, accuracy over time, transfer rate, calibration and, where
     a class is idle, false activations per minute and the time to a right one. Recordings of another day show how
     a model carries over.
+
+    With a control policy, its decisions through the whole recordings are counted too: trials with a right one, wrong ones, and
+    false activations per minute of rest, beside those of the raw argmax, and the frontier of a tuned policy.
     """
     from rich.text import Text
 
+    from mindwire.control.policy import choose_policy
+    from mindwire.evaluation.control import ControlTask
+    from mindwire.evaluation.control_report import report_control
     from mindwire.evaluation.idle import ActivationRule
-    from mindwire.evaluation.known_recordings import check_distinct, check_not_trained_on
+    from mindwire.evaluation.known_recordings import check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import LEGEND, EvaluatedModel, Report, headline, idle_sentence, score_modes, table
+    from mindwire.evaluation.report import EvaluatedModel, Report, score_modes, terminal_parts
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
@@ -55,8 +63,11 @@ def evaluate(
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     bundle = load_bundle(model or _recorded_bundle(paths))
-    check_distinct(paths)
-    warning = check_not_trained_on(bundle, paths, allowed=allow_training_data)
+    resting = rest.times(paths, cues)
+    warning = check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data)
+    policy = choose_policy(bundle, control)
+    if policy is None:
+        given.refuse("--rest", "--between", why="Rest is counted where a control policy decides, named by --control")
     chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
     at_rest = scoring.idle_class(chosen, given)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
@@ -72,7 +83,13 @@ def evaluate(
             runs[mode] = run_recordings(
                 paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress
             )
+    controlled = None
+    if policy is not None:
+        task = ControlTask.of(bundle.contract, policy.idle or at_rest, at_s)
+        aligned = replace(settings, alignment=modes[0])
+        controlled = report_control(resting.run(runs[modes[0]], task, decoder, bundle.contract, aligned), policy, task)
     report = Report(
+        control=controlled,
         warning=warning or None,
         notes=notes(runs[modes[0]], bundle.contract.classes, chosen, at_s),
         model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
@@ -82,9 +99,7 @@ def evaluate(
     written = [*write_report(report, out, pictures), *pictures]
     for run in runs[modes[0]]:
         print_problems(Path(run.file), run.problems)
-    show(table(report), Text(LEGEND, "dim"), headline(report), *report.notes)
-    if report.idle is not None:
-        show(idle_sentence(report.idle))
+    show(*terminal_parts(report))
     print_written(*written)
 
 

@@ -164,7 +164,9 @@ class Rest:
         "Rest: a recording of it, or BEGIN..END for the time from one marker to the next of the other; repeat for more.",
         metavar="FILE|BEGIN..END",
     )
-    between: bool = option("The time between trials is rest too.", False, "--between")
+    between: bool = option(
+        "The time between trials is rest too, from a window's length after each.", False, "--between"
+    )
 
     def times(self, paths: list[Path], cues: Cues) -> RestTimes:
         """Return the times that are rest besides those in the recordings with cues, which are all different."""

@@ -100,7 +100,7 @@ class ControlRun:
         task : ControlTask
             Trials of its idle class are rest.
         between : bool
-            The time from the end of a trial to the next cue is rest too.
+            The time between trials is rest too, once a window holds nothing of the trial before.
         whole : bool
             All of the recording is rest, whatever its cues.
         ranges : iterable of (float, float)
@@ -118,7 +118,8 @@ class ControlRun:
         trials = _cued(run.trials, task.trial_s)
         rest = [(trial.cue, trial.end) for trial in trials if trial.label == task.idle]
         if between:
-            rest += [(trial.end, following.cue) for trial, following in pairwise(trials) if following.cue > trial.end]
+            pauses = [(trial.end + task.window_s, following.cue) for trial, following in pairwise(trials)]
+            rest += [(begin, end) for begin, end in pauses if end > begin]
         asked = [trial for trial in trials if trial.label != task.idle]
         return cls(run.file, rows, asked, _separate([*rest, *ranges], asked))
 

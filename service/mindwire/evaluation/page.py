@@ -9,18 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mindwire.evaluation import control_report
 from mindwire.evaluation.report import (
     Figures,
     Report,
     headline,
     idle_sentence,
     interval_text,
-    number,
-    percent,
     score_table,
 )
 from mindwire.evaluation.scores import Score
 from mindwire.evaluation.svg import SERIES, Axis, Band, Figure, Line, heatmap, interval_bars
+from mindwire.evaluation.tables import number, percent
 from mindwire.outputs import writing
 from mindwire_models.atomic import replace_file
 
@@ -74,7 +74,9 @@ def tiles(report: Figures) -> list[tuple[str, str, str]]:
         other = report.comparison.overall
         name = f"Accuracy, alignment {report.comparison.alignment}"
         cells.append((name, percent(other.accuracy), interval_text(other.accuracy_interval)))
-    if report.idle is not None:
+    if report.control is not None:
+        cells += control_report.tiles(report.control)
+    elif report.idle is not None:
         idle = report.idle
         rate = number(idle.false_activations_per_minute, 1)
         cells.append(("False activations", rate, f"per minute of {in_words(idle.idle_class, report.classes)}"))
@@ -150,18 +152,32 @@ def _accuracy_of_recordings(series: Sequence[Figures]) -> str:
 
 def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
     """Render the report as one HTML page that loads nothing, with PNG files embedded."""
+    control = None if report.control is None else control_section(report.control)
     return render(
         "evaluation.html",
         title=f"{'TRAINING DATA: evaluation' if report.warning else 'Evaluation'} of {report.model.name}",
         report=report,
         headline=in_words(headline(report), report.classes),
-        idle=None if report.idle is None else in_words(idle_sentence(report.idle), report.classes),
+        idle=None if report.idle is None or control else in_words(idle_sentence(report.idle), report.classes),
+        control=control,
         cells=tiles(report),
         plots=plots([report], [report.model.name]),
         scores=score_table("", [("", report)], detailed=True),
         pictures=[(path.stem.replace("-", " "), base64.b64encode(path.read_bytes()).decode()) for path in pictures],
-        definitions=report.definitions,
+        definitions=report.definitions | (control_report.DEFINITIONS if control else {}),
     )
+
+
+def control_section(report: control_report.ControlReport) -> dict[str, Any]:
+    """Return the sentences, the frontier and the table of control for the macro ``control``."""
+    return {
+        "sentences": control_report.sentences(report),
+        "picture": control_report.picture(report),
+        "tuned": bool(report.frontier),
+        "table": control_report.report_table(report, detailed=True),
+        "sha256": report.sha256,
+        "trial_s": report.trial_s,
+    }
 
 
 def write_report(report: Report, folder: Path, pictures: Sequence[Path] = ()) -> Sequence[Path]:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from mindwire import __version__
+from mindwire.evaluation import control_report
 from mindwire.evaluation.idle import ActivationRule, IdleFigures, idle_figures
 from mindwire.evaluation.metrics import ITR_FORMULA
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, RunScore, Score, score_runs
-from mindwire.evaluation.tables import TextTable
+from mindwire.evaluation.tables import TextTable, number, percent
 from mindwire_models.contract import Contract
 from mindwire_models.text import printable
 
@@ -71,6 +74,7 @@ class Figures(BaseModel, frozen=True):
     overall: Score
     runs: list[RunScore]
     idle: IdleFigures | None = None
+    control: control_report.ControlReport | None = None
     comparison: Comparison | None = Field(
         None, validation_alias=AliasChoices("comparison", "beside"), serialization_alias="beside"
     )
@@ -110,16 +114,6 @@ def score_modes(
         "idle": idle_figures(runs[mode], contract, classes, idle=idle, at_s=at_s, rule=rule) if idle else None,
         "comparison": next((Comparison(alignment=m, overall=o, runs=r) for m, (o, r) in others), None),
     }
-
-
-def percent(value: float | None) -> str:
-    """Return a share in whole percent."""
-    return "–" if value is None else f"{value:.0%}"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def interval_text(interval: tuple[float, float]) -> str:
@@ -250,3 +244,14 @@ def table(report: Report) -> Table:
     """Return the report as a table for the terminal."""
     title = f"{report.model.name}: {', '.join(report.classes)} at {report.at_s:.4g} s after the cue"
     return score_table(title, [("", report)]).terminal()
+
+
+def terminal_parts(report: Report) -> list[RenderableType]:
+    """Return what the terminal shows of a report: tables, their legends and sentences."""
+    parts: list[RenderableType] = [table(report), Text(LEGEND, "dim"), headline(report), *report.notes]
+    if report.control is not None:
+        shown = control_report.report_table(report.control).terminal()
+        parts += [shown, Text(control_report.LEGEND, "dim"), *control_report.sentences(report.control)]
+    elif report.idle is not None:
+        parts.append(idle_sentence(report.idle))
+    return parts

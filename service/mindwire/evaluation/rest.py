@@ -8,8 +8,11 @@ from pathlib import Path
 
 from mindwire.errors import UsageError
 from mindwire.evaluation.control import ControlRun, ControlTask
+from mindwire.evaluation.pseudo_online import RunSettings, run_recordings
 from mindwire.evaluation.scores import EvaluatedRun
+from mindwire.inference.decoder import Decoder
 from mindwire.offline.trials import count_labels, match_labels
+from mindwire_models.contract import Contract
 
 _TO = ".."
 
@@ -25,7 +28,7 @@ class RestTimes:
     ranges : tuple of (str, str)
         Labels of the markers between which there is rest: from each of the first to the next of the second.
     between : bool
-        The time from the end of a trial to the next cue.
+        The time from a window's length after a trial to the next cue.
     """
 
     recordings: tuple[Path, ...] = ()
@@ -46,6 +49,18 @@ class RestTimes:
                 msg = f"--rest {text}: expected a recording, or markers as BEGIN{_TO}END, and there is no such file; check the path."
                 raise UsageError(msg)
         return cls(tuple(paths), tuple(ranges), between)
+
+    def run(
+        self,
+        cued: Iterable[EvaluatedRun],
+        task: ControlTask,
+        decoder: Decoder,
+        contract: Contract,
+        settings: RunSettings,
+    ) -> list[ControlRun]:
+        """Run the recordings of rest; return all as a policy meets them, see :meth:`control_runs`."""
+        resting = run_recordings(self.recordings, contract, decoder, classes=(), settings=settings)
+        return self.control_runs(cued, resting, task)
 
     def control_runs(
         self, cued: Iterable[EvaluatedRun], resting: Iterable[EvaluatedRun], task: ControlTask

@@ -10,6 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 
+def percent(value: float | None) -> str:
+    """Return a share in whole percent."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 @dataclass(frozen=True, slots=True)
 class TextTable:
     """Cells under column names; the first column names the rows.

@@ -14,9 +14,9 @@ from mindwire import __version__
 from mindwire.evaluation.idle import ActivationRule
 from mindwire.evaluation.notes import notes
 from mindwire.evaluation.page import in_words, plots, render, tiles, write_files
-from mindwire.evaluation.report import DEFINITIONS, Figures, idle_sentence, percent, score_modes, score_table
+from mindwire.evaluation.report import DEFINITIONS, Figures, idle_sentence, score_modes, score_table
 from mindwire.evaluation.scores import Score
-from mindwire.evaluation.tables import TextTable
+from mindwire.evaluation.tables import TextTable, percent
 from mindwire.training.card import verdict
 from mindwire.training.held_out import DecoderName, HeldOutRuns, Splits
 from mindwire_models.contract import Contract

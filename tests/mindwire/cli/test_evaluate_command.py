@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from mindwire.cli.main import app
 from mindwire.cli.options import split_files
+from mindwire.control.policy import ControlPolicy, load_policy
+from mindwire.control.stages import Decide, Leaky
 from mindwire.errors import ContractError, MindwireError, RecordingError, UsageError
 
 pytest.importorskip("torch")
@@ -71,9 +73,33 @@ def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
     assert "not distinguishable from guessing" in " ".join(output.split())
 
 
+def test_a_control_policy_is_counted_in_trials_and_at_rest(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
+    file = data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
+    policy = tmp_path / "control.json"
+    policy.write_text(ControlPolicy(evidence=Leaky(), decide=Decide(commit=0.45, release=0.3)).to_json())
+    arguments = (file, "--model", bundle, "--classes", "left_hand,right_hand", "--control", policy)
+    output = " ".join(run(*arguments, "--out", tmp_path / "none").split())
+    assert "There is no rest in these recordings, so false activations cannot be counted" in output
+    output = " ".join(
+        run(*arguments, "--rest", "rest..left_hand", "--rest", "rest..right_hand", "--out", tmp_path).split()
+    )
+    control = json.loads((tmp_path / "report.json").read_text())["control"]
+    figures = control["score"]["overall"]
+    assert figures["n_trials"] == 15
+    assert 0.5 < figures["rest_minutes"] < 1.1
+    assert f"{figures['n_right']} of 15 trials with a right activation" in output
+    assert f"{figures['false_activations']} in {figures['rest_minutes']:.1f} minutes of rest proves at most" in output
+    page = (tmp_path / "report.html").read_text()
+    assert "Right activations against false ones at rest" in page
+    assert f"{figures['n_right']}/15" in page
+    assert control["sha256"] == load_policy(policy).hash
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        (["--rest", "rest..left_hand"], UsageError, "decides, named by --control, found --rest; leave it out"),
+        (["--between", "--classes", "feet,tongue"], UsageError, "trials of classes left out by --classes included"),
         (["--classes", "left_hand,tail"], UsageError, "no class 'tail'; its classes are feet, left_hand"),
         (["--classes", "left_hand"], UsageError, "at least two of feet"),
         (["--markers", "7=left_hand"], UsageError, "no marker '7'; its markers are 'rest'"),

@@ -39,9 +39,9 @@ def evaluated(n: int, trials: list[Trial], valid: list[bool], rows: np.ndarray |
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[EvaluatedRun, list[Decision], bool]:
-    n = draw(st.integers(1, 120))
+    n = draw(st.integers(1, 200))
     valid = draw(st.lists(st.booleans(), min_size=n, max_size=n))
-    cues = draw(st.lists(st.integers(0, n), unique=True, max_size=6))
+    cues = draw(st.lists(st.integers(0, n), unique=True, max_size=5))
     labels = draw(st.lists(st.sampled_from(CLASSES), min_size=len(cues), max_size=len(cues)))
     trials = [Trial(cue * HOP_S, label) for cue, label in zip(cues, labels, strict=True)]
     at = sorted(draw(st.lists(st.integers(0, n - 1), unique=True, max_size=20)))
@@ -63,7 +63,8 @@ def test_counts_are_those_of_an_independent_computation(case: tuple[EvaluatedRun
         newest = max((i for i, cue in enumerate(cues) if cue < seq), default=None)
         inside = newest is not None and seq - cues[newest] <= length
         idle = inside and newest is not None and trials[newest].label == "idle"
-        after = newest is not None and not inside and newest + 1 < len(trials) and between
+        clear = newest is not None and seq - cues[newest] > length + round(TASK.window_s / HOP_S)
+        after = clear and newest is not None and newest + 1 < len(trials) and between
         if idle or after:
             rest_hops += bool(valid)
             n_false += seq in by_seq

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
+from mindwire.control.stages import Decide, Latest
 from mindwire.errors import RecordingError
+from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial
+from mindwire.evaluation.control_report import ControlReport, report_control
 from mindwire.evaluation.idle import IdleFigures
 from mindwire.evaluation.page import render_html, write_report
 from mindwire.evaluation.report import (
@@ -22,6 +28,7 @@ from mindwire.evaluation.report import (
     headline,
     idle_sentence,
     table,
+    terminal_parts,
 )
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, Trace, score_runs
 from mindwire.offline.trials import Trial
@@ -184,3 +191,64 @@ def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
     for word in ("95 %", "κ", "nMCC", "bits/min", "cal. error", "ECE", "undecided", "valid"):
         assert word in LEGEND
     assert {"valid", "false activations", "calibration error", "chance"} <= DEFINITIONS.keys()
+
+
+def controlled(minutes_of_rest: float = 2.0) -> Report:
+    """Report of a policy that decides right in the first of two trials, and once at rest."""
+    trials = [CuedTrial(10.0, 14.0, "left_hand"), CuedTrial(20.0, 24.0, "right_hand")]
+    times = np.arange(0.0, 30.0 + 60 * minutes_of_rest, 0.25)
+    left = ((times > 11) & (times < 13)) | ((times > 21) & (times < 23)) | ((times > 40) & (times < 41))
+    rows = [(float(t), [0.1, 0.8, 0.1] if up else [0.8, 0.1, 0.1]) for t, up in zip(times, left, strict=True)]
+    run = ControlRun("a<b>.xdf", rows, trials, [(30.0, math.inf)] if minutes_of_rest else [])
+    task = ControlTask(("idle", "left_hand", "right_hand"), "idle", 2.0, 0.25, 4.0)
+    stages = {"evidence": Latest(), "decide": Decide(commit=0.7, release=0.7)}
+    point = FrontierPoint(false_per_minute=0.5, right=1, wrong_first=1, **stages)
+    tuning = Tuning(budget_per_minute=1.0, proven_per_minute=2.0, rest_minutes=2.0, trials=2, frontier=(point,))
+    return make_report().model_copy(
+        update={"control": report_control([run], ControlPolicy(idle="idle", tuning=tuning, **stages), task)}
+    )
+
+
+def test_control_is_reported_with_its_intervals_and_compared_with_the_raw_argmax() -> None:
+    report = controlled()
+    control = report.control
+    assert control is not None
+    figures = control.score.overall
+    assert (figures.n_right, figures.n_trials, figures.n_wrong_first) == (1, 2, 1)
+    assert (figures.false_activations, figures.rest_minutes) == (1, pytest.approx(2.0, abs=0.01))
+    assert control.raw.overall.n_right == 1
+    assert control.frontier == [figures]
+    (note,) = control.notes
+    assert note.startswith(
+        "1 in 2.0 minutes of rest proves at most 2.38 false activations a minute (exact 95 % bound), which does not"
+    )
+    assert note.endswith(
+        "prove the budget of 1 a minute: that takes 3.0 minutes of rest without any, and more with some."
+    )
+    page = render_html(report)
+    for text in (
+        "1 of 2 trials with a right activation",
+        "1.0 expected by chance",
+        "raw argmax",
+        "budget 1",
+        note,
+    ):
+        assert text in page
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(*terminal_parts(report), sep="\n")
+    assert "a<b>.xdf" in console.export_text()
+    stored = json.loads(report.model_dump_json())["control"]
+    assert stored["score"]["runs"][0]["file"] == "a<b>.xdf"
+    assert ControlReport.model_validate_json(json.dumps(stored)) == control
+
+
+def test_without_rest_nothing_is_said_of_false_activations_but_that() -> None:
+    report = controlled(0.0)
+    assert report.control is not None
+    assert report.control.notes[0].startswith(
+        "There is no rest in these recordings, so false activations cannot be counted"
+    )
+    assert report.control.score.overall.false_interval is None
+    page = render_html(report)
+    assert "Right activations against false ones at rest" not in page
+    assert report.control.notes[0] in page
