@@ -28,6 +28,7 @@ from typing import IO
 import numpy as np
 
 from mindwire.bench.processes import compile_packages
+from mindwire.inference.decoder import probabilities
 from mindwire.inference.load import load_decoder
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -137,15 +138,15 @@ def live(bundle: Bundle, recording: Path, hop: int) -> tuple[list[Window], np.nd
     signal = XdfRecording(recording).signal()
     pipeline = Pipeline(bundle.contract, signal.info, load_decoder(bundle), PipelineOptions(hop_samples=hop))
     windows: list[Window] = []
-    probabilities = []
+    found = []
     for chunk in signal.chunks():
         for window in pipeline.advance(chunk):
             if len(windows) < _EAGER_WINDOWS:
                 windows.append(window)
-            logits = pipeline.decoder.decode([pipeline.session], [window])[0]
-            probabilities.append(pipeline.complete(window, logits).probabilities)
-    probabilities += [prediction.probabilities for prediction in pipeline.finish()]
-    return windows, np.array(probabilities)
+            logits = pipeline.decoder.decode([pipeline.session], [window])
+            found.append(probabilities(logits, bundle.contract.temperature)[0])
+    found += [prediction.probabilities for prediction in pipeline.finish()]
+    return windows, np.array(found)
 
 
 def main() -> None:

@@ -120,10 +120,15 @@ class Pipeline:
         return self._advance(self.conditioner.process(chunk))
 
     def complete(
-        self, window: Window, logits: NDArray[np.floating[Any]], latency_ms: Mapping[str, float] = _NO_LATENCY
+        self, window: Window, row: NDArray[np.float64], latency_ms: Mapping[str, float] = _NO_LATENCY
     ) -> Prediction:
-        """Return the prediction of a window from its logits, ``(n_classes,)``, with the milliseconds spent per stage."""
-        return self._predict(window, probabilities(logits, self.contract.temperature), latency_ms)
+        """Return the prediction of a window from its probabilities, ``(n_classes,)``, with the milliseconds spent per stage."""
+        failed = math.isnan(row[0])
+        self._log.add_decoded(window.seq, failed=failed)
+        reasons = window.reasons | Reason.DECODER if failed else window.reasons
+        valid = not int(reasons) & INVALID
+        control = self._controller.update(window.seq, window.time, row.tolist() if valid else None)
+        return Prediction(window.seq, window.time, row, reasons, latency_ms, control)
 
     def finish(self) -> list[Prediction]:
         """Decode what is still held back, at the end of a recording."""
@@ -201,14 +206,7 @@ class Pipeline:
         logits = self.decoder.decode([self.session] * len(windows), windows)
         # One softmax for all: row by row it would take as long as the decoding of a recording.
         rows = probabilities(logits, self.contract.temperature)
-        return [self._predict(window, row, _NO_LATENCY) for window, row in zip(windows, rows, strict=True)]
-
-    def _predict(self, window: Window, row: NDArray[np.float64], latency_ms: Mapping[str, float]) -> Prediction:
-        failed = math.isnan(row[0])
-        self._log.add_decoded(window.seq, failed=failed)
-        reasons = window.reasons | Reason.DECODER if failed else window.reasons
-        control = self._controller.update(window.seq, window.time, None if reasons & INVALID else row.tolist())
-        return Prediction(window.seq, window.time, row, reasons, latency_ms, control)
+        return [self.complete(window, row) for window, row in zip(windows, rows, strict=True)]
 
     # ── adaptation ────────────────────────────────────────────────────────────────────────────────────────
 

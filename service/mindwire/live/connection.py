@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,9 +137,9 @@ class Connection:
         self.timer.received(now, pulled_at - float(chunk.times[-1]), self._state.seconds_awaited)
         return due
 
-    def publish(self, due: DueWindow, logits: NDArray[np.floating[Any]], decode_ms: float) -> None:
-        """Publish the prediction of a decoded window."""
-        self.reporter.publish(self._state.complete(due, logits, decode_ms))
+    def publish(self, due: DueWindow, row: NDArray[np.float64], decode_ms: float) -> None:
+        """Publish the prediction of a decoded window from its probabilities, ``(n_classes,)``."""
+        self.reporter.publish(self._state.complete(due, row, decode_ms))
 
     def report(self) -> None:
         """Report what happened besides predictions, once those of a poll are published."""

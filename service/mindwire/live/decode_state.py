@@ -90,10 +90,10 @@ class DecodeState:
         self._n_buffered = 0
         return self._condition(Chunk(samples, times), pulled_at)
 
-    def complete(self, due: DueWindow, logits: NDArray[np.floating[Any]], decode_ms: float) -> Prediction:
-        """Return the prediction of a window from its logits, ``(n_classes,)``, with the stages ``wait`` and ``decode``."""
+    def complete(self, due: DueWindow, row: NDArray[np.float64], decode_ms: float) -> Prediction:
+        """Return the prediction of a window from its probabilities, ``(n_classes,)``, with the stages ``wait`` and ``decode``."""
         waited_ms = (time.perf_counter() - due.since) * 1e3 - decode_ms
-        return self._pipeline.complete(due.window, logits, {**due.latency_ms, "wait": waited_ms, "decode": decode_ms})
+        return self._pipeline.complete(due.window, row, {**due.latency_ms, "wait": waited_ms, "decode": decode_ms})
 
     def take_backlog(self) -> tuple[int, float]:
         """Return the number of windows skipped since the last call, and the seconds of signal that they span."""

@@ -26,7 +26,7 @@ from functools import partial
 import msgspec
 
 from mindwire.errors import LoopError
-from mindwire.inference.decoder import MAX_BATCH
+from mindwire.inference.decoder import MAX_BATCH, probabilities
 from mindwire.live.connection import Connection
 from mindwire.live.decode_state import DueWindow
 from mindwire.loops import Abandoned, LoopThread, fence
@@ -145,7 +145,7 @@ class LiveLoop:
 
     def _run(self) -> None:
         while (step := self._next_step()) is not None:
-            if all(connection.ended.is_set() for connection in step.connections):
+            if not [one for one in step.connections if not one.ended.is_set()]:
                 continue
             try:
                 step.call()
@@ -162,9 +162,9 @@ class LiveLoop:
                 pause = 0.0 if self._steps else self._pause(now)
                 if not self._steps and self._polls and pause <= 0:
                     self._plan_turn(now)
-                self._step = self._steps.popleft() if self._steps else None
-                if self._step is not None:
-                    return self._step
+                self._step = step = self._steps.popleft() if self._steps else None
+                if step is not None:
+                    return step
                 if not self._polls:
                     self._thread = None
                     return None
@@ -218,7 +218,9 @@ class LiveLoop:
         begin = time.perf_counter()
         try:
             sessions = [connection.session for connection in connections]
-            logits = connections[0].decoder.decode(sessions, [due.window for _, due in batch])
+            first = connections[0]  # all are of one bundle
+            logits = first.decoder.decode(sessions, [due.window for _, due in batch])
+            rows = probabilities(logits, first.pipeline.contract.temperature)
         except Exception:
             if len(batch) == 1:
                 raise
@@ -229,7 +231,7 @@ class LiveLoop:
         decode_ms = (time.perf_counter() - begin) * 1e3
         self._insert(
             _Step("publishing", (connection,), partial(connection.publish, due, row, decode_ms))
-            for (connection, due), row in zip(batch, logits, strict=True)
+            for (connection, due), row in zip(batch, rows, strict=True)
         )
 
     def _report(self, connection: Connection) -> None:

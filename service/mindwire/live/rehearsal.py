@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mindwire.inference.decoder import Decoder
+from mindwire.inference.decoder import Decoder, probabilities
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk
 
@@ -75,5 +75,6 @@ class Rehearsal:
         row = first % len(self._noise)
         times = (first + np.arange(self._n_samples)) / self._sfreq
         for window in self._pipeline.advance(Chunk(self._noise[row : row + self._n_samples], times))[-1:]:
-            self._pipeline.complete(window, self._decoder.decode([self._pipeline.session], [window])[0])
+            logits = self._decoder.decode([self._pipeline.session], [window])
+            self._pipeline.complete(window, probabilities(logits, self._pipeline.contract.temperature)[0])
             self._duration_s = 0.75 * self._duration_s + 0.25 * (time.perf_counter() - begin)

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from mindwire.adaptation import SavedAdaptation  # noqa: E402
 from mindwire.errors import ArgumentError, ContractError, UsageError  # noqa: E402
 from mindwire.inference.adaptive import AdaptationSteps, AdaptiveDecoder  # noqa: E402
+from mindwire.inference.decoder import probabilities  # noqa: E402
 from mindwire.inference.load import load_decoder  # noqa: E402
 from mindwire.inference.pytorch import TorchDecoder  # noqa: E402
 from mindwire.options import AdaptationCommand, PipelineOptions  # noqa: E402
@@ -106,7 +107,7 @@ def test_neither_hops_nor_skipped_windows_matter_to_what_is_learnt(decoders, kin
         windows = some.advance(chunk)
         if number % 20 == 0 and windows:
             logits = some.decoder.decode([some.session], windows[-1:])
-            prediction = some.complete(windows[-1], logits[0])
+            prediction = some.complete(windows[-1], probabilities(logits, some.contract.temperature)[0])
             assert prediction.probabilities.tobytes() == expected[prediction.time].probabilities.tobytes()
     assert_same(tensors_of(every), tensors_of(some))
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mindwire.inference.decoder import probabilities
 from mindwire.live.decode_state import DecodeState
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -46,7 +47,11 @@ def chunks(sizes: list[int], sfreq: float = 100.0, lost: dict[int, int] | None =
 
 
 def decoded(pipe: Pipeline, state: DecodeState, due: list) -> list:
-    return [state.complete(one, pipe.decoder.decode([pipe.session], [one.window])[0], 0.0) for one in due]
+    logits = [pipe.decoder.decode([pipe.session], [one.window])[0] for one in due]
+    return [
+        state.complete(one, probabilities(row, pipe.contract.temperature), 0.0)
+        for one, row in zip(due, logits, strict=True)
+    ]
 
 
 def work(pipe: Pipeline, parts: list[Chunk]) -> list:

@@ -280,7 +280,7 @@ def test_live_too_logits_that_are_no_numbers_make_a_prediction_invalid():
     pipeline = Pipeline(small_contract(), signal_info(), LinearDecoder(2))
     state = DecodeState(pipeline, max_backlog_s=100.0)
     first, second = state.feed(Chunk(noise(127), INDEX[:127] / 100.0), 2.0)
-    rows = np.array([[1.0, 0.0], [np.nan, 0.0]])
+    rows = probabilities(np.array([[1.0, 0.0], [np.nan, 0.0]]), 1.0)
     good, bad = (state.complete(due, row, 0.1) for due, row in zip((first, second), rows, strict=True))
     assert not good.reasons & Reason.DECODER
     assert bad.reasons & Reason.DECODER
