@@ -27,7 +27,7 @@ from mindwire.signal.named_channels import check_labels, split_labels
 
 ENV_PREFIX = "MINDWIRE_"
 MIN_TOKEN = 8
-_KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "hop", "unit")
+_KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "control", "hop", "unit")
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -73,6 +73,7 @@ class StreamSpec(BaseModel):
     hostname: str | None = None
     predicate: str | None = None  # XPath 1.0
     model: Path | None = None
+    control: str | None = None
     hop: Annotated[int, Field(ge=1)] | None = None
     channels: Labels | None = None
     unit: Unit | None = None
@@ -154,9 +155,10 @@ class Settings(BaseSettings):
     model: Path | None = setting("Bundle to decode with.")
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
-        "May be given several times; id=NAME names a stream, model=, hop= and unit= apply to it alone.",
+        "May be given several times; id=NAME names a stream, model=, control=, hop= and unit= apply to it alone.",
         (),
     )
+    control: str | None = setting("Control policy (JSON file), or none; by default the bundle's own if it has one.")
     host: str = setting("Address to listen on; other than loopback takes a token.", "127.0.0.1")
     port: int = setting("Port to listen on; 0 for any free one.", 8000, ge=0, le=65535)
     token: str | None = setting(

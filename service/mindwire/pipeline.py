@@ -9,10 +9,8 @@ replay of its recording give the same.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -33,8 +31,6 @@ from mindwire.signal.timebase import SignalPart
 from mindwire.signal.window import WindowBuffer
 from mindwire.types import INVALID, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 from mindwire_models.contract import Contract
-
-log = logging.getLogger(__name__)
 
 _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
 
@@ -83,8 +79,6 @@ class Pipeline:
         self._adaptation = OnlineAdaptation(contract, options, self.session)
         self.alignment, self.learner = self._adaptation.alignment, self._adaptation.learner
         self.montage = resolve_montage(contract, info, options.channels, options.unit)
-        if self.montage.note:
-            _warn_once(self.montage.note)
         self.conditioner = Conditioner(
             contract,
             self.montage,
@@ -297,9 +291,3 @@ class Pipeline:
         """
         count = self._buffer.count
         return max(1, self.conditioner.source_samples(self._next_end(count) - count))
-
-
-@lru_cache
-def _warn_once(note: str) -> None:
-    """Warn of an assumption once, however many pipelines assume it."""
-    log.warning("%s", note)

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mindwire.types import Prediction
+from mindwire.types import ControlState, Prediction
 from mindwire_models.text import printable
 
 _MAX_LENGTH = 4000
@@ -129,6 +129,28 @@ class DecoderAdaptationStatus(BaseModel):
     drift: float
 
 
+class DecisionStatus(BaseModel):
+    """A decision, and the seconds since it was published."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    label: str = Field(alias="class")
+    seq: int
+    time: Measured
+    confidence: float
+    age_s: float
+
+
+class ControlStatus(BaseModel):
+    """State of the controller, hash of its policy, and the decisions since the stream started, by class."""
+
+    state: ControlState
+    paused: bool
+    hash: str
+    decisions: dict[str, int]
+    last: DecisionStatus | None
+
+
 class StreamStatus(BaseModel):
     """Content of ``/v1/streams/{stream}``.
 
@@ -163,6 +185,7 @@ class StreamStatus(BaseModel):
     latency_ms: dict[str, float] = {}
     adaptation: AdaptationStatus | None = None
     decoder_adaptation: DecoderAdaptationStatus | None = None
+    control: ControlStatus | None = None
     quality: list[ChannelStatus] = []
 
 

@@ -68,6 +68,9 @@ TIMING_ONLY = Reason.RATE | Reason.TIMING
 # A plain number, because the operators of IntFlag take a microsecond each.
 INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 
+# An age in seconds outside this range means that the source's clock is not this machine's.
+PLAUSIBLE_AGE_S = (-0.05, 60.0)
+
 
 class Chunk(msgspec.Struct, frozen=True, eq=False):
     """Consecutive samples as they arrived, in the source's channels and units."""

@@ -18,11 +18,13 @@ import uvicorn
 from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
+from mindwire.control.controller import ControlCommand, Controller
+from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
-from mindwire.types import Prediction, Reason
+from mindwire.types import INVALID, Prediction, Reason
 from mindwire_models.contract import Contract
 from mindwire_models.presets import BCIC2A
 
@@ -59,6 +61,8 @@ class StandIn:
         self.slowest_publish_s = 0.0
         self.stages: dict[str, float] = {}  # latencies beside or instead of the usual ones
         self.commands: list[AdaptationCommand] = []
+        self.control_setting = ControlSetting()
+        self._controller = Controller(None, contract.classes, 4.0, 0.04)
         self._notice = notice
         self._since = time.time()
         self._rate = rate
@@ -88,7 +92,10 @@ class StandIn:
             "publish": 0.1,
             **self.stages,
         }
-        prediction = Prediction(self.seq, now, probabilities(self.seq), self.reasons, stages)
+        row = probabilities(self.seq)
+        valid = not int(self.reasons) & INVALID
+        control = self._controller.update(self.seq, now, row.tolist() if valid else None)
+        prediction = Prediction(self.seq, now, row, self.reasons, stages, control)
         times = now + (np.arange(CHUNK) - CHUNK + 1) / 250.0
         samples = self._noise.normal(0.0, 12.0, (CHUNK, self.contract.n_channels)).astype(np.float32)
         samples += 25.0 * np.sin(2 * np.pi * 10.0 * times)[:, None].astype(np.float32)
@@ -119,6 +126,14 @@ class StandIn:
             raise ContractError(msg)
         self.commands.append(command)
 
+    def control(self, policy=None, *, paused=None) -> None:
+        event = self._controller.command(ControlCommand(self.seq, policy, paused))
+        before = self.control_setting
+        self.control_setting = ControlSetting(
+            policy=policy or before.policy, paused=before.paused if paused is None else paused
+        )
+        self.hub.event(Event(self.name, event.kind, event.message, time.time(), event.data))
+
     def hello(self) -> dict:
         model = {"name": "stand-in", "sha256": "0" * 64}
         if self._notice:
@@ -132,6 +147,7 @@ class StandIn:
             "window_samples": 1000,
             "hop_samples": 10,
             "model": model,
+            "control": self.control_setting.model_dump(mode="json") if self.control_setting.policy else None,
         }
 
     def status(self) -> StreamStatus:

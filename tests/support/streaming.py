@@ -8,6 +8,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 
+from mindwire.control.setting import ControlSetting
 from mindwire.live.connection import StreamLimits
 from mindwire.live.loop import LiveLoop
 from mindwire.live.stream import Stream
@@ -119,6 +120,7 @@ def make_stream(
         hub=PredictionHub(name, law),
         sinks=[memory],
         limits=StreamLimits(**limits),
+        control_setting=ControlSetting(policy=options.policy),
         recorder=recorder,
         loop=loop or LiveLoop(),
     )

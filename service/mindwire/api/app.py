@@ -70,6 +70,6 @@ def create_app(
     if access.allowed_origins:
         origins = ["*"] if "*" in access.allowed_origins else sorted(set(map(plain_origin, access.allowed_origins)))
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST", "PUT"], allow_headers=["Authorization"]
         )
     return app

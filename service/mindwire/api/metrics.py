@@ -57,6 +57,12 @@ class StreamCollector(Collector):
         yield family(GaugeMetricFamily, "state", "1 for the stream's current state.", states, ("stream", "state"))
         models = [(s.name, *(getattr(s.model, field) for field in _MODEL), 1) for s in seen]
         yield family(GaugeMetricFamily, "model_info", "The model in use.", models, ("stream", "model", *_MODEL[1:]))
+        controls = [(s.name, s.control) for s in seen if s.control is not None]
+        decisions = [(name, label, n) for name, control in controls for label, n in control.decisions.items()]
+        text = "Decisions of the control policy."
+        yield family(CounterMetricFamily, "decisions", text, decisions, ("stream", "class"))
+        since = [(name, control.last.age_s) for name, control in controls if control.last is not None]
+        yield family(GaugeMetricFamily, "seconds_since_decision", "Seconds since the last decision.", since)
         # those of another process, which does not answer, have another hub
         hubs = {name: one.hub for name, one in self._streams.items() if isinstance(one.hub, PredictionHub)}
         clients = [(name, "predictions", hub.n_clients) for name, hub in hubs.items()]

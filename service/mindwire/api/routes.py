@@ -14,7 +14,9 @@ from starlette.responses import JSONResponse
 
 from mindwire.api.guard import TRUSTED
 from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
-from mindwire.errors import ContractError
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.setting import ControlSetting, changed_policy
+from mindwire.errors import ContractError, PolicyError
 from mindwire.options import AdaptationCommand
 from mindwire.status import ModelStatus, StreamState, StreamStatus
 
@@ -164,6 +166,71 @@ async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequ
     except ContractError as error:
         raise HTTPException(409, str(error)) from error
     return request
+
+
+_CONTROL = "/streams/{stream}/control"
+
+
+def _setting(stream: StreamLike) -> Response:
+    return Response(stream.control_setting.model_dump_json(), media_type="application/json")
+
+
+@v1.get(_CONTROL, tags=["streams"], response_model=ControlSetting, responses={404: _NO_STREAM})
+async def show_control(stream: OneStream) -> Response:
+    """The stream's control policy, null where it has none, with its hash, and whether control is paused."""
+    return _setting(stream)
+
+
+@v1.put(
+    _CONTROL,
+    tags=["streams"],
+    response_model=ControlSetting,
+    responses={
+        404: _NO_STREAM,
+        413: problem("The body is larger than 64 KiB."),
+        422: problem("The result is no valid policy, or does not fit the model; nothing is changed."),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ControlPolicy.__name__}"}}},
+        }
+    },
+)
+async def change_control(stream: OneStream, request: Request) -> Response:
+    """Replace the control policy by a document with a `version`, or change the fields that one without it names.
+
+    Carried out between two chunks and reported as an event, which names the first prediction that it applies to.
+    """
+    body = await request.body()
+    try:
+        stream.control(changed_policy(stream.control_setting.policy, body))
+    except PolicyError as error:
+        raise HTTPException(422, str(error)) from error
+    return _setting(stream)
+
+
+_PAUSE_RESPONSES: dict[int | str, dict[str, Any]] = {404: _NO_STREAM, 409: problem("The stream has no control policy.")}
+
+
+@v1.post(f"{_CONTROL}/pause", tags=["streams"], response_model=ControlSetting, responses=_PAUSE_RESPONSES)
+async def pause_control(stream: OneStream) -> Response:
+    """Make no decisions and hold the axes at zero until control is resumed; predictions go on."""
+    return _paused(stream, paused=True)
+
+
+@v1.post(f"{_CONTROL}/resume", tags=["streams"], response_model=ControlSetting, responses=_PAUSE_RESPONSES)
+async def resume_control(stream: OneStream) -> Response:
+    """Decide again."""
+    return _paused(stream, paused=False)
+
+
+def _paused(stream: StreamLike, *, paused: bool) -> Response:
+    if stream.control_setting.policy is None:
+        action = "pause" if paused else "resume"
+        raise HTTPException(409, f"Stream {stream.name!r} has no control policy; there is nothing to {action}.")
+    stream.control(paused=paused)
+    return _setting(stream)
 
 
 @v1.get("/models", tags=["models"])

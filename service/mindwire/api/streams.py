@@ -7,6 +7,8 @@ from typing import Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.setting import ControlSetting
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.status import StreamStatus
@@ -17,6 +19,7 @@ class StreamLike(Protocol):
 
     name: str
     hub: PredictionHub
+    control_setting: ControlSetting  # as commanded; a pipeline takes it between two chunks
 
     @property
     def hung(self) -> bool:
@@ -27,6 +30,9 @@ class StreamLike(Protocol):
 
     def command(self, command: AdaptationCommand) -> None:
         """Have an adaptation command carried out soon; raises ContractError when there is nothing to command."""
+
+    def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
+        """Have the control policy or its pause changed soon; raises PolicyError if the policy does not fit the model."""
 
     def hello(self) -> dict[str, Any]:
         """Return the first message of the websocket."""

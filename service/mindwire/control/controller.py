@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from mindwire.control.axes import AxisOutput
 from mindwire.control.decide import Decider
@@ -38,8 +38,9 @@ class ControlCommand:
     def event(self) -> PipelineEvent:
         """The command as an event, which a recording keeps."""
         done = {None: "changed", True: "paused", False: "resumed"}[self.paused if self.policy is None else None]
-        policy = self.policy and self.policy.model_dump(mode="json")
-        data = {"seq": self.seq, "time": self.time, "paused": self.paused, "policy": policy}
+        data: dict[str, Any] = {"seq": self.seq, "time": self.time, "paused": self.paused, "policy": None, "hash": None}
+        if self.policy is not None:
+            data |= {"policy": self.policy.model_dump(mode="json"), "hash": self.policy.hash}
         return PipelineEvent("control", f"Control: {done} from prediction {self.seq} on.", data)
 
     def due(self, seq: int, time: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from mindwire.live.poll_timer import PollTimer
 from mindwire.live.rehearsal import Rehearsal
 from mindwire.live.reporter import StreamReporter
 from mindwire.loops import LoopStop, fence
-from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.sources.live import Connector, Presence, Source, Watch
 from mindwire.status import StreamState
@@ -71,7 +71,7 @@ class Connection:
     reporter: StreamReporter
     limits: StreamLimits
     stop: LoopStop  # ends the connection; checking it is a sign of life of the loop
-    commands: SimpleQueue[AdaptationCommand]  # carried out between two chunks
+    commands: SimpleQueue[Callable[[Pipeline], None]]  # carried out between two chunks
     discontinuity: Reason = Reason.NONE  # put on the first chunk, which does not continue what the pipeline has seen
     recorder: Recorder | None = None
 
@@ -119,7 +119,7 @@ class Connection:
         self.read_s = now - begin
         pulled_at = self.source.now()
         while not self.commands.empty():
-            self.pipeline.adapt(self.commands.get())
+            self.commands.get()(self.pipeline)
         if self.recorder is not None:  # before it is decoded: a recording holds no prediction without its samples
             self.recorder.take(chunk, self.source)
         if chunk is None or not len(chunk):

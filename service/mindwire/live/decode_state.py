@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.pipeline import Pipeline
-from mindwire.types import Chunk, Prediction, Window
+from mindwire.types import PLAUSIBLE_AGE_S, Chunk, Prediction, Window
 
-# An age outside this range means that the source's clock is not this machine's.
-_PLAUSIBLE_AGE_S = (-0.05, 60.0)
 # Longest buffering: the display signal and its events should not wait for a window that is due much later.
 _MOST_BUFFERED_S = 0.04
 
@@ -118,6 +116,6 @@ class DecodeState:
         due = []
         for window in windows:
             age = pulled_at - window.time
-            plausible = _PLAUSIBLE_AGE_S[0] <= age <= _PLAUSIBLE_AGE_S[1]
+            plausible = PLAUSIBLE_AGE_S[0] <= age <= PLAUSIBLE_AGE_S[1]
             due.append(DueWindow(window, {**latency, "receive": age * 1e3} if plausible else latency, since))
         return due

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.loops import fence
-from mindwire.status import Counters, Event, Sink, StreamState
-from mindwire.types import SUSPECT, Prediction, Reason
+from mindwire.status import Counters, DecisionStatus, Event, Sink, StreamState
+from mindwire.types import SUSPECT, ControlState, Decision, Prediction, Reason
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,18 @@ class StreamReporter:
         Seconds since the epoch at which it entered the state.
     published_at : float or None
         Monotonic time of the last prediction.
+    control_state : str
+        State of the controller after the last prediction.
+    decisions : mapping of str to int
+        Decisions so far, by class.
     """
 
     def __init__(self, stream: str, sinks: Sequence[Sink]) -> None:
         self.counters = Counters()
         self.published_at: float | None = None
+        self.control_state: ControlState = "idle"
+        self.decisions: dict[str, int] = {}
+        self._decided: tuple[Decision, float] | None = None
         self._stream = stream
         self._sinks = tuple(sinks)
         self._failed: set[str] = set()
@@ -62,6 +69,15 @@ class StreamReporter:
     def prediction_age(self) -> float | None:
         """Seconds since the last prediction; None before the first."""
         return None if self.published_at is None else time.monotonic() - self.published_at
+
+    def last_decision(self) -> DecisionStatus | None:
+        """Return the last decision and its age; None before the first."""
+        if (decided := self._decided) is None:
+            return None
+        last, at = decided
+        age_s = time.monotonic() - at
+        values = {"class": last.label, "seq": last.seq, "time": last.time, "confidence": last.confidence}
+        return DecisionStatus.model_validate({**values, "age_s": age_s})
 
     def latency_ms(self) -> dict[str, float]:
         """Return the median milliseconds per stage of the last predictions."""
@@ -106,6 +122,12 @@ class StreamReporter:
         fence()
         self.published_at = time.monotonic()
         self._latencies.append({**prediction.latency_ms, "publish": (time.perf_counter() - begin) * 1e3})
+        if (control := prediction.control) is not None:
+            self.control_state = control.state
+            if (made := control.decision) is not None:
+                # another thread may iterate over the old one
+                self.decisions = {**self.decisions, made.label: self.decisions.get(made.label, 0) + 1}
+                self._decided = made, self.published_at
         valid = prediction.valid
         self.counters.predictions += 1
         self.counters.valid += valid

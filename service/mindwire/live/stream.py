@@ -8,6 +8,7 @@ the source are part of this cycle; anything else ends it and is the supervisor's
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -15,6 +16,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mindwire.adaptation import SavedAdaptation
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError, StreamLostError
 from mindwire.inference.decoder import Decoder, Learner
 from mindwire.live.connection import Connection, StreamLimits
@@ -31,6 +34,7 @@ from mindwire.sources.live import Connector, Source
 from mindwire.status import (
     AdaptationStatus,
     ChannelStatus,
+    ControlStatus,
     DecoderAdaptationStatus,
     ModelStatus,
     Sink,
@@ -69,6 +73,8 @@ class Stream:
     hub: PredictionHub  # the first of the sinks, where websocket clients subscribe
     sinks: Sequence[Sink] = ()
     recorder: Recorder | None = None  # the last of the sinks; records what the pipelines are given
+    control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
+    keep_control: Callable[[ControlSetting], None] = lambda _: None  # called with each change, for a new process
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
 
@@ -80,7 +86,8 @@ class Stream:
         self.counters = self.reporter.counters
         self._stop = LoopStop()
         self._hung: tuple[float, float] | None = None
-        self._commands: SimpleQueue[AdaptationCommand] = SimpleQueue()
+        self._commands: SimpleQueue[Callable[[Pipeline], None]] = SimpleQueue()
+        self._lock = threading.Lock()  # of control_setting, and of the moment at which a pipeline takes commands
         self._pipeline: Pipeline | None = None
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
         self._source: Source | None = None
@@ -149,6 +156,7 @@ class Stream:
             "hop_samples": self.hop_samples,
             "channels": list(self.contract.channels),
             "model": {"name": self.model.name, "sha256": self.model.sha256, "notice": self.model.notice},
+            "control": self.control_setting.model_dump(mode="json") if self.control_setting.policy else None,
         }
 
     def status(self) -> StreamStatus:
@@ -177,6 +185,7 @@ class Stream:
             hung=self.hung,
             loop_load=self.loop.load,
             latency_ms=reporter.latency_ms(),
+            control=self._control_status(),
         )
         if pipeline is not None:
             conditioner, alignment = pipeline.conditioner, pipeline.alignment
@@ -216,7 +225,26 @@ class Stream:
         if self._pipeline is None:
             msg = f"Stream {self.name!r} has seen no signal yet; there is no adaptation to {command.action}."
             raise ContractError(msg)
-        self._commands.put(command)
+        self._commands.put(lambda pipeline: pipeline.adapt(command))
+
+    def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
+        """Change the control policy, or pause or resume it, between two chunks; every later pipeline begins so.
+
+        Raises
+        ------
+        PolicyError
+            The policy does not fit the model's classes; nothing is changed.
+        """
+        if policy is not None:
+            policy.check(self.contract.classes)
+        with self._lock:
+            before = self.control_setting
+            self.control_setting = ControlSetting(
+                policy=policy or before.policy, paused=before.paused if paused is None else paused
+            )
+            self.keep_control(self.control_setting)
+            if self._pipeline is not None:
+                self._commands.put(lambda pipeline: pipeline.control(policy, paused=paused))
 
     def saved_adaptation(self) -> SavedAdaptation | None:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""
@@ -261,7 +289,7 @@ class Stream:
         if not pipeline.learnt.empty:
             self._learnt = pipeline.learnt
         if pipeline.frozen:
-            self._commands.put(AdaptationCommand("freeze"))
+            self._commands.put(lambda pipeline: pipeline.adapt(AdaptationCommand("freeze")))
         self.reporter.forget_signal()
 
     def leave_loop(self) -> None:
@@ -315,13 +343,30 @@ class Stream:
     def _accept(self, source: Source) -> None:
         fence()
         if self._pipeline is None:
-            self._pipeline = self.make_pipeline(source.info, self._learnt)
+            pipeline = self.make_pipeline(source.info, self._learnt)
             self._discontinuity = Reason.NONE
             if self.recorder is not None:
-                self.recorder.begin(self._pipeline.options)
+                self.recorder.begin(pipeline.options)
+            with self._lock:
+                setting = self.control_setting
+                if setting != ControlSetting(policy=pipeline.options.policy):
+                    pipeline.control(setting.policy, paused=setting.paused)
+                self._pipeline = pipeline
         else:
             self._discontinuity = Reason.RECONNECT
             self.counters.reconnects += 1
+
+    def _control_status(self) -> ControlStatus | None:
+        setting, reporter = self.control_setting, self.reporter
+        if setting.policy is None:
+            return None
+        return ControlStatus(
+            state="paused" if setting.paused else reporter.control_state,
+            paused=setting.paused,
+            hash=setting.policy.hash,
+            decisions={name: 0 for name in self.contract.classes if name != setting.policy.idle} | reporter.decisions,
+            last=reporter.last_decision(),
+        )
 
     def _new_search(self) -> Search:
         return Search(self.connector, self.reporter, self.limits.wait, self._stop, self.recorder)

@@ -258,7 +258,7 @@ def _options(document: Mapping[str, Any]) -> PipelineOptions:
     trained = document.get("trained")
     try:
         source = None if trained is None else TrainedSource.model_validate(trained)
-        options = PipelineOptions(**{**document, "commands": (), "trained": source})
+        options = PipelineOptions(**{**document, "commands": (), "control": (), "trained": source})
     except (TypeError, ValueError) as error:
         msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
         raise RecordingError(msg) from error

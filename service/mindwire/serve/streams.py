@@ -14,6 +14,8 @@ from fastapi import FastAPI
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.config import Settings, StreamSpec
+from mindwire.control.policy import choose_policy
+from mindwire.control.setting import ControlSetting
 from mindwire.errors import MindwireError, UsageError
 from mindwire.inference.decoder import Decoder
 from mindwire.inference.load import load_decoder
@@ -81,9 +83,8 @@ def build_streams(
             decoder = load()
         else:
             decoder = decoders[path] = decoders.get(path) or SharedDecoder(load)
-        checkpoint = checkpoints / f"{spec.id}.adaptation" if checkpoints else None
         streams[spec.id] = _build_stream(
-            settings, spec, bundle_at(path), decoder, loop=loop, instance=instance, checkpoint=checkpoint
+            settings, spec, bundle_at(path), decoder, loop=loop, instance=instance, checkpoints=checkpoints
         )
     return streams
 
@@ -96,7 +97,7 @@ def _build_stream(
     *,
     loop: LiveLoop,
     instance: str,
-    checkpoint: Path | None,
+    checkpoints: Path | None,
 ) -> Stream:
     contract, kept = bundle.contract, kept_state(settings, spec)
     hop = spec.hop or settings.hop or contract.hop_samples
@@ -119,6 +120,13 @@ def _build_stream(
         adapt=settings.adapt,
         trained=bundle.training.source if bundle.training else None,
     )
+    control = ControlSetting(policy=choose_policy(bundle, spec.control or settings.control))
+    checkpoint = kept_control = None
+    if checkpoints is not None:
+        checkpoint, kept_control = checkpoints / f"{spec.id}.adaptation", checkpoints / f"{spec.id}.control"
+        if kept_control.exists():
+            control = ControlSetting.model_validate_json(kept_control.read_bytes())
+    options = replace(options, policy=control.policy)
     # by this process's predecessor, or in an earlier session
     before = checkpoint if checkpoint is not None and checkpoint.exists() else kept
     saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
@@ -162,6 +170,8 @@ def _build_stream(
         hub=PredictionHub(spec.id, contract),
         sinks=sinks,
         recorder=recorder,
+        control_setting=control,
+        keep_control=partial(_keep_control, kept_control),
         limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
         loop=loop,
     )
@@ -170,6 +180,18 @@ def _build_stream(
     if checkpoint is not None:
         stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
     return stream
+
+
+def _keep_control(path: Path | None, setting: ControlSetting) -> None:
+    """Write a stream's control for the process that replaces a killed one; a failure is logged."""
+    if path is None:
+        return
+    new = path.with_name(f"{path.name}.new")
+    try:
+        new.write_text(setting.to_json())
+        new.replace(path)
+    except OSError as error:
+        log.error("The control policy could not be kept in %s: %s.", path, error.strerror)  # noqa: TRY400 - no bug
 
 
 async def run_streams(

@@ -6,8 +6,10 @@ decoration, and the two spellings of the temporal electrodes (T3/T7 …) are one
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from mindwire.signal.labels import normalise_label, parse_unit
 from mindwire.types import SignalInfo
 from mindwire_models.contract import Alignment, Contract
 from mindwire_models.text import counted
+
+log = logging.getLogger(__name__)
 
 _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 
@@ -56,7 +60,7 @@ class Montage:
 def resolve_montage(
     contract: Contract, info: SignalInfo, channels: tuple[str, ...] | None = None, unit: str | None = None
 ) -> Montage:
-    """Match a source with a contract.
+    """Match a source with a contract, and warn of what is assumed.
 
     Parameters
     ----------
@@ -96,9 +100,17 @@ def resolve_montage(
     if channels is not None and len(channels) < info.n_channels:
         unused = info.n_channels - len(channels)
         note = f"{info.name!r} has {counted(info.n_channels, 'channel')}, {len(channels)} are named; {unused} unused. {note}".strip()
+    if note:
+        _warn_once(note)
     volts = scale * _VOLTS[contract.unit]
     units = tuple(min(_VOLTS, key=lambda name: abs(math.log10(_VOLTS[name] / v))) for v in volts.tolist())
     return Montage(indices, scale, note, units, bool((scale != 1).any()))
+
+
+@lru_cache
+def _warn_once(note: str) -> None:
+    """Warn of an assumption once, however many pipelines assume it."""
+    log.warning("%s", note)
 
 
 def _labels(info: SignalInfo, channels: tuple[str, ...] | None) -> tuple[str, ...]:

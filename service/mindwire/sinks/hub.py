@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.sinks.display import DisplaySignal
-from mindwire.sinks.messages import PROTOCOL_VERSION, Encoding, Message, event_payload, prediction_payload
+from mindwire.sinks.messages import (
+    PROTOCOL_VERSION,
+    Encoding,
+    Message,
+    control_messages,
+    event_payload,
+    prediction_payload,
+)
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event, Sink
 from mindwire.types import Prediction
@@ -134,7 +141,7 @@ class PredictionHub(Sink):
 
     def _drop_expendable(self) -> None:
         """Make room in the inbox; only an event loop that stalls makes this necessary."""
-        kept = [item for item in self._inbox if isinstance(item, Event)]
+        kept = [item for item in self._inbox if _is_kept(item)]
         if len(kept) == len(self._inbox):
             del kept[0]
         self._missed += sum(not isinstance(item, bytes) for item in self._inbox) - len(kept)
@@ -227,28 +234,38 @@ class PredictionHub(Sink):
             for client in self._listeners:
                 client.miss(missed)
         for item in items:
-            message = Message(item, expendable=True) if isinstance(item, bytes) else self._message(item)
-            if message is not None:
-                for client in self._viewers if isinstance(item, bytes) else self._listeners:
+            messages = [Message(item, expendable=True)] if isinstance(item, bytes) else self._messages(item)
+            for client in self._viewers if isinstance(item, bytes) else self._listeners:
+                for message in messages:
                     client.offer(message)
         return state
 
-    def _message(self, item: Prediction | Event) -> Message | None:
-        """Return a message, encoded for all clients; None for one that cannot be, which is logged."""
+    def _messages(self, item: Prediction | Event) -> list[Message]:
+        """Return messages, encoded for all clients; none for what cannot be encoded, which is logged."""
         try:
             if isinstance(item, Event):
-                message = Message(event_payload(item))
-            else:  # LSL's clock is the monotonic one
-                unix_time = item.time + time.time() - time.monotonic()
-                message = Message(prediction_payload(item, unix_time), expendable=True)
+                messages = [Message(event_payload(item))]
+            else:
+                age_s = time.monotonic() - item.time  # LSL's clock is the monotonic one
+                messages = [Message(prediction_payload(item, time.time() - age_s), expendable=True)]
+                if item.control is not None:
+                    messages += control_messages(item.control, item.seq, item.time, age_s)
             for encoding in {client.encoding for client in self._listeners}:
-                message.encoded(encoding)
+                for message in messages:
+                    message.encoded(encoding)
         except (TypeError, ValueError, ArithmeticError, RecursionError):
             log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
-            return None
-        return message
+            return []
+        return messages
 
     def _end(self) -> None:
         self._deliver()
         for client in self._listeners | self._viewers:
             client.close()
+
+
+def _is_kept(item: Prediction | Event | bytes) -> bool:
+    """Return true for what a full inbox keeps longest: events, and predictions with a decision."""
+    if isinstance(item, Prediction):
+        return item.control is not None and item.control.decision is not None
+    return isinstance(item, Event)

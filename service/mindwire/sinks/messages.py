@@ -5,7 +5,7 @@ Nothing that a stream says (numpy scalars, odd mappings) stops the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from mindwire.status import Event
-from mindwire.types import Prediction
+from mindwire.types import PLAUSIBLE_AGE_S, ControlOutput, Prediction
 
 PROTOCOL_VERSION = 1
 
@@ -52,7 +52,7 @@ class Message:
     payload : mapping, str or bytes
         Content; text and bytes are sent as they are, in whatever encoding.
     expendable : bool
-        May be dropped for a slow client before others (predictions are, events are not).
+        May be dropped for a slow client before others (predictions are, decisions and events are not).
     """
 
     __slots__ = ("_encoded", "expendable", "payload")
@@ -88,7 +88,7 @@ def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, An
     unix_time : float
         Seconds since the epoch at the window's last sample.
     """
-    return {
+    payload = {
         "type": "prediction",
         "seq": prediction.seq,
         "time": prediction.time,
@@ -98,6 +98,40 @@ def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, An
         "reasons": prediction.reasons.labels,
         "latency_ms": {stage: round(float(ms), 4) for stage, ms in prediction.latency_ms.items()},
     }
+    if (control := prediction.control) is not None:
+        payload |= {"evidence": control.evidence, "control": control.state}
+    return payload
+
+
+def control_messages(output: ControlOutput, seq: int, time: float, age_s: float) -> Iterator[Message]:
+    """Yield the messages that follow a prediction: its decision, if there is one, and the axes of the policy.
+
+    Parameters
+    ----------
+    output : ControlOutput
+    seq : int
+    time : float
+        LSL time of the window's last sample in seconds.
+    age_s : float
+        Its age in seconds.
+    """
+    if (made := output.decision) is not None:
+        plausible = PLAUSIBLE_AGE_S[0] <= age_s <= PLAUSIBLE_AGE_S[1]
+        yield Message(
+            {
+                "type": "decision",
+                "seq": seq,
+                "time": time,
+                "class": made.label,
+                "confidence": made.confidence,
+                "evidence": output.evidence,
+                "age_ms": round(age_s * 1e3, 4) if plausible else None,
+            }
+        )
+    if output.axes:
+        names = [axis.name for axis in output.policy.axes]
+        values = dict(zip(names, output.axes, strict=True))
+        yield Message({"type": "axes", "seq": seq, "time": time, "values": values}, expendable=True)
 
 
 def event_payload(event: Event) -> dict[str, Any]:

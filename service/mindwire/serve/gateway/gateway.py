@@ -136,7 +136,9 @@ class Gateway:
         router.add_api_route("/v1/streams", self._list)
         router.add_api_route("/v1/streams/{stream}", _show)
         router.add_api_route("/v1/streams/{stream}/events", _list_events)
-        router.add_api_route("/v1/streams/{stream}/adaptation", _adapt, methods=["POST"])
+        router.add_api_route("/v1/streams/{stream}/control", _forward, methods=["GET", "PUT"])
+        for command in ("adaptation", "control/pause", "control/resume"):
+            router.add_api_route(f"/v1/streams/{{stream}}/{command}", _forward, methods=["POST"])
         return router
 
     async def _list(self) -> Response:
@@ -166,9 +168,10 @@ async def _list_events(stream: _Stream) -> Response:
     return _json(sorted(events, key=lambda event: event["unix_time"])[-REMEMBERED_EVENTS:])
 
 
-async def _adapt(stream: _Stream, request: Request) -> Response:
+async def _forward(stream: _Stream, request: Request) -> Response:
+    rest = request.scope["path"].removeprefix(f"/v1/streams/{stream.name}")
     kind = request.headers.get("content-type", "")
-    answer = await stream.ask("/adaptation", method="POST", body=await request.body(), content_type=kind)
+    answer = await stream.ask(rest, method=request.method, body=await request.body(), content_type=kind)
     if answer is None:
         raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
     return _passed_on(answer)
