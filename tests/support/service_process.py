@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Service:
-    """A running ``mindwire serve``."""
+    """A running ``mindwire serve``, or another command that serves."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, command: str = "serve") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mindwire", "serve", "--port", "0", *map(str, arguments)],
+            [sys.executable, "-m", "mindwire", command, "--port", "0", *map(str, arguments)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

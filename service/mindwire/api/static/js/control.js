@@ -20,6 +20,7 @@ const STATES = {
   refractory: (_, { refractory_s }) => `nothing is decided for ${refractory_s} s after a decision`,
   invalid: () => "predictions are not valid, so nothing is decided",
   paused: () => "",
+  "no predictions": () => "nothing is decided",
 };
 
 export class Control {
@@ -43,7 +44,7 @@ export class Control {
     $("control-pause").addEventListener("click", () => this.#toggle());
     document.addEventListener("keydown", (event) => {
       const { key, ctrlKey, metaKey, altKey, repeat, target } = event;
-      if (key.toLowerCase() !== "p" || ctrlKey || metaKey || altKey || repeat || this.#policy === null) return;
+      if (key?.toLowerCase() !== "p" || ctrlKey || metaKey || altKey || repeat || this.#policy === null) return;
       if (!target.closest("input:not([type=range]), select, textarea, dialog")) this.#toggle();
     });
   }
@@ -55,6 +56,7 @@ export class Control {
   hello({ stream, classes, control }) {
     this.#path = `/v1/streams/${encodeURIComponent(stream)}/control`;
     this.#classes = classes;
+    this.#rows = [];
     this.#newest = this.#shown = this.#state = null;
     this.#problem("");
     this.#use(control ?? { policy: null, paused: false });
@@ -86,6 +88,14 @@ export class Control {
 
   axes(message, now) {
     this.#axes.add(message, now);
+  }
+
+  /** True while no predictions arrive: what was last said of state and axes holds no longer. */
+  set silent(value) {
+    if (!value || !this.active || this.#state === "no predictions") return;
+    $("evidence").classList.add("unsure");
+    this.#axes.use(this.#policy.axes);
+    this.#show("no predictions", performance.now(), 0);
   }
 
   /** Another policy, a pause or its end. */

@@ -206,6 +206,7 @@ function doubt(now) {
 function showDoubt(now) {
   const why = doubt(now);
   probabilities.unsure = why !== null;
+  control.silent = why?.[2] ?? false;
   $("invalid").hidden = why === null;
   $("valid").hidden = why !== null || newest === null;
   $("reason").hidden = why !== null && why[1] === $("reason").textContent; // once is enough
