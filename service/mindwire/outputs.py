@@ -30,11 +30,13 @@ class Kind(NamedTuple):
 PREDICTIONS = Kind("a table of predictions", lambda data: data.startswith(b"seq,time,valid,"))
 DECISIONS = Kind("a table of decisions", lambda data: data.startswith(b"time,seq,class,confidence"))
 # safetensors: the length of a header in JSON, which names our format
+POLICY = Kind("a control policy", lambda data: data.startswith(b"{") and b'"evidence"' in data)
 ADAPTATION = Kind("a kept adaptation", lambda data: b"mindwire" in data[:65536])
+PICTURE = Kind("a picture of Mindwire", lambda data: data.startswith(b"<svg") and b"indwire" in data)
 _BY_ENDING = {
     ".json": Kind("a report of Mindwire", lambda data: data.startswith(b"{") and b'"mindwire"' in data),
     ".html": Kind("a report of Mindwire", lambda data: data.startswith(b"<!doctype html>") and b"indwire" in data),
-    ".svg": Kind("a picture of Mindwire", lambda data: data.startswith(b"<svg") and b"indwire" in data),
+    ".svg": PICTURE,
     ".png": Kind("a picture of Mindwire", lambda data: data.startswith(b"\x89PNG") and b"Mindwire" in data[:1024]),
     ".md": Kind("a table of layers", lambda data: data.startswith(b"## The network")),
 }

@@ -22,7 +22,7 @@ from mindwire_models.text import printable
 
 # In the order of the help. Each is a function in a module of the same name, with underscores.
 COMMANDS = (
-    "demo simulate serve streams record doctor export inspect evaluate cross-validate train replay play bench verify"
+    "demo simulate serve streams record doctor export inspect evaluate cross-validate train tune replay play bench verify"
 ).split()
 # Options that have become commands, and whether the new command still takes them.
 _FORMER = {
@@ -30,6 +30,8 @@ _FORMER = {
     ("evaluate", "--leave-one-out"): ("cross-validate", False),
     ("evaluate", "--train"): ("cross-validate", True),
 }
+# Options that take all names up to the next one.
+_MANY = {"cross-validate": "--train", "tune": "--test"}
 # Options that have moved to a program in a clone of the repository.
 _MOVED = {"evaluate": ("--protocol", "--attention", "--epochs", "--seeds")}
 
@@ -74,7 +76,7 @@ def _build(name: str) -> Any:
 
 
 def _current_spelling(arguments: list[str]) -> list[str]:
-    """Return a command line without former spellings, which are announced, and with ``--train`` before each of its names."""
+    """Return a command line without former spellings, which are announced, and with an option of several names before each of them."""
     former = [option for command, option in _FORMER if command == arguments[0] and option in arguments]
     if len(former) > 1:
         msg = f"{' and '.join(former)} are different evaluations; choose one."
@@ -90,7 +92,8 @@ def _current_spelling(arguments: list[str]) -> list[str]:
             "python -m benchmarks.wimpff2024 FILE... --out FOLDER."
         )
         raise UsageError(msg)
-    return spread_option(arguments, "--train") if arguments[0] == "cross-validate" else arguments
+    many = _MANY.get(arguments[0])
+    return spread_option(arguments, many) if many else arguments
 
 
 def spread_option(arguments: list[str], option: str) -> list[str]:

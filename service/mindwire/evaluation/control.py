@@ -100,7 +100,7 @@ class ControlRun:
         task : ControlTask
             Trials of its idle class are rest.
         between : bool
-            The time between trials is rest too, once a window holds nothing of the trial before.
+            The time between trials is rest too; see :func:`time_between`.
         whole : bool
             All of the recording is rest, whatever its cues.
         ranges : iterable of (float, float)
@@ -118,8 +118,7 @@ class ControlRun:
         trials = _cued(run.trials, task.trial_s)
         rest = [(trial.cue, trial.end) for trial in trials if trial.label == task.idle]
         if between:
-            pauses = [(trial.end + task.window_s, following.cue) for trial, following in pairwise(trials)]
-            rest += [(begin, end) for begin, end in pauses if end > begin]
+            rest += time_between(run.trials, task)
         asked = [trial for trial in trials if trial.label != task.idle]
         return cls(run.file, rows, asked, _separate([*rest, *ranges], asked))
 
@@ -139,6 +138,13 @@ def _cued(trials: Iterable[Trial], trial_s: float) -> list[CuedTrial]:
         CuedTrial(trial.cue, min(trial.cue + trial_s, limit), trial.label)
         for trial, limit in zip(ordered, limits, strict=False)
     ]
+
+
+def time_between(trials: Iterable[Trial], task: ControlTask) -> list[Interval]:
+    """Return the times between trials whose windows hold nothing of the trial before: a later decision on that is no false one."""
+    pairs = pairwise(_cued(trials, task.trial_s))
+    spans = [(trial.end + task.window_s, following.cue) for trial, following in pairs]
+    return [(begin, end) for begin, end in spans if begin < end]
 
 
 def _separate(spans: Iterable[Interval], trials: Iterable[CuedTrial]) -> list[Interval]:

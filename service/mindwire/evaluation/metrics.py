@@ -157,3 +157,15 @@ def poisson_interval(count: int, minutes: float) -> tuple[float, float]:
 def poisson_bound(count: int, minutes: float) -> float:
     """Return the exact one-sided 95 % upper bound of a rate per minute, ``χ²(0.95; 2n + 2) / 2T``; inf without any time."""
     return float(stats.chi2.ppf(CONFIDENCE, 2 * count + 2)) / 2 / minutes if minutes > 0 else math.inf
+
+
+def poisson_forecast(count: int, minutes: float, later_minutes: float) -> tuple[int, int]:
+    """Return the 95 % interval of the number of events in later minutes, after ``count`` in the first ones.
+
+    The central interval of the negative binomial distribution that follows from Jeffreys' prior of the rate, a gamma
+    distribution of shape ``n + ½`` and rate ``T``: it has the uncertainty of the rate and the chance of the later count.
+    """
+    if minutes <= 0 or later_minutes <= 0:
+        return 0, 0
+    low, high = stats.nbinom.interval(CONFIDENCE, count + 0.5, minutes / (minutes + later_minutes))
+    return int(low), int(high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindwire.errors import UsageError
-from mindwire.evaluation.control import ControlRun, ControlTask
+from mindwire.evaluation.control import ControlRun, ControlTask, time_between
 from mindwire.evaluation.pseudo_online import RunSettings, run_recordings
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.inference.decoder import Decoder
@@ -28,7 +28,7 @@ class RestTimes:
     ranges : tuple of (str, str)
         Labels of the markers between which there is rest: from each of the first to the next of the second.
     between : bool
-        The time from a window's length after a trial to the next cue.
+        The time between trials; see :func:`mindwire.evaluation.control.time_between`.
     """
 
     recordings: tuple[Path, ...] = ()
@@ -70,9 +70,12 @@ class RestTimes:
         Raises
         ------
         UsageError
-            None of the recordings has a range of these markers.
+            None of the recordings has a range of these markers, or time between trials.
         """
         cued = list(cued)
+        if self.between and cued and not any(time_between(run.trials, task) for run in cued):
+            msg = f"--between: no two trials are more than a window of {task.window_s:g} s apart, and windows that hold part of a trial show no rest; leave it out."
+            raise UsageError(msg)
         spans = [self._spans(run) for run in cued]
         if self.ranges and not any(spans):
             asked = ", ".join(f"--rest {begin}{_TO}{end}" for begin, end in self.ranges)

@@ -3,54 +3,50 @@
 Every combination of evidence, dwell, refractory time and commit threshold runs through all recordings. Allowed are those
 whose count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even
 none would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with
-the most right trials less wrong ones is chosen. The bound holds for a policy that is fixed beforehand; of many the chosen one
-was also a lucky one, so its own count is too low as a forecast. What such a choice is worth is estimated with each
-recording left out in turn: chosen on the others, counted on it.
+the most right trials less wrong ones is chosen, averaged over its threshold and the two next to it: a plateau repeats on
+other recordings, a peak may be luck. The bound holds for a policy that is fixed beforehand; of many the chosen one was
+also a lucky one, so its own count is too low as a forecast. Therefore what such a choice is worth is estimated with
+each recording left out in turn: chosen on the others, counted on it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import cast
 
 import numpy as np
-from joblib import Parallel, delayed
+from numpy.typing import NDArray
 
-from mindwire.control.evidence import accumulator
 from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
 from mindwire.control.stages import Axis, Decide, EstimatedPrior, Evidence, HiddenMarkov, Leaky
 from mindwire.errors import ArgumentError
-from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax, within
-from mindwire.evaluation.metrics import poisson_bound
+from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax
+from mindwire.evaluation.metrics import poisson_bound, poisson_interval
+from mindwire.evaluation.policy_search import Grid, Tally, strongest, tally
 
-_BIAS = EstimatedPrior(time_constant_s=60.0)
+_PRIORS = (None, EstimatedPrior(time_constant_s=60.0))
 EVIDENCE: tuple[Evidence, ...] = (
-    Leaky(time_constant_s=0.3),
-    Leaky(time_constant_s=0.3, prior=_BIAS),
-    Leaky(time_constant_s=1.0),
-    Leaky(time_constant_s=1.0, prior=_BIAS),
-    Leaky(time_constant_s=2.0, prior=_BIAS),
-    HiddenMarkov(idle_s=5.0, active_s=1.0),
+    *(Leaky(time_constant_s=seconds, prior=prior) for seconds, prior in product((0.3, 1.0, 2.0), _PRIORS)),
+    *(HiddenMarkov(idle_s=10.0, active_s=3.0, prior=prior) for prior in _PRIORS),
 )
-DWELL_S = (0.0, 0.5)
+DWELL_S = (0.0, 0.25, 0.5)
 REFRACTORY_S = (1.0, 2.5)
-_QUANTILES = np.linspace(0.05, 0.98, 12)
+_QUANTILES = np.linspace(0.02, 0.98, 16)
 _RELEASE = 0.8  # Of the commit threshold.
-_MARGIN = 3.0  # Thresholds are not lowered further at this many times the rate of the raw argmax.
+_MARGIN = 3  # The frontier ends at this many times the false activations of the raw argmax.
+_POINTS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A policy and its counts on each recording."""
-
-    policy: ControlPolicy
-    counts: tuple[Counts, ...]
-
-    def total(self, leave_out: int | None = None) -> Counts:
-        """Return the sum over the recordings, without one of them."""
-        return sum((one for i, one in enumerate(self.counts) if i != leave_out), Counts())
+def allowed(budget_per_minute: float, minutes: float) -> int | None:
+    """Return the most false activations whose bound is within a budget, None if not even none proves it."""
+    if poisson_bound(0, minutes) > budget_per_minute:
+        return None
+    count = 0
+    while poisson_bound(count + 1, minutes) <= budget_per_minute:
+        count += 1
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,90 +64,171 @@ class TunedPolicy:
         or no trial nothing is counted.
     raw : Counts
         Of the raw argmax.
-    provable : bool
-        True if the recorded rest proves the budget.
     """
 
     policy: ControlPolicy
     counts: Counts
     held_out: Counts
     raw: Counts
-    provable: bool
+
+    @property
+    def tuning(self) -> Tuning:
+        """Origin of the policy."""
+        return cast(Tuning, self.policy.tuning)
+
+    @property
+    def provable(self) -> bool:
+        """True if the recorded rest proves the budget."""
+        return self.tuning.proven_per_minute <= self.tuning.budget_per_minute
+
+    @property
+    def statement(self) -> str:
+        """Sentences on the false activations that were counted and the rates that they prove and promise."""
+        tuning, counts = self.tuning, self.counts
+        budget, minutes = tuning.budget_per_minute, counts.rest_minutes
+        text = f"Budget {budget:g} a minute: {_rest(counts)}"
+        if not self.held_out.rest_s:
+            text += f", which for a policy fixed beforehand proves at most {tuning.proven_per_minute:.2f} a minute (95 %); this one was chosen on the same rest, and no other recording shows its rate."
+        else:
+            low, high = poisson_interval(self.held_out.false_activations, self.held_out.rest_minutes)
+            text += (
+                f"; chosen with each recording left out in turn, {_rest(self.held_out)}: expect {low:.2f} to {high:.2f} a minute "
+                f"(95 %), proven is at most {tuning.proven_per_minute:.2f}."
+            )
+        if poisson_bound(0, minutes) > budget:
+            text += (
+                f" {minutes:.1f} minutes of rest cannot prove this budget: not one false activation in them proves at most "
+                f"{poisson_bound(0, minutes):.2f} a minute, and {poisson_bound(0, 1) / budget:.1f} minutes without one are needed."
+            )
+        elif not self.provable:
+            text += " The budget is not proven; record more rest, or allow more."
+        return text
 
 
-def allowed(budget_per_minute: float, minutes: float) -> int | None:
-    """Return the most false activations whose bound is within a budget, None if not even none proves it."""
-    if poisson_bound(0, minutes) > budget_per_minute:
-        return None
-    count = 0
-    while poisson_bound(count + 1, minutes) <= budget_per_minute:
-        count += 1
-    return count
+def _rest(counts: Counts) -> str:
+    return f"{counts.false_activations} false in {counts.rest_minutes:.1f} minutes of rest"
 
 
-def _merit(counts: Counts) -> tuple[float, ...]:
-    median = float(np.median(counts.seconds)) if counts.seconds else math.inf
-    return counts.right - counts.wrong_first, -counts.false_activations, -median
+@dataclass(frozen=True, slots=True)
+class PolicySearch:
+    """All policies of the grid on some recordings.
+
+    Parameters
+    ----------
+    runs, task
+        As of :func:`tune`.
+    policies : tuple of ControlPolicy
+    found : Tally
+        Their counts on each recording.
+    merit : ndarray, shape (n_policies, n_runs)
+        Right trials less wrong ones, averaged over neighbouring thresholds.
+    raw : tuple of Counts
+        Of the raw argmax on each recording.
+    """
+
+    runs: Sequence[ControlRun]
+    task: ControlTask
+    policies: tuple[ControlPolicy, ...]
+    found: Tally
+    merit: NDArray[np.float64]
+    raw: tuple[Counts, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[ControlRun], task: ControlTask) -> PolicySearch:
+        """Run all policies through recordings.
+
+        Raises
+        ------
+        ArgumentError
+            There is no rest, or no trial, or no class ever leads.
+        """
+        raw = tuple(control_counts(runs, raw_argmax(task.idle), task))
+        total = sum(raw, Counts())
+        if not total.rest_s or not total.trials:
+            lacking = "rest with a valid prediction" if not total.rest_s else "trial of a class other than idle"
+            msg = f"Tuning needs both rest and trials, and the recordings have no {lacking}; name recordings of rest with --rest."
+            raise ArgumentError(msg)
+        grid = Grid.of(runs, task)
+        policies: list[ControlPolicy] = []
+        tallies, merits = [], []
+        for evidence in EVIDENCE:
+            peaks = strongest(grid, evidence, task)
+            if not len(peaks):
+                continue
+            thresholds = np.unique(np.quantile(peaks, _QUANTILES).round(4)).tolist()
+            choices = [
+                Decide(commit=commit, release=_RELEASE * commit, dwell_s=dwell, refractory_s=refractory)
+                for dwell, refractory, commit in product(DWELL_S, REFRACTORY_S, thresholds)
+            ]
+            policies += [ControlPolicy(evidence=evidence, decide=choice, idle=task.idle) for choice in choices]
+            tallies.append(tally(grid, evidence, choices, task))
+            merits.append(_smoothed(tallies[-1].right - tallies[-1].wrong_first, len(thresholds)))
+        if not tallies:
+            msg = "Tuning found no trial in which a class leads other than idle; check the markers and the model with `mindwire evaluate`."
+            raise ArgumentError(msg)
+        return cls(runs, task, tuple(policies), Tally.join(tallies), np.concatenate(merits), raw)
+
+    def best(self, most: int, leave_out: int | None = None) -> int:
+        """Return the index of the best policy with at most ``most`` false activations, or of those with the fewest."""
+        kept = np.arange(len(self.runs)) != leave_out
+        false = self.found.false[:, kept].sum(axis=1)
+        merit = np.where(false <= max(most, false.min()), self.merit[:, kept].sum(axis=1), -np.inf)
+        right = np.maximum(self.found.right[:, kept].sum(axis=1), 1)
+        seconds = self.found.seconds[:, kept].sum(axis=1) / right
+        return int(np.lexsort((seconds, false, -merit))[0])
+
+    def tuned(self, budget_per_minute: float) -> TunedPolicy:
+        """Return the best policy within a budget, with its frontier."""
+        rests = [one.rest_s / 60 for one in self.raw]
+        most = allowed(budget_per_minute, sum(rests)) or 0
+        chosen = self.policies[self.best(most)]
+        counts = sum(control_counts(self.runs, chosen, self.task), Counts())
+        held_out = Counts()
+        for i, run in enumerate(self.runs):
+            others = sum(self.raw[:i] + self.raw[i + 1 :], Counts())
+            if others.rest_s and others.trials:
+                without = self.best(allowed(budget_per_minute, others.rest_minutes) or 0, leave_out=i)
+                held_out += control_counts([run], self.policies[without], self.task)[0]
+        forecast = held_out if held_out.rest_s else counts
+        tuning = Tuning(
+            budget_per_minute=budget_per_minute,
+            proven_per_minute=poisson_bound(forecast.false_activations, forecast.rest_minutes),
+            rest_minutes=counts.rest_minutes,
+            trials=counts.trials,
+            frontier=self._frontier(most),
+        )
+        axes = default_axes(self.task.classes, self.task.idle)
+        policy = chosen.model_copy(update={"axes": axes, "tuning": tuning})
+        return TunedPolicy(policy, counts, held_out, sum(self.raw, Counts()))
+
+    def like_raw(self) -> ControlPolicy:
+        """Return the best policy with at most as many false activations as the raw argmax."""
+        return self.policies[self.best(sum(self.raw, Counts()).false_activations)]
+
+    def _frontier(self, chosen: int) -> tuple[FrontierPoint, ...]:
+        """Return the best policies for ascending numbers of false activations, the chosen number among them."""
+        limit = max(10, _MARGIN * sum(self.raw, Counts()).false_activations)
+        numbers = {*np.linspace(0, limit, _POINTS).astype(int).tolist(), chosen}
+        minutes, found = sum(self.raw, Counts()).rest_minutes, self.found
+        points = [
+            FrontierPoint(
+                false_per_minute=int(found.false[i].sum()) / minutes,
+                right=int(found.right[i].sum()),
+                wrong_first=int(found.wrong_first[i].sum()),
+                evidence=self.policies[i].evidence,
+                decide=self.policies[i].decide,
+            )
+            for i in dict.fromkeys(self.best(number) for number in sorted(numbers))
+        ]
+        return tuple(sorted(points, key=lambda point: point.false_per_minute))
 
 
-def choose(candidates: Sequence[Candidate], budget_per_minute: float, leave_out: int | None = None) -> Candidate:
-    """Return the candidate with the most right trials less wrong ones within a budget; see the module."""
-    totals = [(candidate, candidate.total(leave_out)) for candidate in candidates]
-    most = allowed(budget_per_minute, totals[0][1].rest_minutes) or 0
-    fewest = min(counts.false_activations for _, counts in totals)
-    affordable = [pair for pair in totals if pair[1].false_activations <= max(most, fewest)]
-    return max(affordable, key=lambda pair: _merit(pair[1]))[0]
-
-
-def _held_out(candidates: Sequence[Candidate], budget_per_minute: float) -> Counts:
-    """Return the counts on each recording of the policy chosen on the others, where these have both rest and trials."""
-    total = Counts()
-    for i in range(len(candidates[0].counts)):
-        others = candidates[0].total(i)
-        if others.rest_s and others.trials:
-            total += choose(candidates, budget_per_minute, i).counts[i]
-    return total
-
-
-def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that no other one equals with fewer or as many false activations, ascending."""
-    best: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.total().false_activations, *(-m for m in _merit(c.total())))):
-        if not best or _merit(candidate.total())[0] > _merit(best[-1].total())[0]:
-            best.append(candidate)
-    return best
-
-
-def _strongest(run: ControlRun, evidence: Evidence, task: ControlTask) -> list[float]:
-    """Return the largest posterior of a class other than idle in each trial and time of rest, without decisions."""
-    accumulated = accumulator(ControlPolicy(evidence=evidence, idle=task.idle), task.classes, task.window_s)
-    columns = [i for i, name in enumerate(task.classes) if name != task.idle]
-    times, tops, previous = [], [], None
-    for time, row in run.predictions:
-        elapsed = task.hop_s if previous is None or time <= previous else time - previous
-        posterior = accumulated.update(row, elapsed)
-        previous = time
-        times.append(time)
-        tops.append(max(posterior[i] for i in columns) if row is not None else 0.0)
-    spans = [*run.rest, *((trial.cue, trial.end) for trial in run.trials)]
-    at, top = np.array(times), np.array(tops)
-    return [float(top[inside].max()) for span in spans if len(inside := within(at, *span))]
-
-
-def _candidates(runs: Sequence[ControlRun], evidence: Evidence, task: ControlTask, limit: int) -> list[Candidate]:
-    """Return the candidates with one kind of evidence."""
-    strongest = [value for run in runs for value in _strongest(run, evidence, task) if value > 0]
-    thresholds = sorted({round(float(q), 4) for q in np.quantile(strongest, _QUANTILES)}, reverse=True)
-    found = []
-    for dwell, refractory in product(DWELL_S, REFRACTORY_S):
-        for commit in thresholds:
-            decide = Decide(commit=commit, release=_RELEASE * commit, dwell_s=dwell, refractory_s=refractory)
-            policy = ControlPolicy(evidence=evidence, decide=decide, idle=task.idle)
-            candidate = Candidate(policy, tuple(control_counts(runs, policy, task)))
-            found.append(candidate)
-            if candidate.total().false_activations > limit:
-                break
-    return found
+def _smoothed(merit: NDArray[np.int64], n_thresholds: int) -> NDArray[np.float64]:
+    """Return the mean of each threshold's merit and its neighbours'."""
+    groups = merit.reshape(-1, n_thresholds, merit.shape[1])
+    padded = np.pad(groups, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    smooth: NDArray[np.float64] = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]).reshape(merit.shape) / 3
+    return smooth
 
 
 def default_axes(classes: Sequence[str], idle: str | None) -> tuple[Axis, ...]:
@@ -164,13 +241,7 @@ def default_axes(classes: Sequence[str], idle: str | None) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def tune(
-    runs: Sequence[ControlRun],
-    task: ControlTask,
-    *,
-    budget_per_minute: float,
-    workers: int | None = None,
-) -> TunedPolicy:
+def tune(runs: Sequence[ControlRun], task: ControlTask, *, budget_per_minute: float) -> TunedPolicy:
     """Search the policy with the most right activations within a budget of false ones.
 
     Parameters
@@ -178,42 +249,10 @@ def tune(
     runs : sequence of ControlRun
     task : ControlTask
     budget_per_minute : float
-    workers : int or None
-        Processes; None is one per core.
 
     Raises
     ------
     ArgumentError
-        There is no rest, or no trial.
+        There is no rest, or no trial, or no class ever leads.
     """
-    raw = sum(control_counts(runs, raw_argmax(task.idle), task), Counts())
-    if not raw.rest_s or not raw.trials:
-        lacking = "rest with a valid prediction" if not raw.rest_s else "trial of a class other than idle"
-        msg = f"Tuning needs both rest and trials, and the recordings have no {lacking}; name recordings of rest with --rest."
-        raise ArgumentError(msg)
-    limit = max(10, round(_MARGIN * raw.false_activations))
-    jobs = (delayed(_candidates)(runs, evidence, task, limit) for evidence in EVIDENCE)
-    found = [candidate for some in Parallel(n_jobs=workers or -1)(jobs) for candidate in some]
-    chosen = choose(found, budget_per_minute)
-    counts, held_out = chosen.total(), _held_out(found, budget_per_minute)
-    points = tuple(
-        FrontierPoint(
-            false_per_minute=total.false_activations / total.rest_minutes,
-            right=total.right,
-            wrong_first=total.wrong_first,
-            evidence=candidate.policy.evidence,
-            decide=candidate.policy.decide,
-        )
-        for candidate in frontier(found)
-        for total in (candidate.total(),)
-    )
-    tuning = Tuning(
-        budget_per_minute=budget_per_minute,
-        proven_per_minute=poisson_bound(counts.false_activations, counts.rest_minutes),
-        rest_minutes=counts.rest_minutes,
-        trials=counts.trials,
-        frontier=points,
-    )
-    policy = chosen.policy.model_copy(update={"axes": default_axes(task.classes, task.idle), "tuning": tuning})
-    provable = tuning.proven_per_minute <= budget_per_minute
-    return TunedPolicy(policy, counts, held_out, raw, provable)
+    return PolicySearch.of(runs, task).tuned(budget_per_minute)

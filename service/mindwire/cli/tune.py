@@ -1,0 +1,95 @@
+"""``mindwire tune``: a control policy for a bundle, within a budget of false activations."""
+
+from pathlib import Path
+
+from mindwire.cli import options
+from mindwire.cli.console import print_problems, print_written, progress_bar, show
+from mindwire.cli.groups import option
+
+
+def tune(
+    files: options.Recordings,
+    cues: options.Cues,
+    signal: options.Signal,
+    conditioning: options.Conditioning,
+    rest: options.Rest,
+    backend: options.Backend,
+    model: Path = option("Bundle to tune a policy for.", ..., "--model", "-m"),
+    budget: list[str] | None = option(
+        "False activations at rest that are allowed: 1/min, 0.5/min, 30/h; repeat to compare, the first one is written.",
+        metavar="N/min",
+    ),
+    test: list[str] | None = option(
+        "Count the policies on these recordings, all names up to the next option; nothing is chosen on them.",
+        metavar="FILE...",
+    ),
+    idle: str | None = option("Class for idling; by default one called idle, rest or nothing."),
+    out: Path | None = option("File for the policy, instead of control.json in the bundle.", None, "--out", "-o"),
+    picture: Path | None = option("Draw the frontier into this SVG file."),
+    allow_training_data: bool = option(
+        "Tune also on recordings that the bundle was trained on, whose predictions are better than later ones.",
+        False,
+        "--allow-training-data",
+    ),
+    force: bool = options.FORCE,
+) -> None:
+    """Find the control policy with the most right activations within a budget of false ones at rest.
+
+    The recordings run through the live pipeline once; all policies are then counted on whole recordings. Rest are the
+    trials of an idle class and what --rest and --between name; a trial lasts until --at seconds after its cue. The bundle's
+    control.json, which serve, demo and replay use, is replaced. What the recorded minutes of rest can prove of the budget is
+    reported.
+    """
+    from mindwire.evaluation import tuning_report
+    from mindwire.evaluation.control import ControlTask
+    from mindwire.evaluation.idle import idle_class
+    from mindwire.evaluation.known_recordings import check_not_trained_on
+    from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
+    from mindwire.evaluation.svg import standalone
+    from mindwire.evaluation.tuning import PolicySearch
+    from mindwire.inference.load import load_decoder
+    from mindwire.outputs import PICTURE, POLICY, check_output, writing
+    from mindwire_models.atomic import replace_file
+    from mindwire_models.bundle import POLICY_FILE, load_bundle, write_policy
+
+    budgets = [tuning_report.parse_budget(text) for text in budget or ["1/min"]]
+    paths, markers = cues.separate(files)
+    tested = options.split_files(test, expect_assignments=False)[0] if test else []
+    settings = options.run_settings(cues, markers, signal, conditioning)
+    bundle = load_bundle(model)
+    resting = rest.times([*paths, *tested], cues)
+    read = [*paths, *tested, *resting.recordings]
+    if out is not None:
+        check_output(out, POLICY, inputs=[*read, bundle.path], force=force)
+    if picture is not None:
+        check_output(picture, PICTURE, inputs=[*read, bundle.path], force=force, option="--picture")
+    warning = check_not_trained_on(bundle, read, allowed=allow_training_data)
+    chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
+    decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
+    settings, at_s, remembered = as_in_training(settings, cues.at, bundle, [*paths, *tested])
+    show(*filter(None, (warning, remembered)))
+    task = ControlTask.of(bundle.contract, idle_class(idle, bundle.contract.classes), at_s)
+    with progress_bar("Decoding") as progress:
+        cued = run_recordings(
+            [*paths, *tested], bundle.contract, decoder, classes=chosen, settings=settings, progress=progress
+        )
+        runs = resting.run(cued[: len(paths)], task, decoder, bundle.contract, settings)
+    for run in cued:
+        print_problems(Path(run.file), run.problems)
+    with progress_bar("Searching"):
+        search = PolicySearch.of(runs, task)
+        results = [search.tuned(one) for one in budgets]
+    first = results[0]
+    show(tuning_report.frontier_table(first).terminal(), *(one.statement for one in results))
+    if tested:
+        others = resting.control_runs(cued[len(paths) :], [], task)
+        show(tuning_report.held_out_table(search, results, others).terminal(), *tuning_report.LEGEND)
+    if picture is not None:
+        with writing(picture, "the picture"):
+            replace_file(picture, standalone(tuning_report.draw(first), f"Mindwire: frontier of {bundle.name}"))
+    if out is None:
+        write_policy(bundle, first.policy.to_json())
+    else:
+        with writing(out, "the policy"):
+            replace_file(out, first.policy.to_json())
+    print_written(*(path for path in (out or bundle.path / POLICY_FILE, picture) if path))

@@ -1,0 +1,113 @@
+"""``mindwire tune`` on real recordings, and its refusals."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mindwire.cli.main import app
+from mindwire.control.policy import choose_policy, load_policy
+from mindwire.errors import UsageError
+from mindwire_models.bundle import load_bundle
+from mindwire_models.errors import MindwireError
+
+pytest.importorskip("torch")
+REST = ("--rest", "rest..left_hand", "--rest", "rest..right_hand")
+
+
+@pytest.fixture(scope="module")
+def exported(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkpoint = data_dir / "checkpoints" / "bcic2a-loso-riemann-1.ckpt"
+    out = tmp_path_factory.mktemp("tune") / "bundle"
+    result = CliRunner().invoke(app, ["export", str(checkpoint), "--preset", "bcic2a", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture
+def recording(data_dir: Path) -> Path:
+    return data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["tune", *map(str, arguments)])
+    if isinstance(result.exception, MindwireError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def test_a_tuned_policy_becomes_part_of_the_bundle(
+    exported: Path, recording: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    folder, picture = Path(shutil.copytree(exported, tmp_path / "bundle")), tmp_path / "frontier.svg"
+    before = load_bundle(folder)
+    other = data_dir / "s1" / "s1-run08-22ch-250hz.xdf"
+    options = (
+        "--classes",
+        "left_hand,right_hand",
+        *REST,
+        "--budget",
+        "120/h",
+        "--budget",
+        "8/min",
+        "--picture",
+        picture,
+    )
+    output = run(recording, "--test", other, "--model", folder, *options)
+    bundle = load_bundle(folder)
+    assert bundle.sha256 == before.sha256
+    policy = choose_policy(bundle)
+    assert policy is not None
+    assert policy.tuning is not None
+    assert policy.tuning.budget_per_minute == 2.0
+    assert policy.tuning.rest_minutes > 0.5
+    assert policy.tuning.trials == 15
+    assert "chosen on the same rest" in output
+    assert "8 a minute" in output
+    assert "raw argmax" in output
+    svg = picture.read_text()
+    assert svg.startswith("<svg")
+    assert "raw argmax" in svg
+    assert "control.json" in output
+
+
+def test_a_policy_may_be_written_elsewhere(exported: Path, recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "policy.json"
+    run(recording, "--model", exported, "--classes", "left_hand,right_hand", *REST, "--out", out)
+    assert load_policy(out).tuning is not None
+    assert load_bundle(exported).policy is None
+    with pytest.raises(UsageError, match="would write over"):
+        run(recording, "--model", exported, *REST, "--out", recording)
+    other = tmp_path / "notes.json"
+    other.write_text("[]")
+    with pytest.raises(UsageError, match="is not a control policy"):
+        run(recording, "--model", exported, *REST, "--out", other)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--budget", "1"), "--budget 1: expected a rate"),
+        (("--budget", "0/min"), "--budget 0/min: expected a rate"),
+        (("--rest", "nowhere.xdf"), "expected a recording, or markers"),
+        (("--between", "--at", "5"), "no two trials are more than a window"),
+        (("--idle", "sleep"), "--idle sleep: expected one of the classes"),
+        ((), "no rest with a valid prediction"),
+    ],
+)
+def test_wrong_usage_is_refused_in_a_sentence(
+    options: tuple[str, ...], says: str, exported: Path, recording: Path
+) -> None:
+    with pytest.raises(MindwireError, match=says) as error:
+        run(recording, "--model", exported, "--markers", "left_hand=left_hand", *options)
+    assert "\n" not in str(error.value)
+    assert load_bundle(exported).policy is None
+
+
+def test_a_recording_is_either_tuned_on_or_tested_on(exported: Path, recording: Path) -> None:
+    with pytest.raises(UsageError, match="is named twice"):
+        run(recording, "--test", recording, "--model", exported, *REST)
