@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING
 from mindwire.interrupts import drop_output
 from mindwire.logs import PrintableFormatter, log_handler
 from mindwire.status import Event, Sink
-from mindwire.types import Prediction
+from mindwire.types import Decision, Prediction
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
+    from rich.text import Text
 
     from mindwire.live.stream import Stream
 
@@ -34,7 +36,8 @@ View = Callable[["Stream"], AbstractContextManager[Sink]]
 _REDRAW_PER_S = 8
 _LINE_EVERY_S = 2.0
 _CUE_SHOWN_S = 4.5
-_IMAGINED = "◀ imagined now"
+_DECIDED_SHOWN_S = 1.5
+_IMAGINED, _DECIDED = "◀ imagined now", "● decided"
 _STATE_LINES = 2
 _COLOURS = ("#56b4e9", "#e07b39", "#2fbf93", "#cc79a7", "#d9c02f", "#8f9bff")
 
@@ -53,22 +56,35 @@ def choose_view() -> tuple[View, logging.Handler]:
 
 
 class Newest(Sink):
-    """Sink that keeps the newest prediction and cue of a stream, and the sum of the stages of the last predictions."""
+    """Sink that keeps the newest prediction, decision and cue of a stream, and the sum of the stages of the last predictions.
+
+    ``decisions`` are the last ones, which a view takes as it shows them.
+    """
 
     def __init__(self) -> None:
         self.prediction: Prediction | None = None
         self.totals_ms: tuple[float, ...] = ()
+        self.decisions: deque[Decision] = deque(maxlen=100)
         self._cue, self._cue_at = "", 0.0
+        self._decided, self._decided_at = "", 0.0
 
     def publish(self, prediction: Prediction) -> None:
         """Take one prediction."""
         self.prediction = prediction
         self.totals_ms = (*self.totals_ms[-99:], sum(prediction.latency_ms.values()))
+        if prediction.control is not None and (made := prediction.control.decision) is not None:
+            self.decisions.append(made)
+            self._decided, self._decided_at = made.label, time.monotonic()
 
     def event(self, event: Event) -> None:
         """Take one event; only cues matter here, the state is polled."""
         if event.kind == "cue":
             self._cue, self._cue_at = str(event.data["label"]), time.monotonic()
+
+    @property
+    def decided(self) -> str:
+        """Class that was decided a moment ago, empty if none was."""
+        return self._decided if time.monotonic() - self._decided_at < _DECIDED_SHOWN_S else ""
 
     @property
     def imagined(self) -> str:
@@ -78,7 +94,7 @@ class Newest(Sink):
 
 @contextmanager
 def _lines(stream: Stream) -> Iterator[Sink]:
-    """Print a line every two seconds, and one for each change of state."""
+    """Print a line every two seconds, and one for each change of state and each decision."""
     newest, stop = Newest(), threading.Event()
 
     def write() -> None:
@@ -88,6 +104,9 @@ def _lines(stream: Stream) -> Iterator[Sink]:
             state = f"{status.state}: {status.state_reason}"
             lines = [state] if state != printed else []
             printed = state
+            while newest.decisions:
+                made = newest.decisions.popleft()
+                lines.append(f"decided: {made.label} ({made.confidence:.2f})")
             if newest.prediction is not None and time.monotonic() - printed_at >= _LINE_EVERY_S:
                 printed_at = time.monotonic()
                 lines.append(_line(newest.prediction, status.classes))
@@ -127,6 +146,14 @@ def _bars(stream: Stream, console: Console) -> Iterator[Sink]:
         yield newest
 
 
+def _mark(newest: Newest, name: str) -> Text:
+    from rich.text import Text
+
+    if newest.decided == name:
+        return Text(_DECIDED, style="bold")
+    return Text(_IMAGINED if newest.imagined == name else "", style="dim")
+
+
 def _picture(stream: Stream, newest: Newest, width: int) -> Group:
     """Return bars and state, of constant height and within the width."""
     from rich.console import Group
@@ -151,7 +178,7 @@ def _picture(stream: Stream, newest: Newest, width: int) -> Group:
             Text(name.replace("_", " "), style="bold" if valid and probability == max(probabilities) else ""),
             ProgressBar(1.0, probability, complete_style=colour, finished_style=colour, width=bar),
             "–" if prediction is None else f"{probability:.0%}",
-            Text(_IMAGINED, style="dim") if newest.imagined == name else "",
+            _mark(newest, name),
         )
     state_style = {"live": "bold green", "failed": "bold red", "lost": "bold red"}.get(status.state, "bold yellow")
     text = f"{status.state}  {status.state_reason}"

@@ -13,7 +13,7 @@ from mindwire.cli.console import wrapped
 from mindwire.cli.streams import _block
 from mindwire.serve.terminal import Newest, _picture
 from mindwire.status import Event
-from mindwire.types import Prediction, SignalInfo
+from mindwire.types import ControlOutput, Decision, Prediction, SignalInfo
 from mindwire_models.zoo import zoo_bundle_path
 from tests.support.inspection import inspect
 
@@ -34,16 +34,18 @@ def picture(width: int, state: str, reason: str, newest: Newest, classes: list[s
 @pytest.mark.parametrize("classes", [["feet", "left_hand"], ["a", "both_hands_and_feet_together_at_once"]])
 def test_the_demonstration_has_one_height_and_fits(classes: list[str]) -> None:
     newest, heights = Newest(), set()
+    decided = ControlOutput(Decision(0, 0.0, classes[0], 0.9), (), (0.9, 0.1), "active", None)
     long = "Predictions cannot be believed yet: aligning, settling. " * 3
     for cue in ("", classes[1]):
         for reason in ("Predictions are fresh.", long):
             if cue:
                 newest.event(Event("demo", "cue", "", 0.0, {"label": cue}))
-                newest.publish(Prediction(0, 0.0, np.array([0.0, 1.0])))
+                newest.publish(Prediction(0, 0.0, np.array([0.0, 1.0]), control=decided))
             lines = picture(80, "settling", reason, newest, classes)
             heights.add(len(lines))
             assert max(map(len, lines)) <= 80
             assert sum("imagined now" in line for line in lines) == bool(cue)
+            assert sum("● decided" in line for line in lines) == bool(cue)
     assert len(heights) == 1
 
 

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.stages import Axis
 from mindwire.sinks.hub import BUCKETS_MS, PredictionHub
 from mindwire.sinks.messages import Encoding, Message
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import Event
-from mindwire.types import Prediction, Reason
+from mindwire.types import ControlOutput, Decision, Prediction, Reason
 from mindwire_models.presets import BCIC2A
 
 HELLO = {"type": "hello", "version": 1}
@@ -324,3 +326,78 @@ def test_queue_is_bounded_ordered_and_counts_what_it_loses(actions, capacity):
         assert subscription.sent == len(taken)
 
     asyncio.run(main())
+
+
+CONTROL = ControlPolicy(axes=(Axis(name="x", positive="feet"),))
+
+
+def decided(seq, *, made=True):
+    decision = Decision(seq, 10.0 + seq, "feet", 0.9) if made else None
+    control = ControlOutput(decision, (0.5,), (0.9, 0.05, 0.03, 0.02), "active", CONTROL)
+    return Prediction(seq, 10.0 + seq, np.array([0.1, 0.2, 0.3, 0.4]), control=control)
+
+
+def kinds(messages):
+    return [(message["type"], message["seq"]) for message in messages if "seq" in message]
+
+
+def test_a_slow_client_gets_all_decisions_and_only_predictions_and_axes_are_dropped():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=8)
+        slow = hub.subscribe(HELLO)
+        await read(slow, 1)
+        for seq in range(50):
+            in_thread(lambda seq=seq: hub.publish(decided(seq, made=seq % 10 == 0)))
+            await asyncio.sleep(0)
+        hub.unsubscribe(slow)
+        return decoded(await rest(slow)), slow.dropped
+
+    messages, dropped = asyncio.run(main())
+    assert [seq for kind, seq in kinds(messages) if kind == "decision"] == [0, 10, 20, 30, 40]
+    (event,) = [message for message in messages if message["type"] == "event"]
+    assert event["data"]["total"] == dropped == 105 - len(kinds(messages))
+    assert kinds(messages)[-1] == ("axes", 49)
+
+
+def test_more_decisions_than_a_client_takes_are_bounded_and_counted():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=8)
+        slow = hub.subscribe(HELLO)
+        await read(slow, 1)
+        for seq in range(50):
+            in_thread(lambda seq=seq: hub.publish(decided(seq)))
+            await asyncio.sleep(0)
+        hub.unsubscribe(slow)
+        return decoded(await rest(slow)), slow.dropped
+
+    messages, dropped = asyncio.run(main())
+    assert len(messages) <= 9
+    assert dropped == 150 - len(kinds(messages))
+    decisions = [seq for kind, seq in kinds(messages) if kind == "decision"]
+    assert decisions == list(range(50 - len(decisions), 50))
+
+
+def test_a_stalled_loop_delays_decisions_and_loses_none():
+    async def main():
+        hub = PredictionHub("eeg", BCIC2A, capacity=16)
+        client = hub.subscribe(HELLO)
+        await read(client, 1)
+        in_thread(lambda: [hub.publish(decided(seq, made=seq % 1000 == 0)) for seq in range(5000)])
+        messages = []
+        while not messages or messages[-1].get("seq") != 4999 or messages[-1]["type"] != "axes":
+            messages += await read(client, 1)
+        return messages
+
+    assert [seq for kind, seq in kinds(asyncio.run(main())) if kind == "decision"] == [0, 1000, 2000, 3000, 4000]
+
+
+def test_an_age_is_given_only_where_the_clocks_compare():
+    async def main(time_):
+        hub = PredictionHub("eeg", BCIC2A)
+        client = hub.subscribe(HELLO)
+        await read(client, 1)
+        in_thread(lambda: hub.publish(msgspec.structs.replace(decided(0), time=time_)))
+        return (await read(client, 2))[1]["age_ms"]
+
+    assert 20 <= asyncio.run(main(time.monotonic() - 0.02)) < 10_000
+    assert asyncio.run(main(time.monotonic() + 1e6)) is None
