@@ -163,6 +163,16 @@ def test_a_refused_command_is_reported_and_changes_nothing(stream, address, open
     expect(slider).to_have_value("1")
 
 
+def test_commands_carry_the_token(stream, open_page):
+    with served(stream, token="correct horse") as address:
+        stream.start()
+        page = open_page(f"http://{address}/?token=correct%20horse")
+        expect(page.locator("#decision-name")).to_contain_text("%")
+        page.get_by_role("button", name="Pause control").click()
+        expect(page.locator("#control-paused")).to_be_visible()
+        assert stream.control_setting.paused
+
+
 def test_thresholds_of_another_origin_have_no_point(stream, address, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator("#frontier-note")).to_contain_text("Observed: 5 in 12.0 minutes of rest")
