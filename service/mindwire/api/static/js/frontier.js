@@ -46,6 +46,7 @@ export class Frontier {
     if (this.#box.hidden) return;
     this.#policy = policy;
     this.#running = tuning.frontier.findIndex((point) => same(point, policy));
+    this.#slider.disabled = tuning.frontier.length < 2;
     this.#slider.max = tuning.frontier.length - 1;
     this.#slider.value = Math.max(0, this.#running);
     this.#describe();
@@ -62,7 +63,7 @@ export class Frontier {
     this.#text.textContent = text + change;
     this.#slider.setAttribute("aria-valuetext", text + change);
     const origin = this.#running < 0 ? "What runs now is none of these choices. " : "";
-    this.#note.textContent = `${origin}Observed: ${count} in ${minutes.toFixed(1)} minutes of rest; at most is the upper end of the 95 % interval. ` +
-      `Tuned for ${rate(budget)} a minute${proven > budget ? `, which so short a rest cannot show: ${rate(proven)} at best` : ""}.`;
+    this.#note.textContent = `${origin}${count} false in ${minutes.toFixed(1)} minutes of rest; at most is the upper end of the 95 % interval. Each choice was the ` +
+      `best of many on these recordings: expect a little more on others. Tuned for ${rate(budget)} a minute; proven: at most ${rate(proven)}.`;
   }
 }
