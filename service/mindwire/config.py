@@ -56,6 +56,28 @@ def _unit(value: str) -> str:
     return value
 
 
+def host_and_port(value: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``, ``[IPV6]:PORT``, or a port of this machine.
+
+    Raises
+    ------
+    ValueError
+        It is none of these.
+    """
+    host, colon, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else "[" if ":" in host else host
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536) or "[" in host or (colon and not host):
+        msg = f"expected HOST:PORT, [IPv6 address]:PORT or a port of this machine, found {value!r}"
+        raise ValueError(msg)
+    return host or "127.0.0.1", int(port)
+
+
+def _address(value: str) -> str:
+    host_and_port(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
 Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
 Unit = Annotated[str, AfterValidator(_unit)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -196,6 +218,9 @@ class Settings(BaseSettings):
         "Longest time that a window waits to be decoded with those of other streams.", 2.0, ge=0, le=1000
     )
     lsl_outlet: bool = setting("Publish on LSL as well as on the websocket.", default=True)
+    osc: Address | None = setting(
+        "HOST:PORT to send predictions, decisions and axes to as OSC over UDP; a port alone is of this machine."
+    )
     record: Path | None = setting("Folder for recordings of signal, markers, predictions and events, as XDF.")
     marker_stream: Words = setting(
         "Name or source_id of a marker stream to show; by default those of the source's host.", ()

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from mindwire.adaptation import SavedAdaptation
-from mindwire.config import Settings, StreamSpec
+from mindwire.config import Settings, StreamSpec, host_and_port
 from mindwire.control.policy import choose_policy
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import MindwireError, UsageError
@@ -175,6 +175,7 @@ def _build_stream(
         limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
         loop=loop,
     )
+    _send_osc(stream, settings.osc)
     if kept is not None:
         stream.reporter.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
     if checkpoint is not None:
@@ -192,6 +193,14 @@ def _keep_control(path: Path | None, setting: ControlSetting) -> None:
         new.replace(path)
     except OSError as error:
         log.error("The control policy could not be kept in %s: %s.", path, error.strerror)  # noqa: TRY400 - no bug
+
+
+def _send_osc(stream: Stream, address: str | None) -> None:
+    """Send what a stream publishes to an address, if there is one, as OSC too."""
+    if address is not None:
+        from mindwire.sinks.osc import OscSink
+
+        stream.reporter.add_sink(OscSink(stream.name, *host_and_port(address), stream.reporter.emit))
 
 
 async def run_streams(
