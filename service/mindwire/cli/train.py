@@ -3,15 +3,19 @@
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from mindwire.cli import options, train_options
 from mindwire.cli.console import print_problems, progress_bar, show
 from mindwire.cli.groups import Given, option
-from mindwire.errors import UsageError
+from mindwire.errors import ArgumentError, UsageError
 from mindwire_models.text import printable
+
+if TYPE_CHECKING:
+    from mindwire.control.policy import ControlPolicy
+    from mindwire.training.run import Result
 
 
 def train(
@@ -31,18 +35,32 @@ def train(
     sweep: list[str] | None = option(
         "Validate each value, attention_mode=none,se, and write no bundle.", metavar="KEY=V,V,…"
     ),
+    budget: str | None = option(
+        "False activations at rest that the control policy may make, 1/min by default, where a class is idle; or none for no policy.",
+        metavar="N/min",
+    ),
     name: str | None = options.NAME,
 ) -> None:
-    """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle."""
+    """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle.
+
+    Where a class is called idle, rest or nothing, a control policy is tuned on the recordings that each fold holds out, so
+    that the bundle decides at once; `mindwire tune` tunes it on others.
+    """
+    from mindwire.evaluation.idle import idle_class
+    from mindwire.evaluation.tuning_report import parse_budget
     from mindwire.training import run
     from mindwire_models.bundle import check_target
 
     paths, markers = cues.separate(files)
     classes = cues.at_least_two(markers)
+    at_rest = idle_class(None, classes)
+    if at_rest is None:
+        given.refuse("--budget", why="A control policy is tuned where a class is called idle, rest or nothing")
+    allowed = None if at_rest is None or budget == "none" else parse_budget(budget or "1/min")
     if decoder == "riemann":
         given.refuse(*train_options.OF_NETWORK, "--sweep", why="--decoder riemann trains no network")
     if sweep:
-        given.refuse("--out", "--name", why="--sweep writes no bundle")
+        given.refuse("--out", "--name", "--budget", why="--sweep writes no bundle")
         if folds == 0:
             given.refuse("--folds", why="--sweep compares by validation, which --folds 0 leaves out")
     else:
@@ -78,8 +96,26 @@ def train(
         network = None if decoder == "riemann" else training.candidate(prepared.contract)
     with progress_bar("Training") as progress:
         result = run.train_riemann(prepared) if network is None else run.train_network(prepared, network, progress)
+    policy, said = None, ""
+    if at_rest is not None and allowed is not None:
+        with progress_bar("Tuning the control policy"):
+            policy, said = _tuned(result, at_rest, allowed)
     with progress_bar("Writing the bundle"):
-        bundle = run.write(result, out, name or out.name)
-    show(run.summary(result))
+        bundle = run.write(result, out, name or out.name, policy)
+    show(run.summary(result), *filter(None, [said]))
     command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
     typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))
+
+
+def _tuned(result: "Result", idle: str, budget_per_minute: float) -> "tuple[ControlPolicy | None, str]":
+    """Return the control policy of a trained model and a text about it; a model is no worse for having none."""
+    from mindwire.training.control import tune_held_out
+
+    try:
+        tuned = tune_held_out(result, idle, budget_per_minute)
+    except ArgumentError as error:
+        return None, str(error)
+    return (
+        tuned.policy,
+        f"Control policy: {tuned.counts.right} of {tuned.counts.trials} trials right. {tuned.statement}",
+    )

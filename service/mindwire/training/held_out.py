@@ -48,7 +48,7 @@ class HeldOutRuns:
     runs: dict[AlignmentMode, list[EvaluatedRun]]
 
 
-class _Split(NamedTuple):
+class Split(NamedTuple):
     """Recordings that a decoder is trained and tested on."""
 
     training: Sequence[Path]
@@ -69,7 +69,7 @@ class Splits:
     """Recordings, conditioned and ready to train on, and those to test on: each left out in turn, or others."""
 
     prepared: Prepared
-    each: list[_Split]
+    each: list[Split]
     leave_one_out: bool
 
 
@@ -82,7 +82,7 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         if len(plan.paths) < 2:
             msg = f"Leaving one out expects at least two recordings, found {len(plan.paths)}; name more of them, or train on others with --train."
             raise UsageError(msg)
-        each = [_Split([other for other in plan.paths if other is not path], [path]) for path in plan.paths]
+        each = [Split([other for other in plan.paths if other is not path], [path]) for path in plan.paths]
         return Splits(run.prepare(replace(plan, n_folds=None), progress), each, leave_one_out=True)
     check_distinct(tested)
     known = {file_sha256(path): path for path in plan.paths}
@@ -98,7 +98,7 @@ def prepare(plan: Plan, tested: Sequence[Path] | None, progress: Progress | None
         folds = fit.make_folds(prepared.data)
     except ArgumentError:  # a class that occurs in one recording alone
         folds = []
-    return Splits(replace(prepared, folds=folds), [_Split(plan.paths, tested)], leave_one_out=False)
+    return Splits(replace(prepared, folds=folds), [Split(plan.paths, tested)], leave_one_out=False)
 
 
 def evaluate(
@@ -125,7 +125,7 @@ def evaluate(
         runs: dict[AlignmentMode, list[EvaluatedRun]] = {mode: [] for mode in execution.modes}
         for split, module, temperature in zip(splits.each, modules, _temperatures(splits, held_out), strict=True):
             contract = splits.prepared.contract.model_copy(update={"temperature": temperature})
-            for mode, some in _run(split, module, contract, execution, means, one_tested=splits.leave_one_out):
+            for mode, some in run_split(split, module, contract, execution, means, one_tested=splits.leave_one_out):
                 runs[mode] += some
                 done += 1
                 if running is not None:
@@ -172,8 +172,8 @@ def _temperatures(splits: Splits, held_out: Logits | None) -> list[float]:
     return [fit_temperature(logits[other], labels[other]) for other in others]
 
 
-def _run(
-    split: _Split,
+def run_split(
+    split: Split,
     module: Any,
     contract: Contract,
     execution: Execution,

@@ -30,6 +30,7 @@ from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 
 if TYPE_CHECKING:
+    from mindwire.control.policy import ControlPolicy
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.ensemble import Ensemble
     from mindwire_models.network.riemann import TangentSpaceNetwork
@@ -79,12 +80,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Trained model and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model."""
+    """Trained model, its models of each fold, and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model."""
 
     prepared: Prepared
     module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
+    by_fold: Sequence[AttentionBaseNet | Ensemble | TangentSpaceNetwork]
     candidate: fit.Candidate | None
     validations: dict[str, fit.Validation]
+
+    @property
+    def temperature(self) -> float:
+        """Softmax temperature fitted to held-out trials, 1 without any."""
+        scored = self.validations.get("baseline" if self.candidate is None else "network")
+        return 1.0 if scored is None else scored.temperature
 
 
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
@@ -189,8 +197,10 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
 
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
-    logits = {"baseline": fit.baseline_logits(prepared.data, prepared.folds)}
-    return Result(prepared, fit.fit_baseline(prepared.data), None, _validations(prepared, logits))
+    data, folds = prepared.data, prepared.folds
+    logits = {"baseline": fit.baseline_logits(data, folds)}
+    by_fold = [fit.fit_baseline(data, fold) for fold in folds]
+    return Result(prepared, fit.fit_baseline(data), by_fold, None, _validations(prepared, logits))
 
 
 def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
@@ -207,7 +217,8 @@ def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progre
     # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
     with suppress(MissingExtraError):
         logits["baseline"] = fit.baseline_logits(data, folds)
-    return Result(prepared, network_module(fitted.networks), candidate, _validations(prepared, logits))
+    by_fold = list(map(network_module, fitted.by_fold))
+    return Result(prepared, network_module(fitted.networks), by_fold, candidate, _validations(prepared, logits))
 
 
 def _validations(prepared: Prepared, held_out: Mapping[str, fit.Logits | None]) -> dict[str, fit.Validation]:
@@ -222,15 +233,20 @@ def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
     return networks[0] if len(networks) == 1 else Ensemble(networks).eval()
 
 
-def write(result: Result, out: Path, name: str) -> Bundle:
-    """Write the bundle, with the softmax temperature fitted to held-out trials."""
+def write(result: Result, out: Path, name: str, policy: ControlPolicy | None = None) -> Bundle:
+    """Write the bundle, with the softmax temperature fitted to held-out trials, and its control policy if there is one."""
     from mindwire_models.export import export_bundle
 
-    scored = result.validations.get("baseline" if result.candidate is None else "network")
-    temperature = 1.0 if scored is None else scored.temperature
-    contract = result.prepared.contract.model_copy(update={"temperature": temperature})
-    record = training_record(result.prepared)
-    return export_bundle(result.module, contract, out, name=name, provenance=provenance(result), training=record)
+    contract = result.prepared.contract.model_copy(update={"temperature": result.temperature})
+    return export_bundle(
+        result.module,
+        contract,
+        out,
+        name=name,
+        provenance=provenance(result),
+        training=training_record(result.prepared),
+        policy=None if policy is None else policy.to_json().encode(),
+    )
 
 
 def training_record(prepared: Prepared) -> TrainingRecord:

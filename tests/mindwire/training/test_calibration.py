@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mindwire.cli.console import progress_bar
 from mindwire.cli.main import app
+from mindwire.control.policy import choose_policy
 from mindwire.errors import ArgumentError, MindwireError, UsageError
 from mindwire.evaluation.pseudo_online import file_sha256
 from mindwire.training import fit as calibration
@@ -186,6 +187,41 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["overall"]["n_trials"] == 16
     assert report["overall"]["n_correct"] >= 15
+
+
+def test_a_class_at_rest_gives_the_bundle_a_control_policy_tuned_on_held_out_recordings(
+    recordings: list[Path], tmp_path: Path
+) -> None:
+    out, choices = tmp_path / "bundle", ("--markers", "1=left_hand", "2=idle", "--window", "2", "--decoder", "riemann")
+    output = run("train", *recordings, *choices, "--budget", "3/min", "--out", out)
+    policy = choose_policy(load_bundle(out))
+    assert policy is not None
+    assert policy.tuning is not None
+    assert (policy.idle, policy.tuning.budget_per_minute, policy.tuning.trials) == ("idle", 3.0, 24)
+    assert policy.tuning.rest_minutes == pytest.approx(24 * 2.5 / 60, rel=0.1)
+    assert "Control policy: " in output
+    assert "each recording left out in turn" in output
+    assert "No control policy" not in run("train", *recordings[:2], *choices, "--budget", "none", "--out", out)
+    assert load_bundle(out).policy is None
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "why"),
+    [(2, ("--folds", 0), "--folds 0 leaves validation out"), (1, (), "there is one recording alone")],
+)
+def test_without_a_recording_held_out_there_is_no_control_policy(
+    n: int, options: tuple[object, ...], why: str, recordings: list[Path], tmp_path: Path
+) -> None:
+    choices = ("--markers", "1=left_hand", "2=idle", "--window", "2", "--decoder", "riemann", *options)
+    assert f"No control policy was tuned: that takes recordings that a model was not trained on, and {why}" in run(
+        "train", *recordings[:n], *choices, "--out", tmp_path / "bundle"
+    )
+    assert load_bundle(tmp_path / "bundle").policy is None
+
+
+def test_a_budget_needs_a_class_at_rest(recordings: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="where a class is called idle, rest or nothing, found --budget"):
+        run("train", recordings[0], *CHOICES, "--budget", "1/min", "--out", tmp_path / "bundle")
 
 
 def test_damage_of_a_recording_is_reported_although_it_trains(recordings: list[Path], tmp_path: Path) -> None:
