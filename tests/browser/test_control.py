@@ -213,6 +213,16 @@ def test_without_a_policy_there_is_one_line(open_page):
     stream.stop()
 
 
+def test_the_api_pages_example_is_a_valid_policy(stream, address, open_page):
+    page = open_page(f"http://{address}/docs")
+    details = page.locator("details", has=page.locator(".verb.put"))
+    details.locator("summary").click()
+    details.get_by_label("stream").fill("eeg")
+    details.get_by_role("button", name="Try it").click()
+    expect(details.locator("pre")).to_contain_text(re.compile("^200"))
+    assert stream.control_setting.policy == ControlPolicy()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_control_is_accessible_and_fits_a_phone(stream, address, open_page, scheme):
     page = open_page(f"http://{address}/", color_scheme=scheme, viewport={"width": 360, "height": 800})

@@ -34,12 +34,12 @@ function table(name, schema) {
   return made;
 }
 
-/** A request body to begin with: for each field its default, the first of its choices, or an empty text. */
+/** A request body to begin with: for each field its default, null where that is allowed, the first of its choices, or an empty text. */
 function example(schema, schemas) {
   if (schema.$ref) return example(schemas[schema.$ref.split("/").at(-1)], schemas);
   if (schema.default !== undefined) return schema.default;
   if (schema.enum) return schema.enum[0];
-  if (schema.anyOf) return example(schema.anyOf[0], schemas);
+  if (schema.anyOf) return schema.anyOf.some(({ type }) => type === "null") ? null : example(schema.anyOf[0], schemas);
   if (schema.type === "object") return Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, part]) => [name, example(part, schemas)]));
   return { integer: 0, number: 0, boolean: false, array: [] }[schema.type] ?? "";
 }
