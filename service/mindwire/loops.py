@@ -18,6 +18,7 @@ class LoopThread(threading.Thread):
     """Thread of a loop, ``abandoned`` if another thread has taken its place."""
 
     abandoned = False
+    any_abandoned = False
 
     def run(self) -> None:
         """Run the target; :class:`Abandoned` and other requests to exit end the thread without a traceback."""
@@ -26,14 +27,14 @@ class LoopThread(threading.Thread):
 
     def abandon(self) -> None:
         """Fence the thread off, and end it as soon as it executes Python code again."""
-        self.abandoned = True
+        self.abandoned = LoopThread.any_abandoned = True
         if self.ident is not None and self.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(Abandoned))
 
 
 def fence() -> None:
     """End the calling thread, by :class:`Abandoned`, if it was abandoned; called before all that others would notice."""
-    if getattr(threading.current_thread(), "abandoned", False):
+    if LoopThread.any_abandoned and getattr(threading.current_thread(), "abandoned", False):
         raise Abandoned
 
 

@@ -163,10 +163,11 @@ class Pipeline:
 
     def _due(self, before: int, now: int) -> list[Window]:
         """Return the windows that end among the new samples, in the samples' order with what is learnt between them."""
-        ends = range(self._next_end(before), now + 1, self.hop_samples)
-        turns = [(end, Turn.DECODE) for end in ends] + self._adaptation.turns(before, now)
+        turns = self._adaptation.turns(before, now)
+        turns += [(end, Turn.DECODE) for end in range(self._next_end(before), now + 1, self.hop_samples)]
+        turns.sort()
         windows: list[Window] = []
-        for at, turn in sorted(turns):
+        for at, turn in turns:
             self._adaptation.catch_up(self._buffer)
             if turn is Turn.DECODE:
                 windows.append(self._window(at))

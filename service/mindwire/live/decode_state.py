@@ -101,14 +101,15 @@ class DecodeState:
     def take_conditioned(self) -> list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]]:
         """Return times and samples conditioned since the last call, as :meth:`Pipeline.conditioned` gives them."""
         conditioned, self._conditioned = self._conditioned, []
-        return [(times, samples) for times, samples in conditioned if len(times)]
+        return conditioned
 
     def _condition(self, chunk: Chunk, pulled_at: float) -> list[DueWindow]:
         begin = time.perf_counter()
         windows = self._pipeline.advance(chunk)
         since = time.perf_counter()
         self._n_wanted = min(self._pipeline.samples_until_due, self._most_buffered)
-        self._conditioned.append(self._pipeline.conditioned())
+        if len((conditioned := self._pipeline.conditioned())[0]):
+            self._conditioned.append(conditioned)
         if (seconds := (len(windows) - 1) * self._hop_s) > self._max_backlog_s:
             self._backlog = (len(windows) - 1, seconds)
             windows = windows[-1:]

@@ -162,9 +162,7 @@ class Tracker:
             state[0, 0, 0], state[0, 0, 1] = self._state or (rest * (self.offset + self.drift), -rest * self.offset)
             run_sections(self._sections, offsets, state)
             residuals = np.empty((2, n))  # and their bias
-            np.subtract(deviation, offsets[0], residuals[0])
-            residuals[0] /= rest
-            residuals[1] = residuals[0]
+            np.divide(deviation - offsets, rest, residuals)
             bias[0, 0, 0], bias[0, 0, 1] = self._bias
             run_sections(self._bias_smoother, residuals[1:], bias)
             sizes = np.abs(residuals)
