@@ -81,11 +81,9 @@ class StreamReporter:
 
     def latency_ms(self) -> dict[str, float]:
         """Return the median milliseconds per stage of the last predictions."""
-        spent: dict[str, list[float]] = {}
-        for stages in list(self._latencies):
-            for name, ms in stages.items():
-                spent.setdefault(name, []).append(ms)
-        return {name: median(spent[name]) for name in sorted(spent)}
+        latencies = list(self._latencies)
+        names = sorted(set().union(*latencies))
+        return {name: median([stages[name] for stages in latencies if name in stages]) for name in names}
 
     def set_state(self, state: StreamState, reason: str) -> None:
         """Enter a state without reporting it."""

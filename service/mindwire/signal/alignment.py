@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.signal.artefacts import ArtefactGuard, Block, Pieces
-from mindwire.signal.manifold import Matrix, distance, geodesic_from, spectrum
+from mindwire.signal.manifold import Matrix, distance_from, geodesic_from, matrix_power, spectrum
 from mindwire.signal.rollback import remembered
 from mindwire_models.contract import Alignment
 
@@ -85,7 +85,7 @@ class OnlineAlignment:
         self.state = AlignmentState(np.zeros((n_channels, n_channels)), 0.0, 0)
         self._spectrum = self.state, spectrum(self.state.covariance)
         self._whitened = self.state.covariance
-        self._reference: Matrix | None = None
+        self._reference: Matrix | None = None  # inverse square root of the mean when it first was ready
         self._history: deque[AlignmentState] = deque(maxlen=remembered(self.state.covariance.nbytes))  # one per update
         self._guard = ArtefactGuard()
         self._revisable = True
@@ -111,7 +111,7 @@ class OnlineAlignment:
     @property
     def drift(self) -> float:
         """Riemannian distance between the mean now and when it first was ready; 0 before that."""
-        return 0.0 if self._reference is None else distance(self._reference, self.state.covariance)
+        return 0.0 if self._reference is None else distance_from(self._reference, self.state.covariance)
 
     def update(self, good: NDArray[np.float32]) -> None:
         """Learn from one block of good conditioned samples, ``(n_samples, n_channels)``, without what is unlike the rest.
@@ -196,7 +196,7 @@ class OnlineAlignment:
             self._history.append(self.state)
         self.state = state
         if self._reference is None and self.ready:
-            self._reference = state.covariance
+            self._reference = matrix_power(state.covariance, -0.5)
         if exactly or self._far(state.covariance):
             values, vectors = self._spectrum_of(state)
             self.matrix = ((vectors / np.sqrt(values * self._factor)) @ vectors.T).astype(np.float32)

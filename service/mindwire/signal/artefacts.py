@@ -173,17 +173,16 @@ class ArtefactGuard:
         """Mark the inliers of the newest blocks, whose excess is known."""
         if len(self._excess) < _FEWEST_BLOCKS:
             return
-        all_excess = list(self._excess)
+        by_block = list(self._excess)
+        all_excess = np.concatenate(by_block)
         limit = _weak_limit(all_excess)
-        if len(all_excess) > _LASTING_BLOCKS:
-            lasting = all_excess[-_LASTING_BLOCKS:]
-            unusual = np.concatenate(lasting) > limit
-            if np.count_nonzero(unusual) >= _NEARLY_ALL * len(unusual):
+        if len(by_block) > _LASTING_BLOCKS:
+            lasting = all_excess[-sum(map(len, by_block[-_LASTING_BLOCKS:])) :]
+            if np.count_nonzero(lasting > limit) >= _NEARLY_ALL * len(lasting):
                 limit = _weak_limit(lasting)
-        newest_excess = all_excess[-len(newest) :]
         before = np.concatenate([some.inliers for some in newest])
-        if ((np.concatenate(newest_excess) <= limit) != before).any():  # as a rule nothing changes
-            for some, excess in zip(newest, newest_excess, strict=True):
+        if ((all_excess[-len(before) :] <= limit) != before).any():  # as a rule nothing changes
+            for some, excess in zip(newest, by_block[-len(newest) :], strict=True):
                 some.set_inliers(excess <= limit)
 
 
@@ -218,9 +217,9 @@ def _logarithms_of(blocks: Sequence[Pieces]) -> list[Matrix]:
     return [logarithm for some in blocks if (logarithm := some.logarithm()) is not None]
 
 
-def _weak_limit(excess: Sequence[NDArray[np.float64]]) -> float:
+def _weak_limit(excess: NDArray[np.float64]) -> float:
     """Excess above which a piece is unlike the others."""
-    ordered = np.sort(np.concatenate(excess))
+    ordered = np.sort(excess)
     weaker, weak = _quantile(ordered, _WEAKER), _quantile(ordered, _WEAK)
     return weak + max(_OUTLIER * (weak - weaker), _LEAST_EXCESS)
 

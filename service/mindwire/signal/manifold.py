@@ -47,6 +47,10 @@ def geodesic_from(start: tuple[Matrix, Matrix], end: Matrix, weight: float) -> M
 
 def distance(one: Matrix, other: Matrix) -> float:
     """Affine-invariant Riemannian distance of two positive definite matrices (Förstner & Moonen 1999)."""
-    inverse = matrix_power(one, -0.5)
+    return distance_from(matrix_power(one, -0.5), other)
+
+
+def distance_from(inverse: Matrix, other: Matrix) -> float:
+    """The same from a matrix whose inverse square root is known."""
     values = np.linalg.eigvalsh(inverse @ other @ inverse)
     return float(np.sqrt((np.log(np.maximum(values, TINY)) ** 2).sum()))
