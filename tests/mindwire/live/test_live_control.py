@@ -13,11 +13,11 @@ from mindwire.errors import PolicyError, StreamLostError
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk
-from tests.mindwire.live.test_supervisor import Failing, supervised
 from tests.support.linear_decoder import LinearDecoder
 from tests.support.lsl_cap import samples_of
 from tests.support.scripted_source import INFO, Scripted
 from tests.support.streaming import contract, eventually, make_stream, running
+from tests.support.supervised import Failing, supervised
 
 POLICY = ControlPolicy(
     evidence=Latest(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,34 +15,7 @@ from mindwire.types import Reason
 from tests.support.linear_decoder import LinearDecoder
 from tests.support.scripted_source import Scripted
 from tests.support.streaming import eventually, make_stream
-
-QUICK = RestartPolicy(delays_s=(0.01, 0.01, 0.01))
-
-
-class Failing(LinearDecoder):
-    """Fails so many times, then decodes."""
-
-    def __init__(self, failures: int) -> None:
-        super().__init__(2)
-        self.failures = failures
-
-    def decode(self, sessions, windows):
-        if self.failures:
-            self.failures -= 1
-            msg = "the decoder is broken"
-            raise ZeroDivisionError(msg)
-        return super().decode(sessions, windows)
-
-
-@contextmanager
-def supervised(*streams, policy=QUICK):
-    refused = []
-    supervisor = Supervisor(streams, on_refused=lambda stream, error: refused.append((stream, error)), policy=policy)
-    supervisor.start()
-    try:
-        yield refused
-    finally:
-        assert supervisor.stop(5.0)
+from tests.support.supervised import QUICK, Failing, supervised
 
 
 def test_a_stream_that_dies_is_reported_and_restarted():

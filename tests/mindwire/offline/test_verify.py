@@ -14,6 +14,7 @@ from mindwire.cli.main import app
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, Latest
 from mindwire.errors import BundleError, MindwireError, RecordingError, UsageError
+from mindwire.inference.decoder import probabilities
 from mindwire.inference.load import load_decoder
 from mindwire.offline.recorded_run import recorded_control, recorded_run, run_details
 from mindwire.offline.verify import verify
@@ -100,7 +101,8 @@ class LiveRun:
             taken = [window for number, window in enumerate(windows, number) if number not in skip]
             number += len(windows)
             for window in taken:  # those skipped come to no controller
-                p = pipeline.complete(window, self.decoder.decode([pipeline.session], [window])[0])
+                logits = self.decoder.decode([pipeline.session], [window])
+                p = pipeline.complete(window, probabilities(logits, pipeline.contract.temperature)[0])
                 self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
                 self.times.append(p.time)
                 if p.control and p.control.decision:

@@ -15,8 +15,8 @@ from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, Leaky
 from mindwire.sinks.messages import Encoding
 from mindwire_models.bundle import load_bundle, write_policy
-from tests.mindwire.serve.test_gateway import Listener, workers_of
 from tests.support.bundles import random_bundle
+from tests.support.gateway_clients import Listener, workers_of
 from tests.support.lsl_cap import Cap
 from tests.support.service_process import get, ready, refused, service
 from tests.support.streaming import contract, eventually, unique
