@@ -38,6 +38,7 @@ _BY_ENDING = {
     ".html": Kind("a report of Mindwire", lambda data: data.startswith(b"<!doctype html>") and b"indwire" in data),
     ".svg": PICTURE,
     ".png": Kind("a picture of Mindwire", lambda data: data.startswith(b"\x89PNG") and b"Mindwire" in data[:1024]),
+    ".csv": Kind("a table of compared decisions", lambda data: data.startswith(b"time,recording,trial,")),
     ".md": Kind("a table of layers", lambda data: data.startswith(b"## The network")),
 }
 

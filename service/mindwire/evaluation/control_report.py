@@ -89,14 +89,15 @@ def report_control(runs: Sequence[ControlRun], policy: ControlPolicy, task: Cont
 
 def picture(report: ControlReport) -> str | None:
     """Draw the frontier on the recordings of a report; None where there is no rest or no trial."""
-    choices = [_choice(figures) for figures in (report.score.overall, report.raw.overall, *report.frontier)]
+    choices = [choice_of(figures) for figures in (report.score.overall, report.raw.overall, *report.frontier)]
     if not (choices[0].minutes and choices[0].trials):
         return None
     tuning = report.policy.tuning
     return frontier_picture(choices[2:], choices[0], choices[1], tuning.budget_per_minute if tuning else None)
 
 
-def _choice(figures: ControlFigures) -> Choice:
+def choice_of(figures: ControlFigures) -> Choice:
+    """Return figures as a point of the frontier's picture."""
     return Choice(figures.false_activations, figures.rest_minutes, figures.n_right, figures.n_trials)
 
 

@@ -52,7 +52,11 @@ def choice_policies(policy: ControlPolicy) -> list[ControlPolicy]:
 
 
 def frontier_picture(
-    choices: Sequence[Choice], chosen: Choice, raw: Choice | None = None, budget_per_minute: float | None = None
+    choices: Sequence[Choice],
+    chosen: Choice,
+    raw: Choice | None = None,
+    budget_per_minute: float | None = None,
+    names: tuple[str, str] = ("this policy", "raw argmax"),
 ) -> str:
     """Draw the frontier with the chosen policy and the raw argmax, all with 95 % intervals, as an ``<svg>`` element.
 
@@ -64,6 +68,8 @@ def frontier_picture(
     raw : Choice or None
     budget_per_minute : float or None
         Drawn as a vertical line.
+    names : (str, str)
+        Of the chosen policy and of the other.
     """
     line = sorted(choices, key=lambda choice: (choice.rate, choice.share))
     marked = [chosen, *([raw] if raw else [])]
@@ -73,8 +79,8 @@ def frontier_picture(
     rates, shares = [choice.rate for choice in line], [choice.share for choice in line]
     intervals = [wilson_interval(choice.right, choice.trials) for choice in line]
     marks = [
-        Mark(chosen.rate, chosen.share, "this policy"),
-        *([Mark(raw.rate, raw.share, "raw argmax", "second")] if raw else []),
+        Mark(chosen.rate, chosen.share, names[0]),
+        *([Mark(raw.rate, raw.share, names[1], "second")] if raw else []),
     ]
     return Figure(
         title="Right activations against false ones at rest",

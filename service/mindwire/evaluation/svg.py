@@ -27,9 +27,8 @@ _COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b3fb5", "#9a7d0a", "#5b6677")
 _STANDALONE = (
     "text{font:12px system-ui,sans-serif;fill:#4a5568}.title{font-size:15px;font-weight:600}.grid{stroke:#d9dee7}"
     ".axis,.tick{stroke:#4a5568}path{fill:none;stroke-width:2.2}.line,.whisker{stroke:#2563a8}.point,.band{fill:#2563a8}"
-    ".band{opacity:.16}path.second{stroke:#c2571a}.point.second{fill:#c2571a}.rule{stroke:#4a5568;stroke-dasharray:5 4}"
-    ".line,.whisker{stroke:#2563a8}.point{fill:#2563a8}.band{fill:#2563a8;opacity:.16}.rule{stroke:#4a5568;stroke-dasharray:4 4}"
-    ".whisker.second{stroke:#b4500a}.point.second{fill:#b4500a}.count{fill:#1d2430}"
+    ".band{opacity:.16}.rule{stroke:#4a5568;stroke-dasharray:5 4}path.second{stroke:#b4500a}.point.second{fill:#b4500a}"
+    ".count{fill:#1d2430}"
 )
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mindwire.cli.main import app
 from mindwire.cli.options import split_files
 from mindwire.control.policy import ControlPolicy, load_policy
-from mindwire.control.stages import Decide, Leaky
+from mindwire.control.stages import Decide, Latest
 from mindwire.errors import ContractError, MindwireError, RecordingError, UsageError
 
 pytest.importorskip("torch")
@@ -76,7 +76,7 @@ def test_without_alignment_the_same_recordings_are_decided_about_by_chance(
 def test_a_control_policy_is_counted_in_trials_and_at_rest(bundle: Path, data_dir: Path, tmp_path: Path) -> None:
     file = data_dir / "s1" / "s1-run04-22ch-250hz.xdf"
     policy = tmp_path / "control.json"
-    policy.write_text(ControlPolicy(evidence=Leaky(), decide=Decide(commit=0.45, release=0.3)).to_json())
+    policy.write_text(ControlPolicy(evidence=Latest(), decide=Decide(commit=0.35, release=0.3, dwell_s=0.2)).to_json())
     arguments = (file, "--model", bundle, "--classes", "left_hand,right_hand", "--control", policy)
     output = " ".join(run(*arguments, "--out", tmp_path / "none").split())
     assert "There is no rest in these recordings, so false activations cannot be counted" in output
