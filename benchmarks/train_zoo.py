@@ -1,10 +1,12 @@
 """Make the demonstration bundle: AttentionBaseNet trained on simulated people through the live pipeline.
 
     python benchmarks/train_zoo.py models/mindwire_models/zoo/simulated-4class
+    python benchmarks/train_zoo.py --policy-only models/mindwire_models/zoo/simulated-4class
 
 Every window that trains the network comes out of the pipeline that runs live (causal filters, online
 alignment as it was at that moment), never out of a shortcut. People who train, people who choose the epoch
-and people who judge the result have different seeds; the last are never looked at before the end.
+and people who judge the result have different seeds; the last are never looked at before the end. The control policy
+is tuned on further people, whose imagery is as weak as in benchmarks/closed_loop.py.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mindwire.control.policy import choose_policy
+from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial
+from mindwire.evaluation.tuning import TunedPolicy, tune
 from mindwire.inference.load import load_decoder
 from mindwire.pipeline import Pipeline
-from mindwire.sources.simulator import Simulator
+from mindwire.sources.simulator import REST, Simulator
 from mindwire.types import Prediction, Window
 from mindwire_models import AttentionBaseNet
-from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.bundle import Bundle, load_bundle, write_policy
 from mindwire_models.contract import Contract
 from mindwire_models.export import export_bundle
 from mindwire_models.presets import BCIC2A
@@ -36,6 +41,10 @@ CHOOSING = range(2000, 2002)
 JUDGING = range(3000, 3006)
 TRAINING_SECONDS, JUDGING_SECONDS = 180.0, 300.0
 # Ends of the windows that are learned from, in seconds after the cue: early ones make the bars move early.
+TUNING = range(4000, 4006)
+TUNING_SECONDS, REST_SECONDS, TUNING_DEPTH = 360.0, 40.0, 0.6
+TRIAL_SECONDS = 4.2  # shortest time from a cue to the end of the imagery
+BUDGET_PER_MINUTE = 1.0
 OFFSETS = (2.0, 2.6, 3.2, 4.0)
 JUDGED_AT = 4.0
 EPOCHS, BATCH, LEARNING_RATE = 10, 32, 3e-3
@@ -130,6 +139,31 @@ def judge(bundle: Bundle, contract: Contract) -> tuple[int, int]:
     return right, total
 
 
+def tuned_policy(bundle: Bundle) -> TunedPolicy:
+    """Return a control policy tuned on cued trials and runs of rest."""
+    contract = bundle.contract
+    decoder = load_decoder(bundle, purpose="recording")
+    task = ControlTask.of(contract, None, TRIAL_SECONDS)
+    runs = []
+    for seed in TUNING:
+        simulator = Simulator(seed, depth=TUNING_DEPTH, rest_s=REST_SECONDS)
+        pipeline = Pipeline(contract, simulator.info, decoder)
+        predictions: list[Prediction] = []
+        for _ in range(round(TUNING_SECONDS)):
+            predictions += pipeline.process(simulator.read(250))
+        markers = simulator.drain_markers()
+        rest = [(marker.time, marker.time + REST_SECONDS) for marker in markers if marker.label == REST]
+        ends = TUNING_SECONDS - TRIAL_SECONDS
+        trials = [
+            CuedTrial(marker.time, marker.time + TRIAL_SECONDS, marker.label)
+            for marker in markers
+            if marker.label != REST and marker.time < ends
+        ]
+        rows = [(p.time, p.probabilities.tolist() if p.valid else None) for p in predictions]
+        runs.append(ControlRun(str(seed), rows, trials, rest))
+    return tune(runs, task, budget_per_minute=BUDGET_PER_MINUTE)
+
+
 def provenance(result: str) -> str:
     """Return the text of the model card on the origin."""
     return f"""**For demonstration only. Trained on simulated EEG, this model knows nothing of real brains**: it shows that
@@ -145,22 +179,37 @@ Made by `benchmarks/train_zoo.py`; licence BSD-3-Clause, as Mindwire."""
 
 
 def main() -> None:
-    """Train, export, judge the exported bundle, and write the judgement into its model card."""
+    """Make the bundle and its control policy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the bundle")
     parser.add_argument("--seed", type=int, default=0, help="of the network's initial weights and the batches")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the result depends on it in the last digits")
+    parser.add_argument("--policy-only", action="store_true", help="keep the network, tune the control policy again")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    network = train(options.seed)
-    export_bundle(network, CONTRACT, options.out, name=NAME, provenance=provenance("Not judged yet."))
-    right, total = judge(load_bundle(options.out), CONTRACT)
+    if not options.policy_only:
+        make(options.out, options.seed)
+    tuned = tuned_policy(load_bundle(options.out))
+    choose_policy(write_policy(load_bundle(options.out), tuned.policy.to_json()))
+    print(tuned.policy.to_json())
+    for name, counts in (("tuned", tuned.counts), ("held out", tuned.held_out), ("raw argmax", tuned.raw)):
+        print(
+            f"{name}: {counts.false_activations} false activations in {counts.rest_minutes:.1f} min of rest, "
+            f"{counts.right} of {counts.trials} trials right, {counts.wrong_first} wrong first"
+        )
+
+
+def make(out: Path, seed: int) -> None:
+    """Train, export, judge the exported bundle, and write the judgement into its model card."""
+    network = train(seed)
+    export_bundle(network, CONTRACT, out, name=NAME, provenance=provenance("Not judged yet."))
+    right, total = judge(load_bundle(out), CONTRACT)
     result = (
         f"Result: {right} of {total} trials ({right / total:.1%}; chance 25 %) of {len(JUDGING)} simulated people not seen in "
         f"training (seeds {JUDGING.start}–{JUDGING.stop - 1}) are decoded rightly {JUDGED_AT:g} s after the cue."
     )
-    export_bundle(network, CONTRACT, options.out, name=NAME, provenance=provenance(result))
+    export_bundle(network, CONTRACT, out, name=NAME, provenance=provenance(result))
     print(result)
 
 

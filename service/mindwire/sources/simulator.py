@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ _DESYNCHRONISATION = {
     "tongue": (1.0, 0.1, -0.1, 0.1, 1.0),
 }
 CLASSES = tuple(_DESYNCHRONISATION)
+REST = "rest"  # marker at the beginning of a run of rest
 
 _N_BACKGROUND = 32
 _BACKGROUND_UV = 8.0
@@ -59,6 +60,19 @@ _GAIN_SECONDS = 0.15  # time constant of a rhythm's amplitude
 # Shortest and longest rest before a cue, and time from the cue to the end of the imagery.
 _REST_SECONDS = (2.0, 3.0)
 _IMAGERY_SECONDS = (4.2, 5.0)
+_ASK_EVERY_S = 0.1
+
+
+class Intention(Protocol):
+    """Imagery that does not follow cues, for instance of a participant who reacts to decisions."""
+
+    def imagined(self, time: float) -> str | None:
+        """Return the class imagined from a time on, in seconds of the signal, or None for rest; times ascend."""
+        ...
+
+    def drain_markers(self) -> list[Marker]:
+        """Return the markers since the last call."""
+        ...
 
 
 class Artefacts(Flag):
@@ -109,7 +123,7 @@ class _LowPass:
 
 
 class Simulator:
-    """EEG of a participant who follows cues; the same arguments give the same samples.
+    """EEG of a participant who follows cues or an intention; the same arguments give the same samples.
 
     Parameters
     ----------
@@ -124,6 +138,13 @@ class Simulator:
     artefacts : Artefacts
     name : str
         Name of the signal.
+    rest_s : float
+        Length of a run of rest before each round of eight trials, in seconds; 0 for none.
+    depth : float or None
+        Share by which imagery lowers the amplitude of the most affected rhythm; None draws it from 0.72 to 0.9. Real
+        imagery often lowers the power of these rhythms by a half, the amplitude by 0.3.
+    intention : Intention or None
+        Imagery instead of cued trials. It is asked every 0.1 s, and the signal is generated in blocks of that length.
 
     Raises
     ------
@@ -140,8 +161,12 @@ class Simulator:
         line_freq: float | None = 50.0,
         artefacts: Artefacts = Artefacts.ALL,
         name: str = "Mindwire-Simulator",
+        rest_s: float = 0.0,
+        depth: float | None = None,
+        intention: Intention | None = None,
     ) -> None:
         _check(seed, sfreq, channels, line_freq)
+        _check_imagery(rest_s, depth)
         self.seed = seed
         self.sfreq = float(sfreq)
         self.info = SignalInfo(
@@ -155,8 +180,15 @@ class Simulator:
         person, noise, events, trials = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
         self._noise_rng, self._event_rng, self._trial_rng = noise, events, trials
         self._artefacts = artefacts
+        self._intention = intention
+        self._rest_samples = round(rest_s * self.sfreq)
+        self._block_samples = (
+            max(round(self.sfreq), 8) if intention is None else max(round(self.sfreq * _ASK_EVERY_S), 1)
+        )
         self._electrodes = positions(channels)
         self._make_person(person, line_freq)
+        if depth is not None:
+            self._depth = depth
 
         self.samples_read = 0
         self._made = 0  # samples generated
@@ -237,7 +269,7 @@ class Simulator:
         self._blink_weights = spread(self._electrodes, eyes, 24.0).sum(axis=1) / 1.2
 
     def _make_block(self) -> NDArray[np.float32]:
-        start, n = self._made, max(round(self.sfreq), 8)
+        start, n = self._made, self._block_samples
         stop = start + n
         rng = self._noise_rng
         self._schedule(stop)
@@ -272,6 +304,11 @@ class Simulator:
     def _gains(self, start: int, stop: int) -> Floats:
         """Gain of each area's rhythms, ``(n_samples, n_areas)``: one at rest."""
         target = np.ones((stop - start, len(_AREAS)))
+        if self._intention is not None:
+            label = self._intention.imagined(start / self.sfreq)
+            self._markers.extend((round(m.time * self.sfreq), m.label) for m in self._intention.drain_markers())
+            if label is not None:
+                target -= self._depth * np.array(_DESYNCHRONISATION[label])
         for trial in self._trials:
             first, last = max(trial.start, start), min(trial.stop, stop)
             if first < last:
@@ -282,9 +319,13 @@ class Simulator:
 
     def _schedule(self, stop: int) -> None:
         """Plan trials and artefacts that begin before sample ``stop``."""
-        while (cue := self._next_cue) < stop:
+        while self._intention is None and (cue := self._next_cue) < stop:
             if not self._labels:  # each class twice in random order, so that the next one cannot be guessed
                 self._labels.extend(str(label) for label in self._trial_rng.permutation(CLASSES * 2))
+                if self._rest_samples:
+                    self._markers.append((cue, REST))
+                    self._next_cue += self._rest_samples
+                    continue
             label = self._labels.popleft()
             end = self._after(cue, _IMAGERY_SECONDS, self._trial_rng)
             reaction = self._after(cue, (0.2, 0.4), self._trial_rng)
@@ -322,5 +363,15 @@ def _check(seed: int, sfreq: float, channels: Sequence[str], line_freq: float | 
     elif line_freq is not None and not 0 < line_freq < sfreq / 2:
         nyquist = f"half the sampling rate ({sfreq / 2:g} Hz)"
         msg = f"The line noise must lie between 0 and {nyquist}, found {line_freq:g} Hz."
+    if msg:
+        raise ArgumentError(msg)
+
+
+def _check_imagery(rest_s: float, depth: float | None) -> None:
+    msg = ""
+    if not 0 <= rest_s <= 3600:
+        msg = f"A run of rest must last 0 to 3600 s, found {rest_s:g}."
+    elif depth is not None and not 0 <= depth <= 1:
+        msg = f"The depth of the imagery must lie between 0 and 1, found {depth:g}."
     if msg:
         raise ArgumentError(msg)

@@ -9,9 +9,48 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from mindwire.errors import ArgumentError
+from mindwire.errors import ArgumentError, SourceError
 from mindwire.sources.liblsl import pylsl
+from mindwire.sources.lsl_discovery import quote
+from mindwire.sources.markers import DECISIONS, DECISIONS_TYPE, OUTLET
 from mindwire.sources.simulator import Simulator
+from mindwire.sources.steering import SteeringParticipant
+
+
+class DecisionInlet:
+    """Decisions of a running service, from their LSL outlet, whenever it appears.
+
+    Parameters
+    ----------
+    stream : str or None
+        Stream of the service; None takes the only outlet of decisions on the network.
+    """
+
+    def __init__(self, stream: str | None = None) -> None:
+        name = f"name={quote(f'{OUTLET}{stream}{DECISIONS}')}" if stream else f"starts-with(name,{quote(OUTLET)})"
+        ending = f"substring(name,string-length(name)-{len(DECISIONS) - 1})={quote(DECISIONS)}"
+        self._resolver = pylsl.ContinuousResolver(pred=f"type={quote(DECISIONS_TYPE)} and {name} and {ending}")
+        self._inlet: pylsl.StreamInlet | None = None
+
+    def pull(self) -> list[str]:
+        """Return the classes that have been decided since the last call, without waiting.
+
+        Raises
+        ------
+        SourceError
+            Several outlets of decisions are on the network.
+        """
+        if self._inlet is None:
+            found = self._resolver.results()
+            if len(found) > 1:
+                names = ", ".join(sorted(info.name() for info in found))
+                msg = f"Several outlets of decisions are on the network ({names}); choose a stream with --decisions."
+                raise SourceError(msg)
+            if not found:
+                return []
+            self._inlet = pylsl.StreamInlet(found[0])  # found again by its source_id if the service restarts
+        rows, _ = self._inlet.pull_chunk()
+        return [row[0] for row in rows]
 
 
 class SimulatorOutlets:
@@ -28,6 +67,8 @@ class SimulatorOutlets:
         name and the seed.
     chunk_samples : int
         Samples per push.
+    steering : tuple of SteeringParticipant and DecisionInlet, or None
+        The simulator's intention, which sees these decisions.
     """
 
     def __init__(
@@ -37,6 +78,7 @@ class SimulatorOutlets:
         type: str = "EEG",  # noqa: A002 - LSL's own word
         source_id: str | None = None,
         chunk_samples: int = 10,
+        steering: tuple[SteeringParticipant, DecisionInlet] | None = None,
     ) -> None:
         if chunk_samples < 1:
             msg = f"A chunk must have at least one sample, found {chunk_samples}."
@@ -48,6 +90,7 @@ class SimulatorOutlets:
         self.source_id = source_id or f"{signal.name}-{simulator.seed}"
         self.marker_name = f"{signal.name}-Markers"
         self._chunk_samples = chunk_samples
+        self._steering = steering
         info = pylsl.StreamInfo(signal.name, type, signal.n_channels, signal.sfreq, pylsl.cf_float32, self.source_id)
         desc = info.desc()
         desc.append_child_value("manufacturer", "Mindwire")
@@ -75,7 +118,11 @@ class SimulatorOutlets:
         self._epoch = now - self.simulator.samples_read / self.simulator.sfreq
 
     def push(self) -> None:
-        """Push the next chunk, and the cues in it."""
+        """Push the next chunk, and the cues in it; what the service has decided until now has been seen."""
+        if self._steering is not None:
+            participant, inlet = self._steering
+            for label in inlet.pull():
+                participant.see(self.simulator.samples_read / self.simulator.sfreq, label)
         chunk = self.simulator.read(self._chunk_samples)
         self._eeg.push_chunk(chunk.samples, (self._epoch + chunk.times).tolist())
         for marker in self.simulator.drain_markers():

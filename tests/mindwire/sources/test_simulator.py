@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, welch
 
 from mindwire.errors import ArgumentError
-from mindwire.sources.simulator import CLASSES, Artefacts, Simulator
+from mindwire.sources.simulator import CLASSES, REST, Artefacts, Simulator
 from mindwire_models.electrodes import position, positions, spread
 from mindwire_models.presets import BCIC2A_CHANNELS
 
@@ -148,6 +150,8 @@ def test_muscle_bursts_are_fast_and_at_the_sides() -> None:
         ({"sfreq": float("nan")}, "nan"),
         ({"line_freq": 200.0}, "200 Hz"),
         ({"seed": -1}, "-1"),
+        ({"depth": 1.2}, "1.2"),
+        ({"rest_s": -1.0}, "found -1"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object], said: str) -> None:
@@ -166,3 +170,27 @@ def test_electrodes_sit_where_the_system_puts_them() -> None:
     weights = spread(positions(["C3", "C1", "C4"]), positions(["C3"]), 20.0)[:, 0]
     assert weights[0] == pytest.approx(1.0)
     assert weights[0] > weights[1] > weights[2]
+
+
+def test_runs_of_rest_come_before_each_round_of_trials_and_are_marked() -> None:
+    simulator = Simulator(5, rest_s=20)
+    simulator.read(SFREQ * 250)
+    markers = simulator.drain_markers()
+    labels = [marker.label for marker in markers]
+
+    assert [n for n, label in enumerate(labels) if label == REST] == list(range(0, len(labels), 9))
+    for before, after in itertools.pairwise(markers):
+        if before.label == REST:
+            assert after.time - before.time == pytest.approx(20)
+
+
+def test_the_depth_of_the_imagery_is_that_asked_for() -> None:
+    def change(depth: float) -> float:
+        simulator = Simulator(11, artefacts=Artefacts.NONE, line_freq=None, depth=depth)
+        power = _band_power(simulator.read(SFREQ * 300).samples, 8, 14)[:, BCIC2A_CHANNELS.index("C4")]
+        cues = [round(m.time * SFREQ) for m in simulator.drain_markers() if m.label == "left_hand"][1:-1]
+        rest, imagery = (np.mean([power[cue + a : cue + b] for cue in cues]) for a, b in ((-300, 0), (200, 1000)))
+        return float(imagery / rest)
+
+    assert change(0.2) > 0.5
+    assert change(0.9) < 0.3
