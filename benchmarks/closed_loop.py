@@ -1,16 +1,19 @@
-"""Closed loop in simulated time: a simulated participant steers a cursor to targets by the decisions of a policy.
+"""Closed loop in simulated time: simulated participants steer a cursor to targets by the decisions of a policy.
 
     python benchmarks/closed_loop.py
 
-The participant's signal runs through the pipeline of the live service with the bundle that comes with Mindwire; decisions
-become visible to the participant within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. The imagery is
+A participant's signal runs through the pipeline of the live service with the bundle that comes with Mindwire; decisions
+become visible to the person within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. The imagery is
 weaker than that of everyone the model was trained on: it lowers the amplitude of a rhythm by 0.6 instead of 0.72 to 0.9.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -27,50 +30,72 @@ from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.zoo import zoo_bundle_path
 
 DEPTH = 0.6
-SEED = 1
-ATTEMPTS = 40
+SEEDS = range(1, 9)
+ATTEMPTS = 5
 _CHUNK_S = 0.1
 
 
 def steer(
-    bundle: Bundle,
-    decoder: Decoder,
-    policy: ControlPolicy,
-    *,
-    seed: int = SEED,
-    attempts: int = ATTEMPTS,
-    depth: float | None = DEPTH,
+    bundle: Bundle, decoder: Decoder, policy: ControlPolicy, seed: int, attempts: int = ATTEMPTS
 ) -> SteeringParticipant:
-    """Return the participant after the attempts."""
+    """Return the participant after a number of attempts, each with the rest after it."""
     participant = SteeringParticipant(seed)
-    simulator = Simulator(seed, depth=depth, intention=participant)
+    simulator = Simulator(seed, depth=DEPTH, intention=participant)
     pipeline = Pipeline(bundle.contract, simulator.info, decoder, PipelineOptions(policy=policy))
     chunk = round(_CHUNK_S * simulator.sfreq)
-    while len(participant.attempts) < attempts:
+    while len(participant.attempts) < attempts or participant.board.target is None:
         for prediction in pipeline.process(simulator.read(chunk)):
             if prediction.control is not None and prediction.control.decision is not None:
                 participant.see(simulator.samples_read / simulator.sfreq, prediction.control.decision.label)
     return participant
 
 
-def row(name: str, participant: SteeringParticipant) -> str:
-    """Return the figures of a participant as a row of a Markdown table."""
-    attempts = participant.attempts
-    reached = [attempt for attempt in attempts if attempt.reached]
-    seconds = f"{np.median([attempt.seconds for attempt in reached]):.1f} s" if reached else "–"
-    decisions, wrong = sum(a.decisions for a in attempts), sum(a.wrong for a in attempts)
-    minutes = participant.rest_s / 60
-    low, high = poisson_interval(participant.false_activations, minutes)
-    rate = f"{participant.false_activations} in {minutes:.1f} min ({participant.false_activations / minutes:.1f} a minute, {low:.2f}–{high:.2f})"
-    return f"| {name} | {len(reached)} of {len(attempts)} | {seconds} | {wrong} of {decisions} | {rate} | {participant.late} |"
+@dataclass(frozen=True, slots=True)
+class SteeringFigures:
+    """Figures of participants with one policy; rest in minutes, times to the targets in seconds."""
+
+    attempts: int
+    seconds: tuple[float, ...]
+    decisions: int
+    wrong: int
+    late: int
+    false_activations: int
+    rest_minutes: float
+
+    @classmethod
+    def of(cls, participants: Sequence[SteeringParticipant]) -> Self:
+        """Return the figures of all attempts."""
+        attempts = [attempt for participant in participants for attempt in participant.attempts]
+        return cls(
+            len(attempts),
+            tuple(attempt.seconds for attempt in attempts if attempt.reached),
+            sum(attempt.decisions for attempt in attempts),
+            sum(attempt.wrong for attempt in attempts),
+            sum(participant.late for participant in participants),
+            sum(participant.false_activations for participant in participants),
+            sum(participant.rest_s for participant in participants) / 60,
+        )
+
+    @property
+    def reached(self) -> int:
+        """Targets reached."""
+        return len(self.seconds)
+
+    def row(self, name: str) -> str:
+        """Return the figures as a row of a Markdown table."""
+        low, high = poisson_interval(self.false_activations, self.rest_minutes)
+        rate = f"{self.false_activations / self.rest_minutes:.1f} a minute ({low:.1f}–{high:.1f})"
+        return (
+            f"| {name} | {self.reached} of {self.attempts} | {np.median(self.seconds or (np.nan,)):.1f} s "
+            f"| {self.wrong} of {self.decisions} | {self.false_activations} in {self.rest_minutes:.1f} min, {rate} | {self.late} |"
+        )
 
 
 def main() -> None:
     """Steer with the bundle's policy and with the raw argmax; print both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=zoo_bundle_path(), help="bundle with a control policy")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--attempts", type=int, default=ATTEMPTS)
+    parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="of each of the eight participants")
     options = parser.parse_args()
     bundle = load_bundle(options.model)
     decoder = load_decoder(bundle)
@@ -82,7 +107,8 @@ def main() -> None:
     for name, policy in policies.items():
         if policy is None:
             parser.error(f"{bundle.name} has no control policy")
-        print(row(name, steer(bundle, decoder, policy, seed=options.seed, attempts=options.attempts)), flush=True)
+        participants = [steer(bundle, decoder, policy, seed, options.attempts) for seed in SEEDS]
+        print(SteeringFigures.of(participants).row(name), flush=True)
 
 
 if __name__ == "__main__":

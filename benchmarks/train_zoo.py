@@ -41,8 +41,8 @@ CHOOSING = range(2000, 2002)
 JUDGING = range(3000, 3006)
 TRAINING_SECONDS, JUDGING_SECONDS = 180.0, 300.0
 # Ends of the windows that are learned from, in seconds after the cue: early ones make the bars move early.
-TUNING = range(4000, 4006)
-TUNING_SECONDS, REST_SECONDS, TUNING_DEPTH = 360.0, 40.0, 0.6
+TUNING = range(4000, 4016)
+TUNING_SECONDS, REST_SECONDS, TUNING_DEPTH = 300.0, 12.0, 0.6
 TRIAL_SECONDS = 4.2  # shortest time from a cue to the end of the imagery
 BUDGET_PER_MINUTE = 1.0
 OFFSETS = (2.0, 2.6, 3.2, 4.0)
