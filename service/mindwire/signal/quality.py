@@ -102,9 +102,8 @@ class SampleCheck:
             size = np.abs(samples)
             peak = np.maximum.reduce(size)
             largest = peak.item(peak.argmax())
-        equal = np.empty(samples.shape, dtype=bool)  # to the one before
-        np.equal(samples[0], self._last, equal[0])
-        np.equal(samples[1:], samples[:-1], equal[1:])
+        values = np.concatenate((self._last, samples.ravel()))
+        equal = values[self._n_channels :] == values[: -self._n_channels]  # to the one before
         # where all are small, none is far from any other
         large, self._largest = max(largest, self._largest) > 0.5 * self._step, largest
         far = np.abs(np.diff(samples, axis=0, prepend=self._last[None])) > self._step if large else None
@@ -118,7 +117,7 @@ class SampleCheck:
         if far is not None:
             flags[far] |= Reason.AMPLITUDE.bit
         place = np.arange(len(samples))[:, None]
-        last_change = np.maximum.accumulate(np.where(equal, -1, place), axis=0)
+        last_change = np.maximum.accumulate(np.where(equal.reshape(samples.shape), -1, place), axis=0)
         run = np.where(last_change < 0, self._run + place + 1, place - last_change)
         peaks = np.maximum(np.maximum.accumulate(size, axis=0), self._peak)
         flags[run >= self._flat_run] |= Reason.FLAT.bit
