@@ -146,6 +146,13 @@ def test_the_slider_changes_the_policy_and_says_what_it_costs(address, open_page
     assert running == POLICY.model_copy(update={"decide": POINTS[2].decide})
 
 
+def test_the_bound_is_the_exact_one(address, open_page):
+    page = open_page(f"http://{address}/")
+    counts = [0, 1, 20, 1200]
+    script = "async counts => { const { poissonBound } = await import('/static/js/frontier.js'); return counts.map(n => poissonBound(n, 60)); }"
+    assert page.evaluate(script, counts) == pytest.approx([poisson_bound(n, 60.0) for n in counts], rel=1e-9)
+
+
 def test_a_refused_command_is_reported_and_changes_nothing(stream, address, open_page, monkeypatch):
     page = open_page(f"http://{address}/", may_lose_connection=True)  # the browser reports the status
     slider = page.get_by_role("slider", name="False activations")

@@ -155,7 +155,7 @@ export class Control {
     if (newest === null || newest === this.#shown) return;
     this.#shown = newest;
     const { evidence, control } = newest;
-    const top = evidence.indexOf(Math.max(...evidence));
+    const top = control === "active" && this.#last ? this.#classes.indexOf(this.#last.name) : evidence.indexOf(Math.max(...evidence));
     const values = [...evidence, Math.max(0, 1 - evidence.reduce((sum, value) => sum + value, 0))];
     this.#rows.forEach(({ row, track, fill, value, commit }, index) => {
       fill.style.transform = `scaleX(${values[index]})`;

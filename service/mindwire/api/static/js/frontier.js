@@ -1,14 +1,12 @@
 // The slider along the trade-off that a policy was tuned on: what each choice gives and costs.
 
-import { words } from "./words.js";
-
 /** Upper end of the exact one-sided 95 % interval of a rate, from a count and minutes. */
 export function poissonBound(count, minutes) {
   let low = 0, high = 10 + 3 * count;
   for (let i = 0; i < 60; i += 1) {
     const mean = (low + high) / 2;
-    let term = Math.exp(-mean), below = term;
-    for (let k = 1; k <= count; k += 1) below += term *= mean / k;
+    let log = -mean, below = Math.exp(log);
+    for (let k = 1; k <= count; k += 1) below += Math.exp(log += Math.log(mean / k));
     if (below > 0.05) low = mean;
     else high = mean;
   }
