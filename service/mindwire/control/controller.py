@@ -48,6 +48,11 @@ class ControlCommand:
         return self.seq <= seq if self.seq is not None else self.time is None or self.time < time
 
 
+def is_break(elapsed_s: float, window_s: float, hop_s: float) -> bool:
+    """Return true if a window does not continue the one before: the clock was set back, or windows are missing between them."""
+    return elapsed_s <= 0 or elapsed_s > hop_s + window_s / 2
+
+
 class Controller:
     """Apply a control policy to a stream of predictions; a pure function of them, their times and the commands.
 
@@ -129,6 +134,8 @@ class Controller:
             return None
         elapsed_s = self._hop_s if self._time is None else time - self._time
         self._time = time
+        if is_break(elapsed_s, self._window_s, self._hop_s):
+            decider.interrupt()
         if elapsed_s <= 0:  # The clock was set back: nothing before it can be compared.
             self._evidence.reset()
             elapsed_s = self._hop_s

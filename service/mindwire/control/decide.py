@@ -28,7 +28,7 @@ class Decider:
 
     Times are counted in hops, by the sequence numbers of the predictions. A class is committed once its posterior has
     led, at or above its commit threshold, in every window from a first one to one that is ``dwell_s`` later, with no
-    decision within ``refractory_s`` before. It stays active, and is not decided again, until its posterior falls below
+    decision within ``refractory_s`` before; :meth:`interrupt` ends a dwell. It stays active, and is not decided again, until its posterior falls below
     the release threshold.
 
     Parameters
@@ -73,7 +73,7 @@ class Decider:
             Index of the class that is decided.
         """
         if posterior is None:
-            self._candidate = self._active = -1
+            self.interrupt()
             self.state = "invalid"
             return None
         if self._active >= 0 and posterior[self._active] < self._release[self._active]:
@@ -96,6 +96,10 @@ class Decider:
         self._active = -1 if self._reset else top
         self.state = "active"
         return top
+
+    def interrupt(self) -> None:
+        """End a dwell and release the active class, because the next window does not continue the last one."""
+        self._candidate = self._active = -1
 
     def _name(self, otherwise: ControlState, *, resting: bool) -> ControlState:
         if self._active >= 0:

@@ -49,8 +49,8 @@ class Tuning(Strict):
     budget_per_minute : float
         False activations per minute of rest that were allowed.
     proven_per_minute : float
-        Upper end of the exact one-sided 95 % interval of the policy's own rate; above the budget where the recorded
-        rest is too short to prove it.
+        Exact one-sided 95 % bound of the rate counted with each recording left out in turn, or of the policy's own where
+        that cannot be; above the budget where the recorded rest is too short to prove it.
     rest_minutes : float
         Of rest in the recordings.
     trials : int

@@ -32,8 +32,8 @@ class Grid:
     Parameters
     ----------
     probabilities : ndarray, shape (n_times, n_classes, n_runs)
-    valid, restart : ndarray of bool, shape (n_times, n_runs)
-        True for valid predictions; for those that the clock was set back before.
+    valid, restart, interrupted : ndarray of bool, shape (n_times, n_runs)
+        True for valid predictions; for those that the clock was set back before; for those that do not continue the one before.
     elapsed_s : ndarray, shape (n_times, n_runs)
         Since the previous prediction.
     place : ndarray of int, shape (n_times, n_runs)
@@ -46,6 +46,7 @@ class Grid:
     probabilities: Floats
     valid: NDArray[np.bool_]
     restart: NDArray[np.bool_]
+    interrupted: NDArray[np.bool_]
     elapsed_s: Floats
     place: Ints
     since_cue_s: Floats
@@ -76,11 +77,13 @@ class Grid:
                 labels.append(task.classes.index(trial.label))
                 run_of.append(i)
         restart = elapsed <= 0
+        interrupted = restart | (elapsed > task.hop_s + task.window_s / 2)
         elapsed[restart] = task.hop_s
         return cls(
             probabilities,
             valid,
             restart,
+            interrupted,
             elapsed,
             place,
             since,
@@ -252,6 +255,8 @@ def _decided(
         valid = grid.valid[t][:, None]
         top = posterior.argmax(axis=0)
         peak = posterior.max(axis=0)
+        if grid.interrupted[t].any():
+            candidate[grid.interrupted[t]] = active[grid.interrupted[t]] = _NONE
         if not reset.all():
             held = np.take_along_axis(posterior, np.maximum(active, 0)[None], axis=0)[0]
             active[(held < release) | ~valid] = _NONE

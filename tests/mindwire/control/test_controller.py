@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mindwire.control.controller import ControlCommand, Controller
 from mindwire.control.policy import ControlPolicy
-from mindwire.control.stages import Axis, Decide, DynamicIntegrator, Evidence, HiddenMarkov, Leaky
+from mindwire.control.stages import Axis, Decide, DynamicIntegrator, Evidence, HiddenMarkov, Latest, Leaky
 from mindwire.errors import PolicyError
 from mindwire.types import ControlOutput, Prediction, Reason
 
@@ -129,6 +129,13 @@ def test_a_clock_set_back_starts_the_evidence_again() -> None:
     back = step(controller, Prediction(100, 3.0, np.array(LEFT)))
     first = step(Controller(ControlPolicy(evidence=Leaky()), CLASSES, 4.0, HOP), made(0, LEFT))
     assert back.evidence == first.evidence
+
+
+@pytest.mark.parametrize("pause_s", [-50.0, 4.0])
+def test_a_dwell_does_not_bridge_missing_windows_or_a_clock_set_back(pause_s: float) -> None:
+    policy = ControlPolicy(evidence=Latest(), decide=Decide(dwell_s=10 * HOP, refractory_s=0))
+    shown = [Prediction(n, n * HOP + (pause_s if n >= 8 else 0), np.array(LEFT)) for n in range(20)]
+    assert decided(run(policy, shown, window_s=4.0))[0] == (18, "left")
 
 
 def test_two_classes_steer_by_the_dynamic_integrator() -> None:

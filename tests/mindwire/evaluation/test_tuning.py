@@ -28,6 +28,8 @@ def recording(seed: int, n_trials: int = 12, *, strength: float = 1.0, task: Con
     times = 10 + HOP_S * np.arange(n) + rng.uniform(0, 0.01, n)
     if seed % 2:
         times[n // 2 :] -= 1000  # the clock was set back
+    else:
+        times[n // 2 :] += 7  # windows are missing
     names = rng.permutation(np.resize(task.classes, n_trials))
     logits = np.zeros((n, len(task.classes)))
     noise = rng.normal(size=logits.shape)
