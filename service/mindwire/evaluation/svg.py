@@ -19,6 +19,7 @@ from mindwire.evaluation.scores import Score
 
 _WIDTH, _HEIGHT = 440, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 42
+_HEADING = 24  # height of the title of a picture of its own
 _CHARACTER = 7.9  # width of a character in a wide typeface
 SERIES = ("first", "second")
 _TICKS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -210,10 +211,12 @@ def distributions(milliseconds: Mapping[str, NDArray[np.float64]], title: str) -
 
 
 def standalone(svg: str, title: str) -> str:
-    """Return an ``<svg>`` element as a document of its own, with a title and the colours of a light page."""
+    """Return an ``<svg>`` element as a document of its own, with a title above and the colours of a light page."""
     start, _, rest = svg.removeprefix("<svg ").partition(">")
-    page = f'<style>{_STANDALONE}</style><rect width="100%" height="100%" fill="#fff"/>'
-    heading = _text(title, _LEFT, _TOP - 8, "start", css="title")
+    _, _, width, height = (start.split('"')[1]).split()
+    start = start.replace(f"0 0 {width} {height}", f"0 {-_HEADING} {width} {float(height) + _HEADING:g}", 1)
+    page = f'<style>{_STANDALONE}</style><rect y="{-_HEADING}" width="100%" height="100%" fill="#fff"/>'
+    heading = _text(title, _LEFT, -7, "start", css="title")
     return f'<svg xmlns="http://www.w3.org/2000/svg" {start}>{page}{heading}{rest}\n'
 
 

@@ -206,11 +206,16 @@ class PolicySearch:
         return self.policies[self.best(sum(self.raw, Counts()).false_activations)]
 
     def _frontier(self, chosen: int) -> tuple[FrontierPoint, ...]:
-        """Return the best policies for ascending numbers of false activations, the chosen number among them."""
+        """Return the best policies for ascending numbers of false activations: the chosen one, and those that gain by them."""
         limit = max(10, _MARGIN * sum(self.raw, Counts()).false_activations)
         numbers = {*np.linspace(0, limit, _POINTS).astype(int).tolist(), chosen}
         minutes, found = sum(self.raw, Counts()).rest_minutes, self.found
-        points = [
+        worth = (found.right - found.wrong_first).sum(axis=1)
+        kept: list[int] = []
+        for i in sorted({self.best(number) for number in numbers}, key=lambda i: (found.false[i].sum(), -worth[i])):
+            if i == self.best(chosen) or not kept or worth[i] > worth[kept].max():
+                kept.append(i)
+        return tuple(
             FrontierPoint(
                 false_per_minute=int(found.false[i].sum()) / minutes,
                 right=int(found.right[i].sum()),
@@ -218,9 +223,8 @@ class PolicySearch:
                 evidence=self.policies[i].evidence,
                 decide=self.policies[i].decide,
             )
-            for i in dict.fromkeys(self.best(number) for number in sorted(numbers))
-        ]
-        return tuple(sorted(points, key=lambda point: point.false_per_minute))
+            for i in kept
+        )
 
 
 def _smoothed(merit: NDArray[np.int64], n_thresholds: int) -> NDArray[np.float64]:
