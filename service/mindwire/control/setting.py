@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,7 +26,8 @@ class ControlSetting(Strict):
     policy: ControlPolicy | None = None
     paused: bool = False
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property  # a tuned policy takes a millisecond
     def hash(self) -> str | None:
         """SHA-256 of the policy's document, in hexadecimal."""
         return None if self.policy is None else self.policy.hash

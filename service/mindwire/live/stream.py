@@ -358,12 +358,12 @@ class Stream:
 
     def _control_status(self) -> ControlStatus | None:
         setting, reporter = self.control_setting, self.reporter
-        if setting.policy is None:
+        if setting.policy is None or setting.hash is None:
             return None
         return ControlStatus(
             state="paused" if setting.paused else reporter.control_state,
             paused=setting.paused,
-            hash=setting.policy.hash,
+            hash=setting.hash,
             decisions={name: 0 for name in self.contract.classes if name != setting.policy.idle} | reporter.decisions,
             last=reporter.last_decision(),
         )
