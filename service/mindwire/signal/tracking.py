@@ -152,7 +152,7 @@ class Tracker:
         suspicious, rest, kept = False, self._rest, self._kept
         state, bias, level = self._states
         while n := len(stamps):
-            times = (self.index + self._counted(n)) * self.period
+            times = (float(self.index) + self._counted(n)) * self.period  # an int takes numpy twice as long
             deviation = stamps - self.origin
             deviation -= times
             finite = np.isfinite(deviation)
