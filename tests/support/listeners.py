@@ -1,6 +1,6 @@
 """Programs that listen to a running service, each in a process of its own: ``listeners.py ws|lsl TARGET COUNT``.
 
-Each prints ``ready`` once it is connected, and at the end what it received as one line of JSON.
+``listeners.py ws TARGET COUNT TYPE`` receives messages of all types until there are so many of this one. Each prints ``ready`` once it is connected, and at the end what it received as one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import time
 _PATIENCE_S = 60.0
 
 
-async def websocket(url: str, count: int) -> list[dict]:
+async def websocket(url: str, count: int, last: str = "") -> list[dict]:
     import websockets
 
     found: list[dict] = []
+    left = count
     async with websockets.connect(url) as connection:
         print("ready", flush=True)
-        while len(found) < count:
+        while left:
             message = json.loads(await asyncio.wait_for(connection.recv(), _PATIENCE_S))
-            if message["type"] == "prediction":
+            left -= message["type"] == (last or "prediction")
+            if last or message["type"] == "prediction":
                 found.append(message)
     return found
 
@@ -45,5 +47,5 @@ def lsl(name: str, count: int) -> list[dict]:
 
 if __name__ == "__main__":
     kind, target, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    received = asyncio.run(websocket(target, wanted)) if kind == "ws" else lsl(target, wanted)
+    received = asyncio.run(websocket(target, wanted, *sys.argv[4:])) if kind == "ws" else lsl(target, wanted)
     print(json.dumps(received), flush=True)
