@@ -26,6 +26,8 @@ from mindwire.bench.processes import (
     wait_until,
 )
 from mindwire.bench.roles import STAGES
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.stages import Decide, Latest
 from mindwire_models.bundle import load_bundle
 
 # Left out at the beginning of each part: connections are new, caches cold.
@@ -59,6 +61,7 @@ class LatencyRun:
         """Measure all parts; return them with the sum of the floor and the ratios to it."""
         with Processes() as processes:
             whole = self.end_to_end(processes)
+            decisions = self.decisions(processes)
             parts = {
                 "LSL alone": self._lsl_alone(processes),
                 "decoder alone": self._decoder_alone(processes),
@@ -66,7 +69,14 @@ class LatencyRun:
             }
         floor = {q: sum(part[q] for part in parts.values()) for q in ("p50", "p99")}
         ratio = {q: whole["websocket"][q] / floor[q] for q in floor}
-        return {"chunk": self.chunk, "hop": self.hop, **whole, "floor": {**parts, "sum": floor}, "ratio": ratio}
+        return {
+            "chunk": self.chunk,
+            "hop": self.hop,
+            **whole,
+            "decisions": decisions,
+            "floor": {**parts, "sum": floor},
+            "ratio": ratio,
+        }
 
     @contextmanager
     def _pushing(self, processes: Processes, name: str, seconds: float) -> Iterator[Path]:
@@ -113,6 +123,36 @@ class LatencyRun:
             "cpu_percent": {"waiting for a stream": idle, "one stream": busy},
             "memory_mib": round(memory, 1),
         }
+
+    def decisions(self, processes: Processes) -> dict[str, dict[str, float]]:
+        """Measure predictions and decisions of one run, at a websocket client and as OSC, with a policy that decides always."""
+        always = Decide(commit=1e-6, release=1e-6, dwell_s=0, refractory_s=0)
+        policy = processes.folder / "control.json"
+        policy.write_text(ControlPolicy(evidence=Latest(), decide=always).to_json(), encoding="utf-8")
+        name, seconds = (
+            f"{self._name}-decisions",
+            self.floor_seconds + self.contract.window_samples / self.contract.sfreq,
+        )
+        by_web, by_osc = processes.folder / "decided-web.npz", processes.folder / "decided-osc.npz"
+        receiver = processes.role("osc", by_osc)
+        service, address = processes.serve(
+            *("--model", self.model, "--hop", self.hop, "--stream", f"id={name},name={name}", "--control", policy),
+            *("--osc", read_line(receiver).strip()),
+        )
+        listener = processes.role("client", f"ws://{address}/v1/streams/{name}/predictions", 2 * seconds, by_web)
+        read_line(listener)
+        with self._pushing(processes, name, seconds) as pushed:
+            pass
+        listener.wait(60)
+        wait_until(by_osc.exists, 60, "the OSC receiver")
+        service.terminate()
+        sent, web = np.load(pushed), np.load(by_web)
+        decided = {"times": web["decided"][:, 0], "received": web["decided"][:, 1]}
+        first = decided["times"][0]  # before the alignment is ready nothing is decided
+        late = web["times"] >= first
+        predicted = {"times": web["times"][late], "received": web["received"][late]}
+        parts = {"prediction": predicted, "decision": decided, "decision as OSC": np.load(by_osc)}
+        return {part: summarise(self._ages(got, sent)) for part, got in parts.items()}
 
     def _ages(self, got: Any, sent: Any) -> NDArray[np.float64]:
         """Return milliseconds from the push of a window's last sample to the receipt of its prediction."""

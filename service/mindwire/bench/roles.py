@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket as sockets
 import sys
 import threading
 import time
@@ -152,7 +153,7 @@ def pull(name: str, seconds: float, hop: int, out: str) -> None:
 
 
 def client(urls: str, seconds: float, out: str) -> None:
-    """Save when each prediction came to websocket clients (addresses separated by commas), and its stages.
+    """Save when each prediction came to websocket clients (addresses separated by commas), its stages, and when decisions came.
 
     Ends ``seconds`` after the first prediction, or when none comes for three seconds.
     """
@@ -161,6 +162,7 @@ def client(urls: str, seconds: float, out: str) -> None:
     times: list[float] = []
     received: list[float] = []
     stages: list[list[float]] = []
+    decided: list[tuple[float, float]] = []
 
     async def receive(connection: websockets.ClientConnection) -> None:
         while not received or received[-1] - received[0] < seconds:
@@ -175,6 +177,8 @@ def client(urls: str, seconds: float, out: str) -> None:
                 times.append(message["time"])
                 stages.append([spent.get(stage, 0.0) for stage in STAGES])
                 received.append(now)
+            elif message["type"] == "decision":
+                decided.append((message["time"], now))
 
     async def receive_all() -> None:
         async with AsyncExitStack() as stack:
@@ -182,9 +186,32 @@ def client(urls: str, seconds: float, out: str) -> None:
             connections = [await stack.enter_async_context(one) for one in connecting]
             say("ready")
             await asyncio.gather(*map(receive, connections))
-        np.savez(out, times=times, received=received, stages=stages)
+        np.savez(out, times=times, received=received, stages=stages, decided=decided)
 
     _run(receive_all())
+
+
+def osc(out: str) -> None:
+    """Save when each decision came as an OSC message; writes the port first. Ends when none comes for three seconds."""
+    from pythonosc.osc_message import OscMessage
+
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    times: list[float] = []
+    received: list[float] = []
+    with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        say(str(receiver.getsockname()[1]))
+        receiver.settimeout(60.0)
+        with suppress(TimeoutError):
+            while True:
+                data = receiver.recv(65536)
+                now = time.monotonic()
+                message = OscMessage(data)
+                if message.address.endswith("/decision"):
+                    times.append(message.params[3])
+                    received.append(now)
+                    receiver.settimeout(3.0)
+    np.savez(out, times=times, received=received)
 
 
 def bare(period: float) -> None:
@@ -263,6 +290,7 @@ _ROLES: dict[str, tuple[Any, tuple[type, ...]]] = {
     "outlets": (outlets, (str, str, float, int, int)),
     "pull": (pull, (str, float, int, str)),
     "client": (client, (str, float, str)),
+    "osc": (osc, (str,)),
     "bare": (bare, (float,)),
     "decode": (decode, (str, int, float, float, str)),
 }

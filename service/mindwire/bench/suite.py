@@ -177,6 +177,7 @@ def latency_table(found: Mapping[str, Any]) -> TextTable:
     """Return one case as a table."""
     parts = {"to websocket client": found["websocket"], "to LSL inlet": found["lsl_inlet"]}
     parts |= {f"  {stage}": part for stage, part in found["stages"].items()}
+    parts |= {f"{name}, where all decide": part for name, part in found["decisions"].items()}
     parts |= {name: found["floor"][name] for name in FLOOR}
     rows = [[name, *(f"{part[q]:.2f}" for q in _QUANTILES)] for name, part in parts.items()]
     for name, part in (("floor (their sum)", found["floor"]["sum"]), ("websocket ÷ floor", found["ratio"])):

@@ -40,6 +40,8 @@ def test_latency_is_measured_with_its_floor_and_saved(tmp_path):
     assert set(found["floor"]) == {"LSL alone", "decoder alone", "websocket alone", "sum"}
     assert found["ratio"]["p50"] == pytest.approx(found["websocket"]["p50"] / found["floor"]["sum"]["p50"])
     assert {"receive", "condition", "decode", "publish"} <= set(found["stages"])
+    assert set(found["decisions"]) == {"prediction", "decision", "decision as OSC"}
+    assert all(part["n"] > 0 for part in found["decisions"].values())
     assert "floor (their sum)" in [row[0] for row in suite.latency_table(found).rows]
     outcome = suite.Outcome({"machine": suite.machine(), "latency": [found]}, run.samples)
     written = suite.save(outcome, tmp_path / "new")
