@@ -51,6 +51,7 @@ def compare(
     from mindwire.evaluation.comparison import MatchedRuns
     from mindwire.evaluation.comparison import compare as compare_sides
     from mindwire.evaluation.comparison_report import FILES, ComparisonReport, terminal_parts, write_comparison
+    from mindwire.evaluation.control_report import tuned_on
     from mindwire.evaluation.known_recordings import check_not_trained_on
     from mindwire.outputs import check_report
     from mindwire_models.bundle import load_bundle
@@ -87,7 +88,14 @@ def compare(
         a=_compared(bundles[0], policies[0], a, runs.a),
         b=_compared(bundles[1], policies[1], b, runs.b),
         comparison=found,
-        notes=[left_out] if found.left_out else [],
+        notes=[
+            *([left_out] if found.left_out else []),
+            *(
+                f"{letter}: {note}"
+                for letter, one, some in (("A", a, runs.a), ("B", b, runs.b))
+                for note in tuned_on(some, one.policy)
+            ),
+        ],
     )
     show(*filter(None, [report.warning]), *terminal_parts(report))
     if out is not None:

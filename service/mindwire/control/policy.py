@@ -57,6 +57,8 @@ class Tuning(Strict):
         Trials in the recordings.
     frontier : tuple of FrontierPoint
         Ascending in false activations.
+    recordings : tuple of str
+        SHA-256 of each recording that it was tuned on, on which its figures are too good.
     """
 
     budget_per_minute: Annotated[float, Field(gt=0)]
@@ -64,6 +66,7 @@ class Tuning(Strict):
     rest_minutes: Annotated[float, Field(gt=0)]
     trials: Annotated[int, Field(ge=0)]
     frontier: Annotated[tuple[FrontierPoint, ...], Field(max_length=100)] = ()
+    recordings: Annotated[tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...], Field(max_length=1000)] = ()
 
 
 class ControlPolicy(Strict):

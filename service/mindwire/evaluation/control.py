@@ -75,12 +75,15 @@ class ControlRun:
         Of the classes that ask for something.
     rest : sequence of (float, float)
         Begin and end of each time in which the person asks for nothing, in seconds; they do not overlap.
+    sha256 : str
+        Of the recording, empty where it is not known.
     """
 
     file: str
     predictions: Sequence[tuple[float, Sequence[float] | None]]
     trials: Sequence[CuedTrial]
     rest: Sequence[Interval]
+    sha256: str = ""
 
     @classmethod
     def of(
@@ -114,13 +117,13 @@ class ControlRun:
             )
         ]
         if whole:
-            return cls(run.file, rows, (), [(-math.inf, math.inf)])
+            return cls(run.file, rows, (), [(-math.inf, math.inf)], run.sha256)
         trials = _cued(run.trials, task.trial_s)
         rest = [(trial.cue, trial.end) for trial in trials if trial.label == task.idle]
         if between:
             rest += time_between(run.trials, task)
         asked = [trial for trial in trials if trial.label != task.idle]
-        return cls(run.file, rows, asked, _separate([*rest, *ranges], asked))
+        return cls(run.file, rows, asked, _separate([*rest, *ranges], asked), run.sha256)
 
     def decisions(self, policy: ControlPolicy, task: ControlTask) -> list[Decision]:
         """Return the decisions of a policy that runs through the whole recording; the idle class asks for nothing."""

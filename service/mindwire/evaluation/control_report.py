@@ -83,8 +83,22 @@ def report_control(runs: Sequence[ControlRun], policy: ControlPolicy, task: Cont
         score=score,
         raw=raw,
         frontier=[ControlFigures.of(total, n) for total in totals],
-        notes=[rest_note(score.overall, policy.tuning.budget_per_minute if policy.tuning else None)],
+        notes=[
+            rest_note(score.overall, policy.tuning.budget_per_minute if policy.tuning else None),
+            *tuned_on(runs, policy),
+        ],
     )
+
+
+def tuned_on(runs: Sequence[ControlRun], policy: ControlPolicy) -> list[str]:
+    """Return a note where a policy was tuned on some of the recordings."""
+    known = set(policy.tuning.recordings) if policy.tuning else set()
+    found = [printable(Path(run.file).name) for run in runs if run.sha256 in known]
+    if not found:
+        return []
+    return [
+        f"The policy was tuned on {', '.join(found)}, so its figures there are too good; count it on other recordings."
+    ]
 
 
 def picture(report: ControlReport) -> str | None:

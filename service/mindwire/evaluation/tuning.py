@@ -196,6 +196,7 @@ class PolicySearch:
             rest_minutes=counts.rest_minutes,
             trials=counts.trials,
             frontier=self._frontier(most),
+            recordings=tuple(run.sha256 for run in self.runs if run.sha256),
         )
         axes = default_axes(self.task.classes, self.task.idle)
         policy = chosen.model_copy(update={"axes": axes, "tuning": tuning})

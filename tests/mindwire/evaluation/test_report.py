@@ -193,17 +193,24 @@ def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
     assert {"valid", "false activations", "calibration error", "chance"} <= DEFINITIONS.keys()
 
 
-def controlled(minutes_of_rest: float = 2.0) -> Report:
+def controlled(minutes_of_rest: float = 2.0, sha256: str = "") -> Report:
     """Report of a policy that decides right in the first of two trials, and once at rest."""
     trials = [CuedTrial(10.0, 14.0, "left_hand"), CuedTrial(20.0, 24.0, "right_hand")]
     times = np.arange(0.0, 30.0 + 60 * minutes_of_rest, 0.25)
     left = ((times > 11) & (times < 13)) | ((times > 21) & (times < 23)) | ((times > 40) & (times < 41))
     rows = [(float(t), [0.1, 0.8, 0.1] if up else [0.8, 0.1, 0.1]) for t, up in zip(times, left, strict=True)]
-    run = ControlRun("a<b>.xdf", rows, trials, [(30.0, math.inf)] if minutes_of_rest else [])
+    run = ControlRun("a<b>.xdf", rows, trials, [(30.0, math.inf)] if minutes_of_rest else [], sha256)
     task = ControlTask(("idle", "left_hand", "right_hand"), "idle", 2.0, 0.25, 4.0)
     stages = {"evidence": Latest(), "decide": Decide(commit=0.7, release=0.7)}
     point = FrontierPoint(false_per_minute=0.5, right=1, wrong_first=1, **stages)
-    tuning = Tuning(budget_per_minute=1.0, proven_per_minute=2.0, rest_minutes=2.0, trials=2, frontier=(point,))
+    tuning = Tuning(
+        budget_per_minute=1.0,
+        proven_per_minute=2.0,
+        rest_minutes=2.0,
+        trials=2,
+        frontier=(point,),
+        recordings=("ab" * 32,),
+    )
     return make_report().model_copy(
         update={"control": report_control([run], ControlPolicy(idle="idle", tuning=tuning, **stages), task)}
     )
@@ -252,3 +259,9 @@ def test_without_rest_nothing_is_said_of_false_activations_but_that() -> None:
     page = render_html(report)
     assert "Right activations against false ones at rest" not in page
     assert report.control.notes[0] in page
+
+
+def test_recordings_that_a_policy_was_tuned_on_are_named() -> None:
+    report = controlled(sha256="ab" * 32)
+    assert report.control is not None
+    assert report.control.notes[1].startswith("The policy was tuned on a<b>.xdf, so its figures there are too good")
