@@ -34,7 +34,7 @@ EVIDENCE: tuple[Evidence, ...] = (
 DWELL_S = (0.0, 0.25, 0.5)
 REFRACTORY_S = (1.0, 2.5)
 _QUANTILES = np.linspace(0.02, 0.98, 16)
-_RELEASE = 0.8  # Of the commit threshold.
+_RELEASE = 0.5  # Of the way from chance to the commit threshold.
 _MARGIN = 3  # The frontier ends at this many times the false activations of the raw argmax.
 _POINTS = 60
 
@@ -157,7 +157,9 @@ class PolicySearch:
                 continue
             thresholds = np.unique(np.quantile(peaks, _QUANTILES).round(4)).tolist()
             choices = [
-                Decide(commit=commit, release=_RELEASE * commit, dwell_s=dwell, refractory_s=refractory)
+                Decide(
+                    commit=commit, release=_release(commit, len(task.classes)), dwell_s=dwell, refractory_s=refractory
+                )
                 for dwell, refractory, commit in product(DWELL_S, REFRACTORY_S, thresholds)
             ]
             policies += [ControlPolicy(evidence=evidence, decide=choice, idle=task.idle) for choice in choices]
@@ -226,6 +228,11 @@ class PolicySearch:
             )
             for i in kept
         )
+
+
+def _release(commit: float, n_classes: int) -> float:
+    chance = min(1 / n_classes, commit)
+    return round(chance + _RELEASE * (commit - chance), 4)
 
 
 def _smoothed(merit: NDArray[np.int64], n_thresholds: int) -> NDArray[np.float64]:

@@ -116,6 +116,7 @@ def test_the_chosen_policy_keeps_the_budget_and_is_on_the_frontier(search: Polic
         assert (tuned.policy.evidence, tuned.policy.decide) in [(p.evidence, p.decide) for p in tuned.tuning.frontier]
         assert tuned.policy.axes == default_axes(CLASSES, "idle")
         tuned.policy.check(CLASSES)
+        assert 1 / 3 < tuned.policy.threshold("release", "left") < tuned.policy.threshold("commit", "left")
 
 
 def test_what_a_choice_is_worth_is_counted_where_it_was_not_made(search: PolicySearch, runs: list[ControlRun]) -> None:
