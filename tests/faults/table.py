@@ -25,6 +25,7 @@ SERVICE = "tests/faults/test_matrix_service.py"
 OTHERS = "tests/faults/test_connection.py"
 STALLS = "tests/faults/test_stalls.py"
 CLIENTS = "tests/mindwire/api/test_slow_clients.py"
+OSC = "tests/mindwire/sinks/test_osc_sink.py"
 RECORDER = "tests/mindwire/sinks/test_recorder.py"
 HANGS = "tests/mindwire/live/test_hangs.py"
 RECORD = "tests/mindwire/live/test_record_command.py"
@@ -238,6 +239,18 @@ ROWS = (
         "500 websocket clients at once",
         "All are served, all are let go.",
         f"{CLIENTS}::test_five_hundred_clients_at_once",
+        "others undisturbed",
+    ),
+    Row(
+        "No program receives OSC messages",
+        "Nothing; UDP reports no missing receiver.",
+        f"{OSC}::test_without_a_receiver_nothing_fails",
+        "others undisturbed",
+    ),
+    Row(
+        "OSC messages cannot be sent",
+        "They are left out and counted, the first in an `error` event; nothing waits.",
+        f"{OSC}::test_what_cannot_be_sent_is_counted_reported_once_and_stalls_nothing",
         "others undisturbed",
     ),
     Row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -60,7 +61,10 @@ def samples_of(address: str) -> dict[str, dict[tuple, float]]:
 def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bundle):
     names = [unique(f"cap{i}") for i in range(4)]
     with ExitStack() as stack:
-        running, address, ours = started(stack, bundle, names, "--workers", 2)
+        osc = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        osc.bind(("127.0.0.1", 0))
+        osc.settimeout(10)
+        running, address, ours = started(stack, bundle, names, "--workers", 2, "--osc", osc.getsockname()[1])
         single, _, alone = started(stack, bundle, names)
         eventually(lambda: all(len(listener.predictions()) > 20 for listener in (*ours, *alone)), 60)
         for one, other in zip(ours, alone, strict=True):
@@ -70,6 +74,8 @@ def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bu
                 assert mine["reasons"] == theirs["reasons"]
                 np.testing.assert_allclose(mine["probabilities"], theirs["probabilities"], atol=1e-6)
         single.end()
+        addresses = {osc.recv(65536).partition(b"\0")[0].decode() for _ in range(60)}  # each worker sends its own
+        assert addresses == {f"/mindwire/{name}/probabilities" for name in names}
 
         first, second = workers_of(running)
         assert [stream["name"] for stream in get(address, "/v1/streams")] == names

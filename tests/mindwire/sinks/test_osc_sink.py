@@ -88,7 +88,7 @@ def test_without_a_receiver_nothing_fails(receiver):
     assert sink.unsent == 0
 
 
-def test_what_cannot_be_sent_is_counted_told_once_and_stalls_nothing():
+def test_what_cannot_be_sent_is_counted_reported_once_and_stalls_nothing():
     events = []
     sink = OscSink("cap", "127.0.0.1", 9, lambda *event: events.append(event))
     label = "x" * 70_000  # longer than any datagram
