@@ -50,36 +50,36 @@ def tune(
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURE, POLICY, check_output, writing
     from mindwire_models.atomic import replace_file
-    from mindwire_models.bundle import POLICY_FILE, load_bundle, write_policy
+    from mindwire_models.bundle import POLICY_FILE, check_target, load_bundle, write_policy
 
     budgets = [tuning_report.parse_budget(text) for text in budget or ["1/min"]]
     paths, markers = cues.separate(files)
     tested = options.split_files(test, expect_assignments=False)[0] if test else []
-    settings = options.run_settings(cues, markers, signal, conditioning)
-    bundle = load_bundle(model)
+    settings, bundle = options.run_settings(cues, markers, signal, conditioning), load_bundle(model)
+    classes = choose_classes(options.split_list(cues.classes), bundle.contract)
     resting = rest.times([*paths, *tested], cues)
     read = [*paths, *tested, *resting.recordings]
-    if out is not None:
+    if out is None:
+        check_target(bundle.path, bundle.name)
+    else:
         check_output(out, POLICY, inputs=[*read, bundle.path], force=force)
     if picture is not None:
         check_output(picture, PICTURE, inputs=[*read, bundle.path], force=force, option="--picture")
     warning = check_not_trained_on(bundle, read, allowed=allow_training_data)
-    chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, [*paths, *tested])
     show(*filter(None, (warning, remembered)))
     task = ControlTask.of(bundle.contract, idle_class(idle, bundle.contract.classes), at_s)
     with progress_bar("Decoding") as progress:
         cued = run_recordings(
-            [*paths, *tested], bundle.contract, decoder, classes=chosen, settings=settings, progress=progress
+            [*paths, *tested], bundle.contract, decoder, classes=classes, settings=settings, progress=progress
         )
         runs = resting.run(cued[: len(paths)], task, decoder, bundle.contract, settings)
     for run in cued:
         print_problems(Path(run.file), run.problems)
     with progress_bar("Searching"):
         search = PolicySearch.of(runs, task)
-        results = [search.tuned(one) for one in budgets]
-    first = results[0]
+        first, *_ = results = [search.tuned(one) for one in budgets]
     show(tuning_report.frontier_table(first).terminal(), *(one.statement for one in results))
     if tested:
         others = resting.control_runs(cued[len(paths) :], [], task)

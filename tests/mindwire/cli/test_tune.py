@@ -111,3 +111,13 @@ def test_wrong_usage_is_refused_in_a_sentence(
 def test_a_recording_is_either_tuned_on_or_tested_on(exported: Path, recording: Path) -> None:
     with pytest.raises(UsageError, match="is named twice"):
         run(recording, "--test", recording, "--model", exported, *REST)
+
+
+def test_a_bundle_that_cannot_be_written_is_refused_before_the_work(
+    exported: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "bundle"))
+    (folder / "diary.txt").write_text("precious")
+    monkeypatch.setattr("mindwire.evaluation.pseudo_online.run_recordings", lambda *_, **__: pytest.fail("it worked"))
+    with pytest.raises(MindwireError, match="it holds diary"):
+        run(recording, "--model", folder, *REST)
