@@ -15,7 +15,7 @@ from mindwire.errors import PolicyError
 from mindwire.evaluation.metrics import poisson_bound
 from mindwire.types import Reason
 from tests.browser.conftest import accessibility_problems
-from tests.browser.test_page import drawn_pixels, texts_of
+from tests.support.canvas import drawn_pixels, texts_of
 from tests.support.service_process import Service
 from tests.support.standin import StandIn, served
 

@@ -12,6 +12,7 @@ from mindwire.status import ChannelStatus, Event, StreamState
 from mindwire.types import Reason
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
+from tests.support.canvas import drawn_pixels, texts_of
 from tests.support.standin import StandIn, served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -39,17 +40,6 @@ def replace_channels(n):
 
 def shown(page):
     return [int(text.split()[0]) for text in page.locator(".bar .value").all_inner_texts() if text != "–"]
-
-
-def drawn_pixels(page, canvas):
-    """How many pixels of a canvas are not empty."""
-    script = """canvas => {
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      let n = 0;
-      for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
-      return n;
-    }"""
-    return page.locator(canvas).evaluate(script)
 
 
 def test_hello_and_status_are_shown(address, open_page):
@@ -171,24 +161,6 @@ def test_a_change_of_state_is_one_row(open_page, stream):
         expect(rows.first).to_contain_text("Predictions are fresh.")
         expect(rows).to_have_count(2)
         expect(rows.nth(1)).to_contain_text("Predictions are invalid: flat.")
-
-
-def texts_of(page, canvas):
-    """What a canvas writes from now on: text, left and right edge, and height."""
-    return page.locator(canvas).evaluate(
-        """async canvas => {
-          const context = canvas.getContext("2d"), write = context.fillText, texts = [];
-          context.fillText = function (text, x, y, ...rest) {
-            const size = context.measureText(text).width;
-            const left = x - { left: 0, right: size, center: size / 2 }[context.textAlign];
-            texts.push({ text, left, right: left + size, y });
-            return write.call(context, text, x, y, ...rest);
-          };
-          while (!texts.length) await new Promise(requestAnimationFrame);
-          context.fillText = write;
-          return texts;
-        }"""
-    )
 
 
 @pytest.mark.parametrize("decode_ms", [0.01, 1.0, 100.0, 150.0, 400.0, 5000.0])

@@ -1,0 +1,32 @@
+"""What a page draws on a canvas, for tests in a browser."""
+
+from __future__ import annotations
+
+
+def drawn_pixels(page, canvas):
+    """How many pixels of a canvas are not empty."""
+    script = """canvas => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let n = 0;
+      for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
+      return n;
+    }"""
+    return page.locator(canvas).evaluate(script)
+
+
+def texts_of(page, canvas):
+    """What a canvas writes from now on: text, left and right edge, and height."""
+    return page.locator(canvas).evaluate(
+        """async canvas => {
+          const context = canvas.getContext("2d"), write = context.fillText, texts = [];
+          context.fillText = function (text, x, y, ...rest) {
+            const size = context.measureText(text).width;
+            const left = x - { left: 0, right: size, center: size / 2 }[context.textAlign];
+            texts.push({ text, left, right: left + size, y });
+            return write.call(context, text, x, y, ...rest);
+          };
+          while (!texts.length) await new Promise(requestAnimationFrame);
+          context.fillText = write;
+          return texts;
+        }"""
+    )
