@@ -3,8 +3,7 @@
     python benchmarks/closed_loop.py
 
 A participant's signal runs through the pipeline of the live service with the bundle that comes with Mindwire; decisions
-become visible to the person within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. The imagery is
-weaker than that of everyone the model was trained on: it lowers the amplitude of a rhythm by 0.6 instead of 0.72 to 0.9.
+become visible to the person within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. A minute of rest comes first, as before any session, in which the estimated class prior settles.
 """
 
 from __future__ import annotations
@@ -25,22 +24,27 @@ from mindwire.inference.load import load_decoder
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.sources.simulator import Simulator
-from mindwire.sources.steering import SteeringParticipant
+from mindwire.sources.steering import Steering, SteeringParticipant
 from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.zoo import zoo_bundle_path
 
-DEPTH = 0.6
 SEEDS = range(1, 9)
 ATTEMPTS = 5
+READY_S = 60.0
 _CHUNK_S = 0.1
 
 
 def steer(
-    bundle: Bundle, decoder: Decoder, policy: ControlPolicy, seed: int, attempts: int = ATTEMPTS
+    bundle: Bundle,
+    decoder: Decoder,
+    policy: ControlPolicy,
+    seed: int,
+    attempts: int = ATTEMPTS,
+    depth: float | None = None,
 ) -> SteeringParticipant:
     """Return the participant after a number of attempts, each with the rest after it."""
-    participant = SteeringParticipant(seed)
-    simulator = Simulator(seed, depth=DEPTH, intention=participant)
+    participant = SteeringParticipant(seed, Steering(ready_s=READY_S))
+    simulator = Simulator(seed, depth=depth, intention=participant)
     pipeline = Pipeline(bundle.contract, simulator.info, decoder, PipelineOptions(policy=policy))
     chunk = round(_CHUNK_S * simulator.sfreq)
     while len(participant.attempts) < attempts or participant.board.target is None:
@@ -96,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=zoo_bundle_path(), help="bundle with a control policy")
     parser.add_argument("--attempts", type=int, default=ATTEMPTS, help="of each of the eight participants")
+    parser.add_argument("--depth", type=float, help="share by which imagery lowers amplitudes; by default 0.72 to 0.9")
     options = parser.parse_args()
     bundle = load_bundle(options.model)
     decoder = load_decoder(bundle)
@@ -107,7 +112,7 @@ def main() -> None:
     for name, policy in policies.items():
         if policy is None:
             parser.error(f"{bundle.name} has no control policy")
-        participants = [steer(bundle, decoder, policy, seed, options.attempts) for seed in SEEDS]
+        participants = [steer(bundle, decoder, policy, seed, options.attempts, options.depth) for seed in SEEDS]
         print(SteeringFigures.of(participants).row(name), flush=True)
 
 

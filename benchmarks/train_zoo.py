@@ -6,7 +6,7 @@
 Every window that trains the network comes out of the pipeline that runs live (causal filters, online
 alignment as it was at that moment), never out of a shortcut. People who train, people who choose the epoch
 and people who judge the result have different seeds; the last are never looked at before the end. The control policy
-is tuned on further people, whose imagery is as weak as in benchmarks/closed_loop.py.
+is tuned on further people.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ JUDGING = range(3000, 3006)
 TRAINING_SECONDS, JUDGING_SECONDS = 180.0, 300.0
 # Ends of the windows that are learned from, in seconds after the cue: early ones make the bars move early.
 TUNING = range(4000, 4016)
-TUNING_SECONDS, REST_SECONDS, TUNING_DEPTH = 300.0, 12.0, 0.6
+TUNING_SECONDS, REST_SECONDS = 300.0, 12.0
 TRIAL_SECONDS = 4.2  # shortest time from a cue to the end of the imagery
 BUDGET_PER_MINUTE = 1.0
 OFFSETS = (2.0, 2.6, 3.2, 4.0)
@@ -146,7 +146,7 @@ def tuned_policy(bundle: Bundle) -> TunedPolicy:
     task = ControlTask.of(contract, None, TRIAL_SECONDS)
     runs = []
     for seed in TUNING:
-        simulator = Simulator(seed, depth=TUNING_DEPTH, rest_s=REST_SECONDS)
+        simulator = Simulator(seed, rest_s=REST_SECONDS)
         pipeline = Pipeline(contract, simulator.info, decoder)
         predictions: list[Prediction] = []
         for _ in range(round(TUNING_SECONDS)):

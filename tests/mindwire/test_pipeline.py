@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mindwire.control.policy import ControlPolicy
+from mindwire.control.stages import Decide, DynamicIntegrator, EstimatedPrior, HiddenMarkov, Latest, Leaky
 from mindwire.errors import ArgumentError, ContractError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -25,7 +27,7 @@ def run(chunks, contract=None, info=None, options=None):
 
 
 def as_bits(predictions):
-    return [(p.seq, p.time, p.probabilities.tobytes(), int(p.reasons)) for p in predictions]
+    return [(p.seq, p.time, p.probabilities.tobytes(), int(p.reasons), p.control) for p in predictions]
 
 
 @st.composite
@@ -67,15 +69,20 @@ def damaged_signals(draw, n=900):
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 10, 32, 100, 500]), min_size=1, max_size=6),
     rate_out=st.sampled_from([100.0, 160.0, 64.0]),
     kind=st.sampled_from(["none", "euclidean", "riemannian"]),
+    evidence=st.sampled_from([Latest(), Leaky(prior=EstimatedPrior()), HiddenMarkov(), DynamicIntegrator()]),
 )
-def test_chunking_never_matters(signal, sizes, rate_out, kind):
+def test_chunking_never_matters(signal, sizes, rate_out, kind, evidence):
     samples, times = signal
     norm = small_contract().normalisation
     norm = NoNormalisation() if kind == "none" else norm.model_copy(update={"kind": kind})
     contract = small_contract(sfreq=rate_out, normalisation=norm)
-    whole, _ = run([Chunk(samples, times)], contract)
-    pieces, _ = run(cut(samples, times, sizes), contract)
+    decide = Decide(commit=0.5, release=0.4, dwell_s=0.0, refractory_s=0.3)
+    options = PipelineOptions(policy=ControlPolicy(evidence=evidence, decide=decide))
+    whole, _ = run([Chunk(samples, times)], contract, options=options)
+    pieces, _ = run(cut(samples, times, sizes), contract, options=options)
     assert as_bits(whole) == as_bits(pieces)
+    assert all(p.valid for p in whole if p.control.decision)
+    assert all(p.valid or p.control.state == "invalid" for p in whole)
 
 
 def test_learning_early_changes_nothing():

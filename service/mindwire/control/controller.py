@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -50,7 +51,7 @@ class ControlCommand:
 
 def is_break(elapsed_s: float, window_s: float, hop_s: float) -> bool:
     """Return true if a window does not continue the one before: the clock was set back, or windows are missing between them."""
-    return elapsed_s <= 0 or elapsed_s > hop_s + window_s / 2
+    return not 0 < elapsed_s <= hop_s + window_s / 2
 
 
 class Controller:
@@ -87,6 +88,7 @@ class Controller:
         self.paused = False
         self._classes = tuple(classes)
         self._window_s, self._hop_s = window_s, hop_s
+        self._longest_s = max(window_s, 1.5 * hop_s)  # Time between predictions whose evidence belongs together.
         self._time: float | None = None
         self._decider: Decider | None = None
         self._commands: list[ControlCommand] = []
@@ -136,10 +138,10 @@ class Controller:
         self._time = time
         if is_break(elapsed_s, self._window_s, self._hop_s):
             decider.interrupt()
-        if elapsed_s <= 0:  # The clock was set back: nothing before it can be compared.
+        if not 0 < elapsed_s <= self._longest_s:  # The clock was set back, or all of the signal is new.
             self._evidence.reset()
             elapsed_s = self._hop_s
-        if self.paused:
+        if self.paused or (probabilities is not None and not math.isfinite(sum(probabilities))):
             probabilities = None
         posterior = self._evidence.update(probabilities, elapsed_s)
         believed = None if probabilities is None else posterior

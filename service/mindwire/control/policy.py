@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Self
@@ -204,13 +206,22 @@ def parse_policy(text: bytes | str, source: str = "The control policy") -> Contr
         The document is no control policy of this version; the message names the first wrong field.
     """
     try:
-        return ControlPolicy.model_validate_json(text)
+        policy = ControlPolicy.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         msg = f"{source} is not valid: {where + ': ' if where else ''}{reason[0].lower()}{reason[1:]}."
         raise PolicyError(msg) from None
+
+    def unique(pairs: list[tuple[str, object]]) -> None:
+        counts = Counter(name for name, _ in pairs)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            msg = f"{source} is not valid: expected each field once, found {', '.join(twice)} twice."
+            raise PolicyError(msg)
+
+    json.loads(text, object_pairs_hook=unique)
+    return policy
 
 
 def load_policy(path: Path) -> ControlPolicy:

@@ -76,8 +76,8 @@ class Grid:
                 place[inside, i], since[inside, i] = len(labels), times[inside] - trial.cue
                 labels.append(task.classes.index(trial.label))
                 run_of.append(i)
-        restart = elapsed <= 0
-        interrupted = restart | (elapsed > task.hop_s + task.window_s / 2)
+        restart = (elapsed <= 0) | (elapsed > max(task.window_s, 1.5 * task.hop_s))
+        interrupted = (elapsed <= 0) | (elapsed > task.hop_s + task.window_s / 2)
         elapsed[restart] = task.hop_s
         return cls(
             probabilities,

@@ -73,6 +73,8 @@ class Steering:
         Steps from the centre to a target, 1 to 6.
     limit_s, rest_s, clear_s : float
         Longest attempt; run of rest before each attempt; its part after which a decision is a false activation.
+    ready_s : float
+        Run of rest before the first attempt, in which filters, alignment and an estimated prior settle.
     reaction_s, jitter_s : float
         Mean and standard deviation of the reaction time, which is at least half its mean.
     error : float
@@ -85,6 +87,7 @@ class Steering:
     limit_s: float = 40.0
     rest_s: float = 12.0
     clear_s: float = 5.0
+    ready_s: float = 12.0
     reaction_s: float = 0.4
     jitter_s: float = 0.1
     error: float = 0.1
@@ -97,7 +100,7 @@ class Steering:
         if not 0 <= self.error <= 1:
             msg = f"The probability of an error must lie between 0 and 1, found {self.error:g}."
             raise ArgumentError(msg)
-        for name in ("limit_s", "rest_s", "clear_s", "reaction_s", "jitter_s", "retry_s"):
+        for name in ("limit_s", "rest_s", "clear_s", "ready_s", "reaction_s", "jitter_s", "retry_s"):
             if not 0 <= (value := getattr(self, name)) <= 3600:
                 msg = f"{name} must be 0 to 3600 s, found {value:g}."
                 raise ArgumentError(msg)
@@ -174,7 +177,8 @@ class SteeringParticipant:
 
     def _advance(self, time: float) -> None:
         resting = self.board.target is None
-        if resting and time >= self._began + self._steering.rest_s:
+        rest_s = self._steering.rest_s if self.attempts else self._steering.ready_s
+        if resting and time >= self._began + rest_s:
             self.rest_s += max(0.0, time - self._began - self._steering.clear_s) if self.attempts else 0.0
             x, y = self._targets[self._rng.integers(len(self._targets))]
             self._mark(time, f"{_TARGET} {x} {y}")

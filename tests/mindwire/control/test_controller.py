@@ -185,3 +185,38 @@ def test_a_command_of_another_run_applies_from_the_first_prediction_after_its_ti
     assert [output is not None for output in outputs] == [False] * 4 + [True] * 2
     assert outputs[4] is not None
     assert outputs[4].policy is policy
+
+
+@pytest.mark.parametrize("evidence", POLICIES)
+def test_after_a_break_longer_than_a_window_the_evidence_starts_again(evidence: Evidence) -> None:
+    policy = ControlPolicy(evidence=evidence, decide=Decide(commit=0.4, release=0.3, dwell_s=0.5, reset=False))
+    controller, other = (Controller(policy, CLASSES, 4.0, HOP) for _ in range(2))
+    for n in range(12):
+        step(controller, made(n, LEFT))
+    for n in range(12, 60):
+        late, first = (step(c, Prediction(n, 3600 + n * HOP, np.array(LEFT))) for c in (controller, other))
+        assert (late.evidence, late.decision, late.state) == (first.evidence, first.decision, first.state)
+
+
+@pytest.mark.parametrize("row", [(float("nan"),) * 3, (0.5, float("nan"), 0.5), (float("inf"), 0.0, 0.0)])
+def test_probabilities_that_are_not_finite_are_invalid(row: tuple[float, ...]) -> None:
+    controller = Controller(ControlPolicy(decide=Decide(commit=0.4, release=0.3)), CLASSES, 4.0, HOP)
+    outputs = [step(controller, made(n, row if n == 50 else LEFT)) for n in range(200)]
+    assert (outputs[50].state, outputs[50].decision) == ("invalid", None)
+    assert all(np.isfinite(output.evidence).all() for output in outputs)
+
+
+def test_times_that_are_not_finite_leave_no_trace_in_the_evidence() -> None:
+    controller = Controller(ControlPolicy(evidence=Leaky()), CLASSES, 4.0, HOP)
+    for time in (1.0, float("nan"), 1.08, float("inf"), 1.16, 1.2):
+        output = step(controller, Prediction(0, time, np.array(LEFT)))
+        assert np.isfinite(output.evidence).all()
+
+
+def test_between_the_thresholds_an_active_class_is_held_and_another_may_take_over() -> None:
+    decide = Decide(commit=0.8, release=0.6, dwell_s=0, refractory_s=0, reset=False)
+    held = (0.7, 0.25, 0.05)
+    sequence = [WEAK, LEFT, *[held] * 3, LEFT, (0.5, 0.3, 0.2), held, LEFT, RIGHT]
+    outputs = run(ControlPolicy(evidence=DIRECT, decide=decide), [made(n, p) for n, p in enumerate(sequence)])
+    assert decided(outputs) == [(1, "left"), (8, "left"), (9, "right")]
+    assert [o.state for o in outputs] == ["ambiguous", *["active"] * 5, "idle", "ambiguous", "active", "active"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from mindwire.control.evidence import HiddenMarkovEvidence, IntegratorEvidence, LeakyEvidence, accumulator
 from mindwire.control.policy import ControlPolicy
-from mindwire.control.stages import DynamicIntegrator, EstimatedPrior, HiddenMarkov, Leaky
+from mindwire.control.stages import DynamicIntegrator, EstimatedPrior, HiddenMarkov, Latest, Leaky
 
 CLASSES = ("left", "right", "feet")
 
@@ -131,3 +132,58 @@ def test_posteriors_are_probabilities(options: Leaky | HiddenMarkov, steps: list
         posterior = evidence.update([value / total for value in p] if p else None, elapsed)
         assert all(0 <= value <= 1 for value in posterior)
         assert math.fsum(posterior) <= 1 + 1e-9
+
+
+def test_leaky_evidence_is_exponential_smoothing_of_the_log_probabilities() -> None:
+    """Times a constant: what Cybathlon teams smooth, with the weight of a window over that of the time constant."""
+    tau, window, hop = 0.8, 4.0, 0.04
+    evidence = LeakyEvidence(Leaky(time_constant_s=tau), CLASSES, window)
+    given_ = predictions(300, seed=5)
+    posterior = np.array([evidence.update(p.tolist(), hop) for p in given_])
+    kept = math.exp(-hop / tau)
+    smoothed = lfilter([1 - kept], [1, -kept], np.log(given_), axis=0)
+    expected = np.exp(smoothed * hop / window / (1 - kept))
+    np.testing.assert_allclose(posterior, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
+def test_the_integrator_is_that_of_the_paper() -> None:
+    """Against forces written as the paper has them, in vectors over the state, and Euler's method."""
+    options = DynamicIntegrator(phi=0.55, omega=0.25, psi=0.3, chi=1.7)
+    evidence = IntegratorEvidence(options, ("a", "b"))
+    rng = np.random.default_rng(2)
+    y, omega = 0.5, options.omega
+    for n in range(3000):
+        p = float(np.clip(rng.normal(0.5 + 0.35 * math.sin(n / 200), 0.15), 0.01, 0.99))
+        conditions = [y < 0.5 - omega, 0.5 - omega <= y <= 0.5 + omega, y > 0.5 + omega]
+        free = np.select(
+            conditions,
+            [
+                -np.sin(np.pi / (0.5 - omega) * y),
+                -options.psi * np.sin(np.pi / omega * (y - 0.5)),
+                np.sin(np.pi / (0.5 - omega) * (y - 0.5 - omega)),
+            ],
+        )
+        bmi = np.polyval([6.4, 0.0, 0.4, 0.0], p - 0.5)
+        y = float(np.clip(y + 0.04 * options.chi * (options.phi * free + (1 - options.phi) * bmi), 0, 1))
+        assert evidence.update([p, 1 - p], 0.04)[0] == pytest.approx(y, abs=1e-9)
+    assert evidence.update([0.0, 1.0], 3600.0) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("options", [Leaky(), Leaky(time_constant_s=None), HiddenMarkov(), Latest()])
+def test_certain_predictions_never_make_the_evidence_irreversible(options: Leaky | HiddenMarkov | Latest) -> None:
+    evidence = accumulator(ControlPolicy(evidence=options), CLASSES, 4.0)
+    for _ in range(5000):
+        certain = evidence.update([1.0, 0.0, 0.0], 0.04)
+    assert certain[0] == max(certain)
+    for _ in range(10_000):
+        turned = evidence.update([0.0, 1.0, 0.0], 0.04)
+    assert turned[1] == max(turned)
+
+
+def test_an_estimated_prior_stays_above_its_floor() -> None:
+    evidence = LeakyEvidence(Leaky(prior=EstimatedPrior(time_constant_s=1.0)), CLASSES, 4.0)
+    for _ in range(20_000):
+        evidence.update([1.0, 0.0, 0.0], 0.04)
+    posterior = evidence.update([0.2, 0.3, 0.5], 0.04)
+    assert all(math.isfinite(value) for value in posterior)
+    assert math.fsum(posterior) == pytest.approx(1)

@@ -41,6 +41,25 @@ def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
         ({"axes": [{"name": "x", "positive": "left", "negative": "left"}]}, "two different classes"),
         ({"axes": [{"name": "x", "positive": "left"}, {"name": "x", "positive": "right"}]}, "different name"),
         ({"stages": []}, "stages"),
+        ({"version": "1"}, "version"),
+        ({"evidence": {"kind": "leaky", "prior": {"left": 0.5, "right": 0}}}, "prior"),
+        ({"evidence": {"kind": "hidden_markov", "idle_s": 0}}, "idle_s"),
+        ({"evidence": {"kind": "dynamic_integrator", "omega": 0.5}}, "omega"),
+        ({"evidence": {"kind": "leaky", "tau": 1}}, "tau"),
+        ({"evidence": {}}, "evidence"),
+        ({"decide": {"commit": 0}}, "commit"),
+        ({"decide": {"commit": "0.8"}}, "commit"),
+        ({"decide": {"release": True}}, "release"),
+        ({"decide": {"commit": {}}}, "commit"),
+        ({"decide": {"refractory_s": 3601}}, "refractory_s"),
+        ({"decide": {"max_entropy": 1.5}}, "max_entropy"),
+        ({"decide": {"reset": 1}}, "reset"),
+        ({"axes": [{"name": "x", "positive": "left", "dead_zone": 1}]}, "dead_zone"),
+        ({"axes": [{"name": "", "positive": "left"}]}, "name"),
+        ({"axes": [{"name": f"x{n}", "positive": "left"} for n in range(17)]}, "16"),
+        ({"tuning": {"budget_per_minute": 0, "proven_per_minute": 1, "rest_minutes": 1, "trials": 1}}, "budget"),
+        ({"tuning": {"budget_per_minute": 1, "proven_per_minute": 1, "rest_minutes": 0, "trials": 1}}, "rest_minutes"),
+        ({"tuning": {"budget_per_minute": 1}}, "proven_per_minute"),
     ],
 )
 def test_what_is_no_policy_is_refused(change: dict, says: str) -> None:
@@ -88,3 +107,24 @@ def test_the_policy_of_a_bundle_is_its_own_unless_told_otherwise(tmp_path: Path)
     bundle.policy = b"[]"
     with pytest.raises(PolicyError, match="its control policy"):
         choose_policy(bundle)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"version": 1, "version": 1}', '{"decide": {"commit": 0.7, "commit": 0.9}}', b'{"idle": null, "idle": "rest"}'],
+)
+def test_a_field_that_comes_twice_is_refused(text: str | bytes) -> None:
+    with pytest.raises(PolicyError, match=r"each field once, found (version|commit|idle) twice"):
+        parse_policy(text)
+
+
+def test_a_file_that_is_too_large_or_missing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "control.json"
+    with pytest.raises(PolicyError) as missing:
+        load_policy(path)
+    path.write_text('{"version": 1}' + " " * 2**20)
+    with pytest.raises(PolicyError) as large:
+        load_policy(path)
+    for error in (missing, large):
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)

@@ -41,7 +41,7 @@ def test_errors_cost_decisions_but_the_participant_corrects_them() -> None:
 
 
 def test_without_decisions_attempts_end_at_the_limit() -> None:
-    participant = SteeringParticipant(1, Steering(limit_s=5, rest_s=6))
+    participant = SteeringParticipant(1, Steering(limit_s=5, rest_s=6, ready_s=6))
     for time in np.arange(0, 60, STEP):
         participant.imagined(time)
     assert [a.reached for a in participant.attempts] == [False] * 5
@@ -53,7 +53,7 @@ def test_imagery_follows_what_is_seen_by_a_reaction_time() -> None:
     participant = SteeringParticipant(3, steering)
     times = np.round(np.arange(0, 20, 0.05), 6)
     begins = next(time for time in times if participant.imagined(time) is not None)
-    assert begins == pytest.approx(steering.rest_s + 0.4)
+    assert begins == pytest.approx(steering.ready_s + 0.4)
     target, imagined = participant.board.target, participant.imagined(begins)
     assert target is not None
     assert imagined in participant.board.helpful()
@@ -135,7 +135,7 @@ def test_the_simulator_imagines_what_the_participant_intends_and_stamps_its_mark
         return float(np.std(np.diff(simulator.read(250 * 30).samples[:, 0])))
 
     assert strength("right_hand") < 0.95 * strength(None)
-    simulator = Simulator(1, intention=SteeringParticipant(1, Steering(rest_s=2)))
+    simulator = Simulator(1, intention=SteeringParticipant(1, Steering(ready_s=2)))
     simulator.read(250)
     assert [marker.label for marker in simulator.drain_markers()] == [REST]
     simulator.read(250 * 3)
