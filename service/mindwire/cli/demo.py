@@ -18,7 +18,7 @@ def demo(
     seed: int = option("Random seed of the simulated participant.", 1),
     open_page: bool = option("Open the page in the browser, or only print its address.", False, "--open/--no-browser"),
 ) -> None:
-    """Simulate a person imagining movements, decode it live, and show it here and on a page."""
+    """Simulate a person who steers a cursor by imagined movements; decode, decide, and show it here and on a page."""
     import logging
     import webbrowser
 

@@ -1,4 +1,4 @@
-"""The demonstration: a simulated participant in a process of its own, and the service that decodes it, on loopback only."""
+"""The demonstration: a simulated participant who steers, in a process of its own, and the service that decodes, on loopback only."""
 
 from __future__ import annotations
 
@@ -84,9 +84,12 @@ def _simulated_person(seed: int) -> Iterator[None]:
 def _simulate(seed: int, identity: str, pipe: Connection) -> None:
     """Run the participant's process; it ends with its parent, also by a crash."""
     from mindwire.sources.simulator import Simulator
-    from mindwire.sources.simulator_outlets import SimulatorOutlets, drive
+    from mindwire.sources.simulator_outlets import DecisionInlet, SimulatorOutlets, drive
+    from mindwire.sources.steering import SteeringParticipant
 
-    person = SimulatorOutlets(Simulator(seed, name="Mindwire-Demo"), source_id=identity)
+    steering = SteeringParticipant(seed)
+    simulator = Simulator(seed, name="Mindwire-Demo", intention=steering)
+    person = SimulatorOutlets(simulator, source_id=identity, steering=(steering, DecisionInlet(STREAM)))
     stop = threading.Event()
     threading.Thread(target=_set_at_the_parents_end, args=(stop,), daemon=True).start()
     with suppress(OSError):  # the demonstration has ended meanwhile

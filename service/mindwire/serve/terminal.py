@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING
 
 from mindwire.interrupts import drop_output
 from mindwire.logs import PrintableFormatter, log_handler
+from mindwire.sources.steering import BORDER, REACHED, RESULTS, Board
 from mindwire.status import Event, Sink
 from mindwire.types import Decision, Prediction
+from mindwire_models.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -58,13 +60,16 @@ def choose_view() -> tuple[View, logging.Handler]:
 class Newest(Sink):
     """Sink that keeps the newest prediction, decision and cue of a stream, and the sum of the stages of the last predictions.
 
-    ``decisions`` are the last ones, which a view takes as it shows them.
+    ``decisions`` are the last ones, which a view takes as it shows them; ``board`` is that of a participant who steers, and
+    ``attempts`` counts the results.
     """
 
     def __init__(self) -> None:
         self.prediction: Prediction | None = None
         self.totals_ms: tuple[float, ...] = ()
         self.decisions: deque[Decision] = deque(maxlen=100)
+        self.board = Board()
+        self.attempts = Counter[str]()
         self._cue, self._cue_at = "", 0.0
         self._decided, self._decided_at = "", 0.0
 
@@ -74,12 +79,15 @@ class Newest(Sink):
         self.totals_ms = (*self.totals_ms[-99:], sum(prediction.latency_ms.values()))
         if prediction.control is not None and (made := prediction.control.decision) is not None:
             self.decisions.append(made)
+            self.board.move(made.label)
             self._decided, self._decided_at = made.label, time.monotonic()
 
     def event(self, event: Event) -> None:
         """Take one event; only cues matter here, the state is polled."""
         if event.kind == "cue":
             self._cue, self._cue_at = str(event.data["label"]), time.monotonic()
+            self.board.show(self._cue)
+            self.attempts[self._cue] += self._cue in RESULTS
 
     @property
     def decided(self) -> str:
@@ -106,7 +114,7 @@ def _lines(stream: Stream) -> Iterator[Sink]:
             printed = state
             while newest.decisions:
                 made = newest.decisions.popleft()
-                lines.append(f"decided: {made.label} ({made.confidence:.2f})")
+                lines.append(f"decided: {made.label} ({made.confidence:.2f}){_steps(newest.board)}")
             if newest.prediction is not None and time.monotonic() - printed_at >= _LINE_EVERY_S:
                 printed_at = time.monotonic()
                 lines.append(_line(newest.prediction, status.classes))
@@ -125,6 +133,12 @@ def _lines(stream: Stream) -> Iterator[Sink]:
     finally:
         stop.set()
         thread.join(1.0)
+
+
+def _steps(board: Board) -> str:
+    if board.target is None:
+        return ""
+    return f", cursor at {board.cursor[0]} {board.cursor[1]}, target at {board.target[0]} {board.target[1]}"
 
 
 def _line(prediction: Prediction, classes: list[str]) -> str:
@@ -152,6 +166,19 @@ def _mark(newest: Newest, name: str) -> Text:
     if newest.decided == name:
         return Text(_DECIDED, style="bold")
     return Text(_IMAGINED if newest.imagined == name else "", style="dim")
+
+
+def _grid(board: Board) -> Text:
+    """Return the points of a board, with its cursor and its target."""
+    from rich.text import Text
+
+    grid = Text()
+    for y in range(BORDER, -BORDER - 1, -1):
+        for x in range(-BORDER, BORDER + 1):
+            here, wanted = (x, y) == board.cursor, (x, y) == board.target
+            grid.append("● " if here else "◎ " if wanted else "· ", "bold" if here or wanted else "dim")
+        grid.append("\n" if y > -BORDER else "")
+    return grid
 
 
 def _picture(stream: Stream, newest: Newest, width: int) -> Group:
@@ -188,5 +215,12 @@ def _picture(stream: Stream, newest: Newest, width: int) -> Group:
     facts = [f"{status.counters.predictions} predictions"]
     facts += [f"latency {median(newest.totals_ms):.1f} ms"] if newest.totals_ms else []
     facts += ["for demonstration only"] if status.model.notice else []
+    if newest.attempts:
+        facts.append(f"{newest.attempts[REACHED]} of {counted(newest.attempts.total(), 'target')} reached")
     shown = Text("  ·  ".join(facts), "dim")
-    return Group(Padding(table, (1, 0, 1, 2)), Padding(state, (0, 2)), Padding(shown, (0, 2)))
+    return Group(
+        Padding(table, (1, 0, 1, 2)),
+        Padding(_grid(newest.board), (0, 0, 1, 2)),
+        Padding(state, (0, 2)),
+        Padding(shown, (0, 2)),
+    )

@@ -25,7 +25,8 @@ from mindwire.types import Marker
 MOVES = {"feet": (0, -1), "left_hand": (-1, 0), "right_hand": (1, 0), "tongue": (0, 1)}
 BORDER = 3
 _TARGET = "target"
-_REACHED, _MISSED = "reached", "missed"
+REACHED, MISSED = "reached", "missed"
+RESULTS = (REACHED, MISSED)  # markers at the end of an attempt
 
 
 class Board:
@@ -59,7 +60,7 @@ class Board:
         word, *numbers = marker.split()
         if word == _TARGET and len(numbers) == 2:
             self.cursor, self.target = (0, 0), (int(numbers[0]), int(numbers[1]))
-        elif word in {_REACHED, _MISSED, REST}:
+        elif word in {*RESULTS, REST}:
             self.target = None
 
 
@@ -161,7 +162,7 @@ class SteeringParticipant:
         self._decisions += 1
         self._wrong += self.board.distance >= before
         if not self.board.distance:
-            self._end(time, _REACHED)
+            self._end(time, REACHED)
         else:
             self._choose_at = min(self._choose_at, time + self._reaction())
 
@@ -185,12 +186,12 @@ class SteeringParticipant:
             self._began, self._choose_at = time, time + self._reaction()
             self._decisions = self._wrong = 0
         elif not resting and time >= self._began + self._steering.limit_s:
-            self._end(time, _MISSED)
+            self._end(time, MISSED)
         if time >= self._choose_at:
             self._choose(time)
 
     def _end(self, time: float, result: str) -> None:
-        self.attempts.append(Attempt(result == _REACHED, time - self._began, self._decisions, self._wrong))
+        self.attempts.append(Attempt(result == REACHED, time - self._began, self._decisions, self._wrong))
         self._mark(time, result)
         self._mark(time, REST)
         self._began, self._choose_at = time, time + self._reaction()

@@ -78,12 +78,14 @@ def test_on_a_terminal_and_on_the_websocket(terminal):
     with connect(f"ws://{address}/ws", compression=None) as websocket:
         hello = json.loads(websocket.recv(timeout=10))
         deadline = time.monotonic() + 60
-        while not {"valid", "cue"} <= set(seen):
+        while not {"valid", "cue", "decision"} <= set(seen):
             assert time.monotonic() < deadline, seen
             message = json.loads(websocket.recv(timeout=30))
             if message["type"] == "prediction":
                 seen["valid" if message["valid"] else "invalid"] = message
-            else:
+            elif message["type"] != "event":
+                seen[message["type"]] = message
+            elif message["kind"] != "cue" or message["data"]["label"] in hello["classes"]:
                 seen[message["kind"]] = message
     assert hello["stream"] == "demo"
     assert "simulated" in hello["model"]["notice"]
@@ -91,7 +93,12 @@ def test_on_a_terminal_and_on_the_websocket(terminal):
     assert sum(seen["valid"]["probabilities"]) == pytest.approx(1.0)
     assert seen["cue"]["data"]["label"] in hello["classes"]
 
+    assert seen["decision"]["class"] in hello["classes"]
+    assert set(seen["axes"]["values"]) == {"x", "y"}
+
     terminal.wait_for(r"right hand")
+    terminal.wait_for(r"● decided")
+    terminal.wait_for(r"· .*◎")
     terminal.wait_for(r"live")
     terminal.wait_for(r"\d+ predictions")
     (person,) = (
