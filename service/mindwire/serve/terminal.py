@@ -87,7 +87,8 @@ class Newest(Sink):
         if event.kind == "cue":
             self._cue, self._cue_at = str(event.data["label"]), time.monotonic()
             self.board.show(self._cue)
-            self.attempts[self._cue] += self._cue in RESULTS
+            if self._cue in RESULTS:
+                self.attempts[self._cue] += 1
 
     @property
     def decided(self) -> str:
@@ -168,16 +169,18 @@ def _mark(newest: Newest, name: str) -> Text:
     return Text(_IMAGINED if newest.imagined == name else "", style="dim")
 
 
-def _grid(board: Board) -> Text:
-    """Return the points of a board, with its cursor and its target."""
+def _grid(newest: Newest) -> Text:
+    """Return the points of the board, with its cursor and its target, and the results."""
     from rich.text import Text
 
-    grid = Text()
+    board, grid = newest.board, Text()
     for y in range(BORDER, -BORDER - 1, -1):
         for x in range(-BORDER, BORDER + 1):
             here, wanted = (x, y) == board.cursor, (x, y) == board.target
             grid.append("● " if here else "◎ " if wanted else "· ", "bold" if here or wanted else "dim")
         grid.append("\n" if y > -BORDER else "")
+    if attempts := newest.attempts.total():
+        grid.append(f"  {newest.attempts[REACHED]} of {counted(attempts, 'target')} reached", "dim")
     return grid
 
 
@@ -215,12 +218,10 @@ def _picture(stream: Stream, newest: Newest, width: int) -> Group:
     facts = [f"{status.counters.predictions} predictions"]
     facts += [f"latency {median(newest.totals_ms):.1f} ms"] if newest.totals_ms else []
     facts += ["for demonstration only"] if status.model.notice else []
-    if newest.attempts:
-        facts.append(f"{newest.attempts[REACHED]} of {counted(newest.attempts.total(), 'target')} reached")
     shown = Text("  ·  ".join(facts), "dim")
     return Group(
         Padding(table, (1, 0, 1, 2)),
-        Padding(_grid(newest.board), (0, 0, 1, 2)),
+        Padding(_grid(newest), (0, 0, 1, 2)),
         Padding(state, (0, 2)),
         Padding(shown, (0, 2)),
     )
