@@ -40,13 +40,17 @@ def _latency_case(chunk: int) -> dict[str, Any]:
 
 
 def latency(rounds: int) -> Iterator[Row]:
-    """Latency against the floor of the same run, use of the processor and memory of one stream."""
+    """Latency against the floor of the same run, of decisions too; use of the processor and memory of one stream."""
     for chunk in (1, 10):
         found = [_latency_case(chunk) for _ in range(rounds)]
         for quantile, goal in (("p50", "≤ 1.3"), ("p99", "≤ 1.6")):
             value = median(run["ratio"][quantile] for run in found)
             ms = median(run["websocket"][quantile] for run in found)
             yield f"latency ÷ floor, chunks of {chunk}, {quantile}", goal, f"{value:.2f} ({ms:.2f} ms)"
+        for part in ("decision", "decision as OSC"):
+            both = [(run["decisions"][part]["p99"], run["decisions"]["prediction"]["p99"]) for run in found]
+            later = median(decided - predicted for decided, predicted in both)
+            yield f"{part}, p99 less the prediction's, chunks of {chunk}", "≤ 1 ms", f"{later:.2f} ms"
     idle = median(run["cpu_percent"]["waiting for a stream"] for run in found)
     busy = median(run["cpu_percent"]["one stream"] for run in found)
     yield "idle: share of a core while waiting for a stream", "≤ 3 %", f"{idle:.1f} % (with a stream {busy:.1f} %)"

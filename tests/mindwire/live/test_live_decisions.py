@@ -47,7 +47,7 @@ class OscReceiver:
         self._socket = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        self._messages: list[OscMessage] = []
+        self._messages: list[bytes] = []
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
@@ -56,14 +56,14 @@ class OscReceiver:
             data = self._socket.recv(65536)
             if not data:
                 return
-            self._messages.append(OscMessage(data))
+            self._messages.append(data)
 
     def received(self) -> dict[str, list[list]]:
         """Arguments of all messages, by their address."""
         self._socket.sendto(b"", self._socket.getsockname())
         self._thread.join(10)
         found: dict[str, list[list]] = {}
-        for message in self._messages:
+        for message in map(OscMessage, self._messages):
             found.setdefault(message.address, []).append(message.params)
         return found
 
@@ -117,9 +117,9 @@ def test_websocket_lsl_osc_and_recording_have_the_decisions_of_the_replay(tmp_pa
         client = processes.start(LISTENERS, "ws", f"ws://{url}/v1/streams/{name}/predictions", count, "axes")
         line(client, "ready")
         by_lsl, axes_by_lsl = inlet(f"Mindwire-{name}-Decisions"), inlet(f"Mindwire-{name}-Axes")
-        player = processes.start("-m", "mindwire", "play", path)
-        # It is late, as its recorder takes a second to start, so its windows are others.
+        # It misses the first samples, as its recorder takes a second to start, so its windows are others.
         recording, _ = serve(f"{name}-recorded", "--record", tmp_path / "recordings")
+        player = processes.start("-m", "mindwire", "play", path)
         messages = json.loads(client.communicate(timeout=100)[0])
         classes, times = pulled(by_lsl, len(replayed))
         rows, row_times = pulled(axes_by_lsl, count)
