@@ -34,6 +34,9 @@ STREAM = "tests/mindwire/live/test_stream.py"
 EVENTS = "tests/mindwire/signal/test_signal_events.py"
 SERVING = "tests/mindwire/serve/test_serving.py"
 WORKERS = "tests/mindwire/serve/test_gateway.py"
+CONTROLLED = "tests/mindwire/serve/test_serve_control.py"
+CONTROL = "tests/mindwire/live/test_live_control.py"
+HUB = "tests/mindwire/sinks/test_hub.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
 REFUSED = "It is refused with what changed; the right one is taken again."
@@ -294,6 +297,24 @@ ROWS = (
         "They end by themselves.",
         f"{WORKERS}::test_no_worker_outlives_its_gateway",
         "nothing is left running",
+    ),
+    Row(
+        "`kill -9` of a worker process whose streams' control was changed and paused",
+        "Policy and pause are those that its successor begins with; the others keep theirs.",
+        f"{CONTROLLED}::test_a_killed_worker_keeps_policy_and_pause_and_the_gateway_forwards",
+        "no decision while paused",
+    ),
+    Row(
+        "A stream that dies, or whose source is lost, while control is paused or changed",
+        "It goes on with policy and pause as they were set, also if that was meanwhile, and reports from which prediction on.",
+        f"{CONTROL}::test_a_reconnection_keeps_policy_and_pause_and_takes_commands_given_meanwhile",
+        "no decision while paused",
+    ),
+    Row(
+        "A client too slow for decisions",
+        "Its predictions and axes are dropped before any decision; what is dropped is counted and reported to it.",
+        f"{HUB}::test_a_slow_client_gets_all_decisions_and_only_predictions_and_axes_are_dropped",
+        "no decision lost",
     ),
     Row(
         "Two services record one stream into one folder in the same second",
