@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mindwire.evaluation.comparison_report import write_comparison
 from mindwire.evaluation.page import write_report
 from mindwire.training.held_out_report import Decided, HeldOutReport, TrainedOn, write_held_out_report
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.support.reports import make_report
+from tests.support.reports import controlled, make_comparison, make_report
 
 COLLISIONS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
   const texts = [...svg.querySelectorAll("text")].map(text => ({ text: text.textContent, box: text.getBoundingClientRect() }));
@@ -47,9 +48,11 @@ def held_out_report() -> HeldOutReport:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """The address of a folder with both kinds of report."""
+    """Yield the address of a folder with all kinds of report."""
     folder = tmp_path_factory.mktemp("reports")
     write_report(make_report(n_right=20), folder / "evaluation")
+    write_report(controlled(), folder / "control")
+    write_comparison(make_comparison(), folder / "comparison")
     write_held_out_report(held_out_report(), folder / "held-out")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -65,7 +68,7 @@ def reports(tmp_path_factory):
     thread.join(10)
 
 
-@pytest.mark.parametrize("kind", ["evaluation", "held-out"])
+@pytest.mark.parametrize("kind", ["evaluation", "control", "comparison", "held-out"])
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (768, "dark"), (1400, "light"), (1400, "dark")])
 def test_reports_are_readable_and_accessible(reports, open_page, kind, width, scheme):
     page = open_page(
@@ -79,4 +82,4 @@ def test_reports_are_readable_and_accessible(reports, open_page, kind, width, sc
     assert page.evaluate(SMALLEST) >= 9
     assert accessibility_problems(page) == []
     if width == 1400:  # the figures use the width
-        assert page.locator(".figures").evaluate("grid => grid.clientWidth") > 1000
+        assert page.locator(".figures").first.evaluate("grid => grid.clientWidth") > 1000

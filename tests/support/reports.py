@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
 
+from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
+from mindwire.control.stages import Decide, Latest
+from mindwire.evaluation.comparison import MatchedRuns, Side, compare
+from mindwire.evaluation.comparison_report import ComparedSide, ComparisonReport
+from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial, control_counts, raw_argmax
+from mindwire.evaluation.control_report import ControlScore, report_control
 from mindwire.evaluation.report import (
     EvaluatedModel,
     Report,
@@ -41,3 +48,51 @@ def make_report(n_right: int = 18, n_late: int = 1, name: str = "a<b>.xdf") -> R
         runs=runs,
         definitions={"accuracy": "right & decided"},
     )
+
+
+def controlled(minutes_of_rest: float = 2.0, sha256: str = "") -> Report:
+    """Report of a policy that decides right in the first of two trials, and once at rest."""
+    trials = [CuedTrial(10.0, 14.0, "left_hand"), CuedTrial(20.0, 24.0, "right_hand")]
+    times = np.arange(0.0, 30.0 + 60 * minutes_of_rest, 0.25)
+    left = ((times > 11) & (times < 13)) | ((times > 21) & (times < 23)) | ((times > 40) & (times < 41))
+    rows = [(float(t), [0.1, 0.8, 0.1] if up else [0.8, 0.1, 0.1]) for t, up in zip(times, left, strict=True)]
+    run = ControlRun("a<b>.xdf", rows, trials, [(30.0, math.inf)] if minutes_of_rest else [], sha256)
+    task = ControlTask(("idle", "left_hand", "right_hand"), "idle", 2.0, 0.25, 4.0)
+    stages = {"evidence": Latest(), "decide": Decide(commit=0.7, release=0.7)}
+    point = FrontierPoint(false_per_minute=0.5, right=1, wrong_first=1, **stages)
+    tuning = Tuning(
+        budget_per_minute=1.0,
+        proven_per_minute=2.0,
+        rest_minutes=2.0,
+        trials=2,
+        frontier=(point,),
+        recordings=("ab" * 32,),
+    )
+    return make_report().model_copy(
+        update={"control": report_control([run], ControlPolicy(idle="idle", tuning=tuning, **stages), task)}
+    )
+
+
+def make_comparison() -> ComparisonReport:
+    """Report of two policies that decide once in each of two trials, one of them also at rest."""
+    trials = [CuedTrial(10.0, 14.0, "left_hand"), CuedTrial(20.0, 24.0, "right_hand")]
+    times = np.arange(0.0, 150.0, 0.25)
+    left = ((times > 11) & (times < 13)) | ((times > 21) & (times < 23)) | ((times > 40) & (times < 41))
+    rows = np.where(left[:, None], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1])
+    run = ControlRun("a<b>.xdf", list(zip(times.tolist(), rows.tolist(), strict=True)), trials, [(30.0, math.inf)])
+    task = ControlTask(("idle", "left_hand", "right_hand"), "idle", 2.0, 0.25, 4.0)
+    trace = Trace(times, rows, np.zeros(len(times), np.int64))
+    evaluated = EvaluatedRun("a<b>.xdf", "ab" * 32, trace, (), 150.0)
+    policies = (
+        raw_argmax("idle"),
+        ControlPolicy(evidence=Latest(), decide=Decide(commit=0.7, dwell_s=1.0), idle="idle"),
+    )
+    a, b = (Side(policy, task, [evaluated]) for policy in policies)
+    found = compare(a, b, MatchedRuns(["left_hand", "right_hand"], [], [run], [run]))
+
+    def compared(side: Side, *, raw: bool) -> ComparedSide:
+        score = ControlScore.of([run], control_counts([run], side.policy, task), 2)
+        return ComparedSide(name="demo", sha256="cd" * 32, policy_sha256=side.policy.hash, raw=raw, score=score)
+
+    sides = {"a": compared(a, raw=True), "b": compared(b, raw=False)}
+    return ComparisonReport(created=datetime(2026, 1, 2, tzinfo=UTC), trial_s=4.0, comparison=found, notes=[], **sides)

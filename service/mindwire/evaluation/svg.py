@@ -136,16 +136,25 @@ class Figure:
         out.append(_text(self.y.title, 14, middle, more=f'transform="rotate(-90 14 {middle})"'))
         return out
 
-    def _mark(self, mark: Mark) -> list[str]:
-        x, y = self._px(mark.x), self._py(mark.y)
-        corner = 0 if mark.css else 6  # circle and square differ without colours too
-        shape = f'<rect class="point {mark.css}" x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12" rx="{corner}"/>'
-        low = y > self.height / 2  # the name lies where there is room
-        beyond = x + 12 + len(mark.name) * _CHARACTER > self.width
-        name = _text(
-            mark.name, x + (-10 if beyond else 10), y - 10 if low else y + 20, "end" if beyond else "start", css="count"
-        )
-        return [shape, name]
+    def _drawn_marks(self) -> list[str]:
+        """Return the marks, each with its name at a corner of it where neither a name before nor the plot's edge is."""
+        out: list[str] = []
+        taken: list[tuple[float, float, float]] = []  # left and right edge and height of each name
+        for mark in self.marks:
+            x, y, wide = self._px(mark.x), self._py(mark.y), len(mark.name) * _CHARACTER
+            corner = 0 if mark.css else 6  # circle and square differ without colours too
+            shape = f'x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12" rx="{corner}"'
+            places = [(left, at) for left in (x + 10, x - 10 - wide) for at in (y + 20, y - 10)]
+            free = [
+                (left, at)
+                for left, at in places
+                if left >= _LEFT and left + wide <= self.width - 4 and _TOP + 8 <= at <= self.height - _BOTTOM - 4
+                if not any(left < end and left + wide > begin and abs(at - height) < 16 for begin, end, height in taken)
+            ]
+            left, at = (free or places)[0]
+            taken.append((left, left + wide, at))
+            out += [f'<rect class="point {mark.css}" {shape}/>', _text(mark.name, left, at, "start", css="count")]
+        return out
 
     def _names(self) -> list[str]:
         out, x, y = [], self.width - self.right + 14, _TOP + 10
@@ -169,9 +178,7 @@ class Figure:
             out.append(_text(label, min(max(x, _LEFT + half), self.width - 4 - half), _TOP - 9))
         for line in self.lines:
             out += self._line(line)
-        for mark in self.marks:
-            out += self._mark(mark)
-        return _element(self.width, self.height, self.title, [*out, *self._names()])
+        return _element(self.width, self.height, self.title, [*out, *self._drawn_marks(), *self._names()])
 
 
 def _text(text: str, x: float, y: float, anchor: str = "middle", *, css: str = "", more: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,11 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
-from mindwire.control.stages import Decide, Latest
 from mindwire.errors import RecordingError
-from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial
-from mindwire.evaluation.control_report import ControlReport, report_control
+from mindwire.evaluation.control_report import ControlReport
 from mindwire.evaluation.idle import IdleFigures
 from mindwire.evaluation.page import render_html, write_report
 from mindwire.evaluation.report import (
@@ -33,7 +29,7 @@ from mindwire.evaluation.report import (
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, Trace, score_runs
 from mindwire.offline.trials import Trial
 from mindwire_models.presets import BCIC2A
-from tests.support.reports import CLASSES, make_report
+from tests.support.reports import CLASSES, controlled, make_report
 
 
 def test_the_headline_tells_chance_and_undecided_trials() -> None:
@@ -191,29 +187,6 @@ def test_the_table_fits_eighty_columns_and_its_figures_are_explained() -> None:
     for word in ("95 %", "κ", "nMCC", "bits/min", "cal. error", "ECE", "undecided", "valid"):
         assert word in LEGEND
     assert {"valid", "false activations", "calibration error", "chance"} <= DEFINITIONS.keys()
-
-
-def controlled(minutes_of_rest: float = 2.0, sha256: str = "") -> Report:
-    """Report of a policy that decides right in the first of two trials, and once at rest."""
-    trials = [CuedTrial(10.0, 14.0, "left_hand"), CuedTrial(20.0, 24.0, "right_hand")]
-    times = np.arange(0.0, 30.0 + 60 * minutes_of_rest, 0.25)
-    left = ((times > 11) & (times < 13)) | ((times > 21) & (times < 23)) | ((times > 40) & (times < 41))
-    rows = [(float(t), [0.1, 0.8, 0.1] if up else [0.8, 0.1, 0.1]) for t, up in zip(times, left, strict=True)]
-    run = ControlRun("a<b>.xdf", rows, trials, [(30.0, math.inf)] if minutes_of_rest else [], sha256)
-    task = ControlTask(("idle", "left_hand", "right_hand"), "idle", 2.0, 0.25, 4.0)
-    stages = {"evidence": Latest(), "decide": Decide(commit=0.7, release=0.7)}
-    point = FrontierPoint(false_per_minute=0.5, right=1, wrong_first=1, **stages)
-    tuning = Tuning(
-        budget_per_minute=1.0,
-        proven_per_minute=2.0,
-        rest_minutes=2.0,
-        trials=2,
-        frontier=(point,),
-        recordings=("ab" * 32,),
-    )
-    return make_report().model_copy(
-        update={"control": report_control([run], ControlPolicy(idle="idle", tuning=tuning, **stages), task)}
-    )
 
 
 def test_control_is_reported_with_its_intervals_and_compared_with_the_raw_argmax() -> None:
