@@ -203,6 +203,7 @@ export class Probabilities {
   #drawCues(context, x, right, top, bottom) {
     context.textBaseline = "top";
     context.lineWidth = 1.5;
+    let row = 0, end = -Infinity; // of the label before: those that would cover each other stand in rows
     for (const { label, time } of this.#cues) {
       const index = this.#classes.indexOf(label);
       context.strokeStyle = context.fillStyle = index < 0 ? colour("soft") : classColour(index);
@@ -210,7 +211,10 @@ export class Probabilities {
       context.moveTo(x(time), top);
       context.lineTo(x(time), bottom);
       context.stroke();
-      markerLabel(context, `▸ ${words(label)}`, x(time), right, top);
+      const text = `▸ ${words(label)}`;
+      row = x(time) < end ? (row + 1) % 3 : 0;
+      end = x(time) + 8 + context.measureText(text).width;
+      markerLabel(context, text, x(time), right, top + 17 * row);
     }
   }
 
