@@ -1,9 +1,9 @@
 """Tuning of a control policy to a budget of false activations, on whole recordings.
 
-Every combination of evidence, dwell, refractory time and commit threshold runs through all recordings. Allowed are those
-whose count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even
+Every combination of prior and commit threshold runs through all recordings; evidence, dwell and refractory time are those
+that were best in other people (docs/control.md), because a choice among hundreds is mostly luck. Allowed are those whose count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even
 none would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with
-the most right trials less wrong ones is chosen, averaged over its threshold and the two next to it: a plateau repeats on
+the most right trials less twice those with a wrong class first is chosen, averaged over its threshold and the two next to it: a plateau repeats on
 other recordings, a peak may be luck. The bound holds for a policy that is fixed beforehand; of many the chosen one was
 also a lucky one, so its own count is too low as a forecast. Therefore what such a choice is worth is estimated with
 each recording left out in turn: chosen on the others, counted on it.
@@ -13,26 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
-from mindwire.control.stages import Axis, Decide, EstimatedPrior, Evidence, HiddenMarkov, Leaky
+from mindwire.control.stages import Axis, Decide, EstimatedPrior, Evidence, Leaky
 from mindwire.errors import ArgumentError
 from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax
 from mindwire.evaluation.metrics import poisson_bound, poisson_interval
 from mindwire.evaluation.policy_search import Grid, Tally, strongest, tally
 
 _PRIORS = (None, EstimatedPrior(time_constant_s=60.0))
-EVIDENCE: tuple[Evidence, ...] = (
-    *(Leaky(time_constant_s=seconds, prior=prior) for seconds, prior in product((0.3, 1.0, 2.0), _PRIORS)),
-    *(HiddenMarkov(idle_s=10.0, active_s=3.0, prior=prior) for prior in _PRIORS),
-)
-DWELL_S = (0.0, 0.25, 0.5)
-REFRACTORY_S = (1.0, 2.5)
+EVIDENCE: tuple[Evidence, ...] = tuple(Leaky(time_constant_s=0.3, prior=prior) for prior in _PRIORS)
+DWELL_S = 0.0
+REFRACTORY_S = 2.5
+_WRONG = 2  # Right trials that one with a wrong class first costs.
 _QUANTILES = np.linspace(0.02, 0.98, 16)
 _RELEASE = 0.5  # Of the way from chance to the commit threshold.
 _MARGIN = 3  # The frontier ends at this many times the false activations of the raw argmax.
@@ -121,7 +118,7 @@ class PolicySearch:
     found : Tally
         Their counts on each recording.
     merit : ndarray, shape (n_policies, n_runs)
-        Right trials less wrong ones, averaged over neighbouring thresholds.
+        Right trials less twice those with a wrong class first, averaged over neighbouring thresholds.
     raw : tuple of Counts
         Of the raw argmax on each recording.
     """
@@ -158,13 +155,16 @@ class PolicySearch:
             thresholds = np.unique(np.quantile(peaks, _QUANTILES).round(4)).tolist()
             choices = [
                 Decide(
-                    commit=commit, release=_release(commit, len(task.classes)), dwell_s=dwell, refractory_s=refractory
+                    commit=commit,
+                    release=_release(commit, len(task.classes)),
+                    dwell_s=DWELL_S,
+                    refractory_s=REFRACTORY_S,
                 )
-                for dwell, refractory, commit in product(DWELL_S, REFRACTORY_S, thresholds)
+                for commit in thresholds
             ]
             policies += [ControlPolicy(evidence=evidence, decide=choice, idle=task.idle) for choice in choices]
             tallies.append(tally(grid, evidence, choices, task))
-            merits.append(_smoothed(tallies[-1].right - tallies[-1].wrong_first, len(thresholds)))
+            merits.append(_smoothed(tallies[-1].right - _WRONG * tallies[-1].wrong_first, len(thresholds)))
         if not tallies:
             msg = "Tuning found no trial in which a class leads other than idle; check the markers and the model with `mindwire evaluate`."
             raise ArgumentError(msg)
@@ -213,7 +213,7 @@ class PolicySearch:
         limit = max(10, _MARGIN * sum(self.raw, Counts()).false_activations)
         numbers = {*np.linspace(0, limit, _POINTS).astype(int).tolist(), chosen}
         minutes, found = sum(self.raw, Counts()).rest_minutes, self.found
-        worth = (found.right - found.wrong_first).sum(axis=1)
+        worth = (found.right - _WRONG * found.wrong_first).sum(axis=1)
         kept: list[int] = []
         for i in sorted({self.best(number) for number in numbers}, key=lambda i: (found.false[i].sum(), -worth[i])):
             if i == self.best(chosen) or not kept or worth[i] > worth[kept].max():
