@@ -43,7 +43,7 @@ MODEL = option("Bundle; by default the demonstration bundle.", None, "--model", 
 RECORDED_MODEL = option("Bundle; by default the one that a live recording names.", None, "--model", "-m")
 NAME = option("Name of the model; by default that of the folder or source.")
 FORCE = option("Replace files at --out that Mindwire did not write.", False, "--force")
-STREAM = option("The signal: name=…,type=…,source_id=…,id=…", None, "--stream", "-s")
+STREAM = option("The signal: name=…, type=…, source_id=… or id=…, joined by commas.", None, "--stream", "-s")
 UNIT = option("Unit of the samples where the source states none.", callback=_check_unit)
 CHANNELS = option("Labels in order, comma-separated, for a source that names none.")
 HOP = option("Samples between predictions; by default the model's.", min=1)
@@ -81,7 +81,7 @@ class Backend:
     """Inference engine and device."""
 
     engine: Literal["auto", "onnxruntime", "torch"] = option("Inference engine.", "auto")
-    device: Literal["auto", "cpu", "cuda"] = option("Device.", "auto")
+    device: Literal["auto", "cpu", "cuda"] = option("Device that runs the model.", "auto")
 
 
 @dataclass(frozen=True, slots=True)

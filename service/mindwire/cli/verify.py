@@ -19,7 +19,7 @@ def verify(
     ),
     tolerance: float = option("Largest difference in probability that passes.", 1e-6, min=0.0),
 ) -> None:
-    """Replay a recorded run and compare with the predictions in it.
+    """Replay a recorded run and compare with the predictions, decisions and axes in it.
 
     Exit code 1 if they differ, the device's own stream is missing, or the file is damaged.
 
