@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mindwire_models.errors import MindwireError
+from mindwire_models.text import printable
 
 MIB = 1 << 20
 
@@ -42,7 +43,7 @@ def first_fault(error: ValidationError) -> tuple[str, str]:
     """Return place and reason of the first fault that pydantic found, for a sentence; the place of the whole is empty."""
     first = error.errors(include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return ascii(place)[1:-1][:80], first["msg"].removeprefix("Value error, ").rstrip(".")
+    return ascii(place)[1:-1][:80], printable(first["msg"].removeprefix("Value error, ").rstrip("."), 300)
 
 
 def parse_json_object(

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from mindwire.control.stages import Axis, Decide, Evidence, Leaky, Strict
 from mindwire.errors import PolicyError
 from mindwire_models.contract import Name
-from mindwire_models.reading import MIB, read_regular
+from mindwire_models.reading import MIB, first_fault, read_regular
 
 if TYPE_CHECKING:
     from mindwire_models.bundle import Bundle
@@ -208,9 +208,7 @@ def parse_policy(text: bytes | str, source: str = "The control policy") -> Contr
     try:
         policy = ControlPolicy.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
+        where, reason = first_fault(error)
         msg = f"{source} is not valid: {where + ': ' if where else ''}{reason[0].lower()}{reason[1:]}."
         raise PolicyError(msg) from None
 

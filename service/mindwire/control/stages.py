@@ -11,6 +11,8 @@ from mindwire_models.contract import Name
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Pause = Annotated[float, Field(ge=0, le=3600)]
 Probability = Annotated[float, Field(gt=0, le=1)]
+# Below the smallest probability that is believed, ``p / prior`` could exceed all numbers.
+PriorProbability = Annotated[float, Field(ge=1e-6, le=1)]
 Thresholds = Probability | Annotated[dict[Name, Probability], Field(min_length=1, max_length=1024)]
 
 
@@ -32,7 +34,7 @@ class EstimatedPrior(Strict):
     time_constant_s: Seconds = 120.0
 
 
-Prior = EstimatedPrior | Annotated[dict[Name, Probability], Field(min_length=2, max_length=1024)]
+Prior = EstimatedPrior | Annotated[dict[Name, PriorProbability], Field(min_length=2, max_length=1024)]
 
 
 class Latest(Strict):

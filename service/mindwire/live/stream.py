@@ -243,8 +243,13 @@ class Stream:
                 policy=policy or before.policy, paused=before.paused if paused is None else paused
             )
             self.keep_control(self.control_setting)
-            if self._pipeline is not None:
-                self._commands.put(lambda pipeline: pipeline.control(policy, paused=paused))
+            if (running := self._pipeline) is not None:
+
+                def command(pipeline: Pipeline) -> None:
+                    if pipeline is running:  # a later one began with the setting
+                        pipeline.control(policy, paused=paused)
+
+                self._commands.put(command)
 
     def saved_adaptation(self) -> SavedAdaptation | None:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""

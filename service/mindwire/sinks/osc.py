@@ -34,7 +34,7 @@ class OscSink(Sink):
     ----------
     stream : str
     host : str
-        Name or address, of either version of IP.
+        Name or address, of either version of IP; of a name that has both, IPv4.
     port : int
     emit : callable
         Publishes an event of a kind with a message and data.
@@ -42,7 +42,7 @@ class OscSink(Sink):
     Raises
     ------
     ServiceError
-        The host is not known.
+        The host is not known, or this machine lacks its version of IP.
 
     Attributes
     ----------
@@ -52,12 +52,15 @@ class OscSink(Sink):
 
     def __init__(self, stream: str, host: str, port: int, emit: Callable[[str, str, Mapping[str, Any]], None]) -> None:
         try:
-            family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        except (socket.gaierror, UnicodeError) as error:
-            msg = f"OSC messages cannot be sent to {host} because the address is not known ({error}); give another with --osc."
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            # Most receivers listen on IPv4 alone, while a name such as localhost may mean both.
+            family, kind, proto, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+            self._socket = socket.socket(family, kind, proto)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            msg = f"OSC messages cannot be sent to {host} ({why}); give another address with --osc."
             raise ServiceError(msg) from error
         self._address = address
-        self._socket = socket.socket(family, kind, proto)
         self._socket.settimeout(0.0)
         self._prefix = f"/mindwire/{stream}/"
         self._shown = f"{host} port {port}"

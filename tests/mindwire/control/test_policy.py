@@ -35,6 +35,7 @@ def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
         ({"evidence": {"kind": "magic"}}, "evidence"),
         ({"evidence": {"kind": "leaky", "time_constant_s": 0}}, "time_constant_s"),
         ({"evidence": {"kind": "leaky", "time_constant_s": -1}}, "time_constant_s"),
+        ({"evidence": {"kind": "leaky", "prior": {"left": 1e-320, "right": 1.0}}}, "prior"),
         ({"decide": {"commit": 1.1}}, "commit"),
         ({"decide": {"dwell_s": -0.1}}, "dwell_s"),
         ({"decide": {"speed": 1}}, "speed"),
@@ -60,12 +61,16 @@ def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
         ({"tuning": {"budget_per_minute": 0, "proven_per_minute": 1, "rest_minutes": 1, "trials": 1}}, "budget"),
         ({"tuning": {"budget_per_minute": 1, "proven_per_minute": 1, "rest_minutes": 0, "trials": 1}}, "rest_minutes"),
         ({"tuning": {"budget_per_minute": 1}}, "proven_per_minute"),
+        ({"k\n\x1b[31m": 1}, r"k\\n\\x1b"),
+        ({"k" * 60_000: 1}, "kkk: extra inputs"),
+        ({"evidence": {"kind": "magic\n\x1b[31m" * 5_000}}, r"evidence: input tag 'magic\\n"),
     ],
 )
 def test_what_is_no_policy_is_refused(change: dict, says: str) -> None:
     with pytest.raises(PolicyError, match=says) as error:
         parse_policy(json.dumps({"version": 1} | change))
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mindwire.control.stages import Axis, Decide, Latest
 from mindwire.errors import PolicyError, StreamLostError
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
+from mindwire.status import StreamState
 from mindwire.types import Chunk
 from tests.support.linear_decoder import LinearDecoder
 from tests.support.lsl_cap import samples_of
@@ -120,6 +121,25 @@ def test_a_stream_that_died_begins_again_with_its_policy_and_paused():
     assert {(p.control.state, p.control.policy.hash) for p in again} == {("paused", OTHER.hash)}
     changes = [(e.data["seq"], e.data["hash"], e.data["paused"]) for e in memory.of("control")]
     assert changes == [(21, OTHER.hash, True), (0, OTHER.hash, True)]
+
+
+def test_a_command_to_a_pipeline_that_was_replaced_before_it_is_not_given_to_the_next():
+    source = Scripted()
+    source.feed(300)
+    stream, memory = make_stream(connector=source, options=OPTIONS)
+    with supervised(stream):
+        eventually(lambda: len(memory.predictions) == 21)
+        source.there = None
+        source.fed.put(StreamLostError("gone"))
+        eventually(lambda: "lost" in memory.states())
+        stream.control(paused=True)  # waits for the next connection
+        stream.abandon(StreamState.STALE, "The thread hung.")
+        stream.control(paused=False)
+        source.there = INFO
+        source.feed(300)
+        eventually(lambda: len(memory.predictions) == 42)
+        assert stream.control_setting == ControlSetting(policy=POLICY)
+    assert "paused" not in {prediction.control.state for prediction in memory.predictions}
 
 
 def test_a_stream_without_a_signal_takes_commands_for_its_first_pipeline_and_they_are_kept():

@@ -105,6 +105,25 @@ def test_what_cannot_be_sent_is_counted_reported_once_and_stalls_nothing():
     )
 
 
+def test_of_a_name_with_both_versions_of_ip_the_older_is_used(monkeypatch):
+    kind = (socket.SOCK_DGRAM, socket.IPPROTO_UDP, "")
+    found = [(socket.AF_INET6, *kind, ("::1", 9, 0, 0)), (socket.AF_INET, *kind, ("127.0.0.1", 9))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    sink = OscSink("cap", "localhost", 9, lambda *event: pytest.fail(str(event)))
+    assert sink._socket.family is socket.AF_INET
+    sink.publish(decided(1))
+    sink.close()
+
+
+def test_a_version_of_ip_that_the_machine_lacks_is_told(monkeypatch):
+    def refuse(*_):
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(ServiceError, match=r"sent to ::1 \(Address family not supported by protocol\)"):
+        OscSink("cap", "::1", 9000, print)
+
+
 def test_an_unknown_host_is_told():
     with pytest.raises(ServiceError, match=r"OSC messages cannot be sent to nowhere\.invalid"):
         OscSink("cap", "nowhere.invalid", 9000, print)
