@@ -221,7 +221,9 @@ class Settings(BaseSettings):
     osc: Address | None = setting(
         "HOST:PORT to send predictions, decisions and axes to as OSC over UDP; a port alone is of this machine."
     )
-    record: Path | None = setting("Folder for recordings of signal, markers, predictions and events, as XDF.")
+    record: Path | None = setting(
+        "Folder for recordings of signal, markers, predictions, decisions and events, as XDF."
+    )
     marker_stream: Words = setting(
         "Name or source_id of a marker stream to show; by default those of the source's host.", ()
     )

@@ -182,7 +182,7 @@ def test_commands_carry_the_token(stream, open_page):
 
 def test_thresholds_of_another_origin_have_no_point(stream, address, open_page):
     page = open_page(f"http://{address}/")
-    expect(page.locator("#frontier-note")).to_contain_text("5 false in 12.0 minutes of rest")
+    expect(page.locator("#frontier-note")).to_contain_text("5 false activations in 12.0 minutes of rest")
     stream.control(POLICY.model_copy(update={"decide": NEVER}))
     expect(page.locator("#frontier-note")).to_contain_text("What runs now is none of these choices.")
     stream.control(POLICY.model_copy(update={"tuning": None}))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mindwire.cli import options
 from mindwire.cli.console import print_written, progress_bar, show
-from mindwire.cli.groups import Given, option
+from mindwire.cli.groups import option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 def compare(
     files: options.Recordings,
-    given: Given,
     cues: options.Cues,
     signal: options.Signal,
     conditioning: options.Conditioning,
@@ -56,11 +55,10 @@ def compare(
     from mindwire.outputs import check_report
     from mindwire_models.bundle import load_bundle
 
-    given.refuse("--classes", why="Trials of all classes that both models decide are compared")
     if out is not None:
         check_report(out, FILES, inputs=[*(model or []), *(Path(text) for text in files if text)], force=force)
     paths, markers = cues.separate(files)
-    resting = rest.times(paths, cues)
+    resting = rest.times(paths)
     bundles = [load_bundle(path) for path in model or []]
     policies = _policies(bundles, control or [])
     bundles = bundles * 2 if len(bundles) == 1 else bundles

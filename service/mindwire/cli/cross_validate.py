@@ -13,7 +13,7 @@ def cross_validate(
     files: options.Recordings,
     out: options.ReportFolder,
     given: Given,
-    cues: options.Cues,
+    cues: options.ClassCues,
     signal: options.Signal,
     conditioning: options.Conditioning,
     scoring: options.Scoring,

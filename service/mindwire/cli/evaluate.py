@@ -15,7 +15,7 @@ def evaluate(
     files: options.Recordings,
     out: options.ReportFolder,
     given: Given,
-    cues: options.Cues,
+    cues: options.ClassCues,
     signal: options.Signal,
     conditioning: options.Conditioning,
     scoring: options.Scoring,
@@ -63,7 +63,7 @@ def evaluate(
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     bundle = load_bundle(model or _recorded_bundle(paths))
-    resting = rest.times(paths, cues)
+    resting = rest.times(paths, cues.classes)
     warning = check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data)
     policy = choose_policy(bundle, control)
     if policy is None:

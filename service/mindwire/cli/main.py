@@ -114,7 +114,7 @@ def spread_option(arguments: list[str], option: str) -> list[str]:
 app = typer.Typer(
     name="mindwire",
     cls=_Commands,
-    help="Real-time motor-imagery decoding: EEG from Lab Streaming Layer in, class probabilities out.",
+    help="Real-time motor-imagery decoding: EEG from Lab Streaming Layer in, class probabilities and decisions out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

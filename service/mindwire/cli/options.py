@@ -94,7 +94,6 @@ class Cues:
     marker_stream: str | None = option(
         "Marker stream by name, source id, number in the file, or stimulus channel; by default all."
     )
-    classes: str | None = option("Classes, comma-separated; by default those of --markers, or all of the bundle's.")
     at: float | None = option(
         "Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained."
     )
@@ -110,6 +109,13 @@ class Cues:
         parse_marker_map(markers)  # before what follows it is taken for recordings
         paths, assignments = split_files(files, expect_assignments=bool(markers))
         return paths, parse_marker_map([*markers, *assignments])
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCues(Cues):
+    """Cues of chosen classes."""
+
+    classes: str | None = option("Classes, comma-separated; by default those of --markers, or all of the bundle's.")
 
     def at_least_two(self, markers: dict[str, str]) -> tuple[str, ...]:
         """Return the classes to train."""
@@ -168,12 +174,12 @@ class Rest:
         "The time between trials is rest too, from a window's length after each.", False, "--between"
     )
 
-    def times(self, paths: list[Path], cues: Cues) -> RestTimes:
+    def times(self, paths: list[Path], classes: str | None = None) -> RestTimes:
         """Return the times that are rest besides those in the recordings with cues, which are all different."""
         from mindwire.evaluation.known_recordings import check_distinct
         from mindwire.evaluation.rest import RestTimes
 
-        if self.between and cues.classes:
+        if self.between and classes:
             msg = "--between counts the time between trials as rest, trials of classes left out by --classes included; leave out one of the two."
             raise UsageError(msg)
         times = RestTimes.parse(self.rest or [], between=self.between)

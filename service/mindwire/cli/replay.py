@@ -91,7 +91,7 @@ def replay(
     saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
     policy, commands = _policy(control, bundle, recording, source.info)
     if policy is None and not commands and decisions is not None:
-        msg = f"--decisions needs a control policy, and {bundle.name} has none; give one with --control FILE."
+        msg = f"--decisions needs a control policy, and {_no_policy(control, bundle)}; give one with --control FILE."
         raise UsageError(msg)
     state = None if saved is None else saved.to_text()
     pipeline = replace(pipeline, state=state, policy=policy, control=commands)
@@ -112,6 +112,13 @@ def _policy(
             typer.echo(f"As recorded: control policy, {counted(len(commands), 'change')} of it.", err=True)
         return recorded
     return choose_policy(bundle, control), ()
+
+
+def _no_policy(control: str | None, bundle: Bundle) -> str:
+    """Return why nothing is decided."""
+    if control == "none":
+        return "--control none leaves it out"
+    return f"{bundle.name} has none" if bundle.policy is None else "the recorded run had none"
 
 
 def _parse_speed(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""``mindwire serve``: decode live streams and publish predictions."""
+"""``mindwire serve``: decode live streams and publish predictions and decisions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def serve(
     config: Path | None = option("TOML file with settings; flags and variables override it.", envvar="MINDWIRE_CONFIG"),
     print_config: bool = option("Print the settings in force and exit.", False, "--print-config"),
 ) -> None:
-    """Decode live LSL streams; publish predictions over websocket, REST and LSL.
+    """Decode live LSL streams; publish predictions and decisions over websocket, LSL and OSC.
 
     Every option but the last two is also an environment variable (MINDWIRE_PORT for --port) and a line of the settings
     file.

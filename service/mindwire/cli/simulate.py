@@ -28,7 +28,9 @@ def simulate(
     artefacts: str = option("all, none, or some of blinks,muscle,drift.", "all"),
     channels: str | None = option("Labels of the 10-10 system, comma-separated; by default the 22 of preset bcic2a."),
     depth: float | None = option("Share by which imagery lowers the rhythms' amplitude; by default 0.72 to 0.9."),
-    rest: float | None = option("Seconds of rest, marked rest, before each eight trials (0) or each target (12)."),
+    rest: float | None = option(
+        "Seconds of rest, with a marker rest, before every eight trials, by default 0; with --closed-loop before each target, 12."
+    ),
     closed_loop: bool = option("Imagine what moves a cursor to targets, seeing the decisions of a service.", False),
     decisions: str | None = option("With --closed-loop: the service's stream; by default the only one that decides."),
     error: float = option("With --closed-loop: probability of imagining a wrong class or nothing.", 0.1),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def train(
     files: options.Recordings,
     given: Given,
-    cues: options.Cues,
+    cues: options.ClassCues,
     signal: options.Signal,
     trials: train_options.Trials,
     terms: train_options.Terms,
@@ -115,7 +115,9 @@ def _tuned(result: "Result", idle: str, budget_per_minute: float) -> "tuple[Cont
         tuned = tune_held_out(result, idle, budget_per_minute)
     except ArgumentError as error:
         return None, str(error)
-    return (
-        tuned.policy,
-        f"Control policy: {tuned.counts.right} of {tuned.counts.trials} trials right. {tuned.statement}",
+    counts = tuned.counts
+    text = (
+        f"Control policy: {counts.right} of {counts.trials} trials right, as many as were found within the budget in "
+        f"{counts.rest_minutes:.1f} minutes of rest; for more, record more rest or give a larger --budget. {tuned.statement}"
     )
+    return tuned.policy, text

@@ -9,14 +9,14 @@ from mindwire.cli.groups import option
 
 def tune(
     files: options.Recordings,
-    cues: options.Cues,
+    cues: options.ClassCues,
     signal: options.Signal,
     conditioning: options.Conditioning,
     rest: options.Rest,
     backend: options.Backend,
     model: Path = option("Bundle to tune a policy for.", ..., "--model", "-m"),
     budget: list[str] | None = option(
-        "False activations at rest that are allowed: 1/min, 0.5/min, 30/h; repeat to compare, the first one is written.",
+        "False activations at rest that are allowed: 1/min, 0.5/min, 30/h; 1/min by default. Repeat to compare; the first one is written.",
         metavar="N/min",
     ),
     test: list[str] | None = option(
@@ -57,7 +57,7 @@ def tune(
     tested = options.split_files(test, expect_assignments=False)[0] if test else []
     settings, bundle = options.run_settings(cues, markers, signal, conditioning), load_bundle(model)
     classes = choose_classes(options.split_list(cues.classes), bundle.contract)
-    resting = rest.times([*paths, *tested], cues)
+    resting = rest.times([*paths, *tested], cues.classes)
     read = [*paths, *tested, *resting.recordings]
     if out is None:
         check_target(bundle.path, bundle.name)

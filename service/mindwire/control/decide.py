@@ -28,8 +28,8 @@ class Decider:
 
     Times are counted in hops, by the sequence numbers of the predictions. A class is committed once its posterior has
     led, at or above its commit threshold, in every window from a first one to one that is ``dwell_s`` later, with no
-    decision within ``refractory_s`` before; :meth:`interrupt` ends a dwell. It stays active, and is not decided again, until its posterior falls below
-    the release threshold.
+    decision within ``refractory_s`` before; :meth:`interrupt` ends a dwell. It stays active, and is not decided again,
+    until its posterior falls below the release threshold.
 
     Parameters
     ----------

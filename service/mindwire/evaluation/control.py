@@ -95,7 +95,7 @@ class ControlRun:
         whole: bool = False,
         ranges: Iterable[Interval] = (),
     ) -> Self:
-        """Return what a policy meets of a recording that has been run.
+        """Return a recording that has been run as predictions, trials and rest, on which policies are counted.
 
         Parameters
         ----------

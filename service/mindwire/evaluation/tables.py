@@ -41,7 +41,7 @@ class TextTable:
     def terminal(self) -> Table:
         """Return the table for a terminal of 80 columns; only the first column is folded."""
         table = Table(title=escape(self.title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        table.add_column(self.head[0], overflow="fold")
+        table.add_column(self.head[0], overflow="fold", min_width=max(map(len, self.head[0].split("\n"))))
         for name in self.head[1:]:
             table.add_column(name, justify="right", no_wrap=True)
         for index, row in enumerate(self.rows):

@@ -24,6 +24,7 @@ from mindwire.errors import ArgumentError
 from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax
 from mindwire.evaluation.metrics import poisson_bound, poisson_interval
 from mindwire.evaluation.policy_search import Grid, Tally, strongest, tally
+from mindwire_models.text import counted
 
 _PRIORS = (None, EstimatedPrior(time_constant_s=60.0))
 EVIDENCE: tuple[Evidence, ...] = tuple(Leaky(time_constant_s=0.3, prior=prior) for prior in _PRIORS)
@@ -103,7 +104,7 @@ class TunedPolicy:
 
 
 def _rest(counts: Counts) -> str:
-    return f"{counts.false_activations} false in {counts.rest_minutes:.1f} minutes of rest"
+    return f"{counted(counts.false_activations, 'false activation')} in {counts.rest_minutes:.1f} minutes of rest"
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def frontier_table(tuned: TunedPolicy) -> TextTable:
     )
     return TextTable(
         [
-            "false\na minute",
+            "false/\nmin",
             "95 %",
             f"right\nof {tuning.trials}",
             "wrong\nfirst",

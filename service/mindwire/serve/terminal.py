@@ -170,7 +170,7 @@ def _mark(newest: Newest, name: str) -> Text:
 
 
 def _grid(newest: Newest) -> Text:
-    """Return the points of the board, with its cursor and its target, and the results."""
+    """Return the points of the board, with its cursor and its target, what they are, and the results."""
     from rich.text import Text
 
     board, grid = newest.board, Text()
@@ -179,6 +179,7 @@ def _grid(newest: Newest) -> Text:
             here, wanted = (x, y) == board.cursor, (x, y) == board.target
             grid.append("● " if here else "◎ " if wanted else "· ", "bold" if here or wanted else "dim")
         grid.append("\n" if y > -BORDER else "")
+    grid.append("  ● cursor  ◎ target", "dim")
     if attempts := newest.attempts.total():
         grid.append(f"  {newest.attempts[REACHED]} of {counted(attempts, 'target')} reached", "dim")
     return grid

@@ -95,7 +95,6 @@ def test_two_models_of_other_windows_hops_and_class_orders(bundle: Path, recordi
         ((), "found 1 --model and 0 --control"),
         (("--control", "none"), "found 1 --model and 1 --control"),
         (("--control", "none", "--control", "none"), "same model with the same control policy"),
-        (("--control", "none", "--control", "none", "--classes", "feet"), "found --classes; leave it out"),
         (("--control", "{}", "--control", "none", "--markers", "rest=tail"), "neither model has the class tail"),
     ],
 )

@@ -73,7 +73,7 @@ def test_decisions_on_standard_output_and_what_is_refused(tmp_path, bundle):
     mine.write_text("my,table\n")
     for more, message in (
         (["--decisions", "-"], "bundle has none; give one with --control FILE"),
-        (["--control", "none", "--decisions", "-"], "bundle has none; give one with --control FILE"),
+        (["--control", "none", "--decisions", "-"], "--control none leaves it out; give one with --control FILE"),
         (["--control", str(control), "--decisions", str(mine)], "is not a table of decisions; .*--force"),
         (["--control", str(control), "--decisions", str(control)], "would write over"),
         (["--control", str(control), "--decisions", "-", "--out", "-"], "both name -"),

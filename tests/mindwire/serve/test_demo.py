@@ -98,7 +98,8 @@ def test_on_a_terminal_and_on_the_websocket(terminal):
 
     terminal.wait_for(r"right hand")
     terminal.wait_for(r"● decided")
-    terminal.wait_for(r"· .*◎")
+    terminal.wait_for(r"◎ (?!target)")
+    terminal.wait_for(r"● cursor  ◎ target")
     terminal.wait_for(r"live")
     terminal.wait_for(r"\d+ predictions")
     (person,) = (

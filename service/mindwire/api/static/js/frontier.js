@@ -61,7 +61,7 @@ export class Frontier {
     this.#text.textContent = text + change;
     this.#slider.setAttribute("aria-valuetext", text + change);
     const origin = this.#running < 0 ? "What runs now is none of these choices. " : "";
-    this.#note.textContent = `${origin}${count} false in ${minutes.toFixed(1)} minutes of rest; at most is the upper end of the 95 % interval. Each choice was the ` +
+    this.#note.textContent = `${origin}${count} false ${count === 1 ? "activation" : "activations"} in ${minutes.toFixed(1)} minutes of rest; at most is the upper end of the 95 % interval. Each choice was the ` +
       `best of many on these recordings: expect a little more on others. Tuned for ${rate(budget)} a minute; proven: at most ${rate(proven)}.`;
   }
 }
