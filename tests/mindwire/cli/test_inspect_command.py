@@ -94,5 +94,8 @@ def test_nothing_is_wider_than_a_terminal(tmp_path: Path) -> None:
 
 def test_help_is_wrapped_once() -> None:
     output = CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "80"}).output
-    lines = [line.strip() for line in output.split("Each trial is decided")[1].split("Arguments")[0].splitlines()[:-2]]
+    lines = [
+        line.strip()
+        for line in output.split("Each trial is decided")[1].split("With a control policy")[0].splitlines()[:-2]
+    ]
     assert all(len(line) > 50 for line in lines[1:-2])
