@@ -3,7 +3,8 @@
     python benchmarks/closed_loop.py
 
 A participant's signal runs through the pipeline of the live service with the bundle that comes with Mindwire; decisions
-become visible to the person within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. A minute of rest comes first, as before any session, in which the estimated class prior settles.
+become visible to the person within 0.1 s. :mod:`mindwire.sources.steering` defines task and behaviour. A minute of rest
+comes first, as before any session, in which the estimated class prior settles.
 """
 
 from __future__ import annotations

@@ -34,6 +34,16 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
 
 
+@pytest.fixture
+def address(stream):
+    """Address of a service with the test's own ``stream``, a stand-in that predicts."""
+    from tests.support.standin import served
+
+    with served(stream) as where:
+        stream.start()
+        yield where
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the real recordings and reference outputs; tests that need it are skipped without it."""

@@ -52,13 +52,6 @@ def stream():
     one.stop()
 
 
-@pytest.fixture
-def address(stream):
-    with served(stream) as where:
-        stream.start()
-        yield where
-
-
 def control_of(address, stream="eeg"):
     with urllib.request.urlopen(f"http://{address}/v1/streams/{stream}/control", timeout=5) as answer:
         return json.load(answer)

@@ -26,13 +26,6 @@ def stream():
     one.stop()
 
 
-@pytest.fixture
-def address(stream):
-    with served(stream) as where:
-        stream.start()
-        yield where
-
-
 def replace_channels(n):
     """The contract of a cap with so many channels."""
     return BCIC2A.model_copy(update={"channels": tuple(f"E{i + 1}" for i in range(n))})

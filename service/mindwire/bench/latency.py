@@ -129,10 +129,8 @@ class LatencyRun:
         always = Decide(commit=1e-6, release=1e-6, dwell_s=0, refractory_s=0)
         policy = processes.folder / "control.json"
         policy.write_text(ControlPolicy(evidence=Latest(), decide=always).to_json(), encoding="utf-8")
-        name, seconds = (
-            f"{self._name}-decisions",
-            self.floor_seconds + self.contract.window_samples / self.contract.sfreq,
-        )
+        name = f"{self._name}-decisions"
+        seconds = self.floor_seconds + self.contract.window_samples / self.contract.sfreq
         by_web, by_osc = processes.folder / "decided-web.npz", processes.folder / "decided-osc.npz"
         receiver = processes.role("osc", by_osc)
         service, address = processes.serve(

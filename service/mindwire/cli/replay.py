@@ -38,7 +38,7 @@ def replay(
         "Bundle; by default that of the live recording, or the demonstration bundle.", None, "--model", "-m"
     ),
     control: str | None = option(
-        "Control policy (JSON file), or none; by default that of the live recording with its changes, or the bundle's."
+        "Control policy (JSON file), or none; for --decisions by default that of the live recording with its changes, or the bundle's."
     ),
     out: Path | None = option("CSV file for the predictions; - for standard output.", None, "--out", "-o"),
     decisions: Path | None = option("CSV file for the control policy's decisions; - for standard output."),
@@ -89,7 +89,8 @@ def replay(
     purpose: Literal["live", "recording"] = "recording" if pace is None else "live"
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose=purpose)
     saved = initial_adaptation(bundle, decoder, pipeline, adaptation_state, warm_start)
-    policy, commands = _policy(control, bundle, recording, source.info)
+    asked = decisions is not None or control is not None
+    policy, commands = _policy(control, bundle, recording, source.info) if asked else (None, ())
     if policy is None and not commands and decisions is not None:
         msg = f"--decisions needs a control policy, and {_no_policy(control, bundle)}; give one with --control FILE."
         raise UsageError(msg)

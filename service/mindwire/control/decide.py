@@ -79,11 +79,12 @@ class Decider:
         if self._active >= 0 and posterior[self._active] < self._release[self._active]:
             self._active = -1
         resting = self.resting_until is not None and seq < self.resting_until
-        top = max(range(len(posterior)), key=posterior.__getitem__)
-        idle = top == self._idle or 1 - math.fsum(posterior) > posterior[top] or self._too_uncertain(posterior)
-        if idle or posterior[top] < self._commit[top] or top == self._active:
+        peak = max(posterior)
+        top = posterior.index(peak)
+        idle = top == self._idle or 1 - math.fsum(posterior) > peak or self._too_uncertain(posterior)
+        if idle or peak < self._commit[top] or top == self._active:
             self._candidate = -1
-            ambiguous = not idle and posterior[top] >= self._release[top]
+            ambiguous = not idle and peak >= self._release[top]
             self.state = self._name("ambiguous" if ambiguous else "idle", resting=resting)
             return None
         if self._candidate != top:

@@ -77,7 +77,7 @@ class ControlPolicy(Strict):
     Parameters
     ----------
     version : int
-    evidence : Leaky, HiddenMarkov or DynamicIntegrator
+    evidence : Latest, Leaky, HiddenMarkov or DynamicIntegrator
     decide : Decide
     idle : str or None
         Class of the model that asks for nothing; it competes with the others and is never decided.

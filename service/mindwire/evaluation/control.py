@@ -18,15 +18,16 @@ from mindwire.control.stages import Decide, Latest
 from mindwire.evaluation.metrics import itr_bits_per_decision, poisson_bound, poisson_interval, wilson_interval
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.offline.trials import Trial
-from mindwire.types import Decision
+from mindwire.types import ControlOutput, Decision
 from mindwire_models.contract import Contract
 
+RAW_RULE = "a class other than idle that leads with 0.6 for 0.5 s, then 1 s refractory"
 _CLOCK_TOLERANCE_S = 1e-6
 Interval = tuple[float, float]
 
 
 def raw_argmax(idle: str | None) -> ControlPolicy:
-    """Return the rule that tuned policies are compared with: a class that leads with 0.6 for 0.5 s, then 1 s refractory."""
+    """Return the rule that tuned policies are compared with, :data:`RAW_RULE`."""
     rule = Decide(commit=0.6, release=0.6, dwell_s=0.5, refractory_s=1.0)
     return ControlPolicy(evidence=Latest(), decide=rule, idle=idle)
 
@@ -125,11 +126,15 @@ class ControlRun:
         asked = [trial for trial in trials if trial.label != task.idle]
         return cls(run.file, rows, asked, _separate([*rest, *ranges], asked), run.sha256)
 
-    def decisions(self, policy: ControlPolicy, task: ControlTask) -> list[Decision]:
-        """Return the decisions of a policy that runs through the whole recording; the idle class asks for nothing."""
+    def outputs(self, policy: ControlPolicy, task: ControlTask) -> list[ControlOutput]:
+        """Return a policy's output for each prediction; it runs through the whole recording."""
         controller = Controller(policy, task.classes, task.window_s, task.hop_s)
         outputs = [controller.update(seq, time, row) for seq, (time, row) in enumerate(self.predictions)]
-        made = [output.decision for output in outputs if output is not None and output.decision is not None]
+        return [output for output in outputs if output is not None]
+
+    def decisions(self, policy: ControlPolicy, task: ControlTask) -> list[Decision]:
+        """Return the decisions of a policy; the idle class asks for nothing."""
+        made = [output.decision for output in self.outputs(policy, task) if output.decision is not None]
         return [decision for decision in made if decision.label != task.idle]
 
 

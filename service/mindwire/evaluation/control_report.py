@@ -10,7 +10,15 @@ from typing import Self
 from pydantic import BaseModel
 
 from mindwire.control.policy import ControlPolicy
-from mindwire.evaluation.control import ControlFigures, ControlRun, ControlTask, Counts, control_counts, raw_argmax
+from mindwire.evaluation.control import (
+    RAW_RULE,
+    ControlFigures,
+    ControlRun,
+    ControlTask,
+    Counts,
+    control_counts,
+    raw_argmax,
+)
 from mindwire.evaluation.frontier import Choice, choice_policies, frontier_picture
 from mindwire.evaluation.metrics import CONFIDENCE
 from mindwire.evaluation.tables import TextTable, number, percent
@@ -26,7 +34,7 @@ DEFINITIONS = {
     "rate (Garwood 1936), which is too narrow where false activations come in series",
     "time to a right activation": "from the cue to the first right decision, over the trials that have one",
     "undecided share": "part of the time of trials before their first decision",
-    "raw argmax": "the most probable class, where it is not idle and has led with at least 0.6 for 0.5 s; then 1 s refractory",
+    "raw argmax": RAW_RULE,
     "transfer rate of control": "Wolpaw's for the first decision of each trial, over the time until then. It knows no rest: false "
     "activations do not lower it, so it says nothing without them",
 }
@@ -172,8 +180,9 @@ def control_sentence(figures: ControlFigures) -> str:
 
 LEGEND = (
     "right: trials with a right activation. wrong first: with one of another class before. false/min: at rest, with its exact 95 % "
-    "interval. s: median and 90th percentile to a right one. undecided: of the trials' time. raw argmax: a class that leads with 0.6 "
-    "for 0.5 s, then 1 s refractory."
+    "interval. s: median and 90th percentile to a right one. undecided: of the trials' time. raw argmax: "
+    + RAW_RULE
+    + "."
 )
 
 

@@ -1,12 +1,13 @@
 """Tuning of a control policy to a budget of false activations, on whole recordings.
 
 Every combination of prior and commit threshold runs through all recordings; evidence, dwell and refractory time are those
-that were best in other people (docs/control.md), because a choice among hundreds is mostly luck. Allowed are those whose count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even
-none would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with
-the most right trials less twice those with a wrong class first is chosen, averaged over its threshold and the two next to it: a plateau repeats on
-other recordings, a peak may be luck. The bound holds for a policy that is fixed beforehand; of many the chosen one was
-also a lucky one, so its own count is too low as a forecast. Therefore what such a choice is worth is estimated with
-each recording left out in turn: chosen on the others, counted on it.
+that were best in other people (docs/control.md), because a choice among hundreds is mostly luck. Allowed are those whose
+count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even none
+would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with the most
+right trials less twice those with a wrong class first is chosen, averaged over its threshold and the two next to it: a
+plateau repeats on other recordings, a peak may be luck. The bound holds for a policy that is fixed beforehand; of many
+the chosen one was also a lucky one, so its own count is too low as a forecast. Therefore what such a choice is worth is
+estimated with each recording left out in turn: chosen on the others, counted on it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from numpy.typing import NDArray
 from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
 from mindwire.control.stages import Axis, Decide, EstimatedPrior, Evidence, Leaky
 from mindwire.errors import ArgumentError
-from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax
+from mindwire.evaluation.control import ControlRun, ControlTask, Counts, control_counts, raw_argmax, within
 from mindwire.evaluation.metrics import poisson_bound, poisson_interval
-from mindwire.evaluation.policy_search import Grid, Tally, strongest, tally
 from mindwire_models.text import counted
 
 _PRIORS = (None, EstimatedPrior(time_constant_s=60.0))
@@ -107,6 +107,20 @@ def _rest(counts: Counts) -> str:
     return f"{counted(counts.false_activations, 'false activation')} in {counts.rest_minutes:.1f} minutes of rest"
 
 
+def strongest(runs: Sequence[ControlRun], evidence: Evidence, task: ControlTask) -> list[float]:
+    """Return the largest posterior in each trial of a class that leads, other than idle; without decisions."""
+    never = ControlPolicy(evidence=evidence, decide=Decide(commit=1.0, release=1.0, reset=False), idle=task.idle)
+    peaks: list[float] = []
+    for run in runs:
+        posterior = np.array([output.evidence for output in run.outputs(never, task)])
+        leads = posterior.argmax(axis=1) != (task.classes.index(task.idle) if task.idle else -1)
+        valid = np.array([row is not None for _, row in run.predictions])
+        top = np.where(valid & leads, posterior.max(axis=1), 0.0)
+        times = np.array([time for time, _ in run.predictions])
+        peaks += [float(top[within(times, trial.cue, trial.end)].max(initial=0.0)) for trial in run.trials]
+    return [peak for peak in peaks if peak > 0]
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySearch:
     """All policies of the grid on some recordings.
@@ -116,8 +130,8 @@ class PolicySearch:
     runs, task
         As of :func:`tune`.
     policies : tuple of ControlPolicy
-    found : Tally
-        Their counts on each recording.
+    counts : tuple of tuple of Counts
+        Of each policy on each recording.
     merit : ndarray, shape (n_policies, n_runs)
         Right trials less twice those with a wrong class first, averaged over neighbouring thresholds.
     raw : tuple of Counts
@@ -127,7 +141,7 @@ class PolicySearch:
     runs: Sequence[ControlRun]
     task: ControlTask
     policies: tuple[ControlPolicy, ...]
-    found: Tally
+    counts: tuple[tuple[Counts, ...], ...]
     merit: NDArray[np.float64]
     raw: tuple[Counts, ...]
 
@@ -146,52 +160,50 @@ class PolicySearch:
             lacking = "rest with a valid prediction" if not total.rest_s else "trial of a class other than idle"
             msg = f"Tuning needs both rest and trials, and the recordings have no {lacking}; name recordings of rest with --rest."
             raise ArgumentError(msg)
-        grid = Grid.of(runs, task)
         policies: list[ControlPolicy] = []
-        tallies, merits = [], []
+        counts: list[tuple[Counts, ...]] = []
+        merits = []
         for evidence in EVIDENCE:
-            peaks = strongest(grid, evidence, task)
-            if not len(peaks):
+            peaks = strongest(runs, evidence, task)
+            if not peaks:
                 continue
             thresholds = np.unique(np.quantile(peaks, _QUANTILES).round(4)).tolist()
-            choices = [
-                Decide(
-                    commit=commit,
-                    release=_release(commit, len(task.classes)),
-                    dwell_s=DWELL_S,
-                    refractory_s=REFRACTORY_S,
-                )
-                for commit in thresholds
-            ]
-            policies += [ControlPolicy(evidence=evidence, decide=choice, idle=task.idle) for choice in choices]
-            tallies.append(tally(grid, evidence, choices, task))
-            merits.append(_smoothed(tallies[-1].right - _WRONG * tallies[-1].wrong_first, len(thresholds)))
-        if not tallies:
+            group = [_policy(evidence, commit, task) for commit in thresholds]
+            found = [tuple(control_counts(runs, policy, task)) for policy in group]
+            policies += group
+            counts += found
+            merits.append(_smoothed(np.array([[_worth(one) for one in row] for row in found])))
+        if not policies:
             msg = "Tuning found no trial in which a class leads other than idle; check the markers and the model with `mindwire evaluate`."
             raise ArgumentError(msg)
-        return cls(runs, task, tuple(policies), Tally.join(tallies), np.concatenate(merits), raw)
+        return cls(runs, task, tuple(policies), tuple(counts), np.concatenate(merits), raw)
 
     def best(self, most: int, leave_out: int | None = None) -> int:
         """Return the index of the best policy with at most ``most`` false activations, or of those with the fewest."""
-        kept = np.arange(len(self.runs)) != leave_out
-        false = self.found.false[:, kept].sum(axis=1)
-        merit = np.where(false <= max(most, false.min()), self.merit[:, kept].sum(axis=1), -np.inf)
-        right = np.maximum(self.found.right[:, kept].sum(axis=1), 1)
-        seconds = self.found.seconds[:, kept].sum(axis=1) / right
-        return int(np.lexsort((seconds, false, -merit))[0])
+        kept = [i for i in range(len(self.runs)) if i != leave_out]
+        totals = [sum((row[i] for i in kept), Counts()) for row in self.counts]
+        most = max(most, min(total.false_activations for total in totals))
+        merits = self.merit[:, kept].sum(axis=1).tolist()
+        within_limit = [i for i, total in enumerate(totals) if total.false_activations <= most]
+
+        def rank(i: int) -> tuple[float, ...]:
+            total = totals[i]
+            return -merits[i], total.false_activations, sum(total.seconds) / max(total.right, 1)
+
+        return min(within_limit, key=rank)
 
     def tuned(self, budget_per_minute: float) -> TunedPolicy:
         """Return the best policy within a budget, with its frontier."""
         rests = [one.rest_s / 60 for one in self.raw]
         most = allowed(budget_per_minute, sum(rests)) or 0
-        chosen = self.policies[self.best(most)]
-        counts = sum(control_counts(self.runs, chosen, self.task), Counts())
+        best = self.best(most)
+        chosen, counts = self.policies[best], sum(self.counts[best], Counts())
         held_out = Counts()
-        for i, run in enumerate(self.runs):
+        for i in range(len(self.runs)):
             others = sum(self.raw[:i] + self.raw[i + 1 :], Counts())
             if others.rest_s and others.trials:
                 without = self.best(allowed(budget_per_minute, others.rest_minutes) or 0, leave_out=i)
-                held_out += control_counts([run], self.policies[without], self.task)[0]
+                held_out += self.counts[without][i]
         forecast = held_out if held_out.rest_s else counts
         tuning = Tuning(
             budget_per_minute=budget_per_minute,
@@ -213,17 +225,18 @@ class PolicySearch:
         """Return the best policies for ascending numbers of false activations: the chosen one, and those that gain by them."""
         limit = max(10, _MARGIN * sum(self.raw, Counts()).false_activations)
         numbers = {*np.linspace(0, limit, _POINTS).astype(int).tolist(), chosen}
-        minutes, found = sum(self.raw, Counts()).rest_minutes, self.found
-        worth = (found.right - _WRONG * found.wrong_first).sum(axis=1)
+        totals = [sum(row, Counts()) for row in self.counts]
         kept: list[int] = []
-        for i in sorted({self.best(number) for number in numbers}, key=lambda i: (found.false[i].sum(), -worth[i])):
-            if i == self.best(chosen) or not kept or worth[i] > worth[kept].max():
+        for i in sorted(
+            {self.best(number) for number in numbers}, key=lambda i: (totals[i].false_activations, -_worth(totals[i]))
+        ):
+            if i == self.best(chosen) or not kept or _worth(totals[i]) > max(_worth(totals[k]) for k in kept):
                 kept.append(i)
         return tuple(
             FrontierPoint(
-                false_per_minute=int(found.false[i].sum()) / minutes,
-                right=int(found.right[i].sum()),
-                wrong_first=int(found.wrong_first[i].sum()),
+                false_per_minute=totals[i].false_activations / totals[i].rest_minutes,
+                right=totals[i].right,
+                wrong_first=totals[i].wrong_first,
                 evidence=self.policies[i].evidence,
                 decide=self.policies[i].decide,
             )
@@ -231,16 +244,22 @@ class PolicySearch:
         )
 
 
-def _release(commit: float, n_classes: int) -> float:
-    chance = min(1 / n_classes, commit)
-    return round(chance + _RELEASE * (commit - chance), 4)
+def _worth(counts: Counts) -> int:
+    return counts.right - _WRONG * counts.wrong_first
 
 
-def _smoothed(merit: NDArray[np.int64], n_thresholds: int) -> NDArray[np.float64]:
-    """Return the mean of each threshold's merit and its neighbours'."""
-    groups = merit.reshape(-1, n_thresholds, merit.shape[1])
-    padded = np.pad(groups, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    smooth: NDArray[np.float64] = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]).reshape(merit.shape) / 3
+def _policy(evidence: Evidence, commit: float, task: ControlTask) -> ControlPolicy:
+    """Return a policy that releases a class at ``_RELEASE`` of the way from chance to its commit threshold."""
+    chance = min(1 / len(task.classes), commit)
+    release = round(chance + _RELEASE * (commit - chance), 4)
+    decide = Decide(commit=commit, release=release, dwell_s=DWELL_S, refractory_s=REFRACTORY_S)
+    return ControlPolicy(evidence=evidence, decide=decide, idle=task.idle)
+
+
+def _smoothed(merit: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of each threshold's merit and its neighbours', ``(n_thresholds, n_runs)``."""
+    padded = np.pad(merit, ((1, 1), (0, 0)), mode="edge")
+    smooth: NDArray[np.float64] = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     return smooth
 
 

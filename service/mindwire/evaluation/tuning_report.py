@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mindwire.control.policy import ControlPolicy
-from mindwire.control.stages import Decide, EstimatedPrior, Evidence, HiddenMarkov, Leaky
+from mindwire.control.stages import Decide, EstimatedPrior, Evidence, Leaky
 from mindwire.errors import UsageError
 from mindwire.evaluation import frontier
 from mindwire.evaluation.control import ControlFigures, ControlRun, Counts, control_counts, raw_argmax
@@ -37,8 +37,6 @@ def _described(evidence: Evidence, decide: Decide) -> list[str]:
     kind = evidence.kind.replace("_", " ")
     if isinstance(evidence, Leaky):
         kind = f"leaky {evidence.time_constant_s:g} s"
-    elif isinstance(evidence, HiddenMarkov):
-        kind = f"HMM {evidence.idle_s:g}/{evidence.active_s:g} s"
     prior = f"{evidence.prior.time_constant_s:g} s" if isinstance(evidence.prior, EstimatedPrior) else "uniform"
     return [kind, prior, f"{decide.commit:.3f}", f"{decide.dwell_s:g} s", f"{decide.refractory_s:g} s"]
 

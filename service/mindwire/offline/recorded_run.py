@@ -44,7 +44,7 @@ def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
     """Return what a recording needs to repeat a run: the bundle and the options; JSON-serialisable."""
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
     # the recorder notes the policy and its commands with each pipeline
-    options_ = asdict(replace(options, trained=None, policy=None)) | {"trained": trained, "control": ()}
+    options_ = asdict(replace(options, trained=None, policy=None, control=())) | {"trained": trained}
     model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
     return {"model": model, "options": options_}
 

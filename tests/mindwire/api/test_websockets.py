@@ -22,13 +22,6 @@ def stream():
     one.stop()
 
 
-@pytest.fixture
-def address(stream):
-    with served(stream) as where:
-        stream.start()
-        yield where
-
-
 def messages(websocket, n, decode=json.loads):
     return [decode(websocket.recv(timeout=5)) for _ in range(n)]
 

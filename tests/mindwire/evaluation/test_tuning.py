@@ -1,4 +1,4 @@
-"""Policies searched many at a time decide as a controller does, and are chosen within what the recorded rest allows."""
+"""Policies are chosen within what the recorded rest allows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from mindwire.control.policy import ControlPolicy
-from mindwire.control.stages import Decide, EstimatedPrior, Evidence, HiddenMarkov, Latest, Leaky
+from mindwire.control.stages import Decide, Leaky
 from mindwire.errors import ArgumentError, UsageError
 from mindwire.evaluation.control import ControlRun, ControlTask, Counts, CuedTrial, control_counts
 from mindwire.evaluation.metrics import poisson_bound, poisson_forecast
-from mindwire.evaluation.policy_search import Grid, strongest, tally
-from mindwire.evaluation.tuning import PolicySearch, allowed, default_axes, tune
+from mindwire.evaluation.tuning import PolicySearch, allowed, default_axes, strongest, tune
 from mindwire.evaluation.tuning_report import frontier_table, held_out_table, parse_budget
 
 CLASSES = ("idle", "left", "right")
@@ -59,39 +58,21 @@ def search(runs: list[ControlRun]) -> PolicySearch:
 
 
 @pytest.mark.parametrize("idle", ["idle", None])
-@pytest.mark.parametrize(
-    "evidence",
-    [
-        Leaky(time_constant_s=0.5),
-        Leaky(time_constant_s=None, prior=EstimatedPrior(time_constant_s=5.0)),
-        Leaky(time_constant_s=1.0, prior={"idle": 0.5, "left": 0.2, "right": 0.3}),
-        HiddenMarkov(idle_s=10.0, active_s=20.0),
-    ],
-)
-def test_many_policies_at_once_decide_as_a_controller_each(evidence: Evidence, idle: str | None) -> None:
+def test_the_strongest_evidence_of_a_trial_is_the_largest_threshold_that_decides_it(idle: str | None) -> None:
     task = replace(TASK, idle=idle)
-    runs = [recording(seed, 5 + seed, task=task) for seed in range(2)]
-    grid = Grid.of(runs, task)
-    peaks = strongest(grid, evidence, task)
-    choices = [
-        Decide(commit=commit, release=0.9 * commit, dwell_s=dwell, refractory_s=refractory, reset=reset)
-        for commit in np.quantile(peaks, [0.0, 0.4, 0.8]).round(4).tolist()
-        for dwell, refractory, reset in [(0.0, 0.0, True), (0.3, 1.0, True), (0.1, 0.5, False), (0.0, 2.0, False)]
-    ]
-    found = tally(grid, evidence, choices, task)
-    for i, choice in enumerate(choices):
-        policy = ControlPolicy(evidence=evidence, decide=choice, idle=idle)
-        for j, counts in enumerate(control_counts(runs, policy, task)):
-            assert found.false[i, j] == counts.false_activations
-            assert found.right[i, j] == counts.right
-            assert found.wrong_first[i, j] == counts.wrong_first
-            assert found.seconds[i, j] == pytest.approx(sum(counts.seconds))
-    assert found.right.sum() > 0
-
-
-def test_other_evidence_is_not_searched() -> None:
-    with pytest.raises(ArgumentError, match="found latest"):
-        tally(Grid.of([recording(0, 2)], TASK), Latest(), [Decide()], TASK)
+    run = recording(0, 6, task=task)
+    peaks = strongest([run], Leaky(time_constant_s=0.5), task)
+    assert len(peaks) == len(run.trials)
+    for peak, trial in zip(peaks, run.trials, strict=True):
+        for commit, expected in ((peak, True), (min(1.0, peak + 1e-9), False)):
+            decide = Decide(commit=commit, release=commit, dwell_s=0, refractory_s=0, reset=False)
+            policy = ControlPolicy(evidence=Leaky(time_constant_s=0.5), decide=decide, idle=idle)
+            held = [
+                time
+                for (time, row), output in zip(run.predictions, run.outputs(policy, task), strict=True)
+                if row is not None and output.state == "active" and trial.cue < time <= trial.end
+            ]
+            assert bool(held) is expected
 
 
 def test_as_many_false_activations_are_allowed_as_prove_the_budget() -> None:
@@ -127,7 +108,10 @@ def test_what_a_choice_is_worth_is_counted_where_it_was_not_made(search: PolicyS
         minutes = sum(counts.rest_s for j, counts in enumerate(search.raw) if j != i) / 60
         without = search.policies[search.best(allowed(2.0, minutes) or 0, leave_out=i)]
         false = sum(control_counts(others, without, TASK), Counts()).false_activations
-        assert false <= max(allowed(2.0, minutes) or 0, int(np.delete(search.found.false, i, 1).sum(axis=1).min()))
+        assert false <= max(
+            allowed(2.0, minutes) or 0,
+            min(sum(one.false_activations for j, one in enumerate(row) if j != i) for row in search.counts),
+        )
         expected += control_counts([run], without, TASK)[0]
     assert tuned.held_out == expected
     assert tuned.tuning.proven_per_minute == poisson_bound(expected.false_activations, expected.rest_minutes)
@@ -138,7 +122,7 @@ def test_a_budget_that_the_rest_cannot_prove_is_not_pretended(search: PolicySear
     assert not tuned.provable
     assert f"{tuned.counts.rest_minutes:.1f} minutes of rest cannot prove this budget" in tuned.statement
     assert "6.0 minutes without one are needed" in tuned.statement
-    assert tuned.counts.false_activations == search.found.false.sum(axis=1).min()
+    assert tuned.counts.false_activations == min(sum(row, Counts()).false_activations for row in search.counts)
     alone = tune(runs[:1], TASK, budget_per_minute=100.0)
     assert "chosen on the same rest" in alone.statement
 
