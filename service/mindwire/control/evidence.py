@@ -73,7 +73,7 @@ class ClassPrior:
         -------
         list of float
         """
-        ratios = [math.log((p if p > _FLOOR else _FLOOR) / q) for p, q in zip(probabilities, self.values, strict=True)]
+        ratios = [math.log(max(p, _FLOOR) / q) for p, q in zip(probabilities, self.values, strict=True)]
         if self._time_constant_s:
             gain = -math.expm1(-elapsed_s / self._time_constant_s)
             self.values = [max(q + gain * (p - q), _FLOOR) for p, q in zip(probabilities, self.values, strict=True)]

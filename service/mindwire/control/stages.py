@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mindwire_models.contract import Name
 
@@ -13,7 +13,12 @@ Pause = Annotated[float, Field(ge=0, le=3600)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 # Below the smallest probability that is believed, ``p / prior`` could exceed all numbers.
 PriorProbability = Annotated[float, Field(ge=1e-6, le=1)]
-Thresholds = Probability | Annotated[dict[Name, Probability], Field(min_length=1, max_length=1024)]
+# Discriminators: without them a fault in one form is told as what is wrong with the value in the other.
+Thresholds = Annotated[
+    Annotated[Probability, Tag("number")]
+    | Annotated[dict[Name, Probability], Field(min_length=1, max_length=1024), Tag("per class")],
+    Discriminator(lambda value: "per class" if isinstance(value, dict) else "number"),
+]
 
 
 class Strict(BaseModel):
@@ -34,7 +39,15 @@ class EstimatedPrior(Strict):
     time_constant_s: Seconds = 120.0
 
 
-Prior = EstimatedPrior | Annotated[dict[Name, PriorProbability], Field(min_length=2, max_length=1024)]
+def _prior_form(value: Any) -> str:
+    return "per class" if isinstance(value, dict) and value.keys() - {"time_constant_s"} else "estimated"
+
+
+Prior = Annotated[
+    Annotated[EstimatedPrior, Tag("estimated")]
+    | Annotated[dict[Name, PriorProbability], Field(min_length=2, max_length=1024), Tag("per class")],
+    Discriminator(_prior_form),
+]
 
 
 class Latest(Strict):

@@ -52,6 +52,11 @@ def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
         ({"decide": {"commit": "0.8"}}, "commit"),
         ({"decide": {"release": True}}, "release"),
         ({"decide": {"commit": {}}}, "commit"),
+        ({"decide": {"commit": {"left": -1}}}, r"decide\.commit\.per class\.left: input should be greater than 0"),
+        (
+            {"evidence": {"kind": "leaky", "prior": {"left": 2, "right": 0.5}}},
+            r"prior\.per class\.left: .* or equal to 1",
+        ),
         ({"decide": {"refractory_s": 3601}}, "refractory_s"),
         ({"decide": {"max_entropy": 1.5}}, "max_entropy"),
         ({"decide": {"reset": 1}}, "reset"),
