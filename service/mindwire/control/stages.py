@@ -13,7 +13,7 @@ Pause = Annotated[float, Field(ge=0, le=3600)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 # Below the smallest probability that is believed, ``p / prior`` could exceed all numbers.
 PriorProbability = Annotated[float, Field(ge=1e-6, le=1)]
-# Discriminators: without them a fault in one form is told as what is wrong with the value in the other.
+# Discriminators: without them a fault in one form is reported as one of the other form.
 Thresholds = Annotated[
     Annotated[Probability, Tag("number")]
     | Annotated[dict[Name, Probability], Field(min_length=1, max_length=1024), Tag("per class")],

@@ -2,162 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import asdict, replace
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
-from mindwire.control.policy import ControlPolicy
-from mindwire.control.stages import Axis, Decide, Latest
 from mindwire.errors import BundleError, MindwireError, RecordingError, UsageError
-from mindwire.inference.decoder import probabilities
 from mindwire.inference.load import load_decoder
-from mindwire.offline.recorded_run import recorded_control, recorded_run, run_details
-from mindwire.offline.verify import verify
-from mindwire.options import AdaptationCommand, PipelineOptions
-from mindwire.pipeline import Pipeline
-from mindwire.sources.own_input import InputComparison, InputMark
+from mindwire.offline.recorded_run import recorded_run
+from mindwire.sources.own_input import InputComparison
 from mindwire.sources.recording import open_recording
-from mindwire.types import Chunk, Reason
 from mindwire_models.bundle import load_bundle
 from tests.support.bundles import random_bundle
-from tests.support.linear_decoder import LinearDecoder
-from tests.support.signals import LABELS, noise, signal_info, small_contract
+from tests.support.live_run import OFFSET, SAMPLES, START, TIMES, LiveRun, N, verified
+from tests.support.signals import LABELS, small_contract
 from tests.support.xdf_writer import XdfWriter
 
 pytest.importorskip("torch")
-
-N = 1500
-START = 300  # samples that only the recorder saw
-SAMPLES = noise(N).astype(np.float32)
-TIMES = 2000.0 + np.arange(N) / 100
-OFFSET = 0.7  # between the device's clock and ours; the recorder measured another
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return load_bundle(random_bundle(tmp_path_factory.mktemp("verify") / "bundle", small_contract(window_samples=200)))
-
-
-INFO = signal_info(name="EEG-Test", source_id="cap-1", uid="u-cap-1")
-
-
-class LiveRun:
-    """What a service publishes of a run, as a recorder would write it."""
-
-    def __init__(self, bundle, options=None, *, name="cap", decoder=None) -> None:
-        self.decoder = decoder or LinearDecoder(2)
-        self.name = name
-        self.bundle = bundle
-        self.options = options or PipelineOptions()
-        self.events: list[tuple[float, str, dict]] = []
-        self.rows: list[np.ndarray] = []
-        self.times: list[float] = []
-        self.input: list[np.ndarray] = []
-        self.input_times: list[float] = []
-        self.decisions: list[tuple[float, str]] = []
-        self.axes: list[tuple[float, tuple[float, ...]]] = []
-
-    def begin(self, time, *, begins=True, state=None):
-        details = run_details(self.bundle, self.options)
-        data = {
-            "state": state,
-            "time": time,
-            "source": asdict(INFO),
-            **details,
-            "begins": begins,
-            "clock_offset": OFFSET,
-            "policy": self.options.policy and self.options.policy.model_dump(mode="json"),
-            "control": [command.event.data for command in self.options.control],
-        }
-        self.events.append((time, "recording", data))
-
-    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False, control=()):
-        """Run the pipeline as a live service does, chunk by chunk."""
-        pipeline = None
-        number = 0
-        for at in range(START, N, 25):
-            times = TIMES[at : at + 25] + OFFSET + (-3.0 if jump is not None and at >= jump else 0.0)
-            chunk, mark = Chunk(SAMPLES[at : at + 25], times), InputMark.NONE
-            if pipeline is None or at in restarts:
-                state = pipeline.learnt.to_text() if pipeline is not None and keeps else None
-                pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, replace(self.options, state=state))
-                self.begin(float(times[0]), state=state)
-                mark = InputMark.BEGIN
-                if state is not None:
-                    pipeline.adapt(AdaptationCommand("freeze"))
-            elif at in reconnects:
-                self.begin(float(times[0]), begins=False)
-                chunk, mark = Chunk(chunk.samples, chunk.times, Reason.RECONNECT), InputMark.RECONNECT
-            rows = np.zeros((25, 4), np.float32)
-            rows[:, :3], rows[0, 3] = chunk.samples, mark
-            self.input += list(rows)
-            self.input_times += times.tolist()
-            windows = pipeline.advance(chunk)
-            taken = [window for number, window in enumerate(windows, number) if number not in skip]
-            number += len(windows)
-            for window in taken:  # those skipped come to no controller
-                logits = self.decoder.decode([pipeline.session], [window])
-                p = pipeline.complete(window, probabilities(logits, pipeline.contract.temperature)[0])
-                self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
-                self.times.append(p.time)
-                if p.control and p.control.decision:
-                    self.decisions.append((p.time, p.control.decision.label))
-                if p.control and p.control.axes:
-                    self.axes.append((p.time, p.control.axes))
-            if at in control:
-                pipeline.control(**control[at])
-            if at in commands:
-                pipeline.adapt(AdaptationCommand(*commands[at]))
-            self.events += [(TIMES[at], e.kind, dict(e.data)) for e in pipeline.drain_events()]
-        return self
-
-    def write(self, path, *others, device=SAMPLES, device_times=TIMES, lost=slice(0, 0)):
-        """The file; the recorder missed the device's samples in ``lost``, or its whole stream when ``device`` is None."""
-        writer = XdfWriter()
-        if device is None:
-            device = SAMPLES[:0]
-        else:
-            writer.stream(n_channels=3, labels=LABELS)
-            lost = lost if lost is not None else slice(0, len(device))
-        device_times = device_times[: len(device)]
-        device, device_times = np.delete(device, lost, axis=0), np.delete(device_times, lost)
-        for at in range(0, len(device), 100):
-            writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
-            writer.offset(float(device_times[at]), 0.2)
-        for number, run in enumerate((self, *others)):
-            a, b, c, d, e = (10 * k + number for k in range(1, 6))
-            own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
-            writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, **own)
-            writer.stream(b, name=f"Mindwire-{run.name}-events", type="Events", n_channels=1, dtype="string", **own)
-            writer.stream(c, name=f"Mindwire-{run.name}-input", type="Input", n_channels=4, **own)
-            if run.decisions:
-                writer.stream(
-                    d, name=f"Mindwire-{run.name}-Decisions", type="Markers", n_channels=1, dtype="string", **own
-                )
-                writer.samples([[label] for _, label in run.decisions], [time for time, _ in run.decisions], d)
-            if run.axes:
-                n = len(run.axes[0][1])
-                writer.stream(e, name=f"Mindwire-{run.name}-Axes", type="Control", n_channels=n, **own)
-                writer.samples([np.float32(row) for _, row in run.axes], [time for time, _ in run.axes], e)
-            if run.rows:
-                writer.samples(run.rows, run.times, a)
-            for at in range(0, len(run.input), 70):
-                writer.samples(run.input[at : at + 70], run.input_times[at : at + 70], c)
-            texts = [
-                [json.dumps({"kind": kind, "message": "", "unix_time": 0, "data": data})]
-                for _, kind, data in run.events
-            ]
-            writer.samples([*texts, ["no JSON"], ["[1]"]], [*(t for t, _, _ in run.events), 9e3, 9e3], b)
-        return writer.write(path)
-
-
-def verified(path, bundle):
-    return verify(recorded_run(open_recording(path)), bundle, LinearDecoder(2))
 
 
 def test_a_run_is_given_by_its_recording(tmp_path, bundle):
@@ -349,102 +215,3 @@ def test_the_command(tmp_path, bundle):
 
 
 # --- decisions and axes ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def policy(bundle):
-    left, right = bundle.contract.classes
-    return ControlPolicy(
-        evidence=Latest(),
-        decide=Decide(commit=0.5, release=0.5, dwell_s=0.2, refractory_s=0.2),
-        axes=(Axis(name="x", positive=right, negative=left),),
-    )
-
-
-@pytest.fixture
-def controlled(bundle, policy):
-    def played(**how):
-        return LiveRun(bundle, PipelineOptions(policy=policy)).play(**how)
-
-    return played
-
-
-def test_decisions_and_axes_are_given_by_the_recording(tmp_path, bundle, controlled):
-    run = controlled()
-    found = verified(run.write(tmp_path / "r.xdf"), bundle)
-    assert found.agrees
-    assert found.control.decisions == len(run.decisions) >= 5
-    assert found.control.axes == len(run.axes) == len(run.rows)
-    assert f"{len(run.decisions)} decisions and {len(run.axes)} positions of the axes confirmed." in found.lines()
-
-
-@pytest.mark.parametrize("how", [{"skip": range(40, 60)}, {"reconnects": (1100,), "jump": 1300}, {"restarts": (900,)}])
-def test_decisions_of_skipped_windows_breaks_and_restarts_are_repeated(tmp_path, bundle, controlled, how):
-    run = controlled(**how)
-    found = verified(run.write(tmp_path / "r.xdf"), bundle)
-    assert found.agrees
-    assert found.control.decisions == len(run.decisions) >= 5
-
-
-def test_commands_to_the_controller_are_repeated(tmp_path, bundle, controlled, policy):
-    other = policy.model_copy(update={"decide": policy.decide.model_copy(update={"refractory_s": 0.5})})
-    control = {700: {"paused": True}, 900: {"paused": False}, 1100: {"policy": other}}
-    run = controlled(control=control)
-    assert len(run.decisions) < len(controlled().decisions)
-    assert verified(run.write(tmp_path / "r.xdf"), bundle).agrees
-    run.events = [event for event in run.events if event[1] != "control"]
-    found = verified(run.write(tmp_path / "forgot.xdf"), bundle)
-    assert not found.agrees
-    assert found.control.decisions_differ
-
-
-def test_a_policy_set_later_is_repeated_and_its_axes_may_be_missing(tmp_path, bundle, policy):
-    run = LiveRun(bundle).play(control={700: {"policy": policy}})
-    run.axes = []
-    found = verified(run.write(tmp_path / "r.xdf"), bundle)
-    assert found.agrees
-    assert found.control.decisions == len(run.decisions) >= 5
-    assert found.control.axes_unrecorded > 50
-    assert "positions of the axes not recorded" in " ".join(found.lines())
-
-
-@pytest.mark.parametrize("change", ["label", "missing", "more", "axis"])
-def test_a_changed_decision_or_axis_is_found(tmp_path, bundle, controlled, change):
-    run = controlled()
-    time, label = run.decisions[3]
-    if change == "label":
-        run.decisions[3] = (time, next(name for name in bundle.contract.classes if name != label))
-    elif change == "missing":
-        del run.decisions[3]
-    elif change == "more":
-        time = run.times[-1]
-        run.decisions.append((time, label))
-    else:
-        time, (value,) = run.axes[20]
-        run.axes[20] = (time, (value + 0.001,))
-    found = verified(run.write(tmp_path / "r.xdf"), bundle)
-    assert not found.agrees
-    assert found.control.decisions_differ + found.control.axes_differ == 1
-    assert f"differ (first at {time:.3f} s)" in " ".join(found.lines())
-
-
-def test_a_replay_repeats_the_recorded_policy_and_its_commands(tmp_path, bundle, policy):
-    other = policy.model_copy(update={"decide": policy.decide.model_copy(update={"refractory_s": 0.5})})
-    control = {700: {"paused": True}, 1000: {"paused": False, "policy": other}}
-    options = PipelineOptions(policy=policy)
-    run = LiveRun(bundle, options, decoder=load_decoder(bundle, device="cpu")).play(control=control)
-    path, out = run.write(tmp_path / "r.xdf"), tmp_path / "decisions.csv"
-    recording = open_recording(path)
-    found, commands = recorded_control(recording, recording.signal().info)
-    assert found == policy
-    assert [(one.seq, one.paused, one.policy) for one in commands] == [(None, True, None), (None, False, other)]
-    assert [one.time - OFFSET for one in commands] == pytest.approx([TIMES[724], TIMES[1024]])
-    words = ["replay", str(path), "--model", str(bundle.path), "--decisions", str(out)]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert "As recorded: control policy, 2 changes of it." in done.output
-    times = [float(row["time"]) for row in csv.DictReader(out.read_text().splitlines())]
-    assert times
-    assert not [time for time in times if commands[0].time < time <= commands[1].time]
-    done = CliRunner().invoke(app, [*words[:-2], "--control", "none"], catch_exceptions=False)
-    assert "As recorded" not in done.output
-    assert "decision" not in done.output
