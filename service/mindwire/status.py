@@ -80,7 +80,7 @@ class ModelStatus(BaseModel):
 
 @dataclass(slots=True)
 class Counters:
-    """Counted since the stream started."""
+    """Counted since the stream started; predictions by each reason against them, events by kind, model swaps by state."""
 
     samples: int = 0
     predictions: int = 0
@@ -89,6 +89,9 @@ class Counters:
     gaps: int = 0
     reconnects: int = 0
     restarts: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    swaps: Mapping[str, int] = field(default_factory=dict)
 
 
 class ChannelStatus(BaseModel):
@@ -155,7 +158,7 @@ class StreamStatus(BaseModel):
     """Content of ``/v1/streams/{stream}``.
 
     ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
-    seconds; ``recording`` the name of the file that is being written; ``hung`` is true from when the loop did not move
+    seconds; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one; ``hung`` is true from when the loop did not move
     until it has shown that it does; ``loop_load`` the share of its time in which the loop works that runs the stream.
     """
 
@@ -180,6 +183,7 @@ class StreamStatus(BaseModel):
     last_prediction_age_s: float | None = None
     valid_in_s: float | None = None
     recording: str | None = None
+    to_record: bool = False
     hung: bool = False
     loop_load: float | None = None
     latency_ms: dict[str, float] = {}

@@ -21,6 +21,7 @@ from mindwire.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
 from mindwire.control.controller import ControlCommand, Controller
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError
+from mindwire.live.latency import Latency
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
@@ -53,6 +54,7 @@ class StandIn:
         self.name = name
         self.contract = contract
         self.hub = PredictionHub(name, contract, capacity=capacity)
+        self.latency = Latency()
         self.state = StreamState.SEARCHING
         self.reason = "No stream answers name=cap yet."
         self.reasons = Reason.NONE
@@ -102,6 +104,7 @@ class StandIn:
         before = time.perf_counter()
         self.hub.signal(times, samples)
         self.hub.publish(prediction)
+        self.latency.observe(stages)
         self.slowest_publish_s = max(self.slowest_publish_s, time.perf_counter() - before)
         self.seq += 1
 

@@ -290,9 +290,9 @@ def metrics(streams: AllStreams) -> Response:
     # imported at the first scrape, so that no start waits for it
     from prometheus_client import CONTENT_TYPE_LATEST
 
-    from mindwire.api.metrics import exposition
+    from mindwire.api.metrics import exposition, service_blocks
 
-    return Response(exposition(streams), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(streams, service_blocks()), media_type=CONTENT_TYPE_LATEST)
 
 
 def refuse_invalid(_: Request, error: Exception) -> Response:

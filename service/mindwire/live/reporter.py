@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindwire.live.latency import Latency
 from mindwire.loops import fence
 from mindwire.status import Counters, DecisionStatus, Event, Sink, StreamState
 from mindwire.types import SUSPECT, ControlState, Decision, Prediction, Reason
@@ -39,6 +41,7 @@ class StreamReporter:
     Attributes
     ----------
     counters : Counters
+    latency : Latency
     state : StreamState
     reason : str
         Why the stream is in its state.
@@ -54,10 +57,12 @@ class StreamReporter:
 
     def __init__(self, stream: str, sinks: Sequence[Sink]) -> None:
         self.counters = Counters()
+        self.latency = Latency()
         self.published_at: float | None = None
         self.control_state: ControlState = "idle"
         self.decisions: dict[str, int] = {}
         self._decided: tuple[Decision, float] | None = None
+        self._counting = threading.Lock()  # of events, which several threads may report
         self._stream = stream
         self._sinks = tuple(sinks)
         self._failed: set[str] = set()
@@ -111,6 +116,11 @@ class StreamReporter:
 
     def show(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
         """Send every sink an event, which is not logged; callable from any thread."""
+        counters = self.counters
+        with self._counting:
+            counters.events = _with_one_more(counters.events, kind)
+            if kind == "model" and "state" in data:
+                counters.swaps = _with_one_more(counters.swaps, str(data["state"]))
         self._call("event", Event(self._stream, kind, message, time.time(), data))
 
     def publish(self, prediction: Prediction) -> None:
@@ -119,17 +129,21 @@ class StreamReporter:
         self._call("publish", prediction)
         fence()
         self.published_at = time.monotonic()
-        self._latencies.append({**prediction.latency_ms, "publish": (time.perf_counter() - begin) * 1e3})
+        stages = {**prediction.latency_ms, "publish": (time.perf_counter() - begin) * 1e3}
+        self._latencies.append(stages)
+        self.latency.observe(stages)
         if (control := prediction.control) is not None:
             self.control_state = control.state
             if (made := control.decision) is not None:
-                # another thread may iterate over the old one
-                self.decisions = {**self.decisions, made.label: self.decisions.get(made.label, 0) + 1}
+                self.decisions = _with_one_more(self.decisions, made.label)
                 self._decided = made, self.published_at
         valid = prediction.valid
-        self.counters.predictions += 1
-        self.counters.valid += valid
-        state, reason = _state_after(int(prediction.reasons))
+        counters, bits = self.counters, int(prediction.reasons)
+        counters.predictions += 1
+        counters.valid += valid
+        if bits:
+            counters.reasons = _with_one_more(counters.reasons, *prediction.reasons.labels)
+        state, reason = _state_after(bits)
         changed = valid is not self._valid
         if changed:
             self._valid = valid
@@ -171,6 +185,11 @@ class StreamReporter:
                     self._failed.add(name)
                     log.exception("%s: the sink %s failed", self._stream, name)
                     self.emit("error", f"The sink {name} failed and misses messages: {error}", {"sink": name})
+
+
+def _with_one_more(counts: Mapping[str, int], *keys: str) -> dict[str, int]:
+    """Return new counts, because another thread may iterate over the old ones."""
+    return {**counts, **{key: counts.get(key, 0) + 1 for key in keys}}
 
 
 @lru_cache

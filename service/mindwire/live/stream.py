@@ -83,7 +83,7 @@ class Stream:
         self.reporter = StreamReporter(self.name, (self.hub, *self.sinks, *([self.recorder] if self.recorder else [])))
         if self.recorder is not None:
             self.recorder.attach(self.reporter.emit)
-        self.counters = self.reporter.counters
+        self.counters, self.latency = self.reporter.counters, self.reporter.latency
         self._stop = LoopStop()
         self._hung: tuple[float, float] | None = None
         self._commands: SimpleQueue[Callable[[Pipeline], None]] = SimpleQueue()
@@ -182,6 +182,7 @@ class Stream:
             clock_offset_s=source.clock_offset_s if source else None,
             last_prediction_age_s=reporter.prediction_age,
             recording=self.recorder.path.name if self.recorder and self.recorder.path else None,
+            to_record=self.recorder is not None,
             hung=self.hung,
             loop_load=self.loop.load,
             latency_ms=reporter.latency_ms(),

@@ -10,10 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,24 +33,6 @@ from mindwire_models.contract import Contract
 
 log = logging.getLogger(__name__)
 
-BUCKETS_MS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 125.0, 250.0, 500.0, 1000.0)
-
-
-@dataclass(slots=True)
-class LatencyHistogram:
-    """Distribution of one stage's latency.
-
-    Attributes
-    ----------
-    counts : list of int
-        Observations per bucket of :data:`BUCKETS_MS`, and above the last.
-    total_ms : float
-        Sum of all observations.
-    """
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_MS) + 1))
-    total_ms: float = 0.0
-
 
 class PredictionHub(Sink):
     """Websocket fan-out of one stream; a :class:`mindwire.status.Sink`.
@@ -67,16 +47,10 @@ class PredictionHub(Sink):
         Gives channels, rate and unit of the signal for display.
     capacity : int
         Most messages that wait for one client, and for the event loop.
-
-    Attributes
-    ----------
-    latency : mapping of str to LatencyHistogram
-        Distribution of all latencies so far, per stage.
     """
 
     def __init__(self, stream: str, contract: Contract, *, capacity: int = 64) -> None:
         self.stream = stream
-        self.latency: dict[str, LatencyHistogram] = {}
         self._contract = contract
         self._capacity = capacity
         self._display = DisplaySignal(contract.sfreq)
@@ -99,13 +73,6 @@ class PredictionHub(Sink):
         """Take one prediction."""
         if self._listeners:
             self._post(prediction)
-        for stage, milliseconds in prediction.latency_ms.items():
-            histogram = self.latency.get(stage)
-            if histogram is None:
-                histogram = LatencyHistogram()
-                self.latency = {**self.latency, stage: histogram}  # another thread may iterate over the old one
-            histogram.counts[bisect_left(BUCKETS_MS, milliseconds)] += 1
-            histogram.total_ms += milliseconds
 
     def event(self, event: Event) -> None:
         """Take one event; the latest of kind ``state`` is what new clients hear first."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis
-from mindwire.sinks.hub import BUCKETS_MS, PredictionHub
+from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.messages import Encoding, Message
 from mindwire.sinks.subscription import Subscription
 from mindwire.status import Event
@@ -258,17 +258,6 @@ def test_signal_does_not_average_across_a_gap():
     block = asyncio.run(main())
     assert np.frombuffer(block, "<f8", 1)[0] == 5.0
     assert not np.frombuffer(block, "<f4", offset=16).any()
-
-
-def test_latency_histogram():
-    hub = PredictionHub("eeg", BCIC2A)
-    for ms in (0.1, 0.25, 3.0, 5000.0):
-        hub.publish(Prediction(0, 0.0, np.ones(4) / 4, latency_ms={"decode": ms}))
-    histogram = hub.latency["decode"]
-    assert histogram.counts[0] == 2
-    assert histogram.counts[BUCKETS_MS.index(4.0)] == 1
-    assert histogram.counts[-1] == 1
-    assert histogram.total_ms == pytest.approx(5003.35)
 
 
 scalars = st.one_of(

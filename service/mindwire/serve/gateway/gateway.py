@@ -148,11 +148,13 @@ class Gateway:
     async def _metrics(self) -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST
 
+        from mindwire.api.metrics import service_blocks
         from mindwire.serve.gateway.metrics import merged
 
         asked = await asyncio.gather(*(worker.ask("/metrics") for worker in self._workers))
         answers = [None if answer is None else answer.body for answer in asked]
-        return Response(await asyncio.to_thread(merged, self._workers, answers), media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.to_thread(merged, self._workers, answers, service_blocks())
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _show(stream: _Stream) -> Response:
