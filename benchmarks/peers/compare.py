@@ -34,9 +34,9 @@ sys.path.insert(0, str(ROOT))
 
 from mindwire.bench.latency import LatencyRun  # noqa: E402
 from mindwire.bench.processes import CpuMeter, Processes, read_line, summarise, with_children  # noqa: E402
-from mindwire.bench.suite import machine  # noqa: E402
 from mindwire.evaluation.svg import distributions, standalone  # noqa: E402
 from mindwire.outputs import check_report  # noqa: E402
+from mindwire.provenance import machine  # noqa: E402
 from mindwire_models.atomic import replace_file  # noqa: E402
 
 ENVIRONMENTS = {

@@ -72,6 +72,10 @@ INVALID = ~int(SUSPECT) & 0xFFFFFFFF
 PLAUSIBLE_AGE_S = (-0.05, 60.0)
 
 
+# Keys of a live prediction's ``latency_ms``, in the order of the work.
+STAGES = ("receive", "condition", "wait", "decode")
+
+
 class Chunk(msgspec.Struct, frozen=True, eq=False):
     """Consecutive samples as they arrived, in the source's channels and units."""
 

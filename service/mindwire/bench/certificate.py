@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from mindwire.bench.processes import CpuMeter, Processes, get_json, memory_mib, read_line, summarise, wait_until
-from mindwire.bench.roles import STAGES
-from mindwire.bench.suite import machine
 from mindwire.errors import ServiceError, UsageError
 from mindwire.evaluation.page import render
 from mindwire.evaluation.svg import distributions
 from mindwire.evaluation.tables import TextTable
 from mindwire.outputs import writing
+from mindwire.provenance import machine
+from mindwire.types import STAGES
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle
 

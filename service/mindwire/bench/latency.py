@@ -25,9 +25,9 @@ from mindwire.bench.processes import (
     summarise,
     wait_until,
 )
-from mindwire.bench.roles import STAGES
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Decide, Latest
+from mindwire.types import STAGES
 from mindwire_models.bundle import load_bundle
 
 # Left out at the beginning of each part: connections are new, caches cold.

@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from mindwire.types import Reason, Window
+from mindwire.types import STAGES, Reason, Window
 from mindwire_models.contract import Contract
 
-STAGES = ("receive", "condition", "wait", "decode")
 _SWITCH_INTERVAL_S = 0.0005
 _FILL = "x" * 260
 # Many outlets sleep at least this long and then push every chunk that is due; they report their lateness.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mindwire import __version__
 from mindwire.bench.decoders import decoder_latency
 from mindwire.bench.latency import FLOOR, LatencyRun
 from mindwire.bench.startup import start_up
@@ -26,11 +22,11 @@ from mindwire.evaluation.svg import distributions, standalone
 from mindwire.evaluation.tables import TextTable
 from mindwire.limits import usable_cores
 from mindwire.outputs import writing
+from mindwire.provenance import machine
 from mindwire_models.atomic import replace_file
 from mindwire_models.bundle import load_bundle
 
 PARTS = ("startup", "decoder", "latency", "streams")
-_PACKAGES = ("numpy", "onnxruntime", "pylsl", "fastapi", "uvicorn", "uvloop", "websockets", "torch")
 _QUANTILES = ("p50", "p99", "p99.9", "max")
 
 
@@ -78,25 +74,6 @@ class Outcome:
 
     found: dict[str, Any]
     ages: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-
-
-def machine() -> dict[str, Any]:
-    """Return machine and software versions."""
-    versions = {}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "system": platform.platform(),
-        "processor": names[0] if names else platform.processor(),
-        "cores": usable_cores(),
-        "python": platform.python_version(),
-        "mindwire": __version__,
-        "versions": versions,
-    }
 
 
 def run(plan: Plan, console: Console) -> Outcome:

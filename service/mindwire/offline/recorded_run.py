@@ -21,6 +21,7 @@ from mindwire.control.controller import ControlCommand
 from mindwire.control.policy import ControlPolicy, parse_policy
 from mindwire.errors import BundleError, RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
+from mindwire.provenance import machine, source_sha256
 from mindwire.sources.markers import (
     AXES,
     AXES_TYPE,
@@ -30,6 +31,8 @@ from mindwire.sources.markers import (
     INPUT_TYPE,
     OUTLET,
     PREDICTIONS_TYPE,
+    TIMING,
+    TIMING_TYPE,
 )
 from mindwire.sources.own_input import own_inputs, same_device
 from mindwire.sources.recording import RecordedStream, Recording
@@ -41,12 +44,12 @@ from mindwire_models.zoo import zoo_bundle_path
 
 
 def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
-    """Return what a recording needs to repeat a run: the bundle and the options; JSON-serialisable."""
+    """Return what repeats a run, the bundle and the options, and what it is made with; JSON-serialisable."""
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
     # the recorder notes the policy and its commands with each pipeline
     options_ = asdict(replace(options, trained=None, policy=None, control=())) | {"trained": trained}
     model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
-    return {"model": model, "options": options_}
+    return {"model": model, "options": options_, "software": machine() | {"sha256": source_sha256()}}
 
 
 def known_of(options: PipelineOptions, info: SignalInfo) -> dict[str, Any]:
@@ -71,6 +74,8 @@ class RecordedRun:
     ``signal_id`` are the streams in the file that hold the pipeline's input and the device's own signal. Rows of
     ``probabilities``, shape (n_predictions, n_classes), are NaN where a prediction is invalid. ``decisions`` are the classes
     decided, shape (n_decisions, 1), ``axes`` of shape (n_predictions, n_axes); None where the recording has no such stream.
+    ``timing`` are the columns of :class:`mindwire.sinks.timing.TimingOutlet`, and ``software`` the versions, where the recording
+    is of a version of Mindwire that writes them.
     """
 
     recording: XdfRecording
@@ -87,6 +92,9 @@ class RecordedRun:
     probabilities: NDArray[np.float32]
     decisions: RecordedSamples | None = None
     axes: RecordedSamples | None = None
+    timing: RecordedSamples | None = None
+    software: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Mapping[str, Any], ...] = ()
 
 
 def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
@@ -115,7 +123,8 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
             "verify what mindwire serve --record wrote."
         )
         raise RecordingError(msg)
-    begun = _begun(recording, name)
+    events = _events(recording, name)
+    begun = _begun(events)
     if not begun or name not in inputs:
         msg = f"{recording.path} does not hold the beginning of the run {name}; none of its predictions can be checked."
         raise RecordingError(msg)
@@ -151,6 +160,9 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         probabilities=predictions.values.astype(np.float32),
         decisions=_samples(recording, _own(recording, DECISIONS_TYPE, DECISIONS).get(name)),
         axes=_samples(recording, _own(recording, AXES_TYPE, AXES).get(name)),
+        timing=_samples(recording, _own(recording, TIMING_TYPE, TIMING).get(name)),
+        software=first.get("software", {}),
+        events=tuple(events),
     )
 
 
@@ -163,10 +175,10 @@ class _Begun:
     control: list[ControlCommand] = field(default_factory=list)
 
 
-def _begun(recording: Recording, name: str) -> list[_Begun]:
+def _begun(events: Sequence[Mapping[str, Any]]) -> list[_Begun]:
     """Return the pipelines of a run in their order."""
     begun: list[_Begun] = []
-    for event in _events(recording, name):
+    for event in events:
         data = event["data"]
         if event["kind"] == "recording" and data.get("begins"):
             begun.append(_Begun(data))
@@ -198,7 +210,7 @@ def recorded_control(
     """
     source = signal.original or signal
     for name in _own(recording, PREDICTIONS_TYPE, ""):
-        begun = _begun(recording, name)
+        begun = _begun(_events(recording, name))
         first = begun[0].data if begun else {}
         if "policy" not in first or (first["source"]["name"], first["source"]["source_id"]) != (
             source.name,

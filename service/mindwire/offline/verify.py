@@ -7,7 +7,7 @@ recording lacks cannot be checked, and are reported as such.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from mindwire.errors import BundleError
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.recorded_run import RecordedRun
-from mindwire.offline.verify_control import ControlComparison, compare_control
+from mindwire.offline.verify_control import ControlComparison, compare_control, place
 from mindwire.pipeline import Pipeline
+from mindwire.signal.events import PipelineEvent
 from mindwire.sources.own_input import InputComparison, compare_with_device, input_parts
 from mindwire.sources.xdf_file import UNINITIALISED_END
 from mindwire.types import Prediction
@@ -31,12 +32,30 @@ _LAST_TURN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Predictions that a recorded run's input gives, before which of them pipelines begin or input is missing, and its end."""
+    """Predictions that a recorded run's input gives, before which of them pipelines begin or input is missing, and its end.
+
+    ``events`` are the pipelines', each with the time of the last sample by then; ``adaptation`` the alignment's state after
+    every update of its matrix.
+    """
 
     predictions: list[Prediction]
     begins: tuple[int, ...]
     holes: tuple[int, ...]
     last_time: float
+    events: list[tuple[float, PipelineEvent]] = field(default_factory=list)
+    adaptation: list[AlignmentPoint] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentPoint:
+    """The alignment at a time of the signal, in seconds; ``version`` and ``drift`` as of :class:`OnlineAlignment`."""
+
+    time: float
+    pipeline: int
+    version: int
+    drift: float
+    good_seconds: float
+    frozen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,8 @@ class Verification:
 
     ``confirmed`` recorded predictions are given by the replay too, invalid ones or valid ones within the tolerance. Among the
     ``compared``, which both hold for valid, the largest difference in probability lies ``at_time``; ``validity_differs`` where
-    only one of the two holds a prediction for valid. Replayed predictions that the recording lacks are ``skipped``; recorded
+    only one of the two holds a prediction for valid. ``equal`` of the compared are the same bit for bit. The first prediction
+    that differs or that the replay lacks is ``first_seq`` (None if it lacks it) at ``first_time``. Replayed predictions that the recording lacks are ``skipped``; recorded
     ones that the replay lacks are ``unknown``, or ``unchecked`` where the recording lacks their samples. ``input`` compares the
     samples with the device's own recorded stream, if that is in the file; ``damage`` of the file is a sentence each;
     ``control`` compares decisions and axes, where a control policy ran.
@@ -63,6 +83,10 @@ class Verification:
     tolerance: float
     control: ControlComparison | None = None
     damage: tuple[str, ...] = ()
+    equal: int = 0
+    first_time: float | None = None
+    first_seq: int | None = None
+    replayed: Replayed | None = field(default=None, repr=False, compare=False)
 
     @property
     def agrees(self) -> bool:
@@ -102,7 +126,9 @@ class Verification:
             (self.unknown, "not in the replay"),
             (self.skipped, "skipped live"),
         )
-        lines = ["; ".join(clauses + [f"{count} {what}" for count, what in counted if count]) + "."]
+        clauses += [f"{count} {what}" for count, what in counted if count]
+        clauses += [place(self.first_time, self.first_seq)] if self.first_time is not None else []
+        lines = ["; ".join(clauses) + "."]
         if self.unchecked:
             lines.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
         if self.control is not None:
@@ -113,7 +139,11 @@ class Verification:
             )
         else:
             compared = [f"{self.input.same} samples equal those of the device's own recorded stream"]
-            compared += [f"{self.input.different} differ from it"] if self.input.different else []
+            compared += (
+                [f"{self.input.different} differ from it ({place(self.input.at_time, None)})"]
+                if self.input.different
+                else []
+            )
             compared += [f"{self.input.missed} are missing there"] if self.input.missed else []
             lines.append(", ".join(compared) + ".")
         return lines
@@ -157,6 +187,8 @@ def _replay(
     predictions: list[Prediction] = []
     begins: list[int] = []
     holes: list[int] = []
+    events: list[tuple[float, PipelineEvent]] = []
+    adaptation: list[AlignmentPoint] = []
     taken, last = 0, float("-inf")
     for part in input_parts(run.recording.path, run.recording.as_sent(run.input_id)):
         if part.begins:
@@ -169,12 +201,25 @@ def _replay(
             holes.append(len(predictions))
         if pipeline is not None:
             predictions += pipeline.process(part.chunk)
-            pipeline.drain_events()
             last = float(part.chunk.times[-1])
+            events += [(last, event) for event in pipeline.drain_events()]
+            _follow(pipeline, last, len(begins), adaptation)
         taken += len(part.chunk)
         if on_samples is not None:
             on_samples(taken)
-    return Replayed(predictions, tuple(begins), tuple(holes), last)
+    return Replayed(predictions, tuple(begins), tuple(holes), last, events, adaptation)
+
+
+def _follow(pipeline: Pipeline, time: float, number: int, points: list[AlignmentPoint]) -> None:
+    """Append the state of a pipeline's alignment if it is another than before."""
+    alignment = pipeline.alignment
+    if alignment is None:
+        return
+    key = (number, alignment.version, alignment.frozen)
+    if points and key == (points[-1].pipeline, points[-1].version, points[-1].frozen):
+        return
+    good = alignment.state.good_samples / pipeline.contract.sfreq
+    points.append(AlignmentPoint(time, number, alignment.version, alignment.drift, good, alignment.frozen))
 
 
 def compare(run: RecordedRun, contract: Contract, replayed: Replayed, tolerance: float) -> Verification:
@@ -190,20 +235,29 @@ def compare(run: RecordedRun, contract: Contract, replayed: Replayed, tolerance:
     for k in np.flatnonzero(both):
         differences[k] = np.abs(again[k].probabilities - live[k]).max()
     worst = int(np.argmax(differences)) if both.any() else None
-    unchecked = _unchecked(run, replayed, partner)
+    excused = _excused(run, replayed, partner)
+    agrees = (valid_live == valid_again) & (differences <= tolerance)
+    wrong = (partner < 0) & ~excused
+    wrong[known[~agrees]] = True
+    first = int(np.argmax(wrong)) if wrong.any() else None
+    exact = [np.array_equal(again[k].probabilities.astype(np.float32), live[k]) for k in np.flatnonzero(both)]
     inside = int(partner[known[-1]] - partner[known[0]] + 1) if len(known) else 0
     return Verification(
-        confirmed=int(((valid_live == valid_again) & (differences <= tolerance)).sum()),
+        confirmed=int(agrees.sum()),
         compared=int(both.sum()),
         largest_difference=float(differences.max(initial=0.0)),
         at_time=None if worst is None else float(run.times[known[worst]]),
         validity_differs=int((valid_live != valid_again).sum()),
         skipped=inside - len(known),
-        unknown=len(partner) - len(known) - unchecked,
-        unchecked=unchecked,
+        unknown=len(partner) - len(known) - int(excused.sum()),
+        unchecked=int(excused.sum()),
         input=None,
         tolerance=tolerance,
         control=compare_control(run, contract, replayed.predictions, replayed.begins, partner, tolerance, _LAST_TURN_S),
+        equal=sum(exact),
+        first_time=None if first is None else float(run.times[first]),
+        first_seq=None if first is None or partner[first] < 0 else replayed.predictions[partner[first]].seq,
+        replayed=replayed,
     )
 
 
@@ -223,8 +277,8 @@ def _pair(times: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.
     return partner
 
 
-def _unchecked(run: RecordedRun, replayed: Replayed, partner: NDArray[np.intp]) -> int:
-    """Recorded predictions without a partner because input is missing between their neighbours' partners."""
+def _excused(run: RecordedRun, replayed: Replayed, partner: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return true for recorded predictions without a partner because input is missing between their neighbours' partners."""
     known = partner >= 0
     before = np.maximum.accumulate(np.where(known, partner, -1))
     after = np.minimum.accumulate(np.where(known, partner, len(replayed.predictions))[::-1])[::-1]
@@ -233,4 +287,4 @@ def _unchecked(run: RecordedRun, replayed: Replayed, partner: NDArray[np.intp]) 
         explained |= (before < hole) & (hole <= after)
     late = run.times - replayed.last_time
     explained |= (after == len(replayed.predictions)) & (late > 0) & (late < _LAST_TURN_S)
-    return int((explained & ~known).sum())
+    return explained & ~known

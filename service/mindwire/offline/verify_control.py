@@ -33,11 +33,17 @@ class ControlComparison:
     axes_differ: int
     axes_unrecorded: int
     at_time: float | None  # of the first difference, in seconds
+    seq: int | None = None  # of its prediction; None where none has this time
 
     @property
     def differs(self) -> bool:
         """True if the recording contradicts the replay."""
         return bool(self.decisions_differ or self.axes_differ)
+
+    @property
+    def where(self) -> str:
+        """The first difference, for a sentence."""
+        return place(self.at_time, self.seq)
 
     def line(self) -> str:
         """Return the finding, one sentence."""
@@ -45,11 +51,16 @@ class ControlComparison:
         if self.differs:
             clauses.append(
                 f"{counted(self.decisions_differ, 'decision')} and {counted(self.axes_differ, 'position')} of the axes "
-                f"differ (first at {self.at_time:.3f} s)"
+                f"differ ({self.where})"
             )
         if self.axes_unrecorded:
             clauses.append(f"{counted(self.axes_unrecorded, 'position')} of the axes not recorded")
         return "; ".join(clauses) + "."
+
+
+def place(time: float | None, seq: int | None) -> str:
+    """Return where the first difference is, for a sentence."""
+    return f"first at {time:.3f} s" + ("" if seq is None else f", seq {seq}")
 
 
 def compare_control(  # noqa: PLR0917
@@ -91,13 +102,16 @@ def compare_control(  # noqa: PLR0917
     positions = [(time, row) for time, row in _rows(run.axes) if time not in checked]
     off = [time for time, row in positions if not _equal(row, moved.get(time), tolerance)]
     times = {time for time, _ in positions}
+    at_time = min([*wrong, *off], default=None)
+    at = partner[run.times == at_time]
     return ControlComparison(
         decisions=len(same),
         decisions_differ=len(set(wrong)),
         axes=len(positions) - len(off),
         axes_differ=len(off),
         axes_unrecorded=sum(time not in times and time <= settled for time in moved),
-        at_time=min([*wrong, *off], default=None),
+        at_time=at_time,
+        seq=predictions[at[0]].seq if len(at) and at[0] >= 0 else None,
     )
 
 

@@ -24,12 +24,13 @@ from mindwire.errors import RecordingError
 from mindwire.options import PipelineOptions
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
+from mindwire.sinks.timing import TimingOutlet
 from mindwire.sources.live import Source
 from mindwire.sources.lsl_discovery import quote
 from mindwire.sources.markers import OWN_OUTLETS
 from mindwire.sources.own_input import InputMark
 from mindwire.status import Sink
-from mindwire.types import Chunk, SignalInfo
+from mindwire.types import Chunk, Prediction, SignalInfo
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Recorder(Sink):
         self._size = 0
         self._disk_is_low = False
         self._input: InputOutlet | None = None
+        self._timing: TimingOutlet | None = None
         self._signal: SignalInfo | None = None  # that the input is of
         self._source: Source | None = None  # that the last chunk was of
         self._begins = False
@@ -114,6 +116,7 @@ class Recorder(Sink):
             self._release()  # it is of a signal that was refused
             details = {"model": self.details.get("model"), "known": self.known(info)}
             self._input = InputOutlet(self.stream, f"{self.outlets_prefix}-input", info, details)
+            self._timing = self._timing or TimingOutlet(self.stream, f"{self.outlets_prefix}-timing")
             self._signal = signal
             identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
@@ -127,6 +130,11 @@ class Recorder(Sink):
         self._spawn()
         if self._process is not None:
             self._await_samples(self._process, cancelled or threading.Event())
+
+    def publish(self, prediction: Prediction) -> None:
+        """Record when a prediction was published."""
+        if self._timing is not None:
+            self._timing.push(prediction)
 
     def take(self, chunk: Chunk | None, source: Source) -> None:
         """Record what the pipeline is given next, if anything, and check that the recording goes on.
@@ -186,7 +194,7 @@ class Recorder(Sink):
     def close(self) -> None:
         """Let the recording finish, without waiting for it."""
         self._release()
-        self._input = None
+        self._input = self._timing = None
 
     def wait(self, timeout: float) -> bool:
         """Wait until all recordings are finished; return false if they are not within ``timeout`` seconds."""

@@ -21,8 +21,9 @@ EVENTS_TYPE = "Events"
 INPUT_TYPE = "Input"
 DECISIONS_TYPE = "Markers"
 AXES_TYPE = "Control"
-OUTLET, DECISIONS, AXES = "Mindwire-", "-Decisions", "-Axes"
-_OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE, AXES_TYPE)
+TIMING_TYPE = "Timing"
+OUTLET, DECISIONS, AXES, TIMING = "Mindwire-", "-Decisions", "-Axes", "-timing"
+_OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE, AXES_TYPE, TIMING_TYPE)
 _OWN_KINDS = tuple(own.casefold() for own in _OWN_TYPES)
 # XPath of Mindwire's own outlets; XPath 1.0 has no ends-with.
 _ENDING = f"substring(name,string-length(name)-{len(DECISIONS) - 1})"

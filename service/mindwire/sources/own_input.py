@@ -94,25 +94,31 @@ class InputComparison:
     same: int  # both have them
     missed: int  # the device's recorded stream lacks them
     different: int  # the device's recorded stream has others in their place
+    at_time: float | None = None  # of the first different one, in seconds
 
 
 def compare_with_device(parts: Iterable[InputPart], samples: Iterable[Samples]) -> InputComparison:
     """Compare a pipeline's input with the samples of the device's own stream, by their values."""
     device = {row: place for place, row in enumerate(row for piece in samples for row in _hashes(piece.values))}
     same = missed = different = 0
-    absent, last = 0, None  # samples that the device's stream lacks, since the one that it has at this place
+    at_time: float | None = None
+    absent, last = (
+        list[float](),
+        None,
+    )  # times of samples that the device's stream lacks, since the one that it has here
     for part in parts:
         if part.begins or part.lost or part.chunk.discontinuity:
-            missed, absent, last = missed + absent, 0, None
-        for row in _hashes(part.chunk.samples):
+            missed, absent, last = missed + len(absent), [], None
+        for row, time in zip(_hashes(part.chunk.samples), part.chunk.times.tolist(), strict=True):
             place = device.get(row)
             if place is None:
-                absent += 1
+                absent.append(time)
                 continue
-            others = min(absent, max(0, place - last - 1)) if last is not None else 0
-            same, missed, different = same + 1, missed + absent - others, different + others
-            absent, last = 0, place
-    return InputComparison(same, missed + absent, different)
+            others = min(len(absent), max(0, place - last - 1)) if last is not None else 0
+            at_time = absent[0] if others and at_time is None else at_time
+            same, missed, different = same + 1, missed + len(absent) - others, different + others
+            absent, last = [], place
+    return InputComparison(same, missed + len(absent), different, at_time)
 
 
 def _hashes(values: NDArray[np.generic]) -> Iterator[int]:

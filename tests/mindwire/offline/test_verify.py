@@ -79,6 +79,7 @@ def test_a_changed_sample_of_the_device_is_found(tmp_path, bundle, where):
     device[where, 1] *= 1.001
     found = verified(LiveRun(bundle).play(reconnects=(1100,)).write(tmp_path / "r.xdf", device=device), bundle)
     assert found.input.different == len(device[where])
+    assert found.input.at_time == pytest.approx(TIMES[where.start] + OFFSET)
     assert not found.agrees
 
 
@@ -148,7 +149,8 @@ def test_a_changed_number_is_found(tmp_path, bundle):
     run.rows[at] = run.rows[at] + np.array([1e-3, -1e-3])
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.largest_difference == pytest.approx(1e-3, rel=1e-2)
-    assert found.at_time == pytest.approx(run.times[at])
+    assert found.at_time == found.first_time == pytest.approx(run.times[at])
+    assert (found.first_seq, found.equal) == (at, found.compared - 1)
     assert not found.agrees
 
 
@@ -166,6 +168,7 @@ def test_predictions_that_nothing_gives_are_found(tmp_path, bundle):
     run.rows.append(np.array([0.5, 0.5]))
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert found.unknown == 1
+    assert (found.first_time, found.first_seq) == (5000.0, None)
     assert not found.agrees
 
 

@@ -101,7 +101,7 @@ def test_a_changed_decision_or_axis_is_found(tmp_path, bundle, controlled, chang
     found = verified(run.write(tmp_path / "r.xdf"), bundle)
     assert not found.agrees
     assert found.control.decisions_differ + found.control.axes_differ == 1
-    assert f"differ (first at {time:.3f} s)" in " ".join(found.lines())
+    assert f"differ (first at {time:.3f} s, seq {found.control.seq})" in " ".join(found.lines())
 
 
 def test_a_replay_repeats_the_recorded_policy_and_its_commands(tmp_path, bundle, policy):
