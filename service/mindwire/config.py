@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: Path | None = setting("Bundle to decode with.")
+    models: Path | None = setting(
+        "Folder of bundles that streams can be given while the service runs; uploads go there."
+    )
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
         "May be given several times; id=NAME names a stream, model=, control=, hop= and unit= apply to it alone.",

@@ -17,6 +17,14 @@ class GraphTrialError(BundleError):
     """A bundle's graph is accepted, but takes too much time or memory or gives no usable logits."""
 
 
+class UnknownModelError(MindwireError):
+    """The models' folder has no such model."""
+
+
+class ModelConflictError(MindwireError):
+    """Another model has the id, or a stream uses the model, or there is no folder for models."""
+
+
 class UsageError(MindwireError):
     """The command line or the settings ask for something that does not exist (exit code 2)."""
 

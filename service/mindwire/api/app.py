@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,9 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
-from mindwire.api import routes, websockets
+from mindwire.api import model_routes, routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
+from mindwire.api.model_routes import Models
 from mindwire.api.streams import Streams
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -30,6 +32,7 @@ def create_app(
     *,
     refresh: Callable[[], Awaitable[None]] = up_to_date,
     instead: APIRouter | None = None,
+    models: Models | None = None,
 ) -> FastAPI:
     """Return the web application, to be served with :data:`mindwire.api.server.SERVER_SETTINGS`.
 
@@ -41,6 +44,8 @@ def create_app(
         Awaited before all streams are asked; brings up to date what those of other processes say.
     instead : APIRouter or None
         Routes that take the place of the API's own.
+    models : Models or None
+        The folder of models.
     """
     app = FastAPI(
         title="Mindwire",
@@ -52,7 +57,9 @@ def create_app(
     )
     app.state.streams = streams
     app.state.refresh = refresh
-    for router in (instead, routes.v1, routes.health, websockets.router):
+    app.state.models = models
+    app.state.upload = asyncio.Lock()  # one at a time
+    for router in (instead, routes.v1, model_routes.router, routes.health, websockets.router):
         if router is not None:
             app.include_router(router)
 
@@ -76,6 +83,9 @@ def create_app(
     if access.allowed_origins:
         origins = ["*"] if "*" in access.allowed_origins else sorted(set(map(plain_origin, access.allowed_origins)))
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST", "PUT"], allow_headers=["Authorization"]
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
         )
     return app

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mindwire.api.limits import MAX_BODY_BYTES
+from mindwire.api.limits import max_body_bytes
 from mindwire.api.server import is_loopback
 from mindwire_models.text import printable
 
@@ -29,7 +29,6 @@ OPEN_PREFIX = "/static/"
 # Key of the ASGI scope: true if the client has the token, or needs none.
 TRUSTED = "mindwire.trusted"
 _PORTS = {"http": 80, "https": 443}
-_TOO_LARGE = f"Expected a request body of at most {MAX_BODY_BYTES >> 10} KiB, found a larger one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +135,11 @@ class Guard:
         trusted = scope[TRUSTED] = self._access.token_matches(headers, QueryParams(scope["query_string"]))
         refused = self._access.refusal(headers, scope["path"], trusted=trusted)
         announced = int(headers.get("content-length", "0"))  # the server has checked that it is a number
-        if refused is None and announced > MAX_BODY_BYTES:
-            refused = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE
+        limit = max_body_bytes(scope.get("method", ""), scope["path"])
+        if refused is None and announced > limit:
+            refused = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limit)
         if refused is None:
-            await self._app(scope, _limited(receive), send)
+            await self._app(scope, _limited(receive, limit), send)
             return
         status, sentence = refused
         if scope["type"] == "websocket" and status is HTTPStatus.UNAUTHORIZED:
@@ -152,15 +152,20 @@ class Guard:
         await JSONResponse({"detail": sentence}, status_code=status, headers=asked)(scope, receive, send)
 
 
-def _limited(receive: Receive) -> Receive:
+def _too_large(limit: int) -> str:
+    size = f"{limit >> 10} KiB" if limit < 1 << 20 else f"{limit >> 20} MiB"
+    return f"Expected a request body of at most {size}, found a larger one."
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
     size = 0
 
     async def receive_limited() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        if size > limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limit))
         return message
 
     return receive_limited

@@ -18,6 +18,10 @@ RESPONSE_S: Final = 30.0
 # Seconds until a connection that has been answered or refused is cut, read or not.
 CLOSE_S: Final = 2.0
 MAX_BODY_BYTES: Final = 64 * 1024
+# Of an uploaded model, and the time for it.
+MAX_UPLOAD_BYTES: Final = 256 * 1024 * 1024
+UPLOAD_S: Final = 300.0
+_UPLOAD = ("POST", "/v1/models")
 # Frames of any kind that a websocket client may send.
 FRAMES_PER_SECOND: Final = 5.0
 FRAME_BURST: Final = 20.0
@@ -26,6 +30,16 @@ BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 4096
 _MIN_CONNECTIONS: Final = 16
 _WEBSOCKETS: Final = 0.75
+
+
+def is_upload(method: str, path: str) -> bool:
+    """Return true for the one request that may be large and take its time."""
+    return (method, path) == _UPLOAD
+
+
+def max_body_bytes(method: str, path: str) -> int:
+    """Return the size that a request's body may have."""
+    return MAX_UPLOAD_BYTES if is_upload(method, path) else MAX_BODY_BYTES
 
 
 def max_connections() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mindwire.api.limits import CLOSE_S, REQUEST_S, RESPONSE_S, Connections, max_connections
+from mindwire.api.limits import CLOSE_S, REQUEST_S, RESPONSE_S, UPLOAD_S, Connections, is_upload, max_connections
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
@@ -26,6 +26,7 @@ class RequestProtocol(H11Protocol):
         self._all = Connections.of(self.server_state)
         self._timer: asyncio.TimerHandle | None = None
         self._answering = False
+        self._uploading = False
         self._discards = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -50,6 +51,7 @@ class RequestProtocol(H11Protocol):
         except h11.LocalProtocolError:  # it breaks the protocol while its last request is answered
             self._drop_answer()
             self.transport.abort()
+        self._allow_upload()
         self._expect_response()
 
     def send_400_response(self, msg: str) -> None:
@@ -79,7 +81,7 @@ class RequestProtocol(H11Protocol):
         self._expect_response()
 
     def _expect_request(self) -> None:
-        self._answering = False
+        self._answering = self._uploading = False
         self._all.waits(self.transport)
         self._set_timer(REQUEST_S, self.transport.abort)
 
@@ -91,6 +93,16 @@ class RequestProtocol(H11Protocol):
         self._answering = True
         self._all.keep(self.transport)
         self._set_timer(RESPONSE_S, self.transport.abort)
+
+    def _allow_upload(self) -> None:
+        """Give an upload its time; the guard has answered by then if it is refused."""
+        cycle = self.cycle
+        if self._timer is None or self._uploading or cycle is None or not cycle.more_body or cycle.response_complete:
+            return
+        if is_upload(cycle.scope["method"], cycle.scope["path"]):
+            self._uploading = True
+            self._all.keep(self.transport)
+            self._set_timer(UPLOAD_S, self.transport.abort)
 
     def _drop_answer(self) -> None:
         if self.cycle is not None:

@@ -18,7 +18,7 @@ from mindwire.control.policy import ControlPolicy
 from mindwire.control.setting import ControlSetting, changed_policy
 from mindwire.errors import ContractError, PolicyError
 from mindwire.options import AdaptationCommand
-from mindwire.status import ModelStatus, StreamState, StreamStatus
+from mindwire.status import StreamState, StreamStatus
 
 
 class Problem(BaseModel):
@@ -35,13 +35,6 @@ class EventMessage(BaseModel):
     message: str
     unix_time: float
     data: dict[str, Any]
-
-
-class ModelInUse(ModelStatus):
-    """A bundle, and which streams run it."""
-
-    classes: list[str]
-    streams: list[str]
 
 
 class Liveness(BaseModel):
@@ -231,17 +224,6 @@ def _paused(stream: StreamLike, *, paused: bool) -> Response:
         raise HTTPException(409, f"Stream {stream.name!r} has no control policy; there is nothing to {action}.")
     stream.control(paused=paused)
     return _setting(stream)
-
-
-@v1.get("/models", tags=["models"])
-def list_models(streams: AllStreams) -> list[ModelInUse]:
-    """The models in use, each with its engine, device and streams."""
-    models: dict[tuple[str, str, str], ModelInUse] = {}
-    for stream in streams.values():
-        status = stream.status()
-        model = ModelInUse(**status.model.model_dump(), classes=status.classes, streams=[])
-        models.setdefault((model.sha256, model.engine, model.device), model).streams.append(status.name)
-    return list(models.values())
 
 
 @health.get(

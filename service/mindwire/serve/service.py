@@ -13,6 +13,7 @@ from mindwire.config import Settings
 from mindwire.errors import MindwireError
 from mindwire.limits import raise_descriptor_limit, usable_cores
 from mindwire.serve.listening import address, event_loop, with_token
+from mindwire.serve.models import ModelStore
 from mindwire.serve.named_sources import check_settings, named_after_sources
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def serve(
     """
     raise_descriptor_limit()
     check_settings(settings)
+    models = ModelStore(settings.models)
     settings = named_after_sources(settings)
     workers = min(settings.workers or usable_cores(), len(settings.stream))
     settings, notice = with_token(settings)
@@ -64,7 +66,7 @@ def serve(
             from mindwire.serve.streams import build_streams, run_streams
 
             streams = build_streams(settings, instance=str(sock.getsockname()[1]))
-            app = create_app(streams, access)
+            app = create_app(streams, access, models=models)
             listens()
             stop = asyncio.Event()
 

@@ -31,6 +31,7 @@ from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listening, stop_on_signals
+from mindwire.serve.models import ModelStore
 from mindwire.sinks.messages import event_payload
 from mindwire.status import REMEMBERED_EVENTS
 
@@ -73,7 +74,8 @@ async def serve_gateway(
             if not stop.is_set():
                 announce()
                 streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                app = create_app(streams, access, refresh=gateway.refresh, instead=gateway.routes())
+                models, own = ModelStore(settings.models), gateway.routes()
+                app = create_app(streams, access, refresh=gateway.refresh, instead=own, models=models)
                 async with listening(app, sock, stop):
                     gateway.supervise()
                     await stop.wait()

@@ -26,6 +26,7 @@ from mindwire.logs import log_handler
 from mindwire.serve.gateway.address import Address
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.listening import event_loop
+from mindwire.serve.models import ModelStore
 from mindwire.serve.streams import build_streams, run_streams
 
 
@@ -71,7 +72,7 @@ async def _run(
     else:
         sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    app = create_app(streams, Access(address.token))
+    app = create_app(streams, Access(address.token), models=ModelStore(settings.models))
     await run_streams(settings, app, sock, streams, stop, begun=lambda: begun(address), on_refused=on_refused)
 
 
