@@ -231,6 +231,9 @@ class Settings(BaseSettings):
         "Name or source_id of a marker stream to show; by default those of the source's host.", ()
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("Lowest level that is logged.", "info")
+    log_format: Literal["auto", "text", "json"] = setting(
+        "Form of the log on standard error: auto is text on a terminal, and JSON lines elsewhere.", "auto"
+    )
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:

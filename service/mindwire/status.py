@@ -77,6 +77,11 @@ class ModelStatus(BaseModel):
     engine_reason: str
     notice: str = ""
 
+    @property
+    def label(self) -> str:
+        """Name and beginning of the hash, for logs."""
+        return f"{self.name}@{self.sha256[:12]}"
+
 
 @dataclass(slots=True)
 class Counters:

@@ -36,7 +36,7 @@ def serve(
 
     from mindwire.logs import log_handler
 
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler()])
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(settings.log_format)])
     from mindwire.serve.service import serve as run
 
     run(settings, announce=typer.echo)

@@ -29,6 +29,7 @@ from mindwire.errors import LoopError
 from mindwire.inference.decoder import MAX_BATCH, probabilities
 from mindwire.live.connection import Connection
 from mindwire.live.decode_state import DueWindow
+from mindwire.logs import subject
 from mindwire.loops import Abandoned, LoopThread, fence
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,8 @@ class LiveLoop:
         while (step := self._next_step()) is not None:
             if not [one for one in step.connections if not one.ended.is_set()]:
                 continue
+            about = step.connections[0].reporter.log_fields if len(step.connections) == 1 else None
+            subject.set(about)
             try:
                 step.call()
             except Exception as error:  # noqa: BLE001 - raised again in the streams' own threads

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from statistics import median
 from typing import Any
@@ -37,6 +37,8 @@ class StreamReporter:
     stream : str
         Name of the stream.
     sinks : sequence of Sink
+    model : callable
+        Returns the name of the model in use for the log.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class StreamReporter:
         Decisions so far, by class.
     """
 
-    def __init__(self, stream: str, sinks: Sequence[Sink]) -> None:
+    def __init__(self, stream: str, sinks: Sequence[Sink], model: Callable[[], str] = str) -> None:
         self.counters = Counters()
         self.latency = Latency()
         self.published_at: float | None = None
@@ -63,12 +65,16 @@ class StreamReporter:
         self.decisions: dict[str, int] = {}
         self._decided: tuple[Decision, float] | None = None
         self._counting = threading.Lock()  # of events, which several threads may report
-        self._stream = stream
+        self._stream, self._model = stream, model
         self._sinks = tuple(sinks)
         self._failed: set[str] = set()
         self._valid: bool | None = None
         self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
         self.set_state(StreamState.SEARCHING, "not started")
+
+    def log_fields(self) -> dict[str, str]:
+        """Return the fields of log records that concern the stream."""
+        return {"stream": self._stream, "model": self._model()}
 
     @property
     def prediction_age(self) -> float | None:
@@ -111,7 +117,8 @@ class StreamReporter:
     ) -> None:
         """Report an event to every sink and the log."""
         level = logging.WARNING if kind in ("error", "refused", "overload") else level
-        log.log(level, "%s: %s%s", self._stream, f"{self.state}: " if kind == "state" else "", message)
+        text = f"{self.state}: {message}" if kind == "state" else message
+        log.log(level, "%s", text, extra={**self.log_fields(), "event": kind})
         self.show(kind, message, data or {})
 
     def show(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
@@ -183,7 +190,7 @@ class StreamReporter:
                 name = type(sink).__name__
                 if name not in self._failed:
                     self._failed.add(name)
-                    log.exception("%s: the sink %s failed", self._stream, name)
+                    log.exception("The sink %s failed", name, extra=self.log_fields())
                     self.emit("error", f"The sink {name} failed and misses messages: {error}", {"sink": name})
 
 

@@ -80,7 +80,8 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Begin without a source."""
-        self.reporter = StreamReporter(self.name, (self.hub, *self.sinks, *([self.recorder] if self.recorder else [])))
+        sinks = (self.hub, *self.sinks, *([self.recorder] if self.recorder else []))
+        self.reporter = StreamReporter(self.name, sinks, lambda: self.model.label)
         if self.recorder is not None:
             self.recorder.attach(self.reporter.emit)
         self.counters, self.latency = self.reporter.counters, self.reporter.latency

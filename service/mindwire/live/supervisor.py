@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mindwire.errors import LoopError, MindwireError
 from mindwire.live.stream import Stream
+from mindwire.logs import subject
 from mindwire.loops import Abandoned, LoopThread, fence
 from mindwire.status import StreamState
 
@@ -102,7 +103,10 @@ class Supervisor:
             run.thread.join(max(0.0, deadline - time.monotonic()))
         hung = [run for run in self._runs if run.thread.is_alive()]
         for run in hung:
-            log.error("Stream %s does not end; the service goes on stopping without it.", run.stream.name)
+            log.error(
+                "The stream does not end; the service goes on stopping without it.",
+                extra=run.stream.reporter.log_fields(),
+            )
             run.stream.loop.stop()
             run.thread.abandon()
         # in threads of their own, because one of the sinks may be what a loop hangs in
@@ -142,6 +146,7 @@ class Supervisor:
         run.thread.start()
 
     def _keep_running(self, run: _Run, report: Callable[[], None] | None) -> None:
+        subject.set(run.stream.reporter.log_fields)
         if report is not None:
             report()
             self._pause(run)
@@ -172,7 +177,7 @@ class Supervisor:
             stream.leave_loop()
             report = self._count_failure(run, str(error), self._policy.hung_after_s)
         else:
-            log.error("Stream %s died.", stream.name, exc_info=error)
+            log.error("The stream died.", exc_info=error)
             report = self._count_failure(run, f"{type(error).__name__}: {error}")
         report()
         self._pause(run)
@@ -230,5 +235,5 @@ class Supervisor:
             return
         run.thread.abandon()
         what = f"its loop has not moved for {still_s:.0f} s" if alive else "its thread ended"
-        log.error("Stream %s: %s.", stream.name, what)
+        log.error("The stream is replaced: %s.", what, extra=run.stream.reporter.log_fields())
         self._begin(run, self._count_failure(run, what, still_s))

@@ -109,7 +109,8 @@ def _build_stream(
         engine_reason=decoder.reason,
         notice=zoo.notice(bundle),
     )
-    log.info("%s: model %s runs on %s (%s): %s", spec.id, model.name, model.engine, model.device, model.engine_reason)
+    about = {"stream": spec.id, "model": model.label}
+    log.info("Model %s runs on %s (%s): %s", model.name, model.engine, model.device, model.engine_reason, extra=about)
     options = PipelineOptions(
         channels=spec.channels or settings.channels,
         unit=spec.unit or settings.unit,
@@ -131,13 +132,13 @@ def _build_stream(
     before = checkpoint if checkpoint is not None and checkpoint.exists() else kept
     saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
     if saved is not None:
-        log.info("%s: begins with what was learnt before", spec.id)
+        log.info("The stream begins with what was learnt before.", extra=about)
         options = replace(options, state=saved.to_text())
 
     def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
         now = options if learnt is None else replace(options, state=learnt.to_text())
         if remembered := now.as_in_training(info):
-            log.info("%s: as %s was trained: %s", spec.id, bundle.name, remembered)
+            log.info("As %s was trained: %s", bundle.name, remembered, extra=about)
         return Pipeline(contract, info, decoder, now)
 
     sinks: list[Sink] = []
@@ -231,7 +232,7 @@ async def run_streams(
     def refused(stream: Stream, error: MindwireError) -> None:
         errors[stream.name] = error
         if settings.wait and len(errors) < len(streams):
-            log.error("Stream %s is refused, the others go on: %s", stream.name, error)
+            log.error("The stream is refused, the others go on: %s", error)
         else:
             loop.call_soon_threadsafe(on_refused, error)
 

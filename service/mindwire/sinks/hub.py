@@ -221,7 +221,7 @@ class PredictionHub(Sink):
                 for message in messages:
                     message.encoded(encoding)
         except (TypeError, ValueError, ArithmeticError, RecursionError):
-            log.exception("Stream %s: a message could not be encoded and was left out.", self.stream)
+            log.exception("A message could not be encoded and was left out.", extra={"stream": self.stream})
             return []
         return messages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -126,6 +127,12 @@ def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bu
         assert running.end() < 2.0
         assert running.process.returncode == 0
         assert not any(process.is_running() for process in left)
+        records = [json.loads(line) for line in running.process.stderr]
+        assert {(one["worker"], one["stream"]) for one in records if one.get("event") == "state"} == {
+            (1 + number % 2, name) for number, name in enumerate(names)
+        }
+        assert all("@" in one["model"] for one in records if "stream" in one)
+        assert any(one["worker"] == 1 and "SIGKILL" in one["message"] for one in records if one["level"] == "error")
         for listener in ours:
             listener.end()
             assert listener.states()[-1] == "stopped"

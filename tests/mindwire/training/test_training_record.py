@@ -221,7 +221,7 @@ def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: py
         pipeline = stream.make_pipeline(BARE, None)
     assert pipeline.montage.indices.tolist() == [0, 1, 2, 3]
     assert pipeline.options.unit == "uV"
-    assert "cap: as model was trained: channels by position C3,Cz,C4,Pz, unit uV" in caplog.text
+    assert "As model was trained: channels by position C3,Cz,C4,Pz, unit uV" in caplog.text
     with pytest.raises(ContractError, match="without labels"):
         stream.make_pipeline(replace(BARE, n_channels=5), None)
 

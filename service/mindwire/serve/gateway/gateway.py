@@ -60,7 +60,8 @@ async def serve_gateway(
             refused.append(error)
             stop.set()
         else:
-            log.error("The streams of worker %d are refused, the others go on: %s", number, error)
+            message = "The streams of worker %d are refused, the others go on: %s"
+            log.error(message, number, error, extra={"worker": number})
 
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder, stop_on_signals(stop):
         starts = _worker_starts(settings, n_workers, str(sock.getsockname()[1]), Path(folder))

@@ -36,8 +36,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not get among the reports
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerStart)
     settings = Settings.model_validate_json(start.settings)
-    form = f"%(asctime)s %(levelname)s worker {start.number}: %(message)s"
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(form)])
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(settings.log_format, start.number)])
 
     def report(one: WorkerReport) -> None:
         reports.write(msgspec.json.encode(one) + b"\n")

@@ -207,7 +207,7 @@ class Worker:
             self._on_refused(self.number, report.error)
 
     def _lose(self, state: StreamState, reason: str, failures: int) -> None:
-        log.error(reason)
+        log.error(reason, extra={"worker": self.number})
         for stream in self.streams.values():
             stream.send("error", reason, {"failures": failures})
             stream.lose(state, reason)
