@@ -1,10 +1,12 @@
 """Online adaptation of one stream: its alignment, and a decoder session that learns; when they learn, and commands to them."""
 
+from contextlib import suppress
+from copy import deepcopy
 from enum import IntEnum
-from typing import Any
+from typing import Any, Self
 
 from mindwire.adaptation import SavedAdaptation, signal_hash
-from mindwire.errors import ArgumentError
+from mindwire.errors import ArgumentError, ContractError
 from mindwire.inference.decoder import Learner
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.signal.alignment import OnlineAlignment
@@ -51,6 +53,7 @@ class OnlineAdaptation:
             self.alignment = OnlineAlignment(spec, contract.n_channels, contract.window_samples, contract.sfreq)
             self._schedule = BlockSchedule(contract, spec)
         self.block_samples = self._schedule.n_samples if self._schedule else 0
+        self._begin = 0
         self._pending: int | None = None  # end of the block that the alignment is still to learn from
         self._commands = list(options.commands)
         # An interpolated channel holds nothing of its own: its variance would be forgotten, and blown up on its return.
@@ -77,10 +80,32 @@ class OnlineAdaptation:
         """True if learning is stopped by a command."""
         return any(one.frozen for one in (self.alignment, self.learner) if one is not None)
 
-    def restart(self, phase: float) -> None:
-        """Begin the blocks of a segment of this phase."""
+    def restart(self, phase: float, begin: int = 0) -> None:
+        """Begin the blocks of a segment of this phase, whose samples before ``begin`` are not there."""
+        self._begin = begin
         if self._schedule:
-            self._schedule.restart(phase)
+            self._schedule.restart(phase, begin)
+
+    def carry_over(self, other: Self, *, alike: bool) -> bool:
+        """Go on from the state of another model's adaptation, if it means the same; return true if the alignment does.
+
+        ``alike`` signals have the same conditioned samples.
+        """
+        mine, its, learnt = self._contract, other._contract, other.learnt
+        if self.learner and learnt.network:
+            with suppress(ContractError):  # it is of another network
+                self.learner.restore(learnt.network)
+                self.learner.frozen = other.frozen
+        if self.alignment is None or other.alignment is None or learnt.alignment is None:
+            return False
+        if learnt.signal != signal_hash(mine) or mine.reference != its.reference:
+            return False
+        if alike and mine.window_samples == its.window_samples and _means(mine) == _means(its):
+            self.alignment = deepcopy(other.alignment)
+        else:
+            self.alignment.restore(learnt.warm_start(mine))
+            self.alignment.frozen = other.alignment.frozen
+        return True
 
     def turns(self, before: int, now: int) -> list[tuple[int, Turn]]:
         """Return where in the segment, after ``before`` samples up to ``now``, there is something to learn."""
@@ -89,7 +114,11 @@ class OnlineAdaptation:
             turns = [(at, Turn.ALIGN) for at in self._schedule.ends(before, now)]
         if self.learner:
             step, window = self.learner.step_samples, self._contract.window_samples
-            turns += [(at, Turn.LEARN) for at in range((before // step + 1) * step, now + 1, step) if at >= window]
+            turns += [
+                (at, Turn.LEARN)
+                for at in range((before // step + 1) * step, now + 1, step)
+                if at >= self._begin + window
+            ]
         return turns
 
     def learn(self, window: Window) -> None:
@@ -162,3 +191,8 @@ class OnlineAdaptation:
                 adapting.frozen = command.action == "freeze"
             data[drift] = adapting.drift
         return PipelineEvent("adaptation", f"Adaptation: {command.action}.", data)
+
+
+def _means(contract: Contract) -> dict[str, Any]:
+    """Return what the state of a contract's alignment depends on, once a person's own signal has replaced a warm start."""
+    return contract.normalisation.model_dump(exclude={"update_samples", "warm_start", "warm_start_samples"})

@@ -10,6 +10,7 @@ from mindwire.inference.decoder import Adapt
 from mindwire.signal.bad_channels import BadChannels
 from mindwire.signal.named_channels import check_labels
 from mindwire.types import SignalInfo
+from mindwire_models.contract import Contract, ZScore
 from mindwire_models.training_record import TrainedSource
 
 # No EEG is sampled slower or faster; the work of a second grows with the rate, that of a resampled sample with its inverse.
@@ -79,6 +80,17 @@ class PipelineOptions:
         if unit is None and (not any(info.units or ()) or info.units == trained.units):
             unit = trained.unit
         return replace(self, channels=channels, unit=unit)
+
+    def conditions_alike(self, contract: Contract, other: Self, other_contract: Contract) -> bool:
+        """Return true if a source is conditioned for a model as for another with its options."""
+
+        def all_of(options: Self, of: Contract) -> tuple[object, ...]:
+            signal = of.channels, of.sfreq, of.unit, of.reference, of.filters, of.sos
+            scale = of.normalisation if isinstance(of.normalisation, ZScore) else None
+            source = options.channels, options.unit, options.sfreq, options.bridge_seconds, options.bad_channels
+            return signal, scale, source
+
+        return all_of(self, contract) == all_of(other, other_contract)
 
     def as_in_training(self, info: SignalInfo) -> str:
         """Return what :meth:`for_source` takes from the training, for messages; empty if nothing."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +28,7 @@ from mindwire.signal.conditioner import Conditioner
 from mindwire.signal.event_log import EventLog
 from mindwire.signal.events import PipelineEvent
 from mindwire.signal.montage import resolve_montage
-from mindwire.signal.timebase import SignalPart
+from mindwire.signal.timebase import SignalPart, joined
 from mindwire.signal.window import WindowBuffer
 from mindwire.types import INVALID, Chunk, Prediction, Reason, SignalInfo, Window, reasons_of
 from mindwire_models.contract import Contract
@@ -38,22 +39,9 @@ _NO_LATENCY: Mapping[str, float] = MappingProxyType({})
 class Pipeline:
     """One stream's way from chunks to predictions.
 
-    Parameters
-    ----------
-    contract : Contract
-    info : SignalInfo
-        The source's description of its signal.
-    decoder : Decoder
-    options : PipelineOptions
-
-    Raises
-    ------
-    ContractError
-        The signal cannot meet the contract, or the state to begin with is of another signal or model.
-    PolicyError
-        The control policy does not fit the classes.
-    ArgumentError
-        The decoder does not adapt as the options say.
+    A ContractError says that the signal cannot meet the contract, or that the state to begin with is of another signal or
+    model; a PolicyError, that the control policy does not fit the classes; an ArgumentError, that the decoder does not
+    adapt as the options say.
 
     Attributes
     ----------
@@ -96,6 +84,8 @@ class Pipeline:
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
         self._segment = 0
         self._seq = 0
+        # time of the last window, and the time up to which windows are another pipeline's
+        self._last = self._after = -math.inf
         self._log = EventLog(contract.sfreq, contract.sfreq / self.hop_samples)
         self._newest: list[SignalPart] = []
 
@@ -139,6 +129,7 @@ class Pipeline:
             if part.discontinuity:
                 self._adaptation.catch_up(self._buffer)
                 self._segment += 1
+                self._after = -math.inf
                 self._buffer = WindowBuffer(self._keep, self.contract.n_channels, part.phase)
             if not self._buffer.count:
                 self._adaptation.restart(part.phase)
@@ -170,8 +161,11 @@ class Pipeline:
         for at, turn in turns:
             self._adaptation.catch_up(self._buffer)
             if turn is Turn.DECODE:
-                windows.append(self._window(at))
-                self._seq += 1
+                window = self._window(at)
+                if window.time > self._after:
+                    windows.append(window)
+                    self._seq += 1
+                    self._last, self._after = window.time, -math.inf
             elif turn is Turn.LEARN:
                 self._adaptation.learn(self._window(at))
             else:
@@ -180,8 +174,8 @@ class Pipeline:
 
     def _next_end(self, count: int) -> int:
         """Return the end of the first window that ends after this many samples of the segment."""
-        further = count + 1 - self._window_samples
-        return self._window_samples + max(0, -(-further // self.hop_samples)) * self.hop_samples
+        start = max(count + 1 - self._window_samples, self._buffer.begin)
+        return self._window_samples + -(-start // self.hop_samples) * self.hop_samples
 
     def _window(self, end: int) -> Window:
         start, buffer, alignment = end - self._window_samples, self._buffer, self.alignment
@@ -206,25 +200,14 @@ class Pipeline:
     # ── adaptation ────────────────────────────────────────────────────────────────────────────────────────
 
     def adapt(self, command: AdaptationCommand) -> None:
-        """Carry out a command now, after the samples so far.
-
-        Raises
-        ------
-        ArgumentError
-            Neither the contract asks for online alignment nor does the decoder learn; there is nothing to command.
-        """
+        """Carry out a command now, after the samples so far; an ArgumentError says that nothing adapts."""
         self.catch_up()
         self._log.add(self._adaptation.carry_out(command, self._segment, self._buffer.count))
 
     def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
-        """Change the control policy, or pause or resume it, from the next prediction on.
-
-        Raises
-        ------
-        PolicyError
-            The policy does not fit the model's classes; nothing is changed.
-        """
-        time = self._buffer.time(self._buffer.count - 1) if self._buffer.count else None
+        """Change the control policy, or pause or resume it, from the next prediction on; a PolicyError says that it does not fit."""
+        buffer = self._buffer
+        time = buffer.time(buffer.count - 1) if buffer.count > buffer.begin else None
         self._log.add(self._controller.command(ControlCommand(self._seq, policy, paused, time)))
 
     def catch_up(self) -> None:
@@ -250,6 +233,35 @@ class Pipeline:
         """True if learning is stopped by a command."""
         return self._adaptation.frozen
 
+    # ── two models on one signal ──────────────────────────────────────────────────────────────────────────
+
+    def join(self, other: Pipeline) -> list[str]:
+        """Begin where another pipeline of the same source is; return what of it is carried over: ``signal``, ``alignment``.
+
+        With the signal, filters and window go on and windows are valid at once; without it the filters settle first.
+        """
+        other.catch_up()
+        enough, options = other._keep >= self._keep, other.options
+        alike = enough and self.options.conditions_alike(self.contract, options, other.contract)
+        if alike:
+            self.conditioner, self._buffer = deepcopy(other.conditioner), deepcopy(other._buffer)
+        else:
+            begin = self.conditioner.join(other.conditioner, other._buffer.count)
+            self._buffer = WindowBuffer(self._keep, self.contract.n_channels, begin=begin)
+        self.samples, self._segment = other.samples, other._segment
+        aligned = self._adaptation.carry_over(other._adaptation, alike=alike)
+        self.alignment = self._adaptation.alignment
+        self._adaptation.restart(other.conditioner.phase, self._buffer.begin)
+        self._repeat_commands()
+        return ["signal"] * alike + ["alignment"] * aligned
+
+    def succeed(self, other: Pipeline) -> None:
+        """Go on with another pipeline's sequence numbers and control, from the first window later than its last one on."""
+        self._seq, self._last, self._after = other._seq, other._last, other._last
+        self._controller, other._controller = other._controller, self._controller
+        self._controller.retime(*Controller.times_of(self.contract, self.hop_samples))
+        other._controller.retime(*Controller.times_of(other.contract, other.hop_samples))
+
     # ── state, for status and sinks ───────────────────────────────────────────────────────────────────────
 
     def drain_events(self) -> list[PipelineEvent]:
@@ -261,11 +273,7 @@ class Pipeline:
 
         The samples are filtered and in the contract's unit, not aligned.
         """
-        if len(self._newest) == 1:
-            return self._newest[0].times, self._newest[0].samples
-        empty = (np.empty(0), np.empty((0, self.contract.n_channels)))
-        times, samples = zip(empty, *((part.times, part.samples) for part in self._newest), strict=True)
-        return np.concatenate(times), np.concatenate(samples)
+        return joined(self._newest, self.contract.n_channels)
 
     @property
     def gaps(self) -> int:
@@ -276,11 +284,7 @@ class Pipeline:
     def seconds_until_valid(self) -> float:
         """Estimated seconds until a window can be valid, if the signal is good from now on; from any thread."""
         count = self._buffer.count
-        start = max(0, count - self._window_samples)
-        bad = np.flatnonzero(self._buffer.flags(start, count) & INVALID)
-        good_from = start + int(bad[-1]) + 1 if len(bad) else 0
-        if self.conditioner.settling_left:
-            good_from = count + self.conditioner.settling_left
+        good_from = self._buffer.good_from(self._window_samples, self.conditioner.settling_left)
         end = max(good_from + self._window_samples, self._adaptation.aligned_from(good_from, count))
         return max(0, end - count) / self.contract.sfreq
 

@@ -87,8 +87,7 @@ class Controller:
         self.policy: ControlPolicy | None = None
         self.paused = False
         self._classes = tuple(classes)
-        self._window_s, self._hop_s = window_s, hop_s
-        self._longest_s = max(window_s, 1.5 * hop_s)  # Time between predictions whose evidence belongs together.
+        self._set_times(window_s, hop_s)
         self._time: float | None = None
         self._decider: Decider | None = None
         self._commands: list[ControlCommand] = []
@@ -103,8 +102,12 @@ class Controller:
         cls, contract: Contract, hop_samples: int, policy: ControlPolicy | None, commands: Iterable[ControlCommand] = ()
     ) -> Self:
         """Return the controller of a model's predictions, a hop in conditioned samples apart."""
-        window_s, hop_s = contract.window_samples / contract.sfreq, hop_samples / contract.sfreq
-        return cls(policy, contract.classes, window_s, hop_s, commands)
+        return cls(policy, contract.classes, *cls.times_of(contract, hop_samples), commands)
+
+    @staticmethod
+    def times_of(contract: Contract, hop_samples: int) -> tuple[float, float]:
+        """Return the length of a model's windows and the time between two, in seconds."""
+        return contract.window_samples / contract.sfreq, hop_samples / contract.sfreq
 
     def command(self, command: ControlCommand) -> PipelineEvent:
         """Take a command; raise PolicyError, and change nothing, if its policy does not fit the classes."""
@@ -112,6 +115,17 @@ class Controller:
             command.policy.check(self._classes)
         self._commands.append(command)
         return command.event
+
+    def retime(self, window_s: float, hop_s: float) -> None:
+        """Take predictions of another model from now on; with other times the policy begins, as after a command."""
+        if (window_s, hop_s) != (self._window_s, self._hop_s):
+            self._set_times(window_s, hop_s)
+            if self.policy is not None:
+                self._use(self.policy)
+
+    def _set_times(self, window_s: float, hop_s: float) -> None:
+        self._window_s, self._hop_s = window_s, hop_s
+        self._longest_s = max(window_s, 1.5 * hop_s)  # Time between predictions whose evidence belongs together.
 
     def update(self, seq: int, time: float, probabilities: Sequence[float] | None) -> ControlOutput | None:
         """Take the probabilities of one window; windows come in the order of their sequence numbers.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ class AlignmentState:
     covariance: Matrix
     weight: float
     good_samples: int
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # nothing changes it, and a history holds hundreds
 
 
 def _size(matrix: Matrix) -> float:

@@ -32,16 +32,19 @@ class BlockSchedule:
         self._hop = contract.hop_samples
         self._to_window = (contract.window_samples - self._first - self.n_samples) % self._hop
         self._begin = self._first
+        self._earliest = self.n_samples - 1
 
-    def restart(self, phase: float) -> None:
+    def restart(self, phase: float, begin: int = 0) -> None:
         """Begin a segment, whose later blocks are later by a phase, a part of a block in [0, 1), to a whole hop.
 
-        They end with a window, which is published before the block is learnt from.
+        They end with a window, which is published before the block is learnt from. None holds samples before ``begin``.
         """
+        self._earliest = begin + self.n_samples - 1
         self._begin = self._first + round(phase * self.n_samples / self._hop) * self._hop + self._to_window
 
     def after(self, count: int) -> int:
         """Return the end of the next block after ``count`` samples of the segment."""
+        count = max(count, self._earliest)
         begin = 0 if count < self._first else self._begin
         return begin + (max(count - begin, 0) // self.n_samples + 1) * self.n_samples
 

@@ -5,6 +5,7 @@ What comes out is contiguous within a segment, at the contract's rate, in its un
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 
@@ -93,6 +94,18 @@ class Conditioner:
     def resampler_delay_seconds(self) -> float:
         """Constant delay of the resampler; 0 without one."""
         return self._resampler.delay_seconds if self._resampler else 0.0
+
+    def join(self, other: Conditioner, count: int) -> int:
+        """Begin where another of the same source is, after ``count`` conditioned samples of its segment.
+
+        The time stamps are followed as there, unless samples are held back. Returns the number, in the segment, of the
+        first sample that will be conditioned: samples and windows have the places that they would have had from its beginning.
+        """
+        held = other.timebase.n_held
+        if not held:
+            self.timebase = copy.deepcopy(other.timebase)
+        taken = (other._resampler.taken if other._resampler else count) + held
+        return self._resampler.reset(taken) if self._resampler else taken
 
     def source_samples(self, conditioned: int) -> int:
         """Return the least number of source samples until this many more conditioned ones are out."""

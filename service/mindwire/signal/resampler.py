@@ -57,13 +57,19 @@ class Resampler:
         self._taps = np.arange(-self._half + 1, self._half + 1)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget the past; the next sample is the first."""
+    @property
+    def taken(self) -> int:
+        """Number of samples so far."""
+        return self._first + len(self._times)
+
+    def reset(self, taken: int = 0) -> int:
+        """Forget the past, and begin as after a number of samples; return the number of the first output."""
         self._samples: NDArray[np.float64] = np.empty((0, 0))
         self._times: NDArray[np.float64] = np.empty(0)
         self._flags: NDArray[np.uint32] = np.empty((0, 0), dtype=np.uint32)
-        self._first = 0  # absolute index of the oldest sample kept
-        self._next = math.ceil((self._half - 1) / self._step)  # the first output with all its taps
+        self._first = taken  # absolute index of the oldest sample kept
+        self._next = math.ceil((taken + self._half - 1) / self._step)  # the first output with all its taps
+        return self._next - math.ceil((self._half - 1) / self._step)
 
     def process(
         self, samples: NDArray[np.float64], times: NDArray[np.float64], flags: NDArray[np.uint32]

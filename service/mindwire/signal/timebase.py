@@ -55,6 +55,15 @@ class SignalPart(msgspec.Struct, frozen=True, eq=False):
     phase: float = 0.0
 
 
+def joined(parts: Sequence[SignalPart], n_channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the times, shape (n_samples,), and samples, shape (n_samples, n_channels), of parts one after the other."""
+    if len(parts) == 1:
+        return parts[0].times, parts[0].samples
+    empty = (np.empty(0), np.empty((0, n_channels)))
+    times, samples = zip(empty, *((part.times, part.samples) for part in parts), strict=True)
+    return np.concatenate(times), np.concatenate(samples)
+
+
 class TimeBase:
     """Tracks the stamps of one stream.
 

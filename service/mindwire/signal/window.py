@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindwire.types import INVALID
+
 
 class WindowBuffer:
     """Keeps the newest samples in one contiguous stretch of memory, time-major.
@@ -22,19 +24,21 @@ class WindowBuffer:
     phase : float
         In [0, 1), the part by which its memory is larger, so that many buffers that began together are not full
         at the same moment.
+    begin : int
+        Number of the first sample that will be appended.
 
     Attributes
     ----------
     count : int
-        Samples appended so far.
+        Number of the next sample: those appended so far, and those before ``begin``.
     """
 
-    def __init__(self, keep: int, n_channels: int, phase: float = 0.0) -> None:
+    def __init__(self, keep: int, n_channels: int, phase: float = 0.0, begin: int = 0) -> None:
         self._keep = keep
-        self.count = 0
-        self._first = 0  # number of the sample at the beginning of the memory
+        self.begin = self.count = begin
+        self._first = begin  # number of the sample at the beginning of the memory
         self._used = 0
-        self._alike, self._alike_from = 0, 0  # flags of all samples from this one on
+        self._alike, self._alike_from = 0, begin  # flags of all samples from this one on
         self._allocate(3 * keep + round(phase * keep), n_channels)
 
     def _allocate(self, size: int, n_channels: int) -> None:
@@ -73,6 +77,14 @@ class WindowBuffer:
     def flagged(self, start: int, stop: int) -> int:
         """All bits of their flags."""
         return self._alike if start >= self._alike_from else int(np.bitwise_or.reduce(self.flags(start, stop)))
+
+    def good_from(self, window_samples: int, unsettled: int) -> int:
+        """Return the first sample from which on the newest, at most a window, are good; ``unsettled`` ones follow."""
+        start = max(self.begin, self.count - window_samples)
+        bad = np.flatnonzero(self.flags(start, self.count) & INVALID)
+        if unsettled:
+            return self.count + unsettled
+        return start + int(bad[-1]) + 1 if len(bad) else self.begin
 
     def _make_room(self, n: int) -> None:
         kept = min(self._keep, self._used)

@@ -83,7 +83,7 @@ def test_children_of_multiprocessing_and_joblib(folder, tmp_path_factory):
 
 def test_worker_processes(folder):
     async def code():
-        process = await start_process(WorkerStart("not JSON", [], Address(), ""))
+        process = await start_process(WorkerStart("not JSON", Address(), ""))
         return await next_report(process), await process.wait()
 
     assert asyncio.run(code()) == (None, 1)

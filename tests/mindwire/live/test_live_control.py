@@ -142,12 +142,10 @@ def test_a_command_to_a_pipeline_that_was_replaced_before_it_is_not_given_to_the
     assert "paused" not in {prediction.control.state for prediction in memory.predictions}
 
 
-def test_a_stream_without_a_signal_takes_commands_for_its_first_pipeline_and_they_are_kept():
+def test_a_stream_without_a_signal_takes_commands_for_its_first_pipeline():
     source = Scripted()
     source.there = None
     stream, memory = make_stream(connector=source)
-    kept = []
-    stream.keep_control = kept.append
     with running(stream):
         assert stream.status().control is None
         assert stream.hello()["control"] is None
@@ -160,8 +158,7 @@ def test_a_stream_without_a_signal_takes_commands_for_its_first_pipeline_and_the
         source.feed(300)
         eventually(lambda: len(memory.predictions) == 21)
     assert {prediction.control.state for prediction in memory.predictions} == {"paused"}
-    assert kept == [ControlSetting(policy=POLICY), ControlSetting(policy=POLICY, paused=True)]
-    assert ControlSetting.model_validate_json(kept[1].to_json()) == kept[1]
+    assert stream.control_setting == ControlSetting(policy=POLICY, paused=True)
 
 
 def test_a_policy_that_does_not_fit_changes_nothing():

@@ -54,7 +54,7 @@ def test_markers_of_the_sources_host_are_shown_with_their_time():
     stream, elsewhere = Shown("cap", socket.gethostname()), Shown("other-cap", "another-host")
     strings, numbers = outlet(unique("cues")), outlet(unique("keys"), kind="Markers", form=pylsl.cf_int32)
     simulated, own = outlet(unique("sim"), "cap-markers"), outlet("Mindwire-eeg-Events", kind="Events")
-    with showing_markers([stream, elsewhere]):
+    with showing_markers({"one": stream, "other": elsewhere}):
         pushed_until(strings, stream, "left_hand", ["left_hand"])
         pushed_until(numbers, stream, "7", [7])
         pushed_until(simulated, stream, "feet", ["feet"])
@@ -71,7 +71,7 @@ def test_markers_of_the_sources_host_are_shown_with_their_time():
 def test_only_the_streams_named_are_shown_and_no_flood():
     stream = Shown("cap", "another-host")
     wanted, other = outlet(unique("wanted")), outlet(unique("other"))
-    with showing_markers([stream], [wanted.get_info().name()]):
+    with showing_markers({"one": stream}, [wanted.get_info().name()]):
         pushed_until(wanted, stream, "a", ["a"])
         for number in range(20 * MOST_PER_SECOND):
             wanted.push_sample([f"flood {number}"])
@@ -89,7 +89,7 @@ def test_triggers_levels_and_annotations_are_shown_as_they_are_read_from_files()
     for label in ("T0", "T1"):
         channels.append_child("channel").append_child_value("label", label)
     annotations, gaze = pylsl.StreamOutlet(info), outlet(unique("gaze"), kind="Gaze", form=pylsl.cf_float32)
-    with showing_markers([stream]):
+    with showing_markers({"one": stream}):
         pushed_until(triggers, stream, "5", [5])
         pushed_until(annotations, stream, "T1", [0.0, -1.0])
         gaze.push_sample([0.25])

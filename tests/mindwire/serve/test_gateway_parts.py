@@ -18,7 +18,7 @@ from tests.support.standin import StandIn, served
 
 def worker_of(*streams: str, number: int = 1) -> Worker:
     """A worker that is not started."""
-    return Worker(WorkerStart("{}", [*streams], Address(), "", number=number), on_refused=lambda *_: None)
+    return Worker(number, streams, lambda _: WorkerStart("{}", Address(), ""), on_refused=print, on_noted=print)
 
 
 @given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))

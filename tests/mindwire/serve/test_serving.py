@@ -13,7 +13,9 @@ import pytest
 from websockets.sync.client import connect
 
 from mindwire.config import load_settings
-from mindwire.serve.streams import build_streams
+from mindwire.serve.registry import StreamRegistry
+from mindwire.serve.specs import Specs
+from mindwire.serve.streams import StreamBuilder
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
 from tests.support.service_process import ROOT, get, ready, refused, service
@@ -112,15 +114,6 @@ def test_an_absent_stream_is_refused_with_no_wait(bundle):
     assert "No stream matches" in sentence
 
 
-def test_without_a_stream_the_user_is_asked_to_choose(bundle):
-    name = unique("cap")
-    with Cap(name, source_id=name):
-        code, sentence = refused("--model", bundle)
-    assert code == 2
-    assert "--stream" in sentence
-    assert name in sentence
-
-
 def test_a_stream_without_labels_is_refused_unless_channels_are_given(bundle):
     name = unique("cap")
     with Cap(name, source_id=name, labels=None):
@@ -204,7 +197,7 @@ def test_streams_lists_what_is_there_as_a_table_and_as_json():
 def test_every_stream_has_its_own_bundle_hop_and_outlets(bundle):
     other = unique("other")
     settings = load_settings({"model": bundle, "stream": ["name=A", f"id={other},name=B,hop=5"], "lsl_outlet": False})
-    streams = build_streams(settings)
+    streams = StreamRegistry(Specs(settings), StreamBuilder(settings))
     assert list(streams) == ["A", other]
     assert streams["A"].hello()["hop_samples"] == 10
     assert streams[other].hello()["hop_samples"] == 5

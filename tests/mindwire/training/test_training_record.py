@@ -213,11 +213,12 @@ def test_brainvision_recordings_are_told_apart_by_their_data(tmp_path: Path) -> 
 
 def test_serve_reads_an_unnamed_stream_as_in_training(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     from mindwire.config import load_settings
-    from mindwire.serve import streams as serving
+    from mindwire.serve.streams import StreamBuilder
 
     settings = load_settings({"model": str(bundle.path), "stream": ["name=cap"], "lsl_outlet": False})
     with caplog.at_level("INFO"):
-        stream = serving.build_streams(settings)["cap"]
+        builder = StreamBuilder(settings)
+        stream = builder.build(builder.prepare(settings.stream[0]))
         pipeline = stream.make_pipeline(BARE, None)
     assert pipeline.montage.indices.tolist() == [0, 1, 2, 3]
     assert pipeline.options.unit == "uV"
