@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mindwire.evaluation.certificate_report import write_certificate
 from mindwire.evaluation.comparison_report import write_comparison
 from mindwire.evaluation.page import write_report
 from mindwire.training.held_out_report import Decided, HeldOutReport, TrainedOn, write_held_out_report
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.support.reports import controlled, make_comparison, make_report
+from tests.support.reports import controlled, make_certificate, make_comparison, make_report
 
 COLLISIONS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
   const texts = [...svg.querySelectorAll("text")].map(text => ({ text: text.textContent, box: text.getBoundingClientRect() }));
@@ -54,6 +55,7 @@ def reports(tmp_path_factory):
     write_report(controlled(), folder / "control")
     write_comparison(make_comparison(), folder / "comparison")
     write_held_out_report(held_out_report(), folder / "held-out")
+    write_certificate(make_certificate(), folder / "certificate")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -68,7 +70,7 @@ def reports(tmp_path_factory):
     thread.join(10)
 
 
-@pytest.mark.parametrize("kind", ["evaluation", "control", "comparison", "held-out"])
+@pytest.mark.parametrize("kind", ["evaluation", "control", "comparison", "held-out", "certificate"])
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (768, "dark"), (1400, "light"), (1400, "dark")])
 def test_reports_are_readable_and_accessible(reports, open_page, kind, width, scheme):
     page = open_page(

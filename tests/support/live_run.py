@@ -44,6 +44,7 @@ class LiveRun:
         self.input_times: list[float] = []
         self.decisions: list[tuple[float, str]] = []
         self.axes: list[tuple[float, tuple[float, ...]]] = []
+        self.timed = True  # False as of a version of Mindwire that recorded no times of publication
 
     def begin(self, time, *, begins=True, state=None):
         details = run_details(self.bundle, self.options)
@@ -113,7 +114,7 @@ class LiveRun:
             writer.samples(device[at : at + 100], device_times[at : at + 100].tolist())
             writer.offset(float(device_times[at]), 0.2)
         for number, run in enumerate((self, *others)):
-            a, b, c, d, e = (10 * k + number for k in range(1, 6))
+            a, b, c, d, e, f = (10 * k + number for k in range(1, 7))
             own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
             writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, **own)
             writer.stream(b, name=f"Mindwire-{run.name}-events", type="Events", n_channels=1, dtype="string", **own)
@@ -127,6 +128,11 @@ class LiveRun:
                 n = len(run.axes[0][1])
                 writer.stream(e, name=f"Mindwire-{run.name}-Axes", type="Control", n_channels=n, **own)
                 writer.samples([np.float32(row) for _, row in run.axes], [time for time, _ in run.axes], e)
+            if run.timed:
+                writer.stream(
+                    f, name=f"Mindwire-{run.name}-timing", type="Timing", n_channels=6, dtype="double64", **own
+                )
+                writer.samples([(seq, 9.0, 5.0, 1.0, 1.0, 1.0) for seq in range(len(run.times))], run.times, f)
             if run.rows:
                 writer.samples(run.rows, run.times, a)
             for at in range(0, len(run.input), 70):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from mindwire.control.policy import ControlPolicy, FrontierPoint, Tuning
 from mindwire.control.stages import Decide, Latest
+from mindwire.evaluation.certificate import (
+    AdaptationRecord,
+    Clock,
+    ModelRecord,
+    Quantiles,
+    RunCertificate,
+    SignalRecord,
+)
+from mindwire.evaluation.certificate_report import Certificate
 from mindwire.evaluation.comparison import MatchedRuns, Side, compare
 from mindwire.evaluation.comparison_report import ComparedSide, ComparisonReport
 from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial, control_counts, raw_argmax
@@ -96,3 +106,39 @@ def make_comparison() -> ComparisonReport:
 
     sides = {"a": compared(a, raw=True), "b": compared(b, raw=False)}
     return ComparisonReport(created=datetime(2026, 1, 2, tzinfo=UTC), trial_s=4.0, comparison=found, notes=[], **sides)
+
+
+def make_certificate() -> Certificate:
+    """Two runs of a session, of which the second has faults."""
+    ages = Quantiles(900, 3.1, 7.25, 31.5)
+    run = RunCertificate(
+        "run-01.xdf",
+        "ab" * 32,
+        123456789,
+        "a<b>",
+        confirmed=True,
+        lacking=("3 predictions cannot be checked: the recording lacks their samples.",),
+        begun_unix=1.0,
+        models=(ModelRecord("model", "cd" * 32, {"model.onnx": "ef" * 32, "contract.json": "01" * 32}),),
+        software={"mindwire": "0.0", "sha256": "23" * 32},
+        predictions={
+            "recorded": 903,
+            "confirmed": 900,
+            "valid": 800,
+            "equal": 790,
+            "largest_difference": 3e-8,
+            "unchecked": 3,
+        },
+        decisions={"confirmed": 12, "different": 0},
+        input={"same": 90000, "different": 0, "missing": 30},
+        latency_ms={"age": ages, "decode": ages},
+        decision_age_ms=ages,
+        signal=SignalRecord(90000, 3, 0.4, 0, 1, 2, 800, {"aligning": 60, "settling": 40}),
+        clocks=(Clock("EEG", 40, 0, 1e-4, -1.4, 2e-5, 6e-5), Clock("Mindwire-input", 1, 0)),
+        adaptation=AdaptationRecord(30, 90.0, 1.2, 2.6, frozen=False, points=[(10.0 * k, 0.1 * k) for k in range(26)]),
+        policies=({"seq": 0, "hash": "45" * 32, "paused": None}, {"seq": 80, "hash": None, "paused": True}),
+        events=({"kind": "gap", "unix_time": 9.0, "message": "A gap of 120 ms was bridged."},),
+        further_events=2,
+    )
+    bad = replace(run, file="run-02.xdf", confirmed=False, faults=("1 decision not as the control policy makes them.",))
+    return Certificate("P01 2026-01-02", "2026-01-02T10:00:00+00:00", (run, bad), 1e-6, session={"sha256": "67" * 32})

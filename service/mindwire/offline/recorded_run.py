@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +94,11 @@ class RecordedRun:
     timing: RecordedSamples | None = None
     software: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
+
+
+def run_names(recording: Recording) -> list[str]:
+    """Return the names of the streams, in the service, whose runs a recording holds."""
+    return sorted(_own(recording, PREDICTIONS_TYPE, ""))
 
 
 def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
@@ -300,20 +304,29 @@ def bundle_path(given: Path | None, recordings: Sequence[Recording], default: Pa
     return find_bundle(own.model_name, own.model_sha256, own.model_path)
 
 
-def find_bundle(name: str, sha256: str, path: Path | None) -> tuple[Path, str]:
+def find_bundle(name: str, sha256: str, path: Path | None, places: Sequence[Path] = ()) -> tuple[Path, str]:
     """The bundle that a recording was made with, if it is still what it was at ``path``, and a sentence on it for people.
+
+    ``places`` are further bundles, among which it may be.
 
     Raises
     ------
     BundleError
         It is not there any more, or another is there.
     """
-    for place in (path, zoo_bundle_path()):
-        with suppress(BundleError):
-            if place is not None and load_bundle(place).sha256 == sha256:
-                return place, f"With {name} ({sha256[:12]}) from {place}, which the recording was made with."
+    refused: dict[str, None] = {}  # reasons, in order
+    for place in (*places, path, zoo_bundle_path()):
+        if place is None or not place.is_dir():
+            continue
+        try:
+            bundle = load_bundle(place)
+        except BundleError as error:
+            refused[str(error)] = None
+            continue
+        if bundle.sha256 == sha256:
+            return place, f"With {name} ({sha256[:12]}) from {place}, which the recording was made with."
     where = f"which is no longer at {path}, or has changed" if path else "and does not say where that is"
     msg = (
         f"The recording was made with the bundle {name} ({sha256[:12]}), {where}; say where it is with --model BUNDLE."
     )
-    raise BundleError(msg)
+    raise BundleError(" ".join([msg, *refused]))

@@ -61,20 +61,25 @@ def _outlying(steps: NDArray[np.float64], deviations: float, seconds: float) -> 
     return result
 
 
-def fit_segments(offsets: NDArray[np.float64]) -> tuple[ClockSegment, ...]:
-    """Return the segments of a stream's clock between its resets, by its offsets: ``(n_offsets, 2)``, time and offset.
+def split_at_resets(offsets: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return a stream's offsets, ``(n_offsets, 2)``, time and offset, in parts between the resets of its clock.
 
     A reset shows as measurement times that run backwards, or as a late measurement together with a jump of the offset (a
     restarted or exchanged computer).
     """
     if not len(offsets):
-        return ()
+        return []
     steps = np.diff(offsets, axis=0)
     resets = steps[:, 0] < 0
     if len(steps):
         late = _outlying(steps[:, 0], _RESET_INTERVAL_DEVIATIONS, _RESET_INTERVAL_SECONDS)
         resets |= late & _outlying(steps[:, 1], _RESET_OFFSET_DEVIATIONS, _RESET_OFFSET_SECONDS)
-    return tuple(_fit(*part.T) for part in np.split(offsets, np.flatnonzero(resets) + 1))
+    return np.split(offsets, np.flatnonzero(resets) + 1)
+
+
+def fit_segments(offsets: NDArray[np.float64]) -> tuple[ClockSegment, ...]:
+    """Return the segments of a stream's clock between its resets, by its offsets as of :func:`split_at_resets`."""
+    return tuple(_fit(*part.T) for part in split_at_resets(offsets))
 
 
 def last_is_corrupt(offsets: NDArray[np.float64]) -> bool:

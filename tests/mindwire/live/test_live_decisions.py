@@ -15,18 +15,22 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import pylsl
 import pytest
 from pythonosc.osc_message import OscMessage
+from typer.testing import CliRunner
 
+from mindwire.cli.main import app
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, Leaky
 from mindwire.offline.recorded_run import recorded_run
 from mindwire.sources.recording import open_recording
 from mindwire.sources.simulator import Simulator
+from mindwire.sources.xdf_chunks import Tag, walk
 from mindwire_models.zoo import zoo_bundle_path
 from tests.support.processes import LISTENERS, ROOT, Processes, line
 from tests.support.written_recordings import finished
@@ -82,6 +86,23 @@ def pulled(from_inlet: pylsl.StreamInlet, count: int) -> tuple[list, list[float]
         rows, times = rows + got, times + at
     assert not from_inlet.pull_chunk(0.0)[0]
     return rows, times
+
+
+def with_one_changed_value(path: Path, name: str) -> tuple[Path, float]:
+    """A copy of a recording whose last value in a stream's last samples but one is another, and its time."""
+    stream = next(stream for stream in open_recording(path).streams if stream.info.name == name)
+    with path.open("rb") as file:
+        parts = [part for part in walk(file, path.stat().st_size) if part.stream_id == stream.stream_id]
+    last = [part for part in parts if part.tag is Tag.SAMPLES][-2]
+    data = bytearray(path.read_bytes())
+    at = last.offset + last.length - 1
+    data[at if stream.info.dtype == "string" else at - 1] ^= 0x10
+    copy = path.with_name(f"changed-{path.name}")
+    copy.write_bytes(data)
+    decoder = stream.decoder()
+    with copy.open("rb") as file:
+        file.seek(last.offset)
+        return copy, float(list(decoder.decode(file, last.length))[-1].times[-1])
 
 
 def mindwire(*words: object) -> str:
@@ -161,3 +182,20 @@ def test_websocket_lsl_osc_and_recording_have_the_decisions_of_the_replay(tmp_pa
     said = mindwire("verify", file, "--model", bundle)
     assert f"{len(recorded)} decisions and {len(run.axes.times)} positions of the axes confirmed." in said
     assert "reproduces every recorded prediction" in said
+    confirmed = mindwire("certify", file, "--out", tmp_path / "report")
+    assert f"Confirmed: {len(run.times)} predictions and {len(recorded)} decisions of 1 run follow" in confirmed
+    [found] = json.loads((tmp_path / "report" / "report.json").read_text())["certificate"]["runs"]
+    assert found["lacking"] == []
+    assert found["latency_ms"]["age"]["n"] == len(run.times)
+    assert found["decision_age_ms"]["n"] == len(recorded)
+    for ending, named in (
+        ("", "1 recorded prediction not as"),
+        ("-Decisions", "decision not as the control policy makes"),
+        (None, "1 sample that the model was given not as"),
+    ):
+        changed, time = with_one_changed_value(file, name if ending is None else f"Mindwire-{name}-recorded{ending}")
+        found = CliRunner().invoke(app, ["certify", str(changed), "--out", str(tmp_path / "report")])
+        assert found.exit_code == 1
+        assert named in found.output
+        assert "cannot be checked" not in found.output
+        assert f"first at {time:.3f} s" in found.output or ending is None

@@ -1,0 +1,258 @@
+"""Certificate of a recording or a session as a JSON file and a page, optionally signed, and the check of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from mindwire.errors import MindwireError, RecordingError, UsageError
+from mindwire.evaluation.certificate import RunCertificate, Search, bundles_in, certify_recording
+from mindwire.evaluation.certificate_page import certificate_page
+from mindwire.evaluation.page import write_files
+from mindwire.evaluation.pseudo_online import Progress, file_sha256
+from mindwire.evaluation.signing import is_signed, key_name, named_key, read_public, sign, signature_path
+from mindwire.provenance import machine, source_sha256
+from mindwire_models.bundle import load_bundle
+from mindwire_models.text import counted
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SESSION, MODELS = "session.json", "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Findings on a recording or a session; ``faults`` are those of the session as a whole.
+
+    ``software`` is what derived everything again; ``session`` the content of ``session.json``, with its hash.
+    """
+
+    title: str
+    created: str
+    runs: Sequence[RunCertificate]
+    tolerance: float
+    faults: Sequence[str] = ()
+    session: Mapping[str, Any] | None = None
+    software: Mapping[str, Any] = field(default_factory=lambda: machine() | {"sha256": source_sha256()})
+
+    @property
+    def confirmed(self) -> bool:
+        """True if everything that the recordings allow to confirm is confirmed, and nothing contradicts it."""
+        return bool(self.runs) and not self.faults and all(run.confirmed for run in self.runs)
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict, one sentence."""
+        findings = [*self.faults, *(f"{run.label}: {fault}" for run in self.runs for fault in run.faults)]
+        if not self.confirmed:
+            more = f" ({counted(len(findings) - 1, 'finding')} more)" if len(findings) > 1 else ""
+            return f"NOT confirmed: {findings[0] if findings else 'there is no run.'}{more}"
+        predictions, decisions, unchecked = (
+            sum((getattr(run, part) or {}).get(key, 0) for run in self.runs)
+            for part, key in (("predictions", "confirmed"), ("decisions", "confirmed"), ("predictions", "unchecked"))
+        )
+        worst = max(run.predictions["largest_difference"] for run in self.runs)
+        same = all(run.predictions["equal"] == run.predictions["valid"] for run in self.runs)
+        exact = "bit for bit" if same else f"within {worst:.1g} in probability"
+        some = f"; {counted(unchecked, 'prediction')} more cannot be checked" if unchecked else ""
+        return (
+            f"Confirmed: {counted(predictions, 'prediction')} and {counted(decisions, 'decision')} of "
+            f"{counted(len(self.runs), 'run')} follow from the recorded EEG, {exact}{some}."
+        )
+
+
+def certify(path: Path, search: Search, progress: Progress | None = None, *, tell: Any = lambda _: None) -> Certificate:
+    """Return the certificate of a recording, or of a session's folder with all its runs.
+
+    Raises
+    ------
+    UsageError
+        There is neither.
+    """
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    if not path.is_dir():
+        if not path.exists():
+            msg = f"{path}: there is no such recording or session; check the path."
+            raise UsageError(msg)
+        runs = certify_recording(path, search, progress)
+        return Certificate(path.name, created, runs, search.tolerance, _damaged(search.named))
+    document, sha256 = _read_session(path)
+    search = replace(search, named=(*search.named, *bundles_in(path / MODELS)))
+    faults, runs = list(_damaged(search.named)), list[RunCertificate]()
+    entries = {str(entry.get("file")): entry for entry in document.get("runs", ())}
+    for name in sorted({*entries, *(file.name for file in path.glob("run-*.xdf"))}):
+        if not (path / name).is_file():
+            faults.append(f"{SESSION} names {name}, which is not there.")
+            continue
+        tell(name)
+        found = certify_recording(path / name, search, progress)
+        runs += found
+        faults += _contradictions(entries.get(name), name, found)
+    about = {key: value for key, value in document.items() if key != "runs"}
+    title = " ".join(str(part) for part in (document.get("participant"), document.get("date")) if part)
+    return Certificate(title or path.name, created, runs, search.tolerance, tuple(faults), about | {"sha256": sha256})
+
+
+def _damaged(bundles: Sequence[Path]) -> tuple[str, ...]:
+    """Return a sentence for each bundle that is none or was changed."""
+    faults = []
+    for path in bundles:
+        try:
+            load_bundle(path)
+        except MindwireError as error:
+            faults.append(str(error))
+    return tuple(faults)
+
+
+def _read_session(folder: Path) -> tuple[dict[str, Any], str]:
+    file = folder / SESSION
+    try:
+        document = json.loads(file.read_bytes())
+    except OSError as error:
+        msg = f"{folder} is no session, for it has no readable {SESSION} ({error.strerror}); name a session's folder or a recording."
+        raise UsageError(msg) from error
+    except ValueError as error:
+        msg = f"{file} is damaged ({error}); the recordings in the folder can be certified one by one."
+        raise RecordingError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{file}: expected a description of a session, found something else."
+        raise RecordingError(msg)
+    return document, file_sha256(file)
+
+
+def _contradictions(entry: Mapping[str, Any] | None, name: str, runs: Sequence[RunCertificate]) -> list[str]:
+    """Return in what ``session.json`` contradicts a recording, a sentence each."""
+    if entry is None:
+        return [f"{name} is not in {SESSION}."]
+    faults = []
+    if entry.get("sha256") not in (None, runs[0].sha256):
+        faults.append(f"{name} was changed after {SESSION} was written: its hash is another.")
+    for kind, field_, recorded in (
+        ("model", "models", {model.sha256 for run in runs for model in run.models}),
+        ("control policy", "control", {policy["hash"] for run in runs for policy in run.policies}),
+    ):
+        noted = {one.get("sha256", one.get("hash")) for one in entry.get(field_, ())} - {None}
+        recorded -= {None}
+        if recorded and noted != recorded:
+            listed = [", ".join(sorted(str(one)[:12] for one in some)) or "none" for some in (noted, recorded)]
+            faults.append(f"{SESSION} names another {kind} of {name} than the recording: {listed[0]}, not {listed[1]}.")
+    return faults
+
+
+def write_certificate(found: Certificate, folder: Path, key: Ed25519PrivateKey | None = None) -> list[Path]:
+    """Write ``report.json`` and ``report.html`` and, with a key, the signature of the JSON file; return their paths.
+
+    A RecordingError says that the folder cannot be written.
+    """
+    signer = None if key is None else key_name(key.public_key())
+    page = certificate_page(found, signer)
+    document = {
+        "kind": "mindwire-certificate",
+        "version": 1,
+        "mindwire": found.software["mindwire"],
+        "verdict": found.verdict,
+        "confirmed": found.confirmed,
+        "signature": signer and {"algorithm": "Ed25519", "public_key": signer, "file": "report.json.sig"},
+        "page": {"file": "report.html", "sha256": hashlib.sha256(page.encode()).hexdigest()},
+        "certificate": msgspec.to_builtins(found),
+    }
+    signature_path(folder / "report.json").unlink(missing_ok=True)  # of an earlier report
+    written = list(write_files(folder, json.dumps(document, indent=1) + "\n", page))
+    return written if key is None else [*written, sign(written[0], key)]
+
+
+class _Page(msgspec.Struct):
+    file: str
+    sha256: str
+
+
+class _Signature(msgspec.Struct):
+    public_key: str
+
+
+class _Runs(msgspec.Struct):
+    runs: list[_Page]
+
+
+class _Report(msgspec.Struct):
+    """Parts of a report that are checked."""
+
+    kind: Literal["mindwire-certificate"]
+    verdict: str
+    page: _Page
+    certificate: _Runs
+    signature: _Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Findings on a report: what was ``changed`` since it was written, and ``notes``; a sentence each."""
+
+    changed: Sequence[str]
+    notes: Sequence[str]
+
+
+def check_certificate(report: Path, recording: Path | None = None, public_key: Path | None = None) -> Checked:
+    """Check the page, the signature and, if given, a recording or session against a report.
+
+    Raises
+    ------
+    UsageError
+        There is no report, or no public key.
+    """
+    file = report / "report.json" if report.is_dir() else report.with_suffix(".json")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        msg = f"{report}: the report cannot be read ({error.strerror}); name report.json, or the folder that it is in."
+        raise UsageError(msg) from error
+    try:
+        document = msgspec.json.decode(data, type=_Report)
+    except (msgspec.DecodeError, ValueError):
+        document = None
+    changed, notes = _check_signature(file, data, document, public_key)
+    if document is None:
+        return Checked([*changed, f"{file.name} is no certificate, or was changed."], notes)
+    page = file.with_name(Path(document.page.file).name)
+    if not page.is_file():
+        changed.append(f"{page.name} is missing.")
+    elif file_sha256(page) != document.page.sha256:
+        changed.append(f"{page.name} was changed: its hash is not the one that {file.name} holds.")
+    if recording is not None:
+        known = {run.sha256 for run in document.certificate.runs}
+        for path in sorted(recording.glob("run-*.xdf")) if recording.is_dir() else [recording]:
+            if file_sha256(path) in known:
+                notes.append(f"{path.name} is the recording that was certified.")
+            else:
+                changed.append(f"{path.name} is no recording that was certified, or was changed since.")
+    return Checked(changed, notes if changed else [*notes, f"The report says: {document.verdict}"])
+
+
+def _check_signature(
+    file: Path, data: bytes, document: _Report | None, public_key: Path | None
+) -> tuple[list[str], list[str]]:
+    """Return what the signature says was changed, and notes on it."""
+    path = signature_path(file)
+    signature = path.read_bytes() if path.is_file() else None
+    stated = document.signature if document is not None else None
+    if signature is None:
+        if public_key is not None or stated is not None:
+            return [f"{path.name} is missing, so the signature cannot be checked."], []
+        return [], [f"The report is not signed: {file.name} itself could be changed without a trace."]
+    if public_key is None and stated is None:
+        return [f"{file.name} was changed: it does not name the key of its signature {path.name}."], []
+    key = read_public(public_key) if public_key is not None else named_key(stated.public_key if stated else "")
+    if key is None or not is_signed(data, signature, key):
+        return [f"{file.name} or {path.name} was changed after it was signed, or signed with another key."], []
+    if public_key is None:
+        note = "give the signer's public key with --public-key to confirm that it is the signer's"
+        return [], [f"{file.name} is as it was signed with the key {key_name(key)[:16]}… that it names; {note}."]
+    return [], [f"{file.name} is as it was signed with the key of {public_key.name} ({key_name(key)[:16]}…)."]
