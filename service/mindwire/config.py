@@ -27,6 +27,8 @@ from mindwire.signal.named_channels import check_labels, split_labels
 
 ENV_PREFIX = "MINDWIRE_"
 MIN_TOKEN = 8
+# Settings that are shown nowhere and that no other process gets.
+SECRETS = frozenset({"token", "read_token"})
 _KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "control", "hop", "unit")
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -187,11 +189,17 @@ class Settings(BaseSettings):
     host: str = setting("Address to listen on; other than loopback takes a token.", "127.0.0.1")
     port: int = setting("Port to listen on; 0 for any free one.", 8000, ge=0, le=65535)
     token: str | None = setting(
-        "Access token that every client has to send; generated and printed when listening on other addresses "
+        "Access token for everything, which clients have to send; generated and printed when listening on other addresses "
         "than loopback. Other users of this machine see flags: use MINDWIRE_TOKEN or --token-file there.",
         min_length=MIN_TOKEN,
     )
-    token_file: Path | None = setting("File with the access token.")
+    token_file: Path | None = setting("File with the access token for everything.")
+    read_token: str | None = setting(
+        "Second access token, with which clients may only read; generated likewise.", min_length=MIN_TOKEN
+    )
+    read_token_file: Path | None = setting("File with the access token for reading.")
+    tls_cert: Path | None = setting("Certificate (PEM, with its chain) to serve HTTPS with; read again at SIGHUP.")
+    tls_key: Path | None = setting("Private key (PEM, unencrypted) of the certificate.")
     allow_host: Words = setting("Host name that clients may use, besides the loopback ones.", ())
     allow_origin: Words = setting("Origin of web pages that may connect.", ())
     device: Literal["auto", "cpu", "cuda"] = setting("Device that runs the model.", "auto")
@@ -236,9 +244,13 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _one_token(self) -> Self:
-        if self.token is not None and self.token_file is not None:
-            msg = "token and token_file are both given; leave one of them out"
+    def _one_of_each(self) -> Self:
+        for name in sorted(SECRETS, key=len):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                msg = f"{name} and {name}_file are both given; leave one of them out"
+                raise ValueError(msg)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            msg = "tls_cert and tls_key are given together or not at all; name the other file too"
             raise ValueError(msg)
         return self
 
@@ -253,9 +265,9 @@ class Settings(BaseSettings):
         return streams
 
     def to_toml(self) -> str:
-        """Return the settings as TOML that reads back equal, except for the token, which is not shown."""
-        hidden = '# token = "hidden"\n' if self.token is not None else ""
-        return hidden + tomli_w.dumps(self.model_dump(mode="json", exclude={"token"}, exclude_none=True))
+        """Return the settings as TOML that reads back equal, except for tokens, which are not shown."""
+        hidden = [f'# {name} = "hidden"\n' for name in sorted(SECRETS) if getattr(self, name) is not None]
+        return "".join(hidden) + tomli_w.dumps(self.model_dump(mode="json", exclude=set(SECRETS), exclude_none=True))
 
 
 def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Settings:

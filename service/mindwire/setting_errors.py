@@ -47,7 +47,7 @@ def describe_error(
     if error["type"] == "value_error":
         message = _message(error)
         return f"{where}: {message}{'' if message.endswith('?') else '.'}"
-    found = "" if key == "token" else f", found {error['input']!r}"
+    found = "" if key in ("token", "read_token") else f", found {error['input']!r}"
     return f"{where}: expected {expected_value(error)}{found}."
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mindwire.config import Settings, StreamSpec, load_settings, parse_stream
 from mindwire.errors import UsageError
-from mindwire.serve.listening import with_token
+from mindwire.serve.listening import with_tokens
 
 
 def test_flags_go_before_environment_before_file(tmp_path, monkeypatch):
@@ -176,13 +176,31 @@ def test_channel_labels_that_cannot_be_meant_are_refused(text: str, told: str) -
 def test_a_token_from_a_file(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text("correct horse\n")
-    settings, notice = with_token(load_settings({"token_file": file}))
-    assert (settings.token, notice) == ("correct horse", None)
+    settings, notice = with_tokens(load_settings({"token_file": file}))
+    assert (settings.token, notice) == ("correct horse", "")
     assert "correct" not in settings.to_toml()
     monkeypatch.setenv("MINDWIRE_TOKEN", "battery staple")
-    assert with_token(load_settings({}))[0].token == "battery staple"
+    assert with_tokens(load_settings({}))[0].token == "battery staple"
     with pytest.raises(UsageError, match="both given"):
         load_settings({"token_file": file})
+
+
+def test_a_second_token_only_reads(tmp_path):
+    elsewhere, notice = with_tokens(load_settings({"host": "0.0.0.0"}))
+    assert len({elsewhere.token, elsewhere.read_token, None}) == 3
+    assert [line.rsplit(" ", 1)[1] for line in notice.splitlines()] == [elsewhere.token, elsewhere.read_token]
+    assert elsewhere.read_token not in elsewhere.to_toml()
+    file = tmp_path / "read"
+    file.write_text("correct horse")
+    both, notice = with_tokens(load_settings({"read_token_file": file}))
+    assert both.read_token == "correct horse"
+    assert notice.endswith(both.token)  # or nobody could change anything
+    with pytest.raises(UsageError, match="the same"):
+        with_tokens(load_settings({"token": "correct horse", "read_token_file": file}))
+    with pytest.raises(UsageError, match="read_token and read_token_file are both given"):
+        load_settings({"read_token": "correct horse", "read_token_file": file})
+    with pytest.raises(UsageError, match="tls_cert and tls_key are given together"):
+        load_settings({"tls_cert": file})
 
 
 @pytest.mark.parametrize(
@@ -192,9 +210,9 @@ def test_files_that_hold_no_token(tmp_path, content):
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(UsageError, match="one line of 8 to 4096 printable characters"):
-        with_token(load_settings({"token_file": file}))
+        with_tokens(load_settings({"token_file": file}))
     with pytest.raises(UsageError, match="cannot be read"):
-        with_token(load_settings({"token_file": tmp_path / "none"}))
+        with_tokens(load_settings({"token_file": tmp_path / "none"}))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Limits of the web server: connections, time for a request, frames of a client.
+"""Limits of the web server: connections, time for a request, requests and frames of a client.
 
 All of one server's connections share a :class:`Connections`, which knows those that can be closed without harm:
 connections that wait for a request, and websockets that were refused.
@@ -7,7 +7,9 @@ connections that wait for a request, and websockets that were refused.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import resource
+from collections import OrderedDict
 from typing import Final
 
 from uvicorn.server import ServerState
@@ -22,6 +24,11 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_UPLOAD_BYTES: Final = 256 * 1024 * 1024
 UPLOAD_S: Final = 300.0
 _UPLOAD = ("POST", "/v1/models")
+# Requests of one address, and those of them without the token that they need.
+REQUESTS_PER_SECOND: Final = 200.0
+REQUEST_BURST: Final = 1000.0
+FAILURES_PER_SECOND: Final = 1.0
+FAILURE_BURST: Final = 60.0
 # Frames of any kind that a websocket client may send.
 FRAMES_PER_SECOND: Final = 5.0
 FRAME_BURST: Final = 20.0
@@ -30,6 +37,9 @@ BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 4096
 _MIN_CONNECTIONS: Final = 16
 _WEBSOCKETS: Final = 0.75
+# Share of the connections that one address may have. Loopback is exempt: behind a reverse proxy all clients have it.
+_ONE_CLIENT: Final = 0.5
+_KNOWN_CLIENTS: Final = 4096
 
 
 def is_upload(method: str, path: str) -> bool:
@@ -94,14 +104,48 @@ class Connections:
 
 
 class Allowance:
-    """A number of frames that refills with time, in seconds of a monotonic clock."""
+    """A number that refills with time, in seconds of a monotonic clock: by default frames."""
 
-    def __init__(self, now: float) -> None:
-        self._left = FRAME_BURST
+    def __init__(self, now: float, rate: float = FRAMES_PER_SECOND, burst: float = FRAME_BURST) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
         self._at = now
 
     def take(self, n: int, now: float) -> bool:
-        """Take ``n`` frames; return true if they are allowed."""
-        self._left = min(FRAME_BURST, self._left + (now - self._at) * FRAMES_PER_SECOND) - n
+        """Take ``n`` if there are as many; return true if there were."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
-        return self._left >= 0.0
+        if self._left < n:
+            return False
+        self._left -= n
+        return True
+
+
+class ClientAllowances:
+    """An allowance of each client that was seen lately, by address; the addresses of one IPv6 network are one client."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._known: OrderedDict[str, Allowance] = OrderedDict()
+
+    def take(self, client: str, now: float) -> bool:
+        """Take one; return true if there was one."""
+        key = client_key(client)
+        if key not in self._known and len(self._known) >= _KNOWN_CLIENTS:
+            self._known.popitem(last=False)
+        found = self._known.setdefault(key, Allowance(now, self._rate, self._burst))
+        self._known.move_to_end(key)
+        return found.take(1, now)
+
+
+def client_key(client: str) -> str:
+    """Return what one client cannot change of its address: all of it, or the first half of IPv6."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address):
+        return client
+    return str(address.ipv4_mapped or address.packed[:8].hex())

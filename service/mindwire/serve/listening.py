@@ -20,7 +20,7 @@ import uvloop
 from fastapi import FastAPI
 
 from mindwire.api.server import SERVER_SETTINGS, is_loopback
-from mindwire.config import MIN_TOKEN, Settings
+from mindwire.config import MIN_TOKEN, SECRETS, Settings
 from mindwire.errors import UsageError
 from mindwire.interrupts import ending_signals
 
@@ -36,29 +36,41 @@ def event_loop() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-def with_token(settings: Settings) -> tuple[Settings, str | None]:
-    """Return the settings, with a token where one is needed, and a notice of a new token for the user.
+def with_tokens(settings: Settings) -> tuple[Settings, str]:
+    """Return the settings with the tokens that are needed, and lines for the user about those made for this run.
+
+    Both are needed when listening on other addresses than loopback, and the one for everything when the other is given.
 
     Raises
     ------
     UsageError
-        The file of the token cannot be used.
+        The file of a token cannot be used, or both tokens are the same.
     """
-    if settings.token_file is not None:
-        return settings.model_copy(update={"token": _token_of(settings.token_file)}), None
-    if is_loopback(settings.host) or settings.token is not None:
-        return settings, None
-    token = secrets.token_urlsafe(24)
-    return settings.model_copy(update={"token": token}), f"Clients need this token, made for this session: {token}"
+    given = {name: getattr(settings, name) for name in SECRETS}
+    for name in SECRETS:
+        if (file := getattr(settings, f"{name}_file")) is not None:
+            given[name] = _token_of(file, f"--{name.replace('_', '-')}-file")
+    if given["token"] is not None and given["token"] == given["read_token"]:
+        msg = "The token for everything and the one for reading are the same; give two, or leave the second out."
+        raise UsageError(msg)
+    notices = []
+    elsewhere = not is_loopback(settings.host)
+    if given["token"] is None and (elsewhere or given["read_token"] is not None):
+        given["token"] = secrets.token_urlsafe(24)
+        notices.append(f"Clients need this token, made for this session: {given['token']}")
+    if given["read_token"] is None and elsewhere:
+        given["read_token"] = secrets.token_urlsafe(24)
+        notices.append(f"With this one, made for this session too, they may only read: {given['read_token']}")
+    return settings.model_copy(update=given), "\n".join(notices)
 
 
-def _token_of(path: Path) -> str:
+def _token_of(path: Path, flag: str) -> str:
     """Return the token that a file holds on its only line."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(_MAX_TOKEN + 1).strip()
     except OSError as error:
-        msg = f"The token's file {path} cannot be read ({error.strerror}); check the path after --token-file."
+        msg = f"The token's file {path} cannot be read ({error.strerror}); check the path after {flag}."
         raise UsageError(msg) from error
     except UnicodeDecodeError:
         text = ""

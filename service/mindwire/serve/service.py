@@ -12,7 +12,7 @@ from mindwire.api.server import bind_socket
 from mindwire.config import Settings
 from mindwire.errors import MindwireError
 from mindwire.limits import raise_descriptor_limit, usable_cores
-from mindwire.serve.listening import address, event_loop, with_token
+from mindwire.serve.listening import address, event_loop, with_tokens
 from mindwire.serve.models import ModelStore
 from mindwire.serve.named_sources import check_settings, named_after_sources
 
@@ -46,8 +46,8 @@ def serve(
     models = ModelStore(settings.models)
     settings = named_after_sources(settings)
     workers = min(settings.workers or usable_cores(), len(settings.stream))
-    settings, notice = with_token(settings)
-    access = Access(settings.token, settings.allow_host, settings.allow_origin)
+    settings, notice = with_tokens(settings)
+    access = Access(settings.token, settings.read_token, settings.allow_host, settings.allow_origin)
     with bind_socket(settings.host, settings.port) as sock:
 
         def listens() -> None:

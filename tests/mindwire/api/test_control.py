@@ -28,6 +28,7 @@ POLICY = ControlPolicy(
     axes=(Axis(name="x", positive="right_hand", negative="left_hand"),),
 )
 EACH = dict.fromkeys(("feet", "left_hand", "right_hand", "tongue"), 0.5)
+JSON = {"Content-Type": "application/json"}
 PATH = "/v1/streams/eeg/control"
 
 
@@ -40,7 +41,7 @@ def stream():
 
 @pytest.fixture
 def http(stream):
-    with served(stream) as address, httpx.Client(base_url=f"http://{address}") as client:
+    with served(stream) as address, httpx.Client(base_url=f"http://{address}", headers=JSON) as client:
         yield client
 
 
@@ -150,7 +151,7 @@ def test_pause_and_resume(http, stream):
 
 def test_without_a_policy_there_is_nothing_to_pause_or_to_change_but_one_may_be_given():
     stream = StandIn()
-    with served(stream) as address, httpx.Client(base_url=f"http://{address}") as http:
+    with served(stream) as address, httpx.Client(base_url=f"http://{address}", headers=JSON) as http:
         assert http.get(PATH).json() == {"policy": None, "hash": None, "paused": False}
         for action in ("pause", "resume"):
             refused = http.post(f"{PATH}/{action}")
@@ -164,7 +165,10 @@ def test_without_a_policy_there_is_nothing_to_pause_or_to_change_but_one_may_be_
 
 
 def test_commands_need_the_token_and_an_allowed_origin(stream):
-    with served(stream, token="correct horse") as address, httpx.Client(base_url=f"http://{address}") as http:
+    with (
+        served(stream, token="correct horse") as address,
+        httpx.Client(base_url=f"http://{address}", headers=JSON) as http,
+    ):
         assert ask(http, {"decide": {"commit": 0.9}}).status_code == 401
         assert http.post(f"{PATH}/pause").status_code == 401
         http.headers["Authorization"] = "Bearer correct horse"

@@ -58,7 +58,9 @@ def test_a_worker_is_reached_over_tcp_with_its_token():
 
         assert asyncio.run(ask("correct horse")).status == 200
         assert asyncio.run(ask("wrong")).status == 401
-        assert asyncio.run(ask("correct horse", method="POST", body=b"{}")).status == 405
+        assert (
+            asyncio.run(ask("correct horse", method="POST", body=b"{}", content_type="application/json")).status == 405
+        )
     with pytest.raises(OSError, match=r"."):
         asyncio.run(ask("correct horse"))
 

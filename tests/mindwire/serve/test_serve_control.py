@@ -47,7 +47,10 @@ def ask(address: str, path: str, method: str, body: object = None) -> tuple[int,
     data = None if body is None else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(f"http://{address}{path}", data, method=method), timeout=10
+            urllib.request.Request(
+                f"http://{address}{path}", data, {"Content-Type": "application/json"}, method=method
+            ),
+            timeout=10,
         ) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
@@ -144,15 +145,27 @@ def test_a_port_in_use_is_one_sentence(bundle):
     assert f"Port {port}" in sentence
 
 
-def test_listening_elsewhere_makes_and_demands_a_token(bundle):
+def pause(port: str, token: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=5)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    connection.request("POST", "/v1/streams/x/control/pause", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_listening_elsewhere_makes_and_demands_two_tokens(bundle):
     with service("--model", bundle, "--stream", f"id=x,name={unique('none')}", "--host", "0.0.0.0") as running:
         port = running.address().rsplit(":", 1)[1]
-        token = running.process.stdout.readline().split()[-1]
+        token, read_token = (running.process.stdout.readline().split()[-1] for _ in range(2))
         with pytest.raises(urllib.error.HTTPError) as error:
             get(f"127.0.0.1:{port}", "/v1/streams")
         assert error.value.code == 401
         error.value.close()
-        assert get(f"127.0.0.1:{port}", f"/v1/streams?token={token}")
+        for one in (token, read_token):
+            assert get(f"127.0.0.1:{port}", f"/v1/streams?token={one}")
+        assert pause(port, read_token) == 403
+        assert pause(port, token) == 409  # it has no policy
 
 
 def test_print_config_prints_toml_and_needs_no_stream():

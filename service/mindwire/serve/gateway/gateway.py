@@ -25,7 +25,7 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
-from mindwire.config import Settings
+from mindwire.config import SECRETS, Settings
 from mindwire.errors import MindwireError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
@@ -89,7 +89,7 @@ async def serve_gateway(
 
 def _worker_starts(settings: Settings, n_workers: int, instance: str, folder: Path) -> list[WorkerStart]:
     hops = {spec.id: spec.hop or settings.hop or _USUAL_HOP for spec in settings.stream}
-    text = settings.model_dump_json(exclude={"token", "token_file"})
+    text = settings.model_dump_json(exclude={*SECRETS, *(f"{name}_file" for name in SECRETS)})
     starts = []
     for number, names in enumerate(share_streams(hops, n_workers), 1):
         path = str(folder / f"{number}.socket")

@@ -71,7 +71,7 @@ async def _run(
     else:
         sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    app = create_app(streams, Access(address.token), models=ModelStore(settings.models))
+    app = create_app(streams, Access(address.token, behind_gateway=True), models=ModelStore(settings.models))
     await run_streams(settings, app, sock, streams, stop, begun=lambda: begun(address), on_refused=on_refused)
 
 

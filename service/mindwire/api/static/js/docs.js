@@ -83,7 +83,7 @@ function tryForm(path, verb, operation, schemas) {
 async function answerText(address, verb, body) {
   const token = sessionStorage.getItem("mindwire-token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (verb !== "get") headers["Content-Type"] = "application/json";
   const answer = await fetch(address, { method: verb.toUpperCase(), headers, body });
   const text = await answer.text();
   const json = answer.headers.get("content-type")?.includes("json");

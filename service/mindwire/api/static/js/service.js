@@ -29,7 +29,7 @@ export class Refused extends Error {}
 /** Send a request with the token and return the JSON answer; throws Unauthorised or Refused. */
 export async function send(method, path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method !== "GET") headers["Content-Type"] = "application/json";
   const answer = await fetch(path, { method, headers, body: JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(5000) });
   if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
   if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`);
