@@ -45,6 +45,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = "application/json"
 _PORTS = {"http": 80, "https": 443}
 _RETRY_S: Final = 1
+# A body of this size at most comes with its head, as a rule.
+_AT_ONCE_BYTES: Final = 4096
 
 
 class Right(IntEnum):
@@ -213,13 +215,15 @@ class Guard:
         announced = int(headers.get("content-length", "0"))  # the server has checked that it is a number
         if refusal is None and announced > limit:
             refusal = _too_large(limit)
-        if refusal is not None:
-            asked.refuse(refusal.reason, refusal.status)
-            await _answer(refusal, scope, receive, send)
+        exchange = _Exchange(receive, send, asked, limit)
+        exchange.changes = method not in _READING and not self._access.behind_gateway
+        exchange.unread = announced > _AT_ONCE_BYTES or "transfer-encoding" in headers
+        if refusal is None:
+            await self._app(scope, exchange.receive, exchange.send)
             return
-        if method not in _READING and not self._access.behind_gateway:
-            send = _logged(send, asked)
-        await self._app(scope, _limited(receive, limit, asked), send)
+        exchange.changes = False
+        asked.refuse(refusal.reason, refusal.status)
+        await _answer(refusal, scope, exchange.receive, exchange.send)
 
     def _refusal(self, headers: Headers, method: str, path: str, client: str, right: Right) -> Refusal | None:
         if self._access.behind_gateway:
@@ -260,26 +264,34 @@ def _too_large(limit: int) -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence)
 
 
-def _logged(send: Send, asked: Asked) -> Send:
-    async def send_logged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            asked.log_change(message["status"])
-        await send(message)
+class _Exchange:
+    """A request and its answer on their way: the body is limited, and the result of a change logged."""
 
-    return send_logged
+    def __init__(self, receive: Receive, send: Send, asked: Asked, limit: int) -> None:
+        self.changes = False
+        self.unread = False  # true while some of the body may be on its way
+        self._receive = receive
+        self._send = send
+        self._asked = asked
+        self._limit = limit
+        self._size = 0
 
-
-def _limited(receive: Receive, limit: int, asked: Asked) -> Receive:
-    size = 0
-
-    async def receive_limited() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            refusal = _too_large(limit)
-            asked.refuse(refusal.reason, refusal.status)
+    async def receive(self) -> Message:
+        """Return the next part of the body, or refuse it."""
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > self._limit:
+            refusal = _too_large(self._limit)
+            self._asked.refuse(refusal.reason, refusal.status)
             raise HTTPException(refusal.status, refusal.sentence)
+        self.unread = self.unread and message.get("more_body", False)
         return message
 
-    return receive_limited
+    async def send(self, message: Message) -> None:
+        """Log a result; tell a client whose body is not read to the end that its connection ends."""
+        if message["type"] == "http.response.start":
+            if self.changes:
+                self._asked.log_change(message["status"])
+            if self.unread:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await self._send(message)

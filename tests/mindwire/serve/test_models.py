@@ -23,6 +23,7 @@ from tests.support.archives import archive, link_to, zipped
 from tests.support.sealing import seal
 from tests.support.standin import StandIn, served
 
+JSON = {"Content-Type": "application/json"}
 ZIP = {"Content-Type": "application/zip"}
 ZOO = zoo.zoo_bundle_path()
 SHA = load_bundle(ZOO).sha256
@@ -37,7 +38,7 @@ def folder(tmp_path) -> Path:
 def service(folder: Path | None, *streams: StandIn, **access):
     with (
         served(*streams, models=ModelStore(folder), **access) as address,
-        httpx.Client(base_url=f"http://{address}") as http,
+        httpx.Client(base_url=f"http://{address}", headers=JSON) as http,
     ):
         yield http
 
