@@ -31,7 +31,7 @@ def open_replacement(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[
     before = target.stat().st_mode if target.is_file() else None
     new = target.parent / f".{secrets.token_hex(8)}.new"
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if before is None else before & 0o777)
         with os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
@@ -62,15 +62,16 @@ def replace_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[P
     try:
         for name, data in files.items():
             replace_file(new / name, data)
-        _sync(new)
+        sync_folder(new)
         verify(new)
         _swap(new, target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

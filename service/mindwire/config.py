@@ -1,5 +1,7 @@
 """The settings of ``mindwire serve``: flags before environment (``MINDWIRE_…``) before a TOML file."""
 
+import json
+import os
 import re
 import sys
 import tomllib
@@ -20,8 +22,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from mindwire.errors import UsageError
-from mindwire.setting_errors import describe_error, did_you_mean, unknown_variables
+from mindwire.control.policy import ControlPolicy, parse_policy
+from mindwire.errors import PolicyError, UsageError
+from mindwire.setting_errors import describe_error, describe_field, did_you_mean, unknown_variables
 from mindwire.signal.labels import parse_unit
 from mindwire.signal.named_channels import check_labels, split_labels
 
@@ -29,7 +32,10 @@ ENV_PREFIX = "MINDWIRE_"
 MIN_TOKEN = 8
 # Settings that are shown nowhere and that no other process gets.
 SECRETS = frozenset({"token", "read_token"})
-_KEYS = ("id", "name", "type", "source_id", "hostname", "predicate", "model", "control", "hop", "unit")
+_SOURCE = ("name", "type", "source_id", "hostname", "predicate")
+# Values that a stream may have of its own, in place of the general settings of the same name.
+_OWN = ("model", "control", "hop", "channels", "unit", "rate", "adapt", "lsl_outlet", "osc")
+_KEYS = ("id", *_SOURCE, *(key for key in _OWN if key != "channels"), "adaptation_state", "record", "paused")
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -79,28 +85,50 @@ def _address(value: str) -> str:
     return value
 
 
+def _control(value: Any) -> Any:
+    """Read a policy document; text is the path of a file, or ``none``."""
+    if isinstance(value, Mapping):
+        try:
+            return parse_policy(json.dumps(value))
+        except (PolicyError, TypeError) as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Control = Annotated[ControlPolicy | str, BeforeValidator(_control)]
 Labels = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_labels)]
+Text = Annotated[str, Field(max_length=1000)]
 Unit = Annotated[str, AfterValidator(_unit)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+Adapt = Literal["alignment", "bn", "entropy"]
 
 
 class StreamSpec(BaseModel):
     """Stream to decode: the description of its source, and its own values of general settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str = ""  # name in the service, by default derived from the rest
-    name: str | None = None
-    type: str | None = None
-    source_id: str | None = None
-    hostname: str | None = None
-    predicate: str | None = None  # XPath 1.0
+    name: Text | None = None
+    type: Text | None = None
+    source_id: Text | None = None
+    hostname: Text | None = None
+    predicate: Text | None = None  # XPath 1.0
     model: Path | None = None
-    control: str | None = None
-    hop: Annotated[int, Field(ge=1)] | None = None
+    control: Control | None = None
+    paused: bool = False  # control
+    hop: Annotated[int, Field(ge=1, le=2**31)] | None = None
     channels: Labels | None = None
     unit: Unit | None = None
+    rate: Annotated[float, Field(ge=1, le=1e6)] | None = None
+    adapt: Adapt | None = None
+    adaptation_state: Path | None = None
+    lsl_outlet: bool | None = None
+    osc: Address | None = None
+    record: bool | None = None  # in the folder of the general setting
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +137,7 @@ class StreamSpec(BaseModel):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        if not any((self.name, self.type, self.source_id, self.hostname, self.predicate)):
+        if not any(getattr(self, key) for key in _SOURCE):
             msg = "say which LSL stream is meant by name, type, source_id, hostname or predicate"
             raise ValueError(msg)
         if not self.id:
@@ -118,6 +146,18 @@ class StreamSpec(BaseModel):
             msg = f"the id {self.id!r} may hold only letters, digits, '.', '_' and '-', and begins with one of the first two"
             raise ValueError(msg)
         return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that are given, as JSON that reads back equal."""
+        return self.model_dump(mode="json", exclude_none=True, exclude=None if self.paused else {"paused"})
+
+
+def stream_spec(values: Mapping[str, Any]) -> StreamSpec:
+    """Return a stream's description; raises UsageError with the first wrong field."""
+    try:
+        return StreamSpec.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(describe_field(error.errors()[0], tuple(StreamSpec.model_fields))) from error
 
 
 def stream_id(text: str) -> str:
@@ -182,7 +222,8 @@ class Settings(BaseSettings):
     )
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
-        "May be given several times; id=NAME names a stream, model=, control=, hop= and unit= apply to it alone.",
+        "May be given several times; id=NAME names a stream, and model=, control=, hop=, unit=, rate=, adapt=, osc=, "
+        "lsl_outlet=, record= (true or false) and adaptation_state= apply to it alone.",
         (),
     )
     control: str | None = setting("Control policy (JSON file), or none; by default the bundle's own if it has one.")
@@ -212,7 +253,7 @@ class Settings(BaseSettings):
         "How to handle bad channels: auto interpolates a few.", "auto"
     )
     bridge_ms: float = setting("Longest gap in milliseconds that is bridged and flagged.", 40.0, ge=0, le=1000)
-    adapt: Literal["alignment", "bn", "entropy"] = setting(
+    adapt: Adapt = setting(
         "Parts of the model that adapt to the person: the alignment, BatchNorm statistics too, or also "
         "weights by entropy. The last two run the network in PyTorch.",
         "alignment",
@@ -264,14 +305,25 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return streams
 
+    def of(self, spec: StreamSpec) -> StreamSpec:
+        """Return a stream's description with the general settings in place of the values that it does not have."""
+        return spec.model_copy(update={key: getattr(self, key) for key in _OWN if getattr(spec, key) is None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON, without secrets and values that are not set."""
+        values = self.model_dump(mode="json", exclude={*SECRETS, "stream"}, exclude_none=True)
+        return values | {"stream": [spec.to_json() for spec in self.stream]}
+
     def to_toml(self) -> str:
         """Return the settings as TOML that reads back equal, except for tokens, which are not shown."""
-        hidden = [f'# {name} = "hidden"\n' for name in sorted(SECRETS) if getattr(self, name) is not None]
-        return "".join(hidden) + tomli_w.dumps(self.model_dump(mode="json", exclude=set(SECRETS), exclude_none=True))
+        hidden = "".join(f'# {name} = "hidden"\n' for name in sorted(SECRETS) if getattr(self, name) is not None)
+        return hidden + tomli_w.dumps(self.to_json())
 
 
-def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
+def load_settings(flags: Mapping[str, Any], config: Path | None = None, *, save: bool = False) -> Settings:
     """Return the settings in force: flags, None for those not given, before environment before the TOML file.
+
+    With ``save`` the streams are kept in the file, which need not exist yet, and have no other origin.
 
     Raises
     ------
@@ -280,7 +332,9 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
     """
     for sentence in unknown_variables(ENV_PREFIX, tuple(Settings.model_fields)):
         print(f"mindwire: {sentence}", file=sys.stderr)  # noqa: T201 - logging is set up by what is read here
-    kept = {} if config is None else _read_file(config)
+    if save:
+        _check_save(flags, config)
+    kept = {} if config is None or (save and not config.exists()) else read_settings_file(config)
     given = {key: value for key, value in flags.items() if value is not None}
     try:
         return Settings(**kept | EnvSettingsSource(Settings)() | given)
@@ -291,7 +345,20 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> Setti
         raise UsageError(msg) from error
 
 
-def _read_file(config: Path) -> dict[str, Any]:
+def _check_save(flags: Mapping[str, Any], config: Path | None) -> None:
+    """Refuse streams that would take the place of those kept in the settings file."""
+    if config is None:
+        msg = "--save-config keeps changes in the file of --config; give one."
+        raise UsageError(msg)
+    variable = any(name.upper() == f"{ENV_PREFIX}STREAM" for name in os.environ)
+    if variable or flags.get("stream") is not None:
+        where = f"{ENV_PREFIX}STREAM" if variable else "--stream"
+        msg = f"With --save-config the streams are those in {config}; leave {where} out."
+        raise UsageError(msg)
+
+
+def read_settings_file(config: Path) -> dict[str, Any]:
+    """Return the settings that a TOML file holds, not yet validated; raises UsageError if it cannot be read."""
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:

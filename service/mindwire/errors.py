@@ -29,6 +29,10 @@ class UsageError(MindwireError):
     """The command line or the settings ask for something that does not exist (exit code 2)."""
 
 
+class ConflictError(MindwireError):
+    """A change contradicts what there is, such as a name that is taken."""
+
+
 class SourceError(MindwireError):
     """A source of samples cannot be used."""
 

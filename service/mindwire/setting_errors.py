@@ -51,6 +51,18 @@ def describe_error(
     return f"{where}: expected {expected_value(error)}{found}."
 
 
+def describe_field(error: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return an error of pydantic in a document with these known fields as a sentence that begins with the field."""
+    parts = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return f"There is no field {parts[-1]!r}{did_you_mean(parts[-1], known)}"
+    place = f"{parts[0]}: " if parts else ""
+    if error["type"] == "value_error":
+        message = _message(error)
+        return f"{place}{message}{'' if message.endswith('?') else '.'}"
+    return f"{place}expected {expected_value(error)}."
+
+
 def expected_value(error: Mapping[str, Any]) -> str:
     """Return what pydantic, or typer through it, expected in place of a value."""
     limits = error.get("ctx", {})

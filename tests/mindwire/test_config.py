@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mindwire.config import Settings, StreamSpec, load_settings, parse_stream
+from mindwire.control.policy import ControlPolicy
 from mindwire.errors import UsageError
 from mindwire.serve.listening import with_tokens
 
@@ -61,6 +63,12 @@ _STREAMS = st.builds(
     predicate=st.none() | _TEXT,
     model=st.none() | _PATHS,
     hop=st.none() | st.integers(1, 2**31),
+    control=st.none()
+    | st.just("none")
+    | st.just(ControlPolicy(idle="rest"))
+    | st.just(json.loads(ControlPolicy().to_json())),
+    paused=st.booleans(),
+    record=st.none() | st.booleans(),
     channels=st.none() | st.just(("C3", "-", "C 4")),
 )
 _SETTINGS = st.fixed_dictionaries(

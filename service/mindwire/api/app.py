@@ -14,9 +14,10 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
-from mindwire.api import model_routes, routes, websockets
+from mindwire.api import config_routes, model_routes, routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.model_routes import Models
+from mindwire.api.registry import Registry
 from mindwire.api.streams import Streams
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -33,6 +34,7 @@ def create_app(
     refresh: Callable[[], Awaitable[None]] = up_to_date,
     instead: APIRouter | None = None,
     models: Models | None = None,
+    registry: Registry | None = None,
 ) -> FastAPI:
     """Return the web application, to be served with :data:`mindwire.api.server.SERVER_SETTINGS`.
 
@@ -46,6 +48,8 @@ def create_app(
         Routes that take the place of the API's own.
     models : Models or None
         The folder of models.
+    registry : Registry or None
+        Adds, changes and removes streams; None if they stay as they are.
     """
     app = FastAPI(
         title="Mindwire",
@@ -57,9 +61,11 @@ def create_app(
     )
     app.state.streams = streams
     app.state.refresh = refresh
+    app.state.registry = registry
     app.state.models = models
     app.state.upload = asyncio.Lock()  # one at a time
-    for router in (instead, routes.v1, model_routes.router, routes.health, websockets.router):
+    own = (routes.v1, config_routes.router, model_routes.router, routes.health, websockets.router)
+    for router in (instead, *own):
         if router is not None:
             app.include_router(router)
 

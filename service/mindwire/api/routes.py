@@ -76,9 +76,9 @@ AllStreams = Annotated[Streams, Depends(_streams)]
 async def one_stream(request: Request, stream: Annotated[str, Path(description="Name of the stream.")]) -> StreamLike:
     """Return the stream that a path names."""
     streams = streams_of(request)
-    if stream not in streams:
+    if (found := streams.get(stream)) is None:
         raise HTTPException(404, unknown_stream(stream, streams))
-    return streams[stream]
+    return found
 
 
 OneStream = Annotated[StreamLike, Depends(one_stream)]
@@ -200,29 +200,37 @@ async def change_control(stream: OneStream, request: Request) -> Response:
         stream.control(changed_policy(stream.control_setting.policy, body))
     except PolicyError as error:
         raise HTTPException(422, str(error)) from error
-    return _setting(stream)
+    return await _kept_setting(stream, request)
 
 
 _PAUSE_RESPONSES: dict[int | str, dict[str, Any]] = {404: _NO_STREAM, 409: problem("The stream has no control policy.")}
 
 
 @v1.post(f"{_CONTROL}/pause", tags=["streams"], response_model=ControlSetting, responses=_PAUSE_RESPONSES)
-async def pause_control(stream: OneStream) -> Response:
+async def pause_control(stream: OneStream, request: Request) -> Response:
     """Make no decisions and hold the axes at zero until control is resumed; predictions go on."""
-    return _paused(stream, paused=True)
+    return await _paused(stream, request, paused=True)
 
 
 @v1.post(f"{_CONTROL}/resume", tags=["streams"], response_model=ControlSetting, responses=_PAUSE_RESPONSES)
-async def resume_control(stream: OneStream) -> Response:
+async def resume_control(stream: OneStream, request: Request) -> Response:
     """Decide again."""
-    return _paused(stream, paused=False)
+    return await _paused(stream, request, paused=False)
 
 
-def _paused(stream: StreamLike, *, paused: bool) -> Response:
+async def _paused(stream: StreamLike, request: Request, *, paused: bool) -> Response:
     if stream.control_setting.policy is None:
         action = "pause" if paused else "resume"
         raise HTTPException(409, f"Stream {stream.name!r} has no control policy; there is nothing to {action}.")
     stream.control(paused=paused)
+    return await _kept_setting(stream, request)
+
+
+async def _kept_setting(stream: StreamLike, request: Request) -> Response:
+    """Keep the setting of control in the stream's configuration, and return it."""
+    setting, registry = stream.control_setting, request.app.state.registry
+    if registry is not None:
+        await asyncio.to_thread(registry.note, stream.name, control=setting.policy, paused=setting.paused)
     return _setting(stream)
 
 

@@ -53,11 +53,11 @@ async def _serve(
 ) -> None:
     """Send and listen until either side has had enough."""
     streams = streams_of(websocket)
-    if name not in streams:
+    if (stream := streams.get(name)) is None:
         await _refuse(websocket, unknown_stream(name, streams))
         return
     await websocket.accept(subprotocol)
-    subscription = subscribe(streams[name])
+    subscription = subscribe(stream)
     parts = [asyncio.create_task(_send(websocket, subscription)), asyncio.create_task(_listen(websocket))]
     try:
         ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +72,7 @@ async def _serve(
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
-        streams[name].hub.unsubscribe(subscription)
+        stream.hub.unsubscribe(subscription)
 
 
 async def _send(websocket: WebSocket, subscription: Subscription) -> None:
@@ -82,7 +82,7 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> None:
             await websocket.send({"type": "websocket.send", "text" if isinstance(encoded, str) else "bytes": encoded})
         except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
             raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
-    raise WebSocketException(CloseCode.GOING_AWAY, "The stream has stopped.")
+    raise WebSocketException(*subscription.goodbye)
 
 
 async def _listen(websocket: WebSocket) -> None:

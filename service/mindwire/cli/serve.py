@@ -13,11 +13,19 @@ from mindwire.cli.groups import option, setting_options
 def serve(
     flags: Annotated[dict[str, Any], setting_options()],
     config: Path | None = option("TOML file with settings; flags and variables override it.", envvar="MINDWIRE_CONFIG"),
+    save_config: bool = option(
+        "Keep changes of streams that are made while the service runs in the file of --config; what was there before the "
+        "first is kept as FILE.orig.",
+        False,
+        "--save-config",
+    ),
     print_config: bool = option("Print the settings in force and exit.", False, "--print-config"),
 ) -> None:
     """Decode live LSL streams; publish predictions and decisions over websocket, LSL and OSC.
 
-    Every option but the last two is also an environment variable (MINDWIRE_PORT for --port) and a line of the settings
+    Streams may also be added, changed and removed while the service runs, on its page or over REST.
+
+    Every option but the last three is also an environment variable (MINDWIRE_PORT for --port) and a line of the settings
     file.
     """
     import gc
@@ -27,7 +35,7 @@ def serve(
     gc.disable()
     from mindwire.config import load_settings
 
-    settings = load_settings(flags, config)
+    settings = load_settings(flags, config, save=save_config)
     if print_config:
         typer.echo(settings.to_toml(), nl=False)
         return
@@ -39,4 +47,4 @@ def serve(
     logging.basicConfig(level=settings.log_level.upper(), handlers=[log_handler(settings.log_format)])
     from mindwire.serve.service import serve as run
 
-    run(settings, announce=typer.echo)
+    run(settings, announce=typer.echo, save=config if save_config else None)

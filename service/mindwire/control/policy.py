@@ -241,14 +241,14 @@ def load_policy(path: Path) -> ControlPolicy:
     return parse_policy(read_regular(path, _MAX_BYTES, PolicyError), str(path))
 
 
-def choose_policy(bundle: Bundle, control: str | None = None) -> ControlPolicy | None:
-    """Return the policy for a bundle: that of a file, none for ``none``, by default the bundle's own if it has one.
+def choose_policy(bundle: Bundle, control: ControlPolicy | str | None = None) -> ControlPolicy | None:
+    """Return the policy for a bundle: a given one, none for ``none``, by default the bundle's own if it has one.
 
     Parameters
     ----------
     bundle : Bundle
-    control : str or None
-        Path of a file, or ``none``.
+    control : ControlPolicy or str or None
+        A policy, the path of its file, or ``none``.
 
     Returns
     -------
@@ -261,7 +261,9 @@ def choose_policy(bundle: Bundle, control: str | None = None) -> ControlPolicy |
     """
     if control == "none" or (control is None and bundle.policy is None):
         return None
-    if control is not None:
+    if isinstance(control, ControlPolicy):
+        policy = control
+    elif control is not None:
         policy = load_policy(Path(control))
     else:
         policy = parse_policy(bundle.policy or b"", f"{bundle.path}: its control policy")

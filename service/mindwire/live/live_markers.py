@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
@@ -34,12 +34,13 @@ MOST_PER_SECOND = 100
 
 
 @contextmanager
-def showing_markers(streams: Collection[Stream], names: Collection[str] = ()) -> Iterator[None]:
+def showing_markers(streams: Mapping[str, Stream], names: Collection[str] = ()) -> Iterator[None]:
     """Publish markers of the network as events of streams while the context lasts.
 
     Parameters
     ----------
-    streams : collection of Stream
+    streams : mapping of str to Stream
+        They may change while the context lasts.
     names : collection of str
         Names or source_ids of the marker streams to show with every stream; without any, those of the host that a
         stream's source runs on are shown with it.
@@ -74,7 +75,7 @@ def marker_label(values: Iterable[Any]) -> str:
 class _MarkerWatch:
     """Searches for marker outlets every few seconds, and publishes the markers of those found."""
 
-    def __init__(self, streams: Collection[Stream], names: frozenset[str]) -> None:
+    def __init__(self, streams: Mapping[str, Stream], names: frozenset[str]) -> None:
         self._streams = streams
         self._names = names
         self._inlets: dict[str, tuple[FoundStream, pylsl.StreamInlet, MarkerReader]] = {}
@@ -85,7 +86,7 @@ class _MarkerWatch:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(_POLL_S if self._inlets else 5 * _POLL_S):
-            hosts = {source.hostname for stream in self._streams if (source := stream.source)}
+            hosts = {source.hostname for stream in self._streams.values() if (source := stream.source)}
             if not hosts:
                 self._inlets.clear()
                 continue
@@ -134,7 +135,7 @@ class _MarkerWatch:
         if second != self._second:
             self._second = second
             self._sent.clear()
-        for stream in self._streams:
+        for stream in self._streams.values():
             source = stream.source
             if source is None or not (self._names or source.hostname == found.info.hostname):
                 continue

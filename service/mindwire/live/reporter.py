@@ -176,6 +176,13 @@ class StreamReporter:
         """Add a sink, which receives everything from now on."""
         self._sinks = (*self._sinks, sink)
 
+    def replace_sink(self, kind: type[Sink], sink: Sink | None) -> None:
+        """Close the sinks of a kind, and add one if it is given."""
+        old = [one for one in self._sinks if isinstance(one, kind)]
+        self._sinks = (*(one for one in self._sinks if one not in old), *((sink,) if sink else ()))
+        for one in old:
+            one.close()
+
     def close(self) -> None:
         """Close every sink."""
         self._call("close")

@@ -74,7 +74,6 @@ class Stream:
     sinks: Sequence[Sink] = ()
     recorder: Recorder | None = None  # the last of the sinks; records what the pipelines are given
     control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
-    keep_control: Callable[[ControlSetting], None] = lambda _: None  # called with each change, for a new process
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
 
@@ -86,6 +85,7 @@ class Stream:
             self.recorder.attach(self.reporter.emit)
         self.counters, self.latency = self.reporter.counters, self.reporter.latency
         self._stop = LoopStop()
+        self._why = "The service is stopping."
         self._hung: tuple[float, float] | None = None
         self._commands: SimpleQueue[Callable[[Pipeline], None]] = SimpleQueue()
         self._lock = threading.Lock()  # of control_setting, and of the moment at which a pipeline takes commands
@@ -244,7 +244,6 @@ class Stream:
             self.control_setting = ControlSetting(
                 policy=policy or before.policy, paused=before.paused if paused is None else paused
             )
-            self.keep_control(self.control_setting)
             if (running := self._pipeline) is not None:
 
                 def command(pipeline: Pipeline) -> None:
@@ -257,8 +256,9 @@ class Stream:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""
         return self._pipeline.saved_adaptation() if self._pipeline else self._learnt
 
-    def stop(self) -> None:
-        """End the stream soon."""
+    def stop(self, reason: str = "The service is stopping.") -> None:
+        """End the stream soon; the reason is that of its last state."""
+        self._why = reason
         self._stop.set()
 
     def wait(self, seconds: float) -> None:
@@ -322,7 +322,7 @@ class Stream:
             fence()
             if source is not None and self._pipeline is not None:
                 self._run_connection(source, self._pipeline, stop)
-        self.reporter.to_state(StreamState.STOPPED, "The service is stopping.")
+        self.reporter.to_state(StreamState.STOPPED, self._why)
 
     def _run_connection(self, source: Source, pipeline: Pipeline, stop: LoopStop) -> None:
         connection = Connection(

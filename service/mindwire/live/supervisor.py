@@ -47,10 +47,11 @@ class _Run:
         self.thread = LoopThread()
         self.failures = 0
         self.began = 0.0
+        self.removed = False
 
 
 class Supervisor:
-    """Runs streams until it is stopped.
+    """Runs streams until it is stopped; streams are added and removed, by one thread at a time, while others run.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ class Supervisor:
         on_refused: Callable[[Stream, MindwireError], None],
         policy: RestartPolicy | None = None,
     ) -> None:
-        self._runs = tuple(map(_Run, streams))
+        self._runs = {stream: _Run(stream) for stream in streams}  # replaced as a whole: the watch iterates over it
+        self._started = False
         self._on_refused = on_refused
         self._policy = policy or RestartPolicy()
         self._stopping = threading.Event()
@@ -76,9 +78,38 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every stream."""
-        for run in self._runs:
+        self._started = True
+        for run in self._runs.values():
             self._begin(run, None)
         self._watch.start()
+
+    def add(self, stream: Stream) -> None:
+        """Run one more stream, from the start of the others at the earliest."""
+        run = _Run(stream)
+        self._runs = {**self._runs, stream: run}
+        if self._started:
+            self._begin(run, None)
+
+    def remove(self, stream: Stream, reason: str, timeout: float) -> bool:
+        """Stop one stream and close its sinks, as :meth:`stop` does for all; the others are not touched.
+
+        Parameters
+        ----------
+        stream : Stream
+        reason : str
+            Why it ends, in one sentence for its clients.
+        timeout : float
+            Seconds to wait for it.
+
+        Returns
+        -------
+        bool
+            True if it has ended by itself.
+        """
+        run = self._runs[stream]
+        run.removed = True
+        self._runs = {one: other for one, other in self._runs.items() if one is not stream}
+        return self._end([run], timeout, reason)
 
     def stop(self, timeout: float) -> bool:
         """Stop every stream and close its sinks, also those of a stream that hangs.
@@ -96,25 +127,28 @@ class Supervisor:
         self._stopping.set()
         if self._watch.is_alive():
             self._watch.join(_CLOSE_HUNG_S)
-        for run in self._runs:
-            run.stream.stop()
+        runs = list(self._runs.values())
+        return self._end(runs, timeout, "The service is stopping.")
+
+    def _end(self, runs: Sequence[_Run], timeout: float, reason: str) -> bool:
+        for run in runs:
+            run.stream.stop(reason)
         deadline = time.monotonic() + timeout
-        for run in self._runs:
-            run.thread.join(max(0.0, deadline - time.monotonic()))
-        hung = [run for run in self._runs if run.thread.is_alive()]
+        for run in runs:
+            if run.thread.ident is not None:
+                run.thread.join(max(0.0, deadline - time.monotonic()))
+        hung = [run for run in runs if run.thread.is_alive()]
         for run in hung:
             log.error(
-                "The stream does not end; the service goes on stopping without it.",
-                extra=run.stream.reporter.log_fields(),
+                "The stream does not end; the service goes on without it.", extra=run.stream.reporter.log_fields()
             )
-            run.stream.loop.stop()
+            if self._stopping.is_set():
+                run.stream.loop.stop()  # otherwise it is also that of other streams
             run.thread.abandon()
         # in threads of their own, because one of the sinks may be what a loop hangs in
-        self._close([run.stream for run in self._runs if run not in hung], _CLOSE_S)
+        self._close([run.stream for run in runs if run not in hung], _CLOSE_S)
         for run in hung:
-            self._close(
-                [run.stream], _CLOSE_HUNG_S, "The service is stopping; the stream's loop hung and was left behind."
-            )
+            self._close([run.stream], _CLOSE_HUNG_S, f"{reason.rstrip('.')}; its loop hung and was left behind.")
         return not hung
 
     @staticmethod
@@ -150,7 +184,7 @@ class Supervisor:
         if report is not None:
             report()
             self._pause(run)
-        while not self._over(run.stream):
+        while not self._over(run):
             run.began = time.monotonic()
             try:
                 run.stream.run()
@@ -159,8 +193,8 @@ class Supervisor:
             except BaseException as error:  # noqa: BLE001 - whatever ends a stream is reported and survived
                 self._recover(run, error)
 
-    def _over(self, stream: Stream) -> bool:
-        return self._stopping.is_set() or stream.state is StreamState.FAILED
+    def _over(self, run: _Run) -> bool:
+        return self._stopping.is_set() or run.removed or run.stream.state is StreamState.FAILED
 
     def _recover(self, run: _Run, error: BaseException) -> None:
         """Report what ended a stream, and wait for the time of its restart."""
@@ -170,7 +204,7 @@ class Supervisor:
             stream.reporter.to_state(StreamState.FAILED, str(error))
             self._on_refused(stream, error)
             stream.wait(self._policy.refused_s)
-            if not self._stopping.is_set():
+            if not (self._stopping.is_set() or run.removed):
                 stream.reporter.to_state(StreamState.SEARCHING, str(error))
             return
         if isinstance(error, LoopError):
@@ -183,7 +217,7 @@ class Supervisor:
         self._pause(run)
 
     def _pause(self, run: _Run) -> None:
-        if not self._over(run.stream):
+        if not self._over(run):
             run.stream.wait(self._policy.delays_s[run.failures - 1])
 
     def _count_failure(self, run: _Run, what: str, hung_for_s: float = 0.0) -> Callable[[], None]:
@@ -218,9 +252,9 @@ class Supervisor:
             if woke - before > every + _WATCH_LATE_S:
                 continue
             try:
-                for loop in {run.stream.loop for run in self._runs}:
+                for loop in {stream.loop for stream in self._runs}:
                     loop.replace_if_hung(policy.loop_hung_after_s, policy.hung_after_s)
-                for run in self._runs:
+                for run in self._runs.values():
                     self._check(run)
             except Exception:
                 log.exception("Streams could not be watched")
@@ -228,7 +262,7 @@ class Supervisor:
     def _check(self, run: _Run) -> None:
         """Replace a stream's thread that hangs or is dead; the connection of one that is connected is its loop's."""
         stream, alive = run.stream, run.thread.is_alive()
-        if stream.state in (StreamState.FAILED, StreamState.STOPPED):
+        if run.removed or stream.state in (StreamState.FAILED, StreamState.STOPPED):
             return
         still_s = stream.still_s if alive else 0.0
         if alive and (stream.source is not None or still_s < self._policy.hung_after_s):

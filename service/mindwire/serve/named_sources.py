@@ -8,7 +8,7 @@ from mindwire.config import Settings, StreamSpec, stream_id
 from mindwire.errors import UsageError
 from mindwire.outputs import ADAPTATION, check_output, check_report
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.lsl_discovery import Selector, check_predicate, describe, survey
+from mindwire.sources.lsl_discovery import Selector, check_predicate
 
 _SURVEY_S = 1.0
 
@@ -41,32 +41,38 @@ def check_settings(settings: Settings) -> None:
     Raises
     ------
     UsageError
-        They name no stream, hold a predicate that is no XPath, or ask for outputs that cannot be written.
+        They hold a predicate that is no XPath, or ask for outputs that cannot be written.
     """
-    if not settings.stream:
-        there = "; ".join(describe(info) for info in survey(_SURVEY_S)) or "none"
-        msg = (
-            "Say which LSL stream to decode, for example --stream name=NAME (or type=, source_id=, predicate=). "
-            f"On the network: {there}."
-        )
-        raise UsageError(msg)
-    if settings.record is not None and not settings.lsl_outlet:
-        msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
-        raise UsageError(msg)
     if settings.record is not None:
         check_report(settings.record, (), option="--record")
     for spec in settings.stream:
-        check_predicate(selector(spec).xpath)
-        kept = kept_state(settings, spec)
-        if kept is not None:
-            inputs = (settings.warm_start, spec.model or settings.model)
-            check_output(kept, ADAPTATION, inputs=inputs, force=None, option="--adaptation-state", make_folder=True)
+        check_stream(settings, spec)
+
+
+def check_stream(settings: Settings, spec: StreamSpec) -> None:
+    """Refuse a stream that cannot be run, whatever its bundle is; raises as :func:`check_settings`."""
+    check_predicate(selector(spec).xpath)
+    if spec.record and settings.record is None:
+        msg = f"record: stream {spec.id!r} is to be recorded, but there is no folder for recordings; start with --record FOLDER."
+        raise UsageError(msg)
+    if records(settings, spec) and not settings.of(spec).lsl_outlet:
+        msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
+        raise UsageError(msg)
+    kept = kept_state(settings, spec)
+    if kept is not None:
+        inputs = (settings.warm_start, spec.model or settings.model)
+        check_output(kept, ADAPTATION, inputs=inputs, force=None, option="--adaptation-state", make_folder=True)
+
+
+def records(settings: Settings, spec: StreamSpec) -> bool:
+    """Return true if a stream is recorded."""
+    return settings.record is not None and spec.record is not False
 
 
 def kept_state(settings: Settings, spec: StreamSpec) -> Path | None:
     """Return the file that keeps a stream's state: the file named, or one beside it for each of several streams."""
-    path = settings.adaptation_state
-    if path is None or len(settings.stream) == 1:
+    path = spec.adaptation_state or settings.adaptation_state
+    if path is None or spec.adaptation_state is not None or (spec,) == settings.stream:
         return path
     return path.with_name(f"{path.stem}-{spec.id}{path.suffix}")
 

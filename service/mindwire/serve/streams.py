@@ -1,36 +1,31 @@
-"""Streams made of the settings, with their bundles, sources and sinks, and run until the service stops."""
+"""Streams made of their descriptions, with bundles, sources and sinks."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import socket
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from functools import cache, partial
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-from fastapi import FastAPI
+from weakref import WeakValueDictionary
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.config import Settings, StreamSpec, host_and_port
 from mindwire.control.policy import choose_policy
 from mindwire.control.setting import ControlSetting
-from mindwire.errors import MindwireError, UsageError
+from mindwire.errors import UsageError
 from mindwire.inference.decoder import Decoder
 from mindwire.inference.load import load_decoder
 from mindwire.live.connection import StreamLimits
-from mindwire.live.live_markers import showing_markers
 from mindwire.live.loop import LiveLoop
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.stream import Stream
-from mindwire.live.supervisor import Supervisor
 from mindwire.live.warm_start import initial_adaptation
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.serve.listening import listening, stop_on_signals
-from mindwire.serve.named_sources import kept_state, selector
-from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter
+from mindwire.serve.named_sources import kept_state, records, selector
+from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter, delete_checkpoint
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
 from mindwire.sources.lsl_connector import LslConnector
@@ -41,205 +36,175 @@ from mindwire_models.bundle import Bundle, load_bundle
 
 log = logging.getLogger(__name__)
 
-_STOP_STREAMS_S = 1.2
+
+@dataclass(frozen=True, slots=True)
+class PreparedStream:
+    """A stream that has been checked and whose bundle is loaded, before its sinks are opened."""
+
+    spec: StreamSpec  # as configured
+    own: StreamSpec  # the same with the general settings in it
+    bundle: Bundle
+    decoder: Decoder
+    options: PipelineOptions
+    control: ControlSetting
+    kept: Path | None  # file of the adaptation to the person
 
 
-def build_streams(
-    settings: Settings,
-    *,
-    instance: str = "",
-    only: Collection[str] | None = None,
-    checkpoints: Path | None = None,
-) -> dict[str, Stream]:
-    """Build the streams that the settings ask for, not yet running.
+class StreamBuilder:
+    """Builds streams, which share their live loop, and their decoders while one of the streams with a bundle lasts.
 
     Parameters
     ----------
+    settings : Settings
+        The general ones; streams are given one by one.
     instance : str
         Distinguishes this service's LSL outlets from those of another on the same host.
-    only : collection of str or None
-        Those of the streams that this process shall run; all when None.
     checkpoints : Path or None
         Folder in which what streams learn of their persons survives the end of this process.
-
-    Raises
-    ------
-    MindwireError
-        A bundle or its engine cannot be loaded.
     """
-    bundle_at = cache(load_bundle)
-    loop = LiveLoop(settings.batch_wait_ms / 1e3)
-    decoders: dict[Path, Decoder] = {}
-    streams: dict[str, Stream] = {}
-    for spec in settings.stream:
-        if only is not None and spec.id not in only:
-            continue
-        path = spec.model or settings.model
-        if path is None:
+
+    def __init__(self, settings: Settings, *, instance: str = "", checkpoints: Path | None = None) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._checkpoints = checkpoints
+        self._loop = LiveLoop(settings.batch_wait_ms / 1e3)
+        self._decoders: WeakValueDictionary[str, SharedDecoder] = WeakValueDictionary()
+
+    def prepare(self, spec: StreamSpec, load: Callable[[Path], Bundle] = load_bundle) -> PreparedStream:
+        """Check a stream and load its bundle; nothing begins.
+
+        Parameters
+        ----------
+        spec : StreamSpec
+        load : callable
+            Loads a bundle from its folder.
+
+        Raises
+        ------
+        MindwireError
+            The bundle or its engine cannot be loaded, or the control policy does not fit.
+        """
+        settings, own = self._settings, self._settings.of(spec)
+        if own.model is None or own.adapt is None:
             msg = f"Say which bundle decodes stream {spec.id!r} with --model BUNDLE."
             raise UsageError(msg)
-        load = partial(load_decoder, bundle_at(path), settings.engine, settings.device, adapt=settings.adapt)
-        if settings.adapt != "alignment":  # what a decoder learns of one person is not for another
-            decoder = load()
+        bundle = load(own.model)
+        policy = choose_policy(bundle, own.control)
+        load_one = partial(load_decoder, bundle, settings.engine, settings.device, adapt=own.adapt)
+        decoder: Decoder
+        if own.adapt != "alignment":  # what a decoder learns of one person is not for another
+            decoder = load_one()
         else:
-            decoder = decoders[path] = decoders.get(path) or SharedDecoder(load)
-        streams[spec.id] = _build_stream(
-            settings, spec, bundle_at(path), decoder, loop=loop, instance=instance, checkpoints=checkpoints
+            shared = self._decoders.get(bundle.sha256) or SharedDecoder(load_one)
+            decoder = self._decoders[bundle.sha256] = shared
+        options = PipelineOptions(
+            channels=own.channels,
+            unit=own.unit,
+            hop_samples=own.hop,
+            sfreq=own.rate,
+            bad_channels=settings.bad_channels,
+            bridge_seconds=settings.bridge_ms / 1e3,
+            adapt=own.adapt,
+            trained=bundle.training.source if bundle.training else None,
+            policy=policy,
         )
-    return streams
+        control = ControlSetting(policy=policy, paused=spec.paused)
+        return PreparedStream(spec, own, bundle, decoder, options, control, kept_state(settings, spec))
 
+    def build(self, prepared: PreparedStream) -> Stream:
+        """Open a stream's sinks and return it, not yet running.
 
-def _build_stream(
-    settings: Settings,
-    spec: StreamSpec,
-    bundle: Bundle,
-    decoder: Decoder,
-    *,
-    loop: LiveLoop,
-    instance: str,
-    checkpoints: Path | None,
-) -> Stream:
-    contract, kept = bundle.contract, kept_state(settings, spec)
-    hop = spec.hop or settings.hop or contract.hop_samples
-    model = ModelStatus(
-        name=bundle.name,
-        sha256=bundle.sha256,
-        engine=decoder.engine,
-        device=decoder.device,
-        engine_reason=decoder.reason,
-        notice=zoo.notice(bundle),
-    )
-    about = {"stream": spec.id, "model": model.label}
-    log.info("Model %s runs on %s (%s): %s", model.name, model.engine, model.device, model.engine_reason, extra=about)
-    options = PipelineOptions(
-        channels=spec.channels or settings.channels,
-        unit=spec.unit or settings.unit,
-        hop_samples=spec.hop or settings.hop,
-        sfreq=settings.rate,
-        bad_channels=settings.bad_channels,
-        bridge_seconds=settings.bridge_ms / 1e3,
-        adapt=settings.adapt,
-        trained=bundle.training.source if bundle.training else None,
-    )
-    control = ControlSetting(policy=choose_policy(bundle, spec.control or settings.control))
-    checkpoint = kept_control = None
-    if checkpoints is not None:
-        checkpoint, kept_control = checkpoints / f"{spec.id}.adaptation", checkpoints / f"{spec.id}.control"
-        if kept_control.exists():
-            control = ControlSetting.model_validate_json(kept_control.read_bytes())
-    options = replace(options, policy=control.policy)
-    # by this process's predecessor, or in an earlier session
-    before = checkpoint if checkpoint is not None and checkpoint.exists() else kept
-    saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
-    if saved is not None:
-        log.info("The stream begins with what was learnt before.", extra=about)
-        options = replace(options, state=saved.to_text())
+        Raises
+        ------
+        MindwireError
+            What was learnt of the person cannot be used, or a recording cannot begin.
+        """
+        settings, own, bundle, decoder = self._settings, prepared.own, prepared.bundle, prepared.decoder
+        name, contract = own.id, bundle.contract
+        model = ModelStatus(
+            name=bundle.name,
+            sha256=bundle.sha256,
+            engine=decoder.engine,
+            device=decoder.device,
+            engine_reason=decoder.reason,
+            notice=zoo.notice(bundle),
+        )
+        about = {"stream": name, "model": model.label}
+        message = "Model %s runs on %s (%s): %s"
+        log.info(message, model.name, model.engine, model.device, model.engine_reason, extra=about)
+        checkpoint = self._checkpoint(name)
+        # by this process's predecessor, or in an earlier session
+        before = checkpoint if checkpoint is not None and checkpoint.exists() else prepared.kept
+        options = prepared.options
+        saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
+        if saved is not None:
+            log.info("The stream begins with what was learnt before.", extra=about)
+            options = replace(options, state=saved.to_text())
 
-    def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
-        now = options if learnt is None else replace(options, state=learnt.to_text())
-        if remembered := now.as_in_training(info):
-            log.info("As %s was trained: %s", bundle.name, remembered, extra=about)
-        return Pipeline(contract, info, decoder, now)
+        def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
+            now = options if learnt is None else replace(options, state=learnt.to_text())
+            if remembered := now.as_in_training(info):
+                log.info("As %s was trained: %s", bundle.name, remembered, extra=about)
+            return Pipeline(contract, info, decoder, now)
 
-    sinks: list[Sink] = []
-    recorder = None
-    if settings.lsl_outlet:
-        outlets = LslSink(
-            spec.id,
-            contract,
-            model,
+        hop = own.hop or contract.hop_samples
+        sinks: list[Sink] = []
+        recorder = None
+        folder = settings.record if records(settings, prepared.spec) else None
+        if own.lsl_outlet:
+            outlets = LslSink(
+                name,
+                contract,
+                model,
+                hop_samples=hop,
+                instance=self._instance,
+                policy=options.policy,
+                recorded=folder is not None,
+            )
+            sinks.append(outlets)
+            if folder is not None:
+                from mindwire.offline.recorded_run import known_of, run_details
+                from mindwire.sinks.recorder import Recorder
+
+                details, known = run_details(bundle, options), partial(known_of, options)
+                recorder = Recorder(name, folder, outlets.source_id, details, known)
+        stream = Stream(
+            name,
+            connector=LslConnector(selector(own), own.rate),
+            contract=contract,
+            model=model,
+            decoder=decoder,
+            make_pipeline=make_pipeline,
             hop_samples=hop,
-            instance=instance,
-            policy=options.policy,
-            recorded=settings.record is not None,
+            hub=PredictionHub(name, contract),
+            sinks=sinks,
+            recorder=recorder,
+            control_setting=prepared.control,
+            limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
+            loop=self._loop,
         )
-        sinks.append(outlets)
-        if settings.record is not None:
-            from mindwire.offline.recorded_run import known_of, run_details
-            from mindwire.sinks.recorder import Recorder
+        send_osc(stream, own.osc)
+        if prepared.kept is not None:
+            stream.reporter.add_sink(AdaptationWriter(prepared.kept, stream.saved_adaptation))
+        if checkpoint is not None:
+            stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
+        return stream
 
-            details, known = run_details(bundle, options), partial(known_of, options)
-            recorder = Recorder(spec.id, settings.record, outlets.source_id, details, known)
-    stream = Stream(
-        spec.id,
-        connector=LslConnector(selector(spec), settings.rate),
-        contract=contract,
-        model=model,
-        decoder=decoder,
-        make_pipeline=make_pipeline,
-        hop_samples=hop,
-        hub=PredictionHub(spec.id, contract),
-        sinks=sinks,
-        recorder=recorder,
-        control_setting=control,
-        keep_control=partial(_keep_control, kept_control),
-        limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
-        loop=loop,
-    )
-    _send_osc(stream, settings.osc)
-    if kept is not None:
-        stream.reporter.add_sink(AdaptationWriter(kept, stream.saved_adaptation))
-    if checkpoint is not None:
-        stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
-    return stream
+    def forget(self, name: str) -> None:
+        """Delete what a stream that was removed had learnt for this process's successor; another may take its name."""
+        if (checkpoint := self._checkpoint(name)) is not None:
+            delete_checkpoint(checkpoint)
+
+    def _checkpoint(self, name: str) -> Path | None:
+        return None if self._checkpoints is None else self._checkpoints / f"{name}.adaptation"
 
 
-def _keep_control(path: Path | None, setting: ControlSetting) -> None:
-    """Write a stream's control for the process that replaces a killed one; a failure is logged."""
-    if path is None:
+def send_osc(stream: Stream, address: str | None) -> None:
+    """Send what a stream publishes to this address, if there is one, and to no other, as OSC too."""
+    if address is None:
+        if "mindwire.sinks.osc" in sys.modules:
+            stream.reporter.replace_sink(sys.modules["mindwire.sinks.osc"].OscSink, None)
         return
-    new = path.with_name(f"{path.name}.new")
-    try:
-        new.write_text(setting.to_json())
-        new.replace(path)
-    except OSError as error:
-        log.error("The control policy could not be kept in %s: %s.", path, error.strerror)  # noqa: TRY400 - no bug
+    from mindwire.sinks.osc import OscSink
 
-
-def _send_osc(stream: Stream, address: str | None) -> None:
-    """Send what a stream publishes to an address, if there is one, as OSC too."""
-    if address is not None:
-        from mindwire.sinks.osc import OscSink
-
-        stream.reporter.add_sink(OscSink(stream.name, *host_and_port(address), stream.reporter.emit))
-
-
-async def run_streams(
-    settings: Settings,
-    app: FastAPI,
-    sock: socket.socket,
-    streams: Mapping[str, Stream],
-    stop: asyncio.Event,
-    *,
-    begun: Callable[[], None] = lambda: None,
-    on_refused: Callable[[MindwireError], None],
-) -> None:
-    """Run streams and their web server until ``stop`` is set, as SIGTERM, SIGHUP and Ctrl-C do.
-
-    The streams stop first, so that every client hears it; then the server closes. Both together take less than two
-    seconds.
-
-    Parameters
-    ----------
-    begun : callable
-        Called once clients are answered.
-    on_refused : callable
-        Called when a stream was refused and no other goes on, or when none was to be waited for.
-    """
-    loop = asyncio.get_running_loop()
-    errors: dict[str, MindwireError] = {}
-
-    def refused(stream: Stream, error: MindwireError) -> None:
-        errors[stream.name] = error
-        if settings.wait and len(errors) < len(streams):
-            log.error("The stream is refused, the others go on: %s", error)
-        else:
-            loop.call_soon_threadsafe(on_refused, error)
-
-    supervisor = Supervisor(list(streams.values()), on_refused=refused)
-    with stop_on_signals(stop), showing_markers(list(streams.values()), settings.marker_stream):
-        async with listening(app, sock, stop):
-            supervisor.start()
-            begun()
-            await stop.wait()
-            await asyncio.to_thread(supervisor.stop, _STOP_STREAMS_S)
+    stream.reporter.replace_sink(OscSink, OscSink(stream.name, *host_and_port(address), stream.reporter.emit))

@@ -69,6 +69,11 @@ class AdaptationCheckpoint(Sink):
             self._written = content
 
 
+def delete_checkpoint(path: Path) -> None:
+    """Delete the file of a checkpoint whose sink has been closed, after everything that it has still to write."""
+    _writer.submit(path.unlink, missing_ok=True).result()
+
+
 def _write(saved: SavedAdaptation, path: Path) -> bool:
     """Write a file; return false, with a message in the log, if that fails."""
     try:

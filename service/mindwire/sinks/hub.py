@@ -26,7 +26,7 @@ from mindwire.sinks.messages import (
     event_payload,
     prediction_payload,
 )
-from mindwire.sinks.subscription import Subscription
+from mindwire.sinks.subscription import STOPPED, Subscription
 from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
@@ -47,10 +47,16 @@ class PredictionHub(Sink):
         Gives channels, rate and unit of the signal for display.
     capacity : int
         Most messages that wait for one client, and for the event loop.
+
+    Attributes
+    ----------
+    goodbye : Goodbye
+        How clients are closed when the stream ends.
     """
 
     def __init__(self, stream: str, contract: Contract, *, capacity: int = 64) -> None:
         self.stream = stream
+        self.goodbye = STOPPED
         self._contract = contract
         self._capacity = capacity
         self._display = DisplaySignal(contract.sfreq)
@@ -185,7 +191,7 @@ class PredictionHub(Sink):
         for payload in first:
             subscription.offer(Message(payload))
         if self._closed:
-            subscription.close()
+            subscription.close(self.goodbye)
         else:
             group.add(subscription)
         return subscription
@@ -228,7 +234,7 @@ class PredictionHub(Sink):
     def _end(self) -> None:
         self._deliver()
         for client in self._listeners | self._viewers:
-            client.close()
+            client.close(self.goodbye)
 
 
 def _is_kept(item: Prediction | Event | bytes) -> bool:

@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import NamedTuple
 
 from mindwire.sinks.messages import Encoding, Message, event_payload
 from mindwire.status import Event
+
+
+class Goodbye(NamedTuple):
+    """Code and reason with which a websocket is closed."""
+
+    code: int
+    reason: str
+
+
+STOPPED = Goodbye(1001, "The stream has stopped.")
+RESTARTS = Goodbye(1012, "The stream begins again with other settings; connect again.")
 
 
 class Subscription:
@@ -27,10 +39,13 @@ class Subscription:
     ----------
     dropped, sent : int
         Messages that the client missed, and that it was given.
+    goodbye : Goodbye
+        How the client is closed after the last message.
     """
 
     def __init__(self, stream: str, encoding: Encoding, capacity: int, *, report_drops: bool = True) -> None:
         self.encoding = encoding
+        self.goodbye = STOPPED
         self.dropped = 0
         self.sent = 0
         self._stream = stream
@@ -62,8 +77,9 @@ class Subscription:
         self._unreported += n * self._report_drops
         self._wakeup.set()
 
-    def close(self) -> None:
+    def close(self, goodbye: Goodbye = STOPPED) -> None:
         """Let the sender finish: :meth:`next` returns None once what waits has been taken."""
+        self.goodbye = goodbye
         self._closed = True
         self._wakeup.set()
 

@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -25,13 +25,13 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
-from mindwire.config import SECRETS, Settings
-from mindwire.errors import MindwireError
+from mindwire.config import SECRETS, Settings, StreamSpec
+from mindwire.errors import MindwireError, ServiceError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listening, stop_on_signals
-from mindwire.serve.models import ModelStore
+from mindwire.serve.specs import Specs, changed
 from mindwire.sinks.messages import event_payload
 from mindwire.status import REMEMBERED_EVENTS
 
@@ -44,19 +44,21 @@ _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhe
 
 
 async def serve_gateway(
-    settings: Settings, n_workers: int, sock: socket.socket, access: Access, announce: Callable[[], None]
+    specs: Specs, n_workers: int, sock: socket.socket, access: Access, announce: Callable[[], None]
 ) -> list[MindwireError]:
     """Run the service in ``n_workers`` processes until it is stopped; returns the refusal that ended it, if one did.
 
     ``announce`` is called when the streams begin. Raises MindwireError if a worker cannot start or refuses its settings.
     """
     stop = asyncio.Event()
+    settings = specs.settings
     refused: list[MindwireError] = []
     without_streams: set[int] = set()
+    n_workers_with_streams = min(n_workers, len(settings.stream))
 
     def on_refused(number: int, error: MindwireError) -> None:
         without_streams.add(number)
-        if not settings.wait or len(without_streams) == n_workers:
+        if not settings.wait or len(without_streams) == n_workers_with_streams:
             refused.append(error)
             stop.set()
         else:
@@ -64,9 +66,7 @@ async def serve_gateway(
             log.error(message, number, error, extra={"worker": number})
 
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder, stop_on_signals(stop):
-        starts = _worker_starts(settings, n_workers, str(sock.getsockname()[1]), Path(folder))
-        workers = [Worker(start, on_refused=on_refused) for start in starts]
-        gateway = Gateway([spec.id for spec in settings.stream], workers)
+        gateway = Gateway(specs, n_workers, Path(folder), str(sock.getsockname()[1]), on_refused)
         starting, stopping = asyncio.ensure_future(gateway.start()), asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: starting.cancel())
         try:
@@ -75,8 +75,10 @@ async def serve_gateway(
             if not stop.is_set():
                 announce()
                 streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                models, own = ModelStore(settings.models), gateway.routes()
-                app = create_app(streams, access, refresh=gateway.refresh, instead=own, models=models)
+                own = gateway.routes()
+                app = create_app(
+                    streams, access, refresh=gateway.refresh, instead=own, models=specs.models, registry=gateway
+                )
                 async with listening(app, sock, stop):
                     gateway.supervise()
                     await stop.wait()
@@ -87,29 +89,178 @@ async def serve_gateway(
     return refused
 
 
-def _worker_starts(settings: Settings, n_workers: int, instance: str, folder: Path) -> list[WorkerStart]:
-    hops = {spec.id: spec.hop or settings.hop or _USUAL_HOP for spec in settings.stream}
-    text = settings.model_dump_json(exclude={*SECRETS, *(f"{name}_file" for name in SECRETS)})
-    starts = []
-    for number, names in enumerate(share_streams(hops, n_workers), 1):
-        path = str(folder / f"{number}.socket")
-        address = Address(path) if len(path.encode()) <= _MAX_PATH else Address(token=secrets.token_urlsafe(24))
-        starts.append(WorkerStart(text, names, address, str(folder), instance, number))
-    return starts
-
-
 _Stream = Annotated[RemoteStream, Depends(one_stream)]
 
 
-class Gateway:
-    """All workers and their streams, by name in the order of the settings."""
+class _Present(Mapping[str, RemoteStream]):
+    """Streams by name as they are now."""
 
-    def __init__(self, names: Sequence[str], workers: Sequence[Worker]) -> None:
-        self._workers = workers
-        streams = {name: stream for worker in workers for name, stream in worker.streams.items()}
-        self.streams = {name: streams[name] for name in names}
+    def __init__(self, now: Callable[[], Mapping[str, RemoteStream]]) -> None:
+        self._now = now
+
+    def __getitem__(self, name: str) -> RemoteStream:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def values(self) -> ValuesView[RemoteStream]:
+        return self._now().values()
+
+    def items(self) -> ItemsView[str, RemoteStream]:
+        return self._now().items()
+
+
+class Gateway:
+    """All workers and their streams, by name in the order of the settings; a :class:`mindwire.api.registry.Registry`.
+
+    Parameters
+    ----------
+    specs : Specs
+    n_workers : int
+    folder : Path
+        Private to the workers.
+    instance : str
+        Distinguishes the LSL outlets of this service from those of another on the same host.
+    on_refused : callable
+        As of a :class:`Worker`.
+    """
+
+    trusted = False
+
+    def __init__(
+        self,
+        specs: Specs,
+        n_workers: int,
+        folder: Path,
+        instance: str,
+        on_refused: Callable[[int, MindwireError], None],
+    ) -> None:
+        self._specs = specs
+        self._folder = folder
+        self._instance = instance
+        self._changing = asyncio.Lock()  # one change after the other
+        shares = share_streams({spec.id: self._hop(spec) for spec in specs.settings.stream}, n_workers)
+        self._workers = [
+            Worker(number, names, self._worker_start, on_refused=on_refused, on_noted=self._note_from)
+            for number, names in enumerate(shares, 1)
+        ]
+        streams = {name: stream for worker in self._workers for name, stream in worker.streams.items()}
+        self._streams = {spec.id: streams[spec.id] for spec in specs.settings.stream}  # replaced as a whole
+        self.streams = _Present(lambda: self._streams)
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing: asyncio.Future[list[bool]] | None = None
+
+    def _hop(self, spec: StreamSpec) -> int:
+        return spec.hop or self.settings.hop or _USUAL_HOP
+
+    def _worker_start(self, worker: Worker) -> WorkerStart:
+        """Return what a worker is started with now."""
+        share = tuple(spec for spec in self.settings.stream if spec.id in worker.streams)
+        settings = self.settings.model_copy(update={"stream": share})
+        path = str(self._folder / f"{worker.number}.socket")
+        address = Address(path) if len(path.encode()) <= _MAX_PATH else Address(token=secrets.token_urlsafe(24))
+        return WorkerStart(
+            settings.model_dump_json(exclude={*SECRETS, *(f"{name}_file" for name in SECRETS)}),
+            address,
+            str(self._folder),
+            self._instance,
+            worker.number,
+            worker.restarts,
+        )
+
+    # ── streams as configuration ─────────────────────────────────────────────────────────────────────
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._specs.settings
+
+    async def add(self, spec: StreamSpec, *, check: bool = False) -> StreamSpec:
+        """Add a stream to the worker that has least to do."""
+        async with self._changing:
+            self._specs.check_new(spec)
+            spec = self._specs.completed(spec)
+            body = msgspec.json.encode(spec.to_json())
+            worker = self._idlest()
+            await worker.change("POST", "/v1/streams?check=true", body)
+            if check:
+                return spec
+            await self._put(spec.id, spec)
+            try:
+                stream = await worker.add(spec.id, body)
+            except BaseException:
+                await self._put(spec.id, None)
+                raise
+            self._streams = {**self._streams, spec.id: stream}
+        return spec
+
+    async def change(self, name: str, fields: Mapping[str, Any], *, check: bool = False) -> StreamSpec:
+        """Change fields of a stream's description; None takes the stream's own value away."""
+        async with self._changing:
+            before = self._specs[name]
+            after = self._specs.completed(changed(before, fields))
+            given = after.to_json()
+            body = msgspec.json.encode({key: given.get(key) for key in StreamSpec.model_fields})
+            worker, target = self._streams[name].worker, f"/v1/streams/{name}"
+            await worker.change("PATCH", f"{target}?check=true", body)
+            if check:
+                return after
+            await self._put(name, after)
+            try:
+                await worker.change("PATCH", target, body)
+            except BaseException:
+                await self._put(name, before)
+                raise
+        return after
+
+    async def remove(self, name: str) -> None:
+        """End a stream."""
+        async with self._changing:
+            before, worker = self._specs[name], self._streams[name].worker
+            await self._put(name, None)
+            try:
+                if not worker.failed:
+                    await worker.change("DELETE", f"/v1/streams/{name}")
+            except BaseException:
+                await self._put(name, before)
+                raise
+            worker.remove(name)
+            self._streams = {key: stream for key, stream in self._streams.items() if key != name}
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Keep fields that have changed already."""
+        self._specs.note(name, fields)
+
+    def model_path(self, reference: str) -> Path:
+        """Return the folder of a bundle that is in use."""
+        return self._specs.model_path(reference)
+
+    async def _put(self, name: str, spec: StreamSpec | None) -> None:
+        await asyncio.to_thread(self._specs.put, name, spec)
+
+    def _idlest(self) -> Worker:
+        """Return the worker with the least to do of those that run."""
+        hops = {spec.id: self._hop(spec) for spec in self.settings.stream}
+        running = [worker for worker in self._workers if worker.address is not None]
+        if not running:
+            msg = "No worker process runs now. Try again later."
+            raise ServiceError(msg)
+        return min(running, key=lambda worker: sum(1 / hops[name] for name in worker.streams))
+
+    async def _note_from(self, stream: RemoteStream) -> None:
+        """Take over the description of a stream that its worker has changed."""
+        async with self._changing:
+            answer = await stream.ask("/config")
+            if answer is not None and answer.status == 200 and self._streams.get(stream.name) is stream:
+                given = msgspec.json.decode(answer.body)
+                fields = {key: given.get(key) for key in StreamSpec.model_fields if key != "id"}
+                await asyncio.to_thread(self._specs.note, stream.name, fields)
+
+    # ── run ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
         """Start all workers at once; raises the first error that one of them reports."""
@@ -136,12 +287,12 @@ class Gateway:
         """Return the routes that workers answer, one or all of them."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/metrics", self._metrics)
-        router.add_api_route("/v1/streams", self._list)
-        router.add_api_route("/v1/streams/{stream}", _show)
+        router.add_api_route("/v1/streams", self._list, methods=["GET"])
+        router.add_api_route("/v1/streams/{stream}", _show, methods=["GET"])
         router.add_api_route("/v1/streams/{stream}/events", _list_events)
-        router.add_api_route("/v1/streams/{stream}/control", _forward, methods=["GET", "PUT"])
+        router.add_api_route("/v1/streams/{stream}/control", self._forward, methods=["GET", "PUT"])
         for command in ("adaptation", "control/pause", "control/resume"):
-            router.add_api_route(f"/v1/streams/{{stream}}/{command}", _forward, methods=["POST"])
+            router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
         return router
 
     async def _list(self) -> Response:
@@ -159,6 +310,16 @@ class Gateway:
         text = await asyncio.to_thread(merged, self._workers, answers, service_blocks())
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
+    async def _forward(self, stream: _Stream, request: Request) -> Response:
+        rest = request.scope["path"].removeprefix(f"/v1/streams/{stream.name}")
+        kind = request.headers.get("content-type", "")
+        answer = await stream.ask(rest, method=request.method, body=await request.body(), content_type=kind)
+        if answer is None:
+            raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
+        if request.method != "GET" and answer.status < 400:
+            await self._note_from(stream)
+        return _passed_on(answer)
+
 
 async def _show(stream: _Stream) -> Response:
     answer = await stream.ask("")
@@ -171,15 +332,6 @@ async def _list_events(stream: _Stream) -> Response:
     events = [] if answer is None else msgspec.json.decode(answer.body)
     events += [{key: value for key, value in event_payload(own).items() if key != "type"} for own in stream.events]
     return _json(sorted(events, key=lambda event: event["unix_time"])[-REMEMBERED_EVENTS:])
-
-
-async def _forward(stream: _Stream, request: Request) -> Response:
-    rest = request.scope["path"].removeprefix(f"/v1/streams/{stream.name}")
-    kind = request.headers.get("content-type", "")
-    answer = await stream.ask(rest, method=request.method, body=await request.body(), content_type=kind)
-    if answer is None:
-        raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
-    return _passed_on(answer)
 
 
 def _passed_on(answer: Answer) -> Response:

@@ -19,8 +19,7 @@ _RUN = "import os; os.setpgrp(); from mindwire.serve.gateway.program import main
 class WorkerStart(msgspec.Struct, frozen=True):
     """First line on a worker's standard input."""
 
-    settings: str  # of the whole service, as JSON
-    streams: list[str]  # the worker's share
+    settings: str  # of the whole service, with the worker's share of the streams, as JSON
     listen: Address  # port 0 takes any free port
     folder: str  # private to the worker; its successor gets it too
     instance: str = ""  # distinguishes the LSL outlets of this service from those of another on the same host
@@ -29,11 +28,12 @@ class WorkerStart(msgspec.Struct, frozen=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
-    """Line on a worker's standard output: its address once it listens, or what it refuses."""
+    """Line on a worker's standard output: its address once it listens, what it refuses, or a stream that has changed."""
 
     address: Address | None = None
     refused: str = ""
     usage: bool = False
+    noted: str = ""  # stream whose description has changed while it runs
 
     @property
     def error(self) -> MindwireError:

@@ -23,11 +23,11 @@ from mindwire.api.server import bind_socket
 from mindwire.config import Settings
 from mindwire.errors import MindwireError, UsageError
 from mindwire.logs import log_handler
-from mindwire.serve.gateway.address import Address
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.listening import event_loop
-from mindwire.serve.models import ModelStore
-from mindwire.serve.streams import build_streams, run_streams
+from mindwire.serve.registry import StreamRegistry, run_streams
+from mindwire.serve.specs import Specs
+from mindwire.serve.streams import StreamBuilder
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
     try:
         with event_loop() as runner:
-            runner.run(_run(settings, start, lambda address: report(WorkerReport(address)), refuse))
+            runner.run(_run(settings, start, report, refuse))
     except MindwireError as error:
         refuse(error)
     logging.shutdown()
@@ -57,12 +57,14 @@ def main() -> None:
 async def _run(
     settings: Settings,
     start: WorkerStart,
-    begun: Callable[[Address], None],
+    report: Callable[[WorkerReport], None],
     on_refused: Callable[[MindwireError], None],
 ) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)  # nothing comes but the end
-    streams = build_streams(settings, instance=start.instance, only=start.streams, checkpoints=Path(start.folder))
+    builder = StreamBuilder(settings, instance=start.instance, checkpoints=Path(start.folder))
+    specs = Specs(settings)
+    streams = StreamRegistry(specs, builder, trusted=True, on_note=lambda name: report(WorkerReport(noted=name)))
     for stream in streams.values():
         stream.counters.restarts = start.restarts
     address = start.listen
@@ -71,8 +73,8 @@ async def _run(
     else:
         sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    app = create_app(streams, Access(address.token, behind_gateway=True), models=ModelStore(settings.models))
-    await run_streams(settings, app, sock, streams, stop, begun=lambda: begun(address), on_refused=on_refused)
+    app = create_app(streams, Access(address.token, behind_gateway=True), models=specs.models, registry=streams)
+    await run_streams(streams, app, sock, stop, begun=lambda: report(WorkerReport(address)), on_refused=on_refused)
 
 
 def _bind(path: Path) -> socket.socket:

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from mindwire.serve.gateway.address import Address
 from mindwire.sinks.messages import Encoding, Message
+from mindwire.sinks.subscription import STOPPED, Goodbye
 
 
 class RemoteSubscription:
@@ -29,6 +30,7 @@ class RemoteSubscription:
 
     def __init__(self, reached: Callable[[], Address | None], path: str, encoding: Encoding) -> None:
         self.encoding = encoding
+        self.goodbye = STOPPED
         self.greeted = False  # until the client has had its hello
         self._reached = reached
         self._path = path
@@ -74,6 +76,7 @@ class RemoteSubscription:
             except ConnectionClosed as closed:
                 self._upstream = None
                 if closed.rcvd is not None:  # the stream has stopped; otherwise its worker has ended
+                    self.goodbye = Goodbye(closed.rcvd.code, closed.rcvd.reason)
                     return None
             finally:
                 self._receiving = None

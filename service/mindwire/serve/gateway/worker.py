@@ -8,13 +8,13 @@ import signal
 import time
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from mindwire.errors import MindwireError, ServiceError
+from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer, request
 from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
 from mindwire.serve.gateway.relay import RemoteSubscription
@@ -29,6 +29,7 @@ DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _HEALTHY_AFTER_S = 60.0
 _HUNG_AFTER_S = 15.0
 _PING_S = 2.0
+_CHANGE_S = 30.0  # a bundle may run in PyTorch, which takes long to import
 
 
 class RemoteStream:
@@ -37,7 +38,7 @@ class RemoteStream:
     def __init__(self, name: str, worker: Worker) -> None:
         self.name = name
         self.hub = self
-        self._worker = worker
+        self.worker = worker
         self.described: Mapping[str, Any] = {}  # the status
         self.listeners: set[RemoteSubscription] = set()  # of predictions
         self.viewers: set[RemoteSubscription] = set()  # of the signal
@@ -55,7 +56,7 @@ class RemoteStream:
 
     async def ask(self, rest: str, **details: Any) -> Answer | None:
         """Return the worker's answer to a request for the stream; None when it does not answer."""
-        return await self._worker.ask(f"/v1/streams/{self.name}{rest}", **details)
+        return await self.worker.ask(f"/v1/streams/{self.name}{rest}", **details)
 
     def hello(self) -> dict[str, Any]:
         """Return nothing: the worker says hello."""
@@ -70,9 +71,9 @@ class RemoteStream:
         return self._enter(self.viewers, "signal", Encoding.JSON)
 
     def _enter(self, group: set[RemoteSubscription], feed: str, encoding: Encoding) -> RemoteSubscription:
-        subscription = RemoteSubscription(lambda: self._worker.address, f"/v1/streams/{self.name}/{feed}", encoding)
+        subscription = RemoteSubscription(lambda: self.worker.address, f"/v1/streams/{self.name}/{feed}", encoding)
         group.add(subscription)
-        if self._worker.failed:
+        if self.worker.failed:
             subscription.close()
         return subscription
 
@@ -123,20 +124,34 @@ class Worker:
 
     Parameters
     ----------
-    start : WorkerStart
-        What the worker is started with.
+    number : int
+    streams : sequence of str
+        Names of its streams.
+    start : callable
+        Returns what the worker is started with, each time that it is.
     on_refused : callable
         Called with the number of the worker and what it refuses while it runs.
+    on_noted : callable
+        Called with a stream whose description has changed while it runs.
     """
 
-    def __init__(self, start: WorkerStart, *, on_refused: Callable[[int, MindwireError], None]) -> None:
-        self.number = start.number
-        self.streams = {name: RemoteStream(name, self) for name in start.streams}
+    def __init__(
+        self,
+        number: int,
+        streams: Sequence[str],
+        start: Callable[[Worker], WorkerStart],
+        *,
+        on_refused: Callable[[int, MindwireError], None],
+        on_noted: Callable[[RemoteStream], Awaitable[None]],
+    ) -> None:
+        self.number = number
+        self.streams = {name: RemoteStream(name, self) for name in streams}  # replaced as a whole
         self.address: Address | None = None  # where the worker is reached while it runs
         self.restarts = 0
         self.failed = False  # true after the worker has been given up
         self._start = start
         self._on_refused = on_refused
+        self._on_noted = on_noted
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -147,7 +162,7 @@ class Worker:
         MindwireError
             It refuses its settings, or ended.
         """
-        self._process = process = await start_process(msgspec.structs.replace(self._start, restarts=self.restarts))
+        self._process = process = await start_process(self._start(self))
         report = await next_report(process)
         if report is not None and report.address is None:
             raise report.error
@@ -204,7 +219,10 @@ class Worker:
 
     async def _read_reports(self, process: Process) -> None:
         while (report := await next_report(process)) is not None:
-            self._on_refused(self.number, report.error)
+            if not report.noted:
+                self._on_refused(self.number, report.error)
+            elif (stream := self.streams.get(report.noted)) is not None:
+                await self._on_noted(stream)
 
     def _lose(self, state: StreamState, reason: str, failures: int) -> None:
         log.error(reason, extra={"worker": self.number})
@@ -236,8 +254,45 @@ class Worker:
         if answer is None or answer.status != 200:
             return False
         for described in msgspec.json.decode(answer.body):
-            self.streams[described["name"]].describe(described)
+            if (stream := self.streams.get(described["name"])) is not None:
+                stream.describe(described)
         return True
+
+    async def add(self, name: str, body: bytes) -> RemoteStream:
+        """Have the worker begin one more stream; raises as :meth:`change`."""
+        await self.change("POST", "/v1/streams", body)
+        stream = RemoteStream(name, self)
+        self.streams = {**self.streams, name: stream}
+        if not await self.refresh(_HUNG_AFTER_S) or not stream.described:
+            self.remove(name)
+            raise self._unanswered()
+        return stream
+
+    def remove(self, name: str) -> None:
+        """Forget a stream that the worker has no longer."""
+        self.streams = {key: stream for key, stream in self.streams.items() if key != name}
+
+    async def change(self, method: str, target: str, body: bytes = b"") -> Answer:
+        """Have the worker change a stream.
+
+        Raises
+        ------
+        MindwireError
+            It refuses the change.
+        ServiceError
+            It does not answer; if it hangs, it is started again, without the change.
+        """
+        answer = await self.ask(target, _CHANGE_S, method=method, body=body, content_type="application/json")
+        if answer is None:
+            raise self._unanswered()
+        if answer.status >= 400:
+            raise UsageError(msgspec.json.decode(answer.body)["detail"])
+        return answer
+
+    def _unanswered(self) -> ServiceError:
+        if self.address is not None and self._process is not None:
+            _signal(self._process, signal.SIGKILL)
+        return ServiceError(f"Worker process {self.number} does not answer, and nothing was changed. Try again later.")
 
     async def stop(self, patience: float) -> None:
         """End the worker in order, so that its clients hear it; by force after ``patience`` seconds."""
