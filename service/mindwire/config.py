@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from mindwire.control.policy import ControlPolicy, parse_policy
 from mindwire.errors import PolicyError, UsageError
+from mindwire.session_names import Participant
 from mindwire.setting_errors import describe_error, describe_field, did_you_mean, unknown_variables
 from mindwire.signal.labels import parse_unit
 from mindwire.signal.named_channels import check_labels, split_labels
@@ -35,7 +36,15 @@ SECRETS = frozenset({"token", "read_token"})
 _SOURCE = ("name", "type", "source_id", "hostname", "predicate")
 # Values that a stream may have of its own, in place of the general settings of the same name.
 _OWN = ("model", "control", "hop", "channels", "unit", "rate", "adapt", "lsl_outlet", "osc")
-_KEYS = ("id", *_SOURCE, *(key for key in _OWN if key != "channels"), "adaptation_state", "record", "paused")
+_KEYS = (
+    "id",
+    *_SOURCE,
+    *(key for key in _OWN if key != "channels"),
+    "adaptation_state",
+    "record",
+    "participant",
+    "paused",
+)
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -129,6 +138,7 @@ class StreamSpec(BaseModel):
     lsl_outlet: bool | None = None
     osc: Address | None = None
     record: bool | None = None  # in the folder of the general setting
+    participant: Participant | None = None  # whose session the stream is recorded into
 
     @model_validator(mode="before")
     @classmethod
@@ -223,7 +233,7 @@ class Settings(BaseSettings):
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
         "May be given several times; id=NAME names a stream, and model=, control=, hop=, unit=, rate=, adapt=, osc=, "
-        "lsl_outlet=, record= (true or false) and adaptation_state= apply to it alone.",
+        "lsl_outlet=, record= (true or false), participant= and adaptation_state= apply to it alone.",
         (),
     )
     control: str | None = setting("Control policy (JSON file), or none; by default the bundle's own if it has one.")
@@ -275,6 +285,9 @@ class Settings(BaseSettings):
     )
     record: Path | None = setting(
         "Folder for recordings of signal, markers, predictions, decisions and events, as XDF."
+    )
+    sessions: Path | None = setting(
+        "Folder for sessions: recordings by person and day, begun and ended over REST, or with a stream by participant=NAME."
     )
     marker_stream: Words = setting(
         "Name or source_id of a marker stream to show; by default those of the source's host.", ()

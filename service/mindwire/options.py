@@ -50,6 +50,7 @@ class PipelineOptions:
     state: str | None = None  # learnt in an earlier session, as :meth:`SavedAdaptation.to_text` returns it
     policy: ControlPolicy | None = None  # how predictions become decisions; None decides nothing
     control: tuple[ControlCommand, ...] = ()  # commands to the controller of a recorded session
+    first_seq: int = 0  # number of the first window
     trained: TrainedSource | None = None  # signal of the training, whose channels and unit a source of its layout has
 
     def __post_init__(self) -> None:

@@ -52,8 +52,8 @@ class Pipeline:
     alignment : OnlineAlignment or None
     learner : Learner or None
         The decoder's session, where it learns.
-    samples : int
-        Source samples so far.
+    samples, seq : int
+        Source samples so far; number of the next window.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Pipeline:
         self._keep = max(contract.window_samples, self._adaptation.block_samples)
         self._buffer = WindowBuffer(self._keep, contract.n_channels)
         self._segment = 0
-        self._seq = 0
+        self.seq = options.first_seq
         # time of the last window, and the time up to which windows are another pipeline's
         self._last = self._after = -math.inf
         self._log = EventLog(contract.sfreq, contract.sfreq / self.hop_samples)
@@ -164,7 +164,7 @@ class Pipeline:
                 window = self._window(at)
                 if window.time > self._after:
                     windows.append(window)
-                    self._seq += 1
+                    self.seq += 1
                     self._last, self._after = window.time, -math.inf
             elif turn is Turn.LEARN:
                 self._adaptation.learn(self._window(at))
@@ -187,7 +187,7 @@ class Pipeline:
                 reasons |= Reason.ALIGNING
         learnt = self.learner.learnt if self.learner else None
         samples, time = buffer.samples(start, end), buffer.time(end - 1)
-        return Window(self._seq, time, samples, matrix, version, self._segment, end, reasons, learnt)
+        return Window(self.seq, time, samples, matrix, version, self._segment, end, reasons, learnt)
 
     def _decode(self, windows: list[Window]) -> list[Prediction]:
         if not windows:
@@ -208,7 +208,7 @@ class Pipeline:
         """Change the control policy, or pause or resume it, from the next prediction on; a PolicyError says that it does not fit."""
         buffer = self._buffer
         time = buffer.time(buffer.count - 1) if buffer.count > buffer.begin else None
-        self._log.add(self._controller.command(ControlCommand(self._seq, policy, paused, time)))
+        self._log.add(self._controller.command(ControlCommand(self.seq, policy, paused, time)))
 
     def catch_up(self) -> None:
         """Learn from the samples so far what the next window would otherwise wait for; results do not depend on it."""
@@ -257,7 +257,7 @@ class Pipeline:
 
     def succeed(self, other: Pipeline) -> None:
         """Go on with another pipeline's sequence numbers and control, from the first window later than its last one on."""
-        self._seq, self._last, self._after = other._seq, other._last, other._last
+        self.seq, self._last, self._after = other.seq, other._last, other._last
         self._controller, other._controller = other._controller, self._controller
         self._controller.retime(*Controller.times_of(self.contract, self.hop_samples))
         other._controller.retime(*Controller.times_of(other.contract, other.hop_samples))

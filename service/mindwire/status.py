@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mindwire.session_names import Participant
 from mindwire.types import ControlState, Prediction
 from mindwire_models.text import printable
 
@@ -157,6 +158,36 @@ class ControlStatus(BaseModel):
     hash: str
     decisions: dict[str, int]
     last: DecisionStatus | None
+
+
+class RecordingRequest(BaseModel):
+    """Recording to begin: of a participant, as the next run of the day or as a run of a given number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    participant: Participant
+    run: Annotated[int, Field(ge=1, le=999, strict=True)] | None = None
+    notes: Annotated[str, Field(max_length=4000)] = ""
+
+
+class RecordingStatus(BaseModel):
+    """A recording while it is written, or as it ended.
+
+    ``file`` is relative to the folder of the sessions, or a name where the recording is of no session; None until there is
+    a signal. ``size_bytes`` is what was written so far; ``status``, ``sha256``, ``cues`` and ``problems`` as in ``session.json``.
+    """
+
+    recording: bool
+    participant: str | None = None
+    date: str | None = None
+    run: int | None = None
+    file: str | None = None
+    status: str = "recording"
+    started_unix: float | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    cues: dict[str, int] | None = None
+    problems: list[str] = []
 
 
 class StreamStatus(BaseModel):

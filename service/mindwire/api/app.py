@@ -17,6 +17,7 @@ from mindwire import __version__
 from mindwire.api import config_routes, model_routes, routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.model_routes import Models
+from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
 from mindwire.api.streams import Streams
 
@@ -64,7 +65,7 @@ def create_app(
     app.state.registry = registry
     app.state.models = models
     app.state.upload = asyncio.Lock()  # one at a time
-    own = (routes.v1, config_routes.router, model_routes.router, routes.health, websockets.router)
+    own = (routes.v1, config_routes.router, model_routes.router, recordings, routes.health, websockets.router)
     for router in (instead, *own):
         if router is not None:
             app.include_router(router)

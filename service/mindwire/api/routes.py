@@ -300,6 +300,8 @@ def _sentence(first: dict[str, Any]) -> str:
         return f"The request lacks {place}; see /docs."
     if where == ["body"]:
         return "Expected a JSON object as the body, with the header 'Content-Type: application/json'; see /docs."
+    if kind == "value_error":
+        return f"{place}: {first['ctx']['error']}; see /docs."
     expected = "text" if kind == "string_unicode" else first["msg"].removeprefix("Input should be ")
     if kind.endswith("_than_equal"):
         expected = f"a number {expected}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
@@ -14,6 +14,9 @@ from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.status import StreamStatus
 
+if TYPE_CHECKING:
+    from mindwire.live.recordings import Recordings
+
 
 class StreamLike(Protocol):
     """A running stream; all is quick and may be called from any thread."""
@@ -22,6 +25,10 @@ class StreamLike(Protocol):
     hub: PredictionHub
     latency: Latency
     control_setting: ControlSetting  # as commanded; a pipeline takes it between two chunks
+
+    @property
+    def recordings(self) -> Recordings:
+        """Beginning and end of recordings."""
 
     @property
     def hung(self) -> bool:

@@ -73,7 +73,7 @@ class Connection:
     stop: LoopStop  # ends the connection; checking it is a sign of life of the loop
     commands: SimpleQueue[Callable[[Pipeline], None]]  # carried out between two chunks
     discontinuity: Reason = Reason.NONE  # put on the first chunk, which does not continue what the pipeline has seen
-    recorder: Recorder | None = None
+    recorder: Callable[[], Recorder | None] = lambda: None  # the present one
 
     def __post_init__(self) -> None:
         """Begin without data."""
@@ -120,8 +120,10 @@ class Connection:
         pulled_at = self.source.now()
         while not self.commands.empty():
             self.commands.get()(self.pipeline)
-        if self.recorder is not None:  # before it is decoded: a recording holds no prediction without its samples
-            self.recorder.take(chunk, self.source)
+        if (
+            recorder := self.recorder()
+        ) is not None:  # before decoding: a recording holds no prediction without its samples
+            recorder.take(chunk, self.source)
         if chunk is None or not len(chunk):
             if rehearsal and rehearsal.due:
                 rehearsal.run()
@@ -172,6 +174,14 @@ class Connection:
             "fewer streams, a longer --hop, or as many --workers as there are cores."
         )
         self.reporter.emit("overload", message, {"load": load})
+
+    def renew(self, pipeline: Pipeline) -> None:
+        """Continue with another pipeline of the same contract from the next chunk on; called between two chunks."""
+        for event in self.pipeline.drain_events():
+            self.reporter.emit(event.kind, event.message, event.data)
+        self.pipeline, self.session = pipeline, pipeline.session
+        self._state = DecodeState(pipeline, max_backlog_s=self.limits.max_backlog_s)
+        self._rehearsal = self._alone_at = None
 
     def end(self, error: Exception | None) -> None:
         """End the connection; only the first call counts."""

@@ -183,6 +183,10 @@ class StreamReporter:
         for one in old:
             one.close()
 
+    def remove_sink(self, sink: Sink) -> None:
+        """Send a sink nothing any more; it is not closed."""
+        self._sinks = tuple(one for one in self._sinks if one is not sink)
+
     def close(self) -> None:
         """Close every sink."""
         self._call("close")

@@ -37,7 +37,7 @@ class Search:
     reporter: StreamReporter
     wait: bool  # for a source that is absent at the start; otherwise it is refused
     stop: threading.Event  # ends every waiting
-    recorder: Recorder | None = None  # started before a source is opened
+    recorder: Callable[[], Recorder | None] = lambda: None  # started before a source is opened
 
     def __post_init__(self) -> None:
         """Begin without an attempt."""
@@ -106,8 +106,8 @@ class Search:
 
     def _open(self, found: Any, accept: Callable[[Source], None]) -> Source:
         self.reporter.to_state(StreamState.CONNECTING, f"Connecting to {found}.")
-        if self.recorder is not None:
-            self.recorder.start(self.connector.describe(found, self.stop), self.stop)
+        if (recorder := self.recorder()) is not None:
+            recorder.start(self.connector.describe(found, self.stop), self.stop)
         source = self.connector.open(found, self.stop)
         try:
             accept(source)

@@ -22,6 +22,7 @@ from mindwire.errors import ContractError, StreamLostError
 from mindwire.inference.decoder import Decoder, Learner
 from mindwire.live.connection import Connection, StreamLimits
 from mindwire.live.loop import LiveLoop
+from mindwire.live.recordings import Recordings
 from mindwire.live.reporter import StreamReporter
 from mindwire.live.search import Search
 from mindwire.live.shared_decoder import SharedDecoder
@@ -37,6 +38,7 @@ from mindwire.status import (
     ControlStatus,
     DecoderAdaptationStatus,
     ModelStatus,
+    RecordingRequest,
     Sink,
     SourceStatus,
     StreamState,
@@ -47,6 +49,9 @@ from mindwire_models.contract import Alignment, Contract
 
 if TYPE_CHECKING:
     from mindwire.sinks.recorder import Recorder
+
+# Wait for the next chunk, until the loop counts as one that does not move.
+_NEXT_CHUNK_S = 2.0
 
 
 @dataclass(eq=False)
@@ -73,16 +78,18 @@ class Stream:
     hub: PredictionHub  # the first of the sinks, where websocket clients subscribe
     sinks: Sequence[Sink] = ()
     recorder: Recorder | None = None  # the last of the sinks; records what the pipelines are given
+    # Makes the recorder of a recording that begins while the stream runs; raises RecordingError.
+    make_recorder: Callable[[Stream, RecordingRequest], Recorder] | None = None
     control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
 
     def __post_init__(self) -> None:
         """Begin without a source."""
-        sinks = (self.hub, *self.sinks, *([self.recorder] if self.recorder else []))
-        self.reporter = StreamReporter(self.name, sinks, lambda: self.model.label)
+        self.reporter = StreamReporter(self.name, (self.hub, *self.sinks), lambda: self.model.label)
+        self.recordings = Recordings(self, self.make_recorder)
         if self.recorder is not None:
-            self.recorder.attach(self.reporter.emit)
+            self.recordings.attach(self.recorder)
         self.counters, self.latency = self.reporter.counters, self.reporter.latency
         self._stop = LoopStop()
         self._why = "The service is stopping."
@@ -92,6 +99,7 @@ class Stream:
         self._pipeline: Pipeline | None = None
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
         self._source: Source | None = None
+        self._connection: Connection | None = None
         self._search = self._new_search()
         self._discontinuity = Reason.NONE
 
@@ -182,8 +190,8 @@ class Stream:
             counters=replace(reporter.counters),
             clock_offset_s=source.clock_offset_s if source else None,
             last_prediction_age_s=reporter.prediction_age,
-            recording=self.recorder.path.name if self.recorder and self.recorder.path else None,
-            to_record=self.recorder is not None,
+            recording=self.recordings.file,
+            to_record=self.recordings.recorder is not None,
             hung=self.hung,
             loop_load=self.loop.load,
             latency_ms=reporter.latency_ms(),
@@ -252,6 +260,40 @@ class Stream:
 
                 self._commands.put(command)
 
+    @property
+    def next_seq(self) -> int:
+        """Number of the next prediction."""
+        pipeline = self._pipeline
+        return pipeline.seq if pipeline else 0
+
+    def between_chunks(self, action: Callable[[], None]) -> None:
+        """Carry out an action between two chunks, and wait for it; at once where no loop moves that could do it."""
+        done, once = threading.Event(), threading.Lock()
+
+        def act(_: Pipeline | None = None) -> None:
+            with once:
+                if not done.is_set():
+                    action()
+                    done.set()
+
+        if self._connection is not None:
+            self._commands.put(act)
+            done.wait(_NEXT_CHUNK_S)
+        act()
+
+    def renew_pipeline(self) -> None:
+        """Continue with a new pipeline that has learnt what the present one has; call it between two chunks."""
+        before, connection = self._pipeline, self._connection
+        if before is None or connection is None:
+            self._forget_pipeline()
+            return
+        pipeline = self.make_pipeline(connection.source.info, before.saved_adaptation())
+        pipeline.seq = before.seq
+        self._use(pipeline)
+        if before.frozen:
+            pipeline.adapt(AdaptationCommand("freeze"))
+        connection.renew(pipeline)
+
     def saved_adaptation(self) -> SavedAdaptation | None:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""
         return self._pipeline.saved_adaptation() if self._pipeline else self._learnt
@@ -287,10 +329,14 @@ class Stream:
             # hung until it has worked for longer than it took to notice that it did not
             self._hung = now, now + 2 * hung_for_s
         self._search = self._new_search()
-        self._source = None
+        self._source = self._connection = None
         self.reporter.set_state(state, reason)
-        pipeline = self._pipeline
-        if state is StreamState.STOPPED or pipeline is None:  # what was learnt has still to be saved
+        if state is not StreamState.STOPPED:  # otherwise what was learnt has still to be saved
+            self._forget_pipeline()
+
+    def _forget_pipeline(self) -> None:
+        """Begin with a new pipeline next time; what was learnt is kept, and learning stays stopped where it was."""
+        if (pipeline := self._pipeline) is None:
             return
         self._pipeline = None
         if not pipeline.learnt.empty:
@@ -335,33 +381,36 @@ class Stream:
             stop,
             self._commands,
             self._discontinuity,
-            self.recorder,
+            lambda: self.recordings.recorder,
         )
-        self._source = source
+        self._source, self._connection = source, connection
         try:
             self.loop.run(connection)
         except StreamLostError as error:
             self.reporter.to_state(StreamState.LOST, str(error))
         finally:
             if self._source is source:
-                self._source = None
+                self._source = self._connection = None
             connection.close()
 
     def _accept(self, source: Source) -> None:
         fence()
         if self._pipeline is None:
-            pipeline = self.make_pipeline(source.info, self._learnt)
             self._discontinuity = Reason.NONE
-            if self.recorder is not None:
-                self.recorder.begin(pipeline.options)
-            with self._lock:
-                setting = self.control_setting
-                if setting != ControlSetting(policy=pipeline.options.policy):
-                    pipeline.control(setting.policy, paused=setting.paused)
-                self._pipeline = pipeline
+            self._use(self.make_pipeline(source.info, self._learnt))
         else:
             self._discontinuity = Reason.RECONNECT
             self.counters.reconnects += 1
+
+    def _use(self, pipeline: Pipeline) -> None:
+        """Take a new pipeline, which begins as control is set now."""
+        if (recorder := self.recordings.recorder) is not None:
+            recorder.begin(replace(pipeline.options, first_seq=pipeline.seq))
+        with self._lock:
+            setting = self.control_setting
+            if setting != ControlSetting(policy=pipeline.options.policy):
+                pipeline.control(setting.policy, paused=setting.paused)
+            self._pipeline = pipeline
 
     def _control_status(self) -> ControlStatus | None:
         setting, reporter = self.control_setting, self.reporter
@@ -376,7 +425,7 @@ class Stream:
         )
 
     def _new_search(self) -> Search:
-        return Search(self.connector, self.reporter, self.limits.wait, self._stop, self.recorder)
+        return Search(self.connector, self.reporter, self.limits.wait, self._stop, lambda: self.recordings.recorder)
 
 
 def _source_status(info: SignalInfo) -> SourceStatus:

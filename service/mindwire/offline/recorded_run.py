@@ -75,6 +75,7 @@ class RecordedRun:
     decided, shape (n_decisions, 1), ``axes`` of shape (n_predictions, n_axes); None where the recording has no such stream.
     ``timing`` are the columns of :class:`mindwire.sinks.timing.TimingOutlet`, and ``software`` the versions, where the recording
     is of a version of Mindwire that writes them.
+    ``outside`` predictions in the file, left out, are earlier or later than the run.
     """
 
     recording: XdfRecording
@@ -94,6 +95,7 @@ class RecordedRun:
     timing: RecordedSamples | None = None
     software: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
+    outside: int = 0
 
 
 def run_names(recording: Recording) -> list[str]:
@@ -136,7 +138,11 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     info = msgspec.convert(first["source"], SignalInfo)
     device = same_device(recording.streams, info)
     options = _options(first["options"])
-    predictions = _samples(recording, outlets[name])
+    ended = [event["data"]["ends"] for event in events if event["kind"] == "recording" and "ends" in event["data"]]
+    # a pipeline whose numbers go on had another before it
+    since = float(first["time"]) if first.get("first_seq") else float("-inf")
+    begun_to_ended = since, float(ended[-1]) if ended and ended[-1] is not None else float("inf")
+    predictions, outside = _within(begun_to_ended, _samples(recording, outlets[name]))
     if predictions is None or not len(predictions.times):
         msg = f"{recording.path} holds no prediction of {outlets[name].info.name}; nothing can be verified."
         raise RecordingError(msg)
@@ -152,9 +158,10 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
             replace(
                 options,
                 commands=tuple(one.commands),
-                state=one.data.get("state", first["options"].get("state")),
+                state=_text(one.data.get("state", first["options"].get("state"))),
                 policy=_policy(one.data.get("policy")),
                 control=(*map(_control_command, one.data.get("control", ())), *one.control),
+                first_seq=one.data.get("first_seq", 0),
             )
             for one in begun
         ),
@@ -162,9 +169,10 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         signal_id=None if device is None else device.stream_id,
         times=predictions.times,
         probabilities=predictions.values.astype(np.float32),
-        decisions=_samples(recording, _own(recording, DECISIONS_TYPE, DECISIONS).get(name)),
-        axes=_samples(recording, _own(recording, AXES_TYPE, AXES).get(name)),
-        timing=_samples(recording, _own(recording, TIMING_TYPE, TIMING).get(name)),
+        decisions=_within(begun_to_ended, _samples(recording, _own(recording, DECISIONS_TYPE, DECISIONS).get(name)))[0],
+        axes=_within(begun_to_ended, _samples(recording, _own(recording, AXES_TYPE, AXES).get(name)))[0],
+        outside=outside,
+        timing=_within(begun_to_ended, _samples(recording, _own(recording, TIMING_TYPE, TIMING).get(name)))[0],
         software=first.get("software", {}),
         events=tuple(events),
     )
@@ -195,6 +203,11 @@ def _begun(events: Sequence[Mapping[str, Any]]) -> list[_Begun]:
         elif event["kind"] == "control" and begun:
             begun[-1].control.append(_control_command(data))
     return begun
+
+
+def _text(value: str | Sequence[str] | None) -> str | None:
+    """Join a text that an event holds in pieces, as later versions write it."""
+    return value if value is None or isinstance(value, str) else "".join(value)
 
 
 def _policy(document: Mapping[str, Any] | None) -> ControlPolicy | None:
@@ -267,6 +280,17 @@ def _samples(recording: XdfRecording, stream: RecordedStream | None) -> Recorded
     return RecordedSamples(
         np.concatenate([part.times for part in parts]), np.concatenate([part.values for part in parts])
     )
+
+
+def _within(limits: tuple[float, float], samples: RecordedSamples | None) -> tuple[RecordedSamples | None, int]:
+    """Return samples without those before the first time or, at the end, after the second, and how many were left out."""
+    if samples is None:
+        return None, 0
+    late = np.flatnonzero(samples.times >= limits[0])
+    inside = np.flatnonzero(samples.times <= limits[1])
+    kept = slice(int(late[0]) if len(late) else len(samples.times), int(inside[-1]) + 1 if len(inside) else 0)
+    within = RecordedSamples(samples.times[kept], samples.values[kept])
+    return within, len(samples.times) - len(within.times)
 
 
 def _options(document: Mapping[str, Any]) -> PipelineOptions:

@@ -23,6 +23,7 @@ from mindwire.sources.xdf_file import UNINITIALISED_END
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
+from mindwire_models.text import counted
 
 # The times are computed again from the same stamps, perhaps on another machine.
 _SAME_TIME_S = 1e-5
@@ -68,7 +69,7 @@ class Verification:
     that differs or that the replay lacks is ``first_seq`` (None if it lacks it) at ``first_time``. Replayed predictions that the recording lacks are ``skipped``; recorded
     ones that the replay lacks are ``unknown``, or ``unchecked`` where the recording lacks their samples. ``input`` compares the
     samples with the device's own recorded stream, if that is in the file; ``damage`` of the file is a sentence each;
-    ``control`` compares decisions and axes, where a control policy ran.
+    ``control`` compares decisions and axes, where a control policy ran; ``outside`` predictions, before and after the run, are left out.
     """
 
     confirmed: int
@@ -87,6 +88,7 @@ class Verification:
     first_time: float | None = None
     first_seq: int | None = None
     replayed: Replayed | None = field(default=None, repr=False, compare=False)
+    outside: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -121,14 +123,18 @@ class Verification:
             f"{self.confirmed} predictions confirmed, {self.compared} of them valid (made of a whole, clean window)",
             f"largest difference {self.largest_difference:.3g}{where}",
         ]
-        counted = (
+        counts = (
             (self.validity_differs, "valid only live or only in the replay"),
             (self.unknown, "not in the replay"),
             (self.skipped, "skipped live"),
         )
-        clauses += [f"{count} {what}" for count, what in counted if count]
+        clauses += [f"{count} {what}" for count, what in counts if count]
         clauses += [place(self.first_time, self.first_seq)] if self.first_time is not None else []
         lines = ["; ".join(clauses) + "."]
+        if self.outside:
+            lines.append(
+                f"Not compared, because they are earlier or later than the run: {counted(self.outside, 'prediction')}."
+            )
         if self.unchecked:
             lines.append(f"{self.unchecked} predictions cannot be checked: the recording lacks their samples.")
         if self.control is not None:
@@ -173,7 +179,7 @@ def verify(
         device = compare_with_device(parts, run.recording.as_sent(run.signal_id))
         found = replace(found, input=device)
     damage = tuple(problem for problem in run.recording.problems if UNINITIALISED_END not in problem)
-    return replace(found, damage=damage)
+    return replace(found, damage=damage, outside=run.outside)
 
 
 def _replay(

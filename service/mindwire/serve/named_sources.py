@@ -43,6 +43,9 @@ def check_settings(settings: Settings) -> None:
     UsageError
         They hold a predicate that is no XPath, or ask for outputs that cannot be written.
     """
+    if settings.sessions is not None and settings.record is not None:
+        msg = "--record and --sessions both record the streams; leave one of them out."
+        raise UsageError(msg)
     if settings.record is not None:
         check_report(settings.record, (), option="--record")
     for spec in settings.stream:
@@ -57,6 +60,12 @@ def check_stream(settings: Settings, spec: StreamSpec) -> None:
         raise UsageError(msg)
     if records(settings, spec) and not settings.of(spec).lsl_outlet:
         msg = "--record takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
+        raise UsageError(msg)
+    if spec.participant and settings.sessions is None:
+        msg = f"participant: stream {spec.id!r} is to be recorded, but there is no folder for sessions; start with --sessions DIR."
+        raise UsageError(msg)
+    if spec.participant and not settings.of(spec).lsl_outlet:
+        msg = "--sessions takes predictions from their LSL outlet, found --no-lsl-outlet; leave one of them out."
         raise UsageError(msg)
     kept = kept_state(settings, spec)
     if kept is not None:

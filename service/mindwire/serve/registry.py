@@ -23,13 +23,14 @@ from mindwire.serve.named_sources import check_stream
 from mindwire.serve.specs import Specs, changed
 from mindwire.serve.streams import PreparedStream, StreamBuilder, send_osc
 from mindwire.sinks.subscription import RESTARTS
+from mindwire.status import RecordingRequest
 from mindwire_models.bundle import load_bundle
 
 log = logging.getLogger(__name__)
 
 _STOP_STREAMS_S = 1.2
 # Fields that a running stream takes; any other change begins it again.
-_LIVE = frozenset({"control", "paused", "osc"})
+_LIVE = frozenset({"control", "paused", "osc", "participant"})
 _RESTARTS = "The stream begins again with other settings."
 _ENDS = "The stream was removed."
 
@@ -201,6 +202,11 @@ class StreamRegistry(Mapping[str, Stream]):
             stream.control(paused=prepared.control.paused)
         if "osc" in differing:
             send_osc(stream, prepared.own.osc)
+        if "participant" in differing:
+            if stream.recordings.recorder is not None:
+                stream.recordings.end()
+            if prepared.own.participant is not None:
+                stream.recordings.begin(RecordingRequest(participant=prepared.own.participant))
         return True
 
     def _begin_again(self, name: str, prepared: PreparedStream, before: StreamSpec) -> None:
@@ -258,6 +264,10 @@ async def run_streams(
         else:
             loop.call_soon_threadsafe(on_refused, error)
 
+    if registry.settings.sessions is not None:
+        from mindwire.serve.session_recorder import recover_in_background
+
+        recover_in_background(registry.settings.sessions)
     with stop_on_signals(stop), showing_markers(registry, registry.settings.marker_stream):
         async with listening(app, sock, stop):
             registry.start(refused)

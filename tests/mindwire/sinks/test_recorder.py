@@ -119,6 +119,8 @@ def program(folder: Path, code: str) -> Path:
 
 
 RECORDING = """
+for ending in ('', '-events', '-input', '-timing', '-Decisions'):
+    print(f'Found Mindwire-cap{ending}@here'); print('Started data collection for stream own.')
 print('Found cap@here'); print('Found too@here'); print('Starting the recording, press Enter to quit')
 print('Started data collection for stream ', end='')  # its threads speak at once
 print('Started data collection for stream cap.'); print('too.', flush=True)
@@ -168,6 +170,21 @@ def test_a_file_that_does_not_grow_is_told(tmp_path, impatient):
         made.start(INFO)
         checked_until(made, lambda: told.errors)
         assert "has not grown" in told.errors[0]
+
+
+def test_streams_that_labrecorder_does_not_find_are_sought_again_and_then_reported(tmp_path, impatient):
+    code = RECORDING.replace("'-timing', ", "") + "sys.stdin.read()"
+    with recorder(tmp_path, code) as (made, told):
+        made.start(INFO)
+        [error] = told.errors
+        assert f"{made.path} lacks Mindwire-cap-timing, which LabRecorder did not find" in error
+        assert len(list((tmp_path / "out").glob("*.xdf"))) == 1
+    once = "import os; from pathlib import Path; second = os.path.exists(file + '.x'); Path(file + '.x').touch()\n"
+    again = "if not second: print('Found cap@h'); print('Started data collection'); print('Starting the recording', flush=True); time.sleep(60)\n"
+    with recorder(tmp_path, once + again + RECORDING + "sys.stdin.read()") as (made, told):
+        made.start(INFO)
+        assert not told.events
+        assert made.path.read_bytes() == b"XDF:"
 
 
 def test_silence_is_no_trouble(tmp_path, impatient):

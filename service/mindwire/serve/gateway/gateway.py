@@ -29,7 +29,7 @@ from mindwire.config import SECRETS, Settings, StreamSpec
 from mindwire.errors import MindwireError, ServiceError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
-from mindwire.serve.gateway.worker import RemoteStream, Worker, share_streams
+from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listening, stop_on_signals
 from mindwire.serve.specs import Specs, changed
 from mindwire.sinks.messages import event_payload
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 # The end as a whole takes less than two seconds; a worker needs a little longer than its streams.
 _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
+_RECORDING_S = 25.0
 _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhere
 
 
@@ -291,6 +292,7 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}", _show, methods=["GET"])
         router.add_api_route("/v1/streams/{stream}/events", _list_events)
         router.add_api_route("/v1/streams/{stream}/control", self._forward, methods=["GET", "PUT"])
+        router.add_api_route("/v1/streams/{stream}/recording", self._forward, methods=["GET", "POST", "DELETE"])
         for command in ("adaptation", "control/pause", "control/resume"):
             router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
         return router
@@ -313,7 +315,9 @@ class Gateway:
     async def _forward(self, stream: _Stream, request: Request) -> Response:
         rest = request.scope["path"].removeprefix(f"/v1/streams/{stream.name}")
         kind = request.headers.get("content-type", "")
-        answer = await stream.ask(rest, method=request.method, body=await request.body(), content_type=kind)
+        answer = await stream.ask(
+            rest, method=request.method, body=await request.body(), content_type=kind, patience=_patience(request)
+        )
         if answer is None:
             raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
         if request.method != "GET" and answer.status < 400:
@@ -332,6 +336,12 @@ async def _list_events(stream: _Stream) -> Response:
     events = [] if answer is None else msgspec.json.decode(answer.body)
     events += [{key: value for key, value in event_payload(own).items() if key != "type"} for own in stream.events]
     return _json(sorted(events, key=lambda event: event["unix_time"])[-REMEMBERED_EVENTS:])
+
+
+def _patience(request: Request) -> float:
+    """Return the seconds that a worker may take: beginning and end of a recording wait for LabRecorder."""
+    waits = request.scope["path"].endswith("/recording") and request.method != "GET"
+    return _RECORDING_S if waits else ANSWER_S
 
 
 def _passed_on(answer: Answer) -> Response:

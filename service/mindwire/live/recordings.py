@@ -1,0 +1,119 @@
+"""Recordings of one stream: begun and ended, one after another, while the stream runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mindwire.errors import RecordingError
+from mindwire.status import RecordingRequest, RecordingStatus
+
+if TYPE_CHECKING:
+    from mindwire.live.stream import Stream
+    from mindwire.sinks.recorder import Recorder
+
+# Time for a recording to be written, read through and hashed at its end.
+_COMPLETE_S = 20.0
+
+
+class Recordings:
+    """Beginning and end of a stream's recordings; may be called from any thread.
+
+    Parameters
+    ----------
+    stream : Stream
+    make : callable or None
+        Makes a recorder as a request says; raises RecordingError. None where nothing can be recorded on request.
+
+    Attributes
+    ----------
+    recorder : Recorder or None
+        The present one.
+    """
+
+    def __init__(self, stream: Stream, make: Callable[[Stream, RecordingRequest], Recorder] | None) -> None:
+        self.recorder: Recorder | None = None
+        self._stream = stream
+        self._make = make
+        self._lock = threading.Lock()  # of beginnings and ends
+
+    @property
+    def file(self) -> str | None:
+        """Name of the file that is being written; None while nothing is recorded."""
+        recorder = self.recorder
+        return recorder.path.name if recorder and recorder.path else None
+
+    def status(self) -> RecordingStatus | None:
+        """Return what is being recorded; None while nothing is."""
+        recorder = self.recorder
+        return None if recorder is None else recorder.describe()
+
+    def begin(self, request: RecordingRequest) -> RecordingStatus:
+        """Begin a recording between two chunks.
+
+        A new pipeline begins with it, so that every prediction can be repeated from the recording. It has learnt of the
+        person what the one before had; as after a connection, predictions are valid once filters and window have settled.
+        Blocks until LabRecorder receives samples, for seconds at most. Without a source the recording begins with one.
+
+        Raises
+        ------
+        RecordingError
+            The stream is being recorded already, or cannot be.
+        """
+        stream = self._stream
+        with self._lock:
+            if self.recorder is not None:
+                msg = f"Stream {stream.name!r} is being recorded already; end that recording first."
+                raise RecordingError(msg)
+            if self._make is None:
+                msg = "Recordings take a folder for sessions and the outlets on LSL; start the service with --sessions DIR."
+                raise RecordingError(msg)
+            recorder = self._make(stream, request)
+            recorder.attach(stream.reporter.emit)
+            if (source := stream.source) is not None:
+                recorder.start(source)
+                if recorder.path is None:
+                    recorder.close()
+                    msg = f"The recording of stream {stream.name!r} cannot be begun; its events say why."
+                    raise RecordingError(msg)
+
+            def attach() -> None:
+                self.attach(recorder)
+                stream.renew_pipeline()
+
+            stream.between_chunks(attach)
+            return recorder.describe()
+
+    def attach(self, recorder: Recorder) -> None:
+        """Record with this recorder from now on; call it between two chunks."""
+        self.recorder = recorder
+        recorder.attach(self._stream.reporter.emit)
+        self._stream.reporter.add_sink(recorder)
+
+    def end(self, ending: str = "ended on request") -> RecordingStatus:
+        """End the recording between two chunks; return once its file is complete, or after seconds if it is not.
+
+        Raises
+        ------
+        RecordingError
+            The stream is not being recorded.
+        """
+        stream = self._stream
+        with self._lock:
+            if (recorder := self.recorder) is None:
+                msg = f"Stream {stream.name!r} is not being recorded."
+                raise RecordingError(msg)
+
+            def detach() -> None:
+                recorder.report_end()
+                self.recorder = None
+                stream.reporter.remove_sink(recorder)
+
+            stream.between_chunks(detach)
+            recorder.ending = ending
+            recorder.close()
+            recorder.wait(_COMPLETE_S)
+            status = recorder.describe()
+        stream.reporter.emit("recording", f"The recording to {status.file} has ended.", {"recording": False})
+        return status

@@ -1,0 +1,30 @@
+"""Names of participants, which become folders; the same rule wherever one is given."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
+# Names that Windows gives to devices, whatever the folder.
+_RESERVED = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
+
+
+def check_participant(name: str) -> str:
+    """Return a participant's name if it can be a folder on every system.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+        msg = (
+            "expected a participant's name of 1 to 64 letters, digits and '-', with a letter or digit at both ends and no "
+            f"name of a device of Windows, found {name[:80]!r}"
+        )
+        raise ValueError(msg)
+    return name
+
+
+Participant = Annotated[str, AfterValidator(check_participant)]

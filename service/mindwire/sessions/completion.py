@@ -1,0 +1,176 @@
+"""Completion of a run's entry in ``session.json`` once its file is written, in a process of its own.
+
+The file is read through and hashed there, so that the live loop has nothing of it; and it goes on when the service ends.
+
+    python -m mindwire.sessions.completion FOLDER RUN STATUS ENDING
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import psutil
+
+from mindwire.errors import MindwireError
+from mindwire.sessions.document import (
+    Moment,
+    Run,
+    RunStatus,
+    UsedModel,
+    UsedPolicy,
+    change_run,
+    read_session,
+    sessions_in,
+)
+from mindwire.sessions.folder import open_session
+from mindwire.sources.markers import EVENTS_TYPE, OUTLET
+from mindwire.sources.recording import Recording, open_recording
+
+log = logging.getLogger(__name__)
+
+_RECORDER_ENDS_S = 30.0
+_POLL_S = 0.1
+_RECORDER = "LabRecorder"
+
+
+def start_completion(folder: Path, number: int, status: RunStatus, ending: str) -> subprocess.Popen[bytes]:
+    """Start to complete a run; the process waits until LabRecorder has ended."""
+    program = [sys.executable, "-P", "-m", "mindwire.sessions.completion"]
+    return subprocess.Popen(
+        [*program, str(folder), str(number), status, ending],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C at the terminal is not for it
+    )
+
+
+def recover_runs(root: Path) -> list[tuple[Path, Run]]:
+    """Complete the runs of all sessions that no process records into any more and that were never ended; return these runs.
+
+    A run that was ended, but whose completion was not, is completed too.
+    """
+    recovered: list[tuple[Path, Run]] = []
+    for folder in sessions_in(root):
+        try:
+            document = read_session(folder)
+            open_ones = [run for run in document.runs if run.status == "recording" or run.sha256 is None]
+            if not open_ones:
+                continue
+            session = open_session(folder.parent.parent, document.participant, document.date)
+        except MindwireError as error:  # of another process, or damaged: not for this one to mend
+            log.info("%s is left as it is: %s", folder, error)
+            continue
+        try:
+            for run in open_ones:
+                if run.run not in session.active:
+                    ending = run.ending or "the service ended without ending the recording"
+                    status: RunStatus = "interrupted" if run.status == "recording" else run.status
+                    recovered.append((folder, complete_run(folder, run.run, status, ending)))
+        finally:
+            session.close()
+    return recovered
+
+
+def complete_run(folder: Path, number: int, status: RunStatus, ending: str) -> Run:
+    """Wait until the run's recorder has ended, read its file through, and enter what it holds."""
+    run = read_session(folder).run(number)
+    _await_recorder(run)
+    path = folder / run.file
+    found: dict[str, Any] = {"status": status, "ending": ending, "recorder_pid": None}
+    try:
+        found |= _content(path, run)
+    except (MindwireError, OSError) as error:
+        found |= {"status": "interrupted", "problems": (str(error),)}
+    with suppress(OSError), path.open("rb") as file:
+        found |= {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": path.stat().st_size}
+    if found.get("sha256") is None:
+        found |= {"sha256": "", "size_bytes": 0, "problems": (f"{run.file} is not there: nothing was recorded.",)}
+    if run.ended is None and "ended" not in found:
+        found["ended"] = run.started
+    return change_run(folder, number, **found)
+
+
+def _await_recorder(run: Run) -> None:
+    """Wait while the LabRecorder of this machine that writes the run is still there, for half a minute at most."""
+    deadline = time.monotonic() + _RECORDER_ENDS_S
+    while run.recorder_pid is not None and run.host == socket.gethostname() and time.monotonic() < deadline:
+        try:
+            process = psutil.Process(run.recorder_pid)
+            if _RECORDER not in process.name() or process.status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.Error:
+            return
+        time.sleep(_POLL_S)
+
+
+def _content(path: Path, run: Run) -> dict[str, Any]:
+    """Return what a recording says of its run."""
+    recording = open_recording(path)
+    markers = recording.markers()
+    found: dict[str, Any] = {"cues": dict(Counter(marker.label for marker in markers).most_common())}
+    models, control = list(run.models), list(run.control)
+    begun, gaps, last = False, 0, None
+    for time_, event in _events(recording, run.stream):
+        data, last = event["data"], (time_, event.get("unix_time"))
+        if event["kind"] == "recording" and "begins" in data:
+            if not begun and models and "first_seq" in data:
+                models[0] = msgspec.structs.replace(models[0], from_seq=data["first_seq"])
+                control = [msgspec.structs.replace(one, from_seq=data["first_seq"]) for one in control[:1]]
+            begun = True
+        elif event["kind"] in ("gap", "clock_reset"):
+            gaps += int(data.get("count", 1))
+        elif event["kind"] == "model" and data.get("state") in ("swapped", "rolled_back") and data.get("sha256"):
+            kept = {model.sha256: model.folder for model in run.models}
+            used = UsedModel(data.get("name", ""), data["sha256"], int(data["seq"]), kept.get(data["sha256"]))
+            models = [
+                *(model for model in models if model.sha256 != used.sha256 or model.from_seq != used.from_seq),
+                used,
+            ]
+        elif event["kind"] == "control" and data.get("hash"):
+            control.append(UsedPolicy(data["hash"], int(data["seq"])))
+    found |= {"models": tuple(models), "control": tuple(control)}
+    if run.clock.gaps is None:
+        found["clock"] = msgspec.structs.replace(run.clock, gaps=gaps)
+    if run.ended is None and last is not None and isinstance(last[1], int | float):
+        found["ended"] = Moment(float(last[1]), last[0])
+    problems = list(recording.problems)
+    if not begun:
+        problems.append("The file does not hold the beginning of the run; its predictions cannot be verified.")
+    return found | {"problems": tuple(problems)}
+
+
+def _events(recording: Recording, stream: str) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """Yield the events of a run with the times at which they were recorded."""
+    for one in recording.streams:
+        if one.info.type == EVENTS_TYPE and one.info.name == f"{OUTLET}{stream}-events":
+            for chunk in recording.source(one.stream_id).chunks():
+                for at, text in zip(chunk.times.tolist(), chunk.samples[:, 0], strict=True):
+                    with suppress(ValueError):
+                        event = json.loads(text)
+                        if isinstance(event, dict) and "kind" in event and isinstance(event.get("data"), dict):
+                            yield at, event
+
+
+def main() -> None:
+    """Complete the run that the arguments name."""
+    folder, number, status, ending = sys.argv[1:]
+    with suppress(OSError):
+        os.nice(10)
+    complete_run(Path(folder), int(number), cast("RunStatus", status), ending)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Recordings of one stream in a session: each file that the recorder begins is a run of its own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mindwire.errors import MindwireError
+from mindwire.provenance import machine, source_sha256
+from mindwire.sessions.completion import start_completion
+from mindwire.sessions.document import (
+    ClockQuality,
+    Moment,
+    Run,
+    RunStatus,
+    UsedModel,
+    UsedPolicy,
+    change_run,
+    read_session,
+)
+from mindwire.sessions.folder import Session
+from mindwire.sources.liblsl import pylsl
+from mindwire.status import RecordingStatus, StreamStatus
+from mindwire.types import SignalInfo
+from mindwire_models.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+
+class SessionRuns:
+    """Runs of one stream in a session, one after another.
+
+    Parameters
+    ----------
+    session : Session
+        Open; closed by :meth:`close`.
+    stream : str
+        Name in the service.
+    bundle : Bundle
+        That the stream begins with; copied into the session.
+    status : callable
+        Returns the stream's status.
+    next_seq : callable
+        Returns the number of the stream's next prediction.
+    number : int or None
+        Of the first run; the next free one when None.
+    notes : str
+
+    Raises
+    ------
+    RecordingError
+        The bundle cannot be copied.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stream: str,
+        bundle: Bundle,
+        status: Callable[[], StreamStatus],
+        next_seq: Callable[[], int],
+        *,
+        number: int | None = None,
+        notes: str = "",
+    ) -> None:
+        self.session = session
+        self.folder = session.folder
+        self.run: Run | None = None  # the present one, or the last
+        self._stream, self._status, self._next_seq = stream, status, next_seq
+        self._number, self._notes = number, notes
+        self._model = UsedModel(bundle.name, bundle.sha256, folder=session.keep_bundle(bundle))
+        self._completions: list[subprocess.Popen[bytes]] = []
+        self._closed = False
+
+    def begin(self, source: SignalInfo | None) -> Path:
+        """Create the file of the next run; raises RecordingError where that cannot be done."""
+        status = self._status()
+        seq = self._next_seq()
+        number, self._number = self._number, None
+
+        def make(number: int, file: str) -> Run:
+            return Run(
+                run=number,
+                file=file,
+                stream=self._stream,
+                status="recording",
+                started=_now(),
+                source={} if source is None else {key: value for key, value in asdict(source).items() if value},
+                notes=self._notes,
+                models=(UsedModel(self._model.name, self._model.sha256, seq, self._model.folder, status.model.engine),),
+                control=(UsedPolicy(status.control.hash if status.control else None, seq),),
+                software=machine() | {"sha256": source_sha256()},
+            )
+
+        self.run = self.session.begin_run(number, make)
+        return self.folder / self.run.file
+
+    def recorder_started(self, pid: int) -> None:
+        """Note LabRecorder's process, which outlives this one by moments."""
+        self._change(recorder_pid=pid, host=socket.gethostname())
+
+    def end(self, ending: str, status: RunStatus) -> None:
+        """End the present run, if there is one; its file is read through and hashed elsewhere once it is complete."""
+        run = self.run
+        if run is None or run.run not in self.session.active:
+            return
+        now = self._status()
+        clock = ClockQuality(now.clock_offset_s, now.drift_ppm, now.effective_rate)
+        self._change(status=status, ended=_now(), ending=ending, clock=clock)
+        self.session.active.discard(run.run)
+        try:
+            self._completions.append(start_completion(self.folder, run.run, status, ending))
+        except OSError as error:
+            log.error("%s is left to the next start to complete (%s).", run.file, error.strerror)  # noqa: TRY400 - no bug
+
+    def describe(self, *, recording: bool) -> RecordingStatus:
+        """Return the present or last run as ``session.json`` has it now."""
+        session, run = self.session, self.run
+        known: dict[str, Any] = {"recording": recording, "participant": session.participant, "date": session.date}
+        if run is None:
+            return RecordingStatus(**known, status="waiting")
+        path = self.folder / run.file
+        with suppress(MindwireError, OSError, KeyError):
+            run = read_session(self.folder).run(run.run)
+        size = run.size_bytes
+        with suppress(OSError):
+            size = path.stat().st_size
+        return RecordingStatus(
+            **known,
+            run=run.run,
+            file=str(path.relative_to(self.folder.parent.parent)),
+            status=run.status,
+            started_unix=run.started.unix,
+            size_bytes=size,
+            sha256=run.sha256,
+            cues=run.cues,
+            problems=list(run.problems),
+        )
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the ended runs are complete; return false if they are not within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        for process in self._completions:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+        self._completions.clear()
+        return True
+
+    def close(self) -> None:
+        """Let the session go."""
+        if not self._closed:
+            self._closed = True
+            self.session.close()
+
+    def _change(self, **fields: object) -> None:
+        if self.run is not None:
+            try:
+                self.run = change_run(self.folder, self.run.run, **fields)
+            except (MindwireError, OSError) as error:
+                log.error("%s could not be noted in the session: %s", self.run.file, error)  # noqa: TRY400 - no bug
+
+
+def _now() -> Moment:
+    return Moment(time.time(), pylsl.local_clock())

