@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from http import HTTPStatus
 from typing import NamedTuple
 
 from mindwire.api.limits import Allowance, ClientAllowances
@@ -23,6 +24,8 @@ _BY_ALL = Allowance(time.monotonic(), rate=2.0, burst=60)
 
 # Refused requests and connections of this process by reason, for `mindwire_refusals_total`.
 refusals: Counter[str] = Counter()
+# Requests that have changed something, by what: streams, models, control … for `mindwire_changes_total`.
+changes: Counter[str] = Counter()
 _unlogged: Counter[str] = Counter()
 
 
@@ -39,8 +42,13 @@ class Asked(NamedTuple):
         return f"{self.who} from {self.client or 'a local socket'}: {self.method} {printable(self.path, _MAX_PATH)}".rstrip()
 
     def log_change(self, status: int) -> None:
-        """Log a request that changes something, with its result."""
-        log.info("%s: %d", self._text, status, extra=self._details(status))
+        """Count and log a request that changes something, with its result."""
+        details = self._details(status)
+        if status < HTTPStatus.BAD_REQUEST:  # /v1/models, /v1/streams/{stream}, /v1/streams/{stream}/control/pause
+            parts = self.path.split("/")[2:5]
+            changes[parts[2] if len(parts) > 2 else "".join(parts[:1])] += 1
+            details |= {"stream": parts[1]} if parts[:1] == ["streams"] and len(parts) > 1 else {}
+        log.info("%s: %d", self._text, status, extra=details)
 
     def refuse(self, reason: str, status: int) -> None:
         """Count and log a refusal."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 
 from mindwire import __version__
+from mindwire.api import audit
 from mindwire.api.streams import Streams
 from mindwire.live.latency import BUCKETS_MS, Histogram
 from mindwire.sinks.hub import PredictionHub
@@ -71,6 +72,10 @@ def exposition(streams: Streams, others: Iterable[str] = ()) -> bytes:
 def service_blocks() -> Iterator[str]:
     """Yield the metrics of the service as a whole."""
     yield block("gauge", "build_info", "Version of the software.", ("version",), [((__version__,), 1)])
+    counts = [((reason,), n) for reason, n in audit.refusals.items()]
+    yield block("counter", "refusals", "Requests and connections refused.", ("reason",), counts)
+    counts = [((what,), n) for what, n in audit.changes.items()]
+    yield block("counter", "changes", "Requests that have changed something.", ("what",), counts)
 
 
 def block(
