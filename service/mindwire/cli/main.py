@@ -22,7 +22,7 @@ from mindwire_models.text import printable
 
 # In the order of the help. Each is a function in a module of the same name, with underscores.
 COMMANDS = (
-    "demo simulate serve streams record doctor export inspect evaluate compare cross-validate train tune replay play bench verify certify"
+    "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train tune replay play bench verify certify"
 ).split()
 # Options that have become commands, and whether the new command still takes them.
 _FORMER = {
