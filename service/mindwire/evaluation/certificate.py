@@ -19,6 +19,7 @@ from mindwire.inference.load import Device, Engine, load_decoder
 from mindwire.offline.recorded_run import RecordedRun, find_bundle, recorded_run, run_names
 from mindwire.offline.verify import Replayed, Verification, verify
 from mindwire.offline.verify_control import place
+from mindwire.sessions.document import MODELS
 from mindwire.sources.recording import Recording, open_recording
 from mindwire.sources.xdf_clock import split_at_resets
 from mindwire.sources.xdf_file import XdfStream
@@ -169,6 +170,10 @@ class Search:
     device: Device = "auto"
     tolerance: float = 1e-6
 
+    def places(self, run: RecordedRun) -> list[Path]:
+        """Return where a run's bundles may be, those of its session included."""
+        return [*self.named, *self.bundles, *bundles_in(run.recording.path.parent / MODELS)]
+
 
 def bundles_in(folder: Path) -> list[Path]:
     """Return a folder itself if it is a bundle, else the bundles in it."""
@@ -198,7 +203,7 @@ def _certify(basis: RunCertificate, recording: Recording, search: Search, progre
         return replace(basis, faults=(f"The run {basis.stream} cannot be certified: {error}",))
     known = _known(basis, run, search)
     try:
-        path, _ = find_bundle(run.model_name, run.model_sha256, run.model_path, (*search.named, *search.bundles))
+        path, _ = find_bundle(run.model_name, run.model_sha256, run.model_path, search.places(run))
         bundle = load_bundle(path)
         decoder = load_decoder(bundle, search.engine, search.device, adapt=run.options.adapt)
         total = run.recording.source(run.input_id).n_samples
@@ -254,7 +259,7 @@ def _models(run: RecordedRun, search: Search) -> Iterator[ModelRecord]:
     for sha256, name in used.items():
         files: Mapping[str, str] = {}
         with suppress(MindwireError):
-            path, _ = find_bundle(name, sha256, run.model_path, (*search.named, *search.bundles))
+            path, _ = find_bundle(name, sha256, run.model_path, search.places(run))
             files = dict(sorted(load_bundle(path).digests.items()))
         yield ModelRecord(name, sha256, files)
 
@@ -279,7 +284,7 @@ def _policies(run: RecordedRun) -> Iterator[dict[str, Any]]:
     """Yield the control policies by their hashes, each with the prediction from which on it counts, and pauses."""
     for number, options in enumerate(run.pipelines):
         if options.policy is not None:
-            yield {"pipeline": number, "seq": 0, "hash": options.policy.hash, "paused": None}
+            yield {"pipeline": number, "seq": options.first_seq, "hash": options.policy.hash, "paused": None}
         for command in options.control:
             policy = command.policy and command.policy.hash
             yield {"pipeline": number, "seq": command.seq, "hash": policy, "paused": command.paused}
@@ -289,6 +294,7 @@ def _with_findings(known: RunCertificate, run: RecordedRun, found: Verification,
     """Return a certificate with what verification found."""
     device, control = found.input, found.control
     lacking = [
+        (run.outside, "prediction", "of before the run or after its end left out"),
         (found.unchecked, "prediction", "cannot be checked: the recording lacks their samples"),
         (control.axes_unrecorded if control else 0, "position", "of the axes not recorded"),
         (device.missed if device else 0, "sample", "of the model's input missing from the device's recorded stream"),

@@ -12,27 +12,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from mindwire.errors import MindwireError, RecordingError, UsageError
+from mindwire.errors import MindwireError, UsageError
 from mindwire.evaluation.certificate import RunCertificate, Search, bundles_in, certify_recording
 from mindwire.evaluation.certificate_page import certificate_page
 from mindwire.evaluation.page import write_files
 from mindwire.evaluation.pseudo_online import Progress, file_sha256
 from mindwire.evaluation.signing import is_signed, key_name, named_key, read_public, sign, signature_path
 from mindwire.provenance import machine, source_sha256
+from mindwire.sessions.document import MODELS, SESSION, Run, read_session
 from mindwire_models.bundle import load_bundle
 from mindwire_models.text import counted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-SESSION, MODELS = "session.json", "models"
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """Findings on a recording or a session; ``faults`` are those of the session as a whole.
 
-    ``software`` is what derived everything again; ``session`` the content of ``session.json``, with its hash.
+    ``software`` is what derived everything again; ``session`` whose session it is, with the hash of ``session.json``.
     """
 
     title: str
@@ -76,6 +75,8 @@ def certify(path: Path, search: Search, progress: Progress | None = None, *, tel
     ------
     UsageError
         There is neither.
+    RecordingError
+        The folder is no session, or its description is damaged.
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     if not path.is_dir():
@@ -84,10 +85,10 @@ def certify(path: Path, search: Search, progress: Progress | None = None, *, tel
             raise UsageError(msg)
         runs = certify_recording(path, search, progress)
         return Certificate(path.name, created, runs, search.tolerance, _damaged(search.named))
-    document, sha256 = _read_session(path)
+    document = read_session(path)
     search = replace(search, named=(*search.named, *bundles_in(path / MODELS)))
     faults, runs = list(_damaged(search.named)), list[RunCertificate]()
-    entries = {str(entry.get("file")): entry for entry in document.get("runs", ())}
+    entries = {run.file: run for run in document.runs}
     for name in sorted({*entries, *(file.name for file in path.glob("run-*.xdf"))}):
         if not (path / name).is_file():
             faults.append(f"{SESSION} names {name}, which is not there.")
@@ -96,9 +97,9 @@ def certify(path: Path, search: Search, progress: Progress | None = None, *, tel
         found = certify_recording(path / name, search, progress)
         runs += found
         faults += _contradictions(entries.get(name), name, found)
-    about = {key: value for key, value in document.items() if key != "runs"}
-    title = " ".join(str(part) for part in (document.get("participant"), document.get("date")) if part)
-    return Certificate(title or path.name, created, runs, search.tolerance, tuple(faults), about | {"sha256": sha256})
+    about = {"participant": document.participant, "date": document.date, "sha256": file_sha256(path / SESSION)}
+    title = f"{document.participant} {document.date}"
+    return Certificate(title, created, runs, search.tolerance, tuple(faults), about)
 
 
 def _damaged(bundles: Sequence[Path]) -> tuple[str, ...]:
@@ -112,37 +113,21 @@ def _damaged(bundles: Sequence[Path]) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def _read_session(folder: Path) -> tuple[dict[str, Any], str]:
-    file = folder / SESSION
-    try:
-        document = json.loads(file.read_bytes())
-    except OSError as error:
-        msg = f"{folder} is no session, for it has no readable {SESSION} ({error.strerror}); name a session's folder or a recording."
-        raise UsageError(msg) from error
-    except ValueError as error:
-        msg = f"{file} is damaged ({error}); the recordings in the folder can be certified one by one."
-        raise RecordingError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{file}: expected a description of a session, found something else."
-        raise RecordingError(msg)
-    return document, file_sha256(file)
-
-
-def _contradictions(entry: Mapping[str, Any] | None, name: str, runs: Sequence[RunCertificate]) -> list[str]:
+def _contradictions(entry: Run | None, name: str, runs: Sequence[RunCertificate]) -> list[str]:
     """Return in what ``session.json`` contradicts a recording, a sentence each."""
     if entry is None:
         return [f"{name} is not in {SESSION}."]
-    faults = [f"{name} is still being recorded, or was not finished."] if entry.get("status") == "recording" else []
-    if entry.get("sha256") not in (None, runs[0].sha256):
+    faults = [f"{name} is still being recorded, or was not finished."] if entry.status == "recording" else []
+    if entry.sha256 not in (None, runs[0].sha256):
         faults.append(f"{name} was changed after {SESSION} was written: its hash is another.")
-    for kind, field_, recorded in (
-        ("model", "models", {model.sha256 for run in runs for model in run.models}),
-        ("control policy", "control", {policy["hash"] for run in runs for policy in run.policies}),
+    models = {model.sha256 for run in runs for model in run.models}
+    policies = {str(policy["hash"]) for run in runs for policy in run.policies if policy["hash"]}
+    for kind, noted, recorded in (
+        ("model", {model.sha256 for model in entry.models}, models),
+        ("control policy", {policy.hash for policy in entry.control if policy.hash}, policies),
     ):
-        noted = {one.get("sha256", one.get("hash")) for one in entry.get(field_, ())} - {None}
-        recorded -= {None}
         if recorded and noted != recorded:
-            listed = [", ".join(sorted(str(one)[:12] for one in some)) or "none" for some in (noted, recorded)]
+            listed = [", ".join(sorted(one[:12] for one in some)) or "none" for some in (noted, recorded)]
             faults.append(f"{SESSION} names another {kind} of {name} than the recording: {listed[0]}, not {listed[1]}.")
     return faults
 

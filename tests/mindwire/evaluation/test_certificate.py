@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from mindwire.cli.main import app
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, Latest
-from mindwire.errors import UsageError
+from mindwire.errors import RecordingError, UsageError
 from mindwire.evaluation.certificate_report import check_certificate
 from mindwire.evaluation.signing import make_key
 from mindwire.inference.load import load_decoder
@@ -153,7 +153,7 @@ def test_recordings_of_other_programs_and_no_recordings_are_one_sentence(tmp_pat
     assert "no.xdf cannot be certified" in certify(tmp_path / "no.xdf", "--out", tmp_path / "report")[1]
     found = CliRunner().invoke(app, ["certify", str(tmp_path / "absent.xdf")])
     assert isinstance(found.exception, UsageError)
-    assert isinstance(CliRunner().invoke(app, ["certify", str(tmp_path)]).exception, UsageError)
+    assert isinstance(CliRunner().invoke(app, ["certify", str(tmp_path)]).exception, RecordingError)
 
 
 @pytest.fixture
@@ -167,6 +167,8 @@ def session(tmp_path, bundle, run):
     for number in (1, 2):
         path = run.write(folder / f"run-{number:02}.xdf")
         noted = {"models": [{"sha256": bundle.sha256}], "control": [{"hash": run.options.policy.hash}]}
+        noted |= {"status": "complete", "started": {"unix": 0.0, "lsl": 0.0}}
+        noted["models"][0]["name"] = bundle.name
         runs.append({"run": number, "file": path.name, "stream": "cap", "sha256": file_sha256(path), **noted})
     document = {"participant": "P01", "date": "2026-01-02", "format": "mindwire-session", "version": 1, "runs": runs}
     (folder / "session.json").write_text(json.dumps(document))
@@ -185,7 +187,7 @@ def test_what_contradicts_the_sessions_description_is_named(tmp_path, session):
     document["runs"][0]["models"][0]["sha256"] = "0" * 64
     document["runs"][1]["sha256"] = "1" * 64
     document["runs"][1]["status"] = "recording"
-    document["runs"].append({"file": "run-03.xdf"})
+    document["runs"].append({**document["runs"][0], "run": 3, "file": "run-03.xdf"})
     (session / "session.json").write_text(json.dumps(document))
     shutil.copy(session / "run-01.xdf", session / "run-04.xdf")
     card = session / "models" / "bundle" / "README.md"
