@@ -23,9 +23,9 @@ _BY_CLIENT = ClientAllowances(rate=0.2, burst=10)
 _BY_ALL = Allowance(time.monotonic(), rate=2.0, burst=60)
 
 # Refused requests and connections of this process by reason, for `mindwire_refusals_total`.
-refusals: Counter[str] = Counter()
+refusals = Counter[str](dict.fromkeys(("content_type", "host", "origin", "rate", "scope", "token", "too_large"), 0))
 # Requests that have changed something, by what: streams, models, control … for `mindwire_changes_total`.
-changes: Counter[str] = Counter()
+changes = Counter[str](dict.fromkeys(("streams", "models", "model", "control", "adaptation", "recording"), 0))
 _unlogged: Counter[str] = Counter()
 
 
