@@ -27,14 +27,17 @@ def verify(
     compared as well. Predictions whose samples the recording lacks are counted, and are no contradiction.
     """
     from mindwire.inference.load import load_decoder
-    from mindwire.offline.recorded_run import find_bundle, recorded_run
+    from mindwire.offline.recorded_run import find_bundle, kept_bundles, recorded_run
     from mindwire.offline.verify import verify as compare
     from mindwire.sources.recording import open_recording
     from mindwire_models.bundle import load_bundle
 
     opened = open_recording(file)
     run = recorded_run(opened, stream)
-    path, sentence = (model, "") if model else find_bundle(run.model_name, run.model_sha256, run.model_path)
+    path, sentence = model, ""
+    if path is None:
+        kept = kept_bundles(file, run.model_sha256)
+        path, sentence = find_bundle(run.model_name, run.model_sha256, run.model_path, kept)
     if sentence:
         typer.echo(sentence)
     bundle = load_bundle(path)

@@ -21,6 +21,7 @@ from mindwire.control.policy import ControlPolicy, parse_policy
 from mindwire.errors import BundleError, RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.provenance import machine, source_sha256
+from mindwire.sessions.document import MODELS
 from mindwire.sources.markers import (
     AXES,
     AXES_TYPE,
@@ -325,7 +326,13 @@ def bundle_path(given: Path | None, recordings: Sequence[Recording], default: Pa
         msg = f"The recordings were made with several bundles: {names}; say which one with --model BUNDLE."
         raise BundleError(msg)
     [own] = made_with.values()
-    return find_bundle(own.model_name, own.model_sha256, own.model_path)
+    kept = [place for recording in recordings for place in kept_bundles(recording.path, own.model_sha256)]
+    return find_bundle(own.model_name, own.model_sha256, own.model_path, kept)
+
+
+def kept_bundles(recording: Path, sha256: str) -> list[Path]:
+    """Return the copies of a bundle in the session that a recording is in."""
+    return sorted((recording.parent / MODELS).glob(f"*-{sha256[:8]}"))
 
 
 def find_bundle(name: str, sha256: str, path: Path | None, places: Sequence[Path] = ()) -> tuple[Path, str]:

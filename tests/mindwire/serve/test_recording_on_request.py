@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from mindwire.inference.load import load_decoder
-from mindwire.offline.recorded_run import find_bundle, recorded_run
+from mindwire.offline.recorded_run import kept_bundles, recorded_run
 from mindwire.offline.verify import verify
 from mindwire.sessions.document import read_session, sessions_in
 from mindwire.sources.recording import open_recording
@@ -50,7 +50,8 @@ def predictions(address, name) -> int:
 
 def verified(path: Path):
     run = recorded_run(open_recording(path))
-    bundle = load_bundle(find_bundle(run.model_name, run.model_sha256, run.model_path)[0])
+    [kept] = kept_bundles(path, run.model_sha256)
+    bundle = load_bundle(kept)
     return verify(run, bundle, load_decoder(bundle, device="cpu"))
 
 
@@ -84,8 +85,9 @@ def test_recordings_begin_and_end_while_streams_run_and_survive_a_killed_service
             status, ended = request(address, "DELETE", path)
             assert (status, ended["status"], ended["recording"]) == (200, "complete", False)
             assert len(ended["sha256"]) == 64
-            status, again = request(address, "POST", path, {"participant": "P01"})
-            assert (status, again["run"]) == (201, 2)
+            status, spec = request(address, "PATCH", f"/v1/streams/{name}", {"participant": "P01"})
+            assert (status, spec["participant"]) == (200, "P01")
+            assert request(address, "GET", path)[1]["run"] == 2
             seen = predictions(address, name)
             until(lambda: predictions(address, name) > seen + 5)
             workers = psutil.Process(running.process.pid).children()

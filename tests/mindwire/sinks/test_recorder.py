@@ -22,6 +22,9 @@ from mindwire.inference.load import load_decoder
 from mindwire.offline.recorded_run import recorded_run
 from mindwire.offline.verify import verify
 from mindwire.options import PipelineOptions
+from mindwire.sessions.document import read_session
+from mindwire.sessions.folder import open_session
+from mindwire.sessions.runs import SessionRuns
 from mindwire.sinks import recorder as module
 from mindwire.sinks.recorder import Recorder, new_recording
 from mindwire.sources.recording import open_recording
@@ -30,6 +33,7 @@ from mindwire.types import Chunk, SignalInfo
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Alignment
 from mindwire_models.presets import BCIC2A
+from mindwire_models.zoo import zoo_bundle_path
 from tests.support.bundles import random_bundle
 from tests.support.processes import LISTENERS, Processes, line
 from tests.support.written_recordings import finished
@@ -185,6 +189,35 @@ def test_streams_that_labrecorder_does_not_find_are_sought_again_and_then_report
         made.start(INFO)
         assert not told.events
         assert made.path.read_bytes() == b"XDF:"
+
+
+def test_in_a_session_each_file_is_a_run_and_one_that_breaks_off_is_interrupted(tmp_path, impatient):
+    bundle = load_bundle(zoo_bundle_path())
+    model = SimpleNamespace(engine="onnxruntime")
+    status = SimpleNamespace(model=model, control=None, clock_offset_s=0.1, drift_ppm=1.0, effective_rate=100.1)
+    session = open_session(tmp_path / "sessions", "P01", "2026-11-29")
+    runs = SessionRuns(session, "cap", bundle, lambda: status, lambda: 7, notes="a note")
+    code = RECORDING + "sys.exit(7) if 'run-01' in file else sys.stdin.read()"
+    made = Recorder("cap", session.folder, "mindwire-cap", *RUN, program=program(tmp_path, code), session=runs)
+    told = Told()
+    made.attach(told)
+    made.start(INFO)
+    checked_until(made, lambda: made.path is not None and made.path.name == "run-02.xdf")
+    assert made.describe().file == "P01/2026-11-29/run-02.xdf"
+    assert made.describe().recording
+    made.ending = "ended on request"
+    made.close()
+    assert made.wait(20)
+    first, second = read_session(session.folder).runs
+    assert first.status == "interrupted"
+    assert "ended with 7" in first.ending
+    assert (second.ending, second.notes, second.stream) == ("ended on request", "a note", "cap")
+    assert (second.models[0].sha256, second.models[0].from_seq) == (bundle.sha256, 7)
+    assert second.clock.effective_rate == 100.1
+    assert second.source["name"] == "cap"
+    assert first.sha256
+    assert second.sha256
+    open_session(tmp_path / "sessions", "P01", "2026-11-29").close()  # it was let go
 
 
 def test_silence_is_no_trouble(tmp_path, impatient):
