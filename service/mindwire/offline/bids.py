@@ -34,6 +34,8 @@ from mindwire_models.text import counted
 # A longer pause is not filled, but marked at the place where the signal goes on.
 _MOST_FILLED_S = 60.0
 _SKIP = "BAD_ACQ_SKIP"
+_OFF = 0.01  # deviation of the rate that is reported
+_JITTER_S = 0.25  # of time stamps that come in bursts
 _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 _TYPES = {"eeg", "eog", "ecg", "emg", "stim", "misc"}
 _READ = (".xdf", ".xdfz", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set")
@@ -211,6 +213,9 @@ def _export(source: Source, path: Any, options: ExportOptions) -> str:
     parts = [f"{counted(len(names), 'channel')}, {len(raw.times) / sfreq:.1f} s, {counted(len(cues), 'cue')}"]
     parts += [counted(len(decisions), "decision")] if decisions else []
     parts += [f"{counted(len(signal.skips), 'gap')} marked {_SKIP}"] if signal.skips else []
+    measured = len(signal.values) / float(np.ptp(signal.times) or np.inf)
+    if abs(measured / sfreq - 1) > _OFF:
+        parts += [f"{measured:.1f} samples a second by their time stamps, not {sfreq:g}"]
     parts += [f"{counted(lost, 'event')} outside the signal left out"] if lost else []
     parts += [f"damage left out: {' '.join(recording.problems)}"] if recording.problems else []
     return f"{source.path} → {path.basename}: {', '.join(parts)}."
@@ -223,7 +228,9 @@ def read_signal(recorded: RecordedSignal, sfreq: float) -> Signal:
     signal = Signal(np.empty((0, recorded.info.n_channels)), np.empty(0), np.empty(0, np.intp))
     times, places, at = [signal.times], [signal.places], 0
     parts: list[SignalPart] = []
+    stamps = [signal.times]
     for chunk in recorded.chunks():
+        stamps.append(chunk.times)
         parts += timebase.push(np.asarray(chunk.samples, np.float64), chunk.times, chunk.discontinuity)
     for part in [*parts, *timebase.flush()]:
         if at and (part.discontinuity or part.missing):
@@ -240,6 +247,9 @@ def read_signal(recorded: RecordedSignal, sfreq: float) -> Signal:
     if pieces:
         signal.values = np.concatenate(pieces)
     signal.times, signal.places = np.concatenate(times), np.concatenate(places)
+    stamped = np.concatenate(stamps)
+    if len(stamped) == len(signal.times):  # where they contradict the rate, the stamps tell more than what follows them
+        signal.times = np.where(np.abs(stamped - signal.times) > _JITTER_S, stamped, signal.times)
     return signal
 
 

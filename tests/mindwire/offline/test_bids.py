@@ -16,6 +16,7 @@ from mindwire.offline.bids import ExportOptions, export_bids, label, sources_in
 from mindwire.sessions.completion import complete_run
 from mindwire.sessions.document import Moment, Run, change_run
 from mindwire.sessions.folder import open_session
+from mindwire.sources.recording import open_recording
 from tests.support.signals import noise
 from tests.support.xdf_writer import XdfWriter, eeg_file
 
@@ -155,3 +156,29 @@ def test_participants_that_would_be_one_are_refused(tmp_path):
         open_session(tmp_path, name).close()
     with pytest.raises(RecordingError, match="P-1 and P1 would both be sub-P1 in BIDS"):
         sources_in(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "unit"), [("s1/s1-run04-22ch-250hz.xdf", None), ("a/a-day1-run1.xdf", "uV")])
+def test_real_recordings_read_back_with_their_trials_and_their_signal(tmp_path, data_dir, mne_bids, name, unit):
+    out, path = tmp_path / "bids", data_dir / name
+    [_] = export_bids(sources_in(path, "P1"), out, ExportOptions(unit=unit))
+    raw = read_back(mne_bids, out, subject="P1")
+    recording = open_recording(path)
+    signal = recording.signal()
+    times, samples = (
+        np.concatenate(parts) for parts in zip(*((c.times, c.samples) for c in signal.chunks()), strict=True)
+    )
+    cues = recording.markers()
+    found = trials(raw)
+    assert sorted(text for _, text in found) == sorted(cue.label for cue in cues)
+    data = raw.get_data().T * 1e6
+    kept = np.ones(len(data), bool)
+    for skip in raw.annotations[raw.annotations.description == "BAD_ACQ_SKIP"]:
+        begin = round(skip["onset"] * signal.info.sfreq)
+        kept[begin : begin + round(skip["duration"] * signal.info.sfreq)] = False
+    assert kept.sum() == len(samples)
+    np.testing.assert_allclose(data[kept], samples, rtol=5e-7, atol=1e-9)
+    place = np.cumsum(kept) - 1
+    for cue in cues:  # an event of this text at the sample nearest to the cue, but for jitter of its stamp
+        near = [times[place[round(at * signal.info.sfreq)]] for at, text in found if text == cue.label]
+        assert min(abs(np.array(near) - cue.time)) < 0.3
