@@ -83,5 +83,5 @@ def test_reports_are_readable_and_accessible(reports, open_page, kind, width, sc
     assert page.evaluate(COLLISIONS) == []
     assert page.evaluate(SMALLEST) >= 9
     assert accessibility_problems(page) == []
-    if width == 1400:  # the figures use the width
+    if width == 1400 and kind != "certificate":  # the figures use the width
         assert page.locator(".figures").first.evaluate("grid => grid.clientWidth") > 1000

@@ -74,7 +74,7 @@ def certify(
     with progress_bar("Deriving again") as progress:
         found = make(target, search, progress)
     written = write_certificate(found, out, key)
-    for sentence in (*found.faults, *(text for run in found.runs for text in (*run.faults, *run.lacking))):
+    for sentence in (*found.faults, *found.of_runs("faults"), *found.of_runs("lacking")):
         typer.echo(printable(sentence), err=True)
     typer.echo(printable(found.verdict))
     if key is None:

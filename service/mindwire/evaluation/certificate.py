@@ -75,7 +75,7 @@ class Clock:
         """Return what a stream's clock offsets say."""
         offsets = np.array(stream.offsets).reshape(-1, 2)
         name, n, resets = stream.info.name, len(offsets), max(0, len(stream.clock) - 1)
-        if n < 2:
+        if n < 3:  # a line fits two exactly
             return cls(name, n, resets)
         parts = split_at_resets(offsets)
         lines = [line.apply(part[:, 0]) - part[:, 0] for part, line in zip(parts, stream.clock, strict=True)]
@@ -221,9 +221,9 @@ def _known(basis: RunCertificate, run: RecordedRun, search: Search) -> RunCertif
     latency, at_decisions, lacking = _latencies(run)
     if not run.software:
         lacking.append("The recording does not say with which version of Mindwire it was made.")
-    if device is None or len(device.offsets) < 2:
+    if device is None or len(device.offsets) < 3:
         lacking.append(
-            "The recording holds no clock offsets of the device, so the uncertainty of its clock is unknown."
+            "The recording holds fewer than three clock offsets of the device, so the uncertainty of its clock is unknown."
         )
     lacking += [
         f"{counted(short, 'sample')} of {stream.info.name} missing, which the end of the file counts."
@@ -294,7 +294,7 @@ def _with_findings(known: RunCertificate, run: RecordedRun, found: Verification,
     """Return a certificate with what verification found."""
     device, control = found.input, found.control
     lacking = [
-        (run.outside, "prediction", "of before the run or after its end left out"),
+        (run.outside, "prediction", "from before the run or after its end left out"),
         (found.unchecked, "prediction", "cannot be checked: the recording lacks their samples"),
         (control.axes_unrecorded if control else 0, "position", "of the axes not recorded"),
         (device.missed if device else 0, "sample", "of the model's input missing from the device's recorded stream"),

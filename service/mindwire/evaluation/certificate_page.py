@@ -35,15 +35,14 @@ _DEFINITIONS = {
 def certificate_page(found: Certificate, signer: str | None) -> str:
     """Render a certificate as one HTML page that loads nothing; ``signer`` is the key that signs it."""
     runs = [run for run in found.runs if run.predictions]
-    single = len(found.runs) == 1
     return render(
         "certified_session.html",
         title=printable(f"Certificate of {found.title}"),
         created=found.created,
         verdict=printable(found.verdict),
         confirmed=found.confirmed,
-        faults=[*found.faults, *_labelled(found.runs, "faults", single=single)],
-        lacking=_labelled(found.runs, "lacking", single=single),
+        faults=[printable(text) for text in (*found.faults, *found.of_runs("faults"))],
+        lacking=[printable(text) for text in found.of_runs("lacking")],
         cells=_tiles(runs),
         derived=_derived(runs),
         latency=_latency(runs),
@@ -60,12 +59,6 @@ def certificate_page(found: Certificate, signer: str | None) -> str:
         definitions=_DEFINITIONS,
         mindwire=found.software["mindwire"],
     )
-
-
-def _labelled(runs: Sequence[RunCertificate], part: str, *, single: bool) -> list[str]:
-    return [
-        printable(sentence if single else f"{run.label}: {sentence}") for run in runs for sentence in getattr(run, part)
-    ]
 
 
 def _tiles(runs: Sequence[RunCertificate]) -> list[tuple[str, str, str]]:

@@ -47,10 +47,15 @@ class Certificate:
         """True if everything that the recordings allow to confirm is confirmed, and nothing contradicts it."""
         return bool(self.runs) and not self.faults and all(run.confirmed for run in self.runs)
 
+    def of_runs(self, part: Literal["faults", "lacking"]) -> list[str]:
+        """Return the sentences of all runs, each with its run where there are several."""
+        single = len(self.runs) == 1
+        return [text if single else f"{run.label}: {text}" for run in self.runs for text in getattr(run, part)]
+
     @property
     def verdict(self) -> str:
         """Return the verdict, one sentence."""
-        findings = [*self.faults, *(f"{run.label}: {fault}" for run in self.runs for fault in run.faults)]
+        findings = [*self.faults, *self.of_runs("faults")]
         if not self.confirmed:
             more = f" ({counted(len(findings) - 1, 'finding')} more)" if len(findings) > 1 else ""
             return f"NOT confirmed: {findings[0] if findings else 'there is no run.'}{more}"

@@ -14,6 +14,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from mindwire.evaluation.certificate import Search
+from mindwire.evaluation.certificate_report import certify
 from mindwire.inference.load import load_decoder
 from mindwire.offline.recorded_run import kept_bundles, recorded_run
 from mindwire.offline.verify import verify
@@ -114,3 +116,6 @@ def test_recordings_begin_and_end_while_streams_run_and_survive_a_killed_service
         assert found.unchecked == 0 or run is second
         recorded = recorded_run(open_recording(folder / run.file))
         assert recorded.pipelines[0].first_seq == run.models[0].from_seq
+    certificate = certify(folder, Search(device="cpu"))
+    assert certificate.confirmed, certificate.verdict
+    assert len(certificate.runs) == 2
