@@ -1,7 +1,8 @@
 """Log records: one line each, as text or as JSON, without control characters for the terminal.
 
 A record names the stream that it concerns, and the model that the stream runs, in its attributes ``stream`` and ``model``
-(``extra=`` of a call of ``logging``); for records of a thread that works for one stream :data:`subject` gives them.
+(``extra=`` of a call of ``logging``). For records of a thread that works for one stream :data:`subject` gives both, and for
+those that name a stream alone :data:`streams`.
 """
 
 import json
@@ -10,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+from weakref import WeakValueDictionary
 
 from mindwire_models.text import printable
 
@@ -18,15 +20,28 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _MAX_LENGTH = 8000
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+
+class Subject(Protocol):
+    """Stream that log records concern."""
+
+    def log_fields(self) -> Mapping[str, str]:
+        """Return the fields of its records: stream and model."""
+
+
+# Those of this process by name.
+streams: WeakValueDictionary[str, Subject] = WeakValueDictionary()
 # Returns the fields, stream and model, of records of this thread.
 subject: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar("mindwire_log_subject", default=None)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the fields of a record that are not logging's own; called in the thread of the record."""
-    about = subject.get()
     own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    return {**(about() if about is not None and "stream" not in own else {}), **own}
+    about = subject.get()
+    if "stream" in own:
+        named = streams.get(own["stream"]) if "model" not in own else None
+        about = named.log_fields if named is not None else None
+    return {**(about() if about is not None else {}), **own}
 
 
 class PrintableFormatter(logging.Formatter):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mindwire.logs import JsonFormatter, PrintableFormatter, log_handler, subject
+from mindwire.logs import JsonFormatter, PrintableFormatter, log_handler, streams, subject
 
 ABOUT = {"stream": "eeg", "model": "imagery@0123"}
 
@@ -74,6 +74,19 @@ def test_a_record_of_a_streams_thread_is_of_the_stream_unless_it_says_otherwise(
     assert json.loads(line).items() >= {**ABOUT, "stream": name}.items()
     (text,) = lines(PrintableFormatter("%(levelname)s %(message)s", 2), act)
     assert text == f"INFO worker 2: {name}: Unit taken as uV."
+
+
+def test_a_record_that_names_a_stream_has_its_model(lines):
+    class Stream:
+        def log_fields(self):
+            return ABOUT
+
+    streams["eeg"] = stream = Stream()
+    (line,) = lines(JsonFormatter(), lambda log: log.info("Paused.", extra={"stream": "eeg"}))
+    assert json.loads(line)["model"] == ABOUT["model"]
+    del stream  # and nothing keeps it
+    (line,) = lines(JsonFormatter(), lambda log: log.info("Paused.", extra={"stream": "eeg"}))
+    assert "model" not in json.loads(line)
 
 
 def test_a_line_of_no_stream_has_none(lines):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindwire import logs
 from mindwire.live.latency import Latency
 from mindwire.loops import fence
 from mindwire.status import Counters, DecisionStatus, Event, Sink, StreamState
@@ -71,6 +72,7 @@ class StreamReporter:
         self._valid: bool | None = None
         self._latencies: deque[Mapping[str, float]] = deque(maxlen=_LATENCIES_KEPT)
         self.set_state(StreamState.SEARCHING, "not started")
+        logs.streams[stream] = self
 
     def log_fields(self) -> dict[str, str]:
         """Return the fields of log records that concern the stream."""

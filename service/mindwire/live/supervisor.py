@@ -155,6 +155,7 @@ class Supervisor:
     def _close(streams: Sequence[Stream], patience_s: float, hung: str = "") -> None:
         def close() -> None:
             for stream in streams:
+                subject.set(stream.reporter.log_fields)
                 if hung:
                     previous = stream.state
                     stream.abandon(StreamState.STOPPED, hung)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from mindwire import logs
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer, request
 from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
@@ -44,6 +45,11 @@ class RemoteStream:
         self.viewers: set[RemoteSubscription] = set()  # of the signal
         self.events: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)  # that the gateway itself has sent
         self.unreachable = False  # true while the worker does not answer, and the status says why
+        logs.streams[name] = self
+
+    def log_fields(self) -> dict[str, str]:
+        """Return the fields of log records that concern the stream."""
+        return {"stream": self.name, "model": self.status().model.label} if self.described else {"stream": self.name}
 
     @property
     def hung(self) -> bool:
