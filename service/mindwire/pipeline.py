@@ -248,7 +248,7 @@ class Pipeline:
         else:
             begin = self.conditioner.join(other.conditioner, other._buffer.count)
             self._buffer = WindowBuffer(self._keep, self.contract.n_channels, begin=begin)
-        self.samples, self._segment = other.samples, other._segment
+        self.samples, self.seq, self._segment = other.samples, other.seq, other._segment
         aligned = self._adaptation.carry_over(other._adaptation, alike=alike)
         self.alignment = self._adaptation.alignment
         self._adaptation.restart(other.conditioner.phase, self._buffer.begin)
@@ -257,7 +257,8 @@ class Pipeline:
 
     def succeed(self, other: Pipeline) -> None:
         """Go on with another pipeline's sequence numbers and control, from the first window later than its last one on."""
-        self.seq, self._last, self._after = other.seq, other._last, other._last
+        level = self._buffer.count == other._buffer.count and self.contract.sfreq == other.contract.sfreq
+        self.seq, self._last, self._after = other.seq, other._last, -math.inf if level else other._last
         self._controller, other._controller = other._controller, self._controller
         self._controller.retime(*Controller.times_of(self.contract, self.hop_samples))
         other._controller.retime(*Controller.times_of(other.contract, other.hop_samples))

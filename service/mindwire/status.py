@@ -241,6 +241,9 @@ class Sink:
     def event(self, event: Event) -> None:
         """Take one event."""
 
+    def shadow(self, prediction: Prediction) -> None:
+        """Take one prediction of a model that runs in the shadow of the one in use."""
+
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
 

@@ -20,6 +20,7 @@ from mindwire.api.model_routes import Models
 from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
 from mindwire.api.streams import Streams
+from mindwire.api.swap_routes import swaps
 
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -65,7 +66,7 @@ def create_app(
     app.state.registry = registry
     app.state.models = models
     app.state.upload = asyncio.Lock()  # one at a time
-    own = (routes.v1, config_routes.router, model_routes.router, recordings, routes.health, websockets.router)
+    own = (routes.v1, config_routes.router, model_routes.router, swaps, recordings, routes.health, websockets.router)
     for router in (instead, *own):
         if router is not None:
             app.include_router(router)

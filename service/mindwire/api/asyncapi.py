@@ -69,6 +69,16 @@ class AxesSent(msgspec.Struct, tag_field="type", tag="axes", forbid_unknown_fiel
     values: dict[str, float]
 
 
+class ShadowSent(msgspec.Struct, tag_field="type", tag="shadow", forbid_unknown_fields=True):
+    """Prediction of a model that runs in the shadow, with the class that it would have decided."""
+
+    seq: int
+    time: float
+    probabilities: list[float | None]
+    valid: bool
+    decision: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class EventSent(msgspec.Struct, tag_field="type", tag="event", forbid_unknown_fields=True):
     """A change of state, a gap, a change of control, a marker and so on."""
 
@@ -79,7 +89,7 @@ class EventSent(msgspec.Struct, tag_field="type", tag="event", forbid_unknown_fi
     data: dict[str, Any]
 
 
-MESSAGES = (Hello, PredictionSent, DecisionSent, AxesSent, EventSent)
+MESSAGES = (Hello, PredictionSent, DecisionSent, AxesSent, ShadowSent, EventSent)
 
 
 def document() -> dict[str, Any]:

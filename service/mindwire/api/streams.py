@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.setting import ControlSetting
 from mindwire.live.latency import Latency
+from mindwire.live.model_swap import ModelSwap
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.status import StreamStatus
@@ -24,6 +25,7 @@ class StreamLike(Protocol):
     name: str
     hub: PredictionHub
     latency: Latency
+    swap: ModelSwap
     control_setting: ControlSetting  # as commanded; a pipeline takes it between two chunks
 
     @property

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import ResourceError, StreamLostError
-from mindwire.inference.decoder import Decoder
 from mindwire.live.decode_state import DecodeState, DueWindow
 from mindwire.live.poll_timer import PollTimer
 from mindwire.live.rehearsal import Rehearsal
@@ -25,6 +24,7 @@ from mindwire.status import StreamState
 from mindwire.types import Chunk, Reason
 
 if TYPE_CHECKING:
+    from mindwire.live.model_swap import ModelSwap
     from mindwire.sinks.recorder import Recorder
 
 # Time without data after which buffered samples are decoded.
@@ -53,8 +53,6 @@ class Connection:
 
     Attributes
     ----------
-    session : object
-        The decoder's state for this stream.
     timer : PollTimer
     read_s : float
         Seconds that the last poll waited for data.
@@ -67,22 +65,21 @@ class Connection:
     connector: Connector
     source: Source
     pipeline: Pipeline
-    decoder: Decoder
     reporter: StreamReporter
     limits: StreamLimits
     stop: LoopStop  # ends the connection; checking it is a sign of life of the loop
     commands: SimpleQueue[Callable[[Pipeline], None]]  # carried out between two chunks
     discontinuity: Reason = Reason.NONE  # put on the first chunk, which does not continue what the pipeline has seen
     recorder: Callable[[], Recorder | None] = lambda: None  # the present one
+    swap: ModelSwap | None = None  # of the stream's model
 
     def __post_init__(self) -> None:
         """Begin without data."""
-        self.session = self.pipeline.session
         self.timer = PollTimer()
         self.read_s = 0.0
         self.ended = threading.Event()
         self.error: Exception | None = None
-        self._state = DecodeState(self.pipeline, max_backlog_s=self.limits.max_backlog_s)
+        self._state = DecodeState(self.pipeline, max_backlog_s=self.limits.max_backlog_s, swap=self.swap)
         self._data_at = time.monotonic()
         self._check_at = 0.0
         self._watch: Watch | None = None
@@ -120,9 +117,10 @@ class Connection:
         pulled_at = self.source.now()
         while not self.commands.empty():
             self.commands.get()(self.pipeline)
-        if (
-            recorder := self.recorder()
-        ) is not None:  # before decoding: a recording holds no prediction without its samples
+        if self.swap is not None and self.swap.active:
+            self._use(self.swap.step(self.pipeline))
+        recorder = self.recorder()
+        if recorder is not None:  # before decoding: a recording holds no prediction without its samples
             recorder.take(chunk, self.source)
         if chunk is None or not len(chunk):
             if rehearsal and rehearsal.due:
@@ -141,7 +139,26 @@ class Connection:
 
     def publish(self, due: DueWindow, row: NDArray[np.float64], decode_ms: float) -> None:
         """Publish the prediction of a decoded window from its probabilities, ``(n_classes,)``."""
-        self.reporter.publish(self._state.complete(due, row, decode_ms))
+        if due.pipeline is not self.pipeline:
+            if self.swap is not None:
+                self.swap.take(due.pipeline, due.window, row, due.latency_ms["condition"] + decode_ms)
+            return
+        prediction = self._state.complete(due, row, decode_ms)
+        self.reporter.publish(prediction)
+        if self.swap is not None and self.swap.comparing:
+            self.swap.compare(prediction)
+
+    def decode_failed(self, due: DueWindow, error: Exception) -> bool:
+        """Refuse the candidate that a window is of; return false if it is of the pipeline in use."""
+        if due.pipeline is self.pipeline or self.swap is None:
+            return False
+        self.swap.fail(error)
+        return True
+
+    def _use(self, pipeline: Pipeline) -> None:
+        if pipeline is not self.pipeline:
+            self.pipeline, self._rehearsal = pipeline, None
+            self._state.use(pipeline)
 
     def report(self) -> None:
         """Report what happened besides predictions, once those of a poll are published."""
@@ -155,7 +172,10 @@ class Connection:
         for event in self.pipeline.drain_events():
             if event.kind in ("gap", "clock_reset"):
                 counters.gaps += event.data["count"]
-            reporter.emit(event.kind, event.message, event.data)
+            data = self.swap.of_pipeline(self.pipeline, event.data) if self.swap is not None else event.data
+            reporter.emit(event.kind, event.message, data)
+        if self.swap is not None and self.swap.active:
+            self.swap.report()
         conditioned = self._state.take_conditioned()
         for times, samples in conditioned:
             reporter.publish_signal(times, samples)
@@ -163,7 +183,7 @@ class Connection:
             self._report_filling()
         self._n_reported = counters.predictions
         if self._alone_at is not None and self.pipeline.learner is None and Rehearsal.fits(self.pipeline):
-            self._rehearsal = self._rehearsal or Rehearsal(self.pipeline, self.decoder)
+            self._rehearsal = self._rehearsal or Rehearsal(self.pipeline, self.pipeline.decoder)
             self._rehearsal.window_arrived(self._alone_at)
         self._alone_at = None
 
@@ -179,8 +199,8 @@ class Connection:
         """Continue with another pipeline of the same contract from the next chunk on; called between two chunks."""
         for event in self.pipeline.drain_events():
             self.reporter.emit(event.kind, event.message, event.data)
-        self.pipeline, self.session = pipeline, pipeline.session
-        self._state = DecodeState(pipeline, max_backlog_s=self.limits.max_backlog_s)
+        self.pipeline = pipeline
+        self._state = DecodeState(pipeline, max_backlog_s=self.limits.max_backlog_s, swap=self.swap)
         self._rehearsal = self._alone_at = None
 
     def end(self, error: Exception | None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 from mindwire.pipeline import Pipeline
 from mindwire.types import PLAUSIBLE_AGE_S, Chunk, Prediction, Window
 
+if TYPE_CHECKING:
+    from mindwire.live.model_swap import ModelSwap
+
 # Longest buffering: the display signal and its events should not wait for a window that is due much later.
 _MOST_BUFFERED_S = 0.04
 
 
 class DueWindow(msgspec.Struct, frozen=True, eq=False):
-    """Window to decode, the milliseconds spent on it per stage, and the ``perf_counter`` time since it waits."""
+    """Window to decode, its pipeline, the milliseconds spent on it per stage, and the ``perf_counter`` time since it waits."""
 
     window: Window
+    pipeline: Pipeline
     latency_ms: Mapping[str, float]
     since: float
 
@@ -35,20 +39,25 @@ class DueWindow(msgspec.Struct, frozen=True, eq=False):
 class DecodeState:
     """Pipeline of one connection with the samples buffered before it and the backlog after it.
 
-    If windows of more than ``max_backlog_s`` are due at once, only the newest is decoded.
+    The pipelines of ``swap`` are given the same samples. If windows of more than ``max_backlog_s`` are due at once, only the newest is decoded.
     """
 
-    def __init__(self, pipeline: Pipeline, *, max_backlog_s: float) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipeline: Pipeline, *, max_backlog_s: float, swap: ModelSwap | None = None) -> None:
         self._max_backlog_s = max_backlog_s
-        self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
+        self._swap = swap
         self._sfreq = pipeline.options.sfreq or pipeline.info.sfreq
         self._most_buffered = max(1, round(_MOST_BUFFERED_S * self._sfreq))
         self._backlog = (0, 0.0)
         self._buffered: list[Chunk] = []
         self._n_buffered = 0
-        self._n_wanted = 1
+        self.use(pipeline)
         self._conditioned: list[tuple[NDArray[np.float64], NDArray[np.floating[Any]]]] = []
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Give the samples to this pipeline from now on."""
+        self._pipeline = pipeline
+        self._hop_s = pipeline.hop_samples / pipeline.contract.sfreq
+        self._n_wanted = 1
 
     @property
     def seconds_awaited(self) -> float:
@@ -118,5 +127,9 @@ class DecodeState:
         for window in windows:
             age = pulled_at - window.time
             plausible = PLAUSIBLE_AGE_S[0] <= age <= PLAUSIBLE_AGE_S[1]
-            due.append(DueWindow(window, {**latency, "receive": age * 1e3} if plausible else latency, since))
+            stages = {**latency, "receive": age * 1e3} if plausible else latency
+            due.append(DueWindow(window, self._pipeline, stages, since))
+        if self._swap is not None and self._swap.active:
+            others = self._swap.advance(chunk, self._max_backlog_s)
+            due += [DueWindow(window, other, {"condition": spent_ms}, since) for other, window, spent_ms in others]
         return due

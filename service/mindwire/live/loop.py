@@ -31,6 +31,7 @@ from mindwire.live.connection import Connection
 from mindwire.live.decode_state import DueWindow
 from mindwire.logs import subject
 from mindwire.loops import Abandoned, LoopThread, fence
+from mindwire.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -220,12 +221,14 @@ class LiveLoop:
         connections = [connection for connection, _ in batch]
         begin = time.perf_counter()
         try:
-            sessions = [connection.session for connection in connections]
-            first = connections[0]  # all are of one bundle
+            sessions = [due.pipeline.session for _, due in batch]
+            first = batch[0][1].pipeline  # all are of one bundle
             logits = first.decoder.decode(sessions, [due.window for _, due in batch])
-            rows = probabilities(logits, first.pipeline.contract.temperature)
-        except Exception:
+            rows = probabilities(logits, first.contract.temperature)
+        except Exception as error:
             if len(batch) == 1:
+                if connections[0].decode_failed(batch[0][1], error):
+                    return
                 raise
             # one at a time, so that only the connection whose window fails ends
             log.warning("Decoding %d windows in one batch failed; retrying each.", len(batch), exc_info=True)
@@ -269,13 +272,13 @@ class LiveLoop:
 
 
 def _batches(due: Iterable[tuple[Connection, DueWindow]]) -> list[Batch]:
-    """Divide windows into batches of one decoder with at most one window of each connection, in their order."""
-    rounds: dict[Connection, int] = {}
+    """Divide windows into batches of one decoder with at most one window of each pipeline, in their order."""
+    rounds: dict[Pipeline, int] = {}
     waiting: dict[tuple[int, int], Batch] = {}
     for one in due:
-        connection = one[0]
-        rounds[connection] = nth = rounds.get(connection, 0) + 1
-        waiting.setdefault((nth, id(connection.decoder)), []).append(one)
+        pipeline = one[1].pipeline
+        rounds[pipeline] = nth = rounds.get(pipeline, 0) + 1
+        waiting.setdefault((nth, id(pipeline.decoder)), []).append(one)
     found = []
     for windows in waiting.values():
         size = math.ceil(len(windows) / math.ceil(len(windows) / MAX_BATCH))

@@ -10,6 +10,7 @@ from mindwire.errors import RecordingError
 from mindwire.status import RecordingRequest, RecordingStatus
 
 if TYPE_CHECKING:
+    from mindwire.live.loaded_model import LoadedModel
     from mindwire.live.stream import Stream
     from mindwire.sinks.recorder import Recorder
 
@@ -30,12 +31,13 @@ class Recordings:
     ----------
     recorder : Recorder or None
         The present one.
+    make : callable or None
     """
 
     def __init__(self, stream: Stream, make: Callable[[Stream, RecordingRequest], Recorder] | None) -> None:
         self.recorder: Recorder | None = None
         self._stream = stream
-        self._make = make
+        self.make = make
         self._lock = threading.Lock()  # of beginnings and ends
 
     @property
@@ -43,6 +45,12 @@ class Recordings:
         """Name of the file that is being written; None while nothing is recorded."""
         recorder = self.recorder
         return recorder.path.name if recorder and recorder.path else None
+
+    def use_model(self, model: LoadedModel) -> None:
+        """Note another model, for what begins in the present recording and for later ones."""
+        self.make = model.make_recorder
+        if (recorder := self.recorder) is not None and model.details:
+            recorder.details = model.details
 
     def status(self) -> RecordingStatus | None:
         """Return what is being recorded; None while nothing is."""
@@ -66,10 +74,10 @@ class Recordings:
             if self.recorder is not None:
                 msg = f"Stream {stream.name!r} is being recorded already; end that recording first."
                 raise RecordingError(msg)
-            if self._make is None:
+            if self.make is None:
                 msg = "Recordings take a folder for sessions and the outlets on LSL; start the service with --sessions DIR."
                 raise RecordingError(msg)
-            recorder = self._make(stream, request)
+            recorder = self.make(stream, request)
             recorder.attach(stream.reporter.emit)
             if (source := stream.source) is not None:
                 recorder.start(source)

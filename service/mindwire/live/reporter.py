@@ -166,6 +166,10 @@ class StreamReporter:
         else:  # of one invalid prediction after another the last reasons count; the first were reported
             self.reason = reason
 
+    def publish_shadow(self, prediction: Prediction) -> None:
+        """Send every sink a prediction of a model that runs in the shadow."""
+        self._call("shadow", prediction)
+
     def publish_signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Send conditioned samples, ``(n_samples, n_channels)``, to every sink."""
         self._call("signal", times, samples)

@@ -22,11 +22,13 @@ class SharedDecoder:
         self.alone = load  # another decoder of the same bundle, for one stream
         decoder = load()
         self._decoder: Decoder | None = decoder
+        self.used = False
         self.session = decoder.session
         self.engine, self.device, self.reason = decoder.engine, decoder.device, decoder.reason
 
     def decode(self, sessions: Sequence[Any], windows: Sequence[Window]) -> NDArray[np.float32]:
         """Return logits of windows; see :class:`mindwire.inference.decoder.Decoder`."""
+        self.used = True
         decoder, self._decoder = self._decoder or self.alone(), None
         try:
             return decoder.decode(sessions, windows)

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from mindwire.adaptation import SavedAdaptation
+from mindwire.adaptation import SavedAdaptation, signal_hash
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.setting import ControlSetting
-from mindwire.errors import ContractError, StreamLostError
+from mindwire.errors import ContractError, SourceError, StreamLostError
 from mindwire.inference.decoder import Decoder, Learner
 from mindwire.live.connection import Connection, StreamLimits
+from mindwire.live.loaded_model import LoadedModel
 from mindwire.live.loop import LiveLoop
+from mindwire.live.model_swap import ModelSwap
 from mindwire.live.recordings import Recordings
 from mindwire.live.reporter import StreamReporter
 from mindwire.live.search import Search
@@ -52,6 +56,12 @@ if TYPE_CHECKING:
 
 # Wait for the next chunk, until the loop counts as one that does not move.
 _NEXT_CHUNK_S = 2.0
+_notes = ThreadPoolExecutor(1, "mindwire-note")
+
+
+def _no_models(path: Path) -> LoadedModel:
+    msg = f"The model {path.name} cannot be loaded here; this stream was made without a way to load models."
+    raise ContractError(msg)
 
 
 @dataclass(eq=False)
@@ -83,6 +93,10 @@ class Stream:
     control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
+    model_path: Path | None = None
+    model_details: Mapping[str, Any] = field(default_factory=dict)  # of the model, for a recording
+    load_model: Callable[[Path], LoadedModel] = _no_models  # loads another bundle for this stream
+    on_model_changed: Callable[[Path | None], None] = lambda _: None  # called with the folder of the one in use
 
     def __post_init__(self) -> None:
         """Begin without a source."""
@@ -97,6 +111,10 @@ class Stream:
         self._commands: SimpleQueue[Callable[[Pipeline], None]] = SimpleQueue()
         self._lock = threading.Lock()  # of control_setting, and of the moment at which a pipeline takes commands
         self._pipeline: Pipeline | None = None
+        self._n_pipelines = 0  # that a signal began with
+        self._policy = self.control_setting.policy  # that the model began with
+        self._alone = False
+        self.swap = ModelSwap(self)
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
         self._source: Source | None = None
         self._connection: Connection | None = None
@@ -120,6 +138,26 @@ class Stream:
         """The signal that the stream is connected to, in its loop; None while there is none."""
         source = self._source
         return source.info if source else None
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline in use; None before any signal."""
+        return self._pipeline
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in use."""
+        return LoadedModel(
+            self.model,
+            self.contract,
+            self.decoder,
+            self.make_pipeline,
+            self.hop_samples,
+            self._policy,
+            self.model_path,
+            self.model_details,
+            self.recordings.make,
+        )
 
     @property
     def still_s(self) -> float:
@@ -235,7 +273,7 @@ class Stream:
         if self._pipeline is None:
             msg = f"Stream {self.name!r} has seen no signal yet; there is no adaptation to {command.action}."
             raise ContractError(msg)
-        self._commands.put(lambda pipeline: pipeline.adapt(command))
+        self._commands.put(lambda pipeline: self.swap.adapt(pipeline, command))
 
     def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
         """Change the control policy, or pause or resume it, between two chunks; every later pipeline begins so.
@@ -252,10 +290,11 @@ class Stream:
             self.control_setting = ControlSetting(
                 policy=policy or before.policy, paused=before.paused if paused is None else paused
             )
-            if (running := self._pipeline) is not None:
+            if self._pipeline is not None:
+                number = self._n_pipelines
 
                 def command(pipeline: Pipeline) -> None:
-                    if pipeline is running:  # a later one began with the setting
+                    if self._n_pipelines == number:  # a later one began with the setting
                         pipeline.control(policy, paused=paused)
 
                 self._commands.put(command)
@@ -288,11 +327,41 @@ class Stream:
             self._forget_pipeline()
             return
         pipeline = self.make_pipeline(connection.source.info, before.saved_adaptation())
-        pipeline.seq = before.seq
+        pipeline.seq, pipeline.decoder = before.seq, self.decoder
+        self.swap.forget()
         self._use(pipeline)
         if before.frozen:
             pipeline.adapt(AdaptationCommand("freeze"))
         connection.renew(pipeline)
+
+    def use_model(self, model: LoadedModel, pipeline: Pipeline | None) -> bool:
+        """Use a model, whose pipeline has taken over, from now on; without a pipeline, only if there has been no signal.
+
+        Returns false if nothing was done.
+        """
+        with self._lock:
+            if pipeline is None and self._pipeline is not None:
+                return False
+            self._pipeline = pipeline
+            self.model, self.contract, self.decoder = model.status, model.contract, model.decoder
+            self.make_pipeline, self.hop_samples = model.make_pipeline, model.hop_samples
+            self.model_path, self.model_details = model.path, model.details
+            if pipeline is None and self._learnt is not None:
+                same = self._learnt.signal == signal_hash(model.contract)
+                self._learnt = self._learnt.alignment_alone if same else None
+            if pipeline is None and self.control_setting.policy == self._policy and model.policy is not None:
+                self.control_setting = ControlSetting(policy=model.policy, paused=self.control_setting.paused)
+            self._policy = model.policy
+        self.recordings.use_model(model)
+        self.hub.use_contract(model.contract)
+        _notes.submit(self.on_model_changed, model.path)  # which may write a file
+        return True
+
+    def change_policy(self, pipeline: Pipeline, policy: ControlPolicy) -> None:
+        """Use the policy that a model brings; called between two chunks."""
+        with self._lock:
+            self.control_setting = ControlSetting(policy=policy, paused=self.control_setting.paused)
+        pipeline.control(policy)
 
     def saved_adaptation(self) -> SavedAdaptation | None:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""
@@ -330,6 +399,7 @@ class Stream:
             self._hung = now, now + 2 * hung_for_s
         self._search = self._new_search()
         self._source = self._connection = None
+        self.swap.forget()
         self.reporter.set_state(state, reason)
         if state is not StreamState.STOPPED:  # otherwise what was learnt has still to be saved
             self._forget_pipeline()
@@ -348,6 +418,7 @@ class Stream:
     def leave_loop(self) -> None:
         """Use a loop and a decoder of its own from now on, so that a stream that hung delays no other again."""
         self.loop = LiveLoop()
+        self._alone = True
         if isinstance(self.decoder, SharedDecoder):
             self.decoder = self.decoder.alone()
 
@@ -375,13 +446,13 @@ class Stream:
             self.connector,
             source,
             pipeline,
-            self.decoder,
             self.reporter,
             self.limits,
             stop,
             self._commands,
             self._discontinuity,
             lambda: self.recordings.recorder,
+            self.swap,
         )
         self._source, self._connection = source, connection
         try:
@@ -396,8 +467,14 @@ class Stream:
     def _accept(self, source: Source) -> None:
         fence()
         if self._pipeline is None:
+            model = self.loaded
+            pipeline = model.make_pipeline(source.info, self._learnt)
+            pipeline.decoder = model.decoder
+            if self.make_pipeline is not model.make_pipeline:
+                msg = "The model was changed while the stream connected; it connects again."
+                raise SourceError(msg)
             self._discontinuity = Reason.NONE
-            self._use(self.make_pipeline(source.info, self._learnt))
+            self._use(pipeline)
         else:
             self._discontinuity = Reason.RECONNECT
             self.counters.reconnects += 1
@@ -406,7 +483,9 @@ class Stream:
         """Take a new pipeline, which begins as control is set now."""
         if (recorder := self.recordings.recorder) is not None:
             recorder.begin(replace(pipeline.options, first_seq=pipeline.seq))
+        self.swap.begin()
         with self._lock:
+            self._n_pipelines += 1
             setting = self.control_setting
             if setting != ControlSetting(policy=pipeline.options.policy):
                 pipeline.control(setting.policy, paused=setting.paused)

@@ -71,7 +71,7 @@ class StreamRegistry(Mapping[str, Stream]):
         self._supervisor: Supervisor | None = None
         load = cache(load_bundle)
         prepared = [builder.prepare(spec, load) for spec in specs.settings.stream]
-        self._streams = {one.spec.id: builder.build(one) for one in prepared}  # replaced as a whole
+        self._streams = {one.spec.id: self._built(one) for one in prepared}  # replaced as a whole
 
     @property
     def settings(self) -> Settings:
@@ -145,7 +145,7 @@ class StreamRegistry(Mapping[str, Stream]):
                 return spec
             self._specs.put(spec.id, spec)
             try:
-                self._begin(self._builder.build(prepared))
+                self._begin(self._built(prepared))
             except BaseException:
                 self._specs.put(spec.id, None)
                 raise
@@ -216,10 +216,15 @@ class StreamRegistry(Mapping[str, Stream]):
         self._end(old, _RESTARTS)
         self._builder.forget(name)
         try:
-            self._begin(self._builder.build(prepared))
+            self._begin(self._built(prepared))
         except BaseException:
-            self._begin(self._builder.build(self._builder.prepare(before)))
+            self._begin(self._built(self._builder.prepare(before)))
             raise
+
+    def _built(self, prepared: PreparedStream) -> Stream:
+        stream = self._builder.build(prepared)
+        stream.on_model_changed = lambda path: self.note(stream.name, model=path)
+        return stream
 
     def _begin(self, stream: Stream) -> None:
         self._streams = {**self._streams, stream.name: stream}

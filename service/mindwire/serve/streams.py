@@ -8,17 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.config import Settings, StreamSpec, host_and_port
 from mindwire.control.policy import choose_policy
 from mindwire.control.setting import ControlSetting
-from mindwire.errors import UsageError
+from mindwire.errors import ContractError, UsageError
 from mindwire.inference.decoder import Decoder
 from mindwire.inference.load import load_decoder
 from mindwire.live.connection import StreamLimits
+from mindwire.live.loaded_model import LoadedModel
 from mindwire.live.loop import LiveLoop
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.stream import Stream
@@ -34,6 +35,9 @@ from mindwire.status import ModelStatus, RecordingRequest
 from mindwire.types import SignalInfo
 from mindwire_models import zoo
 from mindwire_models.bundle import Bundle, load_bundle
+
+if TYPE_CHECKING:
+    from mindwire.sinks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -122,55 +126,56 @@ class StreamBuilder:
         """
         settings, own, bundle, decoder = self._settings, prepared.own, prepared.bundle, prepared.decoder
         name, contract = own.id, bundle.contract
-        model = ModelStatus(
-            name=bundle.name,
-            sha256=bundle.sha256,
-            engine=decoder.engine,
-            device=decoder.device,
-            engine_reason=decoder.reason,
-            notice=zoo.notice(bundle),
-        )
-        about = {"stream": name, "model": model.label}
-        message = "Model %s runs on %s (%s): %s"
-        log.info(message, model.name, model.engine, model.device, model.engine_reason, extra=about)
+        about = {"stream": name, "model": _status(prepared).label}
         checkpoint = self._checkpoint(name)
         # by this process's predecessor, or in an earlier session
         before = checkpoint if checkpoint is not None and checkpoint.exists() else prepared.kept
         options = prepared.options
-        saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
+        try:
+            saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
+        except ContractError:
+            if before is not checkpoint:
+                raise
+            # the process ended before what another model had learnt was replaced
+            saved = initial_adaptation(bundle, decoder, options, prepared.kept, settings.warm_start)
         if saved is not None:
             log.info("The stream begins with what was learnt before.", extra=about)
             options = replace(options, state=saved.to_text())
-
-        def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
-            now = options if learnt is None else replace(options, state=learnt.to_text())
-            if remembered := now.as_in_training(info):
-                log.info("As %s was trained: %s", bundle.name, remembered, extra=about)
-            return Pipeline(contract, info, decoder, now)
-
-        hop = own.hop or contract.hop_samples
         outlets = None
         if own.lsl_outlet:
             outlets = LslSink(
                 name,
                 contract,
-                model,
-                hop_samples=hop,
+                _status(prepared),
+                hop_samples=own.hop or contract.hop_samples,
                 instance=self._instance,
                 policy=options.policy,
                 recorded=records(settings, prepared.spec) or settings.sessions is not None,
             )
+        model = self._loaded(prepared, options, outlets)
+        recorder = None
+        if outlets is not None and settings.sessions is None and records(settings, prepared.spec):
+            recorder = _recorder(settings, prepared, options, outlets)
+
+        def load_model(path: Path) -> LoadedModel:
+            other = self.prepare(prepared.spec.model_copy(update={"model": path}))
+            return self._loaded(other, other.options, outlets)
+
         stream = Stream(
             name,
             connector=LslConnector(selector(own), own.rate),
             contract=contract,
-            model=model,
+            model=model.status,
             decoder=decoder,
-            make_pipeline=make_pipeline,
-            hop_samples=hop,
+            make_pipeline=model.make_pipeline,
+            hop_samples=model.hop_samples,
+            model_path=model.path,
+            model_details=model.details,
+            load_model=load_model,
             hub=PredictionHub(name, contract),
             sinks=[] if outlets is None else [outlets],
-            **_recording(settings, prepared, options, outlets),
+            recorder=recorder,
+            make_recorder=model.make_recorder,
             control_setting=prepared.control,
             limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,
@@ -184,6 +189,30 @@ class StreamBuilder:
             stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
         return stream
 
+    def _loaded(self, prepared: PreparedStream, options: PipelineOptions, outlets: LslSink | None) -> LoadedModel:
+        """Return a stream's model."""
+        bundle, decoder, status = prepared.bundle, prepared.decoder, _status(prepared)
+        about = {"stream": prepared.own.id, "model": status.label}
+        message = "Model %s runs on %s (%s): %s"
+        log.info(message, status.name, status.engine, status.device, status.engine_reason, extra=about)
+
+        def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
+            now = options if learnt is None else replace(options, state=learnt.to_text())
+            if remembered := now.as_in_training(info):
+                log.info("As %s was trained: %s", bundle.name, remembered, extra=about)
+            return Pipeline(bundle.contract, info, decoder, now)
+
+        return LoadedModel(
+            status,
+            bundle.contract,
+            decoder,
+            make_pipeline,
+            prepared.own.hop or bundle.contract.hop_samples,
+            options.policy,
+            prepared.own.model,
+            **_recording(self._settings, prepared, options, outlets),
+        )
+
     def forget(self, name: str) -> None:
         """Delete what a stream that was removed had learnt for this process's successor; another may take its name."""
         if (checkpoint := self._checkpoint(name)) is not None:
@@ -193,22 +222,40 @@ class StreamBuilder:
         return None if self._checkpoints is None else self._checkpoints / f"{name}.adaptation"
 
 
+def _status(prepared: PreparedStream) -> ModelStatus:
+    bundle, decoder = prepared.bundle, prepared.decoder
+    return ModelStatus(
+        name=bundle.name,
+        sha256=bundle.sha256,
+        engine=decoder.engine,
+        device=decoder.device,
+        engine_reason=decoder.reason,
+        notice=zoo.notice(bundle),
+    )
+
+
+def _recorder(settings: Settings, prepared: PreparedStream, options: PipelineOptions, outlets: LslSink) -> Recorder:
+    """Return the recorder that a stream begins with, without a session."""
+    from mindwire.serve.session_recorder import folder_recorder
+
+    assert settings.record is not None  # noqa: S101 - as the caller knows
+    return folder_recorder(settings.record, prepared.own.id, prepared.bundle, options, outlets.source_id)
+
+
 def _recording(
     settings: Settings, prepared: PreparedStream, options: PipelineOptions, outlets: LslSink | None
 ) -> dict[str, Any]:
-    """Return the recorder that a stream begins with, and what makes those of later recordings, as far as there are."""
-    if outlets is None:
+    """Return what a recording takes of a model, where one may be made."""
+    if outlets is None or (settings.sessions is None and not records(settings, prepared.spec)):
         return {}
+    from mindwire.offline.recorded_run import run_details
+
+    found: dict[str, Any] = {"details": run_details(prepared.bundle, options)}
     if settings.sessions is not None:
         from mindwire.serve.session_recorder import session_recorder
 
-        return {"make_recorder": session_recorder(settings.sessions, prepared.bundle, options, outlets.source_id)}
-    if settings.record is not None and records(settings, prepared.spec):
-        from mindwire.serve.session_recorder import folder_recorder
-
-        recorder = folder_recorder(settings.record, prepared.own.id, prepared.bundle, options, outlets.source_id)
-        return {"recorder": recorder}
-    return {}
+        found["make_recorder"] = session_recorder(settings.sessions, prepared.bundle, options, outlets.source_id)
+    return found
 
 
 def send_osc(stream: Stream, address: str | None) -> None:

@@ -25,6 +25,7 @@ from mindwire.sinks.messages import (
     control_messages,
     event_payload,
     prediction_payload,
+    shadow_message,
 )
 from mindwire.sinks.subscription import STOPPED, Subscription
 from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event, Sink
@@ -61,7 +62,7 @@ class PredictionHub(Sink):
         self._capacity = capacity
         self._display = DisplaySignal(contract.sfreq)
         self._lock = threading.Lock()
-        self._inbox: deque[Prediction | Event | bytes] = deque()
+        self._inbox: deque[Prediction | Event | Message | bytes] = deque()
         self._missed = 0
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,6 +85,18 @@ class PredictionHub(Sink):
         """Take one event; the latest of kind ``state`` is what new clients hear first."""
         self._post(event)
 
+    def shadow(self, prediction: Prediction) -> None:
+        """Take one prediction of a model that runs in the shadow."""
+        if self._listeners:
+            self._post(shadow_message(prediction))
+
+    def use_contract(self, contract: Contract) -> None:
+        """Show the signal of another model; clients that see other channels or another rate now have to connect again."""
+        before, self._contract = self._contract, contract
+        if (before.channels, before.unit, before.sfreq) != (contract.channels, contract.unit, contract.sfreq):
+            self._display = DisplaySignal(contract.sfreq)
+            self._wake(self._end_views)
+
     def signal(self, times: NDArray[np.float64], samples: NDArray[np.floating[Any]]) -> None:
         """Take conditioned samples, ``(n_samples, n_channels)`` in the contract's unit, for display."""
         if not self._viewers or len(times) == 0:
@@ -96,7 +109,7 @@ class PredictionHub(Sink):
         self._closed = True
         self._wake(self._end)
 
-    def _post(self, item: Prediction | Event | bytes) -> None:
+    def _post(self, item: Prediction | Event | Message | bytes) -> None:
         with self._lock:
             if isinstance(item, Event):
                 if item.kind not in SHOWN_KINDS:  # the history is of the service
@@ -213,11 +226,13 @@ class PredictionHub(Sink):
                     client.offer(message)
         return state
 
-    def _messages(self, item: Prediction | Event) -> list[Message]:
+    def _messages(self, item: Prediction | Event | Message) -> list[Message]:
         """Return messages, encoded for all clients; none for what cannot be encoded, which is logged."""
         try:
             if isinstance(item, Event):
                 messages = [Message(event_payload(item))]
+            elif isinstance(item, Message):
+                messages = [item]
             else:
                 age_s = time.monotonic() - item.time  # LSL's clock is the monotonic one
                 messages = [Message(prediction_payload(item, time.time() - age_s), expendable=True)]
@@ -231,13 +246,17 @@ class PredictionHub(Sink):
             return []
         return messages
 
+    def _end_views(self) -> None:
+        for client in self._viewers:
+            client.close()
+
     def _end(self) -> None:
         self._deliver()
         for client in self._listeners | self._viewers:
             client.close(self.goodbye)
 
 
-def _is_kept(item: Prediction | Event | bytes) -> bool:
+def _is_kept(item: Prediction | Event | Message | bytes) -> bool:
     """Return true for what a full inbox keeps longest: events, and predictions with a decision."""
     if isinstance(item, Prediction):
         return item.control is not None and item.control.decision is not None

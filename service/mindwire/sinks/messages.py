@@ -103,6 +103,20 @@ def prediction_payload(prediction: Prediction, unix_time: float) -> dict[str, An
     return payload
 
 
+def shadow_message(prediction: Prediction) -> Message:
+    """Return the message of a prediction of a model that runs in the shadow, with the decision it would have been."""
+    payload = {
+        "type": "shadow",
+        "seq": prediction.seq,
+        "time": prediction.time,
+        "probabilities": np.asarray(prediction.probabilities, dtype=np.float64).tolist(),
+        "valid": prediction.valid,
+    }
+    if prediction.control is not None and (made := prediction.control.decision) is not None:
+        payload["decision"] = made.label
+    return Message(payload, expendable=True)
+
+
 def control_messages(output: ControlOutput, seq: int, time: float, age_s: float) -> Iterator[Message]:
     """Yield the messages that follow a prediction: its decision, if there is one, and the axes of the policy.
 

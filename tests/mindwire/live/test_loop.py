@@ -102,7 +102,6 @@ class Member:
             cap,
             cap,
             Pipeline(contract(), cap.info, decoder),
-            decoder,
             reporter=StreamReporter("test", [self.memory]),
             limits=replace(StreamLimits(), max_backlog_s=1e9),
             stop=self.stop,

@@ -293,7 +293,9 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}/events", _list_events)
         router.add_api_route("/v1/streams/{stream}/control", self._forward, methods=["GET", "PUT"])
         router.add_api_route("/v1/streams/{stream}/recording", self._forward, methods=["GET", "POST", "DELETE"])
-        for command in ("adaptation", "control/pause", "control/resume"):
+        router.add_api_route("/v1/streams/{stream}/model", self._forward, methods=["GET", "POST"])
+        swaps = ("model/promote", "model/drop", "model/rollback")
+        for command in ("adaptation", "control/pause", "control/resume", *swaps):
             router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
         return router
 

@@ -1,0 +1,79 @@
+"""The model of a running stream: changed, compared in the shadow, promoted, dropped and rolled back over REST."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from mindwire.api.registry import registry_of
+from mindwire.api.routes import OneStream, problem
+from mindwire.errors import MindwireError, ModelConflictError
+from mindwire.live.loaded_model import ModelSwapStatus, When
+
+_MODEL = "/v1/streams/{stream}/model"
+_NO_STREAM = problem("There is no such stream.")
+_CONFLICT = problem("Another change is under way, or there is nothing to promote, drop or go back to.")
+
+swaps = APIRouter(tags=["models"], responses={"4XX": problem("The request is refused.")})
+
+
+class SwapRequest(BaseModel):
+    """A model of `/v1/models` by its id; it takes over when it is ready, or runs in the shadow until it is promoted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(min_length=1, max_length=4096)]
+    when: When = "ready"
+
+
+@swaps.get(_MODEL, responses={404: _NO_STREAM})
+def show_swap(stream: OneStream) -> ModelSwapStatus:
+    """The model in use, the candidate with what is known of it, and the model before while it is kept warm."""
+    return stream.swap.status()
+
+
+@swaps.post(
+    _MODEL,
+    status_code=202,
+    responses={404: _NO_STREAM, 409: _CONFLICT, 422: problem("There is no such model, or it cannot be used.")},
+)
+async def swap_model(stream: OneStream, request: Request, wanted: SwapRequest) -> ModelSwapStatus:
+    """Load a model while the stream goes on; events of kind `model` say what becomes of it.
+
+    If it cannot be loaded, has other classes, is too slow or does not become valid in time, the present model stays.
+    """
+    try:
+        path = await asyncio.to_thread(registry_of(request).model_path, wanted.model)
+    except MindwireError as error:
+        raise HTTPException(422, str(error)) from error
+    return _answer(stream, lambda: stream.swap.request(path, wanted.when))
+
+
+@swaps.post(f"{_MODEL}/promote", status_code=202, responses={404: _NO_STREAM, 409: _CONFLICT})
+async def promote_model(stream: OneStream) -> ModelSwapStatus:
+    """Let the candidate take over, as soon as its predictions are valid."""
+    return _answer(stream, stream.swap.promote)
+
+
+@swaps.post(f"{_MODEL}/drop", status_code=202, responses={404: _NO_STREAM, 409: _CONFLICT})
+async def drop_model(stream: OneStream) -> ModelSwapStatus:
+    """End the candidate; the present model stays."""
+    return _answer(stream, stream.swap.drop)
+
+
+@swaps.post(f"{_MODEL}/rollback", status_code=202, responses={404: _NO_STREAM, 409: _CONFLICT})
+async def roll_back_model(stream: OneStream) -> ModelSwapStatus:
+    """Use the model before again, from the next window on; possible for five minutes after a change."""
+    return _answer(stream, stream.swap.rollback)
+
+
+def _answer(stream: OneStream, action: Callable[[], None]) -> ModelSwapStatus:
+    try:
+        action()
+    except ModelConflictError as error:
+        raise HTTPException(409, str(error)) from error
+    return stream.swap.status()
