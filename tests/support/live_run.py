@@ -60,8 +60,13 @@ class LiveRun:
         }
         self.events.append((time, "recording", data))
 
-    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False, control=()):
-        """Run the pipeline as a live service does, chunk by chunk."""
+    def play(self, commands=(), reconnects=(), restarts=(), skip=(), jump=None, keeps=False, control=(), changes=()):
+        """Run the pipeline as a live service does, chunk by chunk.
+
+        ``changes`` of the model, by sample: the bundle, decoder and options of another that joins, or the number of the pipeline
+        that comes into use.
+        """
+        pipelines = {}
         pipeline = None
         number = 0
         for at in range(START, N, 25):
@@ -70,6 +75,7 @@ class LiveRun:
             if pipeline is None or at in restarts:
                 state = pipeline.learnt.to_text() if pipeline is not None and keeps else None
                 pipeline = Pipeline(self.bundle.contract, INFO, self.decoder, replace(self.options, state=state))
+                pipelines = {0: pipeline}
                 self.begin(float(times[0]), state=state)
                 mark = InputMark.BEGIN
                 if state is not None:
@@ -81,11 +87,16 @@ class LiveRun:
             rows[:, :3], rows[0, 3] = chunk.samples, mark
             self.input += list(rows)
             self.input_times += times.tolist()
+            if at in changes:
+                pipeline = self.change(at, changes[at], pipelines, pipeline)
+            for other in pipelines.values():
+                if other is not pipeline:
+                    other.advance(chunk)
             windows = pipeline.advance(chunk)
             taken = [window for number, window in enumerate(windows, number) if number not in skip]
             number += len(windows)
             for window in taken:  # those skipped come to no controller
-                logits = self.decoder.decode([pipeline.session], [window])
+                logits = pipeline.decoder.decode([pipeline.session], [window])
                 p = pipeline.complete(window, probabilities(logits, pipeline.contract.temperature)[0])
                 self.rows.append(p.probabilities if p.valid else np.full(2, np.nan))
                 self.times.append(p.time)
@@ -96,9 +107,32 @@ class LiveRun:
             if at in control:
                 pipeline.control(**control[at])
             if at in commands:
-                pipeline.adapt(AdaptationCommand(*commands[at]))
-            self.events += [(TIMES[at], e.kind, dict(e.data)) for e in pipeline.drain_events()]
+                for one in pipelines.values():
+                    one.adapt(AdaptationCommand(*commands[at]))
+            for k, one in pipelines.items():
+                self.events += [
+                    (TIMES[at], e.kind, dict(e.data) | ({"pipeline": k} if k else {}))
+                    for e in one.drain_events()
+                    if one is pipeline or e.kind == "adaptation"
+                ]
         return self
+
+    def change(self, at, change, pipelines, running):
+        """Change the model as a live service does; return the pipeline in use."""
+        data = {"samples": running.samples}
+        if isinstance(change, int):
+            pipeline, data["state"], data["pipeline"] = pipelines[change], "swapped", change
+            pipeline.succeed(running)
+            data["seq"] = pipeline.seq
+        else:
+            bundle, decoder, options = change
+            pipeline = Pipeline(bundle.contract, INFO, decoder, options)
+            data |= {"state": "warming", "carried": pipeline.join(running), "pipeline": len(pipelines)}
+            data |= run_details(bundle, options) | {"name": bundle.name, "sha256": bundle.sha256}
+            pipelines[len(pipelines)] = pipeline
+            pipeline = running
+        self.events.append((TIMES[at], "model", data))
+        return pipeline
 
     def write(self, path, *others, device=SAMPLES, device_times=TIMES, lost=slice(0, 0)):
         """The file; the recorder missed the device's samples in ``lost``, or its whole stream when ``device`` is None."""

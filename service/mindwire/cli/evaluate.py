@@ -105,7 +105,7 @@ def evaluate(
 
 def _recorded_bundle(paths: list[Path]) -> Path:
     """Return the bundle that live recordings were made with."""
-    from mindwire.offline.recorded_run import bundle_path
+    from mindwire.offline.recorded_bundles import bundle_path
     from mindwire.sources.recording import open_recording
 
     own = [open_recording(path) for path in paths if ".xdf" in path.name.casefold()]

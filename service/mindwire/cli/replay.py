@@ -51,7 +51,7 @@ def replay(
     """Replay a recording through a model: the predictions and decisions that the live service would have made."""
     from mindwire.inference.load import load_decoder
     from mindwire.live.warm_start import initial_adaptation
-    from mindwire.offline.recorded_run import bundle_path
+    from mindwire.offline.recorded_bundles import bundle_path
     from mindwire.offline.replay import Replay
     from mindwire.outputs import DECISIONS, PREDICTIONS, check_output
     from mindwire.sources.recording import Selector, open_recording

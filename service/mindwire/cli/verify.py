@@ -13,7 +13,12 @@ from mindwire_models.text import printable
 def verify(
     file: options.Recording,
     backend: options.Backend,
-    model: Path | None = option("Bundle of the run; by default the one that it names.", None, "--model", "-m"),
+    model: list[Path] | None = option(
+        "Bundle of the run; by default the one that it names. Repeat for a run that changed its model.",
+        None,
+        "--model",
+        "-m",
+    ),
     stream: str | None = option(
         "Name of the stream in the service, if the recording has several.", None, "--stream", "-s"
     ),
@@ -26,26 +31,27 @@ def verify(
     The replay uses the pipeline's input, which the recording holds in addition to the device's own stream; the two are
     compared as well. Predictions whose samples the recording lacks are counted, and are no contradiction.
     """
-    from mindwire.inference.load import load_decoder
-    from mindwire.offline.recorded_run import find_bundle, kept_bundles, recorded_run
+    from mindwire.errors import BundleError
+    from mindwire.offline.recorded_bundles import find_bundle, kept_bundles, load_models
+    from mindwire.offline.recorded_run import recorded_run
     from mindwire.offline.verify import verify as compare
     from mindwire.sources.recording import open_recording
     from mindwire_models.bundle import load_bundle
 
     opened = open_recording(file)
     run = recorded_run(opened, stream)
-    path, sentence = model, ""
-    if path is None:
-        kept = kept_bundles(file, run.model_sha256)
-        path, sentence = find_bundle(run.model_name, run.model_sha256, run.model_path, kept)
-    if sentence:
-        typer.echo(sentence)
-    bundle = load_bundle(path)
-    decoder = load_decoder(bundle, backend.engine, backend.device, adapt=run.options.adapt)
+    places = [*(model or ()), *(path for used in run.used for path in kept_bundles(file, used.sha256))]
+    for path in model or ():
+        if (given := load_bundle(path)).sha256 not in [used.sha256 for used in run.used]:
+            msg = f"{file} was made with {run.model_name} ({run.model_sha256[:12]}), found {given.name} ({given.sha256[:12]}) at {path}."
+            raise BundleError(msg)
+    if not model:
+        typer.echo(find_bundle(*run.used[0], places)[1])
+    bundles, decoders = load_models(run, places, backend.engine, backend.device)
     total = run.recording.source(run.input_id).n_samples
     with progress_bar("Verifying") as progress:
         on_samples = None if progress is None else lambda done: progress(done, total)
-        found = compare(run, bundle, decoder, tolerance, on_samples=on_samples)
+        found = compare(run, bundles, decoders, tolerance, on_samples=on_samples)
     print_problems(file, opened.problems)
     for line in found.lines():
         typer.echo(printable(f"{run.stream}: {line}"))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from mindwire.errors import MindwireError
 from mindwire.evaluation.pseudo_online import Progress, file_sha256
-from mindwire.inference.load import Device, Engine, load_decoder
-from mindwire.offline.recorded_run import RecordedRun, find_bundle, recorded_run, run_names
+from mindwire.inference.load import Device, Engine
+from mindwire.offline.recorded_bundles import find_bundle, load_models
+from mindwire.offline.recorded_run import RecordedRun, recorded_run, run_names
 from mindwire.offline.verify import Replayed, Verification, verify
 from mindwire.offline.verify_control import place
 from mindwire.sessions.document import MODELS
@@ -29,8 +30,6 @@ from mindwire_models.text import counted
 
 _MOST_EVENTS = 200
 _MOST_POINTS = 400
-# States of events of the kind ``model`` after which another model is in use.
-_IN_USE = frozenset({"swapped", "rolled_back"})
 # Events of a run that say nothing of its results, or have a table of their own.
 _PLAIN_EVENTS = frozenset({"state", "validity", "recording"})
 
@@ -203,15 +202,13 @@ def _certify(basis: RunCertificate, recording: Recording, search: Search, progre
         return replace(basis, faults=(f"The run {basis.stream} cannot be certified: {error}",))
     known = _known(basis, run, search)
     try:
-        path, _ = find_bundle(run.model_name, run.model_sha256, run.model_path, search.places(run))
-        bundle = load_bundle(path)
-        decoder = load_decoder(bundle, search.engine, search.device, adapt=run.options.adapt)
+        bundles, decoders = load_models(run, search.places(run), search.engine, search.device)
         total = run.recording.source(run.input_id).n_samples
         on_samples = None if progress is None else lambda done: progress(done, total)
-        found = verify(run, bundle, decoder, search.tolerance, on_samples=on_samples)
+        found = verify(run, bundles, decoders, search.tolerance, on_samples=on_samples)
     except MindwireError as error:
         return replace(known, faults=(f"Nothing of {basis.label} could be derived again: {error}",))
-    return _with_findings(known, run, found, f"{decoder.engine} on {decoder.device}")
+    return _with_findings(known, run, found, f"{decoders[0].engine} on {decoders[0].device}")
 
 
 def _known(basis: RunCertificate, run: RecordedRun, search: Search) -> RunCertificate:
@@ -252,16 +249,12 @@ def _known(basis: RunCertificate, run: RecordedRun, search: Search) -> RunCertif
 
 def _models(run: RecordedRun, search: Search) -> Iterator[ModelRecord]:
     """Yield the models that a run used, with the files of those whose bundles are found."""
-    used = {run.model_sha256: run.model_name}
-    for event in run.events:
-        if event["kind"] == "model" and event["data"].get("state") in _IN_USE:
-            used[str(event["data"].get("sha256"))] = str(event["data"].get("name"))
-    for sha256, name in used.items():
+    for model in run.used:
         files: Mapping[str, str] = {}
         with suppress(MindwireError):
-            path, _ = find_bundle(name, sha256, run.model_path, search.places(run))
+            path, _ = find_bundle(*model, search.places(run))
             files = dict(sorted(load_bundle(path).digests.items()))
-        yield ModelRecord(name, sha256, files)
+        yield ModelRecord(model.name, model.sha256, files)
 
 
 def _latencies(run: RecordedRun) -> tuple[dict[str, Quantiles], Quantiles | None, list[str]]:

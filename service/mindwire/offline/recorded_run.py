@@ -7,7 +7,7 @@ service's own say what it was given, what it predicted and what happened.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from mindwire.control.controller import ControlCommand
 from mindwire.control.policy import ControlPolicy, parse_policy
-from mindwire.errors import BundleError, RecordingError, UsageError
+from mindwire.errors import RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.provenance import machine, source_sha256
-from mindwire.sessions.document import MODELS
 from mindwire.sources.markers import (
     AXES,
     AXES_TYPE,
@@ -34,13 +33,12 @@ from mindwire.sources.markers import (
     TIMING,
     TIMING_TYPE,
 )
-from mindwire.sources.own_input import own_inputs, same_device
+from mindwire.sources.own_input import same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording
 from mindwire.types import SignalInfo
-from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.bundle import Bundle
 from mindwire_models.training_record import TrainedSource
-from mindwire_models.zoo import zoo_bundle_path
 
 
 def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
@@ -65,6 +63,33 @@ class RecordedSamples(NamedTuple):
     values: NDArray[Any]
 
 
+class RecordedModel(NamedTuple):
+    """A model that a run used, and where its bundle was."""
+
+    name: str
+    sha256: str
+    path: Path | None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> RecordedModel:
+        """Return the model that :func:`run_details` noted."""
+        return cls(data["name"], data["sha256"], Path(path) if (path := data.get("path")) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """Step in the change of a run's model, after a number of samples of the signal.
+
+    Another ``pipeline`` of a model joins the one in use with ``options``, or comes into use where these are None. Pipelines
+    are numbered; 0 is the one that the signal began with.
+    """
+
+    samples: int
+    pipeline: int
+    model: RecordedModel
+    options: PipelineOptions | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
     """A live run as its recording tells it.
@@ -75,7 +100,8 @@ class RecordedRun:
     ``probabilities``, shape (n_predictions, n_classes), are NaN where a prediction is invalid. ``decisions`` are the classes
     decided, shape (n_decisions, 1), ``axes`` of shape (n_predictions, n_axes); None where the recording has no such stream.
     ``timing`` are the columns of :class:`mindwire.sinks.timing.TimingOutlet`, and ``software`` the versions, where the recording
-    is of a version of Mindwire that writes them.
+    is of a version of Mindwire that writes them. ``models`` and ``changes`` are the model that each of the ``pipelines`` began
+    with, and what came of it while it ran.
     ``outside`` predictions in the file, left out, are earlier or later than the run.
     """
 
@@ -97,6 +123,18 @@ class RecordedRun:
     software: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
     outside: int = 0
+    models: tuple[RecordedModel, ...] = ()
+    changes: tuple[tuple[ModelChange, ...], ...] = ()
+
+    @property
+    def used(self) -> list[RecordedModel]:
+        """Models that were in use, each once, in their order."""
+        steps = [
+            used
+            for model, changes in zip(self.models, self.changes, strict=True)
+            for used in (model, *(change.model for change in changes if change.options is None))
+        ]
+        return list({model.sha256: model for model in steps}.values())
 
 
 def run_names(recording: Recording) -> list[str]:
@@ -157,8 +195,8 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         info=info,
         pipelines=tuple(
             replace(
-                options,
-                commands=tuple(one.commands),
+                _options(one.data["options"]),
+                commands=tuple(one.commands.get(0, ())),
                 state=_text(one.data.get("state", first["options"].get("state"))),
                 policy=_policy(one.data.get("policy")),
                 control=(*map(_control_command, one.data.get("control", ())), *one.control),
@@ -176,15 +214,18 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
         timing=_within(begun_to_ended, _samples(recording, _own(recording, TIMING_TYPE, TIMING).get(name)))[0],
         software=first.get("software", {}),
         events=tuple(events),
+        models=tuple(RecordedModel.of(one.data["model"]) for one in begun),
+        changes=tuple(tuple(_changes(one)) for one in begun),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A pipeline's beginning as the recorder noted it, and the commands to it."""
+    """A pipeline's beginning as the recorder noted it, the commands to it and others that joined it, and changes of the model."""
 
     data: Mapping[str, Any]
-    commands: list[AdaptationCommand] = field(default_factory=list)
+    commands: dict[int, list[AdaptationCommand]] = field(default_factory=dict)
+    changes: list[Mapping[str, Any]] = field(default_factory=list)
     control: list[ControlCommand] = field(default_factory=list)
 
 
@@ -196,14 +237,27 @@ def _begun(events: Sequence[Mapping[str, Any]]) -> list[_Begun]:
         if event["kind"] == "recording" and data.get("begins"):
             begun.append(_Begun(data))
         elif event["kind"] == "adaptation" and begun:
-            begun[-1].commands.append(
+            begun[-1].commands.setdefault(data.get("pipeline", 0), []).append(
                 AdaptationCommand(
                     data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)
                 )
             )
+        elif event["kind"] == "model" and begun and "samples" in data:
+            begun[-1].changes.append(data)
         elif event["kind"] == "control" and begun:
             begun[-1].control.append(_control_command(data))
     return begun
+
+
+def _changes(begun: _Begun) -> Iterator[ModelChange]:
+    """Yield the steps in the change of the model since a beginning."""
+    models = {0: RecordedModel.of(begun.data["model"])}
+    for data in begun.changes:
+        number, options = data.get("pipeline", 0), None
+        if "options" in data:
+            models[number] = RecordedModel.of(data["model"])
+            options = replace(_options(data["options"]), commands=tuple(begun.commands.get(number, ())))
+        yield ModelChange(data["samples"], number, models[number], options)
 
 
 def _text(value: str | Sequence[str] | None) -> str | None:
@@ -304,60 +358,3 @@ def _options(document: Mapping[str, Any]) -> PipelineOptions:
         msg = f"The recording was made with options that this version of Mindwire does not know ({error})."
         raise RecordingError(msg) from error
     return replace(options, channels=tuple(options.channels) if options.channels else None)
-
-
-def bundle_path(given: Path | None, recordings: Sequence[Recording], default: Path | None) -> tuple[Path | None, str]:
-    """The bundle that recordings of live runs were made with, unless another is given, or the default where they say nothing.
-
-    The sentence tells people which bundle was found; it is empty where none was looked for.
-
-    Raises
-    ------
-    BundleError
-        The bundle of the recordings is no longer where it was, or has changed, or they were made with several.
-    """
-    if given is not None:
-        return given, ""
-    made_with = {own.model_sha256: own for recording in recordings for own in own_inputs(recording.streams)}
-    if not made_with:
-        return default, ""
-    if len(made_with) > 1:
-        names = ", ".join(f"{own.model_name} ({own.model_sha256[:12]})" for own in made_with.values())
-        msg = f"The recordings were made with several bundles: {names}; say which one with --model BUNDLE."
-        raise BundleError(msg)
-    [own] = made_with.values()
-    kept = [place for recording in recordings for place in kept_bundles(recording.path, own.model_sha256)]
-    return find_bundle(own.model_name, own.model_sha256, own.model_path, kept)
-
-
-def kept_bundles(recording: Path, sha256: str) -> list[Path]:
-    """Return the copies of a bundle in the session that a recording is in."""
-    return sorted((recording.parent / MODELS).glob(f"*-{sha256[:8]}"))
-
-
-def find_bundle(name: str, sha256: str, path: Path | None, places: Sequence[Path] = ()) -> tuple[Path, str]:
-    """The bundle that a recording was made with, if it is still what it was at ``path``, and a sentence on it for people.
-
-    ``places`` are further bundles, among which it may be.
-
-    Raises
-    ------
-    BundleError
-        It is not there any more, or another is there.
-    """
-    refused: dict[str, None] = {}  # reasons, in order
-    for place in (*places, path, zoo_bundle_path()):
-        if place is None or not place.is_dir():
-            continue
-        try:
-            bundle = load_bundle(place)
-        except BundleError as error:
-            refused[str(error)] = None
-            continue
-        if bundle.sha256 == sha256:
-            return place, f"With {name} ({sha256[:12]}) from {place}, which the recording was made with."
-    where = f"which is no longer at {path}, or has changed" if path else "and does not say where that is"
-    msg = (
-        f"The recording was made with the bundle {name} ({sha256[:12]}), {where}; say where it is with --model BUNDLE."
-    )
-    raise BundleError(" ".join([msg, *refused]))

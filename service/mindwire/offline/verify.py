@@ -6,14 +6,16 @@ recording lacks cannot be checked, and are reported as such.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import BundleError
 from mindwire.inference.decoder import Decoder
+from mindwire.offline.model_changes import ChangingPipeline, Models, control_times, make_pipeline
 from mindwire.offline.recorded_run import RecordedRun
 from mindwire.offline.verify_control import ControlComparison, compare_control, place
 from mindwire.pipeline import Pipeline
@@ -36,7 +38,8 @@ class Replayed:
     """Predictions that a recorded run's input gives, before which of them pipelines begin or input is missing, and its end.
 
     ``events`` are the pipelines', each with the time of the last sample by then; ``adaptation`` the alignment's state after
-    every update of its matrix.
+    every update of its matrix. ``times`` are the length of windows and the time between two, in seconds, of each pipeline in
+    use, with the number of predictions before it, by beginnings.
     """
 
     predictions: list[Prediction]
@@ -45,6 +48,7 @@ class Replayed:
     last_time: float
     events: list[tuple[float, PipelineEvent]] = field(default_factory=list)
     adaptation: list[AlignmentPoint] = field(default_factory=list)
+    times: list[list[tuple[int, tuple[float, float]]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +161,28 @@ class Verification:
 
 def verify(
     run: RecordedRun,
-    bundle: Bundle,
-    decoder: Decoder,
+    bundle: Bundle | Sequence[Bundle],
+    decoder: Decoder | Sequence[Decoder],
     tolerance: float = 1e-6,
     *,
     on_samples: Callable[[int], None] | None = None,
 ) -> Verification:
     """Replay a recorded run and compare; differences in probability up to ``tolerance`` count as none.
 
-    A BundleError says that the bundle is not the one the run had.
+    Of a run that changed its model the bundles are those of all, each with its decoder. A BundleError says that a bundle is
+    not one that the run had, or that one is not given.
     """
+    bundles = [bundle] if isinstance(bundle, Bundle) else list(bundle)
+    decoders = list(decoder) if isinstance(decoder, Sequence) else [decoder]
+    models = {one.sha256: (one.contract, its) for one, its in zip(bundles, decoders, strict=True)}
+    bundle = bundles[0]
     if bundle.sha256 != run.model_sha256:
         msg = (
             f"{run.recording.path} was made with {run.model_name} ({run.model_sha256[:12]}), found {bundle.name} "
             f"({bundle.sha256[:12]}); give that bundle with --model."
         )
         raise BundleError(msg)
-    found = compare(run, bundle.contract, _replay(run, bundle, decoder, on_samples), tolerance)
+    found = compare(run, bundle.contract, _replay(run, models, on_samples), tolerance)
     if run.signal_id is not None:
         parts = input_parts(run.recording.path, run.recording.as_sent(run.input_id))
         device = compare_with_device(parts, run.recording.as_sent(run.signal_id))
@@ -184,12 +193,12 @@ def verify(
 
 def _replay(
     run: RecordedRun,
-    bundle: Bundle,
-    decoder: Decoder,
+    models: Models,
     on_samples: Callable[[int], None] | None,
 ) -> Replayed:
-    pipeline: Pipeline | None = None
-    options = iter(run.pipelines)
+    pipelines: ChangingPipeline | None = None
+    make = partial(make_pipeline, models, info=run.info)
+    times: list[list[tuple[int, tuple[float, float]]]] = []
     predictions: list[Prediction] = []
     begins: list[int] = []
     holes: list[int] = []
@@ -198,22 +207,23 @@ def _replay(
     taken, last = 0, float("-inf")
     for part in input_parts(run.recording.path, run.recording.as_sent(run.input_id)):
         if part.begins:
-            # Decisions are made again of the predictions that the recording holds.
-            now = replace(next(options, run.options), policy=None, control=())
-            pipeline = Pipeline(bundle.contract, run.info, decoder, now)
+            number = min(len(begins), len(run.pipelines) - 1)
+            pipeline = make(run.models[number], options=run.pipelines[number])
+            times.append([(len(predictions), control_times(pipeline))])
+            pipelines = ChangingPipeline(pipeline, run.changes[number], make, times[-1])
             begins.append(len(predictions))
-        elif part.lost or (pipeline is None and not holes):
-            pipeline = None
+        elif part.lost or (pipelines is None and not holes):
+            pipelines = None
             holes.append(len(predictions))
-        if pipeline is not None:
-            predictions += pipeline.process(part.chunk)
+        if pipelines is not None:
+            pipelines.process(part.chunk, predictions)
             last = float(part.chunk.times[-1])
-            events += [(last, event) for event in pipeline.drain_events()]
-            _follow(pipeline, last, len(begins), adaptation)
+            events += [(last, event) for event in pipelines.running.drain_events()]
+            _follow(pipelines.running, last, sum(map(len, times)), adaptation)
         taken += len(part.chunk)
         if on_samples is not None:
             on_samples(taken)
-    return Replayed(predictions, tuple(begins), tuple(holes), last, events, adaptation)
+    return Replayed(predictions, tuple(begins), tuple(holes), last, events, adaptation, times)
 
 
 def _follow(pipeline: Pipeline, time: float, number: int, points: list[AlignmentPoint]) -> None:
@@ -259,7 +269,9 @@ def compare(run: RecordedRun, contract: Contract, replayed: Replayed, tolerance:
         unchecked=int(excused.sum()),
         input=None,
         tolerance=tolerance,
-        control=compare_control(run, contract, replayed.predictions, replayed.begins, partner, tolerance, _LAST_TURN_S),
+        control=compare_control(
+            run, contract, replayed.predictions, replayed.begins, replayed.times, partner, tolerance, _LAST_TURN_S
+        ),
         equal=sum(exact),
         first_time=None if first is None else float(run.times[first]),
         first_seq=None if first is None or partner[first] < 0 else replayed.predictions[partner[first]].seq,

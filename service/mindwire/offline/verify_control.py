@@ -68,6 +68,7 @@ def compare_control(  # noqa: PLR0917
     contract: Contract,
     predictions: Sequence[Prediction],
     begins: Sequence[int],
+    hops: Sequence[Sequence[tuple[int, tuple[float, float]]]],
     partner: NDArray[np.intp],
     tolerance: float,
     last_turn_s: float,
@@ -82,6 +83,8 @@ def compare_control(  # noqa: PLR0917
         Of the replay.
     begins : sequence of int
         Number of replayed predictions before each pipeline of the run.
+    hops : sequence of sequence
+        ``times`` of :class:`mindwire.offline.verify.Replayed`.
     partner : ndarray of int, shape (n_predictions,)
         Replayed prediction of each recorded one; -1 for none.
     tolerance : float
@@ -91,7 +94,7 @@ def compare_control(  # noqa: PLR0917
     """
     if not any(pipeline.policy or pipeline.control for pipeline in run.pipelines):
         return None
-    made = _outputs(run, contract, predictions, begins, partner)
+    made = _outputs(run, contract, predictions, begins, hops, partner)
     checked, settled = set(run.times[partner < 0].tolist()), float(run.times[-1]) - last_turn_s
     decided = {time: output.decision.label for time, output in made.items() if output.decision}
     recorded = dict(_rows(run.decisions))
@@ -115,24 +118,28 @@ def compare_control(  # noqa: PLR0917
     )
 
 
-def _outputs(
+def _outputs(  # noqa: PLR0917
     run: RecordedRun,
     contract: Contract,
     predictions: Sequence[Prediction],
     begins: Sequence[int],
+    hops: Sequence[Sequence[tuple[int, tuple[float, float]]]],
     partner: NDArray[np.intp],
 ) -> dict[float, ControlOutput]:
     """Return the controller's output for each recorded prediction, by its time."""
     outputs: dict[float, ControlOutput] = {}
     controllers: dict[int, Controller] = {}
+    later: dict[int, list[tuple[int, tuple[float, float]]]] = {}
     for time, at in zip(run.times.tolist(), partner.tolist(), strict=True):
         number = bisect_right(begins, at) - 1
         if at < 0 or number < 0:
             continue
         if number not in controllers:
             options = run.pipelines[number] if number < len(run.pipelines) else run.options
-            hop = options.hop_samples or contract.hop_samples
-            controllers[number] = Controller.of(contract, hop, options.policy, options.control)
+            first, *later[number] = hops[number]
+            controllers[number] = Controller(options.policy, contract.classes, *first[1], options.control)
+        while later[number] and later[number][0][0] <= at:  # another model came into use
+            controllers[number].retime(*later[number].pop(0)[1])
         prediction = predictions[at]
         row = prediction.probabilities.tolist() if prediction.valid else None
         if (output := controllers[number].update(prediction.seq, time, row)) is not None:

@@ -17,7 +17,8 @@ import pytest
 from mindwire.evaluation.certificate import Search
 from mindwire.evaluation.certificate_report import certify
 from mindwire.inference.load import load_decoder
-from mindwire.offline.recorded_run import kept_bundles, recorded_run
+from mindwire.offline.recorded_bundles import kept_bundles
+from mindwire.offline.recorded_run import recorded_run
 from mindwire.offline.verify import verify
 from mindwire.sessions.document import read_session, sessions_in
 from mindwire.sources.recording import open_recording

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mindwire.cli.main import app
 from mindwire.errors import BundleError
 from mindwire.evaluation.pseudo_online import RunSettings
-from mindwire.offline.recorded_run import bundle_path
+from mindwire.offline.recorded_bundles import bundle_path
 from mindwire.sources.own_input import known_info
 from mindwire.sources.recording import Selector, open_recording
 from mindwire.training.run import training_record
