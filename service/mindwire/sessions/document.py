@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -149,9 +149,18 @@ def write_session(folder: Path, document: SessionDocument) -> None:
 
 def change_run(folder: Path, number: int, **fields: Any) -> Run:
     """Change fields of a run in ``session.json``, and return it."""
+    return _changed(folder, number, lambda run: msgspec.structs.replace(run, **fields))
+
+
+def add_model(folder: Path, number: int, used: UsedModel) -> Run:
+    """Add a model to a run in ``session.json``, and return the run."""
+    return _changed(folder, number, lambda run: msgspec.structs.replace(run, models=(*run.models, used)))
+
+
+def _changed(folder: Path, number: int, change: Callable[[Run], Run]) -> Run:
     with updating(folder):
         document = read_session(folder)
-        run = msgspec.structs.replace(document.run(number), **fields)
+        run = change(document.run(number))
         write_session(folder, document.with_run(run))
     return run
 

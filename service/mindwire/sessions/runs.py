@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mindwire.sessions.document import (
     RunStatus,
     UsedModel,
     UsedPolicy,
+    add_model,
     change_run,
     read_session,
 )
@@ -29,7 +31,7 @@ from mindwire.sessions.folder import Session
 from mindwire.sources.liblsl import pylsl
 from mindwire.status import RecordingStatus, StreamStatus
 from mindwire.types import SignalInfo
-from mindwire_models.bundle import Bundle
+from mindwire_models.bundle import Bundle, load_bundle
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,24 @@ class SessionRuns:
 
         self.run = self.session.begin_run(number, make)
         return self.folder / self.run.file
+
+    def use_model(self, path: Path) -> None:
+        """Note the bundle that the stream's next prediction is of, and copy it into the session, in a thread of its own."""
+        run, seq = self.run, self._next_seq()
+
+        def note() -> None:
+            try:
+                bundle = load_bundle(path)
+                folder = self.session.keep_bundle(bundle)
+                engine = self._status().model.engine
+                self._model = UsedModel(bundle.name, bundle.sha256, folder=folder)
+                if run is not None and run.run in self.session.active:
+                    used = UsedModel(bundle.name, bundle.sha256, seq, folder, engine)
+                    add_model(self.folder, run.run, used)
+            except (MindwireError, OSError) as error:
+                log.error("The bundle %s could not be kept in %s: %s", path, self.folder, error)  # noqa: TRY400 - no bug
+
+        threading.Thread(target=note, name="mindwire-session", daemon=True).start()
 
     def recorder_started(self, pid: int) -> None:
         """Note LabRecorder's process, which outlives this one by moments."""
