@@ -51,6 +51,8 @@ class Recordings:
         self.make = model.make_recorder
         if (recorder := self.recorder) is not None and model.details:
             recorder.details = model.details
+            if recorder.session is not None and model.path is not None:
+                recorder.session.use_model(model.path)
 
     def status(self) -> RecordingStatus | None:
         """Return what is being recorded; None while nothing is."""

@@ -120,36 +120,41 @@ def _content(path: Path, run: Run) -> dict[str, Any]:
     """Return what a recording says of its run."""
     recording = open_recording(path)
     markers = recording.markers()
-    found: dict[str, Any] = {"cues": dict(Counter(marker.label for marker in markers).most_common())}
+    events = list(_events(recording, run.stream))
+    begun = [event["data"] for _, event in events if event["kind"] == "recording" and "begins" in event["data"]]
+    first = begun[0] if begun else {}
+    seq = first.get("first_seq")
     models, control = list(run.models), list(run.control)
-    begun, gaps, last = False, 0, None
-    for time_, event in _events(recording, run.stream):
-        data, last = event["data"], (time_, event.get("unix_time"))
-        if event["kind"] == "recording" and "begins" in data:
-            if not begun and models and "first_seq" in data:
-                models[0] = msgspec.structs.replace(models[0], from_seq=data["first_seq"])
-                control = [msgspec.structs.replace(one, from_seq=data["first_seq"]) for one in control[:1]]
-            begun = True
-        elif event["kind"] in ("gap", "clock_reset"):
+    if models and seq is not None:
+        models[0] = msgspec.structs.replace(models[0], from_seq=seq)
+        control = [msgspec.structs.replace(one, from_seq=seq) for one in control[:1]]
+    gaps = 0
+    for _, event in events:
+        data = event["data"]
+        if event["kind"] in ("gap", "clock_reset"):
             gaps += int(data.get("count", 1))
         elif event["kind"] == "model" and data.get("state") in ("swapped", "rolled_back") and data.get("sha256"):
-            kept = {model.sha256: model.folder for model in run.models}
-            used = UsedModel(data.get("name", ""), data["sha256"], int(data["seq"]), kept.get(data["sha256"]))
-            models = [
-                *(model for model in models if model.sha256 != used.sha256 or model.from_seq != used.from_seq),
-                used,
-            ]
+            _add_used(models, data)
         elif event["kind"] == "control" and data.get("hash"):
             control.append(UsedPolicy(data["hash"], int(data["seq"])))
-    found |= {"models": tuple(models), "control": tuple(control)}
-    if run.clock.gaps is None:
-        found["clock"] = msgspec.structs.replace(run.clock, gaps=gaps)
-    if run.ended is None and last is not None and isinstance(last[1], int | float):
-        found["ended"] = Moment(float(last[1]), last[0])
+    clock = msgspec.structs.replace(run.clock, gaps=gaps)
+    if clock.offset_s is None:  # the source was gone when the run ended
+        clock = msgspec.structs.replace(clock, offset_s=first.get("clock_offset"))
     problems = list(recording.problems)
     if not begun:
         problems.append("The file does not hold the beginning of the run; its predictions cannot be verified.")
-    return found | {"problems": tuple(problems)}
+    found = {"cues": dict(Counter(marker.label for marker in markers).most_common()), "clock": clock}
+    if run.ended is None and events and isinstance(unix := events[-1][1].get("unix_time"), int | float):
+        found["ended"] = Moment(float(unix), events[-1][0])
+    return found | {"models": tuple(models), "control": tuple(control), "problems": tuple(problems)}
+
+
+def _add_used(models: list[UsedModel], data: Mapping[str, Any]) -> None:
+    """Add the model that an event names, unless the service has noted it."""
+    folders = {model.sha256: model.folder for model in models}
+    used = UsedModel(data.get("name", ""), data["sha256"], int(data["seq"]), folders.get(data["sha256"]))
+    if all((model.sha256, model.from_seq) != (used.sha256, used.from_seq) for model in models):
+        models.append(used)
 
 
 def _events(recording: Recording, stream: str) -> Iterator[tuple[float, Mapping[str, Any]]]:
