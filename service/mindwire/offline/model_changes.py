@@ -61,14 +61,17 @@ class ChangingPipeline:
             for other in self._pipelines.values():
                 if other is not self.running:
                     other.advance(piece)
+                    other.drain_events()
             predictions += self.running.process(piece)
             start, discontinuity = stop, Reason.NONE
 
     def _change(self, change: ModelChange, n_predictions: int) -> None:
         if change.options is not None:
-            pipeline = self._pipelines[change.pipeline] = self._make(change.model, options=change.options)
-            pipeline.join(self.running)
-        elif (pipeline := self._pipelines[change.pipeline]) is not self.running:
+            joining = self._pipelines[change.pipeline] = self._make(change.model, options=change.options)
+            joining.join(self.running)
+            return
+        pipeline = self._pipelines.get(change.pipeline)
+        if pipeline is not None and pipeline is not self.running:
             pipeline.succeed(self.running)
             self.running = pipeline
             self._times.append((n_predictions, control_times(pipeline)))

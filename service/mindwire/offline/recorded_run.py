@@ -257,7 +257,8 @@ def _changes(begun: _Begun) -> Iterator[ModelChange]:
         if "options" in data:
             models[number] = RecordedModel.of(data["model"])
             options = replace(_options(data["options"]), commands=tuple(begun.commands.get(number, ())))
-        yield ModelChange(data["samples"], number, models[number], options)
+        if number in models:  # otherwise it joined before the recording
+            yield ModelChange(data["samples"], number, models[number], options)
 
 
 def _text(value: str | Sequence[str] | None) -> str | None:
