@@ -146,20 +146,25 @@ class Supervisor:
                 run.stream.loop.stop()  # otherwise it is also that of other streams
             run.thread.abandon()
         # in threads of their own, because one of the sinks may be what a loop hangs in
-        self._close([run.stream for run in runs if run not in hung], _CLOSE_S)
+        self._close(
+            [run.stream for run in runs if run not in hung], _CLOSE_S, "" if self._stopping.is_set() else reason
+        )
         for run in hung:
-            self._close([run.stream], _CLOSE_HUNG_S, f"{reason.rstrip('.')}; its loop hung and was left behind.")
+            why = f"{reason.rstrip('.')}; its loop hung and was left behind."
+            self._close([run.stream], _CLOSE_HUNG_S, why, hung=True)
         return not hung
 
     @staticmethod
-    def _close(streams: Sequence[Stream], patience_s: float, hung: str = "") -> None:
+    def _close(streams: Sequence[Stream], patience_s: float, reason: str, *, hung: bool = False) -> None:
         def close() -> None:
             for stream in streams:
                 subject.set(stream.reporter.log_fields)
                 if hung:
                     previous = stream.state
-                    stream.abandon(StreamState.STOPPED, hung)
+                    stream.abandon(StreamState.STOPPED, reason)
                     stream.reporter.report_state(previous)
+                elif stream.state is not StreamState.STOPPED and reason:  # it had failed, or waited for another attempt
+                    stream.reporter.to_state(StreamState.STOPPED, reason)
                 stream.reporter.close()
 
         thread = threading.Thread(target=close, name="mindwire-close", daemon=True)

@@ -78,6 +78,11 @@ class StreamRegistry(Mapping[str, Stream]):
         """The settings in force."""
         return self._specs.settings
 
+    @property
+    def kept(self) -> bool:
+        """True if the settings file holds every change."""
+        return self._specs.kept
+
     # ── a mapping ────────────────────────────────────────────────────────────────────────────────────
 
     def __getitem__(self, name: str) -> Stream:
@@ -193,13 +198,13 @@ class StreamRegistry(Mapping[str, Stream]):
 
     def _apply(self, stream: Stream, prepared: PreparedStream, differing: set[str]) -> bool:
         """Change a running stream; returns false if it has to begin again."""
-        policy = prepared.control.policy
+        spec, policy = prepared.spec, prepared.control.policy
         if policy is None and stream.control_setting.policy is not None:
             return False  # a pipeline cannot lose its policy
-        if "control" in differing and policy is not None:
-            stream.control(policy)
-        if "paused" in differing:
-            stream.control(paused=prepared.control.paused)
+        if differing & {"control", "paused"}:
+            stream.control(
+                policy if "control" in differing else None, paused=spec.paused if "paused" in differing else None
+            )
         if "osc" in differing:
             send_osc(stream, prepared.own.osc)
         if "participant" in differing:
@@ -255,7 +260,8 @@ async def run_streams(
     begun : callable
         Called once clients are answered.
     on_refused : callable
-        Called when a stream of the start was refused and no other goes on, or when none was to be waited for.
+        Called when a stream of the start was refused and no other goes on, or when none was to be waited for; not with
+        ``--save-config``, where it can be changed.
     """
     loop = asyncio.get_running_loop()
     first = set(registry.values())
@@ -264,8 +270,8 @@ async def run_streams(
     def refused(stream: Stream, error: MindwireError) -> None:
         errors[stream.name] = error
         going_on = registry.settings.wait and any(one.name not in errors for one in registry.values())
-        if going_on or stream not in first:  # a client that adds a stream reads its state
-            log.error("The stream is refused, the others go on: %s", error, extra=stream.reporter.log_fields())
+        if going_on or registry.kept or stream not in first:  # a client that adds a stream reads its state
+            log.error("The stream is refused, the service goes on: %s", error, extra=stream.reporter.log_fields())
         else:
             loop.call_soon_threadsafe(on_refused, error)
 

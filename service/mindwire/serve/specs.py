@@ -31,12 +31,15 @@ class Specs:
     Attributes
     ----------
     models : ModelStore
+    kept : bool
+        True if the settings file holds every change; a service with it goes on even if all its streams are refused.
     """
 
     def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
         self.models = ModelStore(settings.models)
         self._lock = threading.Lock()
         self._file = file
+        self.kept = file is not None
         self.settings = settings
         self.settings = settings.model_copy(update={"stream": tuple(map(self.completed, settings.stream))})
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 
 from mindwire.errors import ResourceError, StreamNotFoundError
 from mindwire.live import search
+from mindwire.live.loop import LiveLoop
 from mindwire.live.supervisor import RestartPolicy, Supervisor
 from mindwire.options import AdaptationCommand
 from mindwire.status import StreamState
@@ -165,3 +167,54 @@ def test_a_stream_that_waits_for_another_attempt_does_not_hang(monkeypatch):
         eventually(lambda: source.finds >= 2)
         assert stream.counters.restarts == 0
         assert not stream.hung
+
+
+def test_streams_come_and_go_while_another_runs():
+    sources = [Scripted(), Scripted()]
+    (first, kept), (second, gone) = (make_stream(connector=source) for source in sources)
+    supervisor = Supervisor([first], on_refused=lambda *_: None, policy=QUICK)
+    supervisor.start()
+    try:
+        supervisor.add(second)
+        for source in sources:
+            source.feed(300)
+        eventually(lambda: len(gone.predictions) == len(kept.predictions) == 21)
+        assert supervisor.remove(second, "The stream was removed.", 5.0)
+        assert gone.of("state")[-1].message == "The stream was removed."
+        assert gone.states()[-1] == "stopped"
+        sources[0].feed(100)
+        eventually(lambda: len(kept.predictions) == 31)
+        assert first.state is StreamState.LIVE
+    finally:
+        assert supervisor.stop(5.0)
+
+
+def test_the_removal_of_a_stream_that_hangs_is_bounded_and_the_others_go_on():
+    gate, hangs = threading.Event(), threading.Event()
+
+    class Hanging(LinearDecoder):
+        def decode(self, sessions, windows):
+            hangs.set()
+            gate.wait(60)
+            return super().decode(sessions, windows)
+
+    good, bad = Scripted(), Scripted()
+    loop = LiveLoop()
+    first, memory = make_stream(connector=good, loop=loop)
+    second, gone = make_stream(connector=bad, decoder=Hanging(2), loop=loop)
+    quick = RestartPolicy(delays_s=(0.01,), loop_hung_after_s=1.0)
+    supervisor = Supervisor([first, second], on_refused=lambda *_: None, policy=quick)
+    supervisor.start()
+    try:
+        bad.feed(300)
+        assert hangs.wait(30)
+        begin = time.monotonic()
+        assert not supervisor.remove(second, "The stream was removed.", 0.2)
+        assert time.monotonic() - begin < 10
+        assert gone.states()[-1] == "stopped"
+        good.feed(300)
+        eventually(lambda: len(memory.predictions) == 21)
+        assert not memory.of("error")
+    finally:
+        gate.set()
+        supervisor.stop(5.0)

@@ -51,24 +51,26 @@ def crash_again_and_again(folder, bundle, workers: int, rounds: int, seed: int) 
     file.write_text(f'model = "{bundle}"\nworkers = {workers}\nlsl_outlet = false\n' + "".join(lines))
     kept = []
     for number in range(rounds + 1):
-        with service("--config", file, "--save-config") as running:
-            with httpx.Client(base_url=f"http://{running.address()}", timeout=20, headers=JSON) as rest:
-                assert rest.get("/v1/config").json()["stream"] == specs
-                assert [stream["name"] for stream in rest.get("/v1/streams").json()] == [spec["id"] for spec in specs]
-                if number == rounds:
-                    return kept
-                (method, path, body), after = change_of(rng, specs, number)
+        with (
+            service("--config", file, "--save-config") as running,
+            httpx.Client(base_url=f"http://{running.address()}", timeout=20, headers=JSON) as rest,
+        ):
+            assert rest.get("/v1/config").json()["stream"] == specs
+            assert [stream["name"] for stream in rest.get("/v1/streams").json()] == [spec["id"] for spec in specs]
+            if number == rounds:
+                return kept
+            (method, path, body), after = change_of(rng, specs, number)
 
-                def send(method=method, path=path, body=body, rest=rest):
-                    with suppress(httpx.TransportError):
-                        rest.request(method, path, json=body, headers=JSON)
+            def send(method=method, path=path, body=body, rest=rest):
+                with suppress(httpx.TransportError):
+                    rest.request(method, path, json=body, headers=JSON)
 
-                sender = threading.Thread(target=send)
-                sender.start()
-                time.sleep(rng.uniform(0, 0.05 * workers))
-                running.process.kill()
-                running.process.wait(10)
-                sender.join(30)
+            sender = threading.Thread(target=send)
+            sender.start()
+            time.sleep(rng.uniform(0, 0.05 * workers))
+            running.process.kill()
+            running.process.wait(10)
+            sender.join(30)
         written = tomllib.loads(file.read_text())
         assert written["stream"] in (specs, after)
         assert written["model"] == str(bundle)
@@ -83,8 +85,8 @@ def test_a_crash_leaves_the_old_configuration_or_the_new_one(bundle, tmp_path):
     for folder in folders:
         folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        alone = pool.submit(crash_again_and_again, folders[0], bundle, 1, 13, 1)
-        gateway = pool.submit(crash_again_and_again, folders[1], bundle, 2, 7, 2)
+        alone = pool.submit(crash_again_and_again, folders[0], bundle, 1, 15, 1)
+        gateway = pool.submit(crash_again_and_again, folders[1], bundle, 2, 5, 2)
         kept = alone.result() + gateway.result()
     print(f"{sum(kept)} of {len(kept)} changes were in the file")
     assert len(kept) == 20

@@ -59,7 +59,7 @@ async def serve_gateway(
 
     def on_refused(number: int, error: MindwireError) -> None:
         without_streams.add(number)
-        if not settings.wait or len(without_streams) == n_workers_with_streams:
+        if not specs.kept and (not settings.wait or len(without_streams) >= n_workers_with_streams):
             refused.append(error)
             stop.set()
         else:

@@ -94,8 +94,14 @@ class RemoteSubscription:
             if self.greeted:
                 await self._upstream.recv()  # the client has had its hello
             self.greeted = True
-        except (OSError, InvalidHandshake, ConnectionClosed):  # it has ended, and the next one will have another
+        except (
+            OSError,
+            InvalidHandshake,
+            ConnectionClosed,
+        ) as error:  # it has ended, and the next one will have another
             self._upstream, self._lost = None, address
+            if isinstance(error, ConnectionClosed) and error.rcvd is not None:  # the stream has been removed
+                self.goodbye, self._closed = Goodbye(error.rcvd.code, error.rcvd.reason), True
 
     def leave(self) -> None:
         """Let go of the worker."""
