@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mindwire.control.controller import ControlCommand
 from mindwire.control.policy import ControlPolicy, parse_policy
-from mindwire.errors import RecordingError, UsageError
+from mindwire.errors import MindwireError, RecordingError, UsageError
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.provenance import machine, source_sha256
 from mindwire.sources.markers import (
@@ -152,6 +152,16 @@ def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun
     UsageError
         It holds several and none is named.
     """
+    try:
+        return _recorded_run(recording, stream)
+    except MindwireError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+        msg = f"{recording.path}: the description of the run was damaged or changed ({type(error).__name__}: {error})."
+        raise RecordingError(msg) from error
+
+
+def _recorded_run(recording: Recording, stream: str | None) -> RecordedRun:
     if not isinstance(recording, XdfRecording):
         msg = f"{recording.path}: expected a recording in XDF; verify what mindwire serve --record wrote."
         raise RecordingError(msg)
@@ -236,7 +246,7 @@ def _begun(events: Sequence[Mapping[str, Any]]) -> list[_Begun]:
         data = event["data"]
         if event["kind"] == "recording" and data.get("begins"):
             begun.append(_Begun(data))
-        elif event["kind"] == "adaptation" and begun:
+        elif event["kind"] == "adaptation" and begun and "action" in data:
             begun[-1].commands.setdefault(data.get("pipeline", 0), []).append(
                 AdaptationCommand(
                     data["action"], data.get("updates", 0), data["segment"], data["at"], data.get("steps", 0)

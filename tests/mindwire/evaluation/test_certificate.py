@@ -144,6 +144,15 @@ def test_recordings_of_earlier_versions_say_what_they_lack(tmp_path, run):
     assert "does not say with which version of Mindwire" in said
 
 
+def test_a_damaged_description_of_the_run_is_one_sentence(tmp_path, run):
+    for event in run.events:
+        event[2].pop("options", None)
+    code, said = certify(run.write(tmp_path / "r.xdf"), "--out", tmp_path / "report")
+    assert code == 1
+    assert "The run cap cannot be certified" in said
+    assert "the description of the run was damaged or changed" in said
+
+
 def test_recordings_of_other_programs_and_no_recordings_are_one_sentence(tmp_path):
     path = eeg_file(tmp_path / "eeg.xdf", SAMPLES, 100.0)
     code, said = certify(path, "--out", tmp_path / "report")
