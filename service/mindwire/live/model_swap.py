@@ -12,15 +12,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mindwire.control.policy import ControlPolicy
 from mindwire.errors import ContractError, MindwireError, ModelConflictError
+from mindwire.live.candidate import MEASURED, Candidate, Previous, identity, needed_s
 from mindwire.live.loaded_model import (
-    CandidateState,
     CandidateStatus,
     LoadedModel,
     ModelSwapStatus,
@@ -33,7 +32,6 @@ from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, Prediction, Reason, Window
-from mindwire_models.contract import Alignment, Contract
 
 if TYPE_CHECKING:
     from mindwire.live.stream import Stream
@@ -43,38 +41,7 @@ log = logging.getLogger(__name__)
 LOAD_S = 120.0  # time that a bundle and its decoder may take until they are ready
 WARM_S = 300.0  # time for which the model before stays warm
 _LATE_S = 30.0  # beyond the signal that a candidate needs by its contract
-_MEASURED = 5  # windows after which a candidate's speed is known
 _LARGEST_SHARE = 0.5  # of the time between two windows
-
-
-@dataclass(eq=False)
-class _Candidate:
-    when: When
-    name: str  # of its folder, until it is loaded
-    state: CandidateState = "loading"
-    model: LoadedModel | None = None
-    pipeline: Pipeline | None = None
-    carried: list[str] | None = None  # None until it has joined
-    began: int = 0  # source samples of the stream by then
-    durations_ms: list[float] = field(default_factory=list)
-    condition_ms: float = 0.0
-    promoted: bool = False
-    comparison: Comparison | None = None
-    refused: str = ""  # the reason to drop it, once there is one
-
-    @property
-    def load(self) -> float | None:
-        if self.pipeline is None or len(self.durations_ms) < _MEASURED:
-            return None
-        return median(self.durations_ms) / (1e3 * self.pipeline.hop_samples / self.pipeline.contract.sfreq)
-
-
-@dataclass(frozen=True, slots=True)
-class _Previous:
-    model: LoadedModel
-    pipeline: Pipeline
-    policy: ControlPolicy | None  # when it was replaced
-    until: float  # monotonic
 
 
 class ModelSwap:
@@ -92,8 +59,8 @@ class ModelSwap:
         self.active = self.comparing = False
         self._stream = stream
         self._lock = threading.Lock()
-        self._candidate: _Candidate | None = None
-        self._previous: _Previous | None = None
+        self._candidate: Candidate | None = None
+        self._previous: Previous | None = None
         self._back = False
         self._numbers: dict[int, int] = {}  # of pipelines that have joined, by identity
         self._n_joined = 0
@@ -109,7 +76,7 @@ class ModelSwap:
         ModelConflictError
             Another change is under way, or there is no signal yet to run a shadow on.
         """
-        stream, candidate = self._stream, _Candidate(when, path.name)
+        stream, candidate = self._stream, Candidate(when, path.name)
         if when == "shadow" and stream.pipeline is None:
             msg = f"Stream {stream.name!r} has seen no signal yet, so no model can run in the shadow; change it with 'when': 'ready'."
             raise ModelConflictError(msg)
@@ -196,7 +163,7 @@ class ModelSwap:
 
     # ── in a thread that loads ───────────────────────────────────────────────────────────────────────
 
-    def _load(self, candidate: _Candidate, path: Path, limit: threading.Timer) -> None:
+    def _load(self, candidate: Candidate, path: Path, limit: threading.Timer) -> None:
         try:
             model, pipeline = self._made_ready(path)
         except MindwireError as error:
@@ -213,7 +180,7 @@ class ModelSwap:
             if pipeline is None:  # it is in use: there was no signal yet
                 with self._lock:
                     self._candidate = None
-                self._emit("swapped", self._sentence(model, 0), {"seq": 0, **_identity(model)})
+                self._emit("swapped", self._sentence(model, 0), {"seq": 0, **identity(model)})
         finally:
             limit.cancel()
 
@@ -221,6 +188,8 @@ class ModelSwap:
         """Load a bundle and run its decoder on noise; returns no pipeline if the stream had no signal, and uses it now."""
         stream = self._stream
         model = stream.load_model(path)
+        if stream.alone and isinstance(model.decoder, SharedDecoder):
+            model = replace(model, decoder=model.decoder.alone())
         if model.contract.classes != stream.contract.classes:
             msg = (
                 f"Its classes are {', '.join(model.contract.classes)}, expected those of the stream, "
@@ -260,7 +229,7 @@ class ModelSwap:
             elif time.monotonic() > previous.until:
                 self._previous = None
                 self._emit(
-                    "dropped", f"Model {previous.model.status.name} is no longer kept warm.", _identity(previous.model)
+                    "dropped", f"Model {previous.model.status.name} is no longer kept warm.", identity(previous.model)
                 )
         if candidate is not None and candidate.model is not None and candidate.pipeline is not None:
             if candidate.carried is None:
@@ -271,7 +240,7 @@ class ModelSwap:
             self.active = self._candidate is not None or self._previous is not None
         return running
 
-    def _join(self, candidate: _Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> None:
+    def _join(self, candidate: Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> None:
         candidate.carried = pipeline.join(running)
         candidate.began, candidate.state = pipeline.samples, "warming"
         self._n_joined += 1
@@ -279,9 +248,9 @@ class ModelSwap:
         carried = " and ".join(candidate.carried) or "nothing"
         message = f"Model {model.status.name} runs beside the one in use; carried over: {carried}."
         data = {"pipeline": self._n_joined, "samples": pipeline.samples, "carried": candidate.carried, **model.details}
-        self._emit("warming", message, data | _identity(model))
+        self._emit("warming", message, data | identity(model))
 
-    def _step(self, candidate: _Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> Pipeline:
+    def _step(self, candidate: Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> Pipeline:
         load = candidate.load
         if load is not None and load > _LARGEST_SHARE and candidate.state == "warming":
             self._give_up(
@@ -295,18 +264,18 @@ class ModelSwap:
             candidate.state, candidate.comparison = "shadow", Comparison(min(hops) / 2)
             self.comparing = True
             self._emit(
-                "shadow", f"Model {model.status.name} predicts in the shadow of the one in use.", _identity(model)
+                "shadow", f"Model {model.status.name} predicts in the shadow of the one in use.", identity(model)
             )
         if candidate.state == "warming" and self._seconds(candidate, running) > (
-            limit := _needed_s(pipeline.contract) + _LATE_S
+            limit := needed_s(pipeline.contract) + _LATE_S
         ):
             self._give_up(candidate, f"its predictions were not valid after {limit:.0f} s of signal")
         return running
 
-    def _seconds(self, candidate: _Candidate, running: Pipeline) -> float:
+    def _seconds(self, candidate: Candidate, running: Pipeline) -> float:
         return (running.samples - candidate.began) / (running.options.sfreq or running.info.sfreq)
 
-    def _take_over(self, candidate: _Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> Pipeline:
+    def _take_over(self, candidate: Candidate, model: LoadedModel, pipeline: Pipeline, running: Pipeline) -> Pipeline:
         with self._lock:
             if self._candidate is not candidate:
                 return running
@@ -316,7 +285,7 @@ class ModelSwap:
         self._use(model, pipeline, running, model.policy if changed else None, "swapped")
         return pipeline
 
-    def _go_back(self, running: Pipeline, previous: _Previous) -> Pipeline:
+    def _go_back(self, running: Pipeline, previous: Previous) -> Pipeline:
         self._back = False
         now, policy = self._stream.loaded.policy, self._stream.control_setting.policy
         changed = policy == now and previous.policy != policy
@@ -330,10 +299,10 @@ class ModelSwap:
         pipeline.succeed(running)
         for event in running.drain_events():
             stream.reporter.emit(event.kind, event.message, self.of_pipeline(running, event.data))
-        self._previous = _Previous(stream.loaded, running, stream.control_setting.policy, time.monotonic() + WARM_S)
+        self._previous = Previous(stream.loaded, running, stream.control_setting.policy, time.monotonic() + WARM_S)
         stream.use_model(model, pipeline)
         number = self._numbers.get(id(pipeline), 0)
-        data = {"seq": pipeline.seq, "pipeline": number, "samples": running.samples, **_identity(model)}
+        data = {"seq": pipeline.seq, "pipeline": number, "samples": running.samples, **identity(model)}
         self._emit(state, self._sentence(model, pipeline.seq), data)
         if policy is not None:
             stream.change_policy(pipeline, policy)
@@ -368,7 +337,7 @@ class ModelSwap:
         if prediction.reasons & Reason.DECODER:
             self._give_up(candidate, "its probabilities are no numbers")
             return
-        if len(candidate.durations_ms) < 10 * _MEASURED:
+        if len(candidate.durations_ms) < 10 * MEASURED:
             candidate.durations_ms.append(spent_ms)
         if candidate.comparison is not None:
             candidate.comparison.add(prediction, shadow=True)
@@ -406,7 +375,7 @@ class ModelSwap:
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _give_up(self, candidate: _Candidate, why: str, state: str = "refused") -> None:
+    def _give_up(self, candidate: Candidate, why: str, state: str = "refused") -> None:
         """End a candidate; only the first call counts."""
         with self._lock:
             if self._candidate is not candidate or candidate.refused:
@@ -420,22 +389,11 @@ class ModelSwap:
             if state == "dropped"
             else f"Model {name} is refused and the present one stays: {why}"
         )
-        identity = _identity(model) if model else {"name": name}
-        self._emit(state, message if message.endswith(".") else f"{message}.", {**identity, "reason": why})
+        about = identity(model) if model else {"name": name}
+        self._emit(state, message if message.endswith(".") else f"{message}.", {**about, "reason": why})
 
     def _emit(self, state: str, message: str, data: Mapping[str, Any]) -> None:
         self._stream.reporter.emit("model", message, {"state": state, **data})
 
     def _sentence(self, model: LoadedModel, seq: int) -> str:
         return f"Model {model.status.name} ({model.status.sha256[:12]}) is in use from prediction {seq} on."
-
-
-def _identity(model: LoadedModel) -> dict[str, str]:
-    return {"name": model.status.name, "sha256": model.status.sha256}
-
-
-def _needed_s(contract: Contract) -> float:
-    """Return the seconds of good signal until a window can be valid."""
-    norm = contract.normalisation
-    aligned = norm.ready_samples + norm.update_samples if isinstance(norm, Alignment) else 0
-    return (contract.window_samples + contract.settling_samples + aligned) / contract.sfreq

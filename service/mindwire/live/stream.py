@@ -113,7 +113,7 @@ class Stream:
         self._pipeline: Pipeline | None = None
         self._n_pipelines = 0  # that a signal began with
         self._policy = self.control_setting.policy  # that the model began with
-        self._alone = False
+        self.alone = False  # true once it uses a loop and a decoder of its own
         self.swap = ModelSwap(self)
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
         self._source: Source | None = None
@@ -418,7 +418,7 @@ class Stream:
     def leave_loop(self) -> None:
         """Use a loop and a decoder of its own from now on, so that a stream that hung delays no other again."""
         self.loop = LiveLoop()
-        self._alone = True
+        self.alone = True
         if isinstance(self.decoder, SharedDecoder):
             self.decoder = self.decoder.alone()
 
