@@ -79,9 +79,9 @@ def replay(
         raise UsageError(msg)
     recording = open_recording(file)
     path, sentence = bundle_path(model, [recording], zoo_bundle_path())
-    if sentence:
-        typer.echo(sentence, err=True)
     bundle = load_bundle(path or zoo_bundle_path())
+    if sentence:
+        _report_found(recording, bundle, sentence)
     source = recording.signal(selector)
     pipeline = replace(pipeline, trained=bundle.training.source if bundle.training else None)
     if remembered := pipeline.as_in_training(source.info):
@@ -98,6 +98,18 @@ def replay(
     pipeline = replace(pipeline, state=state, policy=policy, control=commands)
     begin = partial(Replay, source, bundle.contract, decoder, pipeline, speed=pace)
     _decode(recording, bundle, begin, source.n_samples, out, decisions)
+
+
+def _report_found(recording: Recording, bundle: Bundle, sentence: str) -> None:
+    """Report the bundle that a live recording names, and that the run used others too."""
+    from mindwire.offline.recorded_run import changes_of_model
+
+    typer.echo(sentence, err=True)
+    if changes := changes_of_model(recording):
+        message = (
+            f"The recorded run changed its model ({counted(changes, 'time')}); replayed is {bundle.name} throughout, "
+        )
+        typer.echo(f"{message}and mindwire verify repeats the changes.", err=True)
 
 
 def _policy(

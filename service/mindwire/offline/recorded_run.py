@@ -312,6 +312,12 @@ def recorded_control(
     return None
 
 
+def changes_of_model(recording: Recording) -> int:
+    """Return how often other models came into use during the runs of a recording."""
+    runs = [_begun(_events(recording, name)) for name in run_names(recording)]
+    return sum(change.options is None for run in runs for begun in run for change in _changes(begun))
+
+
 def _own(recording: Recording, kind: str, suffix: str) -> dict[str, RecordedStream]:
     """The service's own outlets of one kind, by the name of the stream in the service."""
     return {

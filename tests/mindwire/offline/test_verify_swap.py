@@ -15,7 +15,7 @@ from mindwire.control.stages import Decide, Latest
 from mindwire.inference.load import load_decoder
 from mindwire.live.loaded_model import LoadedModel
 from mindwire.offline.recorded_bundles import load_models
-from mindwire.offline.recorded_run import recorded_run, run_details
+from mindwire.offline.recorded_run import changes_of_model, recorded_run, run_details
 from mindwire.offline.verify import verify
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
@@ -117,6 +117,7 @@ def test_what_a_stream_reports_repeats_its_run(tmp_path, change):
     assert found.reproduced, found.lines()
     assert found.confirmed == len(run.rows)
     assert found.control.decisions == len(run.decisions) > 5
+    assert changes_of_model(recorded.recording) == 2
     shutil.move(tmp_path / "models", tmp_path / "kept")
     given = [part for name in ("m0", "m1") for part in ("--model", str(tmp_path / "kept" / name))]
     assert CliRunner().invoke(app, ["verify", str(path), *given[:2]]).exit_code == 1
