@@ -37,6 +37,8 @@ WORKERS = "tests/mindwire/serve/test_gateway.py"
 CONTROLLED = "tests/mindwire/serve/test_serve_control.py"
 CONTROL = "tests/mindwire/live/test_live_control.py"
 HUB = "tests/mindwire/sinks/test_hub.py"
+CRASHES = "tests/mindwire/serve/test_configuration_crashes.py"
+RUNNING = "tests/faults/test_running_system.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
 REFUSED = "It is refused with what changed; the right one is taken again."
@@ -315,6 +317,24 @@ ROWS = (
         "Its predictions and axes are dropped before any decision; what is dropped is counted and reported to it.",
         f"{HUB}::test_a_slow_client_gets_all_decisions_and_only_predictions_and_axes_are_dropped",
         "no decision lost",
+    ),
+    Row(
+        "`kill -9` at a random moment of a change of the configuration, with `--save-config`",
+        "The settings file is the old or the new one, and the next start has its streams.",
+        f"{CRASHES}::test_a_crash_leaves_the_old_configuration_or_the_new_one",
+        "20 of 20 kills",
+    ),
+    Row(
+        "24 streams in two workers: streams added, changed and removed, models swapped and rolled back, a worker killed",
+        "Streams that are not touched go on; those whose model changes, too; the killed worker's begin again.",
+        f"{RUNNING}::test_a_running_system_changes_and_untouched_streams_miss_nothing",
+        "nothing missed, nothing doubled",
+    ),
+    Row(
+        "A stream is removed while its loop hangs",
+        "The answer comes within seconds; the other streams of the loop go on.",
+        f"{SUPERVISOR}::test_the_removal_of_a_stream_that_hangs_is_bounded_and_the_others_go_on",
+        "others undisturbed",
     ),
     Row(
         "Two services record one stream into one folder in the same second",

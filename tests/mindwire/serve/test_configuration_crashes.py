@@ -85,8 +85,8 @@ def test_a_crash_leaves_the_old_configuration_or_the_new_one(bundle, tmp_path):
     for folder in folders:
         folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        alone = pool.submit(crash_again_and_again, folders[0], bundle, 1, 15, 1)
-        gateway = pool.submit(crash_again_and_again, folders[1], bundle, 2, 5, 2)
+        alone = pool.submit(crash_again_and_again, folders[0], bundle, 1, 16, 1)
+        gateway = pool.submit(crash_again_and_again, folders[1], bundle, 2, 4, 2)
         kept = alone.result() + gateway.result()
     print(f"{sum(kept)} of {len(kept)} changes were in the file")
     assert len(kept) == 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import http.client
 import json
 import signal
@@ -9,6 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import weakref
 
 import pytest
 from websockets.sync.client import connect
@@ -215,3 +218,17 @@ def test_every_stream_has_its_own_bundle_hop_and_outlets(bundle):
     assert streams["A"].hello()["hop_samples"] == 10
     assert streams[other].hello()["hop_samples"] == 5
     assert streams["A"].hub is not streams[other].hub
+
+
+def test_a_decoder_is_shared_while_it_is_in_use_and_then_released(bundle):
+    settings = load_settings({"model": bundle, "stream": ["name=A", "name=B"], "lsl_outlet": False})
+    builder = StreamBuilder(settings)
+    registry = StreamRegistry(Specs(settings), builder)
+    decoder = weakref.ref(registry["A"].decoder)
+    assert registry["B"].decoder is decoder()
+    for name in ("A", "B"):
+        asyncio.run(registry.remove(name))
+    gc.collect()
+    assert decoder() is None
+    assert not registry
+    assert registry.settings.stream == ()

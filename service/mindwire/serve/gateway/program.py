@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from mindwire.serve.listening import event_loop
 from mindwire.serve.registry import StreamRegistry, run_streams
 from mindwire.serve.specs import Specs
 from mindwire.serve.streams import StreamBuilder
+
+_END_S = 10.0
 
 
 def main() -> None:
@@ -60,8 +63,14 @@ async def _run(
     report: Callable[[WorkerReport], None],
     on_refused: Callable[[MindwireError], None],
 ) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)  # nothing comes but the end
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(sys.stdin.fileno())  # it stays readable
+        stop.set()
+        _end_by_force()
+
+    loop.add_reader(sys.stdin.fileno(), end)  # nothing comes but the end
     builder = StreamBuilder(settings, instance=start.instance, checkpoints=Path(start.folder))
     specs = Specs(settings)
     streams = StreamRegistry(specs, builder, trusted=True, on_note=lambda name: report(WorkerReport(noted=name)))
@@ -75,6 +84,13 @@ async def _run(
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
     app = create_app(streams, Access(address.token, behind_gateway=True), models=specs.models, registry=streams)
     await run_streams(streams, app, sock, stop, begun=lambda: report(WorkerReport(address)), on_refused=on_refused)
+
+
+def _end_by_force() -> None:
+    """End the process soon, should threads that hang keep it from ending in order."""
+    timer = threading.Timer(_END_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 def _bind(path: Path) -> socket.socket:
