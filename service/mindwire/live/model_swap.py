@@ -196,6 +196,8 @@ class ModelSwap:
                 f"{', '.join(stream.contract.classes)}, in this order; set 'model' with PATCH, which begins the stream again."
             )
             raise ContractError(msg)
+        if stream.pipeline is None and stream.last_signal is not None:
+            model.make_pipeline(stream.last_signal, None)  # which refuses what it cannot meet
         if stream.use_model(model, None):
             return model, None
         running = stream.pipeline

@@ -113,6 +113,7 @@ class Stream:
         self._pipeline: Pipeline | None = None
         self._n_pipelines = 0  # that a signal began with
         self._policy = self.control_setting.policy  # that the model began with
+        self.last_signal: SignalInfo | None = None  # of the pipeline before the present one
         self.alone = False  # true once it uses a loop and a decoder of its own
         self.swap = ModelSwap(self)
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
@@ -340,7 +341,7 @@ class Stream:
         Returns false if nothing was done.
         """
         with self._lock:
-            if pipeline is None and self._pipeline is not None:
+            if pipeline is None and (self._pipeline is not None or self._stop.stopping):
                 return False
             self._pipeline = pipeline
             self.model, self.contract, self.decoder = model.status, model.contract, model.decoder
@@ -408,7 +409,7 @@ class Stream:
         """Begin with a new pipeline next time; what was learnt is kept, and learning stays stopped where it was."""
         if (pipeline := self._pipeline) is None:
             return
-        self._pipeline = None
+        self._pipeline, self.last_signal = None, pipeline.info
         if not pipeline.learnt.empty:
             self._learnt = pipeline.learnt
         if pipeline.frozen:
