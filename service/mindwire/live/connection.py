@@ -152,7 +152,7 @@ class Connection:
         """Refuse the candidate that a window is of; return false if it is of the pipeline in use."""
         if due.pipeline is self.pipeline or self.swap is None:
             return False
-        self.swap.fail(error)
+        self.swap.fail(due.pipeline, error)
         return True
 
     def _use(self, pipeline: Pipeline) -> None:

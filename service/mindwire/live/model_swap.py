@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,7 +236,8 @@ class ModelSwap:
                 )
         if candidate is not None and candidate.model is not None and candidate.pipeline is not None:
             if candidate.carried is None:
-                self._join(candidate, candidate.model, candidate.pipeline, running)
+                with self._guarding(candidate.pipeline):
+                    self._join(candidate, candidate.model, candidate.pipeline, running)
             else:
                 running = self._step(candidate, candidate.model, candidate.pipeline, running)
         with self._lock:
@@ -316,15 +318,13 @@ class ModelSwap:
         """
         candidate, previous = self._candidate, self._previous
         if previous is not None:
-            previous.pipeline.advance(chunk)
+            with self._guarding(previous.pipeline):
+                previous.pipeline.advance(chunk)
         if candidate is None or candidate.pipeline is None or candidate.carried is None or candidate.refused:
             return
-        begin = time.perf_counter()
-        try:
+        begin, windows = time.perf_counter(), list[Window]()
+        with self._guarding(candidate.pipeline):
             windows = candidate.pipeline.advance(chunk)
-        except Exception as error:  # noqa: BLE001 - reported, and the model in use goes on
-            self.fail(error)
-            return
         spent_ms = (time.perf_counter() - begin) * 1e3
         hop_s = candidate.pipeline.hop_samples / candidate.pipeline.contract.sfreq
         for window in windows if (len(windows) - 1) * hop_s <= max_backlog_s else windows[-1:]:
@@ -350,11 +350,23 @@ class ModelSwap:
         if (candidate := self._candidate) is not None and candidate.comparison is not None:
             candidate.comparison.add(prediction, shadow=False)
 
-    def fail(self, error: Exception) -> None:
-        """Refuse the candidate, which raised an error."""
-        if (candidate := self._candidate) is not None:
-            log.error("A model that is not in use failed", exc_info=error)
-            self._give_up(candidate, f"it failed ({type(error).__name__}: {error})")
+    def fail(self, pipeline: Pipeline, error: Exception) -> None:
+        """Give up a pipeline that is not in use and raised an error."""
+        log.error("A model that is not in use failed", exc_info=error)
+        candidate, previous, what = self._candidate, self._previous, f"it failed ({type(error).__name__}: {error})"
+        if candidate is not None and candidate.pipeline is pipeline:
+            self._give_up(candidate, what)
+        elif previous is not None and previous.pipeline is pipeline:
+            self._previous, self._back = None, False
+            name = previous.model.status.name
+            self._emit("dropped", f"Model {name} is no longer kept warm: {what}.", identity(previous.model))
+
+    @contextmanager
+    def _guarding(self, pipeline: Pipeline) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - reported, and the model in use goes on
+            self.fail(pipeline, error)
 
     def adapt(self, running: Pipeline, command: AdaptationCommand) -> None:
         """Carry out a command for every pipeline that adapts."""
@@ -365,7 +377,8 @@ class ModelSwap:
     def report(self) -> None:
         """Report the commands to pipelines that are not in use, for a recording; all else concerns the one in use."""
         for pipeline in self.others:
-            pipeline.catch_up()
+            with self._guarding(pipeline):
+                pipeline.catch_up()
             for event in pipeline.drain_events():
                 if event.kind == "adaptation":
                     self._stream.reporter.show(event.kind, event.message, self.of_pipeline(pipeline, event.data))

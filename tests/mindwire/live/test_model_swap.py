@@ -328,3 +328,17 @@ def test_a_stream_that_dies_keeps_the_model_in_use_and_drops_the_candidate():
         eventually(lambda: len(rig.memory.predictions) > n + 40)
     after = [p for p in rig.memory.predictions[n:] if p.valid]
     assert after
+
+
+def test_a_model_kept_warm_that_fails_is_dropped_and_the_present_one_goes_on(monkeypatch):
+    rig = Rig(model())
+    with running(rig.stream):
+        rig.feed(600)
+        rig.swap()
+        rig.until("swapped")
+        [warm] = rig.stream.swap.others
+        monkeypatch.setattr(warm, "advance", lambda chunk: 1 / 0)
+        assert "ZeroDivisionError" in rig.until("dropped").message
+        rig.feed(100)
+        eventually(lambda: len(rig.memory.predictions) == (rig.source.index - 100) // 10 + 1)
+    assert_unbroken(rig.memory.predictions)
