@@ -32,10 +32,6 @@ class ControlSetting(Strict):
         """SHA-256 of the policy's document, in hexadecimal."""
         return None if self.policy is None else self.policy.hash
 
-    def to_json(self) -> str:
-        """Return the setting as text from which ``model_validate_json`` makes it again."""
-        return self.model_dump_json(exclude={"hash"})
-
 
 def changed_policy(before: ControlPolicy | None, change: bytes) -> ControlPolicy:
     """Return a policy after a change, validated as a whole.
