@@ -9,6 +9,7 @@ from operator import or_
 
 import httpx
 import msgspec
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
@@ -16,9 +17,9 @@ from websockets.sync.client import connect
 from mindwire.api.asyncapi import MESSAGES
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, EstimatedPrior, Latest, Leaky
-from mindwire.sinks.messages import Encoding
+from mindwire.sinks.messages import Encoding, shadow_message
 from mindwire.status import ControlStatus
-from mindwire.types import Reason
+from mindwire.types import Prediction, Reason
 from tests.support.standin import StandIn, served
 from tests.support.streaming import make_stream
 
@@ -244,7 +245,7 @@ def test_asyncapi_describes_every_message(stream, http):
     document = http.get("/asyncapi.json").json()
     schemas = document["components"]["schemas"]
     assert {schemas[name]["properties"]["type"]["enum"][0] for name in document["components"]["messages"]} == {
-        "hello", "prediction", "decision", "axes", "event",
+        "hello", "prediction", "decision", "axes", "event", "shadow",
     }  # fmt: skip
     assert json.dumps(document).count("#/components/schemas/") >= 5
     decoder = msgspec.json.Decoder(reduce(or_, MESSAGES))
@@ -257,6 +258,8 @@ def test_asyncapi_describes_every_message(stream, http):
         stream.reasons = Reason.DECODER
         stream.publish_one()
         decoder.decode(socket.recv(10))
+    shadow = shadow_message(Prediction(1, 2.0, np.full(4, 0.25), Reason.NONE, {}, None))
+    found.add(type(decoder.decode(shadow.encoded(Encoding.JSON))))
     assert found == set(MESSAGES)
     real, _ = make_stream(connector=None)
     decoder.decode(msgspec.json.encode(real.hello()))
