@@ -168,6 +168,9 @@ class Alignment(_Strict):
         Initial covariance per sample, ``(n_channels, n_channels)`` in unit².
     warm_start_samples : int
         Weight of the warm start, in samples.
+    rest_axis : tuple of tuple of float or None
+        Direction from rest to activity in aligned covariances, ``(n_channels, n_channels)``: the mean logarithm of those of the
+        trained trials less that at rest. With it long rest moves the alignment no further than a limit.
 
     References
     ----------
@@ -182,6 +185,7 @@ class Alignment(_Strict):
     ready_samples: Samples
     warm_start: Annotated[tuple[tuple[float, ...], ...], Field(max_length=_MAX_CHANNELS)] | None = None
     warm_start_samples: Annotated[int, Field(ge=0, le=_MAX_SAMPLES)] = 0
+    rest_axis: Annotated[tuple[tuple[float, ...], ...], Field(max_length=_MAX_CHANNELS)] | None = None
 
 
 Normalisation = Annotated[NoNormalisation | ZScore | Alignment, Field(discriminator="kind")]
@@ -308,6 +312,11 @@ def _check_normalisation(norm: Normalisation, n: int, window_samples: int) -> No
         matrix = np.asarray([list(row) for row in norm.warm_start if len(row) == n])
         if matrix.shape != (n, n) or not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0:
             msg = f"the warm start must be a symmetric positive definite matrix of {n} x {n}"
+            raise ValueError(msg)
+    if isinstance(norm, Alignment) and norm.rest_axis is not None:
+        axis = np.asarray([list(row) for row in norm.rest_axis if len(row) == n])
+        if axis.shape != (n, n) or not np.isfinite(axis).all() or not np.allclose(axis, axis.T) or not axis.any():
+            msg = f"the axis of rest must be a symmetric matrix of {n} x {n} that is not zero"
             raise ValueError(msg)
 
 

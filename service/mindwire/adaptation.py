@@ -71,7 +71,9 @@ class SavedAdaptation:
         if self.alignment is None:
             msg = "The saved adaptation holds no alignment; give another one."
             raise ContractError(msg)
-        return replace(self.alignment, weight=min(self.alignment.weight, _WARM_START_SECONDS * contract.sfreq))
+        weight = min(self.alignment.weight, _WARM_START_SECONDS * contract.sfreq)
+        # rest is limited about a mean of this session, for learning stops at the limit
+        return replace(self.alignment, weight=weight, reference=None, most_active=0.0)
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file; equal for equal states."""
@@ -80,6 +82,9 @@ class SavedAdaptation:
             arrays[_ALIGNMENT + "covariance"] = np.ascontiguousarray(self.alignment.covariance)
             arrays[_ALIGNMENT + "weight"] = np.array([self.alignment.weight], dtype=np.float64)
             arrays[_ALIGNMENT + "good_samples"] = np.array([self.alignment.good_samples], dtype=np.int64)
+            if self.alignment.reference is not None:
+                arrays[_ALIGNMENT + "reference"] = np.ascontiguousarray(self.alignment.reference)
+                arrays[_ALIGNMENT + "most_active"] = np.array([self.alignment.most_active], dtype=np.float64)
         # One entry, because the order of several is not reproducible.
         return bytes(save(arrays, {_FORMAT: self.signal}))
 
@@ -150,12 +155,25 @@ def _alignment(arrays: Mapping[str, NDArray[Any]], refused: ContractError) -> Al
     found = {name.removeprefix(_ALIGNMENT): a for name, a in arrays.items() if name.startswith(_ALIGNMENT)}
     if not found:
         return None
-    if set(found) != {"covariance", "weight", "good_samples"} or found["weight"].shape != (1,):
+    # files without the limit on rest have the first three alone
+    limited = {"reference", "most_active"} & set(found)
+    if (
+        set(found) - limited != {"covariance", "weight", "good_samples"}
+        or len(limited) == 1
+        or found["weight"].shape != (1,)
+    ):
         raise refused
     covariance, weight = found["covariance"].astype(np.float64), float(found["weight"][0])
-    square = covariance.ndim == 2 and covariance.shape[0] == covariance.shape[1]
-    if not (square and np.isfinite(covariance).all() and 0 < weight < np.inf):
+    reference = found["reference"].astype(np.float64) if limited else None
+    if not 0 < weight < np.inf:
         raise refused
-    if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[-1] <= 0:
+    for matrix in (covariance,) if reference is None else (covariance, reference):
+        square = matrix.ndim == 2 and matrix.shape == covariance.shape and matrix.shape[0] == matrix.shape[1]
+        if not (square and np.isfinite(matrix).all() and np.allclose(matrix, matrix.T)):
+            raise refused
+        if np.linalg.eigvalsh(matrix)[-1] <= 0:
+            raise refused
+    most_active = float(found["most_active"].ravel()[0]) if limited and found["most_active"].size else 0.0
+    if not np.isfinite(most_active):
         raise refused
-    return AlignmentState(covariance, weight, int(found["good_samples"][0]))
+    return AlignmentState(covariance, weight, int(found["good_samples"][0]), reference, most_active)

@@ -56,6 +56,7 @@ class OnlineAdaptation:
         self._begin = 0
         self._pending: int | None = None  # end of the block that the alignment is still to learn from
         self._commands = list(options.commands)
+        self._events: list[PipelineEvent] = []
         # An interpolated channel holds nothing of its own: its variance would be forgotten, and blown up on its return.
         # With interpolation throughout it does not return.
         interpolated = Reason.NONE if options.bad_channels == "interpolate" else Reason.INTERPOLATED
@@ -138,7 +139,23 @@ class OnlineAdaptation:
             samples = buffer.samples(start, end)
             if buffer.flagged(start, end) & self._unlearnable:
                 samples = samples[(buffer.flags(start, end) & self._unlearnable) == 0]
+            alarmed = self.alignment.alarm
             self.alignment.update(samples)
+            if self.alignment.alarm and not alarmed:
+                self._events.append(self._alarm_event(self.alignment))
+
+    def _alarm_event(self, alignment: OnlineAlignment) -> PipelineEvent:
+        seconds = alignment.rest_left_out / self._contract.sfreq
+        message = (
+            f"Adaptation: {seconds:.0f} s of rest would have moved the alignment beyond its limit and were not learnt "
+            "from; if this is no rest but the signal has changed, resume the adaptation to accept it."
+        )
+        return PipelineEvent("adaptation", message, {"alarm": True, "left_out_s": seconds, "drift": alignment.drift})
+
+    def drain_events(self) -> list[PipelineEvent]:
+        """Return the alarms since the last call."""
+        events, self._events = self._events, []
+        return events
 
     def aligned_from(self, good_from: int, count: int) -> int:
         """Return the end of the first window that can be aligned well enough, 0 if that is the case already.
@@ -190,6 +207,8 @@ class OnlineAdaptation:
             else:
                 adapting.frozen = command.action == "freeze"
             data[drift] = adapting.drift
+        if command.action == "resume" and self.alignment and self.alignment.alarm:
+            self.alignment.accept_rest()
         return PipelineEvent("adaptation", f"Adaptation: {command.action}.", data)
 
 

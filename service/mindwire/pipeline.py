@@ -267,7 +267,7 @@ class Pipeline:
 
     def drain_events(self) -> list[PipelineEvent]:
         """Return the events since the last call."""
-        return self._log.drain()
+        return [*self._log.drain(), *self._adaptation.drain_events()]
 
     def conditioned(self) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
         """Return times, shape (n_samples,), and samples, shape (n_samples, n_channels), that the last advance added.

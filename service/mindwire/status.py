@@ -116,13 +116,18 @@ class ChannelStatus(BaseModel):
 
 
 class AdaptationStatus(BaseModel):
-    """State of the online alignment; ``drift`` is its Riemannian distance from where it first was ready."""
+    """State of the online alignment; ``drift`` is its Riemannian distance from where it first was ready.
+
+    ``alarm`` is true once two minutes of rest were not learnt from, ``rest_left_out_s`` these seconds.
+    """
 
     kind: str
     ready: bool
     frozen: bool
     good_seconds: float
     drift: float
+    alarm: bool = False
+    rest_left_out_s: float = 0.0
 
 
 class DecoderAdaptationStatus(BaseModel):

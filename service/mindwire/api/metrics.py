@@ -49,7 +49,7 @@ _ADAPTATION = {
     "ready": "1 once the alignment is estimated.",
     "frozen": "1 while the alignment does not adapt.",
     "drift": "Riemannian distance of the alignment from where it first was ready.",
-    "alarm": "1 while the alignment's drift is alarming.",
+    "alarm": "1 once two minutes of rest were not learnt from.",
 }
 _DECODER_ADAPTATION = {
     "steps": "Steps of adaptation of the decoder.",

@@ -251,6 +251,8 @@ class Stream:
                     frozen=alignment.frozen,
                     good_seconds=alignment.state.good_samples / contract.sfreq,
                     drift=alignment.drift,
+                    alarm=alignment.alarm,
+                    rest_left_out_s=alignment.rest_left_out / contract.sfreq,
                 )
             if pipeline.learner is not None:
                 status.decoder_adaptation = DecoderAdaptationStatus.model_validate(

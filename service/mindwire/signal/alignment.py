@@ -3,7 +3,7 @@
 Euclidean: the arithmetic mean (He & Wu 2020). Riemannian: the inductive mean on the manifold of
 positive definite matrices, ``M <- M #_w C`` (Ho et al. 2013; Zanini et al. 2018), one step per block.
 It can be frozen, rolled back and saved; once ready, no block moves the mean far, and pieces of signal that are
-unlike the rest are left out (:mod:`mindwire.signal.artefacts`).
+unlike the rest are left out (:mod:`mindwire.signal.artefacts`), and long rest is limited (:mod:`mindwire.signal.rest_limit`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mindwire.signal.artefacts import ArtefactGuard, Block, Pieces
 from mindwire.signal.manifold import Matrix, distance_from, geodesic_from, matrix_power, spectrum
+from mindwire.signal.rest_limit import ALARM_SECONDS, REFERENCE_SECONDS, RestLimit
 from mindwire.signal.rollback import remembered
 from mindwire_models.contract import Alignment
 
@@ -39,11 +40,17 @@ class AlignmentState:
         Samples it stands for, less those forgotten.
     good_samples : int
         Good samples seen, with those that were too few at a time, or unlike the rest, to be learnt from.
+    reference : ndarray of float64, shape (n_channels, n_channels), or None
+        Mean of the first two minutes, from which rest is limited; None before, and without an axis of rest.
+    most_active : float
+        Place on that axis, of all means since, that is furthest towards activity.
     """
 
     covariance: Matrix
     weight: float
     good_samples: int
+    reference: Matrix | None = None
+    most_active: float = 0.0
 
     def __deepcopy__(self, _: object) -> Self:
         return self  # nothing changes it, and a history holds hundreds
@@ -79,6 +86,8 @@ class OnlineAlignment:
         Whitens the mean, or one within half a percent of it: it follows as soon as the mean has moved further.
     left_out : int
         Good samples that were unlike the rest, and not learnt from.
+    rest_left_out : int
+        Good samples not learnt from because of the limit on rest, since the last command.
     """
 
     def __init__(self, spec: Alignment, n_channels: int, window_samples: int, sfreq: float) -> None:
@@ -92,11 +101,13 @@ class OnlineAlignment:
         self._reference: Matrix | None = None  # inverse square root of the mean when it first was ready
         self._history: deque[AlignmentState] = deque(maxlen=remembered(self.state.covariance.nbytes))  # one per update
         self._guard = ArtefactGuard()
+        self._rest = RestLimit(spec.rest_axis) if spec.rest_axis is not None else None
+        self._reference_samples, self._alarm_samples = REFERENCE_SECONDS * sfreq, ALARM_SECONDS * sfreq
         self._revisable = True
         self._relearnt: tuple[AlignmentState, list[Block | None]] = (self.state, [])
         self.frozen = False
         self.version = 0
-        self.left_out = 0
+        self.left_out = self.rest_left_out = 0
         self.matrix = np.eye(n_channels, dtype=np.float32)
         if spec.warm_start is not None:
             weight = max(spec.warm_start_samples, 1)
@@ -136,10 +147,41 @@ class OnlineAlignment:
                 block = pieces.block()
                 self.left_out += n - (block.n if block else 0)
                 learnt = self._with(self.state, block) if block else None
-        if learnt:
-            self._adopt(replace(learnt, good_samples=seen))
+        if learnt and self._allows_rest(learnt, n):
+            self._adopt(self._referred(replace(learnt, good_samples=seen)))
         else:
             self.state = replace(self.state, good_samples=seen)
+
+    @property
+    def alarm(self) -> bool:
+        """True if two minutes of rest were not learnt from."""
+        return self.rest_left_out >= self._alarm_samples
+
+    def _allows_rest(self, learnt: AlignmentState, n: int) -> bool:
+        """Return true if learning of a block of ``n`` samples keeps the limit on rest; count them if not."""
+        reference = self.state.reference
+        if self._rest is None or reference is None:
+            return True
+        allowed = self._rest.allows(reference, self.state.most_active, self.state.covariance, learnt.covariance)
+        self.rest_left_out += 0 if allowed else n
+        return allowed
+
+    def _referred(self, learnt: AlignmentState) -> AlignmentState:
+        """Return a new state with the reference of the limit on rest."""
+        if self._rest is None:
+            return learnt
+        if (reference := self.state.reference) is not None:
+            most = max(self.state.most_active, self._rest.place(reference, learnt.covariance))
+            return replace(learnt, reference=reference, most_active=most)
+        if self._revisable or learnt.weight < self._reference_samples:
+            return learnt
+        return replace(learnt, reference=learnt.covariance)
+
+    def accept_rest(self) -> None:
+        """Begin the limit on rest again at the present mean, and end its alarm."""
+        self.rest_left_out = 0
+        if self.state.reference is not None:
+            self.state = replace(self.state, reference=self.state.covariance, most_active=0.0)
 
     def _learn_again(self, pieces: Pieces) -> AlignmentState | None:
         """Learn from all blocks so far, while they are remembered, without those that turn out to be artefacts.

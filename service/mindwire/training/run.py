@@ -22,6 +22,7 @@ from mindwire.training import fit
 from mindwire.training.card import comparison, provenance, verdict
 from mindwire.training.contract import make_contract
 from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
+from mindwire.training.rest_axis import with_rest_axis
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
@@ -237,7 +238,10 @@ def write(result: Result, out: Path, name: str, policy: ControlPolicy | None = N
     """Write the bundle, with the softmax temperature fitted to held-out trials, and its control policy if there is one."""
     from mindwire_models.export import export_bundle
 
-    contract = result.prepared.contract.model_copy(update={"temperature": result.temperature})
+    contract = result.prepared.contract
+    contract = contract.model_copy(
+        update={"temperature": result.temperature, "normalisation": with_rest_axis(contract, result.prepared.data)}
+    )
     return export_bundle(
         result.module,
         contract,
