@@ -4,6 +4,7 @@ Run as a program in the container. It imports next to nothing, for it runs every
 """
 
 import os
+import ssl
 import sys
 import tomllib
 import urllib.error
@@ -24,7 +25,8 @@ def url(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
         for name, default in (("host", "127.0.0.1"), ("port", 8000))
     )
     host = _EVERYWHERE.get(host, host)
-    return f"http://[{host}]:{port}/health/live" if ":" in host else f"http://{host}:{port}/health/live"
+    tls = _option(arguments, "--tls-cert") or environ.get("MINDWIRE_TLS_CERT") or kept.get("tls_cert")
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/health/live"
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
@@ -41,7 +43,9 @@ def main() -> int:
     """Ask the container's first process; 0 when it is well."""
     arguments = Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
     try:
-        with urllib.request.urlopen(url(arguments, os.environ), timeout=_TIMEOUT_S):  # noqa: S310 - always http
+        # The certificate is for the names that clients use, not for this machine's own address.
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001
+        with urllib.request.urlopen(url(arguments, os.environ), timeout=_TIMEOUT_S, context=context):  # noqa: S310 - http(s)
             return 0
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - docker inspect shows it

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
         ("serve --port=9000 --host 0.0.0.0", {"MINDWIRE_PORT": "9001"}, "127.0.0.1:9000"),
         ("serve", {"MINDWIRE_PORT": "9001", "MINDWIRE_HOST": "10.0.0.2"}, "10.0.0.2:9001"),
         ("serve --config FILE", {}, "[::1]:9002"),
+        ("serve --tls-cert=a --tls-key=b", {}, "s://127.0.0.1:8000"),
+        ("serve", {"MINDWIRE_TLS_CERT": "a"}, "s://127.0.0.1:8000"),
         ("serve", {"MINDWIRE_CONFIG": "FILE"}, "[::1]:9002"),
         ("serve --config=FILE --host localhost", {"MINDWIRE_PORT": "9001"}, "localhost:9001"),
     ],
@@ -36,7 +38,7 @@ def test_host_and_port_are_found_in_the_order_in_which_they_hold(tmp_path, argum
         "",
     ]
     environ = {key: value.replace("FILE", str(file)) for key, value in environ.items()}
-    assert health_check.url(words, environ) == f"http://{expected}/health/live"
+    assert health_check.url(words, environ) == f"http{expected if '//' in expected else f'://{expected}'}/health/live"
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (None, 1)])

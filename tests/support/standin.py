@@ -17,7 +17,7 @@ import uvicorn
 
 from mindwire.api.app import create_app
 from mindwire.api.guard import Access
-from mindwire.api.server import SERVER_SETTINGS, STALL_LIMIT_S, bind_socket
+from mindwire.api.server import STALL_LIMIT_S, bind_socket, server_settings
 from mindwire.control.controller import ControlCommand, Controller
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError
@@ -192,7 +192,7 @@ def served(
     """A real uvicorn in a thread; yields ``HOST:PORT``."""
     sock = bind_socket("127.0.0.1", port, stall_limit_s)
     app = create_app({stream.name: stream for stream in streams}, access=Access(**access), models=models)
-    server = uvicorn.Server(uvicorn.Config(app, **SERVER_SETTINGS))
+    server = uvicorn.Server(uvicorn.Config(app, **server_settings(app.state.certificate)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20

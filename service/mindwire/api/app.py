@@ -64,6 +64,7 @@ def create_app(
     app.state.streams = streams
     app.state.refresh = refresh
     app.state.registry = registry
+    app.state.certificate = access.certificate
     app.state.models = models
     app.state.upload = asyncio.Lock()  # one at a time
     own = (routes.v1, config_routes.router, model_routes.router, swaps, recordings, routes.health, websockets.router)

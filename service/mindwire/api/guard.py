@@ -29,10 +29,11 @@ from mindwire.api.limits import (
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
     ClientAllowances,
+    is_loopback,
     is_upload,
     max_body_bytes,
 )
-from mindwire.api.server import is_loopback
+from mindwire.api.tls import Certificate
 from mindwire_models.text import printable
 
 CLOSE_UNAUTHORISED = 4401
@@ -79,6 +80,8 @@ class Access:
     allowed_origins : collection of str
         Origins of pages that may connect beside the service's own and other loopback pages; ``*`` for all,
         ``null`` for pages opened from a file.
+    certificate : Certificate or None
+        With one the service speaks HTTPS.
     behind_gateway : bool
         Only the token is asked for, if there is one: the gateway applies the rules, and logs.
     """
@@ -87,6 +90,7 @@ class Access:
     read_token: str | None = None
     allowed_hosts: Collection[str] = ()
     allowed_origins: Collection[str] = ()
+    certificate: Certificate | None = None
     behind_gateway: bool = False
 
     def refusal(self, headers: Headers, method: str, path: str, right: Right) -> Refusal | None:

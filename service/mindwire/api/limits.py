@@ -6,16 +6,17 @@ connections that wait for a request, and websockets that were refused.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import resource
-from collections import OrderedDict
-from typing import Final
+from collections import Counter, OrderedDict
+from http import HTTPStatus
+from typing import Final, Protocol
 
 from uvicorn.server import ServerState
 
 # Time of a client for a whole request, and to take the response.
 REQUEST_S: Final = 10.0
+HANDSHAKE_S: Final = 10.0  # of TLS
 RESPONSE_S: Final = 30.0
 # Seconds until a connection that has been answered or refused is cut, read or not.
 CLOSE_S: Final = 2.0
@@ -60,13 +61,32 @@ def max_connections() -> int:
     return max(_MIN_CONNECTIONS, min(MAX_CONNECTIONS, (soft - BACKLOG) // 2))
 
 
+def is_loopback(host: str) -> bool:
+    """Return true if a host name or address means this machine only."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Abortable(Protocol):
+    """Transport, or what else ends a connection at once."""
+
+    def abort(self) -> None:
+        """End it."""
+
+
 class Connections:
     """The connections of one server that are counted, and those that may be closed to make room."""
 
     def __init__(self) -> None:
+        self._n = 0
+        self._of: Counter[str] = Counter()  # by client
         self.websockets = 0  # accepted or refused, until they end
-        self._refused: dict[asyncio.Transport, None] = {}
-        self._waiting: dict[asyncio.Transport, None] = {}
+        self._refused: dict[Abortable, None] = {}
+        self._waiting: dict[Abortable, None] = {}
 
     @classmethod
     def of(cls, server: ServerState) -> Connections:
@@ -74,16 +94,34 @@ class Connections:
         found: Connections = vars(server).setdefault("mindwire_connections", cls())
         return found
 
-    def waits(self, transport: asyncio.Transport) -> None:
+    def enter(self, client: str) -> HTTPStatus | None:
+        """Count a connection; returns the status with which it is refused, None if it may stay. It leaves in any case."""
+        self._n += 1
+        self._of[client_key(client)] += 1
+        exempt = not client or is_loopback(client)  # a worker's gateway, a reverse proxy
+        if not exempt and self._of[client_key(client)] > _ONE_CLIENT * max_connections():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        if self._n > max_connections() and not self.make_room(for_websocket=False):
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        return None
+
+    def leave(self, client: str) -> None:
+        """Count a connection no more."""
+        self._n -= 1
+        self._of[client_key(client)] -= 1
+        if not self._of[client_key(client)]:
+            del self._of[client_key(client)]
+
+    def waits(self, transport: Abortable) -> None:
         """Note a connection whose client has not sent its request yet."""
         self._waiting.pop(transport, None)
         self._waiting[transport] = None
 
-    def refused(self, transport: asyncio.Transport) -> None:
+    def refused(self, transport: Abortable) -> None:
         """Note a websocket that only waits for its client to close it."""
         self._refused[transport] = None
 
-    def keep(self, transport: asyncio.Transport) -> None:
+    def keep(self, transport: Abortable) -> None:
         """Note that a connection is in use, or has ended."""
         self._waiting.pop(transport, None)
         self._refused.pop(transport, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+from mindwire.api.audit import Asked
 from mindwire.api.limits import CLOSE_S, FRAMES_PER_SECOND, Allowance, Connections
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class LimitedWebsocket(WebSocketsSansIOProtocol):
         """Forget the connection."""
         self._all.websockets -= 1
         self._all.keep(self.transport)
+        self._all.leave(self._address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -113,17 +115,24 @@ class LimitedWebsocket(WebSocketsSansIOProtocol):
             self.handshake_complete = True  # uvicorn forgets it when the handshake is refused, and logs an error
             self._all.refused(self.transport)
 
+    @property
+    def _address(self) -> str:
+        return "" if self.client is None else self.client[0]
+
     def _end(self, code: int, reason: str) -> None:
         """Say why, parse nothing more, and cut the connection soon; at once if it was said before."""
         if self.close_sent or not self.handshake_complete:
             self.transport.abort()
             return
+        kind = "frames" if code == CloseCode.POLICY_VIOLATION else "websocket"
+        Asked(self._address, "someone", "websocket", self.scope["path"]).refuse(kind, code)
         self.conn.fail(code, reason)  # does nothing where the parser has failed the connection itself
         closed = self.conn.close_sent
         code, reason = (code, reason) if closed is None else (closed.code, closed.reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not over TLS
+            self.transport.write_eof()
         self.transport.pause_reading()
         self.read_paused = False  # nothing the application does resumes it
         self.close_sent = self._ended = True

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mindwire.api.limits import CLOSE_S, REQUEST_S, RESPONSE_S, UPLOAD_S, Connections, is_upload, max_connections
+from mindwire.api.audit import Asked
+from mindwire.api.limits import CLOSE_S, REQUEST_S, RESPONSE_S, UPLOAD_S, Connections, is_upload
 
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
-    b"content-type: application/json\r\ncontent-length: 60\r\n\r\n"
-    b'{"detail":"The service has too many connections; try later"}'
-)
+_REFUSED = {
+    HTTPStatus.SERVICE_UNAVAILABLE: b'{"detail":"The service has too many connections; try later."}',
+    HTTPStatus.TOO_MANY_REQUESTS: b'{"detail":"This address has too many connections; close some of them."}',
+}
 
 
 class RequestProtocol(H11Protocol):
@@ -32,14 +33,17 @@ class RequestProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, or close one: the oldest that waits for a request, or else this one."""
         super().connection_made(transport)
-        if len(self.connections) > max_connections() and not self._all.make_room(for_websocket=False):
-            self._refuse()
+        if (
+            self.scheme == "http" and (status := self._all.enter(self._address)) is not None
+        ):  # else it was counted before
+            self._refuse(status)
             return
         self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._let_go()
+        self._all.leave(self._address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -65,14 +69,15 @@ class RequestProtocol(H11Protocol):
         if self._all.websocket_allowed():
             super().handle_websocket_upgrade(event)
         else:
-            self._refuse()
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def on_response_complete(self) -> None:
         """Wait for the next request; of one that was answered before it had come, discard the rest."""
         if self.cycle.more_body and not self.transport.is_closing():
             self.flow.resume_reading()
             self._discards = True
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # not over TLS
+                self.transport.write_eof()
             self._set_timer(CLOSE_S, self.transport.abort)
             self._all.waits(self.transport)
             return
@@ -109,8 +114,18 @@ class RequestProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
-    def _refuse(self) -> None:
-        self.transport.write(_FULL)
+    @property
+    def _address(self) -> str:
+        return "" if self.client is None else self.client[0]
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        Asked(self._address, "someone").refuse("connections", status)
+        body = _REFUSED[status]
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\nretry-after: 1\r\n"
+        head += (
+            f"content-type: application/json\r\nx-content-type-options: nosniff\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
     def _set_timer(self, seconds: float, end: Callable[[], None]) -> None:

@@ -7,14 +7,15 @@ takes nothing for :data:`STALL_LIMIT_S` is cut off, because what it holds could 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from mindwire.api.limits import BACKLOG
 from mindwire.api.protocol import SEND_BUFFER_BYTES, LimitedWebsocket
 from mindwire.api.requests import RequestProtocol
+from mindwire.api.tls import Certificate, TlsProtocol
 from mindwire.errors import ServiceError
 
 STALL_LIMIT_S = 120.0
@@ -26,6 +27,9 @@ _HEADERS = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
 _IN_USE = "Port {port} on {host} is already in use; stop the program that uses it or give another with --port."
@@ -57,14 +61,12 @@ SERVER_SETTINGS: dict[str, Any] = {
 }
 
 
-def is_loopback(host: str) -> bool:
-    """Return true if a host name or address means this machine only."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def server_settings(certificate: Certificate | None) -> dict[str, Any]:
+    """Return the settings of the server, which speaks HTTPS if there is a certificate."""
+    if certificate is None:
+        return SERVER_SETTINGS
+    headers = [*_HEADERS.items(), ("Strict-Transport-Security", "max-age=86400")]
+    return {**SERVER_SETTINGS, "http": partial(TlsProtocol, certificate), "headers": headers}
 
 
 def bind_socket(host: str, port: int, stall_limit_s: float = STALL_LIMIT_S) -> socket.socket:

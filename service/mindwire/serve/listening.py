@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
@@ -19,7 +19,9 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from mindwire.api.server import SERVER_SETTINGS, is_loopback
+from mindwire.api.limits import is_loopback
+from mindwire.api.server import server_settings
+from mindwire.api.tls import Certificate
 from mindwire.config import MIN_TOKEN, SECRETS, Settings
 from mindwire.errors import UsageError
 from mindwire.interrupts import ending_signals
@@ -88,7 +90,8 @@ def address(settings: Settings, sock: socket.socket) -> str:
     host = settings.host.strip("[]")
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared
         host = _own_address(sock.family)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
     # A token from a file or the environment, where others cannot read it, is not printed either.
     hidden = settings.token_file is not None or os.environ.get("MINDWIRE_TOKEN") == settings.token
     return url if settings.token is None or hidden else f"{url}/?token={quote(settings.token, safe='')}"
@@ -109,9 +112,12 @@ def _own_address(family: int) -> str:
 async def listening(app: FastAPI, sock: socket.socket, stop: asyncio.Event) -> AsyncIterator[None]:
     """Serve on a listening socket while the context lasts; should the server end before, set ``stop``.
 
-    All objects that are present are exempt from garbage collection, which runs from now on.
+    All objects that are present are exempt from garbage collection, which runs from now on. With TLS, SIGHUP has the
+    certificate read again.
     """
-    server = uvicorn.Server(uvicorn.Config(app, **{**SERVER_SETTINGS, "timeout_graceful_shutdown": CLOSE_CLIENTS_S}))
+    certificate: Certificate | None = app.state.certificate
+    settings = {**server_settings(certificate), "timeout_graceful_shutdown": CLOSE_CLIENTS_S}
+    server = uvicorn.Server(uvicorn.Config(app, **settings))
     # No handlers of its own: the streams end before it does.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -119,22 +125,29 @@ async def listening(app: FastAPI, sock: socket.socket, stop: asyncio.Event) -> A
     gc.collect()
     gc.freeze()
     gc.enable()
+    reloading = contextlib.nullcontext() if certificate is None else _on_signals(certificate.reload, signal.SIGHUP)
     try:
-        yield
+        with reloading:
+            yield
     finally:
         server.should_exit = True
         await serving
 
 
-@contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+def stop_on_signals(stop: asyncio.Event) -> contextlib.AbstractContextManager[None]:
     """Set an event of the running loop at SIGTERM, SIGHUP and Ctrl-C while the context lasts."""
+    return _on_signals(stop.set, *ending_signals())
+
+
+@contextlib.contextmanager
+def _on_signals(act: Callable[[], None], *numbers: int) -> Iterator[None]:
+    """Call a function in the running loop at signals while the context lasts."""
     loop = asyncio.get_running_loop()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(act)
 
-    before = {number: signal.signal(number, handle) for number in ending_signals()}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mindwire.api.guard import Access
 from mindwire.api.server import bind_socket
+from mindwire.api.tls import Certificate
 from mindwire.config import Settings
 from mindwire.errors import MindwireError
 from mindwire.limits import raise_descriptor_limit, usable_cores
@@ -54,7 +55,10 @@ def serve(
     workers = settings.workers or usable_cores()
     specs = Specs(settings, None if save is None else ConfigFile(save))
     settings, notice = with_tokens(settings)
-    access = Access(settings.token, settings.read_token, settings.allow_host, settings.allow_origin)
+    certificate = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key)
+    access = Access(settings.token, settings.read_token, settings.allow_host, settings.allow_origin, certificate)
     with bind_socket(settings.host, settings.port) as sock:
 
         def listens() -> None:

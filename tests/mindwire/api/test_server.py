@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from mindwire.api.server import bind_socket, is_loopback
+from mindwire.api.limits import is_loopback
+from mindwire.api.server import bind_socket
 from mindwire.errors import ServiceError
 
 

@@ -23,8 +23,10 @@ from mindwire.sources.liblsl import pylsl
 )
 def test_an_address_that_can_be_opened(host: str, token: str | None, begin: str, end: str) -> None:
     settings = load_settings({"host": host, "token": token})
+    secured = settings.model_copy(update={"tls_cert": "cert", "tls_key": "key"})
     with socket.create_server(("127.0.0.1", 0)) as sock:
         assert address(settings, sock) == f"{begin}{sock.getsockname()[1]}{end}"
+        assert address(secured, sock) == f"{begin.replace('http', 'https')}{sock.getsockname()[1]}{end}"
 
 
 def test_a_token_from_the_environment_is_not_printed(monkeypatch) -> None:
