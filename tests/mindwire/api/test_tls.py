@@ -116,9 +116,10 @@ def test_clients_who_do_not_handshake_are_cut_and_make_room(monkeypatch, stream,
                 assert sock.recv(12) == b"HTTP/1.1 101"
 
 
-def test_a_client_that_reads_nothing_waits_behind_few_messages(stream, files):
+def test_a_client_that_reads_nothing_waits_behind_few_messages(files):
     """What a stalled client finds when it reads again is fresh, and it is told what it missed."""
-    stream.rate = 400.0
+    stream = StandIn(rate=400.0)
+    stream.start()
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with (
@@ -133,6 +134,7 @@ def test_a_client_that_reads_nothing_waits_behind_few_messages(stream, files):
         while b'"kind":"dropped"' not in received:
             received += sock.recv(65536)
         assert len(received) < 300_000  # else the kernel and the transport held minutes
+    stream.stop()
 
 
 def test_the_certificate_is_read_again_and_a_wrong_one_changes_nothing(stream, tmp_path, caplog):
