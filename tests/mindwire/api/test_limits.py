@@ -18,6 +18,7 @@ from mindwire.api import limits, requests
 from mindwire.api.limits import Allowance, max_connections
 from tests.support.raw_websocket import FLOODS, MASK, UPGRADE, dial, flood, upgraded
 from tests.support.standin import StandIn, served
+from tests.support.streaming import eventually
 
 HEAD = b"POST /v1/streams/eeg/adaptation HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
@@ -123,8 +124,7 @@ def test_a_connection_is_used_again(address):
 
 @pytest.fixture
 def few(monkeypatch):
-    for module in (limits, requests):
-        monkeypatch.setattr(module, "max_connections", lambda: 16)
+    monkeypatch.setattr(limits, "max_connections", lambda: 16)
 
 
 def test_silent_connections_make_room(few):
@@ -144,6 +144,18 @@ def read_some(sock):
         return None
     except ConnectionError:
         return b""
+
+
+def test_one_address_has_half_of_the_connections(few, monkeypatch):
+    monkeypatch.setattr(limits, "is_loopback", lambda _: False)
+    with served(StandIn()) as where, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(upgraded(where)) for _ in range(8)]
+        with dial(where) as sock:
+            refused = read_all(sock)
+        assert refused.startswith(b"HTTP/1.1 429 Too Many Requests")
+        assert b"retry-after: 1" in refused
+        clients.pop().close()
+        eventually(lambda: live(where) == 200)
 
 
 def test_websockets_leave_connections_for_requests(few):
