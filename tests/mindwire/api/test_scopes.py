@@ -20,6 +20,7 @@ FREEZE = "/v1/streams/eeg/adaptation"
 @pytest.fixture(autouse=True)
 def _all_is_logged(monkeypatch):
     monkeypatch.setattr(audit, "_BY_CLIENT", ClientAllowances(rate=1e9, burst=1e9))
+    audit._unlogged.clear()  # by other tests
     monkeypatch.setattr(audit, "_BY_ALL", Allowance(time.monotonic(), rate=1e9, burst=1e9))
 
 
