@@ -123,6 +123,10 @@ class StandIn:
         while not self._stop.wait(max(0.0, begin + self.seq / self._rate - time.monotonic())):
             self.publish_one()
 
+    def save_adaptation(self) -> None:
+        msg = "Stream 'standin' has no file for its adaptation; give it one with --adaptation-state."
+        raise ContractError(msg)
+
     def command(self, command) -> None:
         if command.action == "rollback":
             msg = "There is nothing to roll back here."

@@ -135,7 +135,7 @@ class AdaptationRequest(BaseModel):
     remembered: at most 600, and no more than 2 MiB hold. The event has the numbers taken back.
     """
 
-    action: Literal["freeze", "resume", "rollback"]
+    action: Literal["freeze", "resume", "rollback", "save"]
     updates: _Count = 0
     steps: _Count = 0
 
@@ -153,9 +153,12 @@ class AdaptationRequest(BaseModel):
     },
 )
 async def adapt(stream: OneStream, request: AdaptationRequest) -> AdaptationRequest:
-    """Freeze, resume or roll back the adaptation; carried out between two chunks and reported as an event."""
+    """Freeze, resume, roll back or save the adaptation; reported as an event, all but saving carried out between two chunks."""
     try:
-        stream.command(AdaptationCommand(request.action, request.updates, steps=request.steps))
+        if request.action == "save":
+            await asyncio.to_thread(stream.save_adaptation)
+        else:
+            stream.command(AdaptationCommand(request.action, request.updates, steps=request.steps))
     except ContractError as error:
         raise HTTPException(409, str(error)) from error
     return request

@@ -42,6 +42,9 @@ class StreamLike(Protocol):
     def command(self, command: AdaptationCommand) -> None:
         """Have an adaptation command carried out soon; raises ContractError when there is nothing to command."""
 
+    def save_adaptation(self) -> None:
+        """Write what was learnt to the stream's file; raises ContractError if it has none or nothing was learnt."""
+
     def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
         """Have the control policy or its pause changed soon; raises PolicyError if the policy does not fit the model."""
 

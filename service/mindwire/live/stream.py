@@ -119,6 +119,7 @@ class Stream:
         self._learnt: SavedAdaptation | None = None  # by pipelines before the present one
         self._source: Source | None = None
         self._connection: Connection | None = None
+        self.adaptation_file: Path | None = None  # where a saved adaptation is written
         self._search = self._new_search()
         self._discontinuity = Reason.NONE
 
@@ -369,6 +370,29 @@ class Stream:
     def saved_adaptation(self) -> SavedAdaptation | None:
         """Return what was learnt of the person, None before any signal; call it when the stream has ended."""
         return self._pipeline.saved_adaptation() if self._pipeline else self._learnt
+
+    def save_adaptation(self) -> None:
+        """Write what was learnt so far to the stream's file.
+
+        Raises
+        ------
+        ContractError
+            It has no such file, nothing was learnt yet, or the file cannot be written.
+        """
+        learnt = self.learnt
+        if self.adaptation_file is None:
+            msg = f"Stream {self.name!r} has no file for its adaptation; give it one with --adaptation-state."
+        elif learnt is None or learnt.empty:
+            msg = f"Stream {self.name!r} has learnt nothing of the person yet; there is nothing to save."
+        else:
+            try:
+                learnt.write(self.adaptation_file)
+            except OSError as error:
+                msg = f"The adaptation of stream {self.name!r} could not be written ({error.strerror}); check disk and path."
+                raise ContractError(msg) from error
+            self.reporter.emit("adaptation", "Adaptation: saved.", {"saved": True})
+            return
+        raise ContractError(msg)
 
     def stop(self, reason: str = "The service is stopping.") -> None:
         """End the stream soon; the reason is that of its last state."""

@@ -184,6 +184,7 @@ class StreamBuilder:
             stream.recordings.begin(RecordingRequest(participant=own.participant))
         send_osc(stream, own.osc)
         if prepared.kept is not None:
+            stream.adaptation_file = prepared.kept
             stream.reporter.add_sink(AdaptationWriter(prepared.kept, stream.saved_adaptation))
         if checkpoint is not None:
             stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))

@@ -158,7 +158,7 @@ def test_adaptation_is_commanded_over_rest(http, streams):
         ("", "The request lacks the body; see /docs."),
         ("[1]", "Expected a JSON object as the body, with the header 'Content-Type: application/json'; see /docs."),
         ('{"action":', "The body is not valid JSON (Expecting value at character 10); see /docs."),
-        ('{"action": "melt"}', "Expected 'freeze', 'resume' or 'rollback' as 'action'; see /docs."),
+        ('{"action": "melt"}', "Expected 'freeze', 'resume', 'rollback' or 'save' as 'action'; see /docs."),
         ('{"action": "\\ud800"}', "Expected text as 'action'; see /docs."),
         ('{"action": "rollback", "steps": false}', "Expected an integer as 'steps'; see /docs."),
         ('{"action": "rollback", "steps": "3"}', "Expected an integer as 'steps'; see /docs."),
