@@ -1,7 +1,7 @@
 """Accuracy with mostly rest: plain recentring, with the limit on rest, and frozen; recordings as they are as the control.
 
 Each recording is conditioned by the live pipeline, whole and once. Rest of the same recording (trials of the class of rest, and the time
-between a trial's end and the next cue) is then spliced in between its trials until it makes up the given share of the time after the beginning.
+between a trial's end and the next cue) is then spliced in between its trials until it makes up the given share of the time after these minutes.
 Splices in conditioned samples ring no filter and show no gap, and the windows of the trials are the same samples in every row. The alignment
 learns block by block as live. Each recording begins with two balanced minutes: its own, or those of the recording before it. For example
 
@@ -29,7 +29,7 @@ from mindwire.sources.recording import open_recording
 from mindwire.types import INVALID, Reason, Window
 from mindwire_models.bundle import load_bundle
 
-BEGINNING_S = 120.0
+INITIAL_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def condition(path, contract, settings, classes, rest_label, end_label):
     return Run(np.concatenate(samples).astype(np.float32), good, cued, [(a, b) for a, b in rest if b > a])
 
 
-def splice(run, share, beginning, seed):
+def splice(run, share, initial, seed):
     """Order of the samples with rest inserted, and where each trial's cue is in it; None is as recorded."""
     n = len(run.samples)
     if share is None:
@@ -82,13 +82,13 @@ def splice(run, share, beginning, seed):
     resting = np.zeros(n, bool)
     for first, last in run.rest:
         resting[first:last] = True
-    first = max(beginning, run.trials[0][0])
-    later = [cue for cue, _ in run.trials if cue >= beginning]
+    first = max(initial, run.trials[0][0])
+    later = [cue for cue, _ in run.trials if cue >= initial]
     more = share / (1 - share) * np.count_nonzero(~resting[first:]) - np.count_nonzero(resting[first:])
     order, places, last, length = [], [], 0, 0
     for cue, _ in run.trials:
         order.append(np.arange(last, cue))
-        left = int(more / len(later)) if cue >= beginning else 0
+        left = int(more / len(later)) if cue >= initial else 0
         while left > 0:
             begin, end = run.rest[rng.integers(len(run.rest))]
             order.append(np.arange(begin, min(end, begin + left)))
@@ -101,9 +101,9 @@ def splice(run, share, beginning, seed):
 
 def windows_of(run, before, contract, spec, at_s, *, share, seed, frozen):
     """The deciding windows of the counted trials with the alignment of that moment, and the trials' classes."""
-    n_before = round(BEGINNING_S * contract.sfreq)
-    beginning = 0 if before is not None else n_before
-    order, places = splice(run, share, beginning, seed)
+    n_before = round(INITIAL_S * contract.sfreq)
+    initial = 0 if before is not None else n_before
+    order, places = splice(run, share, initial, seed)
     samples, good, offset = run.samples[order], run.good[order], 0
     if before is not None:
         offset = min(n_before, len(before.samples))
@@ -116,7 +116,7 @@ def windows_of(run, before, contract, spec, at_s, *, share, seed, frozen):
     for last in range(step, len(samples) + step, step):
         while waiting and waiting[0][0] <= min(last, len(samples)):
             end, (cue, label) = waiting.pop(0)
-            if cue >= beginning and alignment.ready and good[end - length : end].all():
+            if cue >= initial and alignment.ready and good[end - length : end].all():
                 window = Window(
                     0, 0.0, np.ascontiguousarray(samples[end - length : end]), alignment.matrix, 1, 1, end, Reason.NONE
                 )
@@ -146,7 +146,7 @@ def main():
     runs = [condition(path, contract, settings, classes, chosen.rest, chosen.end) for path in chosen.files]
     plain = contract.normalisation.model_copy(update={"rest_axis": None})
     ways = {"plain": (plain, False), "limited": (contract.normalisation, False), "frozen": (plain, True)}
-    print("| beginning | rest | " + " | ".join(ways) + " | of |\n|---|---|" + "---|" * (len(ways) + 1))
+    print("| first minutes | rest | " + " | ".join(ways) + " | of |\n|---|---|" + "---|" * (len(ways) + 1))
     for name, other in (("own", False), ("other run", True)):
         for share in (None, *map(float, chosen.shares.split(","))):
             cells, n_trials = [], 0
