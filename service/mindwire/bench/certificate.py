@@ -99,7 +99,9 @@ def certify(
         "age_ms": summarise(ages),
         "stages_ms": stages,
         "interval_ms": summarise(np.diff(got["times"]) * 1e3),
-        "counters": {key: after["counters"][key] - count for key, count in before["counters"].items()},
+        "counters": {
+            key: after["counters"][key] - count for key, count in before["counters"].items() if isinstance(count, int)
+        },
         "drift_ppm": after["drift_ppm"],
         "effective_rate": after["effective_rate"],
         "clock_offset_s": after["clock_offset_s"],
