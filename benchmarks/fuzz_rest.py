@@ -10,12 +10,14 @@ at most 3 % since a third of the time. ``/health/ready`` is left out: 503 is its
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +29,24 @@ _RATE = "150/s"
 
 
 def schemathesis(service: FuzzedService, seconds: float, seed: int, folder: Path) -> tuple[int, str]:
-    """Generate requests for a time; returns the exit code and the output."""
+    """Generate requests for a time, and remove the streams that they add; returns the exit code and the output."""
+    over = threading.Event()
+    tidying = threading.Thread(target=_tidy, args=(service, over))
+    tidying.start()
+    try:
+        return _schemathesis(service, seconds, seed, folder)
+    finally:
+        over.set()
+        tidying.join()
+
+
+def _tidy(service: FuzzedService, over: threading.Event) -> None:
+    while not over.wait(2.0):
+        with contextlib.suppress(OSError):
+            service.tidy()
+
+
+def _schemathesis(service: FuzzedService, seconds: float, seed: int, folder: Path) -> tuple[int, str]:
     words = [
         "run",
         f"http://{service.address}/openapi.json",

@@ -46,8 +46,6 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = "application/json"
 _PORTS = {"http": 80, "https": 443}
 _RETRY_S: Final = 1
-# A body of this size at most comes with its head, as a rule.
-_AT_ONCE_BYTES: Final = 4096
 
 
 class Right(IntEnum):
@@ -221,7 +219,7 @@ class Guard:
             refusal = _too_large(limit)
         exchange = _Exchange(receive, send, asked, limit)
         exchange.changes = method not in _READING and not self._access.behind_gateway
-        exchange.unread = announced > _AT_ONCE_BYTES or "transfer-encoding" in headers
+        exchange.unread = announced > 0 or "transfer-encoding" in headers
         if refusal is None:
             await self._app(scope, exchange.receive, exchange.send)
             return
