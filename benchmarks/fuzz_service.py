@@ -129,7 +129,7 @@ class FuzzedService:
         return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
 
     def faults(self) -> list[str]:
-        """What the log says that it should not."""
+        """Return what the log says that it should not."""
         return [line for line in self._log.read_text(errors="replace").splitlines() if "Traceback" in line]
 
     def end(self) -> None:
