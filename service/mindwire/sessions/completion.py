@@ -29,6 +29,7 @@ from mindwire.sessions.document import (
     Moment,
     Run,
     RunStatus,
+    SessionDocument,
     UsedModel,
     UsedPolicy,
     change_run,
@@ -62,26 +63,30 @@ def recover_runs(root: Path) -> list[tuple[Path, Run]]:
 
     A run that was ended, but whose completion was not, is completed too.
     """
-    recovered: list[tuple[Path, Run]] = []
+    unfinished: list[tuple[Path, Run]] = []
     for folder in sessions_in(root):
         try:
             document = read_session(folder)
-            open_ones = [run for run in document.runs if run.status == "recording" or run.sha256 is None]
-            if not open_ones:
-                continue
-            session = open_session(folder.parent.parent, document.participant, document.date)
-        except MindwireError as error:  # of another process, or damaged: not for this one to mend
+            if any(run.status == "recording" or run.sha256 is None for run in document.runs):
+                unfinished += [(folder, run) for run in _mark_interrupted(folder, document)]
+        except (MindwireError, OSError) as error:  # of another process, or damaged: not for this one to mend
             log.info("%s is left as it is: %s", folder, error)
-            continue
-        try:
-            for run in open_ones:
-                if run.run not in session.active:
-                    ending = run.ending or "the service ended without ending the recording"
-                    status: RunStatus = "interrupted" if run.status == "recording" else run.status
-                    recovered.append((folder, complete_run(folder, run.run, status, ending)))
-        finally:
-            session.close()
-    return recovered
+    # without the lock, so that another recording may begin meanwhile
+    return [(folder, complete_run(folder, run.run, run.status, run.ending)) for folder, run in unfinished]
+
+
+def _mark_interrupted(folder: Path, document: SessionDocument) -> list[Run]:
+    """Mark the runs that are recorded by no process, and return them and those that were not completed."""
+    session = open_session(folder.parent.parent, document.participant, document.date)
+    try:
+        runs = [run for run in read_session(folder).runs if run.run not in session.active and run.sha256 is None]
+        ending = "the service ended without ending the recording"
+        return [
+            change_run(folder, run.run, status="interrupted", ending=ending) if run.status == "recording" else run
+            for run in runs
+        ]
+    finally:
+        session.close()
 
 
 def complete_run(folder: Path, number: int, status: RunStatus, ending: str) -> Run:

@@ -38,6 +38,7 @@ from mindwire_models.errors import BundleError
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_MARKING_S = 0.5  # for which a service that starts may hold it, to mark what was left unfinished
 _RUN = re.compile(r"run-(\d{2,9})\.xdf")
 _guard = threading.Lock()  # of the sessions that this process holds, by their folders
 _held: dict[Path, Session] = {}
@@ -185,12 +186,14 @@ class Session:
     def _take_lock(self) -> None:
         path = self.folder / _LOCK
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _MARKING_S
+        while not _locked(handle):
+            if time.monotonic() < deadline:
+                time.sleep(_MARKING_S / 10)
+                continue
             os.close(handle)
             msg = f"The session of {self.participant} on {self.date} is being recorded by {_holder(path)}; end that recording first."
-            raise RecordingError(msg) from None
+            raise RecordingError(msg)
         holder = {"program": f"mindwire {__version__}", "pid": os.getpid(), "host": socket.gethostname()}
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(holder | {"since": time.strftime("%H:%M:%S")}).encode(), 0)
@@ -202,6 +205,15 @@ class Session:
                 write_session(self.folder, SessionDocument(self.participant, self.date))
             else:
                 read_session(self.folder)
+
+
+def _locked(handle: int) -> bool:
+    """Lock a file unless another process has it; return false then."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(path: Path) -> str:
