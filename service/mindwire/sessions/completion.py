@@ -179,7 +179,10 @@ def main() -> None:
     folder, number, status, ending = sys.argv[1:]
     with suppress(OSError):
         os.nice(10)
-    complete_run(Path(folder), int(number), cast("RunStatus", status), ending)
+    try:
+        complete_run(Path(folder), int(number), cast("RunStatus", status), ending)
+    except (MindwireError, OSError) as error:
+        sys.exit(f"Run {number} of {folder} is left to the next start to complete: {error}")
 
 
 if __name__ == "__main__":

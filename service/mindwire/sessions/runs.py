@@ -13,10 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mindwire.errors import MindwireError
 from mindwire.provenance import machine, source_sha256
 from mindwire.sessions.completion import start_completion
 from mindwire.sessions.document import (
+    SESSION,
     ClockQuality,
     Moment,
     Run,
@@ -78,11 +81,13 @@ class SessionRuns:
         self._stream, self._status, self._next_seq = stream, status, next_seq
         self._number, self._notes = number, notes
         self._model = UsedModel(bundle.name, bundle.sha256, folder=session.keep_bundle(bundle))
-        self._completions: list[subprocess.Popen[bytes]] = []
+        self._ended: dict[int, dict[str, Any]] = {}  # what is to be noted of runs, by their numbers
+        self._completions: dict[int, subprocess.Popen[bytes]] = {}
         self._closed = False
 
     def begin(self, source: SignalInfo | None) -> Path:
         """Create the file of the next run; raises RecordingError where that cannot be done."""
+        self._retry()
         status = self._status()
         seq = self._next_seq()
         number, self._number = self._number, None
@@ -124,7 +129,8 @@ class SessionRuns:
 
     def recorder_started(self, pid: int) -> None:
         """Note LabRecorder's process, which outlives this one by moments."""
-        self._change(recorder_pid=pid, host=socket.gethostname())
+        if self.run is not None:
+            self._change(self.run.run, recorder_pid=pid, host=socket.gethostname())
 
     def end(self, ending: str, status: RunStatus) -> None:
         """End the present run, if there is one; its file is read through and hashed elsewhere once it is complete."""
@@ -133,12 +139,25 @@ class SessionRuns:
             return
         now = self._status()
         clock = ClockQuality(now.clock_offset_s, now.drift_ppm, now.effective_rate)
-        self._change(status=status, ended=_now(), ending=ending, clock=clock)
+        self._ended[run.run] = {"status": status, "ended": _now(), "ending": ending, "clock": clock}
         self.session.active.discard(run.run)
-        try:
-            self._completions.append(start_completion(self.folder, run.run, status, ending))
-        except OSError as error:
-            log.error("%s is left to the next start to complete (%s).", run.file, error.strerror)  # noqa: TRY400 - no bug
+        self._complete(run.run)
+
+    def _complete(self, number: int) -> None:
+        """Note that a run has ended, and have it completed."""
+        fields = self._ended[number]
+        if self._change(number, **fields):
+            try:
+                self._completions[number] = start_completion(self.folder, number, fields["status"], fields["ending"])
+            except OSError as error:
+                log.error("Run %d is left to the next start to complete (%s).", number, error.strerror)  # noqa: TRY400
+
+    def _retry(self) -> None:
+        """Complete the runs for which that failed, because the disk was full for example."""
+        for number in self._ended:
+            process = self._completions.get(number)
+            if process is None or process.poll() not in (None, 0):
+                self._complete(number)
 
     def describe(self, *, recording: bool) -> RecordingStatus:
         """Return the present or last run as ``session.json`` has it now."""
@@ -148,7 +167,8 @@ class SessionRuns:
             return RecordingStatus(**known, status="waiting")
         path = self.folder / run.file
         with suppress(MindwireError, OSError, KeyError):
-            run = read_session(self.folder).run(run.run)
+            stored = read_session(self.folder).run(run.run)
+            run = run if stored.status == "recording" else stored
         size = run.size_bytes
         with suppress(OSError):
             size = path.stat().st_size
@@ -167,26 +187,30 @@ class SessionRuns:
     def wait(self, timeout: float) -> bool:
         """Wait until the ended runs are complete; return false if they are not within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        for process in self._completions:
-            try:
+        try:
+            for process in self._completions.values():
                 process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                return False
-        self._completions.clear()
+        except subprocess.TimeoutExpired:
+            return False
         return True
 
     def close(self) -> None:
         """Let the session go."""
         if not self._closed:
             self._closed = True
+            self._retry()
             self.session.close()
 
-    def _change(self, **fields: object) -> None:
-        if self.run is not None:
-            try:
-                self.run = change_run(self.folder, self.run.run, **fields)
-            except (MindwireError, OSError) as error:
-                log.error("%s could not be noted in the session: %s", self.run.file, error)  # noqa: TRY400 - no bug
+    def _change(self, number: int, **fields: Any) -> bool:
+        """Change a run in ``session.json``; return false if that failed, which is logged."""
+        if self.run is not None and self.run.run == number:
+            self.run = msgspec.structs.replace(self.run, **fields)
+        try:
+            change_run(self.folder, number, **fields)
+        except (MindwireError, OSError) as error:
+            log.error("Run %d could not be noted in %s: %s", number, self.folder / SESSION, error)  # noqa: TRY400 - no bug
+            return False
+        return True
 
 
 def _now() -> Moment:

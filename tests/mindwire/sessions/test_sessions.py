@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from mindwire.sessions.document import (
     sessions_in,
 )
 from mindwire.sessions.folder import open_session
+from mindwire.sessions.runs import SessionRuns
 from mindwire.status import RecordingRequest
 from mindwire_models import zoo
 from mindwire_models.bundle import load_bundle
@@ -92,6 +94,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from mindwire.sessions.folder import open_session
+from mindwire.sessions.runs import SessionRuns
 open_session(Path(sys.argv[1]), "P01", "2026-11-29")
 print("held", flush=True)
 sys.stdin.read()
@@ -202,3 +205,31 @@ def test_a_run_is_complete_with_the_models_and_policies_that_its_events_name(tmp
     assert done.cues == {"left": 1}
     assert msgspec.structs.replace(done, sha256=None).models == run.models
     assert any("does not hold the beginning of the run" in problem for problem in done.problems)
+
+
+def test_a_run_that_ends_while_the_disk_is_full_is_entered_once_there_is_room(tmp_path, monkeypatch):
+    status = SimpleNamespace(
+        model=SimpleNamespace(engine="e"), control=None, clock_offset_s=0.0, drift_ppm=0.0, effective_rate=100.0
+    )
+    bundle = load_bundle(zoo.zoo_bundle_path())
+    session = open_session(tmp_path / "sessions", "P01", "2026-11-29")
+    runs = SessionRuns(session, "cap", bundle, lambda: status, lambda: 0)
+    path = runs.begin(None)
+    eeg_file(path, noise(500), 100.0, ("a", "b", "c"), markers=[(1001.0, "left")])
+    with monkeypatch.context() as context:
+        context.setattr("mindwire.sessions.runs.change_run", raising(OSError(28, "No space left on device")))
+        runs.end("has not grown", "interrupted")
+    assert read_session(session.folder).run(1).status == "recording"
+    assert runs.describe(recording=False).status == "interrupted"
+    runs.close()
+    assert runs.wait(30)
+    run = read_session(session.folder).run(1)
+    assert (run.status, run.ending, run.cues) == ("interrupted", "has not grown", {"left": 1})
+    assert run.sha256
+
+
+def raising(error):
+    def function(*_, **__):
+        raise error
+
+    return function
