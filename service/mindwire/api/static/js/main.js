@@ -6,8 +6,9 @@ import { Eeg } from "./eeg.js";
 import { Events } from "./events.js";
 import { Latency } from "./latency.js";
 import { Probabilities } from "./probabilities.js";
-import { Feed, Unauthorised, adoptTokenFromAddress, get, setToken } from "./service.js";
+import { Feed, Unauthorised, adoptTokenFromAddress, get } from "./service.js";
 import { Status } from "./status.js";
+import { TokenDialog } from "./token.js";
 import { reasonsText } from "./words.js";
 
 const POLL_MS = 1000;
@@ -23,6 +24,13 @@ const eeg = new Eeg();
 const events = new Events();
 const status = new Status(select);
 const control = new Control(askForToken);
+const dialog = new TokenDialog(() => {
+  if (selected !== null) {
+    for (const feed of feeds) feed.close();
+    connect();
+  }
+  poll();
+});
 
 let selected = null;
 let feeds = [];
@@ -32,7 +40,6 @@ let newestAt = -Infinity;
 let connected = false;
 let known = null; // the stream's status, and when it came
 let knownAt = 0;
-let asking = false;
 
 function link(state, text) {
   $("link").dataset.state = state;
@@ -148,35 +155,14 @@ async function poll() {
   } catch (error) {
     if (error instanceof Unauthorised) askForToken();
     else status.unreachable();
-    if (selected === null && !asking) link("closed", "The service does not answer");
+    if (selected === null && !dialog.asking) link("closed", "The service does not answer");
   }
 }
 
 function askForToken() {
-  if (asking) return;
-  asking = true;
   link("closed", "Token needed");
-  $("token-dialog").showModal();
+  dialog.ask();
 }
-
-$("token-form").addEventListener("submit", async (submission) => {
-  submission.preventDefault();
-  setToken($("token").value);
-  try {
-    await get("/v1/streams");
-  } catch {
-    $("token-wrong").hidden = false;
-    return;
-  }
-  asking = false;
-  $("token-wrong").hidden = true;
-  $("token-dialog").close();
-  if (selected !== null) {
-    for (const feed of feeds) feed.close();
-    connect();
-  }
-  poll();
-});
 
 /** How long it still takes, counted down between two answers of the service. */
 function remaining(now) {
@@ -237,7 +223,7 @@ requestAnimationFrame(frame);
 setInterval(() => {
   if (document.hidden) return;
   showRate(performance.now());
-  if (!asking) poll();
+  if (!dialog.asking) poll();
 }, POLL_MS);
 setInterval(() => !document.hidden && showRate(performance.now()), 500);
 poll();

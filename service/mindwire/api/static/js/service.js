@@ -26,15 +26,26 @@ export class Unauthorised extends Error {}
 /** A refusal by the service; its message is the service's sentence. */
 export class Refused extends Error {}
 
-/** Send a request with the token and return the JSON answer; throws Unauthorised or Refused. */
-export async function send(method, path, body) {
+/** Send a request with the token; throws Unauthorised or Refused. A change may take longer than an answer about what is. */
+async function request(method, path, { body, type = "application/json", patience_ms = method === "GET" ? 5000 : 30_000 } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  if (method !== "GET") headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, { method, headers, body: JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (method !== "GET") headers["Content-Type"] = type;
+  const answer = await fetch(path, { method, headers, body, cache: "no-store", signal: AbortSignal.timeout(patience_ms) });
   if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
   if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`);
-  return answer.json();
+  return answer;
 }
+
+/** Send a request with a JSON body, if there is one, and return the JSON answer, null for none. */
+export async function send(method, path, body) {
+  const answer = await request(method, path, { body: JSON.stringify(body) });
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Send a file and return the JSON answer. */
+export const upload = async (path, file) => (await request("POST", path, { body: file, type: "application/zip", patience_ms: 600_000 })).json();
+
+export const getText = async (path) => (await request("GET", path)).text();
 
 export const get = (path) => send("GET", path);
 
