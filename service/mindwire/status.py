@@ -199,7 +199,7 @@ class StreamStatus(BaseModel):
     """Content of ``/v1/streams/{stream}``.
 
     ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
-    seconds; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one; ``hung`` is true from when the loop did not move
+    seconds; ``other_models`` the hashes of models that are on their way into use or can come back; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one; ``hung`` is true from when the loop did not move
     until it has shown that it does; ``loop_load`` the share of its time in which the loop works that runs the stream.
     """
 
@@ -210,6 +210,7 @@ class StreamStatus(BaseModel):
     ready: bool
     source: SourceStatus | None
     model: ModelStatus
+    other_models: list[str] = []
     classes: list[str]
     channels: list[str]
     sfreq: float

@@ -76,6 +76,10 @@ def create_app(
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
+    @app.get("/system", include_in_schema=False)
+    async def system() -> FileResponse:
+        return FileResponse(STATIC / "system.html")
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> FileResponse:
         return FileResponse(STATIC / "docs.html")

@@ -38,10 +38,12 @@ from mindwire_models.text import printable
 
 CLOSE_UNAUTHORISED = 4401
 # Open without a token: paths that show nothing of the streams, needed to ask for the token or to probe.
-OPEN_PATHS = ("/", "/docs", "/health/live", "/health/ready")
+OPEN_PATHS = ("/", "/system", "/docs", "/health/live", "/health/ready")
 OPEN_PREFIX = "/static/"
 # Key of the ASGI scope: true if the client may read.
 TRUSTED = "mindwire.trusted"
+# The same: its :class:`Right`.
+RIGHT = "mindwire.right"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = "application/json"
 _PORTS = {"http": 80, "https": 443}
@@ -209,7 +211,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         right, who = self._access.right(headers, QueryParams(scope["query_string"]))
-        scope[TRUSTED] = right is not Right.NONE
+        scope[TRUSTED], scope[RIGHT] = right is not Right.NONE, right
         method, path = scope.get("method", "GET"), scope["path"]
         asked = Asked((scope.get("client") or ("",))[0], who, method if scope["type"] == "http" else "websocket", path)
         refusal = self._refusal(headers, method, path, asked.client, right)

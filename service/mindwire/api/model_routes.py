@@ -173,12 +173,14 @@ async def upload(
 
 @router.delete("/{model}", status_code=204, responses={409: problem("The model is in use.")})
 def delete(request: Request, model: str, streams: AllStreams) -> None:
-    """Delete a model of the service's folder that no stream uses."""
+    """Delete a model of the service's folder that no stream uses, is about to use, or can go back to."""
     models = _folder_of(request)
     found = next((one for one in models.list() if one.id == model), None)
-    users = [use for use in _in_use(streams) if found is not None and found.sha256 and use.sha256 == found.sha256]
+    held = {
+        status.name: {status.model.sha256, *status.other_models} for status in (s.status() for s in streams.values())
+    }
     try:
-        models.delete(model, [name for use in users for name in use.streams])
+        models.delete(model, [name for name, hashes in held.items() if found is not None and found.sha256 in hashes])
     except MindwireError as error:
         _refuse(error)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from starlette.responses import JSONResponse
 
-from mindwire.api.guard import TRUSTED
+from mindwire.api.guard import RIGHT, TRUSTED, Right
 from mindwire.api.streams import StreamLike, Streams, streams_of, unknown_stream
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.setting import ControlSetting, changed_policy
@@ -35,6 +35,12 @@ class EventMessage(BaseModel):
     message: str
     unix_time: float
     data: dict[str, Any]
+
+
+class ClientAccess(BaseModel):
+    """``control`` is false for a client whose token only reads."""
+
+    control: bool
 
 
 class Liveness(BaseModel):
@@ -91,6 +97,12 @@ _REFUSED = problem("The request is refused.")
 _NO_STREAM = problem("There is no such stream.")
 v1 = APIRouter(prefix="/v1", responses={"4XX": _REFUSED})
 health = APIRouter(tags=["health"])
+
+
+@v1.get("/access", tags=["access"])
+async def show_access(request: Request) -> ClientAccess:
+    """What this client may do."""
+    return ClientAccess(control=request.scope[RIGHT] is Right.CONTROL)
 
 
 @v1.get("/streams", tags=["streams"], response_model=list[StreamStatus])

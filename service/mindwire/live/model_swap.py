@@ -147,6 +147,12 @@ class ModelSwap:
             before = PreviousStatus(name=model_before.name, sha256=model_before.sha256, warm_for_s=seconds)
         return ModelSwapStatus(in_use=self._stream.model, candidate=described, previous=before)
 
+    @property
+    def other_models(self) -> list[str]:
+        """The hashes of the candidate and of the model before, as far as there are any."""
+        status = self.status()
+        return [model.sha256 for model in (status.candidate, status.previous) if model is not None and model.sha256]
+
     def forget(self) -> None:
         """Give up all pipelines but the one in use, because the stream begins again; :meth:`begin` reports it."""
         with self._lock:

@@ -220,6 +220,7 @@ class Stream:
             ready=self.ready,
             source=_source_status(source.info) if source else None,
             model=self.model,
+            other_models=self.swap.other_models,
             classes=list(contract.classes),
             channels=list(contract.channels),
             sfreq=contract.sfreq,

@@ -3,7 +3,7 @@
 import { button, confirmed, element, fill, labelled, write } from "./dom.js";
 import { shortHash, usable } from "./models.js";
 import { Refused, get, send } from "./service.js";
-import { ago, percent, words } from "./words.js";
+import { ago, count, percent, words } from "./words.js";
 
 /** A group of controls with a legend; disabled as a whole where the token only reads. */
 function group(name, className, ...children) {
@@ -39,7 +39,6 @@ export class StreamPanel {
 
   // adaptation
   #adaptationText = element("p", { class: "small" });
-  #adaptationAlarm = element("p", { class: "alarm-text", role: "status", hidden: true });
   #freeze = button("Freeze", () => this.#post("/adaptation", { action: "freeze" }));
   #resume = button("Resume", () => this.#post("/adaptation", { action: "resume" }));
   #updates = element("input", { type: "number", min: "1", max: "600", value: "10" });
@@ -64,7 +63,7 @@ export class StreamPanel {
         { class: "groups" },
         group("Model", "", this.#modelText, labelled("Another model", this.#choice), buttons(this.#swap, this.#shadow), this.#candidateText, buttons(this.#promote, this.#drop, this.#rollBack)),
         group("Recording", "", this.#recordingText, labelled("Participant", this.#participant), buttons(this.#record, this.#stop)),
-        group("Adaptation", "", this.#adaptationText, this.#adaptationAlarm, buttons(this.#freeze, this.#resume), labelled("Updates to take back", this.#updates), buttons(this.#back)),
+        group("Adaptation", "", this.#adaptationText, buttons(this.#freeze, this.#resume), labelled("Updates to take back", this.#updates), buttons(this.#back)),
         group(
           "Description",
           "wide",
@@ -115,29 +114,30 @@ export class StreamPanel {
     this.#freeze.disabled = !adaptation || adaptation.frozen;
     this.#resume.disabled = !adaptation?.frozen;
     this.#back.disabled = !adaptation;
-    const alarm = adaptation?.alarm ?? "";
-    this.#adaptationAlarm.hidden = !alarm;
-    write(this.#adaptationAlarm, alarm === true ? "The drift is larger than it should be." : alarm || "");
   }
 
   /** What only an open panel asks for. */
   async refresh() {
     if (!this.node.open) return;
-    const [swap, recording] = await Promise.all([get(`${this.#path}/model`), get(`${this.#path}/recording`)]);
-    this.#showSwap(swap);
-    this.#showRecording(recording);
-    if (this.#described === null) await this.#describe();
+    try {
+      const [swap, recording] = await Promise.all([get(`${this.#path}/model`), get(`${this.#path}/recording`)]);
+      this.#showSwap(swap);
+      this.#showRecording(recording);
+      if (this.#described === null) await this.#describe();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error; // the stream has ended meanwhile, or its worker does not answer
+    }
   }
 
   #showSwap({ candidate, previous }) {
-    write(this.#candidateText, candidate ? candidateText(candidate) : previous ? `Before: ${previous.name} (${shortHash(previous.sha256)}), ready to come back.` : "");
+    write(this.#candidateText, candidate ? candidateText(candidate) : previous ? `Before: ${previous.name} (${shortHash(previous.sha256)}), can come back for ${ago(previous.warm_for_s)}` : "");
     this.#promote.hidden = candidate?.state !== "shadow";
     this.#drop.hidden = !candidate;
     this.#rollBack.hidden = !previous;
   }
 
-  #showRecording({ recording, path, participant }) {
-    write(this.#recordingText, recording ? `Recording to ${path ?? ""}` : "Not recording.");
+  #showRecording({ recording, file, participant, problems }) {
+    write(this.#recordingText, recording ? `Recording to ${file ?? "a file, once there is a signal"}${problems.map((problem) => `. ${problem}`).join("")}` : "Not recording.");
     this.#record.hidden = recording;
     this.#stop.hidden = !recording;
     this.#participant.disabled = recording;
@@ -186,7 +186,17 @@ function parsed(text) {
   }
 }
 
-function candidateText({ name, sha256, state, agreement, predictions }) {
-  const agreed = agreement == null ? "" : `; agrees in ${percent(agreement)}${predictions ? ` of ${predictions} predictions` : ""}`;
-  return `${words(state)}: ${name ?? ""} ${sha256 ? `(${shortHash(sha256)})` : ""}${agreed}`;
+const CANDIDATE = { loading: "Loading", warming: "Warming up", shadow: "In the shadow" };
+
+function candidateText({ name, sha256, when, state, valid_in_s: wait, comparison }) {
+  const what = `${CANDIDATE[state] ?? words(state)}: ${name}${sha256 ? ` (${shortHash(sha256)})` : ""}`;
+  const next = when === "ready" && state !== "shadow" ? "; it takes over when it is valid" : "";
+  return what + (wait > 0 ? `, valid in ${Math.ceil(wait)} s` : "") + next + (comparison ? comparisonText(comparison) : "");
+}
+
+function comparisonText({ pairs, agreement, confidence, decisions }) {
+  if (!pairs) return "; no window compared yet";
+  const total = (made) => Object.values(made).reduce((sum, n) => sum + n, 0);
+  const [used, shadow] = decisions.map(total);
+  return `; the same class in ${percent(agreement)} of ${count(pairs)} windows, mean confidence ${percent(confidence[0])} in use and ${percent(confidence[1])} in the shadow, decisions ${used} and ${shadow}`;
 }
