@@ -95,6 +95,8 @@ def test_a_stream_is_added_given_another_model_and_ended(running, open_page):
     adaptation.get_by_role("button", name="Resume").click()
     expect(adaptation.get_by_text(re.compile("^(Adapting|Not ready)"))).to_be_visible()
     adaptation.get_by_role("button", name="Roll back").click()
+    adaptation.get_by_role("button", name="Save").click()
+    expect(panel.locator(".problem")).to_contain_text("adaptation")  # there is no file for it
 
     description = panel.get_by_role("group", name="Description")
     text = description.get_by_label("Description of the stream as JSON")

@@ -35,12 +35,12 @@ export class AddStream {
     button.disabled = true;
     write(this.#note, "Searching …");
     try {
-      this.#sources = await get("/v1/sources");
+      this.#sources = (await get("/v1/sources")).filter(decodable).sort((a, b) => (b.type === "EEG") - (a.type === "EEG") || a.name.localeCompare(b.name));
       const { source, id } = this.#form.elements;
       fill(source, this.#sources.length ? this.#sources.map((found, index) => [index, sourceText(found)]) : [["", "none found"]]);
       source.disabled = !this.#sources.length;
       if (this.#sources.length) id.value = nameFor(this.#sources[source.value]);
-      write(this.#note, this.#sources.length === 1 ? "1 stream on the network." : `${this.#sources.length} streams on the network.`);
+      write(this.#note, this.#sources.length === 1 ? "1 signal on the network." : `${this.#sources.length} signals on the network.`);
     } catch (error) {
       write(this.#note, error.message);
     }
@@ -55,6 +55,9 @@ export class AddStream {
     return Object.fromEntries(Object.entries(given).filter(([, value]) => value));
   }
 }
+
+/** Signals: not markers, which have no rate, and not what a Mindwire service publishes. */
+const decodable = ({ sfreq, source_id: source }) => sfreq > 0 && !source.startsWith("mindwire-");
 
 const nameFor = (source) => source?.name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[-._]+|[-._]+$/g, "").slice(0, 64) ?? "";
 

@@ -39,6 +39,8 @@ export class StreamPanel {
 
   // adaptation
   #adaptationText = element("p", { class: "small" });
+  #adaptationAlarm = element("p", { class: "alarm-text", role: "status", hidden: true });
+  #save = button("Save", () => this.#post("/adaptation", { action: "save" }));
   #freeze = button("Freeze", () => this.#post("/adaptation", { action: "freeze" }));
   #resume = button("Resume", () => this.#post("/adaptation", { action: "resume" }));
   #updates = element("input", { type: "number", min: "1", max: "600", value: "10" });
@@ -63,7 +65,7 @@ export class StreamPanel {
         { class: "groups" },
         group("Model", "", this.#modelText, labelled("Another model", this.#choice), buttons(this.#swap, this.#shadow), this.#candidateText, buttons(this.#promote, this.#drop, this.#rollBack)),
         group("Recording", "", this.#recordingText, labelled("Participant", this.#participant), buttons(this.#record, this.#stop)),
-        group("Adaptation", "", this.#adaptationText, buttons(this.#freeze, this.#resume), labelled("Updates to take back", this.#updates), buttons(this.#back)),
+        group("Adaptation", "", this.#adaptationText, this.#adaptationAlarm, buttons(this.#freeze, this.#resume, this.#save), labelled("Updates to take back", this.#updates), buttons(this.#back)),
         group(
           "Description",
           "wide",
@@ -111,6 +113,9 @@ export class StreamPanel {
       const now = frozen ? "Frozen" : ready ? "Adapting" : "Not ready yet";
       write(node, `${now}; drift ${drift.toFixed(2)} since it was first ready, ${ago(seconds)} of good signal.`);
     }
+    this.#adaptationAlarm.hidden = !adaptation?.alarm;
+    if (adaptation?.alarm) write(this.#adaptationAlarm, `Mostly rest: ${ago(adaptation.rest_left_out_s)} of it were not learnt from. Freeze the adaptation, or roll back, if predictions have become worse.`);
+    this.#save.disabled = !adaptation;
     this.#freeze.disabled = !adaptation || adaptation.frozen;
     this.#resume.disabled = !adaptation?.frozen;
     this.#back.disabled = !adaptation;
