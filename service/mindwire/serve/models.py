@@ -32,6 +32,7 @@ _MAX_CARD: Final = 64 * 1024  # of a model card, in bytes, as it is listed
 _MAX_NAME: Final = 80
 # Of a contract, what is long and says little to people.
 _LONG: Final[Any] = {"sos": True, "normalisation": {"warm_start", "mean", "std"}}
+_LEFT_OVER: Final = re.compile(r"\..+\.[0-9a-f]{8}\.new")  # names of mindwire_models.atomic
 _LEFT_OVER_S: Final = 3600.0
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -63,7 +64,7 @@ class ModelStore:
             raise UsageError(msg) from error
         for left in folder.glob(".*.new"):  # by a service that was killed while it unpacked
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > _LEFT_OVER_S:
+                if _LEFT_OVER.fullmatch(left.name) and time.time() - left.stat().st_mtime > _LEFT_OVER_S:
                     shutil.rmtree(left)
 
     def path(self, reference: str) -> Path:

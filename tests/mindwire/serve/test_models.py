@@ -284,11 +284,11 @@ def test_a_link_is_listed_and_deleted_and_what_it_names_stays(folder, tmp_path):
 
 
 def test_what_a_killed_service_left_is_removed_later(folder):
-    for name, age in ((".model.1234abcd.new", 7200), (".model.99.new", 10)):
+    for name, age in ((".model.1234abcd.new", 7200), (".model.1234abce.new", 10), (".mine.new", 7200)):
         (folder / name).mkdir(parents=True)
         os.utime(folder / name, (time.time() - age,) * 2)
     ModelStore(folder)
-    assert [path.name for path in folder.iterdir()] == [".model.99.new"]
+    assert sorted(path.name for path in folder.iterdir()) == [".mine.new", ".model.1234abce.new"]
 
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
