@@ -101,7 +101,7 @@ health = APIRouter(tags=["health"])
 
 @v1.get("/access", tags=["access"])
 async def show_access(request: Request) -> ClientAccess:
-    """What this client may do."""
+    """Right of this client: to change something, or only to read."""
     return ClientAccess(control=request.scope[RIGHT] is Right.CONTROL)
 
 
