@@ -4,7 +4,7 @@
 
 Four streams in two workers, two of them of simulated people who imagine movements and two of software caps, with recordings and websocket clients; samples are
 lost, a channel becomes flat, a cap is taken off, another freezes, a worker and a recorder are killed, a client stalls, strangers are
-refused, and a model is swapped. Needs ``prometheus`` (Debian's package), and the extras ``train`` and ``record``.
+refused, and a model is swapped and rolled back. Needs ``prometheus`` (Debian's package), and the extras ``train`` and ``record``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.dashboard_picture import Prometheus, draw  # noqa: E402
 from mindwire.sinks.messages import Encoding  # noqa: E402
 from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
+from mindwire_models.bundle import load_bundle  # noqa: E402
 from mindwire_models.presets import BCIC2A  # noqa: E402
 from mindwire_models.zoo import zoo_bundle_path  # noqa: E402
+from tests.support.bundles import random_bundle  # noqa: E402
 from tests.support.gateway_clients import Listener, workers_of  # noqa: E402
 from tests.support.lsl_cap import Cap  # noqa: E402
 from tests.support.raw_websocket import upgraded  # noqa: E402
@@ -101,9 +103,8 @@ def kill_recorder(service_pid: int, stream: str) -> None:
 
 
 def other_bundle(folder: Path) -> str:
-    """Return the name of a copy of the demonstration's bundle in a folder of models."""
-    shutil.copytree(zoo_bundle_path(), folder / "simulated-copy")
-    return "simulated-copy"
+    """Return the name of a bundle in a folder of models, with the contract of the demonstration's and random weights."""
+    return random_bundle(folder / "candidate", load_bundle(zoo_bundle_path()).contract).name
 
 
 def main() -> None:
@@ -146,6 +147,7 @@ def main() -> None:
         for name in NAMES[:3]:
             listener = Listener(address, name, Encoding.JSON)
             stack.callback(listener.end)
+        model, other = "/v1/streams/chair-2/model", json.dumps({"model": swapped, "when": "ready"}).encode()
         begin = time.time()
         plan: list[tuple[float, str, Callable[[], object]]] = [
             (45, "chair-3 loses 60 samples", lambda: caps[0].tell("lose", n=60)),
@@ -154,11 +156,11 @@ def main() -> None:
             (115, "and put on again", caps[1].start),
             (140, "worker 1 is killed", lambda: os.kill(workers_of(running)[0].pid, signal.SIGKILL)),
             (170, "a client of chair-2 reads nothing", lambda: stall(address, "chair-2", 60 * options.pace)),
-            (185, "chair-2 gets another model", lambda: ask(
-                address, "/v1/streams/chair-2/model", "POST", json.dumps({"model": swapped, "when": "ready"}).encode(), **JSON)),
+            (185, "chair-2 gets another model", lambda: ask(address, model, "POST", other, **JSON)),
             (205, "the recorder of chair-1 is killed", lambda: kill_recorder(running.process.pid, "chair-1")),
             (225, "pages of strangers are refused", lambda: [ask(address, "/v1/streams", Origin="https://elsewhere.example") for _ in range(12)]),
             (235, "the adaptation of chair-1 is frozen", lambda: ask(address, "/v1/streams/chair-1/adaptation", "POST", b'{"action": "freeze"}', **JSON)),
+            (240, "chair-2 gets its model back", lambda: ask(address, f"{model}/rollback", "POST", b"", **JSON)),
             (245, "chair-3 freezes for 7 s", caps[0].freeze),
             (252, "and goes on", caps[0].thaw),
             (275, "end", lambda: None),

@@ -22,14 +22,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, DateFormatter
+from matplotlib.dates import DateFormatter
 from PIL import Image
 
 DASHBOARD = Path(__file__).parents[1] / "docker" / "grafana" / "mindwire.json"
 UNIT = 0.62  # inches per column of the grid
 ROW = 0.34  # inches per row
 COLOURS = ["#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#9d8bd0", "#b3a06e", "#8ab8a8"]
-STATUS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "text": "#d8d9da"}
+STATUS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "text": "#d8d9da"}
 TEXT, FAINT, PANEL, BACKGROUND = "#d8d9da", "#8e8e8e", "#1f2126", "#111217"
 Series = tuple[str, np.ndarray, np.ndarray]
 
@@ -144,8 +144,9 @@ def _draw_stat(figure: Any, _inside: Any, place: Any, panel: dict[str, Any], pro
 def _axes(figure: Any, inside: Any, prometheus: Prometheus) -> Axes:
     axes = figure.add_axes(inside)
     axes.set_xlim(*(datetime.fromtimestamp(at, UTC) for at in (prometheus.begin, prometheus.end)))
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=6, interval_multiples=True))
-    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if prometheus.end - prometheus.begin < 600 else "%H:%M"))
+    apart = next(s for s in (60, 120, 300, 600, 1800, 3600, 86400) if (prometheus.end - prometheus.begin) / s <= 6)
+    axes.set_xticks(_moments(np.arange(-(-prometheus.begin // apart) * apart, prometheus.end, apart)))
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
     axes.tick_params(length=0, pad=2, labelsize=6.5)
     axes.grid(color="#2c2f36", linewidth=0.6)
     axes.set_axisbelow(True)

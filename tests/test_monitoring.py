@@ -33,7 +33,6 @@ RULES = yaml.safe_load((DOCKER / "prometheus" / "alerts.yaml").read_text())["gro
 OWN = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity", "stream", "worker"}}
 ADDED = {"job", "instance"}
 PROMTOOL = shutil.which("promtool", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-PENDING = {"adaptation_alarm"}
 LABELS = re.compile(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}")
 
 
@@ -79,11 +78,7 @@ def measured(tmp_path_factory):
     streams = [word for name in names for word in ("--stream", f"id={name},name={name}")]
     options = ["--model", bundle, "--workers", 2, "--control", folder / "policy.json", "--record", folder / "runs"]
     caps = [Cap(name, source_id=name) for name in names]
-    wanted = (
-        {name for text in queries().values() for name in needed(text)[0]}
-        - OWN.keys()
-        - {f"mindwire_{name}" for name in PENDING}
-    )
+    wanted = {name for text in queries().values() for name in needed(text)[0]} - OWN.keys()
     found: dict[str, set[str]] = {}
     with service(*options, *streams) as running, caps[0], caps[1]:
         address = running.address()
@@ -110,7 +105,7 @@ def measured(tmp_path_factory):
         deadline = time.monotonic() + 40
         while not complete() and time.monotonic() < deadline:  # what is missing then, the tests say
             time.sleep(0.2)
-    return found | OWN | {f"mindwire_{name}": {"stream"} for name in PENDING}
+    return found | OWN
 
 
 def test_every_metric_and_label_of_the_queries_exists_in_a_scrape(measured):
@@ -146,7 +141,7 @@ def test_every_documented_metric_exists_and_every_metric_is_documented(measured)
         first = names[0]
         told |= {name if "…" not in name else first[: first.rindex("_")] + name[1:] for name in names}
     own = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in measured if name.startswith("mindwire_")}
-    known = {name.removeprefix("mindwire_") for name in own if "worker_process" not in name} | PENDING
+    known = {name.removeprefix("mindwire_") for name in own if "worker_process" not in name}
     # without a decoder that learns, a decision, and some ten seconds of the clock
     absent = {"decoder_adaptation_steps", "decoder_adaptation_drift", "seconds_since_decision", "effective_rate"}
     assert told - absent <= known <= told
