@@ -4,7 +4,8 @@
 
 Requests are generated from the service's own ``/openapi.json``, valid and invalid ones, in sequences too. Ends with 0 if no
 answer was a 5xx, the service neither ended nor logged a traceback, the bystander missed no prediction, and memory grew by
-at most 3 % since a third of the time. ``/health/ready`` is left out: 503 is its answer while any stream is not ready.
+at most 3 % since a third of the time. Before, PyTorch is loaded, as the first stream that adapts its network does, and
+streams are added and removed, whose LSL outlets fragment the heap. ``/health/ready`` is left out: 503 is its answer while any stream is not ready.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def _schemathesis(service: FuzzedService, seconds: float, seed: int, folder: Pat
 def fuzz(seconds: float, workers: int, seed: int) -> tuple[dict, list[str]]:
     """Fuzz a service; returns the figures and what went wrong."""
     with tempfile.TemporaryDirectory(prefix="mindwire-fuzz-") as name, fuzzed_service(Path(name), workers) as service:
+        service.warm_up(rounds=20 if seconds > 60 else 1)
         bystander = Bystander(service.address)
         memory, requests, problems = [], 0, []
         for part, share in enumerate((1 / 3, 2 / 3)):

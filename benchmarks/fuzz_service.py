@@ -101,8 +101,9 @@ class FuzzedService:
         for cap in self.caps:
             cap.start()
 
-    def call(self, method: str, path: str) -> object:
-        request = urllib.request.Request(f"http://{self.address}{path}", headers=_JSON, method=method)
+    def call(self, method: str, path: str, body: object = None) -> object:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{self.address}{path}", data, _JSON, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or b"null")
 
@@ -113,6 +114,14 @@ class FuzzedService:
                 msg = f"The service's streams did not begin; see {self._log}."
                 raise RuntimeError(msg)
             time.sleep(0.2)
+
+    def warm_up(self, rounds: int) -> None:
+        """Do once what takes memory for good: load PyTorch, and add and remove streams, whose outlets fragment the heap."""
+        for turn in range(rounds):
+            for number in range(15):
+                spec = {"id": f"warm{number}", "name": "absent", "adapt": "alignment" if turn or number else "entropy"}
+                self.call("POST", "/v1/streams", spec)
+            self.tidy()
 
     def tidy(self) -> None:
         """Remove the streams that were added."""

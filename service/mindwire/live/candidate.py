@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mindwire.control.policy import ControlPolicy
+from mindwire.errors import ContractError
 from mindwire.live.loaded_model import CandidateState, LoadedModel, When
+from mindwire.live.rehearsal import Rehearsal
 from mindwire.live.shadow import Comparison
+from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.pipeline import Pipeline
 from mindwire_models.contract import Alignment, Contract
+
+if TYPE_CHECKING:
+    from mindwire.live.stream import Stream
 
 MEASURED = 5  # windows after which a candidate's speed is known
 
@@ -60,3 +68,30 @@ def needed_s(contract: Contract) -> float:
     norm = contract.normalisation
     aligned = norm.ready_samples + norm.update_samples if isinstance(norm, Alignment) else 0
     return (contract.window_samples + contract.settling_samples + aligned) / contract.sfreq
+
+
+def made_ready(stream: Stream, path: Path) -> tuple[LoadedModel, Pipeline | None]:
+    """Load a bundle for a stream and run its decoder on noise; without a signal the stream uses it now, and no pipeline is returned."""
+    model = stream.load_model(path)
+    if stream.alone and isinstance(model.decoder, SharedDecoder):
+        model = replace(model, decoder=model.decoder.alone())
+    if model.contract.classes != stream.contract.classes:
+        msg = (
+            f"Its classes are {', '.join(model.contract.classes)}, expected those of the stream, "
+            f"{', '.join(stream.contract.classes)}, in this order; set 'model' with PATCH, which begins the stream again."
+        )
+        raise ContractError(msg)
+    if stream.pipeline is None and stream.last_signal is not None:
+        model.make_pipeline(stream.last_signal, None)  # which refuses what it cannot meet
+    if stream.use_model(model, None):
+        return model, None
+    running = stream.pipeline
+    if running is None:
+        msg = "The stream has lost its signal; try again."
+        raise ContractError(msg)
+    pipeline = model.make_pipeline(running.info, None)
+    pipeline.decoder = model.decoder
+    fresh = not (isinstance(model.decoder, SharedDecoder) and model.decoder.used)
+    if fresh and pipeline.learner is None:
+        Rehearsal(pipeline, model.decoder)
+    return model, pipeline

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mindwire.live.model_swap import ModelSwap
     from mindwire.sinks.recorder import Recorder
 
+# Wait for the next chunk, until the loop counts as one that does not move.
+_NEXT_CHUNK_S = 2.0
 # Time without data after which buffered samples are decoded.
 _NO_DATA_S = 0.25
 # Interval of the questions if a source that sends nothing still exists, and after one that could not be asked.
@@ -262,3 +264,19 @@ class Connection:
             needed = contract.window_samples / contract.sfreq
             reason = f"Samples arrive; {needed:g} s of unbroken signal are needed for the next prediction."
             reporter.to_state(StreamState.SETTLING, reason)
+
+
+def carry_out(action: Callable[[], None], commands: SimpleQueue[Callable[[Pipeline], None]] | None) -> None:
+    """Carry out an action as a command between two chunks, and wait for it; at once where no loop takes commands."""
+    done, once = threading.Event(), threading.Lock()
+
+    def act(_: Pipeline | None = None) -> None:
+        with once:
+            if not done.is_set():
+                action()
+                done.set()
+
+    if commands is not None:
+        commands.put(act)
+        done.wait(_NEXT_CHUNK_S)
+    act()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.control.policy import ControlPolicy
+from mindwire.errors import ContractError
 from mindwire.inference.decoder import Decoder
 from mindwire.live.shadow import ShadowStatus
 from mindwire.pipeline import Pipeline
@@ -40,6 +41,12 @@ class LoadedModel:
     path: Path | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # see mindwire.offline.recorded_run.run_details
     make_recorder: Callable[[Stream, RecordingRequest], Recorder] | None = None
+
+
+def no_models(path: Path) -> LoadedModel:
+    """Refuse to load a model, for a stream that was made without a way to."""
+    msg = f"The model {path.name} cannot be loaded here; this stream was made without a way to load models."
+    raise ContractError(msg)
 
 
 class CandidateStatus(BaseModel):

@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindwire.control.policy import ControlPolicy
-from mindwire.errors import ContractError, MindwireError, ModelConflictError
-from mindwire.live.candidate import MEASURED, Candidate, Previous, identity, needed_s
+from mindwire.errors import MindwireError, ModelConflictError
+from mindwire.live.candidate import MEASURED, Candidate, Previous, identity, made_ready, needed_s
 from mindwire.live.loaded_model import (
     CandidateStatus,
     LoadedModel,
@@ -27,9 +26,7 @@ from mindwire.live.loaded_model import (
     PreviousStatus,
     When,
 )
-from mindwire.live.rehearsal import Rehearsal
 from mindwire.live.shadow import Comparison
-from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.types import Chunk, Prediction, Reason, Window
@@ -172,7 +169,7 @@ class ModelSwap:
 
     def _load(self, candidate: Candidate, path: Path, limit: threading.Timer) -> None:
         try:
-            model, pipeline = self._made_ready(path)
+            model, pipeline = made_ready(self._stream, path)
         except MindwireError as error:
             self._give_up(candidate, str(error))
         except Exception as error:
@@ -190,33 +187,6 @@ class ModelSwap:
                 self._emit("swapped", self._sentence(model, 0), {"seq": 0, **identity(model)})
         finally:
             limit.cancel()
-
-    def _made_ready(self, path: Path) -> tuple[LoadedModel, Pipeline | None]:
-        """Load a bundle and run its decoder on noise; returns no pipeline if the stream had no signal, and uses it now."""
-        stream = self._stream
-        model = stream.load_model(path)
-        if stream.alone and isinstance(model.decoder, SharedDecoder):
-            model = replace(model, decoder=model.decoder.alone())
-        if model.contract.classes != stream.contract.classes:
-            msg = (
-                f"Its classes are {', '.join(model.contract.classes)}, expected those of the stream, "
-                f"{', '.join(stream.contract.classes)}, in this order; set 'model' with PATCH, which begins the stream again."
-            )
-            raise ContractError(msg)
-        if stream.pipeline is None and stream.last_signal is not None:
-            model.make_pipeline(stream.last_signal, None)  # which refuses what it cannot meet
-        if stream.use_model(model, None):
-            return model, None
-        running = stream.pipeline
-        if running is None:
-            msg = "The stream has lost its signal; try again."
-            raise ContractError(msg)
-        pipeline = model.make_pipeline(running.info, None)
-        pipeline.decoder = model.decoder
-        fresh = not (isinstance(model.decoder, SharedDecoder) and model.decoder.used)
-        if fresh and pipeline.learner is None:
-            Rehearsal(pipeline, model.decoder)
-        return model, pipeline
 
     # ── in the loop's thread ─────────────────────────────────────────────────────────────────────────
 

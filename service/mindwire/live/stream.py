@@ -22,59 +22,34 @@ from mindwire.control.policy import ControlPolicy
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError, SourceError, StreamLostError
 from mindwire.inference.decoder import Decoder, Learner
-from mindwire.live.connection import Connection, StreamLimits
-from mindwire.live.loaded_model import LoadedModel
+from mindwire.live.connection import Connection, StreamLimits, carry_out
+from mindwire.live.loaded_model import LoadedModel, no_models
 from mindwire.live.loop import LiveLoop
 from mindwire.live.model_swap import ModelSwap
 from mindwire.live.recordings import Recordings
 from mindwire.live.reporter import StreamReporter
 from mindwire.live.search import Search
 from mindwire.live.shared_decoder import SharedDecoder
+from mindwire.live.stream_status import hello_message, stream_status
 from mindwire.loops import LoopStop, fence
 from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
+from mindwire.sinks.adaptation import write_adaptation
 from mindwire.sinks.hub import PredictionHub
-from mindwire.sinks.messages import PROTOCOL_VERSION
 from mindwire.sources.live import Connector, Source
-from mindwire.status import (
-    AdaptationStatus,
-    ChannelStatus,
-    ControlStatus,
-    DecoderAdaptationStatus,
-    ModelStatus,
-    RecordingRequest,
-    Sink,
-    SourceStatus,
-    StreamState,
-    StreamStatus,
-)
+from mindwire.status import ModelStatus, RecordingRequest, Sink, StreamState, StreamStatus
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.contract import Alignment, Contract
 
 if TYPE_CHECKING:
     from mindwire.sinks.recorder import Recorder
 
-# Wait for the next chunk, until the loop counts as one that does not move.
-_NEXT_CHUNK_S = 2.0
 _notes = ThreadPoolExecutor(1, "mindwire-note")
-
-
-def _no_models(path: Path) -> LoadedModel:
-    msg = f"The model {path.name} cannot be loaded here; this stream was made without a way to load models."
-    raise ContractError(msg)
 
 
 @dataclass(eq=False)
 class Stream:
-    """One source, one bundle, its sinks.
-
-    Attributes
-    ----------
-    reporter : StreamReporter
-        State and events.
-    counters : Counters
-        Counted since the stream began.
-    """
+    """One source, one bundle, its sinks; ``reporter`` has its state and events, ``counters`` counts since it began."""
 
     name: str
     _: KW_ONLY
@@ -95,7 +70,7 @@ class Stream:
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
     model_path: Path | None = None
     model_details: Mapping[str, Any] = field(default_factory=dict)  # of the model, for a recording
-    load_model: Callable[[Path], LoadedModel] = _no_models  # loads another bundle for this stream
+    load_model: Callable[[Path], LoadedModel] = no_models  # loads another bundle for this stream
     on_model_changed: Callable[[Path | None], None] = lambda _: None  # called with the folder of the one in use
 
     def __post_init__(self) -> None:
@@ -195,72 +170,11 @@ class Stream:
 
     def hello(self) -> dict[str, Any]:
         """Return the first message of the websocket."""
-        return {
-            "type": "hello",
-            "version": PROTOCOL_VERSION,
-            "stream": self.name,
-            "classes": list(self.contract.classes),
-            "sfreq": self.contract.sfreq,
-            "window_samples": self.contract.window_samples,
-            "hop_samples": self.hop_samples,
-            "channels": list(self.contract.channels),
-            "model": {"name": self.model.name, "sha256": self.model.sha256, "notice": self.model.notice},
-            "control": self.control_setting.model_dump(mode="json") if self.control_setting.policy else None,
-        }
+        return hello_message(self)
 
     def status(self) -> StreamStatus:
         """Return the status that ``/v1/streams/{stream}`` gives."""
-        reporter, contract = self.reporter, self.contract
-        source, pipeline = self._source, self._pipeline
-        status = StreamStatus(
-            name=self.name,
-            state=reporter.state,
-            state_reason=reporter.reason,
-            state_since_unix=reporter.since_unix,
-            ready=self.ready,
-            source=_source_status(source.info) if source else None,
-            model=self.model,
-            other_models=self.swap.other_models,
-            classes=list(contract.classes),
-            channels=list(contract.channels),
-            sfreq=contract.sfreq,
-            window_samples=contract.window_samples,
-            hop_samples=self.hop_samples,
-            resampler_delay_ms=0.0,
-            settling_ms=contract.settling_samples / contract.sfreq * 1e3,
-            counters=replace(reporter.counters),
-            clock_offset_s=source.clock_offset_s if source else None,
-            last_prediction_age_s=reporter.prediction_age,
-            recording=self.recordings.file,
-            to_record=self.recordings.recorder is not None,
-            hung=self.hung,
-            loop_load=self.loop.load,
-            latency_ms=reporter.latency_ms(),
-            control=self._control_status(),
-        )
-        if pipeline is not None:
-            conditioner, alignment = pipeline.conditioner, pipeline.alignment
-            status.resampler_delay_ms = conditioner.resampler_delay_seconds * 1e3
-            status.drift_ppm = conditioner.timebase.drift_ppm
-            status.effective_rate = conditioner.timebase.rate.effective_rate
-            if source is not None:
-                status.valid_in_s = pipeline.seconds_until_valid
-                status.quality = [ChannelStatus.model_validate(channel) for channel in conditioner.meter.channels()]
-            if alignment is not None:
-                status.adaptation = AdaptationStatus(
-                    kind=alignment.kind,
-                    ready=alignment.ready,
-                    frozen=alignment.frozen,
-                    good_seconds=alignment.state.good_samples / contract.sfreq,
-                    drift=alignment.drift,
-                    alarm=alignment.alarm,
-                    rest_left_out_s=alignment.rest_left_out / contract.sfreq,
-                )
-            if pipeline.learner is not None:
-                status.decoder_adaptation = DecoderAdaptationStatus.model_validate(
-                    pipeline.learner, from_attributes=True
-                )
-        return status
+        return stream_status(self, self._source)
 
     def command(self, command: AdaptationCommand) -> None:
         """Carry out an adaptation command between two chunks.
@@ -312,18 +226,7 @@ class Stream:
 
     def between_chunks(self, action: Callable[[], None]) -> None:
         """Carry out an action between two chunks, and wait for it; at once where no loop moves that could do it."""
-        done, once = threading.Event(), threading.Lock()
-
-        def act(_: Pipeline | None = None) -> None:
-            with once:
-                if not done.is_set():
-                    action()
-                    done.set()
-
-        if self._connection is not None:
-            self._commands.put(act)
-            done.wait(_NEXT_CHUNK_S)
-        act()
+        carry_out(action, None if self._connection is None else self._commands)
 
     def renew_pipeline(self) -> None:
         """Continue with a new pipeline that has learnt what the present one has; call it between two chunks."""
@@ -373,27 +276,9 @@ class Stream:
         return self._pipeline.saved_adaptation() if self._pipeline else self._learnt
 
     def save_adaptation(self) -> None:
-        """Write what was learnt so far to the stream's file.
-
-        Raises
-        ------
-        ContractError
-            It has no such file, nothing was learnt yet, or the file cannot be written.
-        """
-        learnt = self.learnt
-        if self.adaptation_file is None:
-            msg = f"Stream {self.name!r} has no file for its adaptation; give it one with --adaptation-state."
-        elif learnt is None or learnt.empty:
-            msg = f"Stream {self.name!r} has learnt nothing of the person yet; there is nothing to save."
-        else:
-            try:
-                learnt.write(self.adaptation_file)
-            except OSError as error:
-                msg = f"The adaptation of stream {self.name!r} could not be written ({error.strerror}); check disk and path."
-                raise ContractError(msg) from error
-            self.reporter.emit("adaptation", "Adaptation: saved.", {"saved": True})
-            return
-        raise ContractError(msg)
+        """Write what was learnt so far to the stream's file; see :func:`mindwire.sinks.adaptation.write_adaptation`."""
+        write_adaptation(self.name, self.adaptation_file, self.learnt)
+        self.reporter.emit("adaptation", "Adaptation: saved.", {"saved": True})
 
     def stop(self, reason: str = "The service is stopping.") -> None:
         """End the stream soon; the reason is that of its last state."""
@@ -405,17 +290,10 @@ class Stream:
         self._stop.wait(seconds)
 
     def abandon(self, state: StreamState, reason: str, *, hung_for_s: float = 0.0) -> None:
-        """Detach from a thread that hangs or has died, so that another can begin with a fresh pipeline.
+        """Detach from a thread that died, or did not move for a time, so that another can begin with a fresh pipeline.
 
         What was learnt of the person is kept, and learning stays stopped where it was stopped. The thread must have been
         fenced off before. Nothing is reported here, because reporting may be what hangs.
-
-        Parameters
-        ----------
-        state : StreamState
-        reason : str
-        hung_for_s : float
-            Time for which it did not move; 0 if it died.
         """
         before, self._stop = self._stop, LoopStop()
         if before.stopping:
@@ -519,23 +397,5 @@ class Stream:
                 pipeline.control(setting.policy, paused=setting.paused)
             self._pipeline = pipeline
 
-    def _control_status(self) -> ControlStatus | None:
-        setting, reporter = self.control_setting, self.reporter
-        if setting.policy is None or setting.hash is None:
-            return None
-        return ControlStatus(
-            state="paused" if setting.paused else reporter.control_state,
-            paused=setting.paused,
-            hash=setting.hash,
-            decisions={name: 0 for name in self.contract.classes if name != setting.policy.idle} | reporter.decisions,
-            last=reporter.last_decision(),
-        )
-
     def _new_search(self) -> Search:
         return Search(self.connector, self.reporter, self.limits.wait, self._stop, lambda: self.recordings.recorder)
-
-
-def _source_status(info: SignalInfo) -> SourceStatus:
-    units = set(info.units or ())
-    values = {name: getattr(info, name) for name in SourceStatus.model_fields if name != "unit"}
-    return SourceStatus.model_validate({**values, "unit": units.pop() if len(units) == 1 else None})

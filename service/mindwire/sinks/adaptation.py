@@ -82,3 +82,24 @@ def _write(saved: SavedAdaptation, path: Path) -> bool:
         log.error("What was learnt could not be written to %s: %s.", path, error.strerror)  # noqa: TRY400 - a full disk is no bug
         return False
     return True
+
+
+def write_adaptation(stream: str, path: Path | None, learnt: SavedAdaptation | None) -> None:
+    """Write what a stream has learnt because somebody asks for it.
+
+    Raises
+    ------
+    ContractError
+        The stream has no file for it, nothing was learnt yet, or the file cannot be written.
+    """
+    if path is None:
+        msg = f"Stream {stream!r} has no file for its adaptation; give it one with --adaptation-state."
+        raise ContractError(msg)
+    if learnt is None or learnt.empty:
+        msg = f"Stream {stream!r} has learnt nothing of the person yet; there is nothing to save."
+        raise ContractError(msg)
+    try:
+        learnt.write(path)
+    except OSError as error:
+        msg = f"The adaptation of stream {stream!r} could not be written ({error.strerror}); check disk and path."
+        raise ContractError(msg) from error
