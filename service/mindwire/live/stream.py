@@ -218,12 +218,6 @@ class Stream:
 
                 self._commands.put(command)
 
-    @property
-    def next_seq(self) -> int:
-        """Number of the next prediction."""
-        pipeline = self._pipeline
-        return pipeline.seq if pipeline else 0
-
     def between_chunks(self, action: Callable[[], None]) -> None:
         """Carry out an action between two chunks, and wait for it; at once where no loop moves that could do it."""
         carry_out(action, None if self._connection is None else self._commands)

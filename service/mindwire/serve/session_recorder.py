@@ -42,7 +42,7 @@ def session_recorder(
                 stream.name,
                 bundle,
                 stream.status,
-                lambda: stream.next_seq,
+                lambda: stream.pipeline.seq if stream.pipeline else 0,
                 number=request.run,
                 notes=request.notes,
             )
