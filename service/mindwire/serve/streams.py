@@ -91,7 +91,7 @@ class StreamBuilder:
         """
         settings, own = self._settings, self._settings.of(spec)
         if own.model is None or own.adapt is None:
-            msg = f"Say which bundle decodes stream {spec.id!r} with --model BUNDLE."
+            msg = f"model: stream {spec.id!r} has no bundle that decodes it; name one with 'model', or for all with --model BUNDLE."
             raise UsageError(msg)
         bundle = load(own.model)
         policy = choose_policy(bundle, own.control)
