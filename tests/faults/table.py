@@ -39,6 +39,8 @@ CONTROL = "tests/mindwire/live/test_live_control.py"
 HUB = "tests/mindwire/sinks/test_hub.py"
 CRASHES = "tests/mindwire/serve/test_configuration_crashes.py"
 RUNNING = "tests/faults/test_running_system.py"
+ON_REQUEST = "tests/mindwire/serve/test_recording_on_request.py"
+SESSIONS = "tests/mindwire/sessions/test_sessions.py"
 BAD = f"{SIGNAL}::test_bad_samples_make_their_windows_invalid"
 CHANGED = f"{CONNECTION}::test_what_comes_back_changed_is_refused_with_what_changed"
 REFUSED = "It is refused with what changed; the right one is taken again."
@@ -337,6 +339,22 @@ ROWS = (
         "others undisturbed",
     ),
     Row(
+        "`kill -9` of a service, gateway and workers, that records into a session",
+        "The recorder closes the file; the next start marks the run `interrupted` and enters what it holds.",
+        f"{ON_REQUEST}::test_recordings_begin_and_end_while_streams_run_and_survive_a_killed_service",
+        "the run verifies",
+    ),
+    Row(
+        "Two services, or worker processes, record one person's session",
+        "The second is refused in a sentence that names the first; a dead one holds nothing.",
+        f"{SESSIONS}::test_one_service_alone_writes_a_session_and_a_dead_one_holds_nothing",
+    ),
+    Row(
+        "Disk full while a session is recorded",
+        "An event; predictions go on; the run's end is entered in `session.json` once there is room.",
+        f"{SESSIONS}::test_a_run_that_ends_while_the_disk_is_full_is_entered_once_there_is_room",
+    ),
+    Row(
         "Two services record one stream into one folder in the same second",
         "Each creates a file of its own; a name that is taken is never written to.",
         f"{RECORDER}::test_two_services_that_record_one_stream_into_one_folder_write_two_files",
@@ -421,14 +439,24 @@ give one, and where both signals have a sample and not the same. It also fails, 
 device's own stream is missing from the file or the file is damaged, even if all predictions are confirmed. Predictions whose
 samples the file lacks, because it begins during a run, are counted, but not judged.
 
+A run whose model changed while it ran is repeated with all of its models, which are found by their hashes beside the recording, where they were,
+or among those of `--model` (repeat it).
+
+An outlet more, `Mindwire-{stream}-timing` (type `Timing`, float64), is there while a stream is recorded: `seq`, the age of the window's
+last sample when the prediction was published, and the stages `receive`, `condition`, `wait` and `decode`, in milliseconds, for each
+prediction with its time. The run's first event also holds the versions of Mindwire, Python and libraries, a hash over the source files of Mindwire,
+and the machine.
+
 The description of that outlet holds what the service knew: the channels' labels and units, also where they were given by
 `--channels` and `--unit`, and the bundle's path and hash (`desc/channels`, and `desc/run` as JSON). `replay`, `evaluate`, `train`
 and `verify` read the device's signal accordingly and take that bundle, unless options say otherwise; a bundle that has moved or
-changed is refused. `--stream name=Mindwire-{stream}-input` replays what the pipeline was given.
+changed is refused. `replay --stream name=Mindwire-{stream}-input` gives the predictions
+and decisions of the run exactly; see [Recordings of the service](recordings.md#recordings-of-the-service).
 
 `mindwire record` writes signals and all markers without a model, by LabRecorder too (`pip install '.[record]'`). It says
 what is recorded, for how long and how much, never writes over a file, and ends in order at Ctrl-C, SIGTERM and SIGHUP. LabRecorder takes up
-a lost device by its `source_id`; one that has none, and any stream that comes later, begins a new file.
+a lost device by its `source_id`; one that has none begins a new file. Any other stream that appears later is recorded into a file of its own, which is
+appended to the recording at the end.
 
 ## Many random faults
 
