@@ -34,7 +34,7 @@ def test_designs_of_a_decoder_are_compared():
 
 @pytest.mark.timeout(180)
 def test_latency_is_measured_with_its_floor_and_saved(tmp_path):
-    run = LatencyRun(zoo_bundle_path(), chunk=10, hop=10, seconds=5.0, floor_seconds=9.0)
+    run = LatencyRun(zoo_bundle_path(), chunk=10, hop=10, seconds=3.0, floor_seconds=5.0)
     found = run.measure()
     assert found["received"] == found["expected"]
     assert set(found["floor"]) == {"LSL alone", "decoder alone", "websocket alone", "sum"}
@@ -52,7 +52,7 @@ def test_latency_is_measured_with_its_floor_and_saved(tmp_path):
 
 @pytest.mark.timeout(180)
 def test_more_streams_than_threads_lose_nothing():
-    found = many_streams(zoo_bundle_path(), 6, seconds=8.0, chunk=10, hop=25)
+    found = many_streams(zoo_bundle_path(), 6, seconds=5.0, chunk=10, hop=25)
     assert found["gaps"] == found["skipped"] == 0
     assert found["fewest_of_a_stream"] >= found["expected_of_a_stream"] - 20
     assert found["age_ms"]["n"] > 0
