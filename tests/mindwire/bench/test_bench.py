@@ -34,7 +34,7 @@ def test_designs_of_a_decoder_are_compared():
 
 @pytest.mark.timeout(180)
 def test_latency_is_measured_with_its_floor_and_saved(tmp_path):
-    run = LatencyRun(zoo_bundle_path(), chunk=10, hop=10, seconds=3.0, floor_seconds=5.0)
+    run = LatencyRun(zoo_bundle_path(), chunk=10, hop=10, seconds=5.0, floor_seconds=9.0)
     found = run.measure()
     assert found["received"] == found["expected"]
     assert set(found["floor"]) == {"LSL alone", "decoder alone", "websocket alone", "sum"}
