@@ -71,7 +71,7 @@ def _tiles(runs: Sequence[RunCertificate]) -> list[tuple[str, str, str]]:
         made, wrong = (sum(one[key] for one in controlled) for key in ("confirmed", "different"))
         cells.append(("Decisions", f"{made} of {made + wrong}", "confirmed"))
     worst = max(run.predictions["largest_difference"] for run in runs)
-    cells.append(("Largest difference", f"{worst:.2g}", "in probability"))
+    cells.append(("Largest difference", f"{worst:.2g}", "in probability; the file rounds to 32 bits"))
     ages = [run.latency_ms["age"] for run in runs if "age" in run.latency_ms]
     if ages:
         cells.append(("Age, 99th percentile", f"{max(age.p99 for age in ages):.1f} ms", "last sample to publication"))
