@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
 from mindwire.api import config_routes, model_routes, routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.model_routes import Models
+from mindwire.api.pages import STATIC, add_pages
 from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
 from mindwire.api.streams import Streams
 from mindwire.api.swap_routes import swaps
-
-STATIC: Final = Path(__file__).parent / "static"
 
 
 async def up_to_date() -> None:
@@ -72,17 +69,7 @@ def create_app(
         if router is not None:
             app.include_router(router)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
-
-    @app.get("/system", include_in_schema=False)
-    async def system() -> FileResponse:
-        return FileResponse(STATIC / "system.html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(STATIC / "docs.html")
+    add_pages(app)
 
     @app.get("/asyncapi.json", include_in_schema=False)
     async def asyncapi() -> dict[str, Any]:

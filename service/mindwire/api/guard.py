@@ -33,12 +33,13 @@ from mindwire.api.limits import (
     is_upload,
     max_body_bytes,
 )
+from mindwire.api.pages import PAGES
 from mindwire.api.tls import Certificate
 from mindwire_models.text import printable
 
 CLOSE_UNAUTHORISED = 4401
 # Open without a token: paths that show nothing of the streams, needed to ask for the token or to probe.
-OPEN_PATHS = ("/", "/system", "/docs", "/health/live", "/health/ready")
+OPEN_PATHS = (*(f"/{page}" for page in PAGES), "/health/live", "/health/ready")
 OPEN_PREFIX = "/static/"
 # Key of the ASGI scope: true if the client may read.
 TRUSTED = "mindwire.trusted"

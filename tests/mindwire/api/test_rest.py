@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mindwire.api.app import STATIC
+from mindwire.api.pages import STATIC
 from mindwire.status import StreamState
 from tests.support.standin import StandIn, served
 

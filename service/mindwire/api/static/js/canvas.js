@@ -1,18 +1,24 @@
 // Canvas plots that follow the size of their box, the density of the screen and the colours of the theme.
 
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const style = getComputedStyle(document.documentElement);
 const plots = new Set();
+const probe = document.documentElement.appendChild(document.createElement("i"));
 let colours = new Map();
+probe.hidden = true;
 
-dark.addEventListener("change", () => {
+function forgetColours() {
   colours = new Map();
   for (const plot of plots) plot.touch();
-});
+}
 
-/** A colour of the style sheet by the name of its variable. */
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", forgetColours);
+document.addEventListener("themechange", forgetColours);
+
+/** A colour of the style sheet by the name of its variable, as it is in the present theme. */
 export function colour(name) {
-  if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`).trim());
+  if (!colours.has(name)) {
+    probe.style.color = `var(--${name})`;
+    colours.set(name, getComputedStyle(probe).color);
+  }
   return colours.get(name);
 }
 

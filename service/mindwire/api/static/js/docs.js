@@ -1,6 +1,7 @@
 // The API's own description, drawn from openapi.json; each operation can be tried in place.
 
-import { Unauthorised, adoptTokenFromAddress, get, setToken } from "./service.js";
+import { Unauthorised, get, setToken } from "./service.js";
+import { mountShell } from "./shell.js";
 
 const problem = document.getElementById("problem");
 
@@ -113,7 +114,7 @@ async function show() {
   document.getElementById("operations").replaceChildren(...operations);
 }
 
-adoptTokenFromAddress();
+mountShell({ page: "docs" });
 show().catch((error) => {
   if (!(error instanceof Unauthorised)) {
     problem.textContent = `The description could not be loaded: ${error.message}`;

@@ -6,8 +6,10 @@ import { Eeg } from "./eeg.js";
 import { Events } from "./events.js";
 import { Latency } from "./latency.js";
 import { Probabilities } from "./probabilities.js";
-import { Feed, Unauthorised, adoptTokenFromAddress, get } from "./service.js";
+import { Feed, Unauthorised, get } from "./service.js";
+import { mountShell } from "./shell.js";
 import { Status } from "./status.js";
+import { text } from "./texts.js";
 import { TokenDialog } from "./token.js";
 import { reasonsText } from "./words.js";
 
@@ -18,21 +20,21 @@ const MARKS = new Set(["cue", "marker"]);
 const UNSETTLED = new Set(["aligning", "settling", "gap", "clock_jump", "reconnect"]);
 
 const $ = (id) => document.getElementById(id);
+const shell = mountShell({ page: "live", onstream: select });
 const probabilities = new Probabilities();
 const latency = new Latency();
 const eeg = new Eeg();
 const events = new Events();
-const status = new Status(select);
+const status = new Status();
 const control = new Control(askForToken);
 const dialog = new TokenDialog(() => {
-  if (selected !== null) {
+  if (shell.stream !== null) {
     for (const feed of feeds) feed.close();
     connect();
   }
   poll();
 });
 
-let selected = null;
 let feeds = [];
 let arrivals = [];
 let newest = null;
@@ -41,15 +43,7 @@ let connected = false;
 let known = null; // the stream's status, and when it came
 let knownAt = 0;
 
-function link(state, text) {
-  $("link").dataset.state = state;
-  if ($("link-text").textContent !== text) $("link-text").textContent = text;
-}
-
-function select(name) {
-  if (name === selected) return;
-  selected = name;
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+function select() {
   for (const feed of feeds) feed.close();
   for (const view of [probabilities, latency, eeg, events, control]) view.clear();
   forgetPredictions();
@@ -65,19 +59,20 @@ function forgetPredictions() {
 }
 
 function connect() {
-  const base = `/v1/streams/${encodeURIComponent(selected)}`;
-  link("connecting", "Connecting");
+  const name = shell.stream ?? "";
+  const base = `/v1/streams/${encodeURIComponent(name)}`;
+  shell.link("connecting", text("shell.connecting"));
   feeds = [
     new Feed(`${base}/predictions`, {
       open: () => {
         connected = true;
-        link("open", "Connected");
-        recall(selected);
+        shell.link("open", text("shell.connected"));
+        recall(name);
       },
       text: take,
       lost: () => {
         connected = false;
-        link("closed", "Reconnecting …");
+        shell.link("closed", text("shell.reconnecting"));
         poll();
       },
       unauthorised: askForToken,
@@ -127,7 +122,7 @@ function showNotice(text) {
 async function recall(name) {
   try {
     const past = await get(`/v1/streams/${encodeURIComponent(name)}/events`);
-    if (name === selected) events.add(...past.filter(({ kind }) => !MARKS.has(kind)));
+    if (name === shell.stream) events.add(...past.filter(({ kind }) => !MARKS.has(kind)));
   } catch {
     // the feed is what matters; it says itself when it is lost
   }
@@ -136,14 +131,9 @@ async function recall(name) {
 async function poll() {
   try {
     const streams = await get("/v1/streams");
-    if (!streams.length) link("closed", "No stream is configured");
-    if (selected === null && streams.length) {
-      const wanted = decodeURIComponent(location.hash.slice(1));
-      select((streams.find(({ name }) => name === wanted) ?? streams[0]).name);
-      return;
-    }
-    status.tabs(streams, selected);
-    const mine = streams.find(({ name }) => name === selected);
+    if (!streams.length) shell.link("closed", text("shell.no_stream"));
+    shell.showStreams(streams);
+    const mine = streams.find(({ name }) => name === shell.stream);
     if (mine) {
       known = mine;
       knownAt = performance.now();
@@ -154,13 +144,16 @@ async function poll() {
     }
   } catch (error) {
     if (error instanceof Unauthorised) askForToken();
-    else status.unreachable();
-    if (selected === null && !dialog.asking) link("closed", "The service does not answer");
+    else {
+      shell.unreachable();
+      status.unreachable();
+    }
+    if (shell.stream === null && !dialog.asking) shell.link("closed", text("shell.no_answer"));
   }
 }
 
 function askForToken() {
-  link("closed", "Token needed");
+  shell.link("closed", text("shell.token_needed"));
   dialog.ask();
 }
 
@@ -179,7 +172,7 @@ function channelsWith(reasons) {
 
 /** Why what is on show is not to be relied on: title, sentence, and whether nothing arrives at all; null when it is. */
 function doubt(now) {
-  if (!connected) return selected === null ? null : ["Not connected", "The service does not answer; trying again.", true];
+  if (!connected) return shell.stream === null ? null : ["Not connected", "The service does not answer; trying again.", true];
   const silent = newest === null || now - newestAt > QUIET_MS;
   if (silent && known?.state === "settling") return ["Warming up", `collecting signal for the first window${remaining(now)}`, false];
   if (silent) return ["No predictions", $("reason").textContent, true];
@@ -218,7 +211,6 @@ function frame(now) {
   requestAnimationFrame(frame);
 }
 
-adoptTokenFromAddress();
 requestAnimationFrame(frame);
 setInterval(() => {
   if (document.hidden) return;

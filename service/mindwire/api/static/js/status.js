@@ -1,4 +1,4 @@
-// The stream's state and facts, and the tabs of all streams.
+// The stream's state and facts.
 
 import { count, signed } from "./words.js";
 
@@ -19,14 +19,8 @@ export class Status {
   #badge = document.getElementById("state");
   #reason = document.getElementById("reason");
   #facts = document.getElementById("facts");
-  #tabs = document.getElementById("streams");
   #recording = document.getElementById("recording");
-  #select;
   #sources = new Map();
-
-  constructor(select) {
-    this.#select = select;
-  }
 
   state(state, reason) {
     this.#badge.dataset.state = state;
@@ -35,34 +29,8 @@ export class Status {
     if (this.#reason.textContent !== reason) this.#reason.textContent = reason;
   }
 
-  tabs(streams, selected) {
-    const same = this.#tabs.children.length === streams.length && streams.every(({ name }, i) => this.#tabs.children[i].dataset.name === name);
-    if (!same) {
-      this.#tabs.replaceChildren(...streams.map(({ name }) => {
-        const tab = document.createElement("button");
-        tab.type = "button";
-        tab.dataset.name = name;
-        tab.innerHTML = '<span class="dot" aria-hidden="true"></span><span></span>';
-        tab.lastElementChild.textContent = name;
-        tab.addEventListener("click", () => this.#select(name));
-        return tab;
-      }));
-    }
-    streams.forEach(({ name, state }, i) => {
-      const tab = this.#tabs.children[i];
-      this.#mark(tab, state);
-      tab.setAttribute("aria-pressed", String(name === selected));
-    });
-  }
-
-  #mark(tab, state) {
-    tab.dataset.state = state;
-    tab.title = `${state === "unknown" ? "not connected" : state}: ${STATES[state] ?? ""}`;
-  }
-
-  /** Nothing is known of any stream any more. */
+  /** Nothing is known of the stream any more. */
   unreachable() {
-    for (const tab of this.#tabs.children) this.#mark(tab, "unknown");
     this.state("unknown", "The service does not answer; what is shown is the last that it said.");
     this.#recording.hidden = true;
   }

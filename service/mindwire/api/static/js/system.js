@@ -3,23 +3,21 @@
 import { AddStream } from "./add_stream.js";
 import { element, write } from "./dom.js";
 import { Models } from "./models.js";
-import { Refused, Unauthorised, adoptTokenFromAddress, get, getText } from "./service.js";
+import { Refused, Unauthorised, get, getText } from "./service.js";
+import { mountShell } from "./shell.js";
 import { StreamPanel } from "./stream_panel.js";
+import { text } from "./texts.js";
 import { TokenDialog } from "./token.js";
 
 const POLL_MS = 2000;
 const MODELS_EVERY = 3; // polls
 
 const $ = (id) => document.getElementById(id);
+const shell = mountShell({ page: "system" });
 const dialog = new TokenDialog(poll);
 const panels = new Map();
 let polls = 0;
 let mayChange = true;
-
-function link(state, text) {
-  $("link").dataset.state = state;
-  write($("link-text"), text);
-}
 
 /** Carry out a command of a person: its buttons rest meanwhile, a refusal is shown in the service's words. */
 async function command(place, act) {
@@ -78,7 +76,7 @@ async function poll() {
   if (dialog.asking) return;
   try {
     const streams = await get("/v1/streams");
-    link("open", "Connected");
+    shell.link("open", text("shell.connected"));
     show(streams);
     if (polls % MODELS_EVERY === 0) {
       const listed = await get("/v1/models");
@@ -91,10 +89,10 @@ async function poll() {
     polls += 1;
   } catch (error) {
     if (error instanceof Unauthorised) {
-      link("closed", "Token needed");
+      shell.link("closed", text("shell.token_needed"));
       dialog.ask();
     } else {
-      link("closed", "The service does not answer");
+      shell.link("closed", text("shell.no_answer"));
     }
   }
 }
@@ -115,17 +113,16 @@ $("config-show").addEventListener("click", () => {
   $("config-text").hidden = shown;
   $("config-show").setAttribute("aria-expanded", String(!shown));
   write($("config-show"), shown ? "Show" : "Hide");
-  if (!shown) settings((text) => write($("config-text"), text));
+  if (!shown) settings((toml) => write($("config-text"), toml));
 });
 
 $("config-download").addEventListener("click", () =>
-  settings((text) => {
-    const address = URL.createObjectURL(new Blob([text], { type: "application/toml" }));
+  settings((toml) => {
+    const address = URL.createObjectURL(new Blob([toml], { type: "application/toml" }));
     element("a", { href: address, download: "mindwire.toml" }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }),
 );
 
-adoptTokenFromAddress();
 poll();
 setInterval(() => !document.hidden && poll(), POLL_MS);

@@ -1,0 +1,36 @@
+"""The pages: addresses and the files that are sent for them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse
+
+STATIC: Final = Path(__file__).parent / "static"
+# Path, without the slash it begins with, and file; open without a token: a page shows nothing until it has one.
+PAGES: Final = {
+    "": "index.html",
+    "session": "session.html",
+    "control": "control.html",
+    "models": "models.html",
+    "system": "system.html",
+    "clock": "clock.html",
+    "participant": "participant.html",
+    "docs": "docs.html",
+}
+
+
+def add_pages(app: FastAPI) -> None:
+    """Register a route for each page."""
+    for path, file in PAGES.items():
+        app.add_api_route(f"/{path}", _answer(STATIC / file), include_in_schema=False)
+
+
+def _answer(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def page() -> FileResponse:
+        return FileResponse(file)
+
+    return page

@@ -1,0 +1,5 @@
+// The page /clock.
+
+import { mountShell } from "./shell.js";
+
+mountShell({ page: "clock" });

@@ -1,0 +1,5 @@
+// The page /control.
+
+import { mountShell } from "./shell.js";
+
+mountShell({ page: "control" });

@@ -1,0 +1,5 @@
+// The page /models.
+
+import { mountShell } from "./shell.js";
+
+mountShell({ page: "models" });

@@ -1,0 +1,5 @@
+// The full-screen page for the person: no navigation.
+
+import { applyTexts } from "./texts.js";
+
+applyTexts(document);

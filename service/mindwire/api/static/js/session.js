@@ -1,0 +1,5 @@
+// The page /session.
+
+import { mountShell } from "./shell.js";
+
+mountShell({ page: "session" });

@@ -1,0 +1,2 @@
+/** @type {import("../../texts.js").Texts} */
+export default {};

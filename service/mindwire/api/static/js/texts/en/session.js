@@ -1,0 +1,4 @@
+/** @type {import("../../texts.js").Texts} */
+export default {
+  "session.title": "Session",
+};
