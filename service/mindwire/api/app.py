@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
-from mindwire.api import config_routes, model_routes, routes, websockets
+from mindwire.api import config_routes, model_routes, routes, training_routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.model_routes import Models
 from mindwire.api.pages import STATIC, add_pages
@@ -20,6 +20,7 @@ from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
 from mindwire.api.streams import Streams
 from mindwire.api.swap_routes import swaps
+from mindwire.api.training_routes import Jobs
 
 
 async def up_to_date() -> None:
@@ -34,6 +35,7 @@ def create_app(
     instead: APIRouter | None = None,
     models: Models | None = None,
     registry: Registry | None = None,
+    training: Jobs | None = None,
 ) -> FastAPI:
     """Return the web application, to be served with :data:`mindwire.api.server.SERVER_SETTINGS`.
 
@@ -49,6 +51,8 @@ def create_app(
         The folder of models.
     registry : Registry or None
         Adds, changes and removes streams; None if they stay as they are.
+    training : Jobs or None
+        Trainings and improvements.
     """
     app = FastAPI(
         title="Mindwire",
@@ -63,8 +67,18 @@ def create_app(
     app.state.registry = registry
     app.state.certificate = access.certificate
     app.state.models = models
+    app.state.training = training
     app.state.upload = asyncio.Lock()  # one at a time
-    own = (routes.v1, config_routes.router, model_routes.router, swaps, recordings, routes.health, websockets.router)
+    own = (
+        routes.v1,
+        config_routes.router,
+        model_routes.router,
+        training_routes.router,
+        swaps,
+        recordings,
+        routes.health,
+        websockets.router,
+    )
     for router in (instead, *own):
         if router is not None:
             app.include_router(router)

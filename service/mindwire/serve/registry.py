@@ -141,6 +141,14 @@ class StreamRegistry(Mapping[str, Stream]):
         """Return the folder of a bundle that is in use."""
         return self._specs.model_path(reference)
 
+    async def use_model(self, name: str, reference: str) -> None:
+        """Give a stream a model of the folder, as ``POST /v1/streams/{stream}/model`` does."""
+        path = await asyncio.to_thread(self.model_path, reference)
+        if (stream := self._streams.get(name)) is None:
+            msg = f"The stream {name!r} is not there any more."
+            raise UsageError(msg)
+        stream.swap.request(path, "ready")
+
     def _add(self, spec: StreamSpec, *, check: bool) -> StreamSpec:
         with self._changing:
             self._specs.check_new(spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -77,9 +78,11 @@ def serve(
             from mindwire.api.app import create_app
             from mindwire.serve.registry import StreamRegistry, run_streams
             from mindwire.serve.streams import StreamBuilder
+            from mindwire.serve.training_jobs import TrainingJobs
 
             streams = StreamRegistry(specs, StreamBuilder(settings, instance=str(sock.getsockname()[1])))
-            app = create_app(streams, access, models=specs.models, registry=streams)
+            jobs = TrainingJobs(specs, streams, streams.use_model)
+            app = create_app(streams, access, models=specs.models, registry=streams, training=jobs)
             listens()
             stop = asyncio.Event()
 
@@ -87,7 +90,11 @@ def serve(
                 refused.append(error)
                 stop.set()
 
+            async def run() -> None:
+                async with contextlib.aclosing(jobs):
+                    await run_streams(streams, app, sock, stop, on_refused=on_refused)
+
             with alongside(streams), event_loop() as runner:
-                runner.run(run_streams(streams, app, sock, stop, on_refused=on_refused))
+                runner.run(run())
     if refused:
         raise refused[0]

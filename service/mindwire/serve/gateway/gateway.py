@@ -26,12 +26,13 @@ from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
 from mindwire.config import SECRETS, Settings, StreamSpec
-from mindwire.errors import MindwireError, ServiceError
+from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listening, stop_on_signals
 from mindwire.serve.specs import Specs, changed
+from mindwire.serve.training_jobs import TrainingJobs
 from mindwire.sinks.messages import event_payload
 from mindwire.status import REMEMBERED_EVENTS
 
@@ -76,11 +77,17 @@ async def serve_gateway(
             if not stop.is_set():
                 announce()
                 streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                own = gateway.routes()
+                jobs = TrainingJobs(specs, streams, gateway.use_model)
                 app = create_app(
-                    streams, access, refresh=gateway.refresh, instead=own, models=specs.models, registry=gateway
+                    streams,
+                    access,
+                    refresh=gateway.refresh,
+                    instead=gateway.routes(),
+                    models=specs.models,
+                    registry=gateway,
+                    training=jobs,
                 )
-                async with listening(app, sock, stop):
+                async with contextlib.aclosing(jobs), listening(app, sock, stop):
                     gateway.supervise()
                     await stop.wait()
                     await gateway.stop()
@@ -239,6 +246,18 @@ class Gateway:
     def model_path(self, reference: str) -> Path:
         """Return the folder of a bundle that is in use."""
         return self._specs.model_path(reference)
+
+    async def use_model(self, name: str, reference: str) -> None:
+        """Give a stream a model of the folder, as ``POST /v1/streams/{stream}/model`` does."""
+        body = msgspec.json.encode({"model": reference, "when": "ready"})
+        if (stream := self._streams.get(name)) is None:
+            msg = f"The stream {name!r} is not there any more."
+            raise UsageError(msg)
+        answer = await stream.ask("/model", method="POST", body=body, content_type="application/json")
+        if answer is None or answer.status >= 400:
+            msg = stream.described["state_reason"] if answer is None else msgspec.json.decode(answer.body)["detail"]
+            raise ServiceError(msg)
+        await self._note_from(stream)
 
     async def _put(self, name: str, spec: StreamSpec | None) -> None:
         await asyncio.to_thread(self._specs.put, name, spec)

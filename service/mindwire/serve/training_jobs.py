@@ -1,0 +1,318 @@
+"""Training jobs of a service: each a process of its own, one at a time, whose result is a bundle in the folder of models."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mindwire.api.model_routes import NO_FOLDER
+from mindwire.api.streams import Streams, unknown_stream
+from mindwire.api.training_routes import Job, JobRequest
+from mindwire.errors import ConflictError, MindwireError, MissingExtraError, UsageError
+from mindwire.serve.specs import Specs
+from mindwire.session_names import check_participant
+from mindwire.training.job import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
+from mindwire.training.selection import Selection, select
+from mindwire_models.atomic import replace_file
+
+log = logging.getLogger(__name__)
+
+_NEEDED = ("torch", "pyriemann", "sklearn", "joblib")
+_MISSING = "Training needs PyTorch, pyRiemann and scikit-learn; install them with: pip install '.[train]' in Mindwire's folder."
+_END_S = 3.0  # between the request to end and the end by force
+_MAX_LINE = 16 << 20
+_LAST_LINES = 20  # of what a job writes to standard error
+_MAX_NAME = 44  # of a participant in an id, of which a model's has at most 64 characters
+REPORTS = "reports"
+
+
+class TrainingJobs:
+    """Jobs; all methods are called in the service's event loop.
+
+    Parameters
+    ----------
+    specs : Specs
+    streams : mapping of str to StreamLike
+    use_model : callable
+        Gives a stream a model of the folder by its id, as ``POST /v1/streams/{stream}/model`` does; raises MindwireError.
+    """
+
+    def __init__(
+        self,
+        specs: Specs,
+        streams: Streams,
+        use_model: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        self._specs, self._streams, self._use_model = specs, streams, use_model
+        self._jobs: dict[str, Job] = {}
+        self._read: set[Path] = set()
+        self._process: Process | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self, wanted: JobRequest) -> Job:
+        """Begin a job.
+
+        Raises
+        ------
+        ConflictError
+            Another one runs, or there is no folder of sessions or models.
+        MissingExtraError
+            Training is not installed.
+        MindwireError
+            There is nothing to learn from, or no such model to improve.
+        """
+        async with self._starting:
+            if self._running is not None and not self._running.done():
+                now = next(job for job in self._jobs.values() if job.state == "running")
+                msg = f"The job {now.id} runs, and one runs at a time; wait for its end or cancel it."
+                raise ConflictError(msg)
+            sessions, models = self._folders()
+            if any(find_spec(name) is None for name in _NEEDED):
+                raise MissingExtraError(_MISSING)
+            spec = await asyncio.to_thread(self._spec, wanted, sessions, models)
+            job = Job(
+                id=spec.id,
+                kind=wanted.kind,
+                participant=wanted.participant,
+                stream=wanted.stream,
+                swap=wanted.swap,
+                started_unix=time.time(),
+            )
+            try:
+                self._process = await _start_process(spec)
+            except OSError as error:
+                remove_leftovers(spec)
+                msg = f"The job's process cannot be started ({error.strerror}); try again later."
+                raise ConflictError(msg) from error
+            self._jobs[job.id] = job
+            self._running = asyncio.create_task(self._follow(spec, self._process))
+        return job
+
+    async def list(self) -> builtins.list[Job]:
+        """Return all jobs without their reports, the newest first."""
+        await asyncio.to_thread(self._load)
+        jobs = sorted(self._jobs.values(), key=lambda job: job.started_unix, reverse=True)
+        return [job.model_copy(update={"report": None}) for job in jobs]
+
+    async def find(self, reference: str) -> Job:
+        """Return a job with its report; raises KeyError if there is none."""
+        if reference not in self._jobs:
+            await asyncio.to_thread(self._load)
+        return self._jobs[reference]
+
+    async def cancel(self, reference: str) -> Job:
+        """End a job that runs."""
+        job = await self.find(reference)
+        if job.state == "running":
+            self._change(job.id, state="cancelled")
+            await self._end()
+        return self._jobs[job.id]
+
+    async def aclose(self) -> None:
+        """End the job that runs, with the service."""
+        await self._end()
+
+    # ── one job ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _folders(self) -> tuple[Path, Path]:
+        sessions, models = self._specs.settings.sessions, self._specs.models.folder
+        if sessions is None or models is None:
+            msg = (
+                NO_FOLDER
+                if sessions is not None
+                else "The service has no folder for sessions; start it with --sessions DIR."
+            )
+            raise ConflictError(msg)
+        return sessions.resolve(), models.resolve()
+
+    def _spec(self, wanted: JobRequest, sessions: Path, models: Path) -> JobSpec:
+        self._load()
+        if wanted.stream is not None and wanted.stream not in self._streams:
+            raise UsageError(unknown_stream(wanted.stream, self._streams))
+        base = None if wanted.base is None else str(self._specs.model_path(wanted.base).resolve())
+        chosen = select(sessions, wanted.participant, wanted.recordings, wanted.classes)
+        classes = chosen.classes
+        if wanted.stream is not None:
+            known = self._streams[wanted.stream].status().classes
+            classes = tuple(known) if set(known) == set(classes) else classes  # in the order that a swap asks for
+        return JobSpec(
+            id=self._free_id(wanted.participant, models),
+            kind=wanted.kind,
+            participant=wanted.participant,
+            sessions=str(sessions),
+            models=str(models),
+            scratch=tempfile.mkdtemp(prefix="mindwire-job-"),
+            **_paths(chosen),
+            classes=classes,
+            budget=wanted.budget,
+            base=base,
+        )
+
+    def _free_id(self, participant: str, models: Path) -> str:
+        """Return the id of the next model of a person today."""
+        stem = f"{participant[:_MAX_NAME]}-{time.strftime('%Y-%m-%d')}-"
+        number = re.compile(re.escape(stem) + r"(\d+)", re.IGNORECASE)
+        names = {*self._jobs, *(path.name for path in models.iterdir())}
+        return f"{stem}{max((int(m[1]) for name in names if (m := number.fullmatch(name))), default=0) + 1}"
+
+    async def _follow(self, spec: JobSpec, process: Process) -> None:
+        """Take a job's lines until it ends, then keep its result."""
+        assert process.stdout is not None  # noqa: S101 - asked for at the start
+        assert process.stderr is not None  # noqa: S101
+        outcome: Outcome | None = None
+        error: str | None = None
+        said: deque[str] = deque(maxlen=_LAST_LINES)
+        errors = asyncio.create_task(_take_lines(process.stderr, said))
+        try:
+            async for text in process.stdout:
+                line = msgspec.json.decode(text, type=JobLine)
+                outcome, error = line.outcome or outcome, line.error or error
+                if self._jobs[spec.id].state == "running" and line.stage:
+                    self._change(spec.id, stage=line.stage, progress=line.progress, seconds_left=line.seconds_left)
+        except (msgspec.DecodeError, ValueError) as wrong:
+            error = f"The job said what is no progress ({wrong})."
+        code = await self._wait(process)
+        await errors
+        await asyncio.to_thread(remove_leftovers, spec)
+        if outcome is not None and error is None:
+            self._change(
+                spec.id,
+                state="done",
+                stage="done",
+                progress=1.0,
+                seconds_left=0.0,
+                model=outcome.model,
+                report=outcome.report,
+                ended_unix=time.time(),
+            )
+            await self._put_into_use(spec, outcome)
+            await asyncio.to_thread(self._keep, self._jobs[spec.id], Path(spec.sessions))
+        elif self._jobs[spec.id].state == "cancelled":
+            if self._jobs[spec.id].stage == WRITING:  # the bundle may have become complete in the same moment
+                await asyncio.to_thread(shutil.rmtree, spec.target, ignore_errors=True)
+            self._change(spec.id, ended_unix=time.time(), seconds_left=None)
+        else:
+            error = error or _why(code, said)
+            log.error("The job %s failed: %s%s", spec.id, error, "".join(f"\n  {text}" for text in said))
+            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=time.time())
+
+    async def _put_into_use(self, spec: JobSpec, outcome: Outcome) -> None:
+        job = self._jobs[spec.id]
+        if job.swap != "auto" or job.stream is None or outcome.model is None or not outcome.acceptable:
+            return
+        try:
+            await self._use_model(job.stream, outcome.model)
+            self._change(spec.id, swapped=True)
+        except MindwireError as error:
+            self._change(spec.id, swap_problem=str(error))
+
+    def _keep(self, job: Job, sessions: Path) -> None:
+        """Write a job with its report beside the sessions."""
+        folder = sessions / job.participant / time.strftime("%Y-%m-%d", time.localtime(job.started_unix)) / REPORTS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / f"{job.id}.json", json.dumps(job.model_dump(mode="json"), indent=1) + "\n")
+        except OSError as error:
+            log.error("The report of %s cannot be kept in %s (%s).", job.id, folder, error.strerror)  # noqa: TRY400 - no bug
+
+    def _load(self) -> None:
+        """Read the jobs that earlier services and commands have kept."""
+        sessions = self._specs.settings.sessions
+        for path in sorted(() if sessions is None else sessions.glob(f"*/*/{REPORTS}/*.json")):
+            if path in self._read or path.stem in self._jobs:
+                continue
+            self._read.add(path)
+            try:
+                job = Job.model_validate_json(path.read_bytes())
+                check_participant(job.participant)
+            except (OSError, ValueError):
+                log.warning("%s is no report of a job, and is left out.", path)
+                continue
+            self._jobs.setdefault(job.id, job)
+
+    def _change(self, reference: str, **fields: Any) -> None:
+        self._jobs[reference] = self._jobs[reference].model_copy(update=fields)
+
+    async def _end(self) -> None:
+        """End the processes of the running job, if there is one, and wait for that."""
+        process, running = self._process, self._running
+        if process is None or running is None or running.done():
+            return
+        _signal_group(process, signal.SIGTERM)
+        done, _ = await asyncio.wait([running], timeout=_END_S)
+        if not done:
+            _signal_group(process, signal.SIGKILL)
+            await asyncio.wait([running])
+
+    async def _wait(self, process: Process) -> int:
+        """Wait for the end of a job's process, and end what is left of its group."""
+        try:
+            code = await asyncio.wait_for(process.wait(), _END_S)
+        except TimeoutError:
+            code = 0  # it has said all, and hangs at its exit
+        _signal_group(process, signal.SIGKILL)
+        await process.wait()
+        return code
+
+
+def _paths(chosen: Selection) -> dict[str, Any]:
+    return {
+        "recordings": tuple(map(str, chosen.recordings)),
+        "rest": tuple(map(str, chosen.rest)),
+        "left_out": chosen.left_out,
+    }
+
+
+async def _start_process(spec: JobSpec) -> Process:
+    """Start the process of a job, in a group of its own but not a session, to which Linux would give a share of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MINDWIRE_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "mindwire.training.job",
+        stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0, env=environment, limit=_MAX_LINE,
+    )  # fmt: skip
+    assert process.stdin is not None  # noqa: S101 - asked for above
+    process.stdin.write(msgspec.json.encode(spec) + b"\n")  # and stays open: its end ends the job
+    return process
+
+
+async def _take_lines(stream: asyncio.StreamReader, said: deque[str]) -> None:
+    """Keep the last lines of a stream."""
+    rest = b""
+    while block := await stream.read(1 << 14):
+        *lines, rest = (rest + block).split(b"\n")
+        said.extend(line.decode(errors="replace") for line in lines if line.strip())
+        rest = rest[-(1 << 14) :]
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _why(code: int, said: deque[str]) -> str:
+    """Return why a job that said nothing of its end has ended, in a sentence."""
+    if code == -signal.SIGKILL:
+        return "The job's process was killed; if the machine ran out of memory, take fewer recordings or end other programs, then try again."
+    if code < 0:
+        return f"The job's process was ended by signal {-code} ({signal.Signals(-code).name}); try again."
+    last = f": {said[-1][:300]}" if said else ""
+    return f"The job's process ended without a result (exit code {code}{last}); see the log."

@@ -1,0 +1,161 @@
+"""Recordings of a participant to learn from, and the classes in them, as the sessions' documents describe them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mindwire.errors import RecordingError
+from mindwire.sessions.document import Run, read_session, sessions_in
+
+REST_BEGIN, REST_END = "rest_start", "rest_end"
+_FEWEST_CUES = 5  # of a label that no task explains, to be taken for a class
+_MARKERS = frozenset(
+    {"fixation", "imagery_end", REST_BEGIN, REST_END, "eyes_open", "eyes_closed", "reached", "missed"}
+    | {"trial_aborted", "pause", "resume", "task_end"}
+)
+_BEGINNINGS = ("task_start", "practice_", "target ", "decision")
+# Names of imagery and of rest as the simulator and most paradigms have them, in the order of a model's classes.
+_KNOWN = ("left_hand", "right_hand", "feet", "tongue", "idle", "rest", "nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Recordings with cues of the classes, recordings with rest between markers, both newest session first, and what was left out and why."""
+
+    recordings: tuple[Path, ...]
+    rest: tuple[Path, ...]
+    classes: tuple[str, ...]
+    left_out: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class _Found:
+    """Runs of a participant by their paths, and the classes of the cued tasks, both newest session first."""
+
+    runs: dict[Path, Run] = field(default_factory=dict)
+    tasks: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def select(root: Path, participant: str, wanted: Sequence[str] | None, classes: Sequence[str] | None) -> Selection:
+    """Choose the recordings of a participant, by default every run that has ended and has cues of at least two classes.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the sessions.
+    participant : str
+    wanted : sequence of str or None
+        Recordings as ``2026-11-29/run-01.xdf``.
+    classes : sequence of str or None
+        By default those of the newest cued task, or else the cues' own labels.
+
+    Raises
+    ------
+    RecordingError
+        A recording is not there or not in the folder, or nothing can be learned from.
+    """
+    found = _find(root, participant)
+    if wanted is not None:
+        chosen = _named(root / participant, wanted)
+        runs = {path: found.runs[path] for path in chosen if path in found.runs}
+        unknown = [path for path in chosen if path not in runs]
+    else:
+        runs, unknown = found.runs, []
+    left_out: list[dict[str, Any]] = []
+    ended: dict[Path, Run] = {}
+    for path, run in runs.items():
+        if run.status == "recording" or run.cues is None:
+            if wanted is not None:
+                msg = f"{_name(path)} is still being recorded or read through; wait until it is complete."
+                raise RecordingError(msg)
+            left_out.append({"reason": "still_recording", "recording": _name(path), "trials": 0})
+        else:
+            ended[path] = run
+    names = tuple(classes) if classes is not None else _classes(found.tasks, ended.values())
+    cued = [
+        path for path, run in ended.items() if len(set(names) & set(run.cues or ())) >= (2 if wanted is None else 1)
+    ]
+    rest = [path for path, run in ended.items() if REST_BEGIN in (run.cues or ())]
+    if wanted is None:
+        cued, other = _same_electrodes(cued, ended)
+        left_out += [
+            {"reason": "other_electrodes", "recording": _name(path), "trials": _trials(ended[path], names)}
+            for path in other
+        ]
+    recordings = (*cued, *unknown)
+    if not recordings or len(names) < 2:
+        cues: dict[str, int] = {}
+        for run in ended.values():
+            cues |= {label: count for label, count in (run.cues or {}).items() if _is_cue(label)}
+        asked = f"cues of {', '.join(names)}" if names else "cues of at least two classes"
+        msg = f"No complete recording of {participant} has {asked}; its cues are {', '.join(cues) or 'none'}. Record a run of cued trials first."
+        raise RecordingError(msg)
+    return Selection(recordings, tuple(rest), names, tuple(left_out))
+
+
+def _find(root: Path, participant: str) -> _Found:
+    found = _Found()
+    for folder in reversed(sessions_in(root.resolve() / participant)):
+        for run in reversed(read_session(folder).runs):
+            found.runs[folder / run.file] = run
+        for path in sorted(folder.glob("task-*.json"), reverse=True):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # whoever wrote it reports its damage
+                paradigm: Mapping[str, Any] = json.loads(path.read_bytes())["paradigm"]
+                if paradigm["kind"] == "cued" and all(isinstance(name, str) for name in paradigm["classes"]):
+                    found.tasks.append(tuple(paradigm["classes"]))
+    if not found.runs:
+        msg = f"There is no session of {participant} with a recording; record a run first."
+        raise RecordingError(msg)
+    return found
+
+
+def _named(folder: Path, wanted: Sequence[str]) -> list[Path]:
+    inside = folder.resolve()
+    chosen = []
+    for name in dict.fromkeys(wanted):
+        path = (folder / name).resolve()
+        if not path.is_relative_to(inside) or not path.is_file():
+            msg = f"There is no recording {name!r} of {folder.name}; expected one such as 2026-11-29/run-01.xdf."
+            raise RecordingError(msg)
+        chosen.append(path)
+    return chosen
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _is_cue(label: str) -> bool:
+    return label not in _MARKERS and not label.startswith(_BEGINNINGS)
+
+
+def _trials(run: Run, classes: Sequence[str]) -> int:
+    return sum((run.cues or {}).get(name, 0) for name in classes)
+
+
+def _classes(tasks: Sequence[tuple[str, ...]], runs: Iterable[Run]) -> tuple[str, ...]:
+    runs = list(runs)
+    for names in tasks:
+        if any(len(set(names) & set(run.cues or ())) >= 2 for run in runs):
+            return names
+    for run in runs:  # the newest that has some
+        counts = {label: count for label, count in (run.cues or {}).items() if _is_cue(label)}
+        known = tuple(name for name in _KNOWN if name in counts)
+        labels = known if len(known) > 1 else tuple(sorted(n for n, count in counts.items() if count >= _FEWEST_CUES))
+        if len(labels) > 1:
+            return labels
+    return ()
+
+
+def _same_electrodes(paths: Sequence[Path], runs: Mapping[Path, Run]) -> tuple[list[Path], list[Path]]:
+    """Return the recordings whose source has every channel of the newest one's, and the others."""
+    if not paths:
+        return [], []
+    first = set(runs[paths[0]].source.get("labels") or ())
+    same = [path for path in paths if first <= set(runs[path].source.get("labels") or ())]
+    return same, [path for path in paths if path not in same]
