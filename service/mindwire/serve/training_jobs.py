@@ -29,7 +29,7 @@ from mindwire.api.training_routes import Job, JobRequest
 from mindwire.errors import ConflictError, MindwireError, MissingExtraError, UsageError
 from mindwire.serve.specs import Specs
 from mindwire.session_names import check_participant
-from mindwire.training.job import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
+from mindwire.training.job_spec import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
 from mindwire.training.selection import Selection, select
 from mindwire_models.atomic import replace_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.training import run
-from mindwire.training.job import WRITING, JobSpec, Outcome, Stages
+from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 
 
 def run_job(spec: JobSpec, stages: Stages) -> Outcome:

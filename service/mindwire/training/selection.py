@@ -104,7 +104,7 @@ def _find(root: Path, participant: str) -> _Found:
         for run in reversed(read_session(folder).runs):
             found.runs[folder / run.file] = run
         for path in sorted(folder.glob("task-*.json"), reverse=True):
-            with suppress(OSError, ValueError, KeyError, TypeError):  # whoever wrote it reports its damage
+            with suppress(OSError, ValueError, KeyError, TypeError):  # the stream that writes it reports its damage
                 paradigm: Mapping[str, Any] = json.loads(path.read_bytes())["paradigm"]
                 if paradigm["kind"] == "cued" and all(isinstance(name, str) for name in paradigm["classes"]):
                     found.tasks.append(tuple(paradigm["classes"]))
