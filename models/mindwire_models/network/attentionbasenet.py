@@ -88,6 +88,18 @@ class ChannelAttentionBlock(nn.Module):
         return pooled
 
 
+def as_window(x: Tensor, n_chans: int, n_times: int) -> Tensor:
+    """Return the input as ``(batch, n_chans, n_times)``; refuse another shape with an ArgumentError.
+
+    A function and no method, so that TorchScript can compile it.
+    """
+    window = x.squeeze(-1) if x.ndim == 4 and x.shape[-1] == 1 else x
+    if window.ndim != 3 or window.shape[1] != n_chans or window.shape[2] != n_times:
+        msg = f"Expected input of shape (batch, {n_chans}, {n_times}), optionally with a trailing 1; found {list(x.shape)}."
+        raise ArgumentError(msg)
+    return window
+
+
 class AttentionBaseNet(Pretrained):
     """Convolutional network with channel attention for motor imagery from EEG.
 
@@ -225,22 +237,13 @@ class AttentionBaseNet(Pretrained):
 
         With ``return_features``, to ``{"features": (batch, ch_dim, 1, T2), "cls_token": None}``, T2 steps after the last pool.
         """
-        features = self.channel_attention_block(self.channel_expansion(self.input_block(self.as_window(x))))
+        features = self.channel_attention_block(
+            self.channel_expansion(self.input_block(as_window(x, self.n_chans, self.n_times)))
+        )
         if return_features:
             return {"features": features, "cls_token": None}
         logits: Tensor = self.final_layer(features)
         return logits
-
-    def as_window(self, x: Tensor) -> Tensor:
-        """Return the input as ``(batch, n_chans, n_times)``; refuse another shape with an ArgumentError."""
-        window = x.squeeze(-1) if x.ndim == 4 and x.shape[-1] == 1 else x
-        if window.ndim != 3 or window.shape[1] != self.n_chans or window.shape[2] != self.n_times:
-            msg = (
-                f"Expected input of shape (batch, {self.n_chans}, {self.n_times}), optionally with a trailing 1; "
-                f"found {tuple(x.shape)}."
-            )
-            raise ArgumentError(msg)
-        return window
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace the last layer by an untrained one for another number of classes."""

@@ -27,7 +27,8 @@ WEIGHTS_FILE = "model.safetensors"
 _PICKLED_WEIGHTS_FILE = "pytorch_model.bin"
 _CARD_FILE = "README.md"
 _MAX_NUMBER = 1 << 30
-_FOREIGN_KEYS = frozenset({"braindecode_version"})
+# braindecode's own entry of a configuration, and the version whose arguments these are.
+_VERSION_KEY, _BRAINDECODE_VERSION = "braindecode_version", "1.8.0"
 _CARD = """---
 {{ card_data }}
 ---
@@ -99,7 +100,7 @@ class Pretrained(
         ArgumentError
             An argument is unknown or wrong.
         """
-        arguments = {name: value for name, value in config.items() if name not in _FOREIGN_KEYS}
+        arguments = {name: value for name, value in config.items() if name != _VERSION_KEY}
         unknown = sorted(str(name) for name in arguments.keys() - cls.default_config().keys())
         if unknown:
             msg = f"{cls.__name__} has no argument {', '.join(unknown)}; leave it out of the configuration."
@@ -123,7 +124,7 @@ class Pretrained(
         self,
         save_directory: Path | str,
         *,
-        config: object = None,
+        config: object = None,  # noqa: ARG002
         repo_id: str | None = None,
         push_to_hub: bool = False,
         model_card_kwargs: dict[str, Any] | None = None,
@@ -134,15 +135,11 @@ class Pretrained(
         Each file appears whole or not at all, where the mixin would remove the old configuration first. ``config`` is ignored:
         it is the network's own. A BundleError says that the folder cannot be written.
         """
-        from safetensors.torch import save
-
-        config = json.dumps(self.get_config(), indent=2) + "\n"
-        weights = save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, {"format": "pt"})
+        self.get_config()  # that refuses to be saved before anything is written
         folder = Path(save_directory)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / WEIGHTS_FILE, weights)
-            replace_file(folder / CONFIG_FILE, config)
+            self._save_pretrained(folder)
             if not (folder / _CARD_FILE).exists():
                 replace_file(folder / _CARD_FILE, str(self.generate_model_card(**(model_card_kwargs or {}))))
         except OSError as error:
@@ -151,6 +148,15 @@ class Pretrained(
             )
             raise BundleError(msg) from error
         return self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs) if push_to_hub else None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write weights and configuration into a folder that is there, as the mixin asks for."""
+        from safetensors.torch import save
+
+        weights = save({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, {"format": "pt"})
+        config = {_VERSION_KEY: _BRAINDECODE_VERSION, **self.get_config()}
+        replace_file(save_directory / WEIGHTS_FILE, weights)
+        replace_file(save_directory / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload what :meth:`save_pretrained` writes and return the commit's address; see the mixin's method.

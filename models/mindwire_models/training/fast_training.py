@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from mindwire_models.network.attentionbasenet import AttentionBaseNet, Stem
+from mindwire_models.network.attentionbasenet import AttentionBaseNet, Stem, as_window
 
 _SMALLEST_BLOCK = 16
 
@@ -32,7 +32,7 @@ def fast_forward(network: AttentionBaseNet, x: Tensor) -> Tensor:
 
 def fast_features(network: AttentionBaseNet, x: Tensor) -> Tensor:
     """Compute the features ``(batch, ch_dim, 1, T2)`` that the last layer weighs; see :func:`fast_forward`."""
-    pooled = fast_stem(network.input_block, network.as_window(x))
+    pooled = fast_stem(network.input_block, as_window(x, network.n_chans, network.n_times))
     features: Tensor = network.channel_attention_block(network.channel_expansion(pooled))
     return features
 

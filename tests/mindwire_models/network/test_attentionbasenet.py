@@ -294,7 +294,7 @@ def test_a_wrong_input_shape_says_expected_and_found(shape):
     with pytest.raises(ArgumentError) as caught:
         network(torch.zeros(shape))
     assert "(batch, 22, 1000)" in str(caught.value)
-    assert str(shape) in str(caught.value)
+    assert str(list(shape)) in str(caught.value)
 
 
 def test_config_rebuilds_the_network():

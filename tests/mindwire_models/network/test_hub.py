@@ -44,7 +44,7 @@ def test_a_saved_folder_loads_the_same_network(tmp_path, mode):
 def test_a_folder_holds_the_published_files(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((folder / "config.json").read_text())
-    assert list(config) == list(AttentionBaseNet.default_config())
+    assert list(config) == ["braindecode_version", *AttentionBaseNet.default_config()]
     assert config["activation"] == "torch.nn.modules.activation.ELU"
     card = huggingface_hub.ModelCard.load(folder / "README.md")
     assert {"eeg", "motor-imagery", "AttentionBaseNet"} <= set(card.data.tags)
