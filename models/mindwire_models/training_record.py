@@ -31,11 +31,20 @@ class TrainedSource(_Model):
     unit: str | None = None
 
 
+class TrainedParent(_Model):
+    """Model that another was fine-tuned from."""
+
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class TrainingRecord(_Model):
     """Section ``training`` of ``bundle.json``; times are in seconds since the cue.
 
     Parameters
     ----------
+    recordings : tuple of TrainedRecording
+        Those of the models that it was fine-tuned from too.
     markers : dict
         Marker label to class.
     marker_stream : str or None
@@ -46,6 +55,8 @@ class TrainingRecord(_Model):
         Time that windows reach beyond a trial's ends.
     ended_by : str
         Origin of the end of a trial, for people.
+    parents : tuple of TrainedParent
+        Models that it was fine-tuned from, the newest first.
     """
 
     version: Literal[1] = 1
@@ -58,3 +69,4 @@ class TrainingRecord(_Model):
     slide_s: _Seconds = 0.0
     ended_by: str = ""
     decided_at_s: _Seconds
+    parents: tuple[TrainedParent, ...] = ()

@@ -116,16 +116,61 @@ def fit_tangent_space(
     n_chans = windows.shape[1]
     coefficients = np.zeros((n_classes, n_chans, n_chans))
     intercept = np.full(n_classes, -30.0)
-    upper = np.triu_indices(n_chans)
-    # Off the diagonal the features carry a factor of the square root of two, and each element counts twice here.
-    share = np.where(upper[0] == upper[1], 1.0, np.sqrt(2) / 2)
-    for label, row, offset in zip(present, rows, offsets, strict=True):
-        coefficients[label][upper] = row * share
-        coefficients[label] += np.triu(coefficients[label], 1).T
-        intercept[label] = offset
+    coefficients[present], intercept[present] = _symmetric(rows, n_chans), offsets
     values, vectors = np.linalg.eigh(reference)
-    network = TangentSpaceNetwork(n_chans, windows.shape[2], n_classes).eval()
-    network.whitening.copy_(torch.from_numpy((vectors / np.sqrt(values)) @ vectors.T))
+    return _network((vectors / np.sqrt(values)) @ vectors.T, coefficients, intercept, windows.shape[2])
+
+
+def update_tangent_space(
+    network: TangentSpaceNetwork,
+    windows: NDArray[np.float32],
+    labels: NDArray[np.intp],
+    *,
+    weights: NDArray[np.float64] | None = None,
+) -> TangentSpaceNetwork:
+    """Fit a copy of a fitted baseline to further windows, its own weights in the place of zero in the penalty.
+
+    The penalty is as strong as :func:`fit_tangent_space` has it, and the reference stays. Arguments are as there.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    whitening, coefficients, intercept = (buffer.double().numpy() for buffer in network.buffers())
+    n_classes, n_chans = len(intercept), network.n_chans
+    values, vectors = np.linalg.eigh(whitening @ covariances(windows) @ whitening)
+    logs = (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(1, 2)
+    upper = np.triu_indices(n_chans)
+    features = np.column_stack([logs[:, *upper] / _share(upper), np.ones(len(logs))])
+    before = np.column_stack([coefficients[:, *upper] / _share(upper), intercept])
+    target = np.eye(n_classes)[labels] * (np.ones(len(labels)) if weights is None else weights)[:, None]
+
+    def loss(flat: Matrices) -> tuple[float, Matrices]:
+        change = flat.reshape(before.shape) - before
+        likelihood = log_softmax(features @ (before + change).T, axis=1)
+        error = np.exp(likelihood) * target.sum(axis=1, keepdims=True) - target
+        return float((change**2).sum() / 2 - (likelihood * target).sum()), (error.T @ features + change).ravel()
+
+    found = minimize(loss, before.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    fitted = found.x.reshape(before.shape)
+    return _network(whitening, _symmetric(fitted[:, :-1], n_chans), fitted[:, -1], network.n_times)
+
+
+def _share(upper: tuple[NDArray[np.intp], ...]) -> Matrices:
+    """Return factors of the elements above the diagonal: features carry the square root of two, and coefficients count twice there."""
+    return np.where(upper[0] == upper[1], 1.0, np.sqrt(2) / 2)
+
+
+def _symmetric(rows: Matrices, n_chans: int) -> Matrices:
+    """Return the symmetric coefficients of weights ``(n_classes, n_features)`` in the tangent space."""
+    upper = np.triu_indices(n_chans)
+    coefficients = np.zeros((len(rows), n_chans, n_chans))
+    coefficients[:, *upper] = rows * _share(upper)
+    return np.asarray(coefficients + np.triu(coefficients, 1).swapaxes(1, 2))
+
+
+def _network(whitening: Matrices, coefficients: Matrices, intercept: Matrices, n_times: int) -> TangentSpaceNetwork:
+    network = TangentSpaceNetwork(len(whitening), n_times, len(intercept)).eval()
+    network.whitening.copy_(torch.from_numpy(whitening))
     network.coefficients.copy_(torch.from_numpy(coefficients))
     network.intercept.copy_(torch.from_numpy(intercept))
     return network

@@ -6,6 +6,7 @@ dominate nor are memorised.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Recipe:
 
 # Few and small steps from the tangent-space classifier: larger ones gain within a day what they lose on the next.
 CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
+# From a network's own weights; docs/training.md has the comparison.
+FINE_TUNING = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-4)
 
 
 def train_network(
@@ -79,11 +82,7 @@ def train_network(
     ArgumentError
         There are too few trials for a batch, or the network cannot be built so.
     """
-    data = data.without_bursts()
-    n_trials = len(data.labels)
-    if n_trials < _SMALLEST_BATCH:
-        msg = f"Training needs at least {_SMALLEST_BATCH} trials, found {n_trials}; record more."
-        raise ArgumentError(msg)
+    data = _enough(data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = AttentionBaseNet(
@@ -99,6 +98,31 @@ def train_network(
         # The running averages stem from earlier weights and dropout; these are of the final network.
         settle_statistics(network, spread_out(data.windows))
     return network.eval()
+
+
+def fine_tune(
+    network: AttentionBaseNet, data: TrialWindows, recipe: Recipe = FINE_TUNING, progress: Progress | None = None
+) -> AttentionBaseNet:
+    """Train a copy of a network on, from its own weights, as :func:`train_network` trains; its statistics are then of ``data``.
+
+    An ArgumentError says that there are too few trials for a batch.
+    """
+    data = _enough(data)
+    network = copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        _fit(network, data, network.n_outputs, recipe, progress)
+        settle_statistics(network, spread_out(data.windows))
+    return network.eval()
+
+
+def _enough(data: TrialWindows) -> TrialWindows:
+    """Return the windows without bursts; refuse too few trials."""
+    data = data.without_bursts()
+    if len(data.labels) < _SMALLEST_BATCH:
+        msg = f"Training needs at least {_SMALLEST_BATCH} trials, found {len(data.labels)}; record more."
+        raise ArgumentError(msg)
+    return data
 
 
 def scaled_arguments(n_times: int) -> dict[str, Any]:

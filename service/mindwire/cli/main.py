@@ -22,7 +22,7 @@ from mindwire_models.text import printable
 
 # In the order of the help. Each is a function in a module of the same name, with underscores.
 COMMANDS = (
-    "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train tune replay play bench verify certify"
+    "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train improve tune replay play bench verify certify"
 ).split()
 # Options that have become commands, and whether the new command still takes them.
 _FORMER = {
@@ -31,7 +31,7 @@ _FORMER = {
     ("evaluate", "--train"): ("cross-validate", True),
 }
 # Options that take all names up to the next one.
-_MANY = {"cross-validate": "--train", "tune": "--test"}
+_MANY = {"cross-validate": "--train", "improve": "--past", "tune": "--test"}
 # Options that have moved to a program in a clone of the repository.
 _MOVED = {"evaluate": ("--protocol", "--attention", "--epochs", "--seeds")}
 

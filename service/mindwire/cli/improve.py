@@ -1,0 +1,53 @@
+"""``mindwire improve``: a model trained on between the runs of a session, if that does not make it worse."""
+
+import shlex
+from pathlib import Path
+
+import typer
+
+from mindwire.cli import options
+from mindwire.cli.console import print_problems, progress_bar, show
+from mindwire.cli.groups import option
+from mindwire_models.text import printable
+
+
+def improve(
+    files: options.Recordings,
+    cues: options.Cues,
+    signal: options.Signal,
+    model: Path = option("Bundle in use.", ..., "--model", "-m"),
+    past: list[str] | None = option(
+        "Recordings of the person's earlier sessions, all names up to the next option.", metavar="FILE..."
+    ),
+    out: Path = option("Folder of the fine-tuned bundle; a bundle there is replaced.", ..., "--out", "-o"),
+    seed: int = option("Random seed.", 0),
+    name: str | None = options.NAME,
+) -> None:
+    """Train a model on with the runs of a session, and write it if it is not worse than the model in use.
+
+    It is trained from its own weights, on all earlier sessions together unless it was trained on them, then on this session's
+    recordings; contract and classes stay. Both decide trials that neither has met, each new run left out in turn, or of a single
+    one blocks of successive trials. The bundle is written if the fine-tuned model decides at least as many right, with no larger
+    loss and better than guessing, of at least 20.
+
+    Exit code 1 if it is not written.
+    """
+    from mindwire.training import improve as improvement
+    from mindwire_models.bundle import check_target, load_bundle
+
+    paths, markers = cues.separate(files)
+    earlier = options.split_files(past, expect_assignments=False)[0] if past else []
+    check_target(out, name or out.name)
+    settings = options.run_settings(cues, markers, signal)
+    plan = improvement.Plan(load_bundle(model), paths, earlier, settings, cues.at, seed)
+    with progress_bar("Training") as progress:
+        found = improvement.improve(plan, progress)
+    for run in (*found.past, *found.session):
+        print_problems(run.source.path, run.source.problems)
+    show(improvement.run_table(found).terminal(), improvement.sentence(found.update.gate))
+    if not found.update.gate.accepted:
+        typer.echo("Nothing was written; go on with the model in use.", err=True)
+        raise typer.Exit(1)
+    bundle = improvement.write(found, out, name or out.name)
+    command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
+    typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))

@@ -1,0 +1,88 @@
+"""Gate between runs: a fine-tuned model is accepted only if it is not worse than the model in use on trials that neither has met.
+
+The rule is fixed beforehand; docs/training.md gives it with figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from scipy.special import log_softmax
+
+from mindwire.evaluation.comparison import PairedTrials
+from mindwire.evaluation.metrics import CONFIDENCE, chance_level, chance_p_value
+
+ENOUGH_TRIALS: Final = 20
+
+Code = Literal["better", "not_worse", "too_few_trials", "fewer_right", "less_certain", "at_chance"]
+
+
+class Gate(BaseModel, frozen=True):
+    """Trials that fine-tuned model and model in use decided, both without having met them, and what follows.
+
+    ``codes`` say why: ``better`` or ``not_worse`` of an accepted model; of others ``too_few_trials``, ``fewer_right`` than
+    the model in use, ``less_certain`` of what was right (a larger loss), ``at_chance`` (not better than guessing).
+    ``p`` is of the exact test of McNemar. The losses are the mean negative log-likelihood of the true classes in nats, with
+    each model at its best temperature for these trials. ``held_out`` says what was left out in turn.
+    """
+
+    accepted: bool
+    codes: list[Code]
+    candidate_right: int
+    base_right: int
+    trials: int
+    only_candidate: int
+    only_base: int
+    p: float
+    candidate_loss: float
+    base_loss: float
+    held_out: Literal["runs", "blocks"]
+
+
+def judge(
+    candidate: NDArray[np.floating],
+    base: NDArray[np.floating],
+    labels: NDArray[np.intp],
+    held_out: Literal["runs", "blocks"],
+) -> Gate:
+    """Compare two models by their logits, ``(n_trials, n_classes)``, of the same trials ``(n_trials,)``."""
+    right = [logits.argmax(axis=1) == labels for logits in (candidate, base)]
+    n_right = [int(one.sum()) for one in right]
+    losses = [_loss(logits, labels) for logits in (candidate, base)]
+    pairs = PairedTrials.of(*(one.tolist() for one in right))
+    chance = chance_level(np.bincount(labels, minlength=candidate.shape[1]))
+    faults: Sequence[tuple[Code, bool]] = (
+        ("too_few_trials", len(labels) < ENOUGH_TRIALS),
+        ("fewer_right", n_right[0] < n_right[1]),
+        ("less_certain", losses[0] > losses[1]),
+        ("at_chance", chance_p_value(n_right[0], len(labels), chance) > 1 - CONFIDENCE),
+    )
+    codes = [code for code, found in faults if found]
+    better = n_right[0] > n_right[1] and pairs.p_value <= 1 - CONFIDENCE
+    return Gate(
+        accepted=not codes,
+        codes=codes or ["better" if better else "not_worse"],
+        candidate_right=n_right[0],
+        base_right=n_right[1],
+        trials=len(labels),
+        only_candidate=pairs.only_a,
+        only_base=pairs.only_b,
+        p=pairs.p_value,
+        candidate_loss=losses[0],
+        base_loss=losses[1],
+        held_out=held_out,
+    )
+
+
+def _loss(logits: NDArray[np.floating], labels: NDArray[np.intp]) -> float:
+    """Return the mean negative log-likelihood at the best temperature, 0 without trials."""
+    from mindwire_models.training.fit import fit_temperature
+
+    if not len(labels):
+        return 0.0
+    scaled = log_softmax(logits.astype(np.float64) / fit_temperature(logits, labels), axis=1)
+    return float(-scaled[np.arange(len(labels)), labels].mean())
