@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from mindwire.control.policy import ControlPolicy, parse_policy
 from mindwire.errors import PolicyError, UsageError
-from mindwire.session_names import Participant
+from mindwire.session_names import MODELS, Participant
 from mindwire.setting_errors import describe_error, describe_field, did_you_mean, unknown_variables
 from mindwire.signal.labels import parse_unit
 from mindwire.signal.named_channels import check_labels, split_labels
@@ -228,7 +228,8 @@ class Settings(BaseSettings):
 
     model: Path | None = setting("Bundle to decode with.")
     models: Path | None = setting(
-        "Folder of bundles that streams can be given while the service runs; uploads go there."
+        "Folder of bundles that streams can be given while the service runs; uploads go there. By default models in the "
+        "folder of --sessions."
     )
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
@@ -287,7 +288,8 @@ class Settings(BaseSettings):
         "Folder for recordings of signal, markers, predictions, decisions and events, as XDF."
     )
     sessions: Path | None = setting(
-        "Folder for sessions: recordings by person and day, begun and ended over REST, or with a stream by participant=NAME."
+        "Folder for sessions: recordings by person and day, begun and ended over REST, or with a stream by participant=NAME. "
+        "Streams with no model then run without one, to record and train."
     )
     marker_stream: Words = setting(
         "Name or source_id of a marker stream to show; by default those of the source's host.", ()
@@ -321,6 +323,13 @@ class Settings(BaseSettings):
     def of(self, spec: StreamSpec) -> StreamSpec:
         """Return a stream's description with the general settings in place of the values that it does not have."""
         return spec.model_copy(update={key: getattr(self, key) for key in _OWN if getattr(spec, key) is None})
+
+    @property
+    def models_folder(self) -> Path | None:
+        """Folder of the models: the one given, or ``models`` in that of the sessions; None without either."""
+        if self.models is None and self.sessions is not None:
+            return self.sessions / MODELS
+        return self.models
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON, without secrets and values that are not set."""

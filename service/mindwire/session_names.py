@@ -7,6 +7,8 @@ from pydantic import AfterValidator
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
 # Names that Windows gives to devices, whatever the folder.
+MODELS = "models"  # the folder of models beside the participants'
+_OWN = frozenset({MODELS})
 _RESERVED = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 
 
@@ -23,6 +25,9 @@ def check_participant(name: str) -> str:
             "expected a participant's name of 1 to 64 letters, digits and '-', with a letter or digit at both ends and no "
             f"name of a device of Windows, found {name[:80]!r}"
         )
+        raise ValueError(msg)
+    if name.casefold() in _OWN:
+        msg = f"{name!r} is the name of a folder of Mindwire's own; choose another for the participant"
         raise ValueError(msg)
     return name
 

@@ -69,7 +69,7 @@ class SourceStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """The bundle a stream runs; ``notice`` is a sentence that its users must see."""
+    """The bundle a stream runs; ``notice`` is a sentence that its users must see, ``sha256`` empty where there is none."""
 
     name: str
     sha256: str
@@ -81,7 +81,22 @@ class ModelStatus(BaseModel):
     @property
     def label(self) -> str:
         """Name and beginning of the hash, for logs."""
-        return f"{self.name}@{self.sha256[:12]}"
+        return f"{self.name}@{self.sha256[:12]}" if self.exists else self.name
+
+    @property
+    def exists(self) -> bool:
+        """False for a stream that runs without a model."""
+        return bool(self.sha256)
+
+
+# Of a stream that runs without a model.
+NO_MODEL = ModelStatus(
+    name="none",
+    sha256="",
+    engine="none",
+    device="none",
+    engine_reason="There is no model yet: train one from recordings, or choose one of the models' folder.",
+)
 
 
 @dataclass(slots=True)
@@ -198,7 +213,8 @@ class RecordingStatus(BaseModel):
 class StreamStatus(BaseModel):
     """Content of ``/v1/streams/{stream}``.
 
-    ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
+    ``has_model`` is false for a stream that runs without a model: it has signal, quality, markers and recordings, its
+    ``classes`` are empty and no prediction is valid. ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
     seconds; ``other_models`` the hashes of models that are on their way into use or can come back; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one; ``hung`` is true from when the loop did not move
     until it has shown that it does; ``loop_load`` the share of its time in which the loop works that runs the stream.
     """
@@ -210,6 +226,7 @@ class StreamStatus(BaseModel):
     ready: bool
     source: SourceStatus | None
     model: ModelStatus
+    has_model: bool = True
     other_models: list[str] = []
     classes: list[str]
     channels: list[str]

@@ -37,6 +37,7 @@ class Reason(IntFlag):
     TIMING = 16384
     WRONG_RATE = 32768
     DECODER = 65536
+    NO_MODEL = 131072
 
     @property
     def bit(self) -> np.uint32:

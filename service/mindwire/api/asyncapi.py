@@ -23,7 +23,7 @@ class _Control(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Hello(msgspec.Struct, tag_field="type", tag="hello", forbid_unknown_fields=True):
-    """First message: the stream, its model, and its control policy or null."""
+    """First message: the stream, its model, and its control policy or null; without a model there are no classes."""
 
     version: Literal[1]
     stream: str
@@ -34,6 +34,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", forbid_unknown_fields
     model: _Model
     control: _Control | None
     channels: list[str] = []
+    has_model: bool = True
 
 
 class PredictionSent(msgspec.Struct, tag_field="type", tag="prediction", forbid_unknown_fields=True):

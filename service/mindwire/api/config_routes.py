@@ -72,7 +72,7 @@ async def add_stream(registry: _Registry, request: Request, check: _Check = Fals
     async def add() -> StreamSpec:
         return await registry.add(stream_spec(given), check=check)
 
-    spec = await _carried_out(add())
+    spec = await carried_out(add())
     return _json(spec.to_json(), 201)
 
 
@@ -89,13 +89,13 @@ async def change_stream(registry: _Registry, stream: _Name, request: Request, ch
     clients are closed with the code 1012 and connect again.
     """
     fields = await _fields(await request.body(), registry)
-    return _json((await _carried_out(registry.change(stream, fields, check=check), stream, request)).to_json())
+    return _json((await carried_out(registry.change(stream, fields, check=check), stream, request)).to_json())
 
 
 @router.delete("/streams/{stream}", status_code=204, responses={404: _NO_STREAM, 503: _NOT_KEPT})
 async def remove_stream(registry: _Registry, stream: _Name, request: Request) -> Response:
     """End a stream and its recording; its clients hear it and are closed."""
-    await _carried_out(registry.remove(stream), stream, request)
+    await carried_out(registry.remove(stream), stream, request)
     return Response(status_code=204)
 
 
@@ -172,7 +172,7 @@ async def _fields(body: bytes, registry: Registry) -> dict[str, Any]:
     return fields
 
 
-async def _carried_out(change: Awaitable[T], stream: str = "", request: Request | None = None) -> T:
+async def carried_out(change: Awaitable[T], stream: str = "", request: Request | None = None) -> T:
     """Return the result of a change; refuse the request if it is not carried out."""
     try:
         return await change

@@ -19,7 +19,7 @@ from mindwire.errors import MindwireError, ModelConflictError, UnknownModelError
 from mindwire.status import ModelStatus
 from mindwire_models.training_record import TrainingRecord
 
-NO_FOLDER: Final = "The service has no folder for models; start it with --models DIR."
+NO_FOLDER: Final = "The service has no folder for models; start it with --models DIR or --sessions DIR."
 _ZIP = "application/zip"
 _UPLOAD_LIMIT = f"{MAX_UPLOAD_BYTES >> 20} MiB"
 
@@ -112,6 +112,8 @@ def _in_use(streams: Streams) -> list[ListedModel]:
     models: dict[tuple[str, str, str], ListedModel] = {}
     for stream in streams.values():
         status = stream.status()
+        if not status.model.exists:
+            continue
         model = ListedModel(**status.model.model_dump(), classes=status.classes)
         models.setdefault((model.sha256, model.engine, model.device), model).streams.append(status.name)
     return list(models.values())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from mindwire.api.config_routes import carried_out
 from mindwire.api.registry import registry_of
 from mindwire.api.routes import OneStream, problem
+from mindwire.api.streams import streams_of
 from mindwire.errors import MindwireError, ModelConflictError
 from mindwire.live.loaded_model import ModelSwapStatus, When
 
@@ -44,12 +47,16 @@ def show_swap(stream: OneStream) -> ModelSwapStatus:
 async def swap_model(stream: OneStream, request: Request, wanted: SwapRequest) -> ModelSwapStatus:
     """Load a model while the stream goes on; events of kind `model` say what becomes of it.
 
-    If it cannot be loaded, has other classes, is too slow or does not become valid in time, the present model stays.
+    If it cannot be loaded, has other classes, is too slow or does not become valid in time, the present model stays. A
+    stream without a model begins again with its first one; clients are closed with the code 1012 and connect again.
     """
+    registry = registry_of(request)
     try:
-        path = await asyncio.to_thread(registry_of(request).model_path, wanted.model)
+        path = await asyncio.to_thread(registry.model_path, wanted.model)
     except MindwireError as error:
         raise HTTPException(422, str(error)) from error
+    if not stream.swap.status().in_use.exists:
+        return await _first_model(stream, request, path, wanted.when)
     return _answer(stream, lambda: stream.swap.request(path, wanted.when))
 
 
@@ -69,6 +76,18 @@ async def drop_model(stream: OneStream) -> ModelSwapStatus:
 async def roll_back_model(stream: OneStream) -> ModelSwapStatus:
     """Use the model before again, from the next window on; possible for five minutes after a change."""
     return _answer(stream, stream.swap.rollback)
+
+
+async def _first_model(stream: OneStream, request: Request, path: Path, when: When) -> ModelSwapStatus:
+    """Begin a stream that has no model again with its first one."""
+    if when == "shadow":
+        msg = f"Stream {stream.name!r} has no model yet that another could be compared with; change it with 'when': 'ready'."
+        raise HTTPException(409, msg)
+    if await asyncio.to_thread(stream.recordings.status) is not None:
+        msg = f"Stream {stream.name!r} is being recorded without a model; end that recording before it gets its first one."
+        raise HTTPException(409, msg)
+    await carried_out(registry_of(request).change(stream.name, {"model": str(path)}), stream.name, request)
+    return streams_of(request)[stream.name].swap.status()
 
 
 def _answer(stream: OneStream, action: Callable[[], None]) -> ModelSwapStatus:

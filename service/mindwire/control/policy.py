@@ -130,8 +130,10 @@ class ControlPolicy(Strict):
         Raises
         ------
         PolicyError
-            It names a class that the model lacks, leaves one out, or its thresholds are out of order.
+            It names a class that the model lacks, leaves one out, or its thresholds are out of order; or there are none.
         """
+        if not classes:
+            _refuse("there is no model yet, so nothing can be decided; give the stream a model first")
         for name, place in self._named().items():
             if name not in classes:
                 _refuse(f"{place}: the model has no class {name}, it has {', '.join(classes)}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mindwire import logs
 from mindwire.live.latency import Latency
 from mindwire.loops import fence
-from mindwire.status import Counters, DecisionStatus, Event, Sink, StreamState
+from mindwire.status import NO_MODEL, Counters, DecisionStatus, Event, Sink, StreamState
 from mindwire.types import SUSPECT, ControlState, Decision, Prediction, Reason
 
 log = logging.getLogger(__name__)
@@ -220,6 +220,11 @@ def _with_one_more(counts: Mapping[str, int], *keys: str) -> dict[str, int]:
 def _state_after(bits: int) -> tuple[StreamState, str]:
     """Return the state, and why, that a stream has after a prediction with these reasons."""
     reasons = Reason(bits)
+    if reasons & Reason.NO_MODEL:
+        faults = ", ".join((reasons & ~SUSPECT & ~Reason.NO_MODEL).labels)
+        signal = f"The signal is not good ({faults})" if faults else "The signal is fresh"
+        state = StreamState.SETTLING if reasons & (_UNSETTLED | Reason.WRONG_RATE) else StreamState.LIVE
+        return state, f"{signal}. {NO_MODEL.engine_reason}"
     if reasons & Reason.DECODER:
         return StreamState.SETTLING, "The model gives no numbers; no prediction is valid."
     if reasons & Reason.WRONG_RATE:

@@ -158,9 +158,9 @@ class Stream:
 
     @property
     def ready(self) -> bool:
-        """True if predictions are fresh."""
+        """True if predictions are fresh; never without a model."""
         age = self.reporter.prediction_age
-        return self.state is StreamState.LIVE and age is not None and age <= self.limits.fresh_s
+        return self.model.exists and self.state is StreamState.LIVE and age is not None and age <= self.limits.fresh_s
 
     @property
     def learnt(self) -> SavedAdaptation | None:
@@ -203,7 +203,7 @@ class Stream:
             The policy does not fit the model's classes; nothing is changed.
         """
         if policy is not None:
-            policy.check(self.contract.classes)
+            policy.check(self.contract.classes if self.model.exists else ())
         with self._lock:
             before = self.control_setting
             self.control_setting = ControlSetting(
@@ -384,6 +384,9 @@ class Stream:
         if (recorder := self.recordings.recorder) is not None:
             recorder.begin(replace(pipeline.options, first_seq=pipeline.seq))
         self.swap.begin()
+        if pipeline.contract is not self.contract:  # without a model it is the source's
+            self.contract, self.hop_samples = pipeline.contract, pipeline.hop_samples
+            self.hub.use_contract(pipeline.contract)
         with self._lock:
             self._n_pipelines += 1
             setting = self.control_setting

@@ -27,12 +27,13 @@ def hello_message(stream: Stream) -> dict[str, Any]:
         "type": "hello",
         "version": PROTOCOL_VERSION,
         "stream": stream.name,
-        "classes": list(stream.contract.classes),
+        "classes": list(stream.contract.classes) if stream.model.exists else [],
         "sfreq": stream.contract.sfreq,
         "window_samples": stream.contract.window_samples,
         "hop_samples": stream.hop_samples,
-        "channels": list(stream.contract.channels),
+        "channels": _channels(stream),
         "model": {"name": stream.model.name, "sha256": stream.model.sha256, "notice": stream.model.notice},
+        "has_model": stream.model.exists,
         "control": stream.control_setting.model_dump(mode="json") if stream.control_setting.policy else None,
     }
 
@@ -48,9 +49,10 @@ def stream_status(stream: Stream, source: Source | None) -> StreamStatus:
         ready=stream.ready,
         source=_source_status(source.info) if source else None,
         model=stream.model,
+        has_model=stream.model.exists,
         other_models=stream.swap.other_models,
-        classes=list(contract.classes),
-        channels=list(contract.channels),
+        classes=list(contract.classes) if stream.model.exists else [],
+        channels=_channels(stream),
         sfreq=contract.sfreq,
         window_samples=contract.window_samples,
         hop_samples=stream.hop_samples,
@@ -87,6 +89,11 @@ def stream_status(stream: Stream, source: Source | None) -> StreamStatus:
         if pipeline.learner is not None:
             status.decoder_adaptation = DecoderAdaptationStatus.model_validate(pipeline.learner, from_attributes=True)
     return status
+
+
+def _channels(stream: Stream) -> list[str]:
+    """Return the model's channels, or those of the signal where there is no model; none before there is either."""
+    return list(stream.contract.channels) if stream.model.exists or stream.pipeline is not None else []
 
 
 def _control_status(stream: Stream) -> ControlStatus | None:

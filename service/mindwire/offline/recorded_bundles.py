@@ -28,7 +28,8 @@ def bundle_path(given: Path | None, recordings: Sequence[Recording], default: Pa
     """
     if given is not None:
         return given, ""
-    made_with = {own.model_sha256: own for recording in recordings for own in own_inputs(recording.streams)}
+    inputs = [own for recording in recordings for own in own_inputs(recording.streams)]
+    made_with = {own.model_sha256: own for own in inputs if own.model_sha256}
     if not made_with:
         return default, ""
     if len(made_with) > 1:

@@ -41,12 +41,15 @@ from mindwire_models.bundle import Bundle
 from mindwire_models.training_record import TrainedSource
 
 
-def run_details(bundle: Bundle, options: PipelineOptions) -> dict[str, Any]:
-    """Return what repeats a run, the bundle and the options, and what it is made with; JSON-serialisable."""
+def run_details(bundle: Bundle | None, options: PipelineOptions) -> dict[str, Any]:
+    """Return what repeats a run, the bundle and the options, and what it is made with; JSON-serialisable.
+
+    ``model`` is None for a stream without a model.
+    """
     trained = None if options.trained is None else options.trained.model_dump(mode="json")
     # the recorder notes the policy and its commands with each pipeline
     options_ = asdict(replace(options, trained=None, policy=None, control=())) | {"trained": trained}
-    model = {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
+    model = bundle and {"name": bundle.name, "sha256": bundle.sha256, "path": str(bundle.path.resolve())}
     return {"model": model, "options": options_, "software": machine() | {"sha256": source_sha256()}}
 
 
@@ -172,6 +175,10 @@ def _recorded_run(recording: Recording, stream: str | None) -> RecordedRun:
     name = stream or next(iter(outlets), "")
     inputs = _own(recording, INPUT_TYPE, "-input")
     if name not in outlets:
+        if (stream or not outlets) and (name in inputs or (not name and inputs)):
+            which = name or ", ".join(sorted(inputs))
+            msg = f"{recording.path}: {which} was recorded without a model, so there are no predictions to verify; train one from it."
+            raise RecordingError(msg)
         there = ", ".join(sorted(outlets)) or "none"
         msg = (
             f"{recording.path}: expected predictions of {name or 'a live run'}, found {there}; "

@@ -229,10 +229,15 @@ class StreamRegistry(Mapping[str, Stream]):
         self._end(old, _RESTARTS)
         self._builder.forget(name)
         try:
-            self._begin(self._built(prepared))
+            new = self._built(prepared)
+            self._begin(new)
         except BaseException:
             self._begin(self._built(self._builder.prepare(before)))
             raise
+        if new.model.exists and not old.model.exists:
+            about = {"name": new.model.name, "sha256": new.model.sha256}
+            message = f"Model {new.model.label} is in use; there was none before."
+            new.reporter.emit("model", message, {"state": "swapped", "seq": 0, **about})
 
     def _built(self, prepared: PreparedStream) -> Stream:
         stream = self._builder.build(prepared)

@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def folder_recorder(
-    folder: Path, stream: str, bundle: Bundle, options: PipelineOptions, outlets_prefix: str
+    folder: Path, stream: str, bundle: Bundle | None, options: PipelineOptions, outlets_prefix: str
 ) -> Recorder:
     """Return the recorder of a stream into a folder, without a session."""
     return Recorder(stream, folder, outlets_prefix, run_details(bundle, options), partial(known_of, options))
 
 
 def session_recorder(
-    root: Path, bundle: Bundle, options: PipelineOptions, outlets_prefix: str
+    root: Path, bundle: Bundle | None, options: PipelineOptions, outlets_prefix: str
 ) -> Callable[[Stream, RecordingRequest], Recorder]:
     """Return what makes the recorder of a stream into a session in the folder ``root``."""
 

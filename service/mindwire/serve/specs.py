@@ -36,7 +36,7 @@ class Specs:
     """
 
     def __init__(self, settings: Settings, file: ConfigFile | None = None) -> None:
-        self.models = ModelStore(settings.models)
+        self.models = ModelStore(settings.models_folder)
         self._lock = threading.Lock()
         self._file = file
         self.kept = file is not None

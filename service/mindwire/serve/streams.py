@@ -21,6 +21,7 @@ from mindwire.inference.load import load_decoder
 from mindwire.live.connection import StreamLimits
 from mindwire.live.loaded_model import LoadedModel
 from mindwire.live.loop import LiveLoop
+from mindwire.live.no_model import no_decoder, signal_contract, signal_pipeline
 from mindwire.live.shared_decoder import SharedDecoder
 from mindwire.live.stream import Stream
 from mindwire.live.warm_start import initial_adaptation
@@ -31,7 +32,7 @@ from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter, de
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
 from mindwire.sources.lsl_connector import LslConnector
-from mindwire.status import ModelStatus, RecordingRequest
+from mindwire.status import NO_MODEL, ModelStatus, RecordingRequest
 from mindwire.types import SignalInfo
 from mindwire_models import zoo
 from mindwire_models.bundle import Bundle, load_bundle
@@ -48,7 +49,7 @@ class PreparedStream:
 
     spec: StreamSpec  # as configured
     own: StreamSpec  # the same with the general settings in it
-    bundle: Bundle
+    bundle: Bundle | None  # None for a stream without a model
     decoder: Decoder
     options: PipelineOptions
     control: ControlSetting
@@ -90,9 +91,21 @@ class StreamBuilder:
             The bundle or its engine cannot be loaded, or the control policy does not fit.
         """
         settings, own = self._settings, self._settings.of(spec)
+        options = PipelineOptions(
+            channels=own.channels,
+            unit=own.unit,
+            sfreq=own.rate,
+            bad_channels=settings.bad_channels,
+            bridge_seconds=settings.bridge_ms / 1e3,
+        )
         if own.model is None or own.adapt is None:
-            msg = f"model: stream {spec.id!r} has no bundle that decodes it; name one with 'model', or for all with --model BUNDLE."
-            raise UsageError(msg)
+            if settings.sessions is None:
+                msg = (
+                    f"model: stream {spec.id!r} has no bundle that decodes it; name one with 'model', or for all with "
+                    "--model BUNDLE, or record and train one: --sessions DIR."
+                )
+                raise UsageError(msg)
+            return PreparedStream(spec, own, None, no_decoder(), options, ControlSetting(paused=spec.paused), None)
         bundle = load(own.model)
         policy = choose_policy(bundle, own.control)
         load_one = partial(load_decoder, bundle, settings.engine, settings.device, adapt=own.adapt)
@@ -102,13 +115,9 @@ class StreamBuilder:
         else:
             shared = self._decoders.get(bundle.sha256) or SharedDecoder(load_one)
             decoder = self._decoders[bundle.sha256] = shared
-        options = PipelineOptions(
-            channels=own.channels,
-            unit=own.unit,
+        options = replace(
+            options,
             hop_samples=own.hop,
-            sfreq=own.rate,
-            bad_channels=settings.bad_channels,
-            bridge_seconds=settings.bridge_ms / 1e3,
             adapt=own.adapt,
             trained=bundle.training.source if bundle.training else None,
             policy=policy,
@@ -124,30 +133,16 @@ class StreamBuilder:
         MindwireError
             What was learnt of the person cannot be used, or a recording cannot begin.
         """
-        settings, own, bundle, decoder = self._settings, prepared.own, prepared.bundle, prepared.decoder
-        name, contract = own.id, bundle.contract
-        about = {"stream": name, "model": _status(prepared).label}
-        checkpoint = self._checkpoint(name)
-        # by this process's predecessor, or in an earlier session
-        before = checkpoint if checkpoint is not None and checkpoint.exists() else prepared.kept
-        options = prepared.options
-        try:
-            saved = initial_adaptation(bundle, decoder, options, before, settings.warm_start)
-        except ContractError:
-            if before is not checkpoint:
-                raise
-            # the process ended before what another model had learnt was replaced
-            saved = initial_adaptation(bundle, decoder, options, prepared.kept, settings.warm_start)
-        if saved is not None:
-            log.info("The stream begins with what was learnt before.", extra=about)
-            options = replace(options, state=saved.to_text())
+        settings, own, name = self._settings, prepared.own, prepared.own.id
+        checkpoint = self._checkpoint(name) if prepared.bundle is not None else None
+        options = self._with_adaptation(prepared.bundle, prepared, checkpoint) if prepared.bundle else prepared.options
         outlets = None
         if own.lsl_outlet:
             outlets = LslSink(
                 name,
-                contract,
+                None if prepared.bundle is None else prepared.bundle.contract,
                 _status(prepared),
-                hop_samples=own.hop or contract.hop_samples,
+                hop_samples=own.hop,
                 instance=self._instance,
                 policy=options.policy,
                 recorded=records(settings, prepared.spec) or settings.sessions is not None,
@@ -164,15 +159,15 @@ class StreamBuilder:
         stream = Stream(
             name,
             connector=LslConnector(selector(own), own.rate),
-            contract=contract,
+            contract=model.contract,
             model=model.status,
-            decoder=decoder,
+            decoder=model.decoder,
             make_pipeline=model.make_pipeline,
             hop_samples=model.hop_samples,
             model_path=model.path,
             model_details=model.details,
             load_model=load_model,
-            hub=PredictionHub(name, contract),
+            hub=PredictionHub(name, model.contract),
             sinks=[] if outlets is None else [outlets],
             recorder=recorder,
             make_recorder=model.make_recorder,
@@ -190,10 +185,37 @@ class StreamBuilder:
             stream.reporter.add_sink(AdaptationCheckpoint(checkpoint, lambda: stream.learnt))
         return stream
 
+    def _with_adaptation(self, bundle: Bundle, prepared: PreparedStream, checkpoint: Path | None) -> PipelineOptions:
+        """Return a stream's options with what was learnt by this process's predecessor, or in an earlier session."""
+        decoder, options, kept, warm_start = (
+            prepared.decoder,
+            prepared.options,
+            prepared.kept,
+            self._settings.warm_start,
+        )
+        before = checkpoint if checkpoint is not None and checkpoint.exists() else kept
+        try:
+            saved = initial_adaptation(bundle, decoder, options, before, warm_start)
+        except ContractError:
+            if before is not checkpoint:
+                raise
+            # the process ended before what another model had learnt was replaced
+            saved = initial_adaptation(bundle, decoder, options, kept, warm_start)
+        if saved is None:
+            return options
+        about = {"stream": prepared.own.id, "model": _status(prepared).label}
+        log.info("The stream begins with what was learnt before.", extra=about)
+        return replace(options, state=saved.to_text())
+
     def _loaded(self, prepared: PreparedStream, options: PipelineOptions, outlets: LslSink | None) -> LoadedModel:
         """Return a stream's model."""
         bundle, decoder, status = prepared.bundle, prepared.decoder, _status(prepared)
         about = {"stream": prepared.own.id, "model": status.label}
+        recording = _recording(self._settings, prepared, options, outlets)
+        if bundle is None:
+            contract = signal_contract(None, options)
+            make, hop = signal_pipeline(options), contract.hop_samples
+            return LoadedModel(status, contract, decoder, make, hop, **recording)
         message = "Model %s runs on %s (%s): %s"
         log.info(message, status.name, status.engine, status.device, status.engine_reason, extra=about)
 
@@ -211,7 +233,7 @@ class StreamBuilder:
             prepared.own.hop or bundle.contract.hop_samples,
             options.policy,
             prepared.own.model,
-            **_recording(self._settings, prepared, options, outlets),
+            **recording,
         )
 
     def forget(self, name: str) -> None:
@@ -225,6 +247,8 @@ class StreamBuilder:
 
 def _status(prepared: PreparedStream) -> ModelStatus:
     bundle, decoder = prepared.bundle, prepared.decoder
+    if bundle is None:
+        return NO_MODEL
     return ModelStatus(
         name=bundle.name,
         sha256=bundle.sha256,

@@ -48,8 +48,8 @@ class SessionRuns:
         Open; closed by :meth:`close`.
     stream : str
         Name in the service.
-    bundle : Bundle
-        That the stream begins with; copied into the session.
+    bundle : Bundle or None
+        That the stream begins with; copied into the session. None for a stream without a model.
     status : callable
         Returns the stream's status.
     next_seq : callable
@@ -68,7 +68,7 @@ class SessionRuns:
         self,
         session: Session,
         stream: str,
-        bundle: Bundle,
+        bundle: Bundle | None,
         status: Callable[[], StreamStatus],
         next_seq: Callable[[], int],
         *,
@@ -80,7 +80,9 @@ class SessionRuns:
         self.run: Run | None = None  # the present one, or the last
         self._stream, self._status, self._next_seq = stream, status, next_seq
         self._number, self._notes = number, notes
-        self._model = UsedModel(bundle.name, bundle.sha256, folder=session.keep_bundle(bundle))
+        self._model: UsedModel | None = None
+        if bundle is not None:
+            self._model = UsedModel(bundle.name, bundle.sha256, folder=session.keep_bundle(bundle))
         self._ended: dict[int, dict[str, Any]] = {}  # what is to be noted of runs, by their numbers
         self._completions: dict[int, subprocess.Popen[bytes]] = {}
         self._closed = False
@@ -91,6 +93,9 @@ class SessionRuns:
         status = self._status()
         seq = self._next_seq()
         number, self._number = self._number, None
+        used: tuple[UsedModel, ...] = ()
+        if (model := self._model) is not None:
+            used = (UsedModel(model.name, model.sha256, seq, model.folder, status.model.engine),)
 
         def make(number: int, file: str) -> Run:
             return Run(
@@ -101,7 +106,7 @@ class SessionRuns:
                 started=_now(),
                 source={} if source is None else {key: value for key, value in asdict(source).items() if value},
                 notes=self._notes,
-                models=(UsedModel(self._model.name, self._model.sha256, seq, self._model.folder, status.model.engine),),
+                models=used,
                 control=(UsedPolicy(status.control.hash if status.control else None, seq),),
                 software=machine() | {"sha256": source_sha256()},
             )

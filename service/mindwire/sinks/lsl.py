@@ -34,9 +34,11 @@ class LslSink(Sink):
     stream : str
         Name of the stream; the outlets are ``Mindwire-{stream}`` and, with the endings ``-events``, ``-Decisions`` and
         ``-Axes``, the others.
-    contract : Contract
+    contract : Contract or None
+        None for a stream without a model, which has no outlet of probabilities and, until there is one, none of decisions.
     model : ModelStatus
-    hop_samples : int
+    hop_samples : int or None
+        Where it is not the contract's.
     instance : str
         Tells services on one host apart, in the ``source_id``; the port, for example.
     policy : ControlPolicy or None
@@ -54,35 +56,24 @@ class LslSink(Sink):
     def __init__(
         self,
         stream: str,
-        contract: Contract,
+        contract: Contract | None,
         model: ModelStatus,
         *,
-        hop_samples: int,
+        hop_samples: int | None = None,
         instance: str = "",
         policy: ControlPolicy | None = None,
         recorded: bool = False,
     ) -> None:
         self.source_id = "-".join(part for part in ("mindwire", stream, socket.gethostname(), instance) if part)
-        self._stream, self._classes = stream, contract.classes
+        self._stream, self._classes = stream, contract.classes if contract is not None else ()
         self._model = {"name": model.name, "sha256": model.sha256}
-        self._nan = [float("nan")] * len(contract.classes)
-        note = f"A row of NaN is an invalid prediction; the outlet {OUTLET}{stream}-events gives the reason."
-        self._predictions: pylsl.StreamOutlet | None = self._opened(
-            self._info("", PREDICTIONS_TYPE, contract.classes, "probability", "Probability"),
-            {
-                "model": self._model,
-                "decoding": {
-                    "engine": model.engine,
-                    "device": model.device,
-                    "reason": model.engine_reason,
-                    "sfreq": f"{contract.sfreq:g}",
-                    "window_samples": str(contract.window_samples),
-                    "hop_samples": str(hop_samples),
-                    "nominal_rows_per_second": f"{contract.sfreq / hop_samples:g}",
-                },
-                "validity": {"invalid": "NaN", "note": note},
-            },
-        )
+        self._nan = [float("nan")] * len(self._classes)
+        self._predictions: pylsl.StreamOutlet | None = None
+        if contract is not None:
+            self._predictions = self._opened(
+                self._info("", PREDICTIONS_TYPE, contract.classes, "probability", "Probability"),
+                _details(stream, contract, model, hop_samples or contract.hop_samples) | {"model": self._model},
+            )
         self._events: pylsl.StreamOutlet | None = self._opened(
             self._info("-events", EVENTS_TYPE), {"encoding": "JSON: kind, message, unix_time, data"}
         )
@@ -92,7 +83,7 @@ class LslSink(Sink):
         self._axes: pylsl.StreamOutlet | None = None
         if policy is not None:
             self._follow(policy)
-        elif recorded:
+        elif recorded and contract is not None:
             self._open_decisions(None)
 
     def publish(self, prediction: Prediction) -> None:
@@ -168,3 +159,20 @@ class LslSink(Sink):
             for name, text in value.items():
                 child.append_child_value(name, text)
         return pylsl.StreamOutlet(info, 1, _BUFFERED)
+
+
+def _details(stream: str, contract: Contract, model: ModelStatus, hop_samples: int) -> dict[str, Mapping[str, str]]:
+    """Return the description of an outlet of probabilities."""
+    note = f"A row of NaN is an invalid prediction; the outlet {OUTLET}{stream}-events gives the reason."
+    return {
+        "decoding": {
+            "engine": model.engine,
+            "device": model.device,
+            "reason": model.engine_reason,
+            "sfreq": f"{contract.sfreq:g}",
+            "window_samples": str(contract.window_samples),
+            "hop_samples": str(hop_samples),
+            "nominal_rows_per_second": f"{contract.sfreq / hop_samples:g}",
+        },
+        "validity": {"invalid": "NaN", "note": note},
+    }

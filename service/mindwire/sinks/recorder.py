@@ -133,7 +133,8 @@ class Recorder(Sink):
             self._input = InputOutlet(self.stream, f"{self.outlets_prefix}-input", info, details)
             self._timing = self._timing or TimingOutlet(self.stream, f"{self.outlets_prefix}-timing")
             self._signal = signal
-            own = (f"{OUTLET}{self.stream}{ending}" for ending in ("", "-events", "-input", TIMING, DECISIONS))
+            decoded = ("", DECISIONS) if details["model"] is not None else ()
+            own = (f"{OUTLET}{self.stream}{ending}" for ending in ("-events", "-input", TIMING, *decoded))
             self._expected = frozenset((info.name, *own))
             identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))

