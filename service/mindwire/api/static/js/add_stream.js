@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The form that adds a stream: its source is one that a search of the network has found.
 
 import { fill, write } from "./dom.js";

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The continuous axes: a point in a square of the first two, or on a line where there is one.
 
 import { Plot, colour } from "./canvas.js";

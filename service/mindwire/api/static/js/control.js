@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Control: the last decision, the evidence against its thresholds, the state, and the commands to the policy.
 
 import { Axes } from "./axes.js";

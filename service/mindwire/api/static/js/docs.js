@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The API's own description, drawn from openapi.json; each operation can be tried in place.
 
 import { Unauthorised, get, setToken } from "./service.js";

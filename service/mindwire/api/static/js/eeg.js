@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The strip of conditioned EEG: one row per channel, newest at the right.
 
 import { Plot, RemoteClock, colour, markerLabel } from "./canvas.js";

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The log of what happened: sorted by time, newest first, one row per change.
 
 import { clockTime, words } from "./words.js";

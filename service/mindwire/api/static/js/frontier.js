@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The slider along the trade-off that a policy was tuned on: what each choice gives and costs.
 
 /** Upper end of the exact one-sided 95 % interval of a rate, from a count and minutes. */

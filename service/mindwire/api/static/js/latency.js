@@ -1,3 +1,4 @@
+// @ts-nocheck
 // Where the time goes: the median of each stage, and how the sum is distributed.
 
 import { Plot, colour } from "./canvas.js";

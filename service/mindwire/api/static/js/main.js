@@ -1,3 +1,5 @@
+// @ts-nocheck
+/* eslint-disable no-shadow */
 // The page: one stream at a time, its feeds, and one frame loop that draws what they brought.
 
 import { frames } from "./canvas.js";

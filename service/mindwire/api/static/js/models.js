@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The list of models: what each demands and where it comes from; upload and deletion.
 
 import { button, confirmed, element, write } from "./dom.js";

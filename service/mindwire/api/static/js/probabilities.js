@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The bars of the newest prediction, and the lines and decisions of the last 20 seconds.
 
 import { Plot, RemoteClock, classColour, colour, markerLabel } from "./canvas.js";

@@ -16,6 +16,7 @@ export function adoptTokenFromAddress() {
   history.replaceState(null, "", address);
 }
 
+/** @param {string} value */
 export function setToken(value) {
   token = value;
   sessionStorage.setItem("mindwire-token", value);
@@ -26,8 +27,14 @@ export class Unauthorised extends Error {}
 /** A refusal by the service; its message is the service's sentence. */
 export class Refused extends Error {}
 
-/** Send a request with the token; throws Unauthorised or Refused. A change may take longer than an answer about what is. */
+/**
+ * Send a request with the token; throws Unauthorised or Refused. A change may take longer than an answer about what is.
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: BodyInit, type?: string, patience_ms?: number}} [options]
+ */
 async function request(method, path, { body, type = "application/json", patience_ms = method === "GET" ? 5000 : 30_000 } = {}) {
+  /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (method !== "GET") headers["Content-Type"] = type;
   const answer = await fetch(path, { method, headers, body, cache: "no-store", signal: AbortSignal.timeout(patience_ms) });
@@ -36,28 +43,55 @@ async function request(method, path, { body, type = "application/json", patience
   return answer;
 }
 
-/** Send a request with a JSON body, if there is one, and return the JSON answer, null for none. */
+/**
+ * Send a request with a JSON body, if there is one, and return the JSON answer, null for none.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
 export async function send(method, path, body) {
   const answer = await request(method, path, { body: JSON.stringify(body) });
   return answer.status === 204 ? null : answer.json();
 }
 
-/** Send a file and return the JSON answer. */
+/**
+ * Send a file and return the JSON answer.
+ * @param {string} path
+ * @param {Blob} file
+ */
 export const upload = async (path, file) => (await request("POST", path, { body: file, type: "application/zip", patience_ms: 600_000 })).json();
 
+/** @param {string} path */
 export const getText = async (path) => (await request("GET", path)).text();
 
+/** @param {string} path */
 export const get = (path) => send("GET", path);
 
-/** A websocket that reconnects until closed; handlers: open, text(object), binary(ArrayBuffer), lost, unauthorised. */
+/**
+ * @typedef {object} Handlers
+ * @property {() => void} [open] the service has said hello
+ * @property {(message: any) => void} [text]
+ * @property {(buffer: ArrayBuffer) => void} [binary]
+ * @property {() => void} [lost]
+ * @property {() => void} [unauthorised]
+ */
+
+/** A websocket that reconnects until closed. */
 export class Feed {
   #path;
   #handlers;
+  /** @type {WebSocket | null} */
   #socket = null;
   #retry = FIRST_RETRY_MS;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #closed = false;
 
+  /**
+   * @param {string} path
+   * @param {Handlers} handlers
+   */
   constructor(path, handlers) {
     this.#path = path;
     this.#handlers = handlers;

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The stream's state and facts.
 
 import { count, signed } from "./words.js";

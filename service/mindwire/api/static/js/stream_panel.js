@@ -1,3 +1,4 @@
+// @ts-nocheck
 // One stream on the system page: its model and the swap of it, recording, adaptation, description, and its end.
 
 import { button, confirmed, element, fill, labelled, write } from "./dom.js";

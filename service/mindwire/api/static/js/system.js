@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The page on which streams, models, recordings and adaptation are changed while the service runs.
 
 import { AddStream } from "./add_stream.js";

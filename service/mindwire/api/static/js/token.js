@@ -1,25 +1,25 @@
 // The dialog that asks for the token, on every page that needs one.
 
+import { byId } from "./dom.js";
 import { get, setToken } from "./service.js";
 
 export class TokenDialog {
   asking = false;
 
-  /** ``accepted`` is called once the service has taken a token. */
+  /** @param {() => void} accepted called once the service has taken a token */
   constructor(accepted) {
-    const part = (id) => document.getElementById(id);
-    part("token-form").addEventListener("submit", async (submission) => {
+    byId("token-form").addEventListener("submit", async (submission) => {
       submission.preventDefault();
-      setToken(part("token").value);
+      setToken(byId("token", HTMLInputElement).value);
       try {
         await get("/v1/streams");
       } catch {
-        part("token-wrong").hidden = false;
+        byId("token-wrong").hidden = false;
         return;
       }
       this.asking = false;
-      part("token-wrong").hidden = true;
-      part("token-dialog").close();
+      byId("token-wrong").hidden = true;
+      byId("token-dialog", HTMLDialogElement).close();
       accepted();
     });
   }
@@ -28,6 +28,6 @@ export class TokenDialog {
   ask() {
     if (this.asking) return;
     this.asking = true;
-    document.getElementById("token-dialog").showModal();
+    byId("token-dialog", HTMLDialogElement).showModal();
   }
 }
