@@ -67,3 +67,7 @@ class ServiceError(MindwireError):
 
 class PolicyError(MindwireError):
     """A control policy is invalid or does not fit the model."""
+
+
+class ParadigmError(MindwireError):
+    """A paradigm is not valid, or there is none of the name."""

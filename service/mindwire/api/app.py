@@ -18,8 +18,10 @@ from mindwire.api.model_routes import Models
 from mindwire.api.pages import STATIC, add_pages
 from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
+from mindwire.api.session_routes import sessions
 from mindwire.api.streams import Streams
 from mindwire.api.swap_routes import swaps
+from mindwire.api.task_routes import tasks
 from mindwire.api.training_routes import Jobs
 
 
@@ -69,6 +71,7 @@ def create_app(
     app.state.models = models
     app.state.training = training
     app.state.upload = asyncio.Lock()  # one at a time
+    app.state.tasks = {}  # by the names of their streams
     own = (
         routes.v1,
         config_routes.router,
@@ -76,6 +79,8 @@ def create_app(
         training_routes.router,
         swaps,
         recordings,
+        tasks,
+        sessions,
         routes.health,
         websockets.router,
     )

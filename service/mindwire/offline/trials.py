@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mindwire.errors import RecordingError, UsageError
+from mindwire.sessions.vocabulary import IMAGERY_END, NEXT_TRIAL, PRACTICE, TRIAL_ABORTED, is_course, word_of
 from mindwire.types import Marker
 from mindwire_models.text import counted, printable
 
@@ -125,17 +126,19 @@ def trials_from_markers(
     *,
     where: str = "the recording",
 ) -> list[Trial]:
-    """Labelled trials of a recording in the order of time; those of other classes are left out.
+    """Labelled trials of a recording in the order of time; those of other classes, and unfinished ones, are left out.
 
     The mapping is from marker labels to classes; a class without an entry is found by its own name. ``where`` names the
     recording in messages. A RecordingError says that there is no trial, or that two marker streams contradict each other.
     """
-    wanted = _wanted(classes, mapping or {})
-    ordered = sorted(markers, key=lambda marker: marker.time)
-    matched = match_labels((marker.label for marker in ordered), wanted)
-    named = [(marker, wanted[matched[marker.label]]) for marker in ordered if marker.label in matched]
+    ordered, named = _cues(markers, classes, mapping)
     _refuse_contradictions(named, where)
-    trials = [Trial(cue=marker.time, label=name) for marker, name in named if name in classes]
+    unfinished = _unfinished(ordered, [marker for marker, _ in named])
+    cued = [(marker, Trial(cue=marker.time, label=name)) for marker, name in named if name in classes]
+    trials = [trial for marker, trial in cued if id(marker) not in unfinished]
+    if cued and not trials:
+        msg = f"{where}: expected finished trials of {', '.join(classes)}, but {counted(len(cued), 'trial')} of them were aborted."
+        raise RecordingError(msg)
     if not trials:
         msg = (
             f"{where}: expected markers for {', '.join(classes)}, but {_listed(ordered)}; "
@@ -143,6 +146,55 @@ def trials_from_markers(
         )
         raise RecordingError(msg)
     return trials
+
+
+def unfinished_trials(
+    markers: Sequence[Marker], classes: Sequence[str], mapping: Mapping[str, str] | None = None
+) -> list[Trial]:
+    """Return the trials of these classes that were aborted, or not finished, and count for nothing."""
+    ordered, named = _cues(markers, classes, mapping)
+    unfinished = _unfinished(ordered, [marker for marker, _ in named])
+    return [Trial(marker.time, name) for marker, name in named if name in classes and id(marker) in unfinished]
+
+
+def _cues(
+    markers: Sequence[Marker], classes: Sequence[str], mapping: Mapping[str, str] | None
+) -> tuple[list[Marker], list[tuple[Marker, str]]]:
+    """Return the markers in the order of time, and those that are cues with their classes."""
+    wanted = _wanted(classes, mapping or {})
+    ordered = sorted(markers, key=lambda marker: marker.time)
+    matched = match_labels((marker.label for marker in ordered), wanted)
+    return ordered, [(marker, wanted[matched[marker.label]]) for marker in ordered if marker.label in matched]
+
+
+def _unfinished(ordered: Sequence[Marker], cues: Iterable[Marker]) -> set[int]:
+    """Return the identities of the cues of trials that were aborted, or that lack their end.
+
+    A trial lasts until the next cue or other trial of its marker stream. It was aborted if ``trial_aborted`` follows; in a
+    stream that has markers ``imagery_end``, one without was not finished.
+    """
+    are_cues, unfinished, open_ = {id(marker) for marker in cues}, set[int](), dict[str, tuple[int, bool]]()
+    with_ends = {marker.stream for marker in ordered if marker.label == IMAGERY_END and id(marker) not in are_cues}
+
+    def close(stream: str) -> None:
+        cue, ended = open_.pop(stream, (0, True))
+        if not ended:
+            unfinished.add(cue)
+
+    for marker in ordered:
+        stream = marker.stream
+        if id(marker) in are_cues:
+            close(stream)
+            open_[stream] = id(marker), stream not in with_ends
+        elif word_of(marker.label) in NEXT_TRIAL or marker.label.startswith(PRACTICE):
+            close(stream)
+        elif stream in open_ and marker.label == IMAGERY_END:
+            open_[stream] = open_[stream][0], True
+        elif stream in open_ and marker.label == TRIAL_ABORTED:
+            unfinished.add(open_[stream][0])
+    for stream in list(open_):
+        close(stream)
+    return unfinished
 
 
 def _refuse_contradictions(cues: Sequence[tuple[Marker, str]], where: str) -> None:
@@ -165,13 +217,14 @@ def _refuse_contradictions(cues: Sequence[tuple[Marker, str]], where: str) -> No
 def left_out_markers(
     markers: Sequence[Marker], classes: Sequence[str], mapping: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Labels, as they are shown, of the markers that stand for none of the classes."""
+    """Labels, as they are shown, of the markers that stand for none of the classes, those of a task's course apart."""
     wanted = _wanted(classes, mapping or {})
     matched = match_labels((marker.label for marker in markers), wanted)
     return [
         shown(marker.label)
         for marker in markers
-        if marker.label not in matched or wanted[matched[marker.label]] not in classes
+        if (marker.label not in matched and not is_course(marker.label))
+        or (marker.label in matched and wanted[matched[marker.label]] not in classes)
     ]
 
 

@@ -25,6 +25,7 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
+from mindwire.api.task_routes import COMMANDS
 from mindwire.config import SECRETS, Settings, StreamSpec
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer
@@ -313,8 +314,10 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}/control", self._forward, methods=["GET", "PUT"])
         router.add_api_route("/v1/streams/{stream}/recording", self._forward, methods=["GET", "POST", "DELETE"])
         router.add_api_route("/v1/streams/{stream}/model", self._forward, methods=["GET", "POST"])
+        router.add_api_route("/v1/streams/{stream}/task", self._forward, methods=["GET", "POST"])
+        tasks = (f"task/{command}" for command in COMMANDS)
         swaps = ("model/promote", "model/drop", "model/rollback")
-        for command in ("adaptation", "control/pause", "control/resume", *swaps):
+        for command in ("adaptation", "control/pause", "control/resume", *swaps, *tasks):
             router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
         return router
 
@@ -360,8 +363,9 @@ async def _list_events(stream: _Stream) -> Response:
 
 
 def _patience(request: Request) -> float:
-    """Return the seconds that a worker may take: recordings wait for LabRecorder, and a first model for its decoder."""
-    waits = request.scope["path"].endswith(("/recording", "/model")) and request.method != "GET"
+    """Return the seconds that a worker may take: recordings and tasks wait for LabRecorder, and a first model for its decoder."""
+    ends = ("/recording", "/task", "/task/resume", "/task/finish", "/task/abort", "/model")
+    waits = request.scope["path"].endswith(ends) and request.method != "GET"
     return _SLOW_S if waits else ANSWER_S
 
 

@@ -1,0 +1,336 @@
+"""Tasks of the streams of this process: begun with a recording, watched while they run, and continued after a crash."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mindwire.errors import ConflictError, MindwireError, RecordingError
+from mindwire.sessions.folder import Session, open_session
+from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest
+from mindwire.sessions.task import (
+    UNFINISHED,
+    TaskPhase,
+    TaskProblem,
+    TaskState,
+    Trial,
+    is_recorded,
+    last_task,
+    new_task,
+    next_number,
+    write_task,
+)
+from mindwire.sources.liblsl import pylsl
+from mindwire.status import RecordingRequest, StreamState
+
+if TYPE_CHECKING:
+    from mindwire.live.recordings import Recordings
+    from mindwire.live.stream import Stream
+
+log = logging.getLogger(__name__)
+
+# Time without a sign of the participant's page after which a running task is paused.
+PAGE_LOST_S: Final = 10.0
+_CHECK_EVERY_S = 0.5
+_RECORDING_LOST_S = 3.0
+_NO_SIGNAL = frozenset(
+    {
+        StreamState.SEARCHING,
+        StreamState.CONNECTING,
+        StreamState.STALE,
+        StreamState.LOST,
+        StreamState.FAILED,
+        StreamState.STOPPED,
+    }
+)
+_MESSAGES: dict[str, str] = {
+    "ready": "Task {number}, {title}, is ready.",
+    "running": "Task {number}, {title}, runs.",
+    "paused": "Task {number}, {title}, is paused.",
+    "done": "Task {number}, {title}, is done.",
+    "aborted": "Task {number}, {title}, was aborted; what was recorded is kept.",
+    "interrupted": "Task {number}, {title}, was interrupted; it can be resumed.",
+    "page_lost": "Task {number}, {title}, is paused: the participant's page does not answer.",
+    "signal_lost": "Task {number}, {title}, is paused: there is no signal.",
+    "recording_lost": "Task {number}, {title}, is paused: the recording has stopped.",
+}
+
+
+class StreamTasks:
+    """Tasks of one stream, one after another; may be called from any thread.
+
+    Parameters
+    ----------
+    name : str
+        Of the stream.
+    root : Path
+        Folder of the sessions.
+    find : callable
+        Returns the stream as it is now, None if it was removed.
+    """
+
+    def __init__(self, name: str, root: Path, find: Callable[[], Stream | None]) -> None:
+        self._name = name
+        self._root = root
+        self._find = find
+        self._lock = threading.RLock()  # of changes
+        self._task: TaskState | None = None
+        self._folder = root
+        self._session: Session | None = None  # held while the task is not finished
+        self._seen = time.monotonic()
+        self._recorded_at = time.monotonic()
+        self._since = 0.0  # time on the clock of LSL from which the present recording holds samples
+        self._began_recording = False
+        self._watch: threading.Event | None = None  # ends the thread that watches
+        self._restore()
+
+    @property
+    def task(self) -> TaskState | None:
+        """The present or last task."""
+        return self._task
+
+    def seen(self) -> None:
+        """Note that the participant's page is there."""
+        self._seen = time.monotonic()
+
+    def begin(self, participant: str, paradigm: Cued | Rest | Eyes | Control, seed: int | None) -> TaskState:
+        """Begin a task, and a recording of the participant unless one runs.
+
+        Raises
+        ------
+        ConflictError
+            A task is not finished, there is no signal, or another participant is being recorded.
+        RecordingError
+            Nothing can be recorded.
+        """
+        with self._lock:
+            if (task := self._task) is not None and task.state in UNFINISHED:
+                msg = f"Task {task.number} of {task.participant} is {task.state}; finish or abort it first."
+                raise ConflictError(msg)
+            stream = self._stream()
+            date, file = self._record(stream, participant)
+            try:
+                session = open_session(self._root, participant, date)
+            except RecordingError:
+                self._end_recording()
+                raise
+            seed = seed if seed is not None else paradigm.seed
+            seed = secrets.randbelow(2**32) if seed is None else seed
+            try:
+                number = next_number(session.folder)
+                known = {"participant": participant, "date": date, "stream": self._name}
+                task = new_task(paradigm, seed, number=number, **known).with_recording(file)
+                write_task(session.folder, task)
+            except (RecordingError, OSError) as error:
+                session.close()
+                self._end_recording()
+                if isinstance(error, OSError):
+                    msg = f"No task can be begun in {session.folder} ({error.strerror})."
+                    raise RecordingError(msg) from error
+                raise
+            self._folder, self._session, self._task = session.folder, session, task
+            self._report(task)
+            return task
+
+    def resume(self) -> TaskState:
+        """Begin a task that is ready, or go on with one that was paused or interrupted, in the next run if its recording has ended."""
+        with self._lock:
+            task = self._unfinished("ready", "running", "paused", "interrupted")
+            self.seen()
+            if task.state == "running":
+                return task
+            stream = self._stream()
+            date, file = self._record(stream, task.participant, task.date)
+            if self._session is None:
+                self._session = open_session(self._root, task.participant, date)
+            self._change(task.with_recording(file).becomes("running"))
+            self._start_watch()
+            return self._present
+
+    def pause(self) -> TaskState:
+        """Pause a task; the recording goes on."""
+        with self._lock:
+            task = self._unfinished("ready", "running", "paused")
+            self.seen()
+            if task.state == "running":
+                self._change(task.becomes("paused"))
+            return self._present
+
+    def enter(self, trial: Trial) -> TaskState:
+        """Enter the outcome of a trial; one that was not recorded in full counts as aborted."""
+        with self._lock:
+            task = self._unfinished("ready", "running", "paused")
+            self.seen()
+            lost = task.problem in ("signal_lost", "recording_lost")
+            if trial.outcome == "done" and (lost or (trial.onset is not None and trial.onset < self._since)):
+                trial = trial.model_copy(update={"outcome": "aborted", "result": {**trial.result, "recorded": False}})
+            after = task.with_trial(trial)
+            if after is not task:
+                if task.state == "ready":
+                    after = after.becomes("running")
+                    self._start_watch()
+                self._change(after, trial.index)
+            return self._present
+
+    def finish(self) -> TaskState:
+        """End a task, and the recording that it began; blocks until its file is complete."""
+        return self._end("done")
+
+    def abort(self) -> TaskState:
+        """End a task before its last trial, and the recording that it began; what was recorded is kept."""
+        return self._end("aborted")
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _present(self) -> TaskState:
+        assert self._task is not None  # noqa: S101 - as the caller knows
+        return self._task
+
+    def _restore(self) -> None:
+        """Take up the stream's last task; one that no process goes on with was interrupted."""
+        found = last_task(self._root, self._name)
+        if found is None:
+            return
+        self._folder, task = found
+        if task.state in UNFINISHED:
+            if is_recorded(self._folder):  # by another service
+                return
+            task = task.becomes("interrupted", "service_ended")
+            with suppress(RecordingError):  # it is written when it is resumed
+                write_task(self._folder, task)
+        self._task = task
+
+    def _stream(self) -> Stream:
+        """Return the stream; raises ConflictError if it has no signal."""
+        stream = self._find()
+        if stream is None or stream.source is None or stream.state in _NO_SIGNAL:
+            reason = "it was removed" if stream is None else stream.reason.rstrip(".")
+            msg = f"Stream {self._name!r} has no signal ({reason}); a task takes one."
+            raise ConflictError(msg)
+        return stream
+
+    def _unfinished(self, *states: TaskPhase) -> TaskState:
+        task = self._task
+        if task is None:
+            msg = f"Stream {self._name!r} has no task; begin one first."
+            raise ConflictError(msg)
+        if task.state not in states:
+            msg = f"Task {task.number} of {task.participant} is {task.state}."
+            hint = " Resume it first." if task.state == "interrupted" else " Begin another one."
+            raise ConflictError(msg + hint)
+        return task
+
+    def _record(self, stream: Stream, participant: str, date: str | None = None) -> tuple[str, str]:
+        """Have the participant recorded; return the date of the session and the name of the file."""
+        recordings = stream.recordings
+        status = recordings.status()
+        if status is None:
+            today = time.strftime("%Y-%m-%d")
+            if date not in (None, today):
+                msg = f"The task is of {date}, and a recording would be of {today}; abort it and begin another one."
+                raise ConflictError(msg)
+            status = recordings.begin(RecordingRequest(participant=participant))
+            self._began_recording = True
+            self._since = pylsl.local_clock()
+        elif status.participant != participant or date not in (None, status.date):
+            whose = f"{status.participant} on {status.date}" if status.participant else "no participant"
+            msg = f"Stream {self._name!r} is being recorded for {whose}; end that recording first."
+            raise ConflictError(msg)
+        self._recorded_at = time.monotonic()
+        if status.file is None or status.date is None or recordings.file is None:
+            msg = f"The recording of stream {self._name!r} has not begun; its events say why. Try again soon."
+            raise ConflictError(msg)
+        return status.date, recordings.file
+
+    def _end(self, state: TaskPhase) -> TaskState:
+        with self._lock:
+            task = self._unfinished("ready", "running", "paused", "interrupted", state)
+            if task.state != state:
+                self._change(task.becomes(state))
+                self._release()
+                self._end_recording()
+            return self._present
+
+    def _end_recording(self) -> None:
+        if self._began_recording:
+            self._began_recording = False
+            stream = self._find()
+            if stream is not None:
+                with suppress(RecordingError):  # it has ended before
+                    stream.recordings.end()
+
+    def _release(self) -> None:
+        """Stop watching, and let the session go."""
+        if self._watch is not None:
+            self._watch.set()
+            self._watch = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _change(self, task: TaskState, trial: int | None = None) -> None:
+        """Keep a changed task, and report it."""
+        write_task(self._folder, task)
+        self._task = task
+        self._report(task, trial)
+
+    def _report(self, task: TaskState, trial: int | None = None) -> None:
+        data: dict[str, Any] = {"number": task.number, "state": task.state, "next": task.next, "problem": task.problem}
+        message = _MESSAGES.get(task.problem or "", _MESSAGES[task.state])
+        message = message.format(number=task.number, title=task.paradigm.title)
+        if trial is not None:
+            data["trial"] = task.trials[trial].model_dump()
+            message = (
+                f"Trial {trial} of task {task.number} ({task.trials[trial].label}) was {task.trials[trial].outcome}."
+            )
+        if (stream := self._find()) is not None:
+            stream.reporter.emit("task", message, data)
+
+    # ── watch ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_watch(self) -> None:
+        if self._watch is None:
+            self._watch = threading.Event()
+            name = f"mindwire-task-{self._name}"
+            threading.Thread(target=self._watch_task, args=(self._watch,), name=name, daemon=True).start()
+
+    def _watch_task(self, stop: threading.Event) -> None:
+        while not stop.wait(_CHECK_EVERY_S):
+            with self._lock:
+                if stop.is_set():
+                    return
+                try:
+                    self._check()
+                except MindwireError:
+                    log.exception("The task of stream %s cannot be kept", self._name)
+
+    def _check(self) -> None:
+        """Pause a running task whose page, signal or recording has gone; note further files of its recording."""
+        task = self._present
+        if task.state != "running":
+            return
+        stream = self._find()
+        recordings: Recordings | None = None if stream is None else stream.recordings
+        now = time.monotonic()
+        if recordings is not None and recordings.file is not None:
+            self._recorded_at = now
+            if recordings.file not in task.recordings:
+                self._since = pylsl.local_clock()
+                task = task.with_recording(recordings.file)
+                self._change(task)
+        problem: TaskProblem | None = None
+        if stream is None or stream.state in _NO_SIGNAL:
+            problem = "signal_lost"
+        elif now - self._recorded_at > _RECORDING_LOST_S:
+            problem = "recording_lost"
+        elif now - self._seen > PAGE_LOST_S:
+            problem = "page_lost"
+        if problem is not None:
+            self._change(task.becomes("paused", problem))
