@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mindwire.errors import RecordingError, UsageError
-from mindwire.sessions.vocabulary import IMAGERY_END, NEXT_TRIAL, PRACTICE, TRIAL_ABORTED, is_course, word_of
+from mindwire.sessions.vocabulary import IMAGERY_END, NEXT_TRIAL, PRACTICE, TRIAL_ABORTED, of_task, word_of
 from mindwire.types import Marker
 from mindwire_models.text import counted, printable
 
@@ -217,13 +217,13 @@ def _refuse_contradictions(cues: Sequence[tuple[Marker, str]], where: str) -> No
 def left_out_markers(
     markers: Sequence[Marker], classes: Sequence[str], mapping: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Labels, as they are shown, of the markers that stand for none of the classes, those of a task's course apart."""
+    """Labels, as they are shown, of the markers that stand for none of the classes, those of a task apart."""
     wanted = _wanted(classes, mapping or {})
     matched = match_labels((marker.label for marker in markers), wanted)
     return [
         shown(marker.label)
         for marker in markers
-        if (marker.label not in matched and not is_course(marker.label))
+        if (marker.label not in matched and not of_task(marker.label))
         or (marker.label in matched and wanted[matched[marker.label]] not in classes)
     ]
 

@@ -20,6 +20,6 @@ def word_of(label: str) -> str:
     return word if word in (TASK_START, TARGET) else label
 
 
-def is_course(label: str) -> bool:
-    """Return true for a marker of a task's course, and for the cue of a trial that does not count."""
+def of_task(label: str) -> bool:
+    """Return true for a marker of a task that is no class, and for the cue of a trial that does not count."""
     return word_of(label) in VOCABULARY or label.startswith(PRACTICE)
