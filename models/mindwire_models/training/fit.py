@@ -64,7 +64,7 @@ class Recipe:
 # Few and small steps from the tangent-space classifier: larger ones gain within a day what they lose on the next.
 CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
 # From a network's own weights; docs/training.md has the comparison.
-FINE_TUNING = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-4)
+FINE_TUNING = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-3)
 
 
 def train_network(
@@ -101,18 +101,19 @@ def train_network(
 
 
 def fine_tune(
-    network: AttentionBaseNet, data: TrialWindows, recipe: Recipe = FINE_TUNING, progress: Progress | None = None
+    network: AttentionBaseNet, data: TrialWindows, earlier: TrialWindows | None = None, recipe: Recipe = FINE_TUNING
 ) -> AttentionBaseNet:
-    """Train a copy of a network on, from its own weights, as :func:`train_network` trains; its statistics are then of ``data``.
+    """Train a copy of a network on, from its own weights; its statistics are then of these trials and, if given, ``earlier`` ones.
 
     An ArgumentError says that there are too few trials for a batch.
     """
     data = _enough(data)
     network = copy.deepcopy(network)
+    known = data.windows if earlier is None else np.concatenate([earlier.without_bursts().windows, data.windows])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        _fit(network, data, network.n_outputs, recipe, progress)
-        settle_statistics(network, spread_out(data.windows))
+        _fit(network, data, network.n_outputs, recipe, None)
+        settle_statistics(network, spread_out(known))
     return network.eval()
 
 

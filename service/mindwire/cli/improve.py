@@ -40,10 +40,13 @@ def improve(
     check_target(out, name or out.name)
     settings = options.run_settings(cues, markers, signal)
     plan = improvement.Plan(load_bundle(model), paths, earlier, settings, cues.at, seed)
-    with progress_bar("Training") as progress:
-        found = improvement.improve(plan, progress)
-    for run in (*found.past, *found.session):
+    with progress_bar("Conditioning") as progress:
+        prepared = improvement.prepare(plan, progress)
+    show(*(f"{one.recording} is left out. {one.problem}" for one in prepared.left_out))
+    for run in (*prepared.past, *prepared.session):
         print_problems(run.source.path, run.source.problems)
+    with progress_bar("Training") as progress:
+        found = improvement.improve(prepared, progress)
     show(improvement.run_table(found).terminal(), improvement.sentence(found.update.gate))
     if not found.update.gate.accepted:
         typer.echo("Nothing was written; go on with the model in use.", err=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mindwire_models.network.riemann import TangentSpaceNetwork
 
     Module = AttentionBaseNet | Ensemble | TangentSpaceNetwork
-    Tune = Callable[[Module, TrialWindows], Module]
+    Tune = Callable[[TrialWindows], Module]
 
 _BLOCKS = 5
 
@@ -56,48 +57,78 @@ class Update:
     temperature: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """Fine-tuning of a module of any kind on some trials, repeatable by its seed."""
+def tuner(base: Module, past: Sequence[RunTrials], *, retrain: bool, seed: int = 0) -> Tune:
+    """Return what makes a model of a session's trials, from the model in use and the person's earlier sessions.
 
-    seed: int = 0
+    Baseline: its weights are fitted to the past, if there is one, then to the session, each time with a penalty on
+    their change. Network: with ``retrain`` it is trained from the tangent space of past and session together; otherwise
+    on from its own weights, on the past and then on the session. Calls of the result raise an ArgumentError where there are too few trials.
+    """
+    from mindwire_models.network.riemann import TangentSpaceNetwork, update_tangent_space
+    from mindwire_models.training.fit import CALIBRATION, FINE_TUNING, fine_tune, train_network
 
-    def __call__(self, module: Module, trials: TrialWindows) -> Module:
-        """Return a fine-tuned copy; an ArgumentError says that there are too few trials."""
-        import torch
+    if isinstance(base, TangentSpaceNetwork):
 
-        from mindwire_models.network.ensemble import Ensemble
-        from mindwire_models.network.riemann import TangentSpaceNetwork, update_tangent_space
-        from mindwire_models.training.fit import FINE_TUNING, fine_tune
-
-        if isinstance(module, TangentSpaceNetwork):
+        def fitted(module: TangentSpaceNetwork, trials: TrialWindows) -> TangentSpaceNetwork:
             weights = 1 / np.bincount(trials.trial)[trials.trial]
             return update_tangent_space(module, trials.windows, trials.labels[trials.trial], weights=weights)
-        recipe = replace(FINE_TUNING, seed=self.seed)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # results would depend on their number
-        try:
-            if not isinstance(module, Ensemble):
-                return fine_tune(module, trials, recipe)
-            members: Sequence[Any] = list(module.members)
-            tuned = [fine_tune(one, trials, replace(recipe, seed=self.seed + i)) for i, one in enumerate(members)]
-            return Ensemble(tuned).eval()
-        finally:
-            torch.set_num_threads(threads)
+
+        of_past = fitted(base, together(past)) if past else base
+        return lambda session: fitted(of_past, session)
+
+    def of_each(module: Module, make: Callable[[AttentionBaseNet, int], AttentionBaseNet]) -> Module:
+        """Return the module with each of its networks made into another, with successive seeds."""
+        from mindwire_models.network.ensemble import Ensemble
+
+        members: Sequence[Any] = list(module.members) if isinstance(module, Ensemble) else [module]
+        with _one_thread():
+            made = [make(member, seed + index) for index, member in enumerate(members)]
+        return Ensemble(made).eval() if isinstance(module, Ensemble) else made[0]
+
+    earlier = [together(past)] if past else []
+    if retrain:
+        sizes = ("n_chans", "n_times", "n_outputs")
+
+        def trained(member: AttentionBaseNet, seed: int, session: TrialWindows) -> AttentionBaseNet:
+            arguments = {key: value for key, value in member.get_config().items() if key not in sizes}
+            arguments["activation"] = type(member.channel_expansion[-1])  # the configuration has its name
+            recipe = replace(CALIBRATION, seed=seed)
+            return train_network(joined([*earlier, session]), member.n_outputs, recipe, network_arguments=arguments)
+
+        return lambda session: of_each(base, lambda member, seed: trained(member, seed, session))
+
+    def tuned(module: Module, trials: TrialWindows, before: TrialWindows | None) -> Module:
+        return of_each(
+            module, lambda member, seed: fine_tune(member, trials, before, recipe=replace(FINE_TUNING, seed=seed))
+        )
+
+    start = tuned(base, earlier[0], None) if earlier else base
+    return lambda session: tuned(start, session, earlier[0] if earlier else None)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give PyTorch one thread, for results would depend on their number."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def update(
     base: Module,
-    past: Sequence[RunTrials],
     session: Sequence[RunTrials],
     tune: Tune,
     progress: Progress | None = None,
 ) -> Update:
-    """Fine-tune the model in use, and judge it on runs that neither was trained on.
+    """Make a model of this session's runs, and judge it beside the model in use on runs that neither was trained on.
 
     Those are the runs of the session that the model in use was not trained on, each left out in turn; of a single one, five blocks of
-    successive trials. The past is trained on unless it is known altogether. An
-    ArgumentError says that every run is known, or that there are too few trials.
+    successive trials. Progress counts trainings. An ArgumentError says that every run is known, or that there are too few trials.
     """
     new = [index for index, run in enumerate(session) if not run.known]
     if not new:
@@ -107,18 +138,16 @@ def update(
     held_out: Literal["runs", "blocks"] = "runs" if len(new) > 1 else "blocks"
     if len(new) == 1:
         folds = [(new[0], block) for block in np.array_split(folds[0][1], _BLOCKS)]
-    total = len(folds) + 2
+    total = len(folds) + 1
 
     def done(count: int) -> None:
         if progress is not None:
             progress(count, total)
 
-    joint = base if all(run.known for run in past) else tune(base, _together(past))
-    done(1)
     candidate, in_use, labels, of_run, windows, of_windows = [], [], [], [], [], []
     for count, (index, trials) in enumerate(folds):
         data = session[index].data
-        tuned = tune(joint, _together(session, without=(index, trials)))
+        tuned = tune(together(session, without=(index, trials)))
         deciding, tested = np.isin(data.decided, trials), np.isin(data.trial, trials)
         candidate.append(logits(tuned, data.deciding[deciding]))
         in_use.append(logits(base, data.deciding[deciding]))
@@ -126,7 +155,7 @@ def update(
         of_run += [index] * len(labels[-1])
         windows.append(logits(tuned, data.windows[tested]))
         of_windows.append(data.labels[data.trial[tested]])
-        done(count + 2)
+        done(count + 1)
     ours, theirs, true = np.concatenate(candidate), np.concatenate(in_use), np.concatenate(labels)
     gate = judge(ours, theirs, true, held_out)
     right = [one.argmax(axis=1) == true for one in (ours, theirs)]
@@ -139,7 +168,7 @@ def update(
         )
         for index in new
     ]
-    module = tune(joint, _together(session))
+    module = tune(together(session))
     done(total)
     from mindwire_models.training.fit import fit_temperature
 
@@ -151,22 +180,27 @@ def _trials_of(run: RunTrials) -> NDArray[np.intp]:
     return np.arange(len(run.data.labels))
 
 
-def _together(runs: Sequence[RunTrials], without: tuple[int, NDArray[np.intp]] | None = None) -> TrialWindows:
-    """Return the windows of runs as one set, without some trials of one of them."""
+def together(runs: Sequence[RunTrials], without: tuple[int, NDArray[np.intp]] | None = None) -> TrialWindows:
+    """Return the windows of runs, at least one, as one set; ``without`` names a run by its place and trials of it to leave out."""
     parts = []
     for index, run in enumerate(runs):
         data = run.data
         kept = np.ones(len(data.trial), dtype=bool)
         if without is not None and without[0] == index:
             kept = ~np.isin(data.trial, without[1])
-        usable, trial = np.unique(data.trial[kept], return_inverse=True)
-        parts.append((data.windows[kept], trial, data.labels[usable]))
-    counts = np.cumsum([0, *(len(labels) for _, _, labels in parts)])
-    trials = [trial + start for (_, trial, _), start in zip(parts, counts[:-1], strict=True)]
+        if kept.any():
+            usable, trial = np.unique(data.trial[kept], return_inverse=True)
+            parts.append(TrialWindows(data.windows[kept], trial, data.labels[usable]))
+    return joined(parts)
+
+
+def joined(parts: Sequence[TrialWindows]) -> TrialWindows:
+    """Return several sets of trials, at least one, as one."""
+    starts = np.cumsum([0, *(len(part.labels) for part in parts)])
     return TrialWindows(
-        np.concatenate([windows for windows, _, _ in parts]),
-        np.concatenate(trials).astype(np.intp),
-        np.concatenate([labels for _, _, labels in parts]),
+        np.concatenate([part.windows for part in parts]),
+        np.concatenate([part.trial + start for part, start in zip(parts, starts, strict=False)]).astype(np.intp),
+        np.concatenate([part.labels for part in parts]),
     )
 
 

@@ -12,15 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from mindwire.errors import ContractError, RecordingError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct, trained_on
-from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training
+from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training, file_sha256
 from mindwire.evaluation.tables import TextTable
 from mindwire.offline.trials import match_labels
 from mindwire.sources.recording import open_recording
 from mindwire.training.data import SLIDE, TrialSpan, collect_trials, open_trials
-from mindwire.training.fine_tuning import RunTrials, Tuning, Update, update
+from mindwire.training.fine_tuning import RunTrials, Update, tuner, update
 from mindwire.training.gate import Gate
-from mindwire_models.bundle import Bundle
+from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
+from mindwire.training.run import candidate
+from mindwire_models.bundle import Bundle, load_bundle, load_module
+from mindwire_models.bundle_checks import decoder_of
 from mindwire_models.training_record import TrainedParent, TrainedRecording, TrainedSource, TrainingRecord
 
 
@@ -36,64 +42,128 @@ class Plan:
     seed: int = 0
 
 
+class LeftOut(BaseModel, frozen=True):
+    """Recording that could not be trained on, and why, in a sentence."""
+
+    recording: str
+    problem: str
+
+
 @dataclass(frozen=True, slots=True)
-class Improvement:
-    """An update of a bundle, and the recordings that it was made of."""
+class Prepared:
+    """Conditioned recordings, those of the past where they are needed, and what was left out; ``retrain`` is that of :func:`tuner`."""
 
     plan: Plan
     past: Sequence[RunTrials]
     session: Sequence[RunTrials]
+    retrain: bool
+    left_out: Sequence[LeftOut] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """An update of a bundle, and what it was made of."""
+
+    prepared: Prepared
     update: Update
 
     @property
+    def runs(self) -> list[RunTrials]:
+        """Recordings that were trained on."""
+        return [*self.prepared.past, *self.prepared.session]
+
+    @property
     def report(self) -> dict[str, Any]:
-        """The report of a job: gate, counts per run, base, and the recordings that were trained on; JSON-serialisable."""
-        base = self.plan.base
+        """The report of a job: gate, counts per run, base, and the recordings; JSON-serialisable."""
+        prepared, base = self.prepared, self.prepared.plan.base
         return {
             "gate": self.update.gate.model_dump(),
             "per_run": [one.model_dump() for one in self.update.per_run],
             "base": {"name": base.name, "sha256": base.sha256},
-            "past": [run.source.path.name for run in self.past],
-            "session": [run.source.path.name for run in self.session],
+            "past": [run.source.path.name for run in prepared.past],
+            "session": [run.source.path.name for run in prepared.session],
+            "left_out": [one.model_dump() for one in prepared.left_out],
         }
 
 
-def improve(plan: Plan, progress: Progress | None = None) -> Improvement:
-    """Fine-tune a model on this session's runs, and compare it with the model in use; progress counts parts of the work.
+def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
+    """Condition the recordings of a plan; progress counts them. Those that cannot be trained on are left out.
+
+    Raises
+    ------
+    UsageError
+        A recording is named twice.
+    RecordingError
+        No run of this session has a trial to train on.
+    """
+    paths = [*plan.past, *plan.session]
+    check_distinct(paths)
+    known = set(trained_on(plan.base, paths))
+    retrain = _can_retrain(plan.base, paths)
+    # Earlier sessions are in the weights of a model that was trained on all of them.
+    past = [] if known.issuperset(plan.past) and not retrain else plan.past
+    found: dict[Path, RunTrials] = {}
+    left_out: list[LeftOut] = []
+    for index, path in enumerate((*past, *plan.session)):
+        try:
+            found[path] = _condition(plan, path, known=path in known)
+        except (RecordingError, ContractError) as error:
+            left_out.append(LeftOut(recording=path.name, problem=str(error)))
+        if progress is not None:
+            progress(index + 1, len(past) + len(plan.session))
+    earlier, session = ([found[path] for path in some if path in found] for some in (past, plan.session))
+    if not session:
+        raise RecordingError(left_out[-1].problem)
+    return Prepared(plan, earlier, session, retrain, left_out)
+
+
+def improve(prepared: Prepared, progress: Progress | None = None) -> Improvement:
+    """Fine-tune a model on this session's runs, and compare it with the model in use; progress counts trainings.
 
     Raises
     ------
     ArgumentError
         The model in use was trained on every run of this session, or there are too few trials.
-    UsageError
-        A recording is named twice.
-    RecordingError, ContractError
-        As of training.
     """
-    from mindwire_models.bundle import load_module
+    base = load_module(prepared.plan.base)
+    tune = tuner(base, prepared.past, retrain=prepared.retrain, seed=prepared.plan.seed)
+    return Improvement(prepared, update(base, prepared.session, tune, progress))
 
-    check_distinct([*plan.past, *plan.session])
-    known = set(trained_on(plan.base, [*plan.past, *plan.session]))
-    # Earlier sessions are in the weights of a model that was trained on all of them.
-    past = [path for path in plan.past if not known.issuperset(plan.past)]
-    steps = len(past) + len(plan.session)
-    total = 2 * steps
 
-    def condition(index: int, path: Path) -> RunTrials:
-        if progress is not None:
-            progress(index, total)
-        return _condition(plan, path, known=path in known)
+def run_job(spec: JobSpec, stages: Stages) -> Outcome:
+    """Improve the model of a job with the participant's newest session; the model is kept if the gate accepts it.
 
-    conditioned = [condition(index, path) for index, path in enumerate([*past, *plan.session])]
+    Raises
+    ------
+    UsageError
+        No model is named.
+    MindwireError
+        As of :func:`prepare` and :func:`improve`.
+    """
+    if spec.base is None:
+        msg = "An improvement begins from a model; name it as 'base'."
+        raise UsageError(msg)
+    stages.plan({"starting": 5, "reading": 2 * len(spec.paths), "training": 30, WRITING: 5})
+    newest = max(path.parent for path in spec.paths)
+    session = sorted(path for path in spec.paths if path.parent == newest)
+    past = sorted(path for path in spec.paths if path.parent != newest)
+    plan = Plan(load_bundle(Path(spec.base)), session, past)
+    prepared = prepare(plan, stages.begin("reading"))
+    found = improve(prepared, stages.begin("training"))
+    stages.begin(WRITING)
+    accepted = found.update.gate.accepted
+    if accepted:
+        write(found, spec.target, spec.id)
+    return Outcome(spec.id if accepted else None, found.report, acceptable=accepted)
 
-    def tuning(done: int, of: int) -> None:
-        if progress is not None:
-            progress(steps + round(steps * done / of), total)
 
-    earlier, session = conditioned[: len(past)], conditioned[len(past) :]
-    return Improvement(
-        plan, earlier, session, update(load_module(plan.base), earlier, session, Tuning(plan.seed), tuning)
-    )
+def _can_retrain(base: Bundle, paths: Sequence[Path]) -> bool:
+    """Return true for a network that can be trained from the tangent space, with all recordings that it was trained on at hand."""
+    if base.training is None or decoder_of(base.config, base.path) == "tangent_space":
+        return False
+    recipe = candidate(base.contract).recipe
+    there = {file_sha256(path) for path in paths}
+    return recipe.initialisation == "tangent_space" and there.issuperset(one.sha256 for one in base.training.recordings)
 
 
 def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
@@ -122,7 +192,7 @@ def write(improvement: Improvement, out: Path, name: str) -> Bundle:
     """Write the fine-tuned model as a bundle, with the control policy of the model in use and its lineage."""
     from mindwire_models.export import export_bundle
 
-    base, done = improvement.plan.base, improvement.update
+    base, done = improvement.prepared.plan.base, improvement.update
     return export_bundle(
         done.module,
         base.contract.model_copy(update={"temperature": done.temperature}),
@@ -136,12 +206,10 @@ def write(improvement: Improvement, out: Path, name: str) -> Bundle:
 
 def _record(improvement: Improvement) -> TrainingRecord:
     """Return the record of the training: that of the model in use, with the recordings that came to it."""
-    base, newest = improvement.plan.base, improvement.session[-1]
-    before = base.training or _first_record(improvement.plan, newest)
-    used = [
-        TrainedRecording(file=run.source.path.name, sha256=run.source.sha256)
-        for run in (*improvement.past, *improvement.session)
-    ]
+    plan = improvement.prepared.plan
+    base = plan.base
+    before = base.training or _first_record(plan, improvement.runs[-1])
+    used = [TrainedRecording(file=run.source.path.name, sha256=run.source.sha256) for run in improvement.runs]
     recordings = {one.sha256: one for one in (*before.recordings, *used)}
     parents = (TrainedParent(name=base.name, sha256=base.sha256), *before.parents)
     return before.model_copy(update={"recordings": tuple(recordings.values()), "parents": parents})
@@ -191,10 +259,10 @@ def sentence(gate: Gate) -> str:
 
 def _provenance(improvement: Improvement) -> str:
     """Return the part of the model card on the model's origin, in Markdown."""
-    base = improvement.plan.base
+    base = improvement.prepared.plan.base
     rows = [
         [run.source.path.name, f"{run.source.n_usable} of {run.source.n_cued}", f"`{run.source.sha256}`"]
-        for run in (*improvement.past, *improvement.session)
+        for run in improvement.runs
     ]
     return "\n".join(
         [

@@ -31,7 +31,13 @@ def _train(spec: JobSpec, stages: Stages) -> Outcome:
     return run_job(spec, stages)
 
 
-KINDS: Mapping[str, Callable[[JobSpec, Stages], Outcome]] = {"train": _train}
+def _improve(spec: JobSpec, stages: Stages) -> Outcome:
+    from mindwire.training.improve import run_job
+
+    return run_job(spec, stages)
+
+
+KINDS: Mapping[str, Callable[[JobSpec, Stages], Outcome]] = {"train": _train, "improve": _improve}
 
 
 def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:

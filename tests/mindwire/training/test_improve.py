@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
-from mindwire.errors import ArgumentError
+from mindwire.errors import ArgumentError, RecordingError, UsageError
+from mindwire.training import improve as improvement
 from mindwire.training.data import RecordedTrials, RecordingSource, TrialSpan
-from mindwire.training.fine_tuning import RunTrials, Tuning, logits, update
+from mindwire.training.fine_tuning import RunTrials, logits, together, tuner, update
 from mindwire.training.gate import judge
+from mindwire.training.job_spec import JobSpec, Stages
 from mindwire_models.bundle import Bundle, load_bundle
 from mindwire_models.training.trials import TrialWindows
 from tests.support.calibration_recordings import record
 
+if TYPE_CHECKING:
+    from mindwire.training.fine_tuning import Module
+
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
 
+from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.network.ensemble import Ensemble
 from mindwire_models.network.riemann import TangentSpaceNetwork, fit_tangent_space
-from mindwire_models.training.fit import CALIBRATION, predict_logits, scaled_arguments, train_network
+from mindwire_models.training.fit import CALIBRATION, scaled_arguments, train_network
 
 
 def made_run(seed: int, *, n: int = 24, known: bool = False, turned: bool = False) -> RunTrials:
@@ -44,11 +53,6 @@ def made_run(seed: int, *, n: int = 24, known: bool = False, turned: bool = Fals
     return RunTrials(source, data, TrialSpan(0.0, 1.5, 1.5), known)
 
 
-def windows_of(run: RunTrials) -> TrialWindows:
-    data = run.data
-    return TrialWindows(data.windows, data.trial, data.labels[: len(data.labels) - 1])
-
-
 @pytest.fixture(scope="module")
 def base() -> TangentSpaceNetwork:
     data = made_run(0).data
@@ -58,18 +62,18 @@ def base() -> TangentSpaceNetwork:
 class Remembering:
     """Fine-tuning that keeps the trials it was given, and changes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: TangentSpaceNetwork) -> None:
+        self.module = module
         self.given: list[TrialWindows] = []
 
-    def __call__(self, module: TangentSpaceNetwork, trials: TrialWindows) -> TangentSpaceNetwork:
+    def __call__(self, trials: TrialWindows) -> TangentSpaceNetwork:
         self.given.append(trials)
-        return module
+        return self.module
 
 
 def test_new_runs_are_left_out_in_turn_and_known_ones_never(base: TangentSpaceNetwork) -> None:
-    runs = [made_run(1, known=True), made_run(2), made_run(3)]
-    tune = Remembering()
-    found = update(base, [], runs, tune)
+    runs, tune = [made_run(1, known=True), made_run(2), made_run(3)], Remembering(base)
+    found = update(base, runs, tune)
     assert found.gate.held_out == "runs"
     assert [one.recording for one in found.per_run] == ["run-2.xdf", "run-3.xdf"]
     without_2, without_3, final = tune.given
@@ -79,56 +83,61 @@ def test_new_runs_are_left_out_in_turn_and_known_ones_never(base: TangentSpaceNe
 
 
 def test_blocks_of_a_single_new_run_are_left_out(base: TangentSpaceNetwork) -> None:
-    run, tune = made_run(2), Remembering()
-    found = update(base, [], [run], tune)
+    tune = Remembering(base)
+    found = update(base, [made_run(2)], tune)
     assert found.gate.held_out == "blocks"
     assert found.gate.trials == 23
     assert [len(given.labels) for given in tune.given] == [18, 18, 18, 18, 20, 23]
 
 
-def test_the_past_is_trained_on_first_unless_it_is_known(base: TangentSpaceNetwork) -> None:
-    for known, expected in ((False, 46), (True, 18)):
-        tune = Remembering()
-        update(
-            base,
-            [made_run(4, known=known), made_run(5)] if not known else [made_run(4, known=True)],
-            [made_run(6)],
-            tune,
-        )
-        assert len(tune.given[0].labels) == expected
-
-
 def test_a_session_without_a_new_run_is_refused(base: TangentSpaceNetwork) -> None:
     with pytest.raises(ArgumentError, match="trained on every run"):
-        update(base, [], [made_run(1, known=True)], Remembering())
+        update(base, [made_run(1, known=True)], Remembering(base))
 
 
-def test_fine_tuning_follows_a_person_who_has_changed(base: TangentSpaceNetwork) -> None:
-    later = made_run(3, turned=True).data
-    found = update(base, [], [made_run(seed, turned=True) for seed in (1, 2)], Tuning())
-    assert found.gate.accepted
-    ours, before = (
-        (logits(one, later.deciding).argmax(axis=1) == later.labels[later.decided]).sum()
-        for one in (found.module, base)
+def n_right(module: Module, run: RunTrials) -> int:
+    data = run.data
+    return int((logits(module, data.deciding).argmax(axis=1) == data.labels[data.decided]).sum())
+
+
+@pytest.fixture(scope="module")
+def network() -> AttentionBaseNet:
+    recipe = replace(CALIBRATION, epochs=2)
+    return train_network(together([made_run(0)]), 2, recipe, network_arguments=scaled_arguments(150))
+
+
+def test_a_person_who_has_changed_is_followed(base: TangentSpaceNetwork, network: AttentionBaseNet) -> None:
+    runs = [made_run(seed, turned=True) for seed in (1, 2)]
+    later = made_run(3, turned=True)
+    for module, past, retrain in ((base, [], False), (network, [made_run(0)], True)):
+        tune = tuner(module, past, retrain=retrain)
+        found = update(module, runs, tune)
+        assert found.gate.accepted
+        assert n_right(found.module, later) > n_right(module, later)
+        assert all(
+            bool((a == b).all())
+            for a, b in zip(tune(together(runs)).state_dict().values(), found.module.state_dict().values(), strict=True)
+        )
+
+
+def test_the_past_comes_first(base: TangentSpaceNetwork) -> None:
+    session, past = together([made_run(6)]), [made_run(4, turned=True), made_run(5, turned=True)]
+    later = made_run(3, turned=True)
+    assert n_right(tuner(base, past, retrain=False)(session), later) > n_right(
+        tuner(base, [], retrain=False)(session), later
     )
-    assert ours > before + 3
 
 
-def test_members_of_an_ensemble_are_tuned_each_and_the_original_stays(base: TangentSpaceNetwork) -> None:
-    trials = windows_of(made_run(0))
-    networks = [
-        train_network(trials, 2, replace(CALIBRATION, epochs=1, seed=seed), network_arguments=scaled_arguments(150))
-        for seed in (0, 1)
-    ]
-    before = [predict_logits(network, trials.windows) for network in networks]
-    tuned = Tuning()(Ensemble(networks), windows_of(made_run(1, turned=True)))
+def test_members_of_an_ensemble_are_tuned_each_from_their_weights(network: AttentionBaseNet) -> None:
+    other = train_network(
+        together([made_run(0)]), 2, replace(CALIBRATION, epochs=1, seed=1), network_arguments=scaled_arguments(150)
+    )
+    trials = together([made_run(1, turned=True)])
+    tuned = tuner(Ensemble([network, other]), [], retrain=False)(trials)
     assert isinstance(tuned, Ensemble)
-    assert len(tuned.members) == 2
-    assert all(np.array_equal(predict_logits(n, trials.windows), old) for n, old in zip(networks, before, strict=True))
-    again = Tuning()(Ensemble(networks), windows_of(made_run(1, turned=True)))
-    assert all(
-        bool((a == b).all()) for a, b in zip(tuned.state_dict().values(), again.state_dict().values(), strict=True)
-    )
+    alone = [tuner(one, [], retrain=False, seed=seed)(trials) for seed, one in enumerate((network, other))]
+    assert np.allclose(logits(tuned, trials.windows), np.mean([logits(one, trials.windows) for one in alone], axis=0))
+    assert not np.allclose(logits(tuned, trials.windows), logits(Ensemble([network, other]), trials.windows), atol=0.1)
 
 
 def logits_with(right: int, n: int, sure: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -209,6 +218,62 @@ def test_the_command_writes_a_bundle_with_its_lineage(recordings: list[Path], tr
     assert [one.sha256 for one in bundle.training.parents] == [trained.sha256]
     assert bundle.training.decided_at_s == trained.training.decided_at_s
     assert bundle.contract == trained.contract.model_copy(update={"temperature": bundle.contract.temperature})
+
+
+def test_a_network_is_trained_afresh_where_its_recordings_are_at_hand(recordings: list[Path], tmp_path: Path) -> None:
+    given = ["--markers", "1=left", "2=right", "--window", "1.5", "--epochs", 3, "--folds", 0]
+    code, said = run_command("train", recordings[0], *given, "--out", tmp_path / "first")
+    assert code == 0, said
+    base = load_bundle(tmp_path / "first")
+    for past, retrain in ((recordings[:1], True), (recordings[:0], False)):
+        prepared = improvement.prepare(improvement.Plan(base, recordings[2:], past))
+        assert prepared.retrain == retrain
+        assert [run.source.path for run in prepared.past] == past
+    code, said = run_command(
+        "improve", *recordings[2:], "--past", recordings[0], "--model", base.path, "--out", tmp_path / "second"
+    )
+    assert code == 0, said
+    assert load_bundle(tmp_path / "second").config == base.config
+
+
+def test_what_cannot_be_trained_on_is_left_out(recordings: list[Path], trained: Bundle, tmp_path: Path) -> None:
+    other = record(tmp_path / "other.xdf", seed=5, labels=("C3", "Cz", "C4", "Oz"))
+    prepared = improvement.prepare(improvement.Plan(trained, [recordings[2]], [other]))
+    assert [one.recording for one in prepared.left_out] == ["other.xdf"]
+    assert "Pz" in prepared.left_out[0].problem
+    with pytest.raises(RecordingError, match="Pz"):
+        improvement.prepare(improvement.Plan(trained, [other]))
+
+
+def test_a_job_takes_the_newest_session_as_this_one(recordings: list[Path], trained: Bundle, tmp_path: Path) -> None:
+    paths = []
+    for day, some in (("2026-11-28", recordings[1:2]), ("2026-11-29", recordings[2:])):
+        (tmp_path / "P01" / day).mkdir(parents=True)
+        for number, path in enumerate(some, 1):
+            paths.append(tmp_path / "P01" / day / f"run-{number:02d}.xdf")
+            paths[-1].write_bytes(path.read_bytes())
+    spec = JobSpec(
+        "P01-2",
+        "improve",
+        "P01",
+        str(tmp_path),
+        str(tmp_path / "models"),
+        str(tmp_path),
+        tuple(map(str, reversed(paths))),
+    )
+    stages: list[str] = []
+    with pytest.raises(UsageError, match="name it as 'base'"):
+        improvement.run_job(spec, Stages(lambda line: None))
+    outcome = improvement.run_job(
+        msgspec.structs.replace(spec, base=str(trained.path)), Stages(lambda line: stages.append(line.stage))
+    )
+    assert outcome.acceptable
+    assert load_bundle(spec.target).name == outcome.model == "P01-2"
+    assert outcome.report["gate"]["accepted"]
+    assert outcome.report["past"] == ["run-01.xdf"]
+    assert [one["recording"] for one in outcome.report["per_run"]] == ["run-01.xdf", "run-02.xdf"]
+    assert list(dict.fromkeys(stages)) == ["reading", "training", "writing"]
+    json.dumps(outcome.report)
 
 
 def test_a_rejected_model_is_not_written(recordings: list[Path], trained: Bundle, tmp_path: Path) -> None:
