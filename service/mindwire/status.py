@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from mindwire.session_names import Participant
 from mindwire.types import ControlState, Prediction
@@ -18,6 +18,13 @@ _MAX_LENGTH = 4000
 REMEMBERED_EVENTS = 200
 # What JSON cannot say of a number, it says as null.
 Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        msg = "Input should be printable text"
+        raise ValueError(msg)
+    return text
 
 
 class StreamState(StrEnum):
@@ -35,6 +42,8 @@ class StreamState(StrEnum):
 
 # Events of the network and not of the service: shown to present clients, not kept.
 SHOWN_KINDS = frozenset({"cue", "marker"})
+# Not kept either, because they are many.
+PASSING_KINDS = SHOWN_KINDS | {"clock"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,35 @@ class ControlStatus(BaseModel):
     hash: str
     decisions: dict[str, int]
     last: DecisionStatus | None
+
+
+class SentMarker(BaseModel):
+    """A marker that a program sends: label, time in seconds of LSL's clock, and how uncertain the time is.
+
+    `id` is chosen by the sender; a second marker with the same one is taken for the first.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+    time: FiniteFloat
+    uncertainty_ms: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)] | None = None
+
+
+class ClientClock(BaseModel):
+    """Clock of a client, as measured: LSL time in seconds is `offset_s` plus the client's own, at the present.
+
+    `jump` is true if the client's clock, or the service's, has just jumped.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset_s: FiniteFloat
+    drift_ppm: FiniteFloat
+    uncertainty_ms: Annotated[FiniteFloat, Field(ge=0)]
+    round_trip_ms: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    jump: bool = False
 
 
 class RecordingRequest(BaseModel):

@@ -24,6 +24,7 @@ from mindwire.errors import ContractError
 from mindwire.live.latency import Latency
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
 from mindwire.types import INVALID, Prediction, Reason
 from mindwire_models.contract import Contract
@@ -55,6 +56,8 @@ class StandIn:
         self.contract = contract
         self.hub = PredictionHub(name, contract, capacity=capacity)
         self.latency = Latency()
+        self.markers = SentMarkers(name, f"standin-{id(self):x}")
+        self.markers.show = lambda kind, message, data: self.hub.event(Event(name, kind, message, time.time(), data))
         self.state = StreamState.SEARCHING
         self.reason = "No stream answers name=cap yet."
         self.reasons = Reason.NONE
@@ -116,6 +119,7 @@ class StandIn:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5)
+        self.markers.close()
         self.hub.close()
 
     def _run(self) -> None:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from mindwire import __version__
 from mindwire.api import config_routes, model_routes, routes, training_routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
+from mindwire.api.marker_routes import markers
 from mindwire.api.model_routes import Models
 from mindwire.api.pages import STATIC, add_pages
 from mindwire.api.recording_routes import recordings
@@ -81,6 +82,7 @@ def create_app(
         recordings,
         tasks,
         sessions,
+        markers,
         routes.health,
         websockets.router,
     )

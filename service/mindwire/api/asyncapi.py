@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from mindwire import __version__
+from mindwire.api.clock import ClockAnswer, ClockHello, ClockQuestion
 from mindwire.types import ControlState
 
 
@@ -91,12 +92,13 @@ class EventSent(msgspec.Struct, tag_field="type", tag="event", forbid_unknown_fi
 
 
 MESSAGES = (Hello, PredictionSent, DecisionSent, AxesSent, ShadowSent, EventSent)
+CLOCK = (ClockHello, ClockQuestion, ClockAnswer)
 
 
 def document() -> dict[str, Any]:
-    """Return the AsyncAPI document of the websocket of predictions."""
-    _, schemas = msgspec.json.schema_components(MESSAGES, ref_template="#/components/schemas/{name}")
-    names = [kind.__name__ for kind in MESSAGES]
+    """Return the AsyncAPI document of the websockets of predictions and of the clock."""
+    _, schemas = msgspec.json.schema_components(MESSAGES + CLOCK, ref_template="#/components/schemas/{name}")
+    names, clock = ([kind.__name__ for kind in kinds] for kinds in (MESSAGES, CLOCK))
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -111,11 +113,27 @@ def document() -> dict[str, Any]:
                 "description": "JSON text, or MessagePack in binary with the sub-protocol mindwire.v1+msgpack.",
                 "parameters": {"stream": {"description": "Name of the stream."}},
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
-            }
+            },
+            "clock": {
+                "address": "/v1/clock",
+                "description": "JSON text; a client asks for readings of LSL's clock.",
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in clock},
+            },
         },
-        "operations": {"receive": {"action": "send", "channel": {"$ref": "#/channels/predictions"}}},
+        "operations": {
+            "receive": {"action": "send", "channel": {"$ref": "#/channels/predictions"}},
+            "askClock": {
+                "action": "receive",
+                "channel": {"$ref": "#/channels/clock"},
+                "messages": [{"$ref": "#/channels/clock/messages/ClockQuestion"}],
+                "reply": {
+                    "channel": {"$ref": "#/channels/clock"},
+                    "messages": [{"$ref": "#/channels/clock/messages/ClockAnswer"}],
+                },
+            },
+        },
         "components": {
-            "messages": {name: {"payload": {"$ref": f"#/components/schemas/{name}"}} for name in names},
+            "messages": {name: {"payload": {"$ref": f"#/components/schemas/{name}"}} for name in names + clock},
             "schemas": schemas,
         },
     }

@@ -39,7 +39,7 @@ from mindwire_models.text import printable
 
 CLOSE_UNAUTHORISED = 4401
 # Open without a token: paths that show nothing of the streams, needed to ask for the token or to probe.
-OPEN_PATHS = (*(f"/{page}" for page in PAGES), "/health/live", "/health/ready")
+OPEN_PATHS = (*(f"/{page}" for page in PAGES), "/client.js", "/health/live", "/health/ready")
 OPEN_PREFIX = "/static/"
 # Key of the ASGI scope: true if the client may read.
 TRUSTED = "mindwire.trusted"

@@ -17,6 +17,7 @@ from mindwire.status import StreamStatus
 
 if TYPE_CHECKING:
     from mindwire.live.recordings import Recordings
+    from mindwire.sinks.sent_markers import SentMarkers
 
 
 class StreamLike(Protocol):
@@ -26,6 +27,7 @@ class StreamLike(Protocol):
     hub: PredictionHub
     latency: Latency
     swap: ModelSwap
+    markers: SentMarkers  # that are sent to the stream
     control_setting: ControlSetting  # as commanded; a pipeline takes it between two chunks
 
     @property

@@ -8,9 +8,11 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 from starlette.exceptions import WebSocketException
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.frames import CloseCode
 
+from mindwire.api.clock import HELLO, answer_clock
 from mindwire.api.server import MAX_INPUT_BYTES
 from mindwire.api.streams import StreamLike, streams_of, unknown_stream
 from mindwire.sinks.messages import Encoding
@@ -48,6 +50,27 @@ async def signal(websocket: WebSocket, stream: str) -> None:
     await _serve(websocket, stream, lambda one: one.hub.subscribe_signal())
 
 
+@router.websocket("/v1/clock")
+async def clock(websocket: WebSocket) -> None:
+    """Readings of LSL's clock, by which a client measures how its own clock runs beside it."""
+    local_clock = await asyncio.to_thread(_lsl_clock)
+    await websocket.accept()
+    try:
+        await websocket.send_text(HELLO)
+        while True:
+            message = await websocket.receive()
+            received = local_clock()
+            try:
+                await websocket.send_text(answer_clock(_text(message), received, local_clock))
+            except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
+                raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
+    except WebSocketDisconnect:
+        return
+    except WebSocketException as goodbye:
+        with suppress(WebSocketDisconnect):
+            await websocket.close(goodbye.code, goodbye.reason)
+
+
 async def _serve(
     websocket: WebSocket, name: str, subscribe: Callable[[StreamLike], Subscription], subprotocol: str | None = None
 ) -> None:
@@ -75,6 +98,14 @@ async def _serve(
         stream.hub.unsubscribe(subscription)
 
 
+def _lsl_clock() -> Callable[[], float]:
+    """Return LSL's clock in seconds; the process may load the library for it."""
+    from mindwire.sources.liblsl import pylsl
+
+    clock: Callable[[], float] = pylsl.local_clock
+    return clock
+
+
 async def _send(websocket: WebSocket, subscription: Subscription) -> None:
     while (message := await subscription.next()) is not None:
         encoded = message.encoded(subscription.encoding)
@@ -88,16 +119,21 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> None:
 async def _listen(websocket: WebSocket) -> None:
     """Read on, so that the end is heard; nothing a client says has a meaning yet, and the protocol counts it."""
     while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", CloseCode.GOING_AWAY))
-        text = message.get("text")
-        if text is None:
-            raise WebSocketException(CloseCode.UNSUPPORTED_DATA, "Clients may not send binary messages here.")
-        if len(text) > MAX_INPUT_BYTES:
-            raise WebSocketException(
-                CloseCode.MESSAGE_TOO_BIG, f"Messages of clients may have at most {MAX_INPUT_BYTES} bytes."
-            )
+        _text(await websocket.receive())
+
+
+def _text(message: Message) -> str:
+    """Return a client's text message; its end, and what may not be sent, are raised."""
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", CloseCode.GOING_AWAY))
+    text: str | None = message.get("text")
+    if text is None:
+        raise WebSocketException(CloseCode.UNSUPPORTED_DATA, "Clients may not send binary messages here.")
+    if len(text) > MAX_INPUT_BYTES:
+        raise WebSocketException(
+            CloseCode.MESSAGE_TOO_BIG, f"Messages of clients may have at most {MAX_INPUT_BYTES} bytes."
+        )
+    return text
 
 
 async def _refuse(websocket: WebSocket, sentence: str) -> None:

@@ -21,7 +21,7 @@ from mindwire.live.stream import Stream
 from mindwire.offline.trials import shown
 from mindwire.sources.liblsl import LostError, pylsl
 from mindwire.sources.lsl_discovery import DESCRIBABLE, FoundStream, ask, found_stream, lsl_resources, quote
-from mindwire.sources.markers import EVENT_TYPES, OWN_OUTLETS, MarkerReader, holds_markers
+from mindwire.sources.markers import EVENT_TYPES, OWN_OUTLETS, SENT_MARKERS, MarkerReader, holds_markers
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ def marker_predicate(names: Iterable[str]) -> str:
         return f"({' or '.join(named)}) and {DESCRIBABLE}"
     kind = f"translate(type,{quote(ascii_uppercase)},{quote(ascii_lowercase)})"
     markers = " or ".join(f"contains({kind},{quote(word)})" for word in EVENT_TYPES)
-    return f"(channel_format='string' or nominal_srate=0 or {markers}) and not({OWN_OUTLETS}) and {DESCRIBABLE}"
+    own = f"({OWN_OUTLETS}) or ({SENT_MARKERS})"
+    return f"(channel_format='string' or nominal_srate=0 or {markers}) and not({own}) and {DESCRIBABLE}"
 
 
 def marker_label(values: Iterable[Any]) -> str:
@@ -139,6 +140,8 @@ class _MarkerWatch:
             source = stream.source
             if source is None or not (self._names or source.hostname == found.info.hostname):
                 continue
+            if found.info.source_id == stream.markers.source_id:
+                continue  # shown when they were sent
             self._sent[stream.name] += 1
             if self._sent[stream.name] > MOST_PER_SECOND:
                 continue

@@ -36,6 +36,7 @@ from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.sinks.adaptation import write_adaptation
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.sources.live import Connector, Source
 from mindwire.status import ModelStatus, RecordingRequest, Sink, StreamState, StreamStatus
 from mindwire.types import Reason, SignalInfo
@@ -68,6 +69,7 @@ class Stream:
     control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams
+    markers: SentMarkers = field(default_factory=SentMarkers)  # one of the sinks
     model_path: Path | None = None
     model_details: Mapping[str, Any] = field(default_factory=dict)  # of the model, for a recording
     load_model: Callable[[Path], LoadedModel] = no_models  # loads another bundle for this stream
@@ -79,6 +81,7 @@ class Stream:
         self.recordings = Recordings(self, self.make_recorder)
         if self.recorder is not None:
             self.recordings.attach(self.recorder)
+        self.markers.show = self.reporter.show
         self.counters, self.latency = self.reporter.counters, self.reporter.latency
         self._stop = LoopStop()
         self._why = "The service is stopping."

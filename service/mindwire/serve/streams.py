@@ -31,6 +31,7 @@ from mindwire.serve.named_sources import kept_state, records, selector
 from mindwire.sinks.adaptation import AdaptationCheckpoint, AdaptationWriter, delete_checkpoint
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.lsl import LslSink
+from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.sources.lsl_connector import LslConnector
 from mindwire.status import NO_MODEL, ModelStatus, RecordingRequest
 from mindwire.types import SignalInfo
@@ -147,6 +148,8 @@ class StreamBuilder:
                 policy=options.policy,
                 recorded=records(settings, prepared.spec) or settings.sessions is not None,
             )
+        recorded = records(settings, prepared.spec) or settings.sessions is not None
+        markers = SentMarkers(name, outlets.source_id, opened=recorded) if outlets else SentMarkers(name)
         model = self._loaded(prepared, options, outlets)
         recorder = None
         if outlets is not None and settings.sessions is None and records(settings, prepared.spec):
@@ -168,7 +171,8 @@ class StreamBuilder:
             model_details=model.details,
             load_model=load_model,
             hub=PredictionHub(name, model.contract),
-            sinks=[] if outlets is None else [outlets],
+            sinks=[markers] if outlets is None else [outlets, markers],
+            markers=markers,
             recorder=recorder,
             make_recorder=model.make_recorder,
             control_setting=prepared.control,

@@ -28,7 +28,7 @@ from mindwire.sinks.messages import (
     shadow_message,
 )
 from mindwire.sinks.subscription import STOPPED, Subscription
-from mindwire.status import REMEMBERED_EVENTS, SHOWN_KINDS, Event, Sink
+from mindwire.status import PASSING_KINDS, REMEMBERED_EVENTS, Event, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
 
@@ -112,7 +112,7 @@ class PredictionHub(Sink):
     def _post(self, item: Prediction | Event | Message | bytes) -> None:
         with self._lock:
             if isinstance(item, Event):
-                if item.kind not in SHOWN_KINDS:  # the history is of the service
+                if item.kind not in PASSING_KINDS:  # the history is of the service
                     self._events.append(item)
                 if item.kind == "state":
                     self._state = item

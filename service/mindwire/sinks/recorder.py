@@ -28,7 +28,7 @@ from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new
 from mindwire.sinks.timing import TimingOutlet
 from mindwire.sources.live import Source
 from mindwire.sources.lsl_discovery import quote
-from mindwire.sources.markers import DECISIONS, OUTLET, OWN_OUTLETS, TIMING
+from mindwire.sources.markers import DECISIONS, MARKERS, OUTLET, OWN_OUTLETS, SENT_MARKERS, TIMING
 from mindwire.sources.own_input import InputMark
 from mindwire.status import RecordingStatus, Sink
 from mindwire.types import Chunk, Prediction, SignalInfo
@@ -134,13 +134,13 @@ class Recorder(Sink):
             self._timing = self._timing or TimingOutlet(self.stream, f"{self.outlets_prefix}-timing")
             self._signal = signal
             decoded = ("", DECISIONS) if details["model"] is not None else ()
-            own = (f"{OUTLET}{self.stream}{ending}" for ending in ("-events", "-input", TIMING, *decoded))
+            own = (f"{OUTLET}{self.stream}{ending}" for ending in ("-events", "-input", TIMING, MARKERS, *decoded))
             self._expected = frozenset((info.name, *own))
             identity = {key: getattr(info, key) for key in ("name", "type", "source_id", "hostname")}
             given = (f"{key}={quote(value)}" for key, value in identity.items() if value or key in ("name", "type"))
             self._predicate = (
                 f"({' and '.join(given)}) or "
-                f"(channel_format='string' and not({OWN_OUTLETS})) or "
+                f"(channel_format='string' and not({OWN_OUTLETS}) and not({SENT_MARKERS})) or "
                 f"starts-with(source_id,{quote(self.outlets_prefix)})"
             )
         if self._process is not None and not self._process.ended:

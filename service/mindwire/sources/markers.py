@@ -19,15 +19,22 @@ from mindwire.types import Marker, SignalInfo
 PREDICTIONS_TYPE = "Probabilities"
 EVENTS_TYPE = "Events"
 INPUT_TYPE = "Input"
-DECISIONS_TYPE = "Markers"
+DECISIONS_TYPE = MARKERS_TYPE = "Markers"
 AXES_TYPE = "Control"
 TIMING_TYPE = "Timing"
-OUTLET, DECISIONS, AXES, TIMING = "Mindwire-", "-Decisions", "-Axes", "-timing"
+OUTLET, DECISIONS, AXES, TIMING, MARKERS = "Mindwire-", "-Decisions", "-Axes", "-timing", "-Markers"
 _OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE, AXES_TYPE, TIMING_TYPE)
 _OWN_KINDS = tuple(own.casefold() for own in _OWN_TYPES)
+
+
 # XPath of Mindwire's own outlets; XPath 1.0 has no ends-with.
-_ENDING = f"substring(name,string-length(name)-{len(DECISIONS) - 1})"
-_KINDS = " or ".join([*(f"type='{own}'" for own in _OWN_TYPES), f"{_ENDING}='{DECISIONS}'"])
+def _ends_with(text: str) -> str:
+    return f"substring(name,string-length(name)-{len(text) - 1})='{text}'"
+
+
+_KINDS = " or ".join([*(f"type='{own}'" for own in _OWN_TYPES), _ends_with(DECISIONS)])
+# The same of the outlets of markers that were sent to streams, which hold the participant's markers.
+SENT_MARKERS = f"starts-with(name,'{OUTLET}') and {_ends_with(MARKERS)}"
 OWN_OUTLETS = f"starts-with(name,'{OUTLET}') and ({_KINDS})"
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")

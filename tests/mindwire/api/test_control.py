@@ -245,7 +245,7 @@ def test_asyncapi_describes_every_message(stream, http):
     document = http.get("/asyncapi.json").json()
     schemas = document["components"]["schemas"]
     assert {schemas[name]["properties"]["type"]["enum"][0] for name in document["components"]["messages"]} == {
-        "hello", "prediction", "decision", "axes", "event", "shadow",
+        "hello", "prediction", "decision", "axes", "event", "shadow", "clock",
     }  # fmt: skip
     assert json.dumps(document).count("#/components/schemas/") >= 5
     decoder = msgspec.json.Decoder(reduce(or_, MESSAGES))

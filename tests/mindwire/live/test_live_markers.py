@@ -23,6 +23,7 @@ class Shown:
         self.source = SimpleNamespace(source_id=source_id, hostname=hostname)
         self.events: list[tuple[str, str, dict]] = []
         self.reporter = self
+        self.markers = SimpleNamespace(source_id="mindwire-eeg-markers")
 
     def show(self, kind, message, data):
         self.events.append((kind, message, data))
@@ -52,13 +53,15 @@ def pushed_until(out, stream, label, sample, at=0.0):
 
 def test_markers_of_the_sources_host_are_shown_with_their_time():
     stream, elsewhere = Shown("cap", socket.gethostname()), Shown("other-cap", "another-host")
+    sent = [outlet("Mindwire-eeg-Markers", one) for one in ("mindwire-eeg-markers", "mindwire-of-another-markers")]
     strings, numbers = outlet(unique("cues")), outlet(unique("keys"), kind="Markers", form=pylsl.cf_int32)
     simulated, own = outlet(unique("sim"), "cap-markers"), outlet("Mindwire-eeg-Events", kind="Events")
     with showing_markers({"one": stream, "other": elsewhere}):
         pushed_until(strings, stream, "left_hand", ["left_hand"])
         pushed_until(numbers, stream, "7", [7])
         pushed_until(simulated, stream, "feet", ["feet"])
-        own.push_sample(["{}"])
+        for one in (own, *sent):
+            one.push_sample(["{}"])
         before = pylsl.local_clock()
         pushed_until(strings, stream, "now", ["now"], before)
     kinds = {data["label"]: kind for kind, _, data in stream.events}
@@ -71,13 +74,15 @@ def test_markers_of_the_sources_host_are_shown_with_their_time():
 def test_only_the_streams_named_are_shown_and_no_flood():
     stream = Shown("cap", "another-host")
     wanted, other = outlet(unique("wanted")), outlet(unique("other"))
-    with showing_markers({"one": stream}, [wanted.get_info().name()]):
+    sent = outlet("Mindwire-eeg-Markers", "mindwire-eeg-markers")
+    with showing_markers({"one": stream}, [wanted.get_info().name(), "Mindwire-eeg-Markers"]):
+        sent.push_sample(["shown when it was sent"])
         pushed_until(wanted, stream, "a", ["a"])
         for number in range(20 * MOST_PER_SECOND):
             wanted.push_sample([f"flood {number}"])
         other.push_sample(["b"])
         pushed_until(wanted, stream, "c", ["c"])
-    assert "b" not in stream.labels
+    assert not {"b", "shown when it was sent"} & set(stream.labels)
     assert sum(label.startswith("flood") for label in stream.labels) < 10 * MOST_PER_SECOND
 
 

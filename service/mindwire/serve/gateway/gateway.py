@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
 _SLOW_S = 25.0
+# Requests that change nothing of a stream's description.
+_UNCONFIGURED = ("markers", "clock")
 _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhere
 
 
@@ -317,7 +319,7 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}/task", self._forward, methods=["GET", "POST"])
         tasks = (f"task/{command}" for command in COMMANDS)
         swaps = ("model/promote", "model/drop", "model/rollback")
-        for command in ("adaptation", "control/pause", "control/resume", *swaps, *tasks):
+        for command in ("adaptation", "control/pause", "control/resume", *_UNCONFIGURED, *swaps, *tasks):
             router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
         return router
 
@@ -344,7 +346,7 @@ class Gateway:
         )
         if answer is None:
             raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
-        if request.method != "GET" and answer.status < 400:
+        if request.method != "GET" and answer.status < 400 and rest[1:] not in _UNCONFIGURED:
             await self._note_from(stream)
         return _passed_on(answer)
 

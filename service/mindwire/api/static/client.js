@@ -1,0 +1,321 @@
+// Mindwire's clock and markers for programs in a browser: the participant's page, jsPsych, PsychoJS, or a page of one's own.
+//
+//   import { Clock, Markers } from "http://127.0.0.1:8000/client.js";
+//   const clock = new Clock();
+//   clock.start();
+//   const markers = new Markers(clock, { stream: "chair-1" });
+//   requestAnimationFrame(() => { show(cue); markers.atPaint("left_hand"); });
+//
+// The time of a marker is that of the frame in which the stimulus appears on the screen, in seconds of LSL's clock, and never that of
+// its arrival. See docs/clock.md for how both are measured, and how well.
+
+import { ClockEstimate } from "./js/clock_estimate.js";
+
+const FIRST_TRIPS = 12; // close together, then one now and then: the service takes 5 frames a second after a burst of 20
+const FIRST_EVERY_MS = 50;
+const EVERY_MS = 400;
+const FIRST_RETRY_MS = 250;
+const LAST_RETRY_MS = 5000;
+const UNAUTHORISED = 4401;
+const REPORT_EVERY_MS = 10_000;
+const MOST_AT_ONCE = 100;
+const FRAMES_KEPT = 61;
+const USUAL_FRAME_MS = 1000 / 60;
+const REFUSED_FOR_GOOD = new Set([400, 401, 403, 413, 415, 422]);
+
+/** Address of the service that this file came from, or of another. @param {string} path @param {string} [url] */
+const addressOf = (path, url) => new URL(path, url ?? import.meta.url);
+
+/** Step in which the browser lets its clock advance, ms. */
+function clockResolution() {
+  const begin = performance.now();
+  let last = begin;
+  let step = Infinity;
+  for (let steps = 0; steps < 5 && last - begin < 20; ) {
+    const now = performance.now();
+    if (now === last) continue;
+    step = Math.min(step, now - last);
+    last = now;
+    steps += 1;
+  }
+  return step;
+}
+
+/**
+ * @typedef {object} ClockState
+ * @property {number | null} offset_s LSL's clock minus `performance.now()` in seconds, at present
+ * @property {number} drift_ppm how much faster LSL's clock runs, in millionths
+ * @property {number | null} uncertainty_ms most that the offset may be wrong
+ * @property {number | null} round_trip_ms the shortest
+ * @property {number} samples round trips so far
+ * @property {boolean} synchronised
+ */
+
+/** LSL's clock, measured over a websocket from `start` to `stop`; it connects again by itself. */
+export class Clock {
+  #address;
+  #resolution = clockResolution();
+  #estimate = new ClockEstimate(this.#resolution);
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #timer = 0;
+  #retry = FIRST_RETRY_MS;
+  #running = false;
+  #id = 0;
+  #trips = 0;
+  /** @type {((by_ms: number) => void)[]} */
+  #onjump = [];
+
+  /** @param {{url?: string, token?: string}} [options] address of the service, and a token for it, the one that reads suffices */
+  constructor({ url, token } = {}) {
+    this.#address = addressOf("/v1/clock", url);
+    this.#address.protocol = this.#address.protocol === "https:" ? "wss:" : "ws:";
+    if (token) this.#address.searchParams.set("token", token);
+  }
+
+  start() {
+    if (this.#running) return;
+    this.#running = true;
+    this.#connect();
+  }
+
+  stop() {
+    this.#running = false;
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+    this.#socket = null;
+  }
+
+  /** @returns {ClockState} */
+  get state() {
+    const now = performance.now();
+    const known = this.#estimate.samples > 0;
+    return {
+      offset_s: known ? this.#estimate.offset_ms(now) / 1000 : null,
+      drift_ppm: this.#estimate.drift_ppm,
+      uncertainty_ms: known ? this.#estimate.uncertainty_ms(now) : null,
+      round_trip_ms: known ? this.#estimate.round_trip_ms : null,
+      samples: this.#estimate.samples,
+      synchronised: this.#estimate.synchronised,
+    };
+  }
+
+  /** Seconds of LSL's clock at a time of `performance.now()`. @param {number} ms */
+  toLsl(ms) {
+    return this.#estimate.toOther(ms);
+  }
+
+  /** Time of `performance.now()`, ms. @param {number} seconds of LSL's clock */
+  toPerformance(seconds) {
+    return this.#estimate.toOwn(seconds);
+  }
+
+  /** Most that `toLsl` may be wrong at a time of `performance.now()`, ms. @param {number} ms */
+  uncertaintyAt(ms) {
+    return this.#estimate.uncertainty_ms(ms);
+  }
+
+  /** Have a function called when the clocks jump against each other, with the milliseconds. @param {(by_ms: number) => void} callback */
+  onjump(callback) {
+    this.#onjump.push(callback);
+  }
+
+  #connect() {
+    const socket = new WebSocket(this.#address);
+    this.#socket = socket;
+    this.#trips = 0;
+    socket.onmessage = ({ data }) => {
+      const returned = performance.now();
+      const message = JSON.parse(data);
+      if (message.type === "hello") {
+        this.#retry = FIRST_RETRY_MS;
+        this.#ask();
+      } else if (message.type === "clock" && message.id === this.#id) {
+        const by = this.#estimate.add({ ...message, returned });
+        if (by) for (const callback of this.#onjump) callback(by);
+        this.#trips += 1;
+        this.#timer = setTimeout(() => this.#ask(), this.#trips < FIRST_TRIPS ? FIRST_EVERY_MS : EVERY_MS);
+      }
+    };
+    socket.onclose = ({ code }) => {
+      clearTimeout(this.#timer);
+      if (!this.#running || this.#socket !== socket || code === UNAUTHORISED) return;
+      this.#timer = setTimeout(() => this.#connect(), this.#retry);
+      this.#retry = Math.min(2 * this.#retry, LAST_RETRY_MS);
+    };
+  }
+
+  #ask() {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#id += 1;
+    // the time is taken last: what comes before it would count as the way there
+    this.#socket.send(JSON.stringify({ type: "clock", id: this.#id, sent: performance.now() }));
+  }
+}
+
+/** Times of frames: the display's interval, and when the frame that is being made will be shown. */
+class Frames {
+  /** @type {number[]} */
+  #intervals = [];
+
+  constructor() {
+    this.#measure(FRAMES_KEPT);
+  }
+
+  /** Milliseconds between two frames. */
+  get interval_ms() {
+    if (!this.#intervals.length) return USUAL_FRAME_MS;
+    return [...this.#intervals].sort((one, other) => one - other)[this.#intervals.length >> 1];
+  }
+
+  /** Time stamp of the next frame. @returns {Promise<number>} */
+  static next() {
+    return new Promise((resolve) => requestAnimationFrame(resolve));
+  }
+
+  /** @param {number} n */
+  async #measure(n) {
+    let last = await Frames.next();
+    for (let i = 0; i < n; i += 1) {
+      const now = await Frames.next();
+      this.#note(now - last);
+      last = now;
+    }
+  }
+
+  /** @param {number} interval */
+  #note(interval) {
+    if (!(interval > 1)) return;
+    this.#intervals.push(interval);
+    if (this.#intervals.length > FRAMES_KEPT) this.#intervals.shift();
+  }
+
+  /**
+   * When the frame that is being made is shown, and how uncertain that is: one frame after its time stamp, or later if the
+   * next frame begins later because this one took longer. Call it in a requestAnimationFrame callback.
+   */
+  async presentation() {
+    const made = Number(document.timeline.currentTime);
+    const next = await Frames.next();
+    this.#note(next - made);
+    const interval = this.interval_ms;
+    const late = Math.max(0, Math.round((next - made) / interval) - 1);
+    return { time: made + interval * (1 + late / 2), uncertainty_ms: (interval * (1 + late)) / 2 };
+  }
+}
+
+/** @typedef {{label: string, time: number, uncertainty_ms: number | null, id?: string}} Marker time in seconds of LSL's clock */
+
+/** Markers to a stream: those of one page in their order, each sent until the service has taken it. */
+export class Markers {
+  #clock;
+  #markers;
+  #report;
+  #headers;
+  #frames = new Frames();
+  /** @type {Marker[]} */
+  #queue = [];
+  #prefix = crypto.getRandomValues(new Uint32Array(3)).join("-");
+  #number = 0;
+  /** @type {Promise<void> | null} */
+  #sending = null;
+  #timer;
+  #reported = -Infinity;
+  /** Called with a sentence, and the markers that the service refuses for good. @type {(problem: string, markers: Marker[]) => void} */
+  onrefused = (problem, markers) => console.error(problem, markers);
+
+  /** @param {Clock} clock @param {{stream: string, token?: string, url?: string}} options of the stream; the token that controls */
+  constructor(clock, { stream, token, url }) {
+    const path = `/v1/streams/${encodeURIComponent(stream)}`;
+    this.#clock = clock;
+    this.#markers = addressOf(`${path}/markers`, url);
+    this.#report = addressOf(`${path}/clock`, url);
+    this.#headers = { "Content-Type": "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+    clock.onjump(() => this.#reportClock(true));
+    this.#timer = setInterval(() => this.#reportClock(false), 1000);
+  }
+
+  /** Markers that the service has not taken yet. */
+  get waiting() {
+    return this.#queue.length;
+  }
+
+  /** The display's interval between two frames, ms. */
+  get frame_ms() {
+    return this.#frames.interval_ms;
+  }
+
+  /**
+   * Mark the stimulus that is drawn now. Call it in the requestAnimationFrame callback in which it is drawn.
+   * @param {string} label
+   * @returns {Promise<Marker>}
+   */
+  async atPaint(label) {
+    const { time, uncertainty_ms } = await this.#frames.presentation();
+    return this.send(label, this.#clock.toLsl(time), this.#clock.uncertaintyAt(time) + uncertainty_ms);
+  }
+
+  /**
+   * Send a marker with a time in seconds of LSL's clock; it waits in a queue until the service has taken it.
+   * @param {string} label
+   * @param {number} time
+   * @param {number | null} [uncertainty_ms]
+   * @returns {Marker}
+   */
+  send(label, time, uncertainty_ms = null) {
+    if (!Number.isFinite(time)) throw new Error(`The clock is not synchronised yet, so marker ${label} has no time; wait for clock.state.synchronised.`);
+    this.#number += 1;
+    const marker = { label, time, uncertainty_ms };
+    // the service knows by the id if it has taken it before
+    this.#queue.push({ ...marker, id: `${this.#prefix}-${this.#number}` });
+    this.#sending ??= this.#sendAll().finally(() => (this.#sending = null));
+    return marker;
+  }
+
+  /** Wait until the service has taken all markers. */
+  async flush() {
+    while (this.#sending) await this.#sending;
+  }
+
+  /** Report the clock no more; what waits is still sent. */
+  close() {
+    clearInterval(this.#timer);
+  }
+
+  async #sendAll() {
+    let retry = FIRST_RETRY_MS;
+    while (this.#queue.length) {
+      const batch = this.#queue.slice(0, MOST_AT_ONCE);
+      const problem = await this.#post(this.#markers, { markers: batch });
+      if (problem === null || problem.final) this.#queue.splice(0, batch.length);
+      if (problem?.final) this.onrefused(problem.text, batch);
+      if (problem === null || problem.final) {
+        retry = FIRST_RETRY_MS;
+        continue;
+      }
+      await new Promise((resolve) => setTimeout(resolve, retry));
+      retry = Math.min(2 * retry, LAST_RETRY_MS);
+    }
+  }
+
+  /** Post something; null once it is taken. @param {URL} address @param {object} body */
+  async #post(address, body) {
+    try {
+      const answer = await fetch(address, { method: "POST", headers: this.#headers, body: JSON.stringify(body), keepalive: true });
+      if (answer.ok) return null;
+      const { detail } = await answer.json().catch(() => ({ detail: undefined }));
+      return { final: REFUSED_FOR_GOOD.has(answer.status), text: detail ?? `The service answers ${answer.status}.` };
+    } catch (error) {
+      return { final: false, text: String(error) };
+    }
+  }
+
+  /** Have offset, drift and uncertainty recorded, every ten seconds and when the clock jumps. @param {boolean} jump */
+  #reportClock(jump) {
+    const { offset_s, drift_ppm, uncertainty_ms, round_trip_ms, synchronised } = this.#clock.state;
+    const now = performance.now();
+    if (!synchronised || (!jump && now - this.#reported < REPORT_EVERY_MS)) return;
+    this.#reported = now;
+    this.#post(this.#report, { offset_s, drift_ppm, uncertainty_ms, round_trip_ms, jump });
+  }
+}

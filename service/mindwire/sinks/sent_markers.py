@@ -1,0 +1,133 @@
+"""Markers that the participant's page or another program sends to a stream, on an LSL outlet of the stream's own.
+
+They count as the participant's markers: recordings hold them, and trials are made of them. Each has the time that its sender
+measured, never that of its arrival.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mindwire.errors import ConflictError, UsageError
+from mindwire.sources.liblsl import pylsl
+from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET
+from mindwire.status import ClientClock, SentMarker, Sink
+
+# How far from the present the time of a marker may be, in seconds.
+OLDEST_S, FARTHEST_S = 600.0, 60.0
+_REMEMBERED_IDS = 10_000
+_BUFFERED = 600  # hundreds of samples
+
+
+class SentMarkers(Sink):
+    """Outlet ``Mindwire-{stream}-Markers`` and what is sent through it.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream.
+    prefix : str
+        Beginning of the ``source_id`` of the stream's outlets; empty where the stream has none, and then takes no markers.
+    opened : bool
+        Open the outlet now, because a recorder does not take outlets that come later; otherwise with the first marker.
+
+    Attributes
+    ----------
+    source_id : str
+        That of the outlet.
+    show : callable
+        Publishes an event of a kind, with a message and data.
+    taken : callable
+        Called with each label and time.
+    """
+
+    def __init__(self, stream: str = "", prefix: str = "", *, opened: bool = False) -> None:
+        self.source_id = f"{prefix}-markers" if prefix else ""
+        self.show: Callable[[str, str, Mapping[str, Any]], None] = lambda *_: None
+        self.taken: Callable[[str, float], None] = lambda *_: None
+        self._stream = stream
+        self._outlet: pylsl.StreamOutlet | None = None
+        self._closed = False
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        if opened:
+            self._outlet = self._opened()
+
+    def take(self, markers: Sequence[SentMarker]) -> int:
+        """Publish markers, all or none; those whose id was taken before are left out. Returns how many were published.
+
+        May be called from any thread.
+
+        Raises
+        ------
+        ConflictError
+            The stream has no outlets on LSL, or has ended.
+        UsageError
+            A time is not within the last ten minutes and the next one.
+        """
+        if not self.source_id:
+            msg = (
+                f"Stream {self._stream!r} has no outlets on LSL, so its markers would be lost; set lsl_outlet to true."
+            )
+            raise ConflictError(msg)
+        now = pylsl.local_clock()
+        for marker in markers:
+            if not -OLDEST_S <= marker.time - now <= FARTHEST_S:
+                msg = (
+                    f"Expected the time of marker {marker.label!r} in seconds of LSL's clock, from {OLDEST_S:g} s ago to "
+                    f"{FARTHEST_S:g} s from now, found {marker.time:.3f}, which is {marker.time - now:+.3f} s from now; "
+                    "map times with the clock of /v1/clock."
+                )
+                raise UsageError(msg)
+        with self._lock:
+            if self._closed:
+                msg = f"Stream {self._stream!r} has ended and takes no markers."
+                raise ConflictError(msg)
+            new = [marker for marker in markers if self._is_new(marker.id)]
+            if new and self._outlet is None:
+                self._outlet = self._opened()
+            for marker in new:
+                self._outlet.push_sample([marker.label], marker.time)  # type: ignore[union-attr]
+        for marker in new:
+            data = {"label": marker.label, "time": marker.time, "source": self._name}
+            data["uncertainty_ms"] = marker.uncertainty_ms
+            self.show("marker", f"Marker {marker.label} from {self._name}.", data)
+            self.taken(marker.label, marker.time)
+        return len(new)
+
+    def report_clock(self, clock: ClientClock) -> None:
+        """Publish, and thereby record, how a client's clock was measured; may be called from any thread."""
+        jump = " It has jumped." if clock.jump else ""
+        message = (
+            f"A client's clock is {clock.offset_s:.4f} s from LSL's, uncertain by {clock.uncertainty_ms:.2f} ms, and "
+            f"drifts by {clock.drift_ppm:.1f} ppm.{jump}"
+        )
+        self.show("clock", message, clock.model_dump())
+
+    def close(self) -> None:
+        """Take the outlet off the network."""
+        with self._lock:
+            self._outlet, self._closed = None, True
+
+    @property
+    def _name(self) -> str:
+        return f"{OUTLET}{self._stream}{MARKERS}"
+
+    def _is_new(self, marker_id: str | None) -> bool:
+        """Note the id of a marker; false if it was noted before."""
+        if marker_id is None:
+            return True
+        if marker_id in self._ids:
+            return False
+        self._ids[marker_id] = None
+        if len(self._ids) > _REMEMBERED_IDS:
+            self._ids.popitem(last=False)
+        return True
+
+    def _opened(self) -> pylsl.StreamOutlet:
+        info = pylsl.StreamInfo(self._name, MARKERS_TYPE, 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, self.source_id)
+        info.desc().append_child_value("manufacturer", "Mindwire")
+        return pylsl.StreamOutlet(info, 1, _BUFFERED)

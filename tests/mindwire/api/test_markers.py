@@ -1,0 +1,237 @@
+"""The clock's websocket and markers over REST: what they answer, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pylsl
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from mindwire.api.asyncapi import CLOCK
+from tests.support.standin import StandIn, served
+from tests.support.streaming import eventually, unique
+
+MARKERS = "/v1/streams/eeg/markers"
+
+
+@pytest.fixture(scope="module")
+def stream():
+    one = StandIn("eeg")
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def address(stream):
+    with served(stream) as address:
+        yield address
+
+
+@pytest.fixture
+def http(address):
+    with httpx.Client(base_url=f"http://{address}") as client:
+        yield client
+
+
+def asked(websocket, number=1, sent=12.5):
+    websocket.send(json.dumps({"type": "clock", "id": number, "sent": sent}))
+    return json.loads(websocket.recv(timeout=5))
+
+
+def test_the_clock_is_that_of_lsl(address):
+    with connect(f"ws://{address}/v1/clock") as websocket:
+        assert json.loads(websocket.recv(timeout=5)) == {"type": "hello", "version": 1}
+        before = pylsl.local_clock()
+        answers = [asked(websocket, number, number / 8) for number in range(3)]
+        after = pylsl.local_clock()
+    assert [(one["type"], one["id"], one["sent"]) for one in answers] == [("clock", n, n / 8) for n in range(3)]
+    times = [time for one in answers for time in (one["received"], one["answered"])]
+    assert [before, *times, after] == sorted([before, *times, after])
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ("", 1007),
+        ("{", 1007),
+        ("[]", 1007),
+        ('{"type":"clock"}', 1007),
+        ('{"type":"clock","id":1,"sent":null}', 1007),
+        ('{"type":"clock","id":1,"sent":1e999}', 1007),
+        ('{"type":"clock","id":1e99,"sent":1}', 1007),
+        ('{"type":"clock","id":99999999999999999999,"sent":1}', 1007),
+        ('{"type":"marker","id":1,"sent":1}', 1007),
+        ("[" * 4000, 1007),
+        (b"\x00", 1003),
+        (" " * 5000, 1009),
+    ],
+)
+def test_what_is_no_request_for_the_clock_ends_the_connection(address, sent, code):
+    with connect(f"ws://{address}/v1/clock") as websocket:
+        websocket.recv(timeout=5)
+        websocket.send(sent)
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=5)
+    assert closed.value.rcvd.code == code
+
+
+def test_a_flood_of_requests_for_the_clock_ends_the_connection(address):
+    with connect(f"ws://{address}/v1/clock") as websocket:
+
+        def flood():
+            for number in range(60):
+                asked(websocket, number)
+
+        with pytest.raises(ConnectionClosed) as closed:
+            flood()
+    assert closed.value.rcvd.code == 1008
+
+
+def test_the_clock_needs_a_token_and_the_one_that_reads_suffices():
+    one = StandIn("eeg")
+    with served(one, token="control-token", read_token="reading-token") as address:
+        with connect(f"ws://{address}/v1/clock?token=reading-token") as websocket:
+            websocket.recv(timeout=5)
+            assert asked(websocket)["id"] == 1
+        with connect(f"ws://{address}/v1/clock") as websocket, pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=5)
+        assert closed.value.rcvd.code == 4401
+        body = {"markers": [{"label": "left_hand", "time": pylsl.local_clock()}]}
+        reading = httpx.post(f"http://{address}{MARKERS}?token=reading-token", json=body)
+        assert reading.status_code == 403
+    one.stop()
+
+
+def events(address, kind, send):
+    with connect(f"ws://{address}/v1/streams/eeg/predictions") as websocket:
+        websocket.recv(timeout=5)
+        send()
+        while (message := json.loads(websocket.recv(timeout=5))).get("kind") != kind:
+            pass
+    return message
+
+
+def test_markers_reach_websocket_clients_and_the_outlet_with_their_own_time(http, address, stream):
+    name = "Mindwire-eeg-Markers"
+    now = pylsl.local_clock()
+    body = {"markers": [{"label": "fixation", "time": now - 300.0, "uncertainty_ms": 1.5}]}
+    message = events(address, "marker", lambda: http.post(MARKERS, json=body))
+    assert message["data"] == {"label": "fixation", "time": now - 300.0, "source": name, "uncertainty_ms": 1.5}
+    (info,) = pylsl.resolve_byprop("source_id", stream.markers.source_id, 1, 10.0)
+    assert (info.name(), info.type(), info.channel_count(), info.nominal_srate()) == (name, "Markers", 1, 0.0)
+    inlet = pylsl.StreamInlet(info)
+    inlet.open_stream(10.0)
+    sent = {"markers": [{"label": f"m{i}", "time": now + i} for i in range(3)]}
+    assert http.post(MARKERS, json=sent).json() == {"accepted": 3, "repeated": 0}
+    pulled = [inlet.pull_sample(5.0) for _ in range(3)]
+    assert pulled == [([f"m{i}"], pytest.approx(now + i, abs=1e-9)) for i in range(3)]
+    assert all(event["kind"] != "marker" for event in http.get("/v1/streams/eeg/events").json())
+
+
+def test_markers_that_are_sent_again_are_not_doubled(http, stream):
+    marker = {"label": "left_hand", "time": pylsl.local_clock(), "id": unique("page")}
+    assert http.post(MARKERS, json={"markers": [marker, marker]}).json() == {"accepted": 2, "repeated": 1}
+    taken = []
+    stream.markers.taken = lambda *marker: taken.append(marker)
+    later = marker | {"id": unique("page")}
+    assert http.post(MARKERS, json={"markers": [marker, later]}).json() == {"accepted": 2, "repeated": 1}
+    assert taken == [("left_hand", later["time"])]
+
+
+@pytest.mark.parametrize(
+    ("markers", "sentence"),
+    [
+        ([], "at least 1"),
+        ([{"label": "x", "time": "now"}] * 101, "at most 100"),
+        ([{"label": "x"}], "'markers.0.time'"),
+        ([{"time": 1.0}], "'markers.0.label'"),
+        ([{"label": "", "time": 1.0}], "label"),
+        ([{"label": "x" * 201, "time": 1.0}], "label"),
+        ([{"label": "a\u0000b", "time": 1.0}], "printable"),
+        ([{"label": "a\nb", "time": 1.0}], "printable"),
+        ([{"label": "x", "time": 1.0, "colour": "red"}], "colour"),
+        ([{"label": "x", "time": 1.0, "uncertainty_ms": -1}], "uncertainty_ms"),
+        ([{"label": "x", "time": 1.0, "id": ""}], "id"),
+        ([{"label": "x", "time": -1e6}], "map times with the clock of /v1/clock"),
+        ([{"label": "x", "time": 1e12}], "map times with the clock of /v1/clock"),
+    ],
+)
+def test_markers_that_cannot_be_used_are_refused_in_one_sentence(http, markers, sentence):
+    answer = http.post(MARKERS, json={"markers": markers})
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", '"1"', "null", "true"])
+def test_times_that_are_no_finite_numbers_are_refused(http, number):
+    body = f'{{"markers": [{{"label": "x", "time": {number}}}]}}'
+    answer = http.post(MARKERS, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+
+
+def test_of_markers_of_which_one_is_refused_none_is_published(http, stream):
+    taken = []
+    stream.markers.taken = lambda *marker: taken.append(marker)
+    now = pylsl.local_clock()
+    both = [{"label": "near", "time": now, "id": "near-1"}, {"label": "far", "time": now + 61}]
+    assert http.post(MARKERS, json={"markers": both}).status_code == 422
+    assert taken == []
+    assert http.post(MARKERS, json={"markers": both[:1]}).json() == {"accepted": 1, "repeated": 0}
+
+
+def test_a_stream_without_outlets_refuses_markers_and_so_does_one_that_has_ended(http, address):
+    body = {"markers": [{"label": "x", "time": pylsl.local_clock()}]}
+    assert http.post("/v1/streams/nope/markers", json=body).status_code == 404
+    one = StandIn("eeg")
+    with served(one) as address:
+        one.markers.close()
+        assert "has ended" in httpx.post(f"http://{address}{MARKERS}", json=body).json()["detail"]
+        one.markers.source_id = ""
+        answer = httpx.post(f"http://{address}{MARKERS}", json=body)
+    assert (answer.status_code, "has no outlets on LSL" in answer.json()["detail"]) == (409, True)
+    one.stop()
+
+
+def test_the_clock_of_a_client_is_recorded_as_an_event_and_not_remembered(http, address):
+    clock = {"offset_s": -3.25, "drift_ppm": 12.5, "uncertainty_ms": 1.5, "round_trip_ms": None, "jump": True}
+    message = events(address, "clock", lambda: http.post("/v1/streams/eeg/clock", json=clock))
+    assert message["data"] == clock
+    assert "has jumped" in message["message"]
+    assert all(event["kind"] != "clock" for event in http.get("/v1/streams/eeg/events").json())
+    for wrong in ({"offset_s": "x"}, clock | {"uncertainty_ms": -1}, clock | {"more": 1}):
+        assert http.post("/v1/streams/eeg/clock", json=wrong).status_code == 422
+
+
+def test_asyncapi_describes_the_clock(http):
+    document = http.get("/asyncapi.json").json()
+    assert document["channels"]["clock"]["address"] == "/v1/clock"
+    assert set(document["channels"]["clock"]["messages"]) == {kind.__name__ for kind in CLOCK}
+    assert document["components"]["schemas"]["ClockAnswer"]["required"] == [
+        "type",
+        "id",
+        "sent",
+        "received",
+        "answered",
+    ]
+
+
+def test_the_client_for_browsers_is_there_without_a_token():
+    one = StandIn("eeg")
+    with served(one, token="control-token") as address:
+        answer = httpx.get(f"http://{address}/client.js", follow_redirects=True)
+    assert answer.status_code == 200
+    assert str(answer.url).endswith("/static/client.js")  # beside what it imports
+    assert "export class Markers" in answer.text
+    one.stop()
+
+
+def test_outlets_open_at_once_where_a_recorder_must_find_them():
+    from mindwire.sinks.sent_markers import SentMarkers
+
+    prefix = unique("prefix")
+    markers = SentMarkers("eeg", prefix, opened=True)
+    eventually(lambda: pylsl.resolve_byprop("source_id", f"{prefix}-markers", 1, 1.0), 20)
+    markers.close()
