@@ -123,7 +123,7 @@ def program(folder: Path, code: str) -> Path:
 
 
 RECORDING = """
-for ending in ('', '-events', '-input', '-timing', '-Decisions'):
+for ending in ('', '-events', '-input', '-timing', '-Decisions', '-Markers'):
     print(f'Found Mindwire-cap{ending}@here'); print('Started data collection for stream own.')
 print('Found cap@here'); print('Found too@here'); print('Starting the recording, press Enter to quit')
 print('Started data collection for stream ', end='')  # its threads speak at once
