@@ -81,7 +81,6 @@ class Stream:
         self.recordings = Recordings(self, self.make_recorder)
         if self.recorder is not None:
             self.recordings.attach(self.recorder)
-        self.markers.show = self.reporter.show
         self.counters, self.latency = self.reporter.counters, self.reporter.latency
         self._stop = LoopStop()
         self._why = "The service is stopping."

@@ -179,6 +179,7 @@ class StreamBuilder:
             limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,
         )
+        markers.show = stream.reporter.show
         if own.participant is not None:
             stream.recordings.begin(RecordingRequest(participant=own.participant))
         send_osc(stream, own.osc)

@@ -161,7 +161,7 @@ export class ClockEstimate {
     const lowers = blocks.map(({ lower, lowerAt }) => lower - drift * lowerAt);
     const [middle, bottom] = [median(uppers), median(lowers)];
     const scatter = 1.4826 * median([...uppers.map((value) => Math.abs(value - middle)), ...lowers.map((value) => Math.abs(value - bottom))]);
-    const span = blocks.at(-1).start - blocks[0].start;
+    const span = blocks[blocks.length - 1].start - blocks[0].start;
     this.#drift = drift;
     // three standard errors of a slope
     this.#slack = Math.min(LARGEST_DRIFT, WANDER + (3 * scatter * Math.sqrt(12 / (2 * blocks.length))) / span);
