@@ -33,9 +33,22 @@ def simulate(
     ),
     closed_loop: bool = option("Imagine what moves a cursor to targets, seeing the decisions of a service.", False),
     decisions: str | None = option("With --closed-loop: the service's stream; by default the only one that decides."),
-    error: float = option("With --closed-loop: probability of imagining a wrong class or nothing.", 0.1),
+    follow: str | None = option(
+        "Imagine what the markers of this stream of a service say, those of the participant's page: class labels, targets, eyes_closed."
+    ),
+    classes: str | None = option(
+        "With --follow: classes to steer with, comma-separated; by default those that were cued."
+    ),
+    error: float | None = option(
+        "Probability of imagining a wrong class or nothing; with --closed-loop 0.1, with --follow 0 by default."
+    ),
 ) -> None:
-    """Simulate EEG of imagined movements on an LSL outlet, with the cues on a second one."""
+    """Simulate EEG of imagined movements on an LSL outlet, with the cues on a second one.
+
+    With --follow the person reacts to the cues of another program, on the outlet Mindwire-STREAM-Markers of a service.
+    """
+    from mindwire.sources.following import FollowingParticipant
+    from mindwire.sources.markers import MARKERS, OUTLET
     from mindwire.sources.simulator import Simulator
     from mindwire.sources.simulator_outlets import DecisionInlet, SimulatorOutlets, drive
     from mindwire.sources.steering import Steering, SteeringParticipant
@@ -45,13 +58,22 @@ def simulate(
     if duration is not None and duration <= 0:
         msg = f"--duration must be above 0 seconds, found {duration:g}."
         raise UsageError(msg)
-    if not closed_loop:
+    if follow is not None:
+        given.refuse("--closed-loop", "--decisions", "--rest", why="With --follow the markers say what is done")
+    elif not closed_loop:
         given.refuse("--decisions", "--error", why="Without --closed-loop no decision is seen")
+    if follow is None:
+        given.refuse("--classes", why="Without --follow no target is steered to with chosen classes")
     stop = stop_event()
     try:
         kinds = parse_artefacts(artefacts)
-        steering = Steering(rest_s=12.0 if rest is None else rest, error=error)
-        participant = SteeringParticipant(seed, steering) if closed_loop else None
+        steering = Steering(rest_s=12.0 if rest is None else rest, error=0.1 if error is None else error)
+        participant: SteeringParticipant | FollowingParticipant | None = None
+        if follow is not None:
+            chosen = tuple(label.strip() for label in classes.split(",")) if classes else ()
+            participant = FollowingParticipant(seed, chosen, error or 0.0)
+        elif closed_loop:
+            participant = SteeringParticipant(seed, steering)
         simulator = Simulator(
             seed,
             sfreq=sfreq,
@@ -63,17 +85,30 @@ def simulate(
             depth=depth,
             intention=participant,
         )
-        seen = None if participant is None else (participant, DecisionInlet(decisions))
-        outlets = SimulatorOutlets(simulator, type=type, source_id=source_id, chunk_samples=chunk, steering=seen)
+        seen = None if participant is None else (participant, DecisionInlet(follow or decisions))
+        outlets = SimulatorOutlets(
+            simulator,
+            type=type,
+            source_id=source_id,
+            chunk_samples=chunk,
+            steering=seen,
+            followed=DecisionInlet(follow, MARKERS) if follow is not None else None,
+        )
     except ArgumentError as refusal:
         raise UsageError(str(refusal)) from refusal
 
+    cues = f"cues on {outlets.marker_name}" if follow is None else f"following {OUTLET}{follow}{MARKERS}"
     typer.echo(
         f"{outlets.name} (type {outlets.type}, source_id {outlets.source_id}): {counted(len(labels), 'channel')} at {sfreq:g} Hz, "
-        f"cues on {outlets.marker_name}. Stop with Ctrl-C."
+        f"{cues}. Stop with Ctrl-C."
     )
     drive([outlets], stop, duration)
-    if participant is not None:
+    if isinstance(participant, FollowingParticipant):
+        done = participant.followed
+        typer.echo(
+            f"{counted(done.cues, 'cue')} followed, {done.errors} with an error; {done.reached} of {counted(done.targets, 'target')} reached."
+        )
+    elif participant is not None:
         reached = sum(attempt.reached for attempt in participant.attempts)
         typer.echo(
             f"{reached} of {counted(len(participant.attempts), 'target')} reached, "

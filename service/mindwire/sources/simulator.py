@@ -46,6 +46,7 @@ _DESYNCHRONISATION = {
     "tongue": (1.0, 0.1, -0.1, 0.1, 1.0),
 }
 CLASSES = tuple(_DESYNCHRONISATION)
+EYES_CLOSED = "eyes_closed"  # what an intention returns for closed eyes
 REST = "rest"  # marker at the beginning of a run of rest
 
 _N_BACKGROUND = 32
@@ -56,6 +57,7 @@ _DRIFT_SECONDS = 15.0
 _LINE_UV = 3.0
 _BLINK_UV = 140.0
 _MUSCLE_UV = 18.0
+_EYES_CLOSED_GAIN = 3.0  # of the amplitude of the occipital alpha
 _GAIN_SECONDS = 0.15  # time constant of a rhythm's amplitude
 # Shortest and longest rest before a cue, and time from the cue to the end of the imagery.
 _REST_SECONDS = (2.0, 3.0)
@@ -67,7 +69,7 @@ class Intention(Protocol):
     """Imagery that does not follow cues, for instance of a participant who reacts to decisions."""
 
     def imagined(self, time: float) -> str | None:
-        """Return the class imagined from a time on, in seconds of the signal, or None for rest; times ascend."""
+        """Return the class imagined from a time on, in seconds of the signal, ``eyes_closed``, or None for rest; times ascend."""
         ...
 
     def drain_markers(self) -> list[Marker]:
@@ -181,6 +183,7 @@ class Simulator:
         self._noise_rng, self._event_rng, self._trial_rng = noise, events, trials
         self._artefacts = artefacts
         self._intention = intention
+        self._imagined: str | None = None
         self._rest_samples = round(rest_s * self.sfreq)
         self._block_samples = (
             max(round(self.sfreq), 8) if intention is None else max(round(self.sfreq * _ASK_EVERY_S), 1)
@@ -265,6 +268,7 @@ class Simulator:
 
         pole = math.exp(-1 / (_GAIN_SECONDS * self.sfreq))
         self._gain = _LowPass(pole, np.full((1, n_areas), pole))
+        self._alpha_gain = _LowPass(pole, np.full((1, 1), pole))
         eyes = np.stack([on_sphere(86.0, -16.0), on_sphere(86.0, 16.0)])
         self._blink_weights = spread(self._electrodes, eyes, 24.0).sum(axis=1) / 1.2
 
@@ -285,6 +289,9 @@ class Simulator:
         rhythms = (waxing * np.exp(1j * (self._rhythm_step * index + self._rhythm_phase))).real
         gain = self._gains(start, stop)
         rhythms[:, :-1] *= np.hstack([gain, gain])
+        if self._intention is not None:
+            alpha = np.full((n, 1), _EYES_CLOSED_GAIN if self._imagined == EYES_CLOSED else 1.0)
+            rhythms[:, -1:] *= self._alpha_gain.filter(alpha * (1 - self._alpha_gain.pole))
         samples += rhythms @ self._rhythm_mix.T
 
         if self._line_step is not None:
@@ -305,9 +312,9 @@ class Simulator:
         """Gain of each area's rhythms, ``(n_samples, n_areas)``: one at rest."""
         target = np.ones((stop - start, len(_AREAS)))
         if self._intention is not None:
-            label = self._intention.imagined(start / self.sfreq)
+            self._imagined = label = self._intention.imagined(start / self.sfreq)
             self._markers.extend((round(m.time * self.sfreq), m.label) for m in self._intention.drain_markers())
-            if label is not None:
+            if label is not None and label != EYES_CLOSED:
                 target -= self._depth * np.array(_DESYNCHRONISATION[label])
         for trial in self._trials:
             first, last = max(trial.start, start), min(trial.stop, stop)

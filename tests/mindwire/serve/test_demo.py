@@ -121,7 +121,7 @@ def test_without_a_terminal_it_prints_lines_and_a_killed_one_leaves_nobody_behin
         process.kill()
     assert re.fullmatch(r"Mindwire listens on http://127\.0\.0\.1:\d+ – Ctrl-C ends the demonstration\.\n", lines[0])
     assert any(line.startswith("connecting: ") for line in lines)
-    assert re.search(r"feet 0\.\d\d  left_hand 0\.\d\d  right_hand 0\.\d\d  tongue 0\.\d\d", lines[-1])
+    assert re.search(r"feet [01]\.\d\d  left_hand [01]\.\d\d  right_hand [01]\.\d\d  tongue [01]\.\d\d", lines[-1])
     assert "\x1b" not in "".join(lines)
     assert people
     wait_until(lambda: all(map(ended, people)))
