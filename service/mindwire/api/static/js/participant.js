@@ -1,5 +1,381 @@
-// The full-screen page for the person: no navigation.
+// The page for the person: shows what the task says, full screen. It follows the task's state in the service, so that it can be
+// closed, loaded again or lose its connection: the trial under way is then repeated.
 
-import { applyTexts } from "./texts.js";
+import { Clock, Markers } from "../client.js";
+import { frames } from "./canvas.js";
+import { write } from "./dom.js";
+import { Evidence } from "./participant/evidence.js";
+import { Messages } from "./participant/messages.js";
+import { Player } from "./participant/player.js";
+import { Sound } from "./participant/sound.js";
+import { Stage } from "./participant/stage.js";
+import { Stop } from "./participant/stop.js";
+import { Feed, Refused, adoptTokenFromAddress, currentToken, get } from "./service.js";
+import { Task, deliver, isOpen, scoreOf } from "./task.js";
+import { applyTexts, hasText, text } from "./texts.js";
+import { TokenDialog } from "./token.js";
+import { words } from "./words.js";
 
+const BREAK_AFTER_MS = 5 * 60_000; // a break is suggested after as long a time without one
+const SEEN_EVERY_MS = 3000; // the service pauses a task whose page has been away for ten seconds
+const UNDER_WAY = "mindwire-trial-under-way";
+
+const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/** The word for a class. @param {string} label */
+const className = (label) => (hasText(`class.${label}`) ? text(`class.${label}`) : words(label));
+
+adoptTokenFromAddress();
 applyTexts(document);
+const dialog = new TokenDialog(() => location.reload());
+const stream = await chosenStream();
+const address = `/v1/streams/${encodeURIComponent(stream)}`;
+const clock = new Clock({ token: currentToken() });
+const markers = new Markers(clock, { stream, token: currentToken() });
+const sound = new Sound();
+const stage = new Stage(/** @type {HTMLCanvasElement} */ (part("stimulus")), className);
+const messages = new Messages(go);
+const task = new Task(stream, changed);
+
+let connected = false;
+let alone = false; // no other window of this browser shows the task
+/** @type {{classes: string[], decides: boolean, hasModel: boolean} | null} */
+let decoder = null;
+let playedFrom = 0; // milliseconds; 0 while nothing is played
+let suggested = false;
+let prepared = ""; // the task that the player is prepared for
+let busy = false; // a trial is being reported, or the end
+let reported = Promise.resolve(); // once the last trial has been
+let refusal = "";
+
+const player = new Player({
+  stage,
+  sound,
+  caption,
+  ended: (trial) => {
+    reported = ended(trial);
+  },
+  mark: (label) => markers.atPaint(label),
+  send: sendNow,
+});
+const stop = new Stop(address, { pause: pauseTask, halt, show });
+
+/** @param {string} label */
+function sendNow(label) {
+  markers.send(label, clock.toLsl(performance.now()), clock.state.uncertainty_ms);
+}
+
+/** The stream in the address, or the only one; asks again until there is one. */
+async function chosenStream() {
+  const named = decodeURIComponent(location.hash.slice(1));
+  if (named) return named;
+  for (;;) {
+    try {
+      const [first] = await get("/v1/streams");
+      if (first) return first.name;
+    } catch (error) {
+      if (!(error instanceof Refused)) console.info(String(error));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+/** Hold the stream's lock: of two windows of one browser, only one may show the task and send markers. */
+function becomeOnly() {
+  if (!navigator.locks) {
+    alone = true; // no secure context
+    return;
+  }
+  navigator.locks.request(`mindwire-participant-${stream}`, () => {
+    alone = true;
+    show();
+    return new Promise(() => {}); // until this page is closed
+  });
+}
+
+function connect() {
+  return new Feed(`${address}/predictions`, {
+    open: () => {
+      connected = true;
+      refresh();
+    },
+    text: take,
+    lost: () => {
+      connected = false;
+      halt();
+      show();
+    },
+    unauthorised: () => dialog.ask(),
+  });
+}
+
+/** @param {any} message */
+function take(message) {
+  if (message.type === "hello") {
+    decoder = { classes: message.classes, decides: message.control !== null, hasModel: message.has_model !== false && message.classes.length > 0 };
+    prepared = "";
+    stop.paused = message.control?.paused ?? false;
+  } else if (message.type === "event" && message.kind === "task") {
+    refresh();
+  } else if (message.type === "event" && message.kind === "control") {
+    if (typeof message.data.paused === "boolean") stop.paused = message.data.paused;
+    if (message.data.policy && decoder) decoder.decides = true;
+    show();
+  } else if (message.type === "event" && message.kind === "model" && ["swapped", "rolled_back"].includes(message.data.state)) {
+    feed.close(); // a new hello describes the model that is now in use
+    connected = false;
+    feed = connect();
+  } else player.take(message);
+}
+
+async function refresh() {
+  try {
+    await task.refresh();
+  } catch (error) {
+    refusal = error instanceof Refused ? error.message : "";
+    show();
+  }
+}
+
+/** The task's state has changed. */
+function changed() {
+  refusal = "";
+  show();
+}
+
+/** Stop playing at once; the trial under way does not count. */
+function halt() {
+  if (player.busy) player.abort();
+}
+
+/** Play if everything is as it must be, else say what is not. */
+function show() {
+  const obstacle = whyNot();
+  if (obstacle) {
+    halt();
+    playedFrom = 0;
+  } else if (!player.busy && !busy) next();
+  document.body.dataset.mode = obstacle ? "message" : "playing";
+  if (obstacle) messages.show(obstacle, { task: task.state, stopped: stop.active, suggested, refusal, stream });
+  showProgress();
+}
+
+/** Why nothing is played; empty if it is. */
+function whyNot() {
+  if (!alone) return "elsewhere";
+  if (!connected) return "disconnected";
+  if (refusal) return "refused";
+  if (stop.active) return "stopped";
+  const { state, paradigm } = task.state;
+  if (!isOpen(task.state)) return state === "none" ? "waiting" : state;
+  if (needsModel(paradigm) && !decoder?.hasModel) return "no_model";
+  if (paradigm.kind === "control" && !decoder?.decides) return "no_control";
+  if (state !== "running") return suggested && state === "paused" ? "break" : state;
+  if (!clock.state.synchronised && !player.busy) return "clock"; // a trial under way goes on while it is measured again
+  if (document.hidden) return "paused";
+  return "";
+}
+
+/** @param {import("./task.js").Paradigm} paradigm */
+const needsModel = ({ kind, feedback = "none" }) => kind === "control" || (kind === "cued" && feedback !== "none");
+
+/** Begin the next trial of the plan, or end the task after the last one. */
+function next() {
+  const state = task.state;
+  const trial = state.plan.find(({ index }) => index === state.next);
+  const fresh = playedFrom === 0;
+  if (!trial) {
+    finish();
+    return;
+  }
+  prepare();
+  if (fresh) {
+    playedFrom = performance.now();
+    suggested = false;
+    abortUnderWay(trial);
+    sendNow(state.trials.length ? "resume" : `task_start ${state.paradigm.name}`);
+  }
+  localStorage.setItem(UNDER_WAY, underWay(trial));
+  player.begin(trial, fresh);
+}
+
+/** @param {import("./task.js").Trial} trial */
+const underWay = (trial) => JSON.stringify([stream, task.state.participant, task.state.date, task.state.number, trial.index]);
+
+/** A page that was closed in the middle of this trial could not say so. @param {import("./task.js").Trial} trial */
+function abortUnderWay(trial) {
+  if (localStorage.getItem(UNDER_WAY) === underWay(trial)) sendNow("trial_aborted");
+}
+
+/** Give the player the paradigm and what decides its feedback. */
+function prepare() {
+  const { number, participant, date, paradigm } = task.state;
+  const name = JSON.stringify([participant, date, number]);
+  if (name === prepared) return;
+  prepared = name;
+  sound.enabled = paradigm.sound !== false;
+  stage.use(paradigm.classes ?? [], paradigm.moves);
+  const feedback = paradigm.kind === "cued" && paradigm.feedback !== "none" && decoder;
+  player.use(paradigm, feedback ? new Evidence(paradigm.classes ?? [], feedback.classes) : null);
+}
+
+/** @param {import("./participant/player.js").Ended} trial */
+async function ended(trial) {
+  localStorage.removeItem(UNDER_WAY);
+  busy = true;
+  try {
+    await task.report(trial);
+  } catch (error) {
+    await refresh(); // the task has been ended or interrupted: the service's state counts
+    if (trial.outcome === "done") refusal = error instanceof Refused ? error.message : String(error);
+  } finally {
+    busy = false;
+  }
+  const due = playedFrom > 0 && performance.now() - playedFrom > BREAK_AFTER_MS;
+  if (trial.outcome === "done" && due && task.state.next !== null && task.state.state === "running") {
+    suggested = true;
+    await pause();
+  }
+  show();
+}
+
+async function finish() {
+  busy = true;
+  sendNow("task_end");
+  try {
+    await markers.flush(); // before the recording ends
+    await deliver(() => task.command("finish"));
+  } catch (error) {
+    refusal = error instanceof Refused ? error.message : "";
+  }
+  busy = false;
+  show();
+}
+
+async function pause() {
+  halt();
+  await pauseTask();
+}
+
+async function pauseTask() {
+  if (task.state.state !== "running") return;
+  sendNow("pause");
+  await reported;
+  try {
+    await deliver(() => task.command("pause"));
+  } catch {
+    await refresh(); // it was paused or ended elsewhere
+  }
+  show();
+}
+
+/** The person wants to begin or go on. */
+async function go() {
+  sound.unlock();
+  fullScreen(true);
+  try {
+    const control = task.state.state !== "none" && task.state.paradigm.kind === "control";
+    await stop.end(control);
+    if (isOpen(task.state) && task.state.state !== "running") await task.command("resume");
+    else await refresh();
+  } catch (error) {
+    if (error instanceof Refused) refusal = error.message;
+  }
+  show();
+}
+
+let leaves = false; // the full screen, by the key for it
+
+/** @param {boolean} wanted */
+async function fullScreen(wanted) {
+  if (wanted === Boolean(document.fullscreenElement)) return;
+  try {
+    leaves = !wanted;
+    await (wanted ? document.documentElement.requestFullscreen() : document.exitFullscreen());
+  } catch {
+    // not allowed here: the window does as well
+  }
+}
+
+/** @param {import("./participant/steps.js").Step | null} step @param {import("./participant/stage.js").Scene} scene */
+function caption(step, scene) {
+  write(part("caption"), captionOf(step, scene));
+}
+
+/** @param {import("./participant/steps.js").Step | null} step @param {import("./participant/stage.js").Scene} scene */
+function captionOf(step, scene) {
+  switch (step?.phase) {
+    case "countdown":
+      return text("participant.countdown");
+    case "cue":
+      return className(step.label ?? "");
+    case "rest":
+      return text("participant.rest");
+    case "break":
+      return text("participant.between");
+    case "eyes":
+      return text(`participant.eyes.${step.label}`);
+    case "result":
+      if (scene.right === undefined) return "";
+      return scene.answer ? text(scene.right ? "participant.right" : "participant.recognised", { class: className(scene.answer) }) : text("participant.undecided");
+    case "outcome":
+      return text(scene.board?.reached ? "participant.reached" : "participant.missed");
+    default:
+      return "";
+  }
+}
+
+function showProgress() {
+  const { state, paradigm, plan, trials } = task.state;
+  const { decided, right, attempts, reached } = scoreOf(task.state);
+  const done = trials.filter(({ outcome }) => outcome === "done").length;
+  const many = state !== "none" && plan.length > 1;
+  const all = plan.length - trials.filter(({ outcome }) => outcome === "aborted").length; // those are in the plan twice
+  write(part("progress"), many && isOpen(task.state) ? text("participant.progress", { n: Math.min(done + 1, all), all }) : "");
+  const score = decided ? text("participant.score", { right, n: decided }) : attempts ? text("participant.targets", { reached, n: attempts }) : "";
+  write(part("score"), paradigm && isOpen(task.state) ? score : "");
+}
+
+/** @param {number} now */
+function frame(now) {
+  player.frame(now);
+  const left = player.remaining(now);
+  const long = left && (left.phase === "rest" || left.phase === "eyes");
+  write(part("left"), long ? text("participant.left", { time: `${Math.floor(left.seconds / 60)}:${String(Math.floor(left.seconds % 60)).padStart(2, "0")}` }) : "");
+  frames(now);
+  requestAnimationFrame(frame);
+}
+
+part("stop").addEventListener("click", () => stop.now());
+part("pause").addEventListener("click", () => pause());
+part("screen").addEventListener("click", () => fullScreen(!document.fullscreenElement));
+document.addEventListener("fullscreenchange", () => {
+  const byKey = leaves;
+  leaves = false;
+  if (!document.fullscreenElement && !byKey && document.body.dataset.mode === "playing") stop.now(); // Escape: the browser keeps the key for itself
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && document.body.dataset.mode === "playing") pause();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || dialog.asking) return;
+  const playing = document.body.dataset.mode === "playing";
+  const key = event.key.toLowerCase();
+  if (key === "escape" || key === "s") stop.now();
+  else if (key === "f") fullScreen(!document.fullscreenElement);
+  else if (key === "p" && playing) pause();
+  else if (key === " " && !(event.target instanceof HTMLButtonElement)) {
+    if (playing) pause();
+    else if (messages.canGo) go();
+  } else return;
+  event.preventDefault();
+});
+
+document.title = `${stream} · ${text("participant.title")}`;
+clock.onjump(() => show());
+clock.start();
+let feed = connect();
+becomeOnly();
+show();
+setInterval(() => alone && connected && task.state.state === "running" && task.seen().catch((error) => console.info(String(error))), SEEN_EVERY_MS);
+setInterval(() => document.body.dataset.shown === "clock" && clock.state.synchronised && show(), 200);
+requestAnimationFrame(frame);

@@ -22,6 +22,9 @@ export function setToken(value) {
   sessionStorage.setItem("mindwire-token", value);
 }
 
+/** The token in use; empty without one. */
+export const currentToken = () => token;
+
 export class Unauthorised extends Error {}
 
 /** A refusal by the service; its message is the service's sentence. */

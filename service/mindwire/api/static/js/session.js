@@ -1,5 +1,307 @@
-// The page /session.
+// The operator's page: from a cap to control, step by step, and better after each run.
 
+import { Clock } from "../client.js";
+import { AddSource } from "./session/add_source.js";
+import { frames } from "./canvas.js";
+import { write } from "./dom.js";
+import { Feed, Refused, Unauthorised, currentToken, get, send } from "./service.js";
+import { Guide } from "./session/guide.js";
+import { Learning } from "./session/learning.js";
+import { Log } from "./session/log.js";
+import { ModelCard, isOffered } from "./session/model_card.js";
+import { RunCard } from "./session/run_card.js";
+import { Runs, doneOf, hasTrials } from "./session/runs.js";
+import { SignalCard } from "./session/signal_card.js";
 import { mountShell } from "./shell.js";
+import { Task, isOpen } from "./task.js";
+import { text } from "./texts.js";
+import { TokenDialog } from "./token.js";
 
-mountShell({ page: "session" });
+const POLL_MS = 1000;
+const SLOWLY = 4; // polls between questions whose answer seldom changes
+const PARTICIPANT_WINDOW = "mindwire-participant";
+
+const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const shell = mountShell({ page: "session", onstream: select });
+const dialog = new TokenDialog(() => {
+  select();
+  poll();
+});
+const clock = new Clock({ token: currentToken() });
+const signal = new SignalCard();
+const log = new Log();
+const runs = new Runs();
+const learning = new Learning();
+let task = new Task("", show);
+const runCard = new RunCard(command, task, () => refreshSessions());
+const modelCard = new ModelCard(command, () => ({ stream: shell.stream ?? "", participant: runCard.participant }));
+const addSource = new AddSource(command, (name) => {
+  shell.choose(name);
+  return poll();
+});
+const guide = new Guide(act, (step) => {
+  skipped.add(step);
+  show();
+});
+
+/** @type {Feed | null} */
+let feed = null;
+/** @type {Set<string>} */
+const skipped = new Set();
+/** @type {any} */
+let status = null;
+/** @type {any} */
+let swap = null;
+/** @type {import("./session/model_card.js").Model[]} */
+let models = [];
+/** @type {import("./session/model_card.js").Job[]} */
+let jobs = [];
+/** @type {Map<string, import("./session/model_card.js").Job>} */
+const detailed = new Map();
+/** @type {import("./session/runs.js").Session[]} */
+let sessions = [];
+/** @type {number | null} */
+let markerUncertainty = null;
+/** @type {Window | null} */
+let participantWindow = null;
+let heardAt = -Infinity; // the last marker or trial of the participant page, milliseconds
+let polls = 0;
+let mayChange = true;
+
+/** Carry out a command of the operator: a refusal is shown in the service's words. @type {import("./session/run_card.js").Command} */
+async function command(place, act) {
+  const problem = /** @type {HTMLElement} */ (place.querySelector(".problem"));
+  problem.hidden = true;
+  place.setAttribute("aria-busy", "true");
+  try {
+    await act();
+  } catch (error) {
+    if (error instanceof Unauthorised) dialog.ask();
+    write(problem, error instanceof Refused || error instanceof Unauthorised ? error.message : text("session.unanswered"));
+    problem.hidden = false;
+  }
+  place.removeAttribute("aria-busy");
+  polls = 0;
+  await poll();
+}
+
+/** Another stream. */
+function select() {
+  feed?.close();
+  const name = shell.stream;
+  if (name === null) return;
+  log.clear();
+  task = new Task(name, show);
+  runCard.use(task);
+  markerUncertainty = null;
+  heardAt = -Infinity;
+  const address = `/v1/streams/${encodeURIComponent(name)}`;
+  part("open-here").setAttribute("href", `/participant#${encodeURIComponent(name)}`);
+  feed = new Feed(`${address}/predictions`, {
+    open: () => {
+      shell.link("open", text("shell.connected"));
+      refreshTask();
+    },
+    text: take,
+    lost: () => shell.link("closed", text("shell.reconnecting")),
+    unauthorised: () => dialog.ask(),
+  });
+}
+
+/** @param {any} message */
+function take(message) {
+  if (message.type === "decision") log.add(message);
+  if (message.type !== "event") return;
+  const { kind, data } = message;
+  if (kind === "marker") {
+    log.add(message);
+    if (typeof data.uncertainty_ms === "number") {
+      markerUncertainty = data.uncertainty_ms;
+      heardAt = performance.now();
+    }
+  } else if (kind === "task") {
+    heardAt = performance.now();
+    refreshTask();
+    refreshSessions();
+  } else if (kind === "model" || kind === "recording" || kind === "control") {
+    polls = 0;
+    poll();
+  }
+}
+
+async function refreshTask() {
+  try {
+    await task.refresh();
+  } catch (error) {
+    if (!(error instanceof Refused)) shell.link("closed", text("shell.reconnecting"));
+  }
+}
+
+/** What is known of the participant: sessions, and how the person learns. */
+async function refreshSessions() {
+  const participant = runCard.participant;
+  const known = participant ? await maybe(`/v1/sessions/${encodeURIComponent(participant)}`) : null;
+  sessions = known?.sessions ?? [];
+  runs.show(sessions);
+  const progress = sessions.length ? await maybe(`/v1/participants/${encodeURIComponent(participant)}/progress`) : null;
+  learning.show(Array.isArray(progress) ? progress : (progress?.runs ?? []));
+  show();
+}
+
+/** An answer, or null where the service has none. @param {string} path */
+async function maybe(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error instanceof Refused) return null;
+    throw error;
+  }
+}
+
+async function poll() {
+  if (dialog.asking) return;
+  const slowly = polls % SLOWLY === 0;
+  polls += 1;
+  try {
+    const streams = await get("/v1/streams");
+    if (shell.stream === null || !streams.length) shell.link("open", text("shell.connected"));
+    shell.showStreams(streams);
+    status = streams.find((/** @type {{name: string}} */ { name }) => name === shell.stream) ?? null;
+    if (status) swap = await maybe(`/v1/streams/${encodeURIComponent(status.name)}/model`);
+    jobs = (await maybe("/v1/training")) ?? [];
+    await refreshReports();
+    if (slowly) {
+      models = await get("/v1/models");
+      mayChange = (await get("/v1/access")).control;
+      if (runCard.participant && !sessions.length) refreshSessions();
+      await runCard.refresh();
+    }
+    show();
+  } catch (error) {
+    if (error instanceof Unauthorised) {
+      shell.link("closed", text("shell.token_needed"));
+      dialog.ask();
+    } else {
+      shell.unreachable();
+      shell.link("closed", text("shell.no_answer"));
+      console.info(String(error));
+    }
+  }
+}
+
+/** The participant's model that is in use, and the newest that may be. */
+function participantModels() {
+  const participant = runCard.participant;
+  const own = models.filter(({ id }) => participant && id?.startsWith(`${participant}-`));
+  const live = own.find(({ sha256 }) => sha256 === status?.model.sha256)?.id ?? null;
+  const mine = jobs.filter((job) => job.participant === participant).map((job) => detailed.get(job.id) ?? job);
+  const made = mine.find(isOffered)?.model;
+  const newest = own.map(({ id }) => String(id)).sort((a, b) => a.localeCompare(b, "en", { numeric: true })).at(-1);
+  return { live, offered: made ?? (mine.some(({ state }) => state === "done") ? null : newest) ?? null, job: mine[0] ?? null, jobs: mine };
+}
+
+/** Jobs that have ended, with their reports: lists leave these out. */
+async function refreshReports() {
+  for (const { id, state } of jobs.filter(({ participant }) => participant === runCard.participant).slice(0, 5)) {
+    if (state === "running" || detailed.has(id)) continue;
+    const found = await maybe(`/v1/training/${encodeURIComponent(id)}`);
+    if (found) detailed.set(id, found);
+  }
+}
+
+/** Everything that is known, on the page. */
+function show() {
+  const { live, offered, job, jobs: mine } = participantModels();
+  const { state } = task.state;
+  const open = isOpen(task.state);
+  const shown = (participantWindow !== null && !participantWindow.closed) || performance.now() - heardAt < 60_000;
+  const bad = (status?.quality ?? []).filter((/** @type {{verdict: string}} */ { verdict }) => verdict === "bad").map((/** @type {{label: string}} */ { label }) => label);
+  const today = status ? new Date().toLocaleDateString("sv") : undefined;
+  const done = doneOf(sessions, today);
+  const finished = mine.filter((one) => one.state === "done");
+  guide.show({
+    stream: shell.stream !== null && status ? shell.stream : null,
+    state: status?.state ?? "",
+    reason: status?.state_reason ?? "",
+    bad,
+    participant: runCard.participant,
+    task: open ? task.state : null,
+    job: job?.state === "running" ? job : null,
+    done: { ...done, trainings: finished.filter(({ kind }) => kind === "train").length, improvements: finished.filter(({ kind }) => kind === "improve").length },
+    offered,
+    live,
+    poor: offered !== null && mine.find(({ model }) => model === offered)?.report?.verdict?.level === "poor",
+    trials: runCard.trials,
+    skipped,
+    shown,
+  });
+  part("connect").hidden = status !== null && !addSource.open;
+  part("run").hidden = status === null;
+  signal.show(status);
+  runCard.decoded(status?.has_model === false ? [] : (status?.classes ?? []));
+  runCard.show(task.state, state === "running" && !shown ? text("session.not_open") : "");
+  modelCard.show({ job, offered, live, swap, trainable: hasTrials(sessions) && !open, improvable: live !== null && hasTrials(sessions) && !open });
+  part("read-only").hidden = mayChange;
+  document.body.classList.toggle("reads-only", !mayChange);
+  for (const one of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-changes]"))) {
+    if (!mayChange) one.disabled = true;
+    else if (!["train", "improve"].includes(one.id)) one.disabled = false;
+  }
+}
+
+/** @param {import("./session/guide.js").Act} what */
+function act(what) {
+  switch (what) {
+    case "show_connect":
+      addSource.search();
+      break;
+    case "focus_participant":
+      runCard.focusParticipant();
+      break;
+    case "open_window":
+      openWindow();
+      break;
+    case "resume":
+      runCard.resume();
+      break;
+    case "train":
+    case "improve":
+      modelCard.begin(what);
+      break;
+    case "put_live":
+      modelCard.putLive();
+      break;
+    default:
+      runCard.start({ rest: "rest", calibrate: "motor-imagery", feedback: "feedback-bar", control: "control", cancel: undefined }[what]);
+  }
+}
+
+function openWindow() {
+  participantWindow = window.open(`/participant#${encodeURIComponent(shell.stream ?? "")}`, PARTICIPANT_WINDOW, "popup,width=1280,height=800");
+  show();
+}
+
+part("open-window").addEventListener("click", openWindow);
+part("decisions-resume").addEventListener("click", () => command(/** @type {HTMLElement} */ (part("decisions-resume").closest(".card")), () => send("POST", `/v1/streams/${encodeURIComponent(shell.stream ?? "")}/control/resume`)));
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target instanceof HTMLElement && event.target.closest("input, select, textarea, dialog")) return;
+  if (event.key === "n") guide.go();
+  else if (event.key === "o" && status) openWindow();
+  else return;
+  event.preventDefault();
+});
+
+/** @param {number} now */
+function frame(now) {
+  frames(now);
+  requestAnimationFrame(frame);
+}
+
+log.clear();
+clock.start();
+poll();
+refreshSessions();
+setInterval(() => document.hidden || poll(), POLL_MS);
+setInterval(() => signal.clock(clock.state, markerUncertainty), 500);
+requestAnimationFrame(frame);

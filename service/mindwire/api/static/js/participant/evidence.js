@@ -1,0 +1,93 @@
+// The decision of a feedback trial, and what the feedback shows meanwhile.
+//
+// Rule: of the valid predictions whose newest sample lies between 1 s after the cue and the end of the imagery, the mean of the
+// logarithm of each class's probability; the highest decides. Classes that the paradigm does not cue take no part.
+
+export const FROM_S = 1;
+const SMOOTH_S = 0.4; // time constant of what is shown: it glides, and cannot flicker
+const FLOOR = 1e-6;
+
+/** @typedef {{type: string, time: number, probabilities: (number | null)[], valid: boolean}} Prediction */
+
+export class Evidence {
+  /** @type {string[]} */
+  #classes;
+  /** @type {number[]} positions of the classes in a prediction; -1 for one that the model has not */
+  #at = [];
+  /** @type {Prediction[]} */
+  #heard = [];
+  /** @type {number[]} probabilities among the cued classes, newest */
+  #newest;
+  /** @type {number[]} */
+  shown;
+  #shownAt = 0;
+
+  /** @param {string[]} classes those of the paradigm @param {string[]} model those of the predictions, in their order */
+  constructor(classes, model) {
+    this.#classes = classes;
+    this.#at = classes.map((label) => model.indexOf(label));
+    this.#newest = this.#even();
+    this.shown = this.#even();
+  }
+
+  /** True if the model tells at least two of the paradigm's classes apart. */
+  get usable() {
+    return this.#at.filter((at) => at >= 0).length >= 2;
+  }
+
+  #even() {
+    const known = this.#at.filter((at) => at >= 0).length || 1;
+    return this.#at.map((at) => (at >= 0 ? 1 / known : 0));
+  }
+
+  /** Begin a trial. @param {number} now milliseconds */
+  begin(now) {
+    this.#heard = [];
+    this.#newest = this.#even();
+    this.shown = this.#even();
+    this.#shownAt = now;
+  }
+
+  /** @param {Prediction} prediction */
+  add(prediction) {
+    if (!prediction.valid || !this.usable) return;
+    this.#heard.push(prediction);
+    this.#newest = this.#among(prediction);
+  }
+
+  /** Probabilities among the cued classes. @param {Prediction} prediction */
+  #among({ probabilities }) {
+    const chosen = this.#at.map((at) => (at >= 0 ? Math.max(FLOOR, probabilities[at] ?? 0) : 0));
+    const sum = chosen.reduce((total, value) => total + value, 0);
+    return chosen.map((value) => value / sum);
+  }
+
+  /** Let what is shown follow the newest prediction. @param {number} now milliseconds */
+  glide(now) {
+    const share = 1 - Math.exp(-(now - this.#shownAt) / 1000 / SMOOTH_S);
+    this.#shownAt = now;
+    this.shown = this.shown.map((value, at) => value + share * (this.#newest[at] - value));
+  }
+
+  /**
+   * What the trial's predictions say.
+   *
+   * @param {number} onset LSL time of the cue, seconds
+   * @param {number} end LSL time of the end of the imagery
+   * @returns {{class: string | null, probabilities: Record<string, number>, windows: number}} no class without a valid prediction
+   */
+  result(onset, end) {
+    const within = this.#heard.filter(({ time }) => time >= onset + FROM_S && time <= end);
+    if (!within.length) return { class: null, probabilities: {}, windows: 0 };
+    const sums = this.#classes.map(() => 0);
+    for (const prediction of within) this.#among(prediction).forEach((p, at) => { sums[at] += Math.log(Math.max(FLOOR, p)) / within.length; });
+    const known = sums.map((value, at) => (this.#at[at] >= 0 ? Math.exp(value) : 0));
+    const total = known.reduce((sum, value) => sum + value, 0);
+    const shares = known.map((value) => Number((value / total).toFixed(4)));
+    return {
+      class: this.#classes[shares.indexOf(Math.max(...shares))],
+      probabilities: Object.fromEntries(this.#classes.map((label, at) => [label, shares[at]])),
+      windows: within.length,
+    };
+  }
+}

@@ -1,0 +1,90 @@
+// The task of a stream: its state in the service, and what is sent about it. Shared by the pages of participant and operator.
+
+import { Refused, Unauthorised, get, send } from "./service.js";
+
+/**
+ * @typedef {import("./participant/steps.js").Paradigm} Paradigm
+ * @typedef {import("./participant/steps.js").Trial} Trial
+ * @typedef {{index: number, label: string, outcome: "done" | "aborted", onset: number | null, result: Record<string, any> | null}} EndedTrial
+ * @typedef {"none" | "ready" | "running" | "paused" | "done" | "aborted" | "interrupted"} State
+ * @typedef {{number: number, participant: string, date: string, stream: string, paradigm: Paradigm, seed: number, state: State,
+ *   plan: Trial[], trials: EndedTrial[], next: number | null, recordings: string[], problem: "page_lost" | "signal_lost" | "recording_lost" | "service_ended" | null}} TaskState
+ */
+
+const RETRY_MS = 1000;
+const NONE = /** @type {TaskState} */ ({ state: "none", plan: [], trials: [], next: null, recordings: [], problem: null });
+const OPEN = new Set(["ready", "running", "paused", "interrupted"]);
+
+/** True while a task can go on. @param {TaskState} task */
+export const isOpen = ({ state }) => OPEN.has(state);
+
+/** Trials that count, and those of them that were decided, and decided right. @param {{trials: EndedTrial[]}} task */
+export function scoreOf({ trials }) {
+  const done = trials.filter(({ outcome, label }) => outcome === "done" && !label.startsWith("practice_"));
+  const decided = done.filter(({ result }) => typeof result?.correct === "boolean");
+  return {
+    done: done.length,
+    aborted: trials.filter(({ outcome }) => outcome === "aborted").length,
+    decided: decided.length,
+    right: decided.filter(({ result }) => result?.correct).length,
+    attempts: done.filter(({ result }) => typeof result?.reached === "boolean").length,
+    reached: done.filter(({ result }) => result?.reached === true).length,
+  };
+}
+
+/** Carry out a request until the service has answered it; a refusal is thrown. @template T @param {() => Promise<T>} act @returns {Promise<T>} */
+export async function deliver(act) {
+  for (;;) {
+    try {
+      return await act();
+    } catch (error) {
+      if (error instanceof Refused || error instanceof Unauthorised) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+export class Task {
+  #path;
+  #changed;
+  /** @type {TaskState} */
+  state = NONE;
+
+  /** @param {string} stream @param {(state: TaskState) => void} changed called with each state */
+  constructor(stream, changed) {
+    this.#path = `/v1/streams/${encodeURIComponent(stream)}/task`;
+    this.#changed = changed;
+  }
+
+  /** Ask for the state. */
+  async refresh() {
+    this.#take(await get(this.#path));
+  }
+
+  /** Begin a task. @param {{participant: string, paradigm: string | Paradigm, seed?: number}} wanted */
+  async begin(wanted) {
+    this.#take(await send("POST", this.#path, wanted));
+  }
+
+  /** Say that the page of the participant is there: without that, a running task is paused. */
+  async seen() {
+    await send("POST", `${this.#path}/seen`);
+  }
+
+  /** @param {"pause" | "resume" | "abort" | "finish"} name */
+  async command(name) {
+    this.#take(await send("POST", `${this.#path}/${name}`));
+  }
+
+  /** Report a trial. @param {{index: number, outcome: "done" | "aborted", onset: number | null, result: Record<string, unknown> | null}} ended */
+  async report(ended) {
+    const given = Object.fromEntries(Object.entries(ended).filter(([, value]) => value !== null));
+    this.#take(await deliver(() => send("POST", `${this.#path}/trial`, given)));
+  }
+
+  /** @param {TaskState} state */
+  #take(state) {
+    this.state = state.state === "none" ? NONE : state;
+    this.#changed(this.state);
+  }
+}
