@@ -65,6 +65,7 @@ let markerUncertainty = null;
 /** @type {Window | null} */
 let participantWindow = null;
 let heardAt = -Infinity; // the last marker or trial of the participant page, milliseconds
+let keepsNone = ""; // the sentence that refuses, where the service keeps no sessions
 let polls = 0;
 let mayChange = true;
 
@@ -126,6 +127,7 @@ function take(message) {
   } else if (kind === "model" || kind === "recording" || kind === "control") {
     polls = 0;
     poll();
+    if (kind === "recording") refreshSessions();
   }
 }
 
@@ -137,14 +139,19 @@ async function refreshTask() {
   }
 }
 
-/** What is known of the participant: sessions, and how the person learns. */
+/** What is known of the participants, and of the one who is named: sessions, and how the person learns. */
 async function refreshSessions() {
-  const participant = runCard.participant;
-  const known = participant ? await maybe(`/v1/sessions/${encodeURIComponent(participant)}`) : null;
-  sessions = known?.sessions ?? [];
-  runs.show(sessions);
-  const progress = sessions.length ? await maybe(`/v1/participants/${encodeURIComponent(participant)}/progress`) : null;
-  learning.show(Array.isArray(progress) ? progress : (progress?.runs ?? []));
+  try {
+    const everyone = await get("/v1/sessions");
+    runCard.participants(everyone.map((/** @type {{participant: string}} */ one) => one.participant));
+    const { participant } = runCard;
+    const known = everyone.some((/** @type {{participant: string}} */ one) => one.participant === participant);
+    sessions = known ? (await get(`/v1/sessions/${encodeURIComponent(participant)}`)).sessions : [];
+    runs.show(sessions);
+    learning.show(known ? await get(`/v1/participants/${encodeURIComponent(participant)}/progress`) : []);
+  } catch (error) {
+    if (error instanceof Refused) keepsNone = error.message;
+  }
   show();
 }
 
@@ -168,12 +175,11 @@ async function poll() {
     shell.showStreams(streams);
     status = streams.find((/** @type {{name: string}} */ { name }) => name === shell.stream) ?? null;
     if (status) swap = await maybe(`/v1/streams/${encodeURIComponent(status.name)}/model`);
-    jobs = (await maybe("/v1/training")) ?? [];
+    if (keepsNone === "") jobs = await get("/v1/training");
     await refreshReports();
     if (slowly) {
       models = await get("/v1/models");
       mayChange = (await get("/v1/access")).control;
-      if (runCard.participant && !sessions.length) refreshSessions();
       await runCard.refresh();
     }
     show();
@@ -220,6 +226,7 @@ function show() {
   const done = doneOf(sessions, today);
   const finished = mine.filter((one) => one.state === "done");
   guide.show({
+    keepsNone,
     stream: shell.stream !== null && status ? shell.stream : null,
     state: status?.state ?? "",
     reason: status?.state_reason ?? "",
@@ -235,8 +242,8 @@ function show() {
     skipped,
     shown,
   });
-  part("connect").hidden = status !== null && !addSource.open;
-  part("run").hidden = status === null;
+  part("connect").hidden = status !== null;
+  part("left").hidden = part("right").hidden = status === null;
   signal.show(status);
   runCard.decoded(status?.has_model === false ? [] : (status?.classes ?? []));
   runCard.show(task.state, state === "running" && !shown ? text("session.not_open") : "");

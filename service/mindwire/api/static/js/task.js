@@ -12,7 +12,7 @@ import { Refused, Unauthorised, get, send } from "./service.js";
  */
 
 const RETRY_MS = 1000;
-const NONE = /** @type {TaskState} */ ({ state: "none", plan: [], trials: [], next: null, recordings: [], problem: null });
+const NONE = /** @type {TaskState} */ (/** @type {unknown} */ ({ state: "none", plan: [], trials: [], next: null, recordings: [], problem: null }));
 const OPEN = new Set(["ready", "running", "paused", "interrupted"]);
 
 /** True while a task can go on. @param {TaskState} task */

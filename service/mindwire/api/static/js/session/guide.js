@@ -13,7 +13,7 @@ const WAY = /** @type {const} */ (["cap", "rest", "calibrate", "train", "live", 
  * @typedef {{key: string, values?: Record<string, string | number>, act?: Act, skip?: string, at: (typeof WAY)[number]}} Next
  *   ``skip`` is the step to leave out.
  * @typedef {{rest: number, calibrations: number, feedbacks: number, controls: number, trainings: number, improvements: number}} Done
- * @typedef {{stream: string | null, state: string, reason: string, bad: string[], participant: string, task: import("../task.js").TaskState | null,
+ * @typedef {{keepsNone: string, stream: string | null, state: string, reason: string, bad: string[], participant: string, task: import("../task.js").TaskState | null,
  *   job: {kind: string} | null, done: Done, offered: string | null, live: string | null, poor: boolean, trials: number, skipped: Set<string>, shown: boolean}} Facts
  *   ``offered`` and ``live`` are models of the participant: one that may be put live, one that is; ``shown`` is true if a
  *   participant page has been opened.
@@ -26,7 +26,8 @@ const WAY = /** @type {const} */ (["cap", "rest", "calibrate", "train", "live", 
  * @returns {Next}
  */
 export function nextStep(facts) {
-  const { stream, state, reason, bad, participant, task, skipped } = facts;
+  const { keepsNone, stream, state, reason, bad, participant, task, skipped } = facts;
+  if (keepsNone) return { key: "no_sessions", values: { reason: keepsNone }, at: "cap" };
   if (stream === null) return { key: "connect", act: "show_connect", at: "cap" };
   if (task && isOpen(task)) return duringTask(task, facts);
   if (facts.job) return { key: facts.job.kind === "improve" ? "improving" : "training", at: facts.job.kind === "improve" ? "improve" : "train" };

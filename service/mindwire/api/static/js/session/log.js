@@ -6,7 +6,7 @@ import { words } from "../words.js";
 
 const SHOWN = 60;
 
-/** The word for a class or marker. @param {string} label */
+/** The word for a class or marker. @param {string} label @returns {string} */
 export const labelText = (label) => {
   const [word, ...rest] = label.split(" ");
   const known = hasText(`class.${word}`) ? `class.${word}` : hasText(`session.marker.${word}`) ? `session.marker.${word}` : "";

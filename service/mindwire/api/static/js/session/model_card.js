@@ -3,8 +3,7 @@
 import { write } from "../dom.js";
 import { send } from "../service.js";
 import { hasText, text } from "../texts.js";
-import { TrainingReport } from "../training_report.js";
-import { ago, words } from "../words.js";
+import { ago, percent, words } from "../words.js";
 
 /**
  * @typedef {{id: string, kind: "train" | "improve", participant: string, stream: string | null, state: "running" | "done" | "failed" | "cancelled",
@@ -24,7 +23,6 @@ export class ModelCard {
   #card = /** @type {HTMLElement} */ (part("train").closest(".card"));
   #command;
   #context;
-  #report = new TrainingReport(part("report"), text);
   #reported = "";
   /** @type {Job | null} */
   #running = null;
@@ -83,7 +81,7 @@ export class ModelCard {
     part("report").hidden = !ended?.report;
     if (ended?.report && this.#reported !== ended.id) {
       this.#reported = ended.id;
-      this.#report.show(ended);
+      write(part("report"), ended.report.accuracy ? percent(ended.report.accuracy) : "");
     }
     button("put-live").hidden = offered === null || offered === live || swap?.candidate != null;
     write(button("put-live"), text("session.put_live", { model: offered ?? "" }));

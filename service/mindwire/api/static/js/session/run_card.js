@@ -14,6 +14,7 @@ import { secondsOf, showNumbers, trialsOf, withNumbers } from "./numbers.js";
  * @typedef {(place: HTMLElement, act: () => Promise<unknown>) => Promise<void>} Command
  */
 
+const CALIBRATION = "motor-imagery";
 const PARTICIPANT_KEPT_AS = "mindwire-participant";
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -28,6 +29,8 @@ export class RunCard {
   #listed = [];
   /** @type {Paradigm | null} */
   #chosen = null;
+  /** @type {Map<string, Paradigm>} paradigms with the numbers that were given to them here */
+  #edited = new Map();
   /** @type {string[]} classes of the model in use; empty without one */
   #classes = [];
 
@@ -76,17 +79,22 @@ export class RunCard {
 
   /** Trials of the paradigm for calibration. */
   get trials() {
-    const found = this.#listed.find(({ name }) => name === "motor-imagery")?.document;
-    return found ? trialsOf(this.#chosen?.name === "motor-imagery" ? withNumbers(this.#fields, this.#chosen) : found) : 0;
+    const given = this.#chosen?.name === CALIBRATION ? withNumbers(this.#fields, this.#chosen) : this.#edited.get(CALIBRATION);
+    const found = given ?? this.#listed.find(({ name }) => name === CALIBRATION)?.document;
+    return found ? trialsOf(found) : 0;
   }
 
-  /** Ask for the paradigms, and the names of earlier participants. */
+  /** Ask for the paradigms, once. */
   async refresh() {
+    if (this.#listed.length) return;
     this.#listed = await get("/v1/paradigms");
     fill(this.#inputs.paradigm, this.#listed.filter(({ document }) => document).map(({ name, document }) => [name, titleOf(/** @type {Paradigm} */ (document))]));
-    if (!this.#chosen) this.select("motor-imagery");
-    const people = await get("/v1/sessions");
-    part("participants").replaceChildren(...people.map((/** @type {{participant: string}} */ { participant }) => element("option", { value: participant })));
+    if (!this.#chosen) this.select(CALIBRATION);
+  }
+
+  /** Offer the names of earlier participants. @param {string[]} names */
+  participants(names) {
+    part("participants").replaceChildren(...names.map((value) => element("option", { value })));
   }
 
   /** The classes that can be decoded, which feedback and control take. @param {string[]} classes */
@@ -106,7 +114,8 @@ export class RunCard {
   #choose(name) {
     const document = this.#listed.find((one) => one.name === name)?.document;
     if (!document) return;
-    this.#chosen = this.#fitted(document);
+    if (this.#chosen) this.#edited.set(this.#chosen.name, withNumbers(this.#fields, this.#chosen));
+    this.#chosen = this.#fitted(this.#edited.get(name) ?? document);
     showNumbers(this.#fields, this.#chosen);
     this.#showLength();
   }
@@ -136,8 +145,9 @@ export class RunCard {
     const chosen = this.#chosen;
     const listed = this.#listed.find((one) => one.name === chosen.name)?.document;
     const wanted = withNumbers(this.#fields, chosen);
+    const same = JSON.stringify(wanted) === JSON.stringify(listed);
     sessionStorage.setItem(PARTICIPANT_KEPT_AS, this.participant);
-    this.#command(this.#card, () => this.#task.begin({ participant: this.participant, paradigm: wanted === listed ? wanted.name : wanted }));
+    this.#command(this.#card, () => this.#task.begin({ participant: this.participant, paradigm: same ? wanted.name : wanted }));
   }
 
   #keep() {
@@ -149,6 +159,7 @@ export class RunCard {
     const wanted = { ...withNumbers(this.#fields, this.#chosen), name };
     this.#command(this.#card, async () => {
       await send("PUT", `/v1/paradigms/${encodeURIComponent(name)}`, wanted);
+      this.#listed = [];
       await this.refresh();
       this.select(name);
       this.#inputs.keep.value = "";

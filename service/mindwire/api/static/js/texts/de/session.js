@@ -11,6 +11,8 @@ export default {
   "session.way.improve": "Verbesserung",
   "session.way.control": "Steuern",
 
+  "session.next.no_sessions.title": "Dieser Dienst bewahrt keine Sitzungen auf",
+  "session.next.no_sessions.text": "{reason}",
   "session.next.connect.title": "Kappe verbinden",
   "session.next.connect.text": "Verstärker und sein LSL-Programm einschalten, das Netz durchsuchen und das Signal hinzufügen. Ein Modell ist nicht nötig.",
   "session.next.signal.title": "Auf das Signal warten",

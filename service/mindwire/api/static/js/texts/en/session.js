@@ -11,6 +11,8 @@ export default {
   "session.way.improve": "Improvement",
   "session.way.control": "Control",
 
+  "session.next.no_sessions.title": "This service keeps no sessions",
+  "session.next.no_sessions.text": "{reason}",
   "session.next.connect.title": "Connect a cap",
   "session.next.connect.text": "Switch the amplifier and its LSL program on, search the network, and add the signal. No model is needed.",
   "session.next.signal.title": "Wait for the signal",
