@@ -70,12 +70,12 @@ let polls = 0;
 let mayChange = true;
 
 /** Carry out a command of the operator: a refusal is shown in the service's words. @type {import("./session/run_card.js").Command} */
-async function command(place, act) {
+async function command(place, work) {
   const problem = /** @type {HTMLElement} */ (place.querySelector(".problem"));
   problem.hidden = true;
   place.setAttribute("aria-busy", "true");
   try {
-    await act();
+    await work();
   } catch (error) {
     if (error instanceof Unauthorised) dialog.ask();
     write(problem, error instanceof Refused || error instanceof Unauthorised ? error.message : text("session.unanswered"));
@@ -256,7 +256,7 @@ function show() {
   }
 }
 
-/** @param {import("./session/guide.js").Act} what */
+/** @param {import("./session/next_step.js").Act} what */
 function act(what) {
   switch (what) {
     case "show_connect":

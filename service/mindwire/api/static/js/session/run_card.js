@@ -125,8 +125,7 @@ export class RunCard {
     const decodes = paradigm.kind === "control" || (paradigm.kind === "cued" && paradigm.feedback !== "none");
     const classes = paradigm.kind === "control" ? this.#classes.slice(0, 4) : this.#classes;
     if (!decodes || classes.length < 2 || paradigm.classes?.every((label) => classes.includes(label))) return paradigm;
-    const { moves: _, ...rest } = paradigm;
-    return { ...rest, classes };
+    return { ...paradigm, classes, moves: undefined }; // the service gives them directions
   }
 
   #showLength() {

@@ -1,0 +1,68 @@
+// What the participant's page plays and decides, as far as it is pure: steps of trials, the board, and the rule of a feedback trial.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+const PARTICIPANT = "../../service/mindwire/api/static/js/participant/";
+const { Board, directionsOf } = await import(`${PARTICIPANT}board.js`);
+const { Evidence } = await import(`${PARTICIPANT}evidence.js`);
+const { stepsOf } = await import(`${PARTICIPANT}steps.js`);
+
+const CUED = { kind: "cued", name: "x", classes: ["left_hand", "right_hand"], fixation_s: 2, cue_s: 1.25, imagery_s: 4, feedback: "none" };
+const seconds = (steps) => steps.reduce((sum, step) => sum + step.seconds, 0);
+const prediction = (time, probabilities, valid = true) => ({ type: "prediction", time, probabilities, valid });
+
+test("a trial lasts as long as its paradigm says, with feedback or without", () => {
+  const trial = { index: 3, label: "left_hand", pause_s: 2.5 };
+  for (const feedback of ["none", "bar", "cursor"]) {
+    const steps = stepsOf({ ...CUED, feedback }, trial);
+    assert.ok(Math.abs(seconds(steps) - (2 + 4 + 2.5)) < 1e-9, feedback);
+    assert.deepEqual(steps.flatMap(({ marker }) => marker ?? []), ["fixation", "left_hand", "imagery_end"]);
+  }
+});
+
+test("the cue of a practice trial is marked as one, and shown as its class", () => {
+  const cue = stepsOf(CUED, { index: 0, label: "practice_right_hand" }).find(({ phase }) => phase === "cue");
+  assert.equal(cue.marker, "practice_right_hand");
+  assert.equal(cue.label, "right_hand");
+});
+
+test("rest, eyes and control have the markers of the vocabulary", () => {
+  const markers = (paradigm, label) => stepsOf(paradigm, { index: 0, label, pause_s: 6 }).flatMap(({ marker }) => marker ?? []);
+  assert.deepEqual(markers({ kind: "rest", duration_s: 120 }, "rest_start"), ["rest_start", "rest_end"]);
+  assert.deepEqual(markers({ kind: "eyes", blocks: [{ eyes: "closed", duration_s: 9 }] }, "eyes_closed"), ["eyes_closed", "eyes_open"]);
+  assert.deepEqual(markers({ kind: "control", limit_s: 30 }, "target -1 2"), ["rest_start", "target -1 2"]);
+});
+
+test("decisions move the cursor as the service's own task has it", () => {
+  const board = new Board("target -1 1");
+  for (const label of ["left_hand", "feet", "tongue", "nothing", "tongue"]) board.move(label);
+  assert.deepEqual([board.cursor, board.reached, board.decisions, board.wrong], [[-1, 1], true, 5, 2]);
+  for (let step = 0; step < 9; step += 1) board.move("right_hand");
+  assert.deepEqual(board.cursor, [3, 1]);
+});
+
+test("classes without a direction of their own get those that are free", () => {
+  assert.deepEqual([...directionsOf(["music", "right_hand", "sums"]).entries()], [["music", [-1, 0]], ["right_hand", [1, 0]], ["sums", [0, -1]]]);
+});
+
+test("the mean of the logarithms decides, of valid predictions within the imagery alone", () => {
+  const evidence = new Evidence(["left_hand", "right_hand"], ["feet", "left_hand", "right_hand"]);
+  evidence.begin(0);
+  evidence.add(prediction(10.5, [0, 0.01, 0.99])); // before 1 s after the cue
+  evidence.add(prediction(11.5, [0.5, 0.4, 0.1]));
+  evidence.add(prediction(12, [0, 0.01, 0.99], false));
+  evidence.add(prediction(13, [0.9, 0.05, 0.05]));
+  evidence.add(prediction(14.2, [0, 0.01, 0.99])); // after the end
+  const { class: label, probabilities, windows } = evidence.result(10, 14);
+  assert.equal(label, "left_hand");
+  assert.equal(windows, 2);
+  assert.ok(Math.abs(probabilities.left_hand - 2 / 3) < 1e-3, String(probabilities.left_hand)); // sqrt(0.8 · 0.5) : sqrt(0.2 · 0.5)
+});
+
+test("without a valid prediction nothing is decided", () => {
+  const evidence = new Evidence(["left_hand", "right_hand"], ["left_hand", "right_hand"]);
+  evidence.begin(0);
+  evidence.add(prediction(12, [null, null], false));
+  assert.equal(evidence.result(10, 14).class, null);
+});
