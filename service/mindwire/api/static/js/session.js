@@ -121,7 +121,7 @@ function take(message) {
       heardAt = performance.now();
     }
   } else if (kind === "task") {
-    heardAt = performance.now();
+    if (data.trial) heardAt = performance.now();
     refreshTask();
     refreshSessions();
   } else if (kind === "model" || kind === "recording" || kind === "control") {
@@ -143,12 +143,13 @@ async function refreshTask() {
 async function refreshSessions() {
   try {
     const everyone = await get("/v1/sessions");
+    keepsNone = "";
     runCard.participants(everyone.map((/** @type {{participant: string}} */ one) => one.participant));
-    const { participant } = runCard;
-    const known = everyone.some((/** @type {{participant: string}} */ one) => one.participant === participant);
-    sessions = known ? (await get(`/v1/sessions/${encodeURIComponent(participant)}`)).sessions : [];
+    const path = encodeURIComponent(runCard.participant);
+    const known = everyone.some((/** @type {{participant: string}} */ one) => one.participant === runCard.participant);
+    sessions = known ? (await get(`/v1/sessions/${path}`)).sessions : [];
     runs.show(sessions);
-    learning.show(known ? await get(`/v1/participants/${encodeURIComponent(participant)}/progress`) : []);
+    learning.show(known ? ((await maybe(`/v1/participants/${path}/progress`)) ?? []) : []);
   } catch (error) {
     if (error instanceof Refused) keepsNone = error.message;
   }
