@@ -198,6 +198,8 @@ class QualityMeter:
         Size of samples that were too large to be kept; see :attr:`SampleCheck.beyond`.
     n_units : int
         Number of different units.
+    seconds : int
+        Seconds measured so far.
     """
 
     def __init__(
@@ -232,6 +234,8 @@ class QualityMeter:
         n = len(labels)
         self._amplitude, self._line, self._muscle_ratio, self._drift = np.zeros((4, n))
         self._bad = np.zeros(n, dtype=np.uint32)
+        self.seconds = 0
+        self._n_bad, self._n_troubled = np.zeros((2, n), dtype=np.int64)  # seconds
         self.reset()
 
     def reset(self, phase: float = 0.0) -> None:
@@ -298,10 +302,15 @@ class QualityMeter:
         self._drift = np.abs(change)
         self._bad = self._seen_bad
         standing = Reason.NONE
+        troubled = self._bad != 0
         for reason, exceeded in self._suspects():
+            troubled |= exceeded
             if np.count_nonzero(exceeded) >= self._required:
                 standing |= reason
         self._suspect = standing.bit
+        self.seconds += 1
+        self._n_bad += self._bad != 0
+        self._n_troubled += troubled
         self._watch_size()
         self._count = 0
         self._seen_bad = np.zeros_like(self._seen_bad)
@@ -327,6 +336,18 @@ class QualityMeter:
             (Reason.MUSCLE, self._muscle_ratio > _MUSCLE_LIMIT),
             (Reason.DRIFT, self._drift > _DRIFT_LIMIT_MICROVOLT),
         ]
+
+    def bad_shares(self) -> dict[str, float]:
+        """Return the share of all seconds so far in which a channel was bad, by label, of those that ever were."""
+        return self._shares(self._n_bad)
+
+    def troubled_shares(self) -> dict[str, float]:
+        """Return the same of the seconds in which a channel was bad or suspect."""
+        return self._shares(self._n_troubled)
+
+    def _shares(self, counts: NDArray[np.int64]) -> dict[str, float]:
+        shares = (counts / max(self.seconds, 1)).tolist()
+        return {label: share for label, share in zip(self._labels, shares, strict=True) if share}
 
     def channels(self) -> list[ChannelQuality]:
         """Each channel over the last whole second."""

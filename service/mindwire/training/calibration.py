@@ -2,18 +2,115 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from mindwire.errors import ArgumentError, ConflictError, UsageError
+from mindwire.evaluation.idle import idle_class
 from mindwire.evaluation.pseudo_online import RunSettings
+from mindwire.evaluation.scores import EvaluatedRun, score_runs
+from mindwire.evaluation.tuning import TunedPolicy, tune
+from mindwire.live.warm_start import NoDecoder
+from mindwire.pipeline import Pipeline
+from mindwire.sources.recording import open_recording
 from mindwire.training import run
+from mindwire.training.contract import make_contract
+from mindwire.training.control import control_task, held_out_runs, rest_runs
+from mindwire.training.held_out import Execution
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
+from mindwire.training.learning_curve import learning_curve
+from mindwire.training.report import POOR, make_report
+from mindwire.training.run import Prepared, Result
+from mindwire.training.selection import REST_BEGIN, REST_END
+
+_FOLDS = 5  # at most, so that the time grows with the recordings, not with their square
+_DEAD_SHARE, _MOST_DEAD = 0.5, 1 / 3
+_NO_WINDOW = 2**31  # samples between two windows: none falls due
+_SHARES = {"starting": 10, "reading": 8, "training": 50, "validating": 14, "advising": 4, WRITING: 14}
 
 
 def run_job(spec: JobSpec, stages: Stages) -> Outcome:
-    """Train, validate and write the model of a job."""
-    stages.plan({"starting": 5, "reading": 10, "training": 70, WRITING: 5})
+    """Train both decoders, choose, tune and write the model of a job.
+
+    The network is chosen if it decides more held-out trials right than the tangent space, else the tangent space.
+    """
+    stages.plan(_SHARES)
+    stages.begin("starting")
+    if spec.target.exists():
+        msg = f"There is a model {spec.id} already, which is not overwritten; start the training again."
+        raise ConflictError(msg)
+    folds = None if len(spec.recordings) == 1 else min(_FOLDS, len(spec.recordings))
     reading = stages.begin("reading")
-    prepared = run.prepare(run.Plan(spec.paths, spec.classes, RunSettings()), reading)
-    training = stages.begin("training")
-    result = run.train_network(prepared, run.candidate(prepared.contract), training)
+    settings = RunSettings()
+    good, dead = _electrodes(spec, settings)
+    terms = {"pick": good} if dead else {}
+    prepared = run.prepare(run.Plan(spec.paths, spec.classes, settings, terms=terms, n_folds=folds), reading)
+    result = _trained(prepared, stages)
+    stages.begin("validating")
+    execution = Execution(prepared.settings, check="skip")
+    runs = held_out_runs(result, execution)
+    contract = prepared.contract
+    overall, _ = score_runs(runs, contract, contract.classes, prepared.span.decided_at)
+    tuned = _tuned(result, runs, [Path(path) for path in spec.rest], spec.budget, execution)
+    stages.begin("advising")
+    report = make_report(
+        result,
+        over_time=overall.curve,
+        curve=learning_curve(prepared.data),
+        tuned=tuned,
+        dead=dead,
+        left_out=spec.left_out,
+    )
     stages.begin(WRITING)
-    run.write(result, spec.target, spec.id)
-    return Outcome(spec.id, {})
+    run.write(result, spec.target, spec.id, None if tuned is None else tuned.policy)
+    return Outcome(spec.id, report, acceptable=report["verdict"]["level"] != POOR)
+
+
+def _electrodes(spec: JobSpec, settings: RunSettings) -> tuple[list[str], list[str]]:
+    """Return the electrodes of the newest recording that give a signal, and those that are bad for half of a recording or more.
+
+    An electrode without contact would leave no valid window, or have to be interpolated live as well. Where more than a
+    third are bad, all are kept: something else is wrong then, and the windows' reasons say what.
+    """
+    recordings = [open_recording(path) for path in spec.paths]
+    contract = make_contract(None, recordings[0].signal(settings.stream).info, spec.classes)
+    bad: set[str] = set()
+    for recording in recordings:
+        signal = recording.signal(settings.stream)
+        once = replace(settings.pipeline, hop_samples=_NO_WINDOW)
+        pipeline = Pipeline(contract, signal.info, NoDecoder(len(spec.classes)), once)
+        for chunk in signal.chunks():
+            pipeline.advance(chunk)
+        shares = pipeline.conditioner.meter.bad_shares()
+        bad |= {label for label, share in shares.items() if share >= _DEAD_SHARE}
+    if len(bad) > _MOST_DEAD * contract.n_channels:
+        return list(contract.channels), []
+    return [name for name in contract.channels if name not in bad], sorted(bad)
+
+
+def _trained(prepared: Prepared, stages: Stages) -> Result:
+    """Train network and tangent space; return the better one, with the validations of both."""
+    training = stages.begin("training")
+    try:
+        network = run.train_network(prepared, run.candidate(prepared.contract), training)
+    except ArgumentError:  # too few trials for a batch
+        return run.train_riemann(prepared)
+    right = {name: one.overall.n_correct for name, one in network.validations.items()}
+    if right["network"] > right["baseline"]:
+        return network
+    return replace(run.train_riemann(prepared), validations=network.validations)
+
+
+def _tuned(
+    result: Result, runs: list[EvaluatedRun], rest: list[Path], budget: float, execution: Execution
+) -> TunedPolicy | None:
+    """Tune a policy where rest was recorded: between markers, or as trials of a class."""
+    idle = idle_class(None, result.prepared.contract.classes)
+    if not rest and idle is None:
+        return None
+    task = control_task(result, idle)
+    try:
+        every, times = rest_runs(result, rest, (REST_BEGIN, REST_END), runs, execution)
+        return tune(times.control_runs(every, (), task), task, budget_per_minute=budget)
+    except (ArgumentError, UsageError):  # no class leads, no prediction at rest is valid, or rest has no end
+        return None

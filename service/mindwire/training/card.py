@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mindwire.evaluation.scores import Score
 from mindwire.evaluation.tables import TextTable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mindwire.training.run import Result
 
 
-def verdict(scores: Mapping[str, Score]) -> str:
+def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"] = "network") -> str:
     """Return the first line of every report: which of ``network`` and ``baseline`` is better, of those that have a score."""
     if not scores:
         return "This model was not validated; evaluate it on recordings that it was not trained on."
@@ -32,10 +32,10 @@ def verdict(scores: Mapping[str, Score]) -> str:
     if network.n_correct > baseline.n_correct:
         return f"The network decides {both}.{_against_guessing(scores)}"
     relation = "only equals" if network.n_correct == baseline.n_correct else "does not beat"
-    return (
-        f"The network {relation} the baseline: it decides {both}. "
-        f"The baseline itself is exported with --decoder riemann.{_against_guessing(scores)}"
+    then = (
+        "This is the baseline" if exported == "baseline" else "The baseline itself is exported with --decoder riemann"
     )
+    return f"The network {relation} the baseline: it decides {both}. {then}.{_against_guessing(scores)}"
 
 
 def _against_guessing(scores: Mapping[str, Score]) -> str:
@@ -82,7 +82,7 @@ def provenance(result: Result) -> str:
     prepared, candidate, validations = result.prepared, result.candidate, result.validations
     data, sources, span = prepared.data, prepared.sources, prepared.span
     left_out = f"; trials without a valid window by reason: {data.why_left_out}" if data.left_out else ""
-    parts = [verdict({name: one.overall for name, one in validations.items()}), ""]
+    parts = [verdict({name: one.overall for name, one in validations.items()}, result.decoder), ""]
     if validations:
         unit = "recordings" if len(sources) > 1 else "stretches of successive trials"
         parts += [

@@ -7,8 +7,8 @@ second apart, aligned by the matrix of that moment. Trials are decided at the co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,8 @@ class RecordedTrials:
     classes : tuple of str
     decided_at : float
         Seconds after its cue at which a trial is decided.
+    powers : ndarray of float64, shape (n_decided, n_chans)
+        Power of each electrode in the deciding windows in decibels, before the alignment.
     """
 
     windows: NDArray[np.float32]
@@ -97,6 +99,7 @@ class RecordedTrials:
     left_out: dict[str, int]
     classes: tuple[str, ...]
     decided_at: float
+    powers: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def why_left_out(self) -> str:
@@ -114,7 +117,8 @@ class RecordedTrials:
 class RecordingSource:
     """Recording that was trained on: numbers of trials, of those with a window, of those with a cue outside the signal.
 
-    ``left_out`` are the labels of markers of no class, ``problems`` sentences on damage of the file and interruptions.
+    ``left_out`` are the labels of markers of no class, ``problems`` sentences on damage of the file and interruptions,
+    ``troubled`` the share of time in which an electrode was bad or suspect, by label.
     """
 
     path: Path
@@ -124,6 +128,7 @@ class RecordingSource:
     n_outside: int
     left_out: tuple[str, ...]
     problems: tuple[str, ...]
+    troubled: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Collector:
@@ -141,6 +146,7 @@ class _Collector:
         self._step = _WINDOW_STEP_SECONDS - tolerance
         self.kept: list[list[NDArray[np.float32]]] = [[] for _ in trials]
         self.deciding: list[NDArray[np.float32] | None] = [None for _ in trials]
+        self.powers: list[NDArray[np.float64] | None] = [None for _ in trials]
         self._newest = np.full(len(trials), -np.inf)
         self._reasons: list[Counter[str]] = [Counter() for _ in trials]
 
@@ -153,6 +159,7 @@ class _Collector:
             window = windows[i]
             if (window.end - self._contract.window_samples) % self._contract.hop_samples == 0:
                 self.deciding[trial] = _aligned(window) if window.valid else None
+                self.powers[trial] = _powers(window) if window.valid else None
 
     def _keep(self, trial: int, window: Window) -> None:
         if not window.valid:
@@ -180,6 +187,12 @@ class _Collector:
 
 def _aligned(window: Window) -> NDArray[np.float32]:
     return np.ascontiguousarray(window.alignment @ window.samples.T)
+
+
+def _powers(window: Window) -> NDArray[np.float64]:
+    """Return the power of each electrode in decibels."""
+    variances = window.samples.astype(np.float64).var(axis=0)
+    return np.asarray(10 * np.log10(np.maximum(variances, np.finfo(np.float64).tiny)))
 
 
 def open_trials(
@@ -239,11 +252,13 @@ def collect_trials(
                 n_outside=covered.count_outside(cued, str(recording.path)),
                 left_out=tuple(left_out_markers(markers, contract.classes, settings.markers)),
                 problems=signal_problems(recording, events),
+                troubled=pipeline.conditioner.meter.troubled_shares(),
             )
         )
         doubts += warn_of_doubts(events, str(recording.path))
     kept = [windows for one in collectors for windows in one.kept]
     deciding = [window for one in collectors for window in one.deciding]
+    powers = [power for one in collectors for power in one.powers if power is not None]
     shape = (-1, contract.n_channels, contract.window_samples)
     data = RecordedTrials(
         windows=np.array([window for windows in kept for window in windows], dtype=np.float32).reshape(shape),
@@ -255,6 +270,7 @@ def collect_trials(
         left_out=dict(left_out),
         classes=contract.classes,
         decided_at=span.decided_at,
+        powers=np.array(powers).reshape(-1, contract.n_channels),
     )
     if not len(data.windows):
         then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."

@@ -31,12 +31,16 @@ DecoderName = Literal["network", "baseline"]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Settings of the runs; their alignment is replaced by each of ``modes``, of which the first is reported."""
+    """Settings of the runs; their alignment is replaced by each of ``modes``, of which the first is reported.
+
+    ``check`` is that of :func:`mindwire_models.export.export_bundle`, for the bundles that run.
+    """
 
     settings: RunSettings
     modes: tuple[AlignmentMode, ...] = (AlignmentMode.ONLINE,)
     engine: Engine = "auto"
     device: Device = "auto"
+    check: Literal["compare", "skip"] = "compare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +184,23 @@ def run_split(
     means: Mapping[Path, Matrix],
     *,
     one_tested: bool,
+    classes: Sequence[str] | None = None,
 ) -> Iterator[tuple[AlignmentMode, list[EvaluatedRun]]]:
-    """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate`` does."""
+    """Write a bundle, and run it over the recordings of a split as ``mindwire evaluate`` does; trials are of all classes by default."""
     from mindwire_models.export import export_bundle
 
     settings = execution.settings
     if one_tested:
         settings = replace(settings, markers=_occurring(settings, split.tested[0]))
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
-        bundle = export_bundle(module, contract, Path(folder) / "bundle", name="held out", provenance="Not kept.")
+        bundle = export_bundle(
+            module,
+            contract,
+            Path(folder) / "bundle",
+            name="held out",
+            provenance="Not kept.",
+            check=execution.check,
+        )
         decoder = load_decoder(
             bundle, execution.engine, execution.device, adapt=settings.pipeline.adapt, purpose="recording"
         )
@@ -197,7 +209,8 @@ def run_split(
             if mode is AlignmentMode.FROZEN:
                 aligned = _warm_started(contract, [means[path] for path in split.training])
             ask = replace(settings, alignment=mode)
-            yield mode, run_recordings(split.tested, aligned, decoder, classes=contract.classes, settings=ask)
+            asked = contract.classes if classes is None else classes
+            yield mode, run_recordings(split.tested, aligned, decoder, classes=asked, settings=ask)
 
 
 def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:

@@ -81,18 +81,27 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Trained model, its models of each fold, and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model."""
+    """Trained model, its models of each fold, and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model.
+
+    ``held_out`` has the logits of held-out trials that were validated.
+    """
 
     prepared: Prepared
     module: AttentionBaseNet | Ensemble | TangentSpaceNetwork
     by_fold: Sequence[AttentionBaseNet | Ensemble | TangentSpaceNetwork]
     candidate: fit.Candidate | None
     validations: dict[str, fit.Validation]
+    held_out: Mapping[str, fit.Logits] = field(default_factory=dict)
+
+    @property
+    def decoder(self) -> Literal["network", "baseline"]:
+        """Name of the model among the validations."""
+        return "baseline" if self.candidate is None else "network"
 
     @property
     def temperature(self) -> float:
         """Softmax temperature fitted to held-out trials, 1 without any."""
-        scored = self.validations.get("baseline" if self.candidate is None else "network")
+        scored = self.validations.get(self.decoder)
         return 1.0 if scored is None else scored.temperature
 
 
@@ -199,9 +208,9 @@ def candidate(contract: Contract, start: Literal["tangent_space", "random"] | No
 def train_riemann(prepared: Prepared) -> Result:
     """Fit and validate the tangent-space baseline as the model itself."""
     data, folds = prepared.data, prepared.folds
-    logits = {"baseline": fit.baseline_logits(data, folds)}
+    logits = _without_none({"baseline": fit.baseline_logits(data, folds)})
     by_fold = [fit.fit_baseline(data, fold) for fold in folds]
-    return Result(prepared, fit.fit_baseline(data), by_fold, None, _validations(prepared, logits))
+    return Result(prepared, fit.fit_baseline(data), by_fold, None, _validations(prepared, logits), logits)
 
 
 def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
@@ -218,12 +227,16 @@ def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progre
     # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
     with suppress(MissingExtraError):
         logits["baseline"] = fit.baseline_logits(data, folds)
-    by_fold = list(map(network_module, fitted.by_fold))
-    return Result(prepared, network_module(fitted.networks), by_fold, candidate, _validations(prepared, logits))
+    by_fold, known = list(map(network_module, fitted.by_fold)), _without_none(logits)
+    return Result(prepared, network_module(fitted.networks), by_fold, candidate, _validations(prepared, known), known)
 
 
-def _validations(prepared: Prepared, held_out: Mapping[str, fit.Logits | None]) -> dict[str, fit.Validation]:
-    return {name: fit.validate(prepared.data, logits) for name, logits in held_out.items() if logits is not None}
+def _without_none(logits: Mapping[str, fit.Logits | None]) -> dict[str, fit.Logits]:
+    return {name: some for name, some in logits.items() if some is not None}
+
+
+def _validations(prepared: Prepared, held_out: Mapping[str, fit.Logits]) -> dict[str, fit.Validation]:
+    return {name: fit.validate(prepared.data, logits) for name, logits in held_out.items()}
 
 
 def network_module(trained: Sequence[Trained]) -> AttentionBaseNet | Ensemble:
