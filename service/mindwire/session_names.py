@@ -8,7 +8,8 @@ from pydantic import AfterValidator
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
 # Names that Windows gives to devices, whatever the folder.
 MODELS = "models"  # the folder of models beside the participants'
-_OWN = frozenset({MODELS})
+PARADIGMS = "paradigms"  # likewise of paradigms
+_OWN = frozenset({MODELS, PARADIGMS})
 _RESERVED = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 
 

@@ -46,6 +46,12 @@ class Recordings:
         recorder = self.recorder
         return recorder.path.name if recorder and recorder.path else None
 
+    @property
+    def collecting(self) -> str | None:
+        """Name of the file that what happens now will be in; None while LabRecorder starts or has ended."""
+        recorder = self.recorder
+        return recorder.path.name if recorder and recorder.collects and recorder.path else None
+
     def use_model(self, model: LoadedModel) -> None:
         """Note another model, for what begins in the present recording and for later ones."""
         self.make = model.make_recorder

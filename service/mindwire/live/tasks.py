@@ -30,7 +30,6 @@ from mindwire.sources.liblsl import pylsl
 from mindwire.status import RecordingRequest, StreamState
 
 if TYPE_CHECKING:
-    from mindwire.live.recordings import Recordings
     from mindwire.live.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -167,7 +166,8 @@ class StreamTasks:
         with self._lock:
             task = self._unfinished("ready", "running", "paused")
             self.seen()
-            lost = task.problem in ("signal_lost", "recording_lost")
+            recorded, task = self._follow_recording(task)
+            lost = not recorded or task.problem in ("signal_lost", "recording_lost")
             if trial.outcome == "done" and (lost or (trial.onset is not None and trial.onset < self._since)):
                 trial = trial.model_copy(update={"outcome": "aborted", "result": {**trial.result, "recorded": False}})
             after = task.with_trial(trial)
@@ -214,6 +214,7 @@ class StreamTasks:
             reason = "it was removed" if stream is None else stream.reason.rstrip(".")
             msg = f"Stream {self._name!r} has no signal ({reason}); a task takes one."
             raise ConflictError(msg)
+        stream.markers.taken = lambda *_: self.seen()
         return stream
 
     def _unfinished(self, *states: TaskPhase) -> TaskState:
@@ -244,10 +245,10 @@ class StreamTasks:
             msg = f"Stream {self._name!r} is being recorded for {whose}; end that recording first."
             raise ConflictError(msg)
         self._recorded_at = time.monotonic()
-        if status.file is None or status.date is None or recordings.file is None:
+        if status.date is None or (file := recordings.collecting) is None:
             msg = f"The recording of stream {self._name!r} has not begun; its events say why. Try again soon."
             raise ConflictError(msg)
-        return status.date, recordings.file
+        return status.date, file
 
     def _end(self, state: TaskPhase) -> TaskState:
         with self._lock:
@@ -311,20 +312,26 @@ class StreamTasks:
                 except MindwireError:
                     log.exception("The task of stream %s cannot be kept", self._name)
 
+    def _follow_recording(self, task: TaskState) -> tuple[bool, TaskState]:
+        """Return true while the task is recorded, and the task, with the file of a recording that began by itself."""
+        stream = self._find()
+        file = None if stream is None else stream.recordings.collecting
+        if file is None or file in task.recordings:
+            return file is not None, task
+        self._since = pylsl.local_clock()
+        self._change(task.with_recording(file))
+        return True, self._present
+
     def _check(self) -> None:
         """Pause a running task whose page, signal or recording has gone; note further files of its recording."""
         task = self._present
         if task.state != "running":
             return
-        stream = self._find()
-        recordings: Recordings | None = None if stream is None else stream.recordings
         now = time.monotonic()
-        if recordings is not None and recordings.file is not None:
+        recorded, task = self._follow_recording(task)
+        if recorded:
             self._recorded_at = now
-            if recordings.file not in task.recordings:
-                self._since = pylsl.local_clock()
-                task = task.with_recording(recordings.file)
-                self._change(task)
+        stream = self._find()
         problem: TaskProblem | None = None
         if stream is None or stream.state in _NO_SIGNAL:
             problem = "signal_lost"

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Literal, cast
 
 from pydantic import BaseModel
 
 from mindwire.errors import ConflictError, ParadigmError
+from mindwire.session_names import PARADIGMS
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Paradigm, Rest, parse_paradigm
 from mindwire_models.atomic import replace_file
 from mindwire_models.reading import MIB, read_regular
 
-PARADIGMS: Final = "paradigms"  # in the folder of the sessions
 _MOST = 200
 _MAX_BYTES = MIB // 16
 

@@ -99,6 +99,12 @@ class Recorder(Sink):
         """File that is being written; None while nothing is recorded."""
         return self._process.path if self._process else None
 
+    @property
+    def collects(self) -> bool:
+        """True while LabRecorder receives what is to be recorded."""
+        process = self._process
+        return process is not None and not process.ended and process.collects
+
     def describe(self) -> RecordingStatus:
         """Return what is being recorded, or was, if it has been closed."""
         path = self.path

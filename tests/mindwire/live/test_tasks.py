@@ -32,10 +32,15 @@ class FakeStream:
         self.events: list[dict] = []
         self.reporter = SimpleNamespace(emit=lambda kind, message, data: self.events.append({"kind": kind, **data}))
         self.recordings = self
+        self.markers = SimpleNamespace(taken=None)
         self.file: str | None = None
         self.participant: str | None = None
         self.runs = 0
         self.refuses: Exception | None = None
+
+    @property
+    def collecting(self):
+        return self.file
 
     def status(self):
         if self.participant is None:
@@ -240,7 +245,11 @@ def test_a_page_that_has_gone_pauses_the_task(own, stream, monkeypatch):
     assert own.task.problem == "page_lost"
     assert stream.events[-1] == {"kind": "task", "number": 1, "state": "paused", "next": 0, "problem": "page_lost"}
     assert own.enter(done(0)).next == 1  # it was only slow
+    monkeypatch.setattr(tasks, "PAGE_LOST_S", 10.0)
     assert own.resume().problem is None
+    before = own._seen
+    stream.markers.taken("fixation", 1.0)  # a marker is a sign of life too
+    assert own._seen > before
 
 
 def test_a_signal_that_has_gone_pauses_the_task_and_its_trial_is_repeated(own, stream):

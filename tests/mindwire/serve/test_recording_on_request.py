@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -25,26 +21,7 @@ from mindwire.sources.recording import open_recording
 from mindwire_models.bundle import load_bundle
 from mindwire_models.zoo import zoo_bundle_path
 from tests.support.processes import Processes
-from tests.support.service_process import get, ready, service
-
-
-def request(address, method, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(f"http://{address}{path}", data, {"Content-Type": "application/json"}, method=method)
-    try:
-        with urllib.request.urlopen(asked, timeout=40) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def until(condition, seconds=40.0):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
+from tests.support.service_process import get, ready, request, service, until
 
 
 def predictions(address, name) -> int:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindwire.errors import ConflictError, ParadigmError
+from mindwire.session_names import PARADIGMS
 from mindwire.sessions.paradigm import check_paradigm, duration_s, parse_paradigm
-from mindwire.sessions.paradigm_store import PARADIGMS, built_in_names, find_paradigm, keep_paradigm, list_paradigms
+from mindwire.sessions.paradigm_store import built_in_names, find_paradigm, keep_paradigm, list_paradigms
 from mindwire.sessions.trial_plan import LONGEST_RUN, balanced_order, plan_trials
 from mindwire.sessions.vocabulary import VOCABULARY
 
