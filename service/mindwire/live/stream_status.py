@@ -74,7 +74,7 @@ def stream_status(stream: Stream, source: Source | None) -> StreamStatus:
         status.drift_ppm = conditioner.timebase.drift_ppm
         status.effective_rate = conditioner.timebase.rate.effective_rate
         if source is not None:
-            status.valid_in_s = pipeline.seconds_until_valid
+            status.valid_in_s = pipeline.seconds_until_valid if stream.model.exists else None
             status.quality = [ChannelStatus.model_validate(channel) for channel in conditioner.meter.channels()]
         if alignment is not None:
             status.adaptation = AdaptationStatus(

@@ -79,6 +79,7 @@ def test_from_an_empty_folder_to_a_first_model(bundle, tmp_path, workers):
         eventually(lambda: rest.get(stream).json()["state"] == "live", 30)
         status = rest.get(stream).json()
         assert (status["has_model"], status["ready"], status["classes"]) == (False, False, [])
+        assert status["valid_in_s"] is None
         assert (status["channels"], status["sfreq"], status["model"]["name"]) == (EEG, 200.0, "none")
         assert [channel["label"] for channel in status["quality"]] == EEG
         assert "There is no model yet" in status["state_reason"]

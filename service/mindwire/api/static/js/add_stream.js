@@ -28,7 +28,7 @@ export class AddStream {
   }
 
   models(listed) {
-    fill(this.#form.elements.model, [["", "the service's"], ...usable(listed).map((model) => [model.id, model.id])]);
+    fill(this.#form.elements.model, [["", "the service's, or none yet"], ...usable(listed).map((model) => [model.id, model.id])]);
   }
 
   async #search() {

@@ -89,15 +89,16 @@ export class StreamPanel {
     this.node.remove();
   }
 
-  show({ state, state_reason: reason, source, model, recording, adaptation }) {
+  show({ state, state_reason: reason, source, model, has_model: hasModel, recording, adaptation }) {
     this.#state.dataset.state = state;
     write(this.#state, state);
     this.#recordingMark.hidden = !recording;
     write(this.#source, source ? `${source.name}${source.hostname ? ` on ${source.hostname}` : ""}` : "no source");
-    write(this.#modelLine, `${model.name} ${shortHash(model.sha256)}`);
+    write(this.#modelLine, hasModel ? `${model.name} ${shortHash(model.sha256)}` : "no model yet");
     write(this.#reason, reason);
-    write(this.#modelText, `${model.name} (${shortHash(model.sha256)}) on ${model.engine}, ${model.device}`);
-    this.#showAdaptation(adaptation);
+    write(this.#modelText, hasModel ? `${model.name} (${shortHash(model.sha256)}) on ${model.engine}, ${model.device}` : model.engine_reason);
+    this.#shadow.hidden = !hasModel; // there is nothing to compare with
+    this.#showAdaptation(adaptation, hasModel);
   }
 
   models(listed) {
@@ -105,10 +106,10 @@ export class StreamPanel {
     this.#swap.disabled = this.#shadow.disabled = !this.#choice.options.length;
   }
 
-  #showAdaptation(adaptation) {
+  #showAdaptation(adaptation, hasModel) {
     const node = this.#adaptationText;
     if (!adaptation) {
-      write(node, "This model has no alignment that adapts.");
+      write(node, hasModel ? "This model has no alignment that adapts." : "There is no model yet.");
     } else {
       const { frozen, ready, drift, good_seconds: seconds } = adaptation;
       const now = frozen ? "Frozen" : ready ? "Adapting" : "Not ready yet";

@@ -19,6 +19,7 @@ const REASONS = {
   rate: "sampling rate slightly off",
   wrong_rate: "time stamps contradict the sampling rate",
   decoder: "the model gives no numbers",
+  no_model: "there is no model yet",
 };
 
 /**
