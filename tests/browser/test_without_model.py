@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from mindwire_models import zoo
+from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
-from tests.browser.test_system import LABELS
 from tests.support.lsl_cap import Cap
 from tests.support.service_process import service
 from tests.support.streaming import unique
@@ -20,7 +20,7 @@ expect = playwright.expect
 def test_a_stream_is_added_without_a_model_and_given_its_first(open_page, tmp_path):
     cap = unique("cap")
     with (
-        Cap(cap, source_id=cap, labels=LABELS, n_channels=22, sfreq=250.0, chunk=10),
+        Cap(cap, source_id=cap, labels=(*BCIC2A.channels, "nose"), n_channels=23, sfreq=250.0, chunk=10),
         service("--sessions", tmp_path) as running,
     ):
         address = running.address()

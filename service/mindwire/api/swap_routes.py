@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mindwire.api.config_routes import carried_out
 from mindwire.api.registry import registry_of
 from mindwire.api.routes import OneStream, problem
-from mindwire.api.streams import streams_of
+from mindwire.api.streams import StreamLike, streams_of
 from mindwire.errors import MindwireError, ModelConflictError
 from mindwire.live.loaded_model import ModelSwapStatus, When
 
@@ -78,14 +78,22 @@ async def roll_back_model(stream: OneStream) -> ModelSwapStatus:
     return _answer(stream, stream.swap.rollback)
 
 
-async def _first_model(stream: OneStream, request: Request, path: Path, when: When) -> ModelSwapStatus:
-    """Begin a stream that has no model again with its first one."""
+def check_first_model(stream: StreamLike, when: When = "ready") -> None:
+    """Raise ModelConflictError if a stream that has no model cannot begin again with its first one now."""
     if when == "shadow":
         msg = f"Stream {stream.name!r} has no model yet that another could be compared with; change it with 'when': 'ready'."
-        raise HTTPException(409, msg)
-    if await asyncio.to_thread(stream.recordings.status) is not None:
+        raise ModelConflictError(msg)
+    if stream.recordings.recorder is not None:
         msg = f"Stream {stream.name!r} is being recorded without a model; end that recording before it gets its first one."
-        raise HTTPException(409, msg)
+        raise ModelConflictError(msg)
+
+
+async def _first_model(stream: OneStream, request: Request, path: Path, when: When) -> ModelSwapStatus:
+    """Begin a stream that has no model again with its first one."""
+    try:
+        check_first_model(stream, when)
+    except ModelConflictError as error:
+        raise HTTPException(409, str(error)) from error
     await carried_out(registry_of(request).change(stream.name, {"model": str(path)}), stream.name, request)
     return streams_of(request)[stream.name].swap.status()
 

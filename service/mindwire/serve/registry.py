@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from mindwire.api.swap_routes import check_first_model
 from mindwire.config import Settings, StreamSpec
 from mindwire.errors import BundleError, MindwireError, PolicyError, UsageError
 from mindwire.live.live_markers import showing_markers
@@ -147,7 +148,11 @@ class StreamRegistry(Mapping[str, Stream]):
         if (stream := self._streams.get(name)) is None:
             msg = f"The stream {name!r} is not there any more."
             raise UsageError(msg)
-        stream.swap.request(path, "ready")
+        if stream.model.exists:
+            stream.swap.request(path, "ready")
+        else:
+            check_first_model(stream)
+            await self.change(name, {"model": str(path)})
 
     def _add(self, spec: StreamSpec, *, check: bool) -> StreamSpec:
         with self._changing:
