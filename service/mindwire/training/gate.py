@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from scipy.special import log_softmax
 
 from mindwire.evaluation.comparison import PairedTrials
-from mindwire.evaluation.metrics import CONFIDENCE, chance_level, chance_p_value
+from mindwire.evaluation.metrics import chance_level, chance_p_value
 
 ENOUGH_TRIALS: Final = 20
+_LEVEL, _STRICT_LEVEL = 0.05, 0.01
 
 Code = Literal["better", "not_worse", "too_few_trials", "fewer_right", "less_certain", "at_chance"]
 
@@ -25,7 +26,8 @@ class Gate(BaseModel, frozen=True):
     """Trials that fine-tuned model and model in use decided, both without having met them, and what follows.
 
     ``codes`` say why: ``better`` or ``not_worse`` of an accepted model; of others ``too_few_trials``, ``fewer_right`` than
-    the model in use, ``less_certain`` of what was right (a larger loss), ``at_chance`` (not better than guessing).
+    the model in use, ``less_certain`` of what was right (a larger loss), ``at_chance`` (not better than guessing at 5 %, or at 1 % where
+    the model in use is not either, as with wrong markers).
     ``p`` is of the exact test of McNemar. The losses are the mean negative log-likelihood of the true classes in nats, with
     each model at its best temperature for these trials. ``held_out`` says what was left out in turn.
     """
@@ -55,14 +57,15 @@ def judge(
     losses = [_loss(logits, labels) for logits in (candidate, base)]
     pairs = PairedTrials.of(*(one.tolist() for one in right))
     chance = chance_level(np.bincount(labels, minlength=candidate.shape[1]))
+    p_guessing = [chance_p_value(n, len(labels), chance) for n in n_right]
     faults: Sequence[tuple[Code, bool]] = (
         ("too_few_trials", len(labels) < ENOUGH_TRIALS),
         ("fewer_right", n_right[0] < n_right[1]),
         ("less_certain", losses[0] > losses[1]),
-        ("at_chance", chance_p_value(n_right[0], len(labels), chance) > 1 - CONFIDENCE),
+        ("at_chance", p_guessing[0] > (_LEVEL if p_guessing[1] <= _LEVEL else _STRICT_LEVEL)),
     )
     codes = [code for code, found in faults if found]
-    better = n_right[0] > n_right[1] and pairs.p_value <= 1 - CONFIDENCE
+    better = n_right[0] > n_right[1] and pairs.p_value <= _LEVEL
     return Gate(
         accepted=not codes,
         codes=codes or ["better" if better else "not_worse"],

@@ -191,7 +191,7 @@ def run_split(
 
     settings = execution.settings
     if one_tested:
-        settings = replace(settings, markers=_occurring(settings, split.tested[0]))
+        settings = replace(settings, markers=occurring_markers(settings, split.tested[0]))
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
         bundle = export_bundle(
             module,
@@ -207,13 +207,13 @@ def run_split(
         for mode in execution.modes:
             aligned = contract
             if mode is AlignmentMode.FROZEN:
-                aligned = _warm_started(contract, [means[path] for path in split.training])
+                aligned = warm_started(contract, [means[path] for path in split.training])
             ask = replace(settings, alignment=mode)
             asked = contract.classes if classes is None else classes
             yield mode, run_recordings(split.tested, aligned, decoder, classes=asked, settings=ask)
 
 
-def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
+def occurring_markers(settings: RunSettings, path: Path) -> dict[str, str]:
     """Return the part of the marker map whose labels a recording has."""
     markers = open_recording(path).markers(settings.marker_stream)
     occurring = match_labels((marker.label for marker in markers), settings.markers).values()
@@ -232,7 +232,7 @@ def _mean_covariances(splits: Splits, settings: RunSettings) -> dict[Path, Matri
     }
 
 
-def _warm_started(contract: Contract, covariances: Sequence[Matrix]) -> Contract:
+def warm_started(contract: Contract, covariances: Sequence[Matrix]) -> Contract:
     """Return the contract with the mean of some covariances as its alignment's warm start."""
     spec = contract.normalisation
     mean = covariances[0]

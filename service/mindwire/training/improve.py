@@ -18,11 +18,11 @@ from mindwire.errors import ContractError, RecordingError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct, trained_on
 from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training, file_sha256
 from mindwire.evaluation.tables import TextTable
-from mindwire.offline.trials import match_labels
 from mindwire.sources.recording import open_recording
 from mindwire.training.data import SLIDE, TrialSpan, collect_trials, open_trials
 from mindwire.training.fine_tuning import RunTrials, Update, tuner, update
 from mindwire.training.gate import Gate
+from mindwire.training.held_out import occurring_markers
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.run import candidate
 from mindwire_models.bundle import Bundle, load_bundle, load_module
@@ -169,7 +169,8 @@ def _can_retrain(base: Bundle, paths: Sequence[Path]) -> bool:
 def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
     """Run a recording through the model's causal pipeline and keep the windows of its trials."""
     contract = plan.base.contract
-    settings = replace(plan.settings, markers=_occurring(plan.settings, path))
+    # runs of one person may be labelled in different ways
+    settings = replace(plan.settings, markers=occurring_markers(plan.settings, path))
     settings, decided_at, _ = as_in_training(settings, plan.decided_at, plan.base, [path])
     recordings, trials, end = open_trials([path], contract.classes, settings)
     training = plan.base.training
@@ -179,13 +180,6 @@ def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
         span = TrialSpan(training.offset_s, training.length_s, decided_at, training.slide_s)
     data, (source,) = collect_trials(recordings, trials, contract, span, settings=settings)
     return RunTrials(source, data, span, known)
-
-
-def _occurring(settings: RunSettings, path: Path) -> dict[str, str]:
-    """Return the part of the marker map whose labels a recording has; runs of one person may be labelled in different ways."""
-    markers = open_recording(path).markers(settings.marker_stream)
-    occurring = match_labels((marker.label for marker in markers), settings.markers).values()
-    return {label: name for label, name in settings.markers.items() if label in occurring}
 
 
 def write(improvement: Improvement, out: Path, name: str) -> Bundle:

@@ -154,6 +154,8 @@ def logits_with(right: int, n: int, sure: float = 2.0) -> tuple[np.ndarray, np.n
         (20, 26, 30, ["fewer_right", "less_certain"]),
         (12, 10, 12, ["too_few_trials"]),
         (15, 12, 30, ["at_chance"]),
+        (21, 15, 30, ["at_chance"]),
+        (21, 20, 30, ["not_worse"]),
     ],
 )
 def test_the_gate(ours: int, theirs: int, n: int, codes: list[str]) -> None:
