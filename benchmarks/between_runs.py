@@ -158,6 +158,21 @@ def spoil(days: Days, decoder: str, how: str, n: int) -> tuple[int, int]:
     return rejected, len(cases)
 
 
+def print_table(days: Days, decoder: str, seeds: Sequence[int]) -> None:
+    """Print the trials right run by run, the means over the seeds."""
+    by_seed = [run_by_run(days, decoder, seed) for seed in seeds]
+    print(f"\n| {decoder}: run | of | frozen | aligned | improved | gate before the run, seed 0 |")
+    print("|---|---|---|---|---|---|")
+    for index, run in enumerate(days.day):
+        means = [np.mean([rows[index][column] for rows in by_seed]) for column in range(3)]
+        figures = " | ".join(f"{mean:.4g}" for mean in means)
+        print(f"| {index + 1} | {len(run.data.labels)} | {figures} | {by_seed[0][index][3]} |")
+    totals = np.array([[sum(row[column] for row in rows) for column in range(3)] for rows in by_seed])  # type: ignore[misc]
+    figures = " | ".join(f"{mean:.4g}" for mean in totals.mean(axis=0))
+    print(f"| all | {sum(len(run.data.labels) for run in days.day)} | {figures} | |")
+    print(f"\nall runs, by seed: {', '.join(' '.join(map(str, row)) for row in totals)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("past", nargs="+", type=Path)
@@ -168,7 +183,7 @@ def main() -> None:
     parser.add_argument("--channels")
     parser.add_argument("--unit")
     parser.add_argument("--decoder", choices=("both", "network", "baseline"), default="both")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="0 for no table")
     parser.add_argument("--spoil", type=int, default=0, metavar="N")
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()
@@ -187,19 +202,8 @@ def main() -> None:
             given.cache.write_bytes(pickle.dumps(days))
     decoders = ["network", "baseline"] if given.decoder == "both" else [given.decoder]
     for decoder in decoders:
-        seeds = range(given.seeds if decoder == "network" else 1)
-        by_seed = [run_by_run(days, decoder, seed) for seed in seeds]
-        print(f"\n| {decoder}: run | of | frozen | aligned | improved | gate before the run, seed 0 |")
-        print("|---|---|---|---|---|---|")
-        for index, run in enumerate(days.day):
-            means = [np.mean([rows[index][column] for rows in by_seed]) for column in range(3)]
-            figures = " | ".join(f"{mean:.4g}" for mean in means)
-            print(f"| {index + 1} | {len(run.data.labels)} | {figures} | {by_seed[0][index][3]} |")
-        totals = np.array([[sum(row[column] for row in rows) for column in range(3)] for rows in by_seed])
-        figures = " | ".join(f"{mean:.4g}" for mean in totals.mean(axis=0))
-        print(f"| all | {sum(len(run.data.labels) for run in days.day)} | {figures} | |", flush=True)
-        if len(by_seed) > 1:
-            print(f"\nby seed: {', '.join(' '.join(map(str, row)) for row in totals)}", flush=True)
+        if given.seeds:
+            print_table(days, decoder, range(given.seeds if decoder == "network" else 1))
         for how in ("trained", "all") if given.spoil else ():
             rejected, n = spoil(days, decoder, how, given.spoil)
             print(f"\nlabels shuffled ({how}): {rejected} of {n} rejected", flush=True)

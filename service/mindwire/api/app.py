@@ -17,6 +17,7 @@ from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.marker_routes import markers
 from mindwire.api.model_routes import Models
 from mindwire.api.pages import STATIC, add_pages
+from mindwire.api.progress_routes import progress
 from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
 from mindwire.api.session_routes import sessions
@@ -82,6 +83,7 @@ def create_app(
         recordings,
         tasks,
         sessions,
+        progress,
         markers,
         routes.health,
         websockets.router,

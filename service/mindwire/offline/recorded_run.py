@@ -105,6 +105,7 @@ class RecordedRun:
     ``timing`` are the columns of :class:`mindwire.sinks.timing.TimingOutlet`, and ``software`` the versions, where the recording
     is of a version of Mindwire that writes them. ``models`` and ``changes`` are the model that each of the ``pipelines`` began
     with, and what came of it while it ran.
+    ``classes`` are those of the columns of ``probabilities``.
     ``outside`` predictions in the file, left out, are earlier or later than the run.
     """
 
@@ -127,6 +128,7 @@ class RecordedRun:
     events: tuple[Mapping[str, Any], ...] = ()
     outside: int = 0
     models: tuple[RecordedModel, ...] = ()
+    classes: tuple[str, ...] = ()
     changes: tuple[tuple[ModelChange, ...], ...] = ()
 
     @property
@@ -232,6 +234,7 @@ def _recorded_run(recording: Recording, stream: str | None) -> RecordedRun:
         software=first.get("software", {}),
         events=tuple(events),
         models=tuple(RecordedModel.of(one.data["model"]) for one in begun),
+        classes=outlets[name].info.labels or (),
         changes=tuple(tuple(_changes(one)) for one in begun),
     )
 

@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -40,10 +41,22 @@ def _improve(spec: JobSpec, stages: Stages) -> Outcome:
 KINDS: Mapping[str, Callable[[JobSpec, Stages], Outcome]] = {"train": _train, "improve": _improve}
 
 
+def _note_progress(spec: JobSpec) -> None:
+    """Compute what new runs show of the person's learning; the job's own result does not depend on it."""
+    from mindwire.training.progress import update_progress
+
+    try:
+        update_progress(Path(spec.sessions), spec.participant, spec.classes)
+    except (MindwireError, OSError):
+        traceback.print_exc()
+
+
 def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:
     """Run a job in this process; its last line holds the outcome or the error."""
     try:
-        line = JobLine("done", 1.0, 0.0, outcome=KINDS[spec.kind](spec, Stages(emit)))
+        outcome = KINDS[spec.kind](spec, Stages(emit))
+        _note_progress(spec)
+        line = JobLine("done", 1.0, 0.0, outcome=outcome)
     except MindwireError as error:
         line = JobLine(error=str(error))
     except MemoryError:
