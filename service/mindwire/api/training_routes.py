@@ -19,7 +19,7 @@ class JobRequest(BaseModel):
     """Job to begin.
 
     By default it takes every run of the participant that has ended and has cues of at least two classes, the newest session
-    first, and the classes of its tasks. `budget` is of false activations per minute. With `swap` `auto` the stream gets the
+    first, and the classes of its tasks. An improvement begins from the model `base`, by default the stream's. `budget` is of false activations per minute. With `swap` `auto` the stream gets the
     model once it is made, unless it is poor or was not accepted.
     """
 

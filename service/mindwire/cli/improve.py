@@ -28,7 +28,7 @@ def improve(
     It is trained from its own weights, on all earlier sessions together unless it was trained on them, then on this session's
     recordings; contract and classes stay. Both decide trials that neither has met, each new run left out in turn, or of a single
     one blocks of successive trials. The bundle is written if the fine-tuned model decides at least as many right, with no larger
-    loss and better than guessing, of at least 20.
+    loss and better than guessing, of at least 16.
 
     Exit code 1 if it is not written.
     """

@@ -148,7 +148,7 @@ class TrainingJobs:
         self._load()
         if wanted.stream is not None and wanted.stream not in self._streams:
             raise UsageError(unknown_stream(wanted.stream, self._streams))
-        base = None if wanted.base is None else str(self._specs.model_path(wanted.base).resolve())
+        base = self._base(wanted)
         chosen = select(sessions, wanted.participant, wanted.recordings, wanted.classes)
         classes = chosen.classes
         if wanted.stream is not None:
@@ -166,6 +166,19 @@ class TrainingJobs:
             budget=wanted.budget,
             base=base,
         )
+
+    def _base(self, wanted: JobRequest) -> str | None:
+        """Return the folder of the model to improve: the one that is named, or else the one in use by the stream."""
+        if wanted.base is not None:
+            return str(self._specs.model_path(wanted.base).resolve())
+        if wanted.kind != "improve" or wanted.stream is None:
+            return None
+        used = self._streams[wanted.stream].status().model
+        stored = next((model for model in self._specs.models.list() if model.sha256 == used.sha256), None)
+        if stored is None:
+            msg = f"The model in use by {wanted.stream!r} is not in the service's folder of models; name the one to improve as 'base'."
+            raise UsageError(msg)
+        return str(self._specs.model_path(stored.id).resolve())
 
     def _free_id(self, participant: str, models: Path) -> str:
         """Return the id of the next model of a person today."""

@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 from mindwire.evaluation.comparison import PairedTrials
 from mindwire.evaluation.metrics import chance_level, chance_p_value
 
-ENOUGH_TRIALS: Final = 20
+ENOUGH_TRIALS: Final = 16  # a run of twenty of which some were not decided
 _LEVEL, _STRICT_LEVEL = 0.05, 0.01
 
 Code = Literal["better", "not_worse", "too_few_trials", "fewer_right", "less_certain", "at_chance"]

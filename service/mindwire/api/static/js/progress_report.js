@@ -1,7 +1,7 @@
 // Learning over runs and days: a picture of the accuracy with its intervals, and a table with all figures.
 
 import { element } from "./dom.js";
-import { language, text as pageText } from "./texts.js";
+import { hasText, language, text as pageText } from "./texts.js";
 
 /**
  * @typedef {{basis: "online" | "cross_validated" | null, trials: number, right: number, undecided: number, accuracy: number | null,
@@ -39,10 +39,20 @@ const decimal = (value, digits) =>
 /** @param {string} date */
 const day = (date) => new Date(`${date}T12:00`).toLocaleDateString(language(), { day: "numeric", month: "short" });
 
+/**
+ * What the gate found of an improved model, in sentences: the part ``gate`` of a job's report.
+ * @param {{accepted: boolean, codes: string[], trials: number, candidate_right: number, base_right: number}} gate
+ */
+export function gateText({ accepted, codes, trials, candidate_right, base_right }) {
+  const known = codes.map((code) => `improve.${code}`).filter(hasText);
+  return [pageText(`improve.${accepted ? "accepted" : "rejected"}`, { trials, candidate_right, base_right }), ...known.map((key) => pageText(key))].join(" ");
+}
+
 /** The report of a participant's progress, as ``GET /v1/participants/{participant}/progress`` gives it. */
 export class ProgressReport {
   #box = element("section", { class: "progress-report" });
   #text;
+  #shown = "";
 
   /**
    * @param {HTMLElement} parent
@@ -55,6 +65,9 @@ export class ProgressReport {
 
   /** @param {Progress} progress */
   show(progress) {
+    const now = JSON.stringify([language(), progress]);
+    if (now === this.#shown) return; // so that what is scrolled or focused stays
+    this.#shown = now;
     const runs = progress.days.flatMap(({ date, runs: some }) => some.map((run) => ({ ...run, date })));
     if (!runs.length) {
       this.#box.replaceChildren(element("p", { class: "small", text: this.#text("progress.none") }));

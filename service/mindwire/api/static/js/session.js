@@ -3,10 +3,10 @@
 import { Clock } from "../client.js";
 import { AddSource } from "./session/add_source.js";
 import { frames } from "./canvas.js";
-import { write } from "./dom.js";
+import { byId, write } from "./dom.js";
+import { ProgressReport } from "./progress_report.js";
 import { Feed, Refused, Unauthorised, currentToken, get, send } from "./service.js";
 import { Guide } from "./session/guide.js";
-import { Learning } from "./session/learning.js";
 import { Log } from "./session/log.js";
 import { ModelCard, isOffered } from "./session/model_card.js";
 import { RunCard } from "./session/run_card.js";
@@ -31,7 +31,7 @@ const clock = new Clock({ token: currentToken() });
 const signal = new SignalCard();
 const log = new Log();
 const runs = new Runs();
-const learning = new Learning();
+const learning = new ProgressReport(byId("learning"));
 let task = new Task("", show);
 const runCard = new RunCard(command, task, () => refreshSessions());
 const modelCard = new ModelCard(command, () => ({ stream: shell.stream ?? "", participant: runCard.participant }));
@@ -149,7 +149,9 @@ async function refreshSessions() {
     const known = everyone.some((/** @type {{participant: string}} */ one) => one.participant === runCard.participant);
     sessions = known ? (await get(`/v1/sessions/${path}`)).sessions : [];
     runs.show(sessions);
-    learning.show(known ? ((await maybe(`/v1/participants/${path}/progress`)) ?? []) : []);
+    const progress = known ? await maybe(`/v1/participants/${path}/progress`) : null;
+    byId("learning").hidden = progress === null;
+    if (progress !== null) learning.show(progress);
   } catch (error) {
     if (error instanceof Refused) keepsNone = error.message;
   }

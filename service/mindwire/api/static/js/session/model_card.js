@@ -1,5 +1,6 @@
 // From runs to a model, and better between runs: jobs with progress, their report, and the change of the model in use.
 
+import { gateText } from "../progress_report.js";
 import { write } from "../dom.js";
 import { send } from "../service.js";
 import { hasText, text } from "../texts.js";
@@ -81,7 +82,7 @@ export class ModelCard {
     part("report").hidden = !ended?.report;
     if (ended?.report && this.#reported !== ended.id) {
       this.#reported = ended.id;
-      write(part("report"), ended.report.accuracy ? percent(ended.report.accuracy) : "");
+      write(part("report"), ended.report.gate ? gateText(ended.report.gate) : ended.report.accuracy ? percent(ended.report.accuracy) : "");
     }
     button("put-live").hidden = offered === null || offered === live || swap?.candidate != null;
     write(button("put-live"), text("session.put_live", { model: offered ?? "" }));

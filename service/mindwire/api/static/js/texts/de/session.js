@@ -236,9 +236,4 @@ export default {
   "session.runs.interrupted": "unterbrochen",
 
   "session.learning": "Lernen über Durchgänge und Tage",
-  "session.learning.plot": "Genauigkeit jedes Durchgangs mit 95-%-Intervall",
-  "session.learning.accuracy": "Genauigkeit (95-%-Intervall)",
-  "session.learning.of": "{value} ({low} bis {high})",
-  "session.learning.distinctness": "Unterscheidbarkeit",
-  "session.learning.latency": "Zeit bis zur Entscheidung",
 };

@@ -236,9 +236,4 @@ export default {
   "session.runs.interrupted": "interrupted",
 
   "session.learning": "Learning over runs and days",
-  "session.learning.plot": "Accuracy of each run with its 95 % interval",
-  "session.learning.accuracy": "Accuracy (95 % interval)",
-  "session.learning.of": "{value} ({low} to {high})",
-  "session.learning.distinctness": "Distinctness",
-  "session.learning.latency": "Time to decision",
 };
