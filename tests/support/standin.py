@@ -195,11 +195,13 @@ class StandIn:
 
 @contextlib.contextmanager
 def served(
-    *streams: StandIn, port: int = 0, stall_limit_s: float = STALL_LIMIT_S, models=None, **access
+    *streams: StandIn, port: int = 0, stall_limit_s: float = STALL_LIMIT_S, models=None, registry=None, **access
 ) -> Iterator[str]:
     """A real uvicorn in a thread; yields ``HOST:PORT``."""
     sock = bind_socket("127.0.0.1", port, stall_limit_s)
-    app = create_app({stream.name: stream for stream in streams}, access=Access(**access), models=models)
+    app = create_app(
+        {stream.name: stream for stream in streams}, access=Access(**access), models=models, registry=registry
+    )
     server = uvicorn.Server(uvicorn.Config(app, **server_settings(app.state.certificate)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

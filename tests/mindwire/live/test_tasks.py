@@ -15,56 +15,18 @@ from mindwire.live import tasks
 from mindwire.live.tasks import StreamTasks
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.task import RecordedTrial, Trial, new_task, read_task, task_path, write_task
-from mindwire.status import RecordingStatus, StreamState
+from mindwire.status import StreamState
+from tests.support.task_stream import TaskStream, today
 
 PARADIGM = check_paradigm(
     {"name": "short", "title": "Short", "kind": "cued", "classes": ["left", "right"], "trials_per_class": 2, "seed": 4}
 )
-TODAY = time.strftime("%Y-%m-%d")
-
-
-class FakeStream:
-    """A stream with a signal, whose recordings are names."""
-
-    def __init__(self) -> None:
-        self.name, self.state, self.reason = "eeg", StreamState.LIVE, "Predictions are fresh."
-        self.source = object()
-        self.events: list[dict] = []
-        self.reporter = SimpleNamespace(emit=lambda kind, message, data: self.events.append({"kind": kind, **data}))
-        self.recordings = self
-        self.markers = SimpleNamespace(taken=None)
-        self.file: str | None = None
-        self.participant: str | None = None
-        self.runs = 0
-        self.refuses: Exception | None = None
-
-    @property
-    def collecting(self):
-        return self.file
-
-    def status(self):
-        if self.participant is None:
-            return None
-        file = f"{self.participant}/{TODAY}/{self.file}"
-        return RecordingStatus(recording=True, participant=self.participant, date=TODAY, file=file)
-
-    def begin(self, request):
-        if self.refuses is not None:
-            raise self.refuses
-        self.runs += 1
-        self.participant, self.file = request.participant, f"run-{self.runs:02d}.xdf"
-        return self.status()
-
-    def end(self):
-        if self.participant is None:
-            msg = "not recorded"
-            raise RecordingError(msg)
-        self.participant = self.file = None
+TODAY = today()
 
 
 @pytest.fixture
 def stream():
-    return FakeStream()
+    return TaskStream()
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+"""A stream with a signal whose recordings are names, for tests of tasks."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from mindwire.errors import RecordingError
+from mindwire.status import RecordingStatus, StreamState
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d")
+
+
+class TaskStream:
+    """What tasks need of a stream."""
+
+    def __init__(self, name: str = "eeg") -> None:
+        self.name, self.state, self.reason = name, StreamState.LIVE, "Predictions are fresh."
+        self.source = object()
+        self.events: list[dict] = []
+        self.reporter = SimpleNamespace(emit=lambda kind, message, data: self.events.append({"kind": kind, **data}))
+        self.recordings = self
+        self.markers = SimpleNamespace(taken=None)
+        self.file: str | None = None
+        self.participant: str | None = None
+        self.runs = 0
+        self.refuses: Exception | None = None
+
+    @property
+    def collecting(self):
+        return self.file
+
+    def status(self):
+        if self.participant is None:
+            return None
+        file = f"{self.participant}/{today()}/{self.file}"
+        return RecordingStatus(recording=True, participant=self.participant, date=today(), file=file)
+
+    def begin(self, request):
+        if self.refuses is not None:
+            raise self.refuses
+        self.runs += 1
+        self.participant, self.file = request.participant, f"run-{self.runs:02d}.xdf"
+        return self.status()
+
+    def end(self):
+        if self.participant is None:
+            msg = "not recorded"
+            raise RecordingError(msg)
+        self.participant = self.file = None
