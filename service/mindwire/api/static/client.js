@@ -21,6 +21,10 @@ const REPORT_EVERY_MS = 10_000;
 const MOST_AT_ONCE = 100;
 const FRAMES_KEPT = 61;
 const USUAL_FRAME_MS = 1000 / 60;
+// How a browser rounds the presentation of a frame: to 4 ms for pages that are not isolated from others.
+const FINE_MS = 0.2;
+const COARSE_MS = 4;
+const PRESENTED_WITHIN_MS = 500;
 const REFUSED_FOR_GOOD = new Set([400, 401, 403, 413, 415, 422]);
 
 /** Address of the service that this file came from, or of another. @param {string} path @param {string} [url] */
@@ -153,13 +157,25 @@ export class Clock {
   }
 }
 
-/** Times of frames: the display's interval, and when the frame that is being made will be shown. */
+/**
+ * When frames are on the screen. Where the browser reports it (Element Timing: Chromium) the time of presentation is measured, with an
+ * element that is too small to be seen and drawn in the same frame as the stimulus; elsewhere it is between the callback and the end of the
+ * frame after.
+ */
 class Frames {
   /** @type {number[]} */
   #intervals = [];
+  /** @type {Map<string, (entry: any) => void>} */
+  #awaited = new Map();
+  #number = 0;
+  #measures = PerformanceObserver.supportedEntryTypes.includes("element");
 
   constructor() {
     this.#measure(FRAMES_KEPT);
+    if (!this.#measures) return;
+    new PerformanceObserver((list) => {
+      for (const entry of /** @type {any[]} */ (list.getEntries())) this.#awaited.get(entry.identifier)?.(entry);
+    }).observe({ type: "element" });
   }
 
   /** Milliseconds between two frames. */
@@ -190,17 +206,40 @@ class Frames {
     if (this.#intervals.length > FRAMES_KEPT) this.#intervals.shift();
   }
 
-  /**
-   * When the frame that is being made is shown, and how uncertain that is: one frame after its time stamp, or later if the
-   * next frame begins later because this one took longer. Call it in a requestAnimationFrame callback.
-   */
+  /** When the frame that is being made is shown, and how uncertain that is, ms. Call it in a requestAnimationFrame callback. */
   async presentation() {
     const made = Number(document.timeline.currentTime);
+    const earliest = performance.now();
+    const measured = this.#measures ? this.#observed() : null;
     const next = await Frames.next();
     this.#note(next - made);
-    const interval = this.interval_ms;
-    const late = Math.max(0, Math.round((next - made) / interval) - 1);
-    return { time: made + interval * (1 + late / 2), uncertainty_ms: (interval * (1 + late)) / 2 };
+    const entry = await measured;
+    const time = entry?.presentationTime ?? entry?.renderTime;
+    // it is reported when it is known, which a busy machine may delay; it was painted before it was shown
+    if (time) return { time, uncertainty_ms: Math.max(0, time - (entry.paintTime ?? earliest)) + (crossOriginIsolated ? FINE_MS : COARSE_MS) };
+    const late = Math.max(0, Math.round((next - made) / this.interval_ms) - 1);
+    const latest = Math.max(earliest, made + (2 + late) * this.interval_ms);
+    return { time: (earliest + latest) / 2, uncertainty_ms: (latest - earliest) / 2 };
+  }
+
+  /** Times of painting and presentation of the frame that is being made, as the browser reports them; null if it does not. @returns {Promise<any>} */
+  #observed() {
+    this.#number += 1;
+    const name = `mindwire-${this.#number}`;
+    const probe = document.createElement("span");
+    probe.setAttribute("elementtiming", name);
+    probe.ariaHidden = "true";
+    probe.textContent = ".";
+    Object.assign(probe.style, { position: "fixed", left: "0", bottom: "0", font: "1px sans-serif", color: "rgb(127 127 127 / 2%)", pointerEvents: "none" });
+    (document.fullscreenElement ?? document.body).append(probe);
+    return new Promise((resolve) => {
+      this.#awaited.set(name, resolve);
+      setTimeout(resolve, PRESENTED_WITHIN_MS, null);
+    }).then((entry) => {
+      this.#awaited.delete(name);
+      probe.remove();
+      return entry;
+    });
   }
 }
 

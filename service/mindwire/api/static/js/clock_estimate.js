@@ -14,6 +14,7 @@ const MIN_DISTANCE_MS = 30_000; // between two blocks that give a slope
 const LARGEST_DRIFT = 200e-6; // of two quartz clocks, while nothing is known
 const WANDER = 1e-6; // of the drift itself, with temperature
 const TOLERANCE_MS = 0.5;
+const STEP_MS = 1; // what both sides' bounds may move together from one block to the next
 const AGREEING = 2; // round trips that contradict the estimate alike are a jump
 const ENOUGH = 8; // round trips
 
@@ -87,8 +88,7 @@ export class ClockEstimate {
     if (!(upper >= lower)) return 0; // no time can pass backwards: not a round trip
     if (this.samples && this.#contradicts(trip, upper, lower)) return this.#jumped(trip);
     this.#contradicting = [];
-    this.#take(trip, upper, lower);
-    return 0;
+    return this.#take(trip, upper, lower);
   }
 
   /** Other clock minus own clock at a moment of the own clock, ms. @param {number} ms */
@@ -100,7 +100,7 @@ export class ClockEstimate {
   uncertainty_ms(ms) {
     if (!this.samples) return Infinity;
     const [lower, upper] = this.#interval(ms);
-    return Math.max(0, upper - lower) / 2 + this.#resolution;
+    return (upper - lower) / 2 + this.#resolution;
   }
 
   /** Moment of the other clock, s. @param {number} ms of the own clock */
@@ -113,24 +113,39 @@ export class ClockEstimate {
     return (seconds * 1000 - this.#offset + this.#drift * this.#at) / (1 + this.#drift);
   }
 
-  /** @param {RoundTrip} trip @param {number} upper @param {number} lower */
+  /**
+   * Take a round trip that does not contradict the estimate; returns a jump that only the line through the blocks shows.
+   * @param {RoundTrip} trip
+   * @param {number} upper
+   * @param {number} lower
+   */
   #take(trip, upper, lower) {
+    let by = 0;
     this.samples += 1;
-    this.#at = Math.max(this.#at, trip.returned);
+    const expected = this.offset_ms(trip.returned);
+    this.#at = trip.returned;
     this.#shortest = Math.min(this.#shortest, upper - lower);
     let block = this.#blocks.at(-1);
     if (!block || trip.sent - block.start >= BLOCK_MS) {
       block = { start: trip.sent, upper, upperAt: trip.sent, lower, lowerAt: trip.returned };
       this.#blocks.push(block);
       if (this.#blocks.length > BLOCKS) this.#blocks.shift();
-      this.#fitDrift();
+      by = this.#step();
+      if (!by) this.#fitDrift();
     } else {
       // compared along the line
       if (upper - this.#drift * (trip.sent - block.upperAt) < block.upper) [block.upper, block.upperAt] = [upper, trip.sent];
       if (lower - this.#drift * (trip.returned - block.lowerAt) > block.lower) [block.lower, block.lowerAt] = [lower, trip.returned];
     }
-    const [low, high] = this.#interval(this.#at);
+    let [low, high] = this.#interval(this.#at);
+    const contradictory = low > high;
+    while (low > high && this.#blocks.length > 1) {
+      this.#blocks.shift(); // the drift was another then
+      [low, high] = this.#interval(this.#at);
+    }
     this.#offset = (low + high) / 2;
+    if (contradictory && Math.abs(this.#offset - expected) > TOLERANCE_MS) return this.#offset - expected;
+    return by;
   }
 
   /** Bounds of the offset at a moment of the own clock. @param {number} ms @returns {[number, number]} */
@@ -141,7 +156,31 @@ export class ClockEstimate {
       high = Math.min(high, upper + this.#drift * (ms - upperAt) + this.#slack * Math.abs(ms - upperAt));
       low = Math.max(low, lower + this.#drift * (ms - lowerAt) - this.#slack * Math.abs(ms - lowerAt));
     }
-    return low <= high ? [low, high] : [high, low];
+    return [low, high];
+  }
+
+  /**
+   * A jump that is too small to contradict the bounds: both sides of the last two complete blocks are off the line of the earlier ones,
+   * in one direction and by more than these scatter. Forgets what was before, and returns the milliseconds; 0 for none.
+   */
+  #step() {
+    const before = this.#blocks.slice(0, -3);
+    const after = this.#blocks.slice(-3, -1);
+    if (before.length < 2 * MIN_BLOCKS) return 0;
+    const [upper, lower] = this.#residuals(before);
+    const middles = [median(upper), median(lower)];
+    const scatter = median([upper, lower].flatMap((values, i) => values.map((value) => Math.abs(value - middles[i]))));
+    const moved = this.#residuals(after).flatMap((values, i) => values.map((value) => value - middles[i]));
+    const least = Math.min(...moved.map(Math.abs));
+    // delays move the upper bounds up and the lower ones down, so that they cannot look like this
+    if (least <= STEP_MS + scatter || !moved.every((value) => value > 0 === moved[0] > 0)) return 0;
+    this.#blocks = this.#blocks.slice(-3);
+    return median(moved);
+  }
+
+  /** The bounds of blocks without the drift: upper and lower ones. @param {Block[]} blocks */
+  #residuals(blocks) {
+    return [blocks.map(({ upper, upperAt }) => upper - this.#drift * upperAt), blocks.map(({ lower, lowerAt }) => lower - this.#drift * lowerAt)];
   }
 
   /** Theil-Sen through the tightest bounds of both sides, without the block that has just begun. */
@@ -157,12 +196,9 @@ export class ClockEstimate {
     }
     if (!slopes.length) return;
     const drift = Math.max(-LARGEST_DRIFT, Math.min(LARGEST_DRIFT, median(slopes)));
-    const uppers = blocks.map(({ upper, upperAt }) => upper - drift * upperAt);
-    const lowers = blocks.map(({ lower, lowerAt }) => lower - drift * lowerAt);
-    const [middle, bottom] = [median(uppers), median(lowers)];
-    const scatter = 1.4826 * median([...uppers.map((value) => Math.abs(value - middle)), ...lowers.map((value) => Math.abs(value - bottom))]);
-    const span = blocks[blocks.length - 1].start - blocks[0].start;
     this.#drift = drift;
+    const scatter = 1.4826 * median(this.#residuals(blocks).flatMap((values) => values.map((value) => Math.abs(value - median(values)))));
+    const span = blocks[blocks.length - 1].start - blocks[0].start;
     // three standard errors of a slope
     this.#slack = Math.min(LARGEST_DRIFT, WANDER + (3 * scatter * Math.sqrt(12 / (2 * blocks.length))) / span);
   }
