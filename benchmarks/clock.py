@@ -1,4 +1,4 @@
-"""How far the times of markers are from what is really on the screen, and if the claimed uncertainty covers it.
+"""Distance of the times of markers from what is really on the screen, and if the claimed uncertainty covers it.
 
     python benchmarks/clock.py
     python benchmarks/clock.py --minutes 30 --drift-ppm 100 --jitter-ms 20 --there-ms 10

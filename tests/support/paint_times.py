@@ -1,4 +1,4 @@
-"""When a patch on a page was really painted, seen from outside of the page, and what the page's markers say of it.
+"""Times at which a patch on a page was really painted, seen from outside of the page, and what the page marks.
 
 Two observers, both by CLOCK_MONOTONIC, which LSL's clock is on Linux:
 
