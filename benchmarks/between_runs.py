@@ -122,7 +122,7 @@ def run_by_run(days: Days, decoder: str, seed: int) -> list[tuple[int, int, int,
             found = update(in_use, session, tune_of(in_use, days, decoder, seed))  # type: ignore[arg-type]
             gate = found.gate
             said = f"{'accepted' if gate.accepted else ', '.join(gate.codes)} ({gate.candidate_right} and {gate.base_right} of {gate.trials})"
-            if gate.accepted:
+            if found.module is not None:
                 in_use, known = found.module, index
         rows.append((n_right(base, days.frozen[index]), n_right(base, run), n_right(in_use, run), said))
     return rows

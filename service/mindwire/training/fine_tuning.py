@@ -49,9 +49,9 @@ class RunCount(BaseModel, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A fine-tuned module with its gate, counts per run, and the softmax temperature fitted to held-out trials."""
+    """A fine-tuned module, None where the gate rejected it, counts per run, and the softmax temperature fitted to held-out trials."""
 
-    module: Module
+    module: Module | None
     gate: Gate
     per_run: list[RunCount]
     temperature: float
@@ -168,7 +168,7 @@ def update(
         )
         for index in new
     ]
-    module = tune(together(session))
+    module = tune(together(session)) if gate.accepted else None
     done(total)
     from mindwire_models.training.fit import fit_temperature
 

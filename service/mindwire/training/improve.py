@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mindwire.errors import ContractError, RecordingError, UsageError
+from mindwire.errors import ArgumentError, ContractError, RecordingError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct, trained_on
 from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training, file_sha256
 from mindwire.evaluation.tables import TextTable
@@ -183,10 +183,15 @@ def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
 
 
 def write(improvement: Improvement, out: Path, name: str) -> Bundle:
-    """Write the fine-tuned model as a bundle, with the control policy of the model in use and its lineage."""
+    """Write an accepted model as a bundle, with the control policy of the model in use and its lineage.
+
+    An ArgumentError says that it was not accepted.
+    """
     from mindwire_models.export import export_bundle
 
     base, done = improvement.prepared.plan.base, improvement.update
+    if done.module is None:
+        raise ArgumentError(sentence(done.gate))
     return export_bundle(
         done.module,
         base.contract.model_copy(update={"temperature": done.temperature}),

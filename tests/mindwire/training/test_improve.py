@@ -90,6 +90,13 @@ def test_blocks_of_a_single_new_run_are_left_out(base: TangentSpaceNetwork) -> N
     assert [len(given.labels) for given in tune.given] == [18, 18, 18, 18, 20, 23]
 
 
+def test_a_rejected_model_is_not_made(base: TangentSpaceNetwork) -> None:
+    tune = Remembering(base)
+    found = update(base, [made_run(2, n=12)], tune)
+    assert found.module is None
+    assert len(tune.given) == 5
+
+
 def test_a_session_without_a_new_run_is_refused(base: TangentSpaceNetwork) -> None:
     with pytest.raises(ArgumentError, match="trained on every run"):
         update(base, [made_run(1, known=True)], Remembering(base))
