@@ -1,8 +1,8 @@
 """Fine-tuning of a model between runs, from all recordings of a person, with a gate before it is used.
 
-The model in use is trained on from its own weights: first on all earlier sessions together, unless it was trained on them,
-then on the runs of this session (Wimpff et al. 2025: joint, then sequential). Contract and classes stay, so that it can take the
-place of the model in use while a stream runs.
+All that the person has recorded is used, on top of the model in use (Wimpff et al. 2025, "Fine-tuning strategies for continual online
+EEG motor imagery decoding"); :func:`mindwire.training.fine_tuning.tuner` says how. Contract and classes stay, so that the result can
+take the place of the model in use while a stream runs.
 """
 
 from __future__ import annotations
