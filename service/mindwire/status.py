@@ -218,6 +218,37 @@ class ClientClock(BaseModel):
     jump: bool = False
 
 
+SignalKind = Literal["light", "sound"]
+
+
+class DelayFound(BaseModel):
+    """Delays from the markers to the middle of the channel's first rise, in milliseconds, over those markers that it responded to."""
+
+    markers: int
+    responses: int
+    median: float
+    p05: float
+    p95: float
+    spread: float
+
+
+class DelayChannel(BaseModel):
+    """A channel, and what its label says that it measures."""
+
+    label: str
+    kind: SignalKind | None
+
+
+class DisplayDelayStatus(BaseModel):
+    """A measurement of the display's delay: channels that there are, and what was found so far."""
+
+    channels: list[DelayChannel] = []
+    channel: str | None = None
+    running: bool = False
+    delay_ms: DelayFound | None = None
+    problem: str | None = None
+
+
 class RecordingRequest(BaseModel):
     """Recording to begin: of a participant, as the next run of the day or as a run of a given number."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import ExitStack
 from unittest import mock
@@ -11,12 +12,18 @@ import pylsl
 import pytest
 
 from benchmarks.clock import compared, drifting_service
+from mindwire_models.bundle import load_bundle
+from mindwire_models.zoo import zoo_bundle_path
+from tests.browser.conftest import accessibility_problems
 from tests.support.paint_times import FLIP, Trace
+from tests.support.photodiode import photodiode
+from tests.support.service_process import get, service
 from tests.support.slow_network import slow_network
 from tests.support.standin import StandIn, served
-from tests.support.streaming import eventually
+from tests.support.streaming import eventually, unique
 
-pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
 FRAME_MS = 1000 / 60
 N = 12
 
@@ -129,3 +136,67 @@ def test_the_clock_is_reported_and_a_jump_is_an_event(open_page):
         page.evaluate("clock.stop()")
         page.goto("about:blank")
     stream.stop()
+
+
+DELAY_MS = 41.0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_self_test_measures_the_delay_of_the_display_by_a_photodiode(open_page, workers):
+    name = unique("amp")
+    labels = load_bundle(zoo_bundle_path()).contract.channels
+    with ExitStack() as stack:
+        stack.enter_context(photodiode(name, labels, "chair-1", delay_s=DELAY_MS / 1e3))
+        stream = f"id=chair-1,name={name}"
+        running = stack.enter_context(
+            service(
+                "--model",
+                zoo_bundle_path(),
+                "--stream",
+                stream,
+                "--stream",
+                f"id=chair-2,name={name}",
+                "--workers",
+                workers,
+            )
+        )
+        address = running.address()
+        page = open_page(f"http://{address}/clock#chair-1", may_lose_connection=True)
+        expect(page.locator("#channel")).to_have_value("Photo", timeout=60_000)  # known by its label
+        expect(page.locator("#uncertainty")).to_contain_text("ms")
+        page.get_by_role("button", name="Start the test").press("Enter")
+        expect(page.locator("#progress")).to_contain_text("Flash", timeout=30_000)
+        page.keyboard.press("Escape")
+        expect(page.locator("#progress")).to_have_text("Stopped.", timeout=30_000)
+        page.get_by_label("Beep too").check()
+        page.get_by_role("button", name="Start the test").click()
+        expect(page.locator("#progress")).to_have_text("Done.", timeout=60_000)
+        expect(page.locator("#responses")).to_have_text(re.compile(r"^(1[89]|20) of 20$"))  # samples may come late
+        found = float(page.locator("#delay").inner_text().split()[0])
+        assert abs(found - DELAY_MS) <= 2.5, "half of a sample, and the smoothing of time stamps"
+        assert get(address, "/v1/streams/chair-1/display_delay")["channel"] is None
+        assert accessibility_problems(page) == []
+        page.goto("about:blank")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_without_a_stream_the_page_measures_the_clock_and_flashes(open_page, scheme):
+    with served() as address:
+        page = open_page(
+            f"http://{address}/clock",
+            may_lose_connection=True,
+            color_scheme=scheme,
+            viewport={"width": 360, "height": 800},
+        )
+        expect(page.locator("#offset")).to_contain_text("s")
+        eventually(lambda: page.locator("#samples").inner_text() not in ("–", "0"), 20)
+        page.get_by_role("button", name="Start the test").click()
+        expect(page.locator("#progress")).to_contain_text("No stream")
+        expect(page.locator("#patch")).to_have_class("on")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#progress")).to_have_text("Stopped.")
+        assert accessibility_problems(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.get_by_label("Language").select_option("de")
+        expect(page.locator("h1")).to_have_text("Selbsttest der Uhr")
+        page.goto("about:blank")

@@ -1,15 +1,16 @@
-"""Markers of a participant's page or of another program, and the state of its clock, over REST."""
+"""Markers of a participant's page or of another program, the state of its clock, and its display's delay, over REST."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from mindwire.api.routes import OneStream, problem
-from mindwire.errors import ConflictError, UsageError
-from mindwire.status import ClientClock, SentMarker
+from mindwire.api.streams import StreamLike
+from mindwire.errors import ConflictError, SourceError, UsageError
+from mindwire.status import ClientClock, DisplayDelayStatus, SentMarker
 
 _STREAM = "/v1/streams/{stream}"
 _NO_STREAM = problem("There is no such stream.")
@@ -65,3 +66,70 @@ def report_clock(stream: OneStream, clock: ClientClock) -> ClientClock:
     """Have the measured clock of a client recorded among the stream's events."""
     stream.markers.report_clock(clock)
     return clock
+
+
+class DelayRequest(BaseModel):
+    """Measurement of the time from markers with a label until a channel of the signal, a photodiode for example, responds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Annotated[str, Field(min_length=1, max_length=200)]
+    marker: Annotated[str, Field(min_length=1, max_length=200)] = "patch_on"
+    seconds: Annotated[FiniteFloat, Field(ge=1, le=300)] = 60
+
+
+_DELAY = f"{_STREAM}/display_delay"
+_NO_SOURCE = problem("The stream has no signal, or nothing is measured.")
+
+
+@markers.get(_DELAY, responses={404: _NO_STREAM})
+def show_display_delay(stream: OneStream) -> DisplayDelayStatus:
+    """The signal's channels, and what was found so far by the measurement that was begun last."""
+    from mindwire.sources.display_delay import channels_of
+
+    if (delay := stream.markers.delay) is not None:
+        return delay.status()
+    source = stream.status().source
+    return DisplayDelayStatus(channels=[] if source is None else channels_of(source))
+
+
+@markers.post(
+    _DELAY,
+    status_code=202,
+    responses={404: _NO_STREAM, 409: _NO_SOURCE, 422: problem("The signal has no such channel.")},
+)
+def begin_display_delay(stream: OneStream, request: DelayRequest) -> DisplayDelayStatus:
+    """Measure from now on, instead of what was measured before, how long after markers a channel of the signal responds."""
+    from mindwire.sources.display_delay import DisplayDelay
+
+    if (source := stream.status().source) is None:
+        raise HTTPException(409, f"Stream {stream.name!r} has no signal now, so there is no channel to measure with.")
+    _end(stream)
+    try:
+        delay = DisplayDelay(source, request.channel, request.marker, request.seconds)
+    except SourceError as error:
+        raise HTTPException(422, str(error)) from error
+    stream.markers.delay, stream.markers.taken = delay, delay.take
+    return delay.status()
+
+
+@markers.delete(_DELAY, responses={404: _NO_STREAM, 409: _NO_SOURCE})
+def end_display_delay(stream: OneStream) -> DisplayDelayStatus:
+    """End the measurement; its result is recorded as an event of kind `clock`."""
+    if (status := _end(stream)) is None:
+        raise HTTPException(409, f"Nothing is measured with stream {stream.name!r}.")
+    if (found := status.delay_ms) is not None:
+        message = (
+            f"The display shows stimuli {found.median:.1f} ms after their markers, by the channel {status.channel}."
+        )
+        stream.markers.show("clock", message, {"channel": status.channel, "display_delay_ms": found.model_dump()})
+    return status
+
+
+def _end(stream: StreamLike) -> DisplayDelayStatus | None:
+    delay, stream.markers.delay = stream.markers.delay, None
+    stream.markers.taken = lambda *_: None
+    if delay is None:
+        return None
+    delay.end()
+    return delay.status().model_copy(update={"running": False})

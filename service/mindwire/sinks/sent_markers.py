@@ -9,12 +9,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mindwire.errors import ConflictError, UsageError
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET
 from mindwire.status import ClientClock, SentMarker, Sink
+
+if TYPE_CHECKING:
+    from mindwire.sources.display_delay import DisplayDelay
 
 # How far from the present the time of a marker may be, in seconds.
 OLDEST_S, FARTHEST_S = 600.0, 60.0
@@ -42,12 +45,15 @@ class SentMarkers(Sink):
         Publishes an event of a kind, with a message and data.
     taken : callable
         Called with each label and time.
+    delay : DisplayDelay or None
+        The measurement of the display's delay that was begun last.
     """
 
     def __init__(self, stream: str = "", prefix: str = "", *, opened: bool = False) -> None:
         self.source_id = f"{prefix}-markers" if prefix else ""
         self.show: Callable[[str, str, Mapping[str, Any]], None] = lambda *_: None
         self.taken: Callable[[str, float], None] = lambda *_: None
+        self.delay: DisplayDelay | None = None
         self._stream = stream
         self._outlet: pylsl.StreamOutlet | None = None
         self._closed = False
@@ -109,6 +115,8 @@ class SentMarkers(Sink):
 
     def close(self) -> None:
         """Take the outlet off the network."""
+        if self.delay is not None:
+            self.delay.end()
         with self._lock:
             self._outlet, self._closed = None, True
 

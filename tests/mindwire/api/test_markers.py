@@ -235,3 +235,27 @@ def test_outlets_open_at_once_where_a_recorder_must_find_them():
     markers = SentMarkers("eeg", prefix, opened=True)
     eventually(lambda: pylsl.resolve_byprop("source_id", f"{prefix}-markers", 1, 1.0), 20)
     markers.close()
+
+
+DELAY = "/v1/streams/eeg/display_delay"
+
+
+def test_the_delay_of_a_display_is_measured_with_a_channel_that_there_is(http, address, stream):
+    assert {"label": "Fz", "kind": None} in http.get(DELAY).json()["channels"]
+    assert http.delete(DELAY, headers={"Content-Type": "application/json"}).status_code == 409
+    refused = http.post(DELAY, json={"channel": "Photo"})
+    assert (refused.status_code, "found 'Photo'" in refused.json()["detail"]) == (422, True)
+    for wrong in ({}, {"channel": ""}, {"channel": "Fz", "seconds": 1e9}, {"channel": "Fz", "more": 1}):
+        assert http.post(DELAY, json=wrong).status_code == 422
+    assert http.post("/v1/streams/nope/display_delay", json={"channel": "Fz"}).status_code == 404
+    assert http.post(DELAY, json={"channel": "Fz", "seconds": 1}).json()["channel"] == "Fz"
+    assert http.get(DELAY).json()["delay_ms"] is None
+    ended = http.delete(DELAY, headers={"Content-Type": "application/json"}).json()
+    assert (ended["running"], ended["delay_ms"]) == (False, None)
+    assert stream.markers.delay is None
+    stream.said = {"source": None}
+    try:
+        assert http.get(DELAY).json()["channels"] == []
+        assert http.post(DELAY, json={"channel": "Fz"}).status_code == 409
+    finally:
+        stream.said = {}

@@ -44,7 +44,7 @@ _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
 _SLOW_S = 25.0
 # Requests that change nothing of a stream's description.
-_UNCONFIGURED = ("markers", "clock")
+_UNCONFIGURED = ("markers", "clock", "display_delay")
 _MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhere
 
 
@@ -317,6 +317,7 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}/recording", self._forward, methods=["GET", "POST", "DELETE"])
         router.add_api_route("/v1/streams/{stream}/model", self._forward, methods=["GET", "POST"])
         router.add_api_route("/v1/streams/{stream}/task", self._forward, methods=["GET", "POST"])
+        router.add_api_route("/v1/streams/{stream}/display_delay", self._forward, methods=["GET", "DELETE"])
         tasks = (f"task/{command}" for command in COMMANDS)
         swaps = ("model/promote", "model/drop", "model/rollback")
         for command in ("adaptation", "control/pause", "control/resume", *_UNCONFIGURED, *swaps, *tasks):
