@@ -14,22 +14,16 @@ from mindwire.api.task_routes import Root
 from mindwire.errors import ConflictError, ParadigmError, RecordingError
 from mindwire.session_names import check_participant
 from mindwire.sessions.document import Run, read_session
-from mindwire.sessions.paradigm import Paradigm, check_paradigm, duration_s
+from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest, check_paradigm, duration_s
 from mindwire.sessions.paradigm_store import ListedParadigm, keep_paradigm, list_paradigms
-from mindwire.sessions.task import UNFINISHED, TaskSummary, is_recorded, read_task, tasks_in
+from mindwire.sessions.task import UNFINISHED, is_recorded, read_task, tasks_in
 from mindwire.sessions.trial_plan import plan_trials
 from mindwire_models.text import printable
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _WRONG = problem("The document is no paradigm; the sentence names the first wrong field.")
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/ListedParadigm/properties/document"}}
-        },
-    }
-}
+_PARADIGMS = [{"$ref": f"#/components/schemas/{one.__name__}"} for one in (Cued, Rest, Eyes, Control)]
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": _PARADIGMS}}}}}
 
 sessions = APIRouter(prefix="/v1", tags=["sessions"], responses={"4XX": problem("The request is refused.")})
 
@@ -37,7 +31,7 @@ sessions = APIRouter(prefix="/v1", tags=["sessions"], responses={"4XX": problem(
 class CheckedParadigm(BaseModel):
     """A paradigm with all its fields, its number of trials, and its longest duration in seconds."""
 
-    paradigm: Paradigm
+    paradigm: dict[str, Any]
     trials: int
     seconds: float
 
@@ -50,11 +44,11 @@ class ParticipantSessions(BaseModel):
 
 
 class SessionContent(BaseModel):
-    """Runs of a session as in `session.json`, and its tasks; `problems` of files that cannot be read, a sentence each."""
+    """Runs of a session as in `session.json`, and its tasks without their plans; `problems` of files that cannot be read, a sentence each."""
 
     date: str
     runs: list[dict[str, Any]]
-    tasks: list[TaskSummary]
+    tasks: list[dict[str, Any]]
     problems: list[str] = []
 
 
@@ -75,7 +69,7 @@ def show_paradigms(request: Request) -> list[ListedParadigm]:
 @sessions.post("/paradigms/check", responses={422: _WRONG}, openapi_extra=_BODY)
 async def check(request: Request) -> CheckedParadigm:
     """Check a paradigm; nothing is kept."""
-    return _checked(await request.body())
+    return _checked(await request.body())[1]
 
 
 @sessions.put(
@@ -86,13 +80,13 @@ async def check(request: Request) -> CheckedParadigm:
 )
 async def keep(name: str, request: Request, response: Response, root: Root) -> CheckedParadigm:
     """Keep a paradigm in the folder of the sessions, under the name that it has."""
-    checked = _checked(await request.body())
-    if checked.paradigm.name != name:
+    paradigm, checked = _checked(await request.body())
+    if paradigm.name != name:
         raise HTTPException(
-            422, f"name: expected {printable(name, 80)!r} as the address says, found {checked.paradigm.name!r}."
+            422, f"name: expected {printable(name, 80)!r} as the address says, found {paradigm.name!r}."
         )
     try:
-        new = keep_paradigm(root, checked.paradigm)
+        new = keep_paradigm(root, paradigm)
     except ConflictError as error:
         raise HTTPException(409, str(error)) from error
     except OSError as error:
@@ -101,14 +95,17 @@ async def keep(name: str, request: Request, response: Response, root: Root) -> C
     return checked
 
 
-def _checked(body: bytes) -> CheckedParadigm:
+def _checked(body: bytes) -> tuple[Cued | Rest | Eyes | Control, CheckedParadigm]:
     try:
         paradigm = check_paradigm(msgspec.json.decode(body))
     except (msgspec.DecodeError, RecursionError) as error:
         raise HTTPException(422, f"The body is not valid JSON ({printable(str(error), 200)}); see /docs.") from error
     except ParadigmError as error:
         raise HTTPException(422, str(error)) from error
-    return CheckedParadigm(paradigm=paradigm, trials=len(plan_trials(paradigm, 0)), seconds=duration_s(paradigm))
+    document = paradigm.model_dump(mode="json")
+    return paradigm, CheckedParadigm(
+        paradigm=document, trials=len(plan_trials(paradigm, 0)), seconds=duration_s(paradigm)
+    )
 
 
 @sessions.get("/sessions")
@@ -138,10 +135,10 @@ def show_sessions(participant: str, root: Root) -> ParticipantContent:
         going_on = is_recorded(folder)
         for path in tasks_in(folder):
             try:
-                task = read_task(path).summary()
+                task = read_task(path)
                 if task.state in UNFINISHED and not going_on:
-                    task = task.model_copy(update={"state": "interrupted", "problem": "service_ended"})
-                tasks.append(task)
+                    task = task.becomes("interrupted", "service_ended")
+                tasks.append(task.summary())
             except RecordingError as error:
                 problems.append(str(error))
         described = [msgspec.to_builtins(run) for run in runs]

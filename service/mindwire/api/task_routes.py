@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from starlette.responses import JSONResponse
 
 from mindwire.api.registry import registry_of
 from mindwire.api.routes import OneStream, problem
@@ -16,7 +17,7 @@ from mindwire.errors import ConflictError, MissingExtraError, ParadigmError, Rec
 from mindwire.live.tasks import StreamTasks
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.paradigm_store import find_paradigm
-from mindwire.sessions.task import NoTask, TaskRequest, TaskState, TaskSummary, Trial
+from mindwire.sessions.task import NoTask, TaskRequest, TaskState, Trial
 
 if TYPE_CHECKING:
     from mindwire.live.stream import Stream
@@ -56,13 +57,24 @@ def _tasks_of(stream: OneStream, root: Root, request: Request) -> StreamTasks:
 _Tasks = Annotated[StreamTasks, Depends(_tasks_of)]
 
 
-def _answer(action: Callable[[], TaskState]) -> TaskState:
+def _answer(action: Callable[[], TaskState], status: int = 200) -> Response:
     try:
-        return action()
+        return Response(action().model_dump_json(), status, media_type="application/json")
     except (ConflictError, RecordingError) as error:
         raise HTTPException(409, str(error)) from error
     except MissingExtraError as error:
         raise HTTPException(503, str(error)) from error
+
+
+# By reference: the model is built once, for the first route.
+_STATE: dict[str, Any] = {
+    "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{TaskState.__name__}"}}}
+}
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The task as it is now.", **_STATE},
+    404: _NO_STREAM,
+    409: _CONFLICT,
+}
 
 
 @tasks.get("", responses={404: _NO_STREAM})
@@ -72,49 +84,59 @@ def show_task(own: _Tasks) -> TaskState | NoTask:
 
 
 # Without `async`, as are the other changes: they write files, and some wait for LabRecorder.
-@tasks.post("", status_code=201, responses={404: _NO_STREAM, 409: _CONFLICT, 503: _NO_RECORDER})
-def begin_task(own: _Tasks, root: Root, wanted: TaskRequest) -> TaskState:
+@tasks.post(
+    "",
+    status_code=201,
+    responses={
+        201: {"description": "The task is ready.", **_STATE},
+        404: _NO_STREAM,
+        409: _CONFLICT,
+        422: problem("There is no such paradigm, or the document is none."),
+        503: _NO_RECORDER,
+    },
+)
+def begin_task(own: _Tasks, root: Root, wanted: TaskRequest) -> Response:
     """Begin a task; a recording of the participant begins with it, unless one runs. It runs from `resume` or the first trial on."""
     try:
         given = wanted.paradigm
         paradigm = find_paradigm(root, given) if isinstance(given, str) else check_paradigm(given)
     except ParadigmError as error:
         raise HTTPException(422, str(error)) from error
-    return _answer(lambda: own.begin(wanted.participant, paradigm, wanted.seed))
+    return _answer(lambda: own.begin(wanted.participant, paradigm, wanted.seed), 201)
 
 
-@tasks.post("/pause", responses={404: _NO_STREAM, 409: _CONFLICT})
-def pause_task(own: _Tasks) -> TaskState:
+@tasks.post("/pause", responses=_CHANGED)
+def pause_task(own: _Tasks) -> Response:
     """Pause the task; the recording goes on."""
     return _answer(own.pause)
 
 
-@tasks.post("/resume", responses={404: _NO_STREAM, 409: _CONFLICT, 503: _NO_RECORDER})
-def resume_task(own: _Tasks) -> TaskState:
+@tasks.post("/resume", responses=_CHANGED | {503: _NO_RECORDER})
+def resume_task(own: _Tasks) -> Response:
     """Begin the task that is ready, or go on with one that was paused or interrupted, in the next run where its recording has ended."""
     return _answer(own.resume)
 
 
-@tasks.post("/finish", responses={404: _NO_STREAM, 409: _CONFLICT})
-def finish_task(own: _Tasks) -> TaskState:
+@tasks.post("/finish", responses=_CHANGED)
+def finish_task(own: _Tasks) -> Response:
     """End the task, and the recording that it began; answered once the file is complete."""
     return _answer(own.finish)
 
 
-@tasks.post("/abort", responses={404: _NO_STREAM, 409: _CONFLICT})
-def abort_task(own: _Tasks) -> TaskState:
+@tasks.post("/abort", responses=_CHANGED)
+def abort_task(own: _Tasks) -> Response:
     """End the task before its last trial, and the recording that it began; what was recorded is kept."""
     return _answer(own.abort)
 
 
-@tasks.post("/trial", responses={404: _NO_STREAM, 409: _CONFLICT})
-def enter_trial(own: _Tasks, trial: Trial) -> TaskState:
+@tasks.post("/trial", responses=_CHANGED)
+def enter_trial(own: _Tasks, trial: Trial) -> Response:
     """Enter what came of the trial that is due; an aborted one is planned once more at the end. May be sent again."""
     return _answer(lambda: own.enter(trial))
 
 
-@tasks.post("/seen", responses={404: _NO_STREAM, 409: _CONFLICT})
-def see_page(own: _Tasks) -> TaskSummary | NoTask:
-    """Note that the participant's page is there; a running task of which nothing is heard for ten seconds is paused."""
+@tasks.post("/seen", responses=_CHANGED)
+def see_page(own: _Tasks) -> Response:
+    """Note that the participant's page is there; a running task of which nothing is heard for ten seconds is paused. Answered without `plan`."""
     own.seen()
-    return NoTask() if own.task is None else own.task.summary()
+    return JSONResponse({"state": "none"} if own.task is None else own.task.summary())

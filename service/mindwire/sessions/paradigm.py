@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from functools import cache
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -59,7 +60,8 @@ Shown = Annotated[float, Field(ge=0.5, le=60)]  # seconds
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Built where it is first used: no start waits for it.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class _Document(_Strict):
@@ -232,7 +234,11 @@ class Control(_Document):
 
 Paradigm = Annotated[Cued | Rest | Eyes | Control, Field(discriminator="kind")]
 _KINDS: dict[Any, type[BaseModel]] = {"cued": Cued, "rest": Rest, "eyes": Eyes, "control": Control}
-_paradigm: TypeAdapter[Cued | Rest | Eyes | Control] = TypeAdapter(Paradigm)
+
+
+@cache
+def _paradigm() -> TypeAdapter[Cued | Rest | Eyes | Control]:
+    return TypeAdapter(Paradigm)
 
 
 def duration_s(paradigm: Cued | Rest | Eyes | Control) -> float:
@@ -263,7 +269,7 @@ def check_paradigm(document: Any, source: str = "The paradigm") -> Cued | Rest |
         It is none of this version; the message names the first wrong field.
     """
     try:
-        paradigm = _paradigm.validate_python(document)
+        paradigm = _paradigm().validate_python(document)
     except ValidationError as error:
         msg = f"{source} is not valid: {_fault(error)}."
         raise ParadigmError(msg) from None

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 
 from mindwire.errors import ConflictError, ParadigmError
 from mindwire.session_names import PARADIGMS
-from mindwire.sessions.paradigm import Control, Cued, Eyes, Paradigm, Rest, parse_paradigm
+from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest, check_paradigm, parse_paradigm
 from mindwire_models.atomic import replace_file
 from mindwire_models.reading import MIB, read_regular
 
@@ -28,7 +28,7 @@ class ListedParadigm(BaseModel):
     kind: str = ""
     built_in: bool = False
     error: str | None = None
-    document: Paradigm | None = None
+    document: dict[str, Any] | None = None
 
 
 def list_paradigms(root: Path | None) -> list[ListedParadigm]:
@@ -61,7 +61,7 @@ def find_paradigm(root: Path | None, name: str) -> Cued | Rest | Eyes | Control:
         raise ParadigmError(msg)
     if one.document is None:
         raise ParadigmError(one.error or "")
-    return one.document
+    return check_paradigm(one.document)
 
 
 def keep_paradigm(root: Path, paradigm: Cued | Rest | Eyes | Control) -> bool:
@@ -120,5 +120,9 @@ def _read(path: Path) -> Cued | Rest | Eyes | Control:
 
 def _listed(paradigm: Cued | Rest | Eyes | Control, *, built_in: bool = False) -> ListedParadigm:
     return ListedParadigm(
-        name=paradigm.name, title=paradigm.title, kind=paradigm.kind, built_in=built_in, document=paradigm
+        name=paradigm.name,
+        title=paradigm.title,
+        kind=paradigm.kind,
+        built_in=built_in,
+        document=paradigm.model_dump(mode="json"),
     )

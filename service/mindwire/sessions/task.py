@@ -72,10 +72,10 @@ class NoTask(BaseModel):
     state: Literal["none"] = "none"
 
 
-class TaskSummary(BaseModel):
-    """State of a task without its plan.
+class TaskState(BaseModel):
+    """State of a task.
 
-    ``next`` is the number of the trial that is due, None when all were done; ``recordings`` are the files of the session that
+    ``plan`` has a trial that was aborted once more at its end; ``next`` is the number of the trial that is due, None when all were done; ``recordings`` are the files of the session that
     hold it; ``problem`` is the reason for which it was paused or interrupted, if it was not on request.
     """
 
@@ -86,16 +86,11 @@ class TaskSummary(BaseModel):
     paradigm: Paradigm
     seed: int
     state: TaskPhase = "ready"
+    plan: list[PlannedTrial] = []
     trials: list[RecordedTrial] = []
     next: int | None = 0
     recordings: list[str] = []
     problem: TaskProblem | None = None
-
-
-class TaskState(TaskSummary):
-    """State of a task; ``plan`` has a trial that was aborted once more at its end."""
-
-    plan: list[PlannedTrial]
 
     def becomes(self, state: TaskPhase, problem: TaskProblem | None = None) -> TaskState:
         """Return the task in another state."""
@@ -129,9 +124,9 @@ class TaskState(TaskSummary):
         following = len(trials) if len(trials) < len(plan) else None
         return self.model_copy(update={"plan": plan, "trials": trials, "next": following})
 
-    def summary(self) -> TaskSummary:
-        """Return the task without its plan."""
-        return TaskSummary.model_validate(self.model_dump(exclude={"plan"}))
+    def summary(self) -> dict[str, Any]:
+        """Return the task without its plan, as JSON has it."""
+        return self.model_dump(mode="json", exclude={"plan"})
 
 
 def new_task(
