@@ -22,6 +22,9 @@ class TaskStream:
         self.events: list[dict] = []
         self.reporter = SimpleNamespace(emit=lambda kind, message, data: self.events.append({"kind": kind, **data}))
         self.recordings = self
+        self.model = SimpleNamespace(exists=False)
+        self.contract = SimpleNamespace(classes=())
+        self.control_setting = SimpleNamespace(policy=None)
         self.markers = SimpleNamespace(taken=None)
         self.file: str | None = None
         self.participant: str | None = None

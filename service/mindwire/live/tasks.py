@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mindwire.errors import ConflictError, MindwireError, RecordingError
+from mindwire.errors import ConflictError, RecordingError
+from mindwire.sessions.document import updating
 from mindwire.sessions.folder import Session, open_session
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest
 from mindwire.sessions.task import (
@@ -104,7 +105,7 @@ class StreamTasks:
         Raises
         ------
         ConflictError
-            A task is not finished, there is no signal, or another participant is being recorded.
+            A task is not finished, there is no signal or no model for feedback, or another participant is being recorded.
         RecordingError
             Nothing can be recorded.
         """
@@ -113,24 +114,24 @@ class StreamTasks:
                 msg = f"Task {task.number} of {task.participant} is {task.state}; finish or abort it first."
                 raise ConflictError(msg)
             stream = self._stream()
+            _check_decoding(stream, paradigm)
             date, file = self._record(stream, participant)
-            try:
-                session = open_session(self._root, participant, date)
-            except RecordingError:
-                self._end_recording()
-                raise
+            session: Session | None = None
             seed = seed if seed is not None else paradigm.seed
             seed = secrets.randbelow(2**32) if seed is None else seed
             try:
-                number = next_number(session.folder)
-                known = {"participant": participant, "date": date, "stream": self._name}
-                task = new_task(paradigm, seed, number=number, **known).with_recording(file)
-                write_task(session.folder, task)
+                session = open_session(self._root, participant, date)
+                with updating(session.folder):  # another stream may begin a task of the same session
+                    number = next_number(session.folder)
+                    known = {"participant": participant, "date": date, "stream": self._name}
+                    task = new_task(paradigm, seed, number=number, **known).with_recording(file)
+                    write_task(session.folder, task)
             except (RecordingError, OSError) as error:
-                session.close()
+                if session is not None:
+                    session.close()
                 self._end_recording()
                 if isinstance(error, OSError):
-                    msg = f"No task can be begun in {session.folder} ({error.strerror})."
+                    msg = f"No task can be begun in {self._root} ({error.strerror})."
                     raise RecordingError(msg) from error
                 raise
             self._folder, self._session, self._task = session.folder, session, task
@@ -309,7 +310,7 @@ class StreamTasks:
                     return
                 try:
                     self._check()
-                except MindwireError:
+                except Exception:  # a full disk, for example; it is tried again
                     log.exception("The task of stream %s cannot be kept", self._name)
 
     def _follow_recording(self, task: TaskState) -> tuple[bool, TaskState]:
@@ -341,3 +342,17 @@ class StreamTasks:
             problem = "page_lost"
         if problem is not None:
             self._change(task.becomes("paused", problem))
+
+
+def _check_decoding(stream: Stream, paradigm: Cued | Rest | Eyes | Control) -> None:
+    """Raise ConflictError if a paradigm takes predictions or decisions that the stream does not give."""
+    if isinstance(paradigm, Rest | Eyes) or (isinstance(paradigm, Cued) and paradigm.feedback == "none"):
+        return
+    classes = stream.contract.classes if stream.model.exists else ()
+    if missing := [label for label in paradigm.classes if label not in classes]:
+        found = f"its model decodes {', '.join(classes)}" if classes else "it has no model"
+        msg = f"The paradigm {paradigm.name!r} takes a model of {', '.join(missing)}; {found}. Train one, or put another one live."
+        raise ConflictError(msg)
+    if isinstance(paradigm, Control) and stream.control_setting.policy is None:
+        msg = f"The paradigm {paradigm.name!r} takes decisions, and stream {stream.name!r} has no control policy; set one with PUT …/control."
+        raise ConflictError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from types import SimpleNamespace
 
@@ -95,6 +96,36 @@ def test_without_a_signal_nothing_begins(own, stream, state):
     with pytest.raises(ConflictError, match=r"has no signal \(The outlet has gone\)"):
         own.begin("P01", PARADIGM, None)
     assert stream.runs == 0
+
+
+def test_feedback_takes_a_model_of_its_classes_and_control_a_policy(own, stream):
+    feedback = check_paradigm(PARADIGM.model_dump() | {"feedback": "bar"})
+    control = check_paradigm({"name": "go", "title": "Go", "kind": "control", "classes": ["left", "right"]})
+    for paradigm in (feedback, control):
+        with pytest.raises(ConflictError, match=r"takes a model of left, right; it has no model\."):
+            own.begin("P01", paradigm, None)
+    stream.model, stream.contract = SimpleNamespace(exists=True), SimpleNamespace(classes=("left", "feet"))
+    with pytest.raises(ConflictError, match="takes a model of right; its model decodes left, feet"):
+        own.begin("P01", feedback, None)
+    stream.contract = SimpleNamespace(classes=("left", "right"))
+    with pytest.raises(ConflictError, match="has no control policy"):
+        own.begin("P01", control, None)
+    assert stream.runs == 0
+    stream.control_setting = SimpleNamespace(policy=object())
+    assert own.begin("P01", control, None).state == "ready"
+
+
+def test_tasks_of_two_streams_of_one_person_have_numbers_of_their_own(own, stream, tmp_path):
+    other = StreamTasks("other", tmp_path, lambda: stream)
+    begun = []
+    threads = [threading.Thread(target=lambda t=t: begun.append(t.begin("P01", PARADIGM, 1))) for t in (own, other)]
+    stream.begin(SimpleNamespace(participant="P01"))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other._release()
+    assert sorted(task.number for task in begun) == [1, 2]
 
 
 def test_what_refuses_a_recording_refuses_the_task(own, stream, tmp_path):
