@@ -17,7 +17,7 @@ from mindwire.errors import MindwireError
 from mindwire.evaluation.pseudo_online import Progress, file_sha256
 from mindwire.inference.load import Device, Engine
 from mindwire.offline.recorded_bundles import find_bundle, load_models
-from mindwire.offline.recorded_run import RecordedRun, recorded_run, run_names
+from mindwire.offline.recorded_run import RecordedRun, recorded_run, run_names, without_model
 from mindwire.offline.verify import Replayed, Verification, verify
 from mindwire.offline.verify_control import place
 from mindwire.sessions.document import MODELS
@@ -189,6 +189,8 @@ def certify_recording(path: Path, search: Search, progress: Progress | None = No
         names = run_names(recording)
         if not names:
             why = "it holds no run of Mindwire's service with --record, so nothing in it can be derived again."
+            if without_model(recording):
+                why = "it was recorded without a model, so it holds no predictions."
             return [replace(basis, faults=(f"{path.name} cannot be certified: {why}",))]
         return [_certify(replace(basis, stream=name), recording, search, progress) for name in names]
     except MindwireError as error:

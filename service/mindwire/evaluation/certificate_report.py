@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ from mindwire.evaluation.certificate_page import certificate_page
 from mindwire.evaluation.page import write_files
 from mindwire.evaluation.pseudo_online import Progress, file_sha256
 from mindwire.evaluation.signing import is_signed, key_name, named_key, read_public, sign, signature_path
+from mindwire.offline.recorded_run import run_names, without_model
 from mindwire.provenance import machine, source_sha256
 from mindwire.sessions.document import MODELS, SESSION, Run, read_session
+from mindwire.sources.recording import open_recording
 from mindwire_models.bundle import load_bundle
 from mindwire_models.text import counted
 
@@ -74,7 +77,7 @@ class Certificate:
 
 
 def certify(path: Path, search: Search, progress: Progress | None = None, *, tell: Any = lambda _: None) -> Certificate:
-    """Return the certificate of a recording, or of a session's folder with all its runs.
+    """Return the certificate of a recording, or of a session's folder with all its runs that have predictions.
 
     Raises
     ------
@@ -100,11 +103,19 @@ def certify(path: Path, search: Search, progress: Progress | None = None, *, tel
             continue
         tell(name)
         found = certify_recording(path / name, search, progress)
-        runs += found
+        runs += [] if _is_undecoded(path / name) else found
         faults += _contradictions(entries.get(name), name, found)
     about = {"participant": document.participant, "date": document.date, "sha256": file_sha256(path / SESSION)}
     title = f"{document.participant} {document.date}"
     return Certificate(title, created, runs, search.tolerance, tuple(faults), about)
+
+
+def _is_undecoded(path: Path) -> bool:
+    """Return true for a recording without predictions, made before there was a model: it takes nothing from a session's certificate."""
+    with suppress(MindwireError):
+        recording = open_recording(path)
+        return not run_names(recording) and bool(without_model(recording))
+    return False
 
 
 def _damaged(bundles: Sequence[Path]) -> tuple[str, ...]:

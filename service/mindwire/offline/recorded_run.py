@@ -33,7 +33,7 @@ from mindwire.sources.markers import (
     TIMING,
     TIMING_TYPE,
 )
-from mindwire.sources.own_input import same_device
+from mindwire.sources.own_input import own_inputs, same_device
 from mindwire.sources.recording import RecordedStream, Recording
 from mindwire.sources.xdf import XdfRecording
 from mindwire.types import SignalInfo
@@ -147,6 +147,12 @@ def run_names(recording: Recording) -> list[str]:
     return sorted(_own(recording, PREDICTIONS_TYPE, ""))
 
 
+def without_model(recording: Recording) -> list[str]:
+    """Return the names of the streams, in the service, that a recording holds and that ran without a model."""
+    names = (own.stream.info.name for own in own_inputs(recording.streams) if not own.model_sha256)
+    return sorted(name.removeprefix(OUTLET).removesuffix("-input") for name in names)
+
+
 def recorded_run(recording: Recording, stream: str | None = None) -> RecordedRun:
     """Find the run that a recording tells of; ``stream`` is its name in the service, when the recording holds several.
 
@@ -177,8 +183,9 @@ def _recorded_run(recording: Recording, stream: str | None) -> RecordedRun:
     name = stream or next(iter(outlets), "")
     inputs = _own(recording, INPUT_TYPE, "-input")
     if name not in outlets:
-        if (stream or not outlets) and (name in inputs or (not name and inputs)):
-            which = name or ", ".join(sorted(inputs))
+        undecoded = without_model(recording)
+        if name in undecoded or (not name and undecoded):
+            which = name or ", ".join(undecoded)
             msg = f"{recording.path}: {which} was recorded without a model, so there are no predictions to verify; train one from it."
             raise RecordingError(msg)
         there = ", ".join(sorted(outlets)) or "none"

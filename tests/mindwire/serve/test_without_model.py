@@ -146,6 +146,9 @@ def test_a_recording_without_a_model(bundle, tmp_path):
     assert (run.models, run.control[0].hash, run.status) == ((), None, "complete")
     found = mindwire("verify", folder / run.file)
     assert (found.returncode, "was recorded without a model" in found.stderr) == (1, True), found.stderr
+    for path, says in ((folder / run.file, "was recorded without a model"), (folder, "there is no run")):
+        certified = mindwire("certify", path, "--out", tmp_path / "certificate")
+        assert (certified.returncode, says in certified.stdout) == (1, True), certified.stdout
     replayed = mindwire("replay", folder / run.file, "--model", bundle, "--out", tmp_path / "predictions.csv")
     assert replayed.returncode == 0, replayed.stderr
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) > 5
