@@ -284,7 +284,8 @@ class StreamStatus(BaseModel):
 
     ``has_model`` is false for a stream that runs without a model: it has signal, quality, markers and recordings, its
     ``classes`` are empty and no prediction is valid. ``valid_in_s`` is how long it still takes until a prediction can be valid, if the signal is good from now on, in
-    seconds; ``other_models`` the hashes of models that are on their way into use or can come back; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one; ``hung`` is true from when the loop did not move
+    seconds; ``other_models`` the hashes of models that are on their way into use or can come back; ``recording`` the name of the file that is being written, ``to_record`` true while there should be one,
+    ``free_bytes`` what the disk of recordings has left; ``hung`` is true from when the loop did not move
     until it has shown that it does; ``loop_load`` the share of its time in which the loop works that runs the stream.
     """
 
@@ -312,6 +313,7 @@ class StreamStatus(BaseModel):
     valid_in_s: float | None = None
     recording: str | None = None
     to_record: bool = False
+    free_bytes: int | None = None
     hung: bool = False
     loop_load: float | None = None
     latency_ms: dict[str, float] = {}

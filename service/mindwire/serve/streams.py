@@ -175,6 +175,7 @@ class StreamBuilder:
             markers=markers,
             recorder=recorder,
             make_recorder=model.make_recorder,
+            recording_folder=settings.sessions or settings.record,
             control_setting=prepared.control,
             limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mindwire.signal.labels import bare_label
 from mindwire.sinks.display import DisplaySignal
 from mindwire.sinks.messages import (
     PROTOCOL_VERSION,
@@ -31,6 +32,8 @@ from mindwire.sinks.subscription import STOPPED, Subscription
 from mindwire.status import PASSING_KINDS, REMEMBERED_EVENTS, Event, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
+from mindwire_models.electrodes import position
+from mindwire_models.errors import ArgumentError
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +190,7 @@ class PredictionHub(Sink):
             "channels": list(self._contract.channels),
             "unit": self._contract.unit,
             "sfreq": self._display.sfreq,
+            "positions": [_position(label) for label in self._contract.channels],
         }
         subscription = Subscription(self.stream, Encoding.JSON, self._capacity, report_drops=False)
         return self._enter(self._viewers, subscription, hello)
@@ -254,6 +258,14 @@ class PredictionHub(Sink):
         self._deliver()
         for client in self._listeners | self._viewers:
             client.close(self.goodbye)
+
+
+def _position(label: str) -> list[float] | None:
+    """Return the place of a channel on the unit sphere, (x, y, z) to the right ear, nose and vertex; None without one."""
+    try:
+        return [round(float(value), 4) for value in position(bare_label(label))]
+    except ArgumentError:
+        return None
 
 
 def _is_kept(item: Prediction | Event | Message | bytes) -> bool:

@@ -1,69 +1,92 @@
-// @ts-nocheck
 // The form that adds a stream: its source is one that a search of the network has found.
 
-import { fill, write } from "./dom.js";
-import { get, send } from "./service.js";
+import { byId, element, field, fill, write } from "./dom.js";
 import { usable } from "./models.js";
-import { count } from "./words.js";
+import { get, send } from "./service.js";
+import { plural, text } from "./texts.js";
+import { fixed } from "./words.js";
+
+/** @typedef {{name: string, type: string, source_id: string, hostname: string, n_channels: number, sfreq: number, streams?: string[]}} Found */
 
 export class AddStream {
-  #form = document.getElementById("add");
-  #note = document.getElementById("search-note");
+  #form = byId("add", HTMLFormElement);
+  #note = byId("search-note");
+  #list = byId("sources");
+  #search = byId("search", HTMLButtonElement);
+  /** @type {Found[]} */
   #sources = [];
 
+  /** @param {import("./commands.js").Command} command */
   constructor(command) {
-    const { source, id } = this.#form.elements;
-    document.getElementById("search").addEventListener("click", () => this.#search());
-    source.addEventListener("change", () => {
-      id.value = nameFor(this.#sources[source.value]);
-    });
+    this.#search.addEventListener("click", () => this.#find());
+    this.#select("source").addEventListener("change", () => this.#name());
     this.#form.addEventListener("submit", (submission) => {
       submission.preventDefault();
       command(this.#form, async () => {
         const made = await send("POST", "/v1/streams", this.#described());
-        write(this.#note, `${made.id} is added.`);
-        id.value = "";
+        write(this.#note, text("system.added", { id: made.id }));
+        field(this.#form, "id").value = "";
       });
     });
   }
 
-  models(listed) {
-    fill(this.#form.elements.model, [["", "the service's, or none yet"], ...usable(listed).map((model) => [model.id, model.id])]);
+  /**
+   * @param {string} name
+   * @returns {HTMLSelectElement}
+   */
+  #select(name) {
+    return /** @type {HTMLSelectElement} */ (this.#form.elements.namedItem(name));
   }
 
-  async #search() {
-    const button = document.getElementById("search");
-    button.disabled = true;
-    write(this.#note, "Searching …");
+  /** @param {import("./types.d.ts").Model[]} listed */
+  models(listed) {
+    fill(this.#select("model"), [["", text("system.of_service")], ...usable(listed).map(({ id }) => /** @type {[string, string]} */ ([id ?? "", id ?? ""]))]);
+  }
+
+  async #find() {
+    this.#search.disabled = true;
+    write(this.#note, text("system.searching"));
     try {
-      this.#sources = (await get("/v1/sources")).filter(decodable).sort((a, b) => (b.type === "EEG") - (a.type === "EEG") || a.name.localeCompare(b.name));
-      const { source, id } = this.#form.elements;
-      fill(source, this.#sources.length ? this.#sources.map((found, index) => [index, sourceText(found)]) : [["", "none found"]]);
+      /** @type {Found[]} */
+      const found = await get("/v1/sources");
+      this.#sources = found.filter(decodable).sort((a, b) => Number(b.type === "EEG") - Number(a.type === "EEG") || a.name.localeCompare(b.name));
+      const source = this.#select("source");
+      fill(source, this.#sources.length ? this.#sources.map((one, index) => /** @type {[number, string]} */ ([index, sourceText(one)])) : [["", text("system.none_found")]]);
       source.disabled = !this.#sources.length;
-      if (this.#sources.length) id.value = nameFor(this.#sources[source.value]);
-      write(this.#note, this.#sources.length === 1 ? "1 signal on the network." : `${this.#sources.length} signals on the network.`);
+      if (this.#sources.length) this.#name();
+      this.#list.replaceChildren(...this.#sources.map((one) => element("li", { text: sourceText(one) })));
+      write(this.#note, plural("system.signals", this.#sources.length));
     } catch (error) {
-      write(this.#note, error.message);
+      write(this.#note, error instanceof Error ? error.message : String(error));
     }
-    button.disabled = false;
+    this.#search.disabled = false;
+  }
+
+  #name() {
+    field(this.#form, "id").value = nameFor(this.#sources[Number(this.#select("source").value)]);
   }
 
   #described() {
-    const { source, id, model, adapt, participant } = this.#form.elements;
-    const found = this.#sources[source.value];
-    const given = { id: id.value, name: found.name, source_id: found.source_id, model: model.value, adapt: adapt.value, participant: participant.value.trim() };
+    const found = this.#sources[Number(this.#select("source").value)];
+    const [id, model, adapt, participant] = ["id", "model", "adapt", "participant"].map((name) => field(this.#form, name).value.trim());
+    const given = { id, name: found.name, source_id: found.source_id, model, adapt, participant };
     if (!found.source_id) Object.assign(given, { type: found.type, hostname: found.hostname });
     return Object.fromEntries(Object.entries(given).filter(([, value]) => value));
   }
 }
 
-/** Signals: not markers, which have no rate, and not what a Mindwire service publishes. */
+/**
+ * Signals: not markers, which have no rate, and not what a Mindwire service publishes.
+ * @param {Found} source
+ */
 const decodable = ({ sfreq, source_id: source }) => sfreq > 0 && !source.startsWith("mindwire-");
 
+/** @param {Found | undefined} source */
 const nameFor = (source) => source?.name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[-._]+|[-._]+$/g, "").slice(0, 64) ?? "";
 
+/** @param {Found} source */
 function sourceText({ name, type, hostname, n_channels: channels, sfreq, streams = [] }) {
-  const where = hostname ? ` on ${hostname}` : "";
-  const rate = sfreq ? `, ${sfreq.toFixed(sfreq % 1 ? 2 : 0)} Hz` : "";
-  return `${name} (${type})${where}: ${count(channels)} channels${rate}${streams.length ? `; used by ${streams.join(", ")}` : ""}`;
+  const where = hostname ? text("system.source_on", { name, type, host: hostname }) : `${name} (${type})`;
+  const used = streams.length ? `; ${text("models.used_by", { streams: streams.join(", ") })}` : "";
+  return `${where}: ${plural("system.channels", channels)}, ${fixed(sfreq, sfreq % 1 ? 2 : 0)} Hz${used}`;
 }

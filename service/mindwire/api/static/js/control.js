@@ -1,52 +1,52 @@
-// @ts-nocheck
 // Control: the last decision, the evidence against its thresholds, the state, and the commands to the policy.
 
 import { Axes } from "./axes.js";
+import { byId, element, write } from "./dom.js";
 import { Frontier } from "./frontier.js";
 import { Refused, Unauthorised, send } from "./service.js";
-import { ago, percent, shape, words } from "./words.js";
+import { hasText, text } from "./texts.js";
+import { ago, className, coded, percent, shape } from "./words.js";
+
+/** @typedef {import("./types.d.ts").Prediction} Prediction */
+/** @typedef {import("./types.d.ts").Policy} Policy */
 
 const FRESH_S = 1.5;
 const STATE_HELD_MS = 300;
 const AGE_EVERY_MS = 100;
 
-const $ = (id) => document.getElementById(id);
-
-/** What a state means, for the class that leads and the times of the policy. */
-const STATES = {
-  idle: () => "no class has enough evidence",
-  ambiguous: (top) => `${top} is above release, below commit`,
-  dwelling: (top, { dwell_s }) => `${top} must stay above commit for ${dwell_s} s`,
-  active: (top) => `${top} is decided`,
-  refractory: (_, { refractory_s }) => `nothing is decided for ${refractory_s} s after a decision`,
-  invalid: () => "predictions are not valid, so nothing is decided",
-  paused: () => "",
-  "no predictions": () => "nothing is decided",
-};
+/** @typedef {{row: HTMLElement, track: HTMLElement, fill: HTMLElement, value: HTMLElement, commit: number | null}} Row */
 
 export class Control {
   #path = "";
   #askForToken;
+  /** @type {string[]} */
   #classes = [];
+  /** @type {Policy | null} */
   #policy = null;
   #paused = false;
+  /** @type {Row[]} */
   #rows = [];
+  /** @type {Prediction | null} */
   #newest = null;
+  /** @type {Prediction | null} */
   #shown = null;
+  /** @type {string | null} */
   #state = null;
   #stateAt = 0;
+  /** @type {{name: string, confidence: number, madeAt: number} | null} */
   #last = null; // the last decision, and when it was made on this page's clock
   #ageAt = 0;
   #axes = new Axes();
   #frontier = new Frontier((policy) => this.#command("PUT", "", policy));
 
+  /** @param {() => void} askForToken */
   constructor(askForToken) {
     this.#askForToken = askForToken;
-    $("control-pause").addEventListener("click", () => this.#toggle());
+    byId("control-pause").addEventListener("click", () => this.#toggle());
     document.addEventListener("keydown", (event) => {
       const { key, ctrlKey, metaKey, altKey, repeat, target } = event;
       if (key?.toLowerCase() !== "p" || ctrlKey || metaKey || altKey || repeat || this.#policy === null) return;
-      if (!target.closest("input:not([type=range]), select, textarea, dialog")) this.#toggle();
+      if (!(target instanceof Element && target.closest("input:not([type=range]), select, textarea, dialog"))) this.#toggle();
     });
   }
 
@@ -54,6 +54,7 @@ export class Control {
     return this.#policy !== null;
   }
 
+  /** @param {import("./types.d.ts").Hello} hello */
   hello({ stream, classes, control }) {
     this.#path = `/v1/streams/${encodeURIComponent(stream)}/control`;
     this.#classes = classes;
@@ -67,53 +68,73 @@ export class Control {
     this.#last = null;
     this.#showDecision(0);
     this.#use({ policy: null, paused: false });
-    $("no-control").hidden = true;
+    byId("no-control").hidden = true;
   }
 
+  /** @param {Prediction} prediction */
   add(prediction) {
     if (prediction.control) this.#newest = prediction;
   }
 
+  /**
+   * @param {import("./types.d.ts").Decision} decision
+   * @param {number} now
+   */
   decision({ class: name, confidence, age_ms }, now) {
     this.#last = { name, confidence, madeAt: now - (age_ms ?? 0) };
     this.#show("active", now, this.#classes.indexOf(name));
     this.#showDecision(now);
   }
 
-  /** The last decision that was made before this page was there. */
+  /**
+   * The last decision that was made before this page was there.
+   * @param {import("./types.d.ts").LastDecision | null | undefined} last
+   * @param {number} now
+   */
   recall(last, now) {
     if (!last || this.#last !== null || !this.active) return;
     this.#last = { name: last.class, confidence: last.confidence, madeAt: now - last.age_s * 1000 };
     this.#showDecision(now);
   }
 
+  /**
+   * @param {import("./types.d.ts").AxisValues} message
+   * @param {number} now
+   */
   axes(message, now) {
     this.#axes.add(message, now);
   }
 
-  /** True while no predictions arrive: what was last said of state and axes holds no longer. */
+  /**
+   * True while no predictions arrive: what was last said of state and axes holds no longer.
+   * @param {boolean} value
+   */
   set silent(value) {
-    if (!value || !this.active || this.#state === "no predictions") return;
-    $("evidence").classList.add("unsure");
+    if (!value || this.#policy === null || this.#state === "no_predictions") return;
+    byId("evidence").classList.add("unsure");
     this.#axes.use(this.#policy.axes);
-    this.#show("no predictions", performance.now(), 0);
+    this.#show("no_predictions", performance.now(), 0);
   }
 
-  /** Another policy, a pause or its end. */
+  /**
+   * Another policy, a pause or its end.
+   * @param {{policy?: Policy | null, paused?: boolean | null}} change
+   */
   changed({ policy, paused }) {
     this.#use({ policy: policy ?? this.#policy, paused: paused ?? this.#paused });
   }
 
+  /** @param {import("./types.d.ts").Control} control */
   #use({ policy, paused }) {
     const before = JSON.stringify(this.#policy);
     this.#policy = policy;
     this.#paused = paused;
-    $("control").hidden = policy === null;
-    $("no-control").hidden = policy !== null;
-    const button = $("control-pause");
+    byId("control").hidden = policy === null;
+    byId("no-control").hidden = policy !== null;
+    const button = byId("control-pause");
     button.setAttribute("aria-pressed", String(paused));
-    button.firstElementChild.textContent = paused ? "Resume control" : "Pause control";
-    $("control-paused").hidden = !paused;
+    if (button.firstElementChild) button.firstElementChild.textContent = text(paused ? "control.resume" : "control.pause");
+    byId("control-paused").hidden = !paused;
     if (policy === null) return;
     this.#frontier.use(policy);
     if (JSON.stringify(policy) === before && this.#rows.length) return;
@@ -121,33 +142,34 @@ export class Control {
     this.#axes.use(policy.axes);
   }
 
+  /** @param {Policy} policy */
   #makeRows({ decide, idle, evidence }) {
-    const threshold = (which, name) => (name === idle ? null : typeof decide[which] === "number" ? decide[which] : decide[which][name]);
+    const threshold = (/** @type {"commit" | "release"} */ which, /** @type {string} */ name) => {
+      const value = decide[which];
+      return name === idle ? null : typeof value === "number" ? value : value[name];
+    };
     const rest = evidence.kind === "hidden_markov" && !idle; // a state of its own
     this.#rows = [...this.#classes, ...(rest ? ["idle"] : [])].map((name, index) => {
       const isClass = index < this.#classes.length;
       const [commit, release] = isClass ? [threshold("commit", name), threshold("release", name)] : [null, null];
-      const row = document.createElement("div");
-      row.className = `bar ${isClass ? `c${index % 6}` : "rest"}`;
-      row.innerHTML =
-        '<span class="name"><span class="mark" aria-hidden="true"></span><span class="text"></span></span>' +
-        '<span class="track" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><span class="fill"></span>' +
-        '<span class="release"></span><span class="commit"></span></span><span class="value" aria-hidden="true">–</span>';
-      const part = (selector) => row.querySelector(selector);
-      part(".mark").textContent = isClass ? shape(index) : "";
-      part(".text").textContent = words(name);
-      for (const [which, value] of [["commit", commit], ["release", release]]) {
-        if (value === null) part(`.${which}`).remove();
-        else part(`.${which}`).style.left = `${value * 100}%`;
+      const limits = commit === null || release === null ? text("control.never_decided") : text("control.limits", { commit: percent(commit), release: percent(release) });
+      const fill = element("span", { class: "fill" }), value = element("span", { class: "value", "aria-hidden": "true", text: "–" });
+      const label = text("control.evidence_for", { name: className(name), limits });
+      const track = element("span", { class: "track", role: "meter", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0", "aria-label": label }, fill);
+      for (const [which, at] of /** @type {const} */ ([["release", release], ["commit", commit]])) {
+        if (at === null) continue;
+        const line = element("span", { class: which });
+        line.style.left = `${at * 100}%`;
+        track.append(line);
       }
-      const limits = commit === null ? "never decided" : `commits at ${percent(commit)}, releases below ${percent(release)}`;
-      part(".track").setAttribute("aria-label", `Evidence for ${words(name)}, ${limits}`);
-      row.title = limits;
-      return { row, track: part(".track"), fill: part(".fill"), value: part(".value"), commit };
+      const mark = element("span", { class: "mark", "aria-hidden": "true", text: isClass ? shape(index) : "" });
+      const row = element("div", { class: `bar ${isClass ? `c${index % 6}` : "rest"}`, title: limits }, element("span", { class: "name" }, mark, element("span", { class: "text", text: className(name) })), track, value);
+      return { row, track, fill, value, commit };
     });
-    $("evidence").replaceChildren(...this.#rows.map(({ row }) => row));
+    byId("evidence").replaceChildren(...this.#rows.map(({ row }) => row));
   }
 
+  /** @param {number} now */
   frame(now) {
     if (!this.active) return;
     this.#axes.frame(now);
@@ -155,7 +177,7 @@ export class Control {
     const newest = this.#newest;
     if (newest === null || newest === this.#shown) return;
     this.#shown = newest;
-    const { evidence, control } = newest;
+    const { evidence = [], control = "idle" } = newest;
     const top = control === "active" && this.#last ? this.#classes.indexOf(this.#last.name) : evidence.indexOf(Math.max(...evidence));
     const values = [...evidence, Math.max(0, 1 - evidence.reduce((sum, value) => sum + value, 0))];
     this.#rows.forEach(({ row, track, fill, value, commit }, index) => {
@@ -164,48 +186,57 @@ export class Control {
       track.setAttribute("aria-valuenow", (values[index] * 100).toFixed(0));
       row.classList.toggle("best", commit !== null && values[index] >= commit);
     });
-    $("evidence").classList.toggle("unsure", control === "invalid" || control === "paused");
+    byId("evidence").classList.toggle("unsure", control === "invalid" || control === "paused");
     if (control === this.#state || now - this.#stateAt > STATE_HELD_MS) this.#show(control, now, top);
   }
 
-  /** The state in words; each is held long enough to be read. */
+  /**
+   * The state in words; each is held long enough to be read.
+   * @param {string} state
+   * @param {number} now
+   * @param {number} top index of the class that leads
+   */
   #show(state, now, top) {
-    const text = STATES[state]?.(words(this.#classes[top] ?? ""), this.#policy.decide) ?? "";
+    const { dwell_s: dwell, refractory_s: refractory } = this.#policy?.decide ?? { dwell_s: 0, refractory_s: 0 };
+    const why = hasText(`control.why.${state}`) ? text(`control.why.${state}`, { top: className(this.#classes[top] ?? ""), dwell, refractory }) : "";
     if (state !== this.#state) this.#stateAt = now;
     this.#state = state;
-    $("control-state").dataset.control = state;
-    if ($("control-state").textContent !== state) $("control-state").textContent = state;
-    if ($("control-why").textContent !== text) $("control-why").textContent = text;
+    byId("control-state").dataset.control = state;
+    write(byId("control-state"), coded("control.state", state));
+    write(byId("control-why"), why);
   }
 
-  /** New nodes, so that the same class decided twice is announced twice. */
+  /**
+   * New nodes, so that the same class decided twice is announced twice.
+   * @param {number} now
+   */
   #showDecision(now) {
     const index = this.#last ? this.#classes.indexOf(this.#last.name) : -1;
-    const [mark, name, confidence] = ["mark", "text", "confidence"].map((part) => {
-      const made = document.createElement("span");
-      made.className = part;
-      return made;
-    });
-    mark.setAttribute("aria-hidden", "true");
-    mark.textContent = index < 0 ? "" : shape(index);
-    name.textContent = this.#last ? words(this.#last.name) : "none yet";
-    confidence.textContent = this.#last ? percent(this.#last.confidence) : "";
-    $("decision").className = `decision ${index < 0 ? "none" : `c${index % 6}`}`;
-    $("decision-name").replaceChildren(mark, name, confidence);
+    const mark = element("span", { class: "mark", "aria-hidden": "true", text: index < 0 ? "" : shape(index) });
+    const name = element("span", { class: "text", text: this.#last ? className(this.#last.name) : text("control.none_yet") });
+    const confidence = element("span", { class: "confidence", text: this.#last ? percent(this.#last.confidence) : "" });
+    byId("decision").className = `decision ${index < 0 ? "none" : `c${index % 6}`}`;
+    byId("decision-name").replaceChildren(mark, name, confidence);
     this.#showAge(now);
   }
 
+  /** @param {number} now */
   #showAge(now) {
     this.#ageAt = now;
     const age_s = this.#last ? Math.max(0, now - this.#last.madeAt) / 1000 : Infinity;
-    $("decision").classList.toggle("fresh", age_s < FRESH_S);
-    $("decision-age").textContent = this.#last ? `${ago(age_s)} ago` : "";
+    byId("decision").classList.toggle("fresh", age_s < FRESH_S);
+    byId("decision-age").textContent = this.#last ? text("control.ago", { age: ago(age_s) }) : "";
   }
 
   #toggle() {
     return this.#command("POST", this.#paused ? "/resume" : "/pause");
   }
 
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   */
   async #command(method, path, body) {
     const address = this.#path;
     try {
@@ -215,13 +246,14 @@ export class Control {
       this.#use(answer);
     } catch (error) {
       if (error instanceof Unauthorised) this.#askForToken();
-      this.#problem(error instanceof Refused || error instanceof Unauthorised ? error.message : "The service does not answer; nothing was changed.");
+      this.#problem(error instanceof Refused || error instanceof Unauthorised ? error.message : text("control.unanswered"));
       this.#frontier.use(this.#policy);
     }
   }
 
-  #problem(text) {
-    $("control-problem").hidden = !text;
-    $("control-problem").textContent = text;
+  /** @param {string} sentence */
+  #problem(sentence) {
+    byId("control-problem").hidden = !sentence;
+    byId("control-problem").textContent = sentence;
   }
 }

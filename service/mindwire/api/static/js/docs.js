@@ -1,11 +1,20 @@
-// @ts-nocheck
 // The API's own description, drawn from openapi.json; each operation can be tried in place.
 
+import { byId } from "./dom.js";
 import { Unauthorised, get, setToken } from "./service.js";
 import { mountShell } from "./shell.js";
 
-const problem = document.getElementById("problem");
+/** @typedef {any} Schema part of openapi.json */
+/** @typedef {Record<string, Schema>} Schemas */
 
+const problem = byId("problem");
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} [text]
+ * @param {string} [className]
+ */
 function element(tag, text, className) {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
@@ -13,7 +22,11 @@ function element(tag, text, className) {
   return made;
 }
 
-/** The type of a schema in a few words: ``array of StreamStatus``, ``number or null``. */
+/**
+ * The type of a schema in a few words: ``array of StreamStatus``, ``number or null``.
+ * @param {Schema} schema
+ * @returns {string}
+ */
 function typeText(schema) {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").at(-1);
@@ -23,6 +36,10 @@ function typeText(schema) {
   return schema.type ?? "anything";
 }
 
+/**
+ * @param {string} name
+ * @param {Schema} schema
+ */
 function table(name, schema) {
   const made = element("table");
   const head = made.createTHead().insertRow();
@@ -36,19 +53,32 @@ function table(name, schema) {
   return made;
 }
 
-/** A request body to begin with: for each field its default, null where that is allowed, the first of its choices, or an empty text. */
+/**
+ * A request body to begin with: for each field its default, null where that is allowed, the first of its choices, or an empty text.
+ * @param {Schema} schema
+ * @param {Schemas} schemas
+ * @returns {unknown}
+ */
 function example(schema, schemas) {
   if (schema.$ref) return example(schemas[schema.$ref.split("/").at(-1)], schemas);
   if (schema.default !== undefined) return schema.default;
   if (schema.enum) return schema.enum[0];
-  if (schema.anyOf) return schema.anyOf.some(({ type }) => type === "null") ? null : example(schema.anyOf[0], schemas);
+  if (schema.anyOf) return schema.anyOf.some((/** @type {Schema} */ { type }) => type === "null") ? null : example(schema.anyOf[0], schemas);
   if (schema.type === "object") return Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, part]) => [name, example(part, schemas)]));
-  return { integer: 0, number: 0, boolean: false, array: [] }[schema.type] ?? "";
+  /** @type {Record<string, unknown>} */
+  const empty = { integer: 0, number: 0, boolean: false, array: [] };
+  return empty[schema.type] ?? "";
 }
 
+/**
+ * @param {string} path
+ * @param {string} verb
+ * @param {Schema} operation
+ * @param {Schemas} schemas
+ */
 function tryForm(path, verb, operation, schemas) {
   const form = element("form");
-  const inputs = (operation.parameters ?? []).filter((parameter) => parameter.in === "path").map(({ name }) => {
+  const inputs = (operation.parameters ?? []).filter((/** @type {Schema} */ parameter) => parameter.in === "path").map((/** @type {{name: string}} */ { name }) => {
     const label = element("label", `${name} `);
     const input = element("input");
     input.name = name;
@@ -71,19 +101,25 @@ function tryForm(path, verb, operation, schemas) {
   output.hidden = true;
   form.addEventListener("submit", async (submission) => {
     submission.preventDefault();
-    const address = inputs.reduce((text, { name, value }) => text.replace(`{${name}}`, encodeURIComponent(value)), path);
+    const address = inputs.reduce((/** @type {string} */ text, /** @type {HTMLInputElement} */ { name, value }) => text.replace(`{${name}}`, encodeURIComponent(value)), path);
     output.hidden = false;
     try {
       output.textContent = await answerText(address, verb, body?.value);
     } catch (error) {
-      output.textContent = String(error.message ?? error);
+      output.textContent = error instanceof Error ? error.message : String(error);
     }
   });
   return [form, output];
 }
 
+/**
+ * @param {string} address
+ * @param {string} verb
+ * @param {string} [body]
+ */
 async function answerText(address, verb, body) {
   const token = sessionStorage.getItem("mindwire-token");
+  /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (verb !== "get") headers["Content-Type"] = "application/json";
   const answer = await fetch(address, { method: verb.toUpperCase(), headers, body });
@@ -92,12 +128,19 @@ async function answerText(address, verb, body) {
   return `${answer.status}\n${json ? JSON.stringify(JSON.parse(text), null, 2) : text}`;
 }
 
+/**
+ * @param {string} path
+ * @param {string} verb
+ * @param {Schema} operation
+ * @param {Schemas} schemas
+ */
 function describe(path, verb, operation, schemas) {
   const details = element("details");
   const summary = element("summary");
-  summary.append(element("span", verb.toUpperCase(), `verb ${verb}`), element("code", path), element("span", operation.description.split(/\n\n|(?<=\.)\s/)[0], "about"));
+  const about = operation.description.split(/\n\n|(?<=\.)\s/)[0];
+  summary.append(element("span", verb.toUpperCase(), `verb ${verb}`), element("code", path), element("span", about, "about"));
   details.append(summary);
-  if (summary.lastElementChild.textContent !== operation.description) details.append(element("p", operation.description));
+  if (about !== operation.description) details.append(element("p", operation.description));
   const answer = operation.responses["200"]?.content?.["application/json"]?.schema;
   if (answer) {
     details.append(element("p", `Answers with ${typeText(answer)}.`));
@@ -111,8 +154,8 @@ function describe(path, verb, operation, schemas) {
 async function show() {
   const { paths, components } = await get("/openapi.json");
   const operations = Object.entries(paths).flatMap(([path, verbs]) =>
-    Object.entries(verbs).map(([verb, operation]) => describe(path, verb, operation, components.schemas)));
-  document.getElementById("operations").replaceChildren(...operations);
+    Object.entries(/** @type {Record<string, Schema>} */ (verbs)).map(([verb, operation]) => describe(path, verb, operation, components.schemas)));
+  byId("operations").replaceChildren(...operations);
 }
 
 mountShell({ page: "docs" });

@@ -1,187 +1,285 @@
-// @ts-nocheck
 // The strip of conditioned EEG: one row per channel, newest at the right.
 
 import { Plot, RemoteClock, colour, markerLabel } from "./canvas.js";
-import { reasonsText, unitText, words } from "./words.js";
+import { byId, fill, write } from "./dom.js";
+import { Filter, passBand } from "./filters.js";
+import { text } from "./texts.js";
+import { TraceRing } from "./trace_ring.js";
+import { fixed, markerText, reasonsText, unitText } from "./words.js";
 
-const KEPT_S = 21;
+/** @typedef {import("./types.d.ts").ChannelQuality} ChannelQuality */
+/** @typedef {import("./types.d.ts").Marker} Marker */
+
 const SCALES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000];
 const AUTO_EVERY_MS = 1000;
-const FRAME_MS = 30;
 const MARKERS_KEPT = 200;
 const LEAST_ROW_PX = 15;
 const ALL_CHANNELS = 6; // a list of more is not read
+const LEFT = 52, RIGHT = 58, TOP = 28, BOTTOM = 22;
+/** @type {Record<string, [number | null, number | null]>} */
+const FILTERS = { none: [null, null], high: [1, null], low: [null, 30], mu_beta: [8, 30], mu: [8, 13], beta: [13, 30] };
 
 export class Eeg {
-  #channels = [];
-  #unit = "";
-  #sfreq = 125;
-  #times = new Float64Array(0);
-  #values = new Float32Array(0);
-  #written = 0;
+  #store;
   #clock = new RemoteClock();
+  #ring = new TraceRing();
+  /** @type {Filter | null} */
+  #filter = null;
+  #shown = new Float32Array(0); // filtered, in the store's order
+  #filtered = 0; // rows
+  #drawn = 0; // rows in the ring
+  #stale = true; // the ring has to be drawn again
   #span = 10;
   #scale = 100; // unit per row
   #auto = true;
   #autoAt = 0;
+  /** @type {number | null} */
   #pausedAt = null;
-  #drawnAt = 0;
+  /** @type {Marker[]} */
   #markers = [];
+  /** @type {Map<string, ChannelQuality>} */
   #verdicts = new Map();
-  #strip = document.getElementById("eeg").parentElement;
-  #note = document.getElementById("eeg-note");
-  #badText = document.getElementById("eeg-bad");
-  #scaleText = document.getElementById("eeg-scale");
-  #plot = new Plot(document.getElementById("eeg"), (...args) => this.#draw(...args));
+  #strip = byId("eeg").parentElement;
+  #note = byId("eeg-note");
+  #badText = byId("eeg-bad");
+  #scaleText = byId("eeg-scale");
+  #choice = byId("eeg-filter", HTMLSelectElement);
+  #plot = new Plot(byId("eeg", HTMLCanvasElement), (...args) => this.#draw(...args));
+  #axes = new Plot(byId("eeg-axes", HTMLCanvasElement), (context, width, height) => this.#drawAxes(context, width, height));
 
-  constructor() {
-    const button = (id, action) => document.getElementById(id).addEventListener("click", action);
-    button("eeg-less", () => this.#step(1));
-    button("eeg-more", () => this.#step(-1));
-    button("eeg-auto", () => this.#setAuto(!this.#auto));
-    button("eeg-pause", ({ currentTarget }) => {
-      this.#pausedAt = this.#pausedAt === null ? performance.now() : null;
-      currentTarget.setAttribute("aria-pressed", String(this.#pausedAt !== null));
-      currentTarget.textContent = this.#pausedAt === null ? "Pause" : "Resume";
-      this.#plot.touch();
+  /** @param {import("./signal_store.js").SignalStore} store that the blocks are added to */
+  constructor(store) {
+    this.#store = store;
+    byId("eeg-less").addEventListener("click", () => this.#step(1));
+    byId("eeg-more").addEventListener("click", () => this.#step(-1));
+    byId("eeg-auto").addEventListener("click", () => this.#setAuto(!this.#auto));
+    byId("eeg-pause").addEventListener("click", () => this.#pause());
+    byId("eeg-span", HTMLSelectElement).addEventListener("change", (event) => {
+      this.#span = Number(/** @type {HTMLSelectElement} */ (event.target).value);
+      this.#again();
     });
-    document.getElementById("eeg-span").addEventListener("change", ({ target }) => {
-      this.#span = Number(target.value);
-      this.#plot.touch();
+    fill(this.#choice, Object.keys(FILTERS).map((name) => [name, text(`live.filter.${name}`)]));
+    this.#choice.addEventListener("change", () => {
+      this.#useFilter();
+      this.#autoAt = 0;
+      this.#again();
     });
+    document.addEventListener("themechange", () => this.#again());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#again());
+    if (this.#strip) new ResizeObserver(() => this.#again()).observe(this.#strip);
   }
 
-  hello({ channels, unit, sfreq }) {
-    this.#channels = channels;
-    this.#unit = unitText(unit);
-    this.#sfreq = sfreq;
-    const rows = Math.ceil(KEPT_S * sfreq);
-    this.#times = new Float64Array(rows).fill(NaN);
-    this.#values = new Float32Array(rows * channels.length);
-    this.#written = 0;
+  /** The store has begun again. */
+  begin() {
+    const { channels, sfreq } = this.#store;
     this.#clock = new RemoteClock();
     this.#autoAt = 0;
-    this.#note.textContent = `${channels.length} channels, after the model's filters, drawn at ${sfreq.toFixed(0)} Hz`;
-    this.#strip.style.minHeight = `${channels.length * LEAST_ROW_PX + 50}px`;
+    this.#drawn = 0;
+    this.#useFilter();
+    this.#note.textContent = text("live.eeg_note", { n: channels.length, rate: fixed(sfreq, 0) });
+    this.#strip?.style.setProperty("min-height", `${channels.length * LEAST_ROW_PX + 50}px`);
     this.#showScale();
-    this.#plot.touch();
+    this.#again();
   }
 
   clear() {
-    this.#times.fill(NaN);
-    this.#written = 0;
     this.#markers = [];
+    this.#drawn = this.#filtered = 0;
     this.quality([]);
+    this.#again();
   }
 
-  /** Channels that are not well, from the stream's status: marked in the plot and named below its title. */
+  /** Draw the ring and the axes again. */
+  #again() {
+    this.#stale = true;
+    this.#plot.touch();
+    this.#axes.touch();
+  }
+
+  #useFilter() {
+    const [low, high] = FILTERS[this.#choice.value] ?? FILTERS.none;
+    const sections = passBand(low, high, this.#store.sfreq);
+    this.#filter = sections.length ? new Filter(sections, this.#store.channels.length) : null;
+    this.#shown = this.#filter ? new Float32Array(this.#store.values.length) : this.#store.values;
+    this.#filtered = this.#store.first;
+    this.#runFilter();
+  }
+
+  #runFilter() {
+    const store = this.#store;
+    if (this.#filter)
+      for (let row = Math.max(this.#filtered, store.first); row < store.written; row += 1) this.#filter.row(store.values, this.#shown, (row % store.capacity) * store.channels.length);
+    this.#filtered = store.written;
+  }
+
+  /**
+   * Channels that are not well, from the stream's status: marked in the plot and named below its title.
+   * @param {ChannelQuality[]} channels
+   */
   quality(channels) {
     const ill = channels.filter(({ verdict }) => verdict !== "ok");
     this.#verdicts = new Map(ill.map((channel) => [channel.label, channel]));
-    const text = ["bad", "suspect"].map((verdict) => {
+    const sentences = ["bad", "suspect"].map((verdict) => {
       const some = ill.filter((channel) => channel.verdict === verdict);
       if (!some.length) return "";
       const named = some.slice(0, ALL_CHANNELS).map(({ label, reasons }) => `${label} (${reasonsText(reasons)})`).join(", ");
-      const more = some.length > ALL_CHANNELS ? ` and ${some.length - ALL_CHANNELS} more` : "";
-      return `${verdict === "bad" ? "Bad" : "Suspect"}: ${named}${more}`;
-    }).filter(Boolean).join(" · ");
-    if (this.#badText.textContent !== text) this.#badText.textContent = text;
+      const more = some.length > ALL_CHANNELS ? ` ${text("live.and_more", { n: some.length - ALL_CHANNELS })}` : "";
+      return `${text(`live.${verdict}`)}: ${named}${more}`;
+    });
+    write(this.#badText, sentences.filter(Boolean).join(" · "));
     this.#badText.classList.toggle("bad", ill.some(({ verdict }) => verdict === "bad"));
-    this.#plot.touch();
+    this.#axes.touch();
   }
 
-  /** A marker of the network, or a cue of the demonstration. */
+  /**
+   * A marker of the network, or a cue of the demonstration.
+   * @param {Marker} marker
+   */
   marker({ label, time }) {
     this.#markers.push({ label, time });
     if (this.#markers.length > MARKERS_KEPT) this.#markers.shift();
-    this.#plot.touch();
   }
 
-  /** A block as the service sends it: float64 time, uint32 rows, uint32 columns, float32 samples, little-endian. */
-  add(buffer, localMs) {
-    if (this.#pausedAt !== null) return;
-    const head = new DataView(buffer, 0, 16);
-    const time = head.getFloat64(0, true), rows = head.getUint32(8, true), columns = head.getUint32(12, true);
-    if (columns !== this.#channels.length) return;
-    const samples = new Float32Array(buffer, 16);
-    const capacity = this.#times.length;
-    for (let row = 0; row < rows; row += 1) {
-      const slot = this.#written % capacity;
-      this.#times[slot] = time + row / this.#sfreq;
-      this.#values.set(samples.subarray(row * columns, (row + 1) * columns), slot * columns);
-      this.#written += 1;
-    }
-    this.#clock.hear(time + rows / this.#sfreq, localMs);
+  /**
+   * Rows were added to the store.
+   * @param {number} localMs
+   */
+  added(localMs) {
+    this.#clock.hear(this.#store.newest + 1 / this.#store.sfreq, localMs);
+    this.#runFilter();
   }
 
+  /** @param {number} now */
   frame(now) {
-    if (this.#pausedAt !== null || !this.#written || now - this.#drawnAt < FRAME_MS) return;
-    this.#drawnAt = now;
+    if (this.#pausedAt !== null || !this.#store.written) return;
     if (this.#auto && now >= this.#autoAt) this.#fit(now);
     this.#plot.touch();
   }
 
+  #pause() {
+    const button = byId("eeg-pause");
+    this.#pausedAt = this.#pausedAt === null ? performance.now() : null;
+    button.setAttribute("aria-pressed", String(this.#pausedAt !== null));
+    button.textContent = this.#pausedAt === null ? text("live.pause") : text("live.resume");
+    this.#again();
+  }
+
+  /** @param {boolean} value */
   #setAuto(value) {
     this.#auto = value;
     this.#autoAt = 0;
-    document.getElementById("eeg-auto").setAttribute("aria-pressed", String(value));
+    byId("eeg-auto").setAttribute("aria-pressed", String(value));
   }
 
+  /** @param {number} direction */
   #step(direction) {
     this.#setAuto(false);
     const index = SCALES.indexOf(this.#scale) + direction;
     this.#scale = SCALES[Math.max(0, Math.min(SCALES.length - 1, index))];
     this.#showScale();
-    this.#plot.touch();
+    this.#again();
   }
 
   #showScale() {
-    this.#scaleText.textContent = `${this.#scale} ${this.#unit} / row`;
+    this.#scaleText.textContent = text("live.per_row", { scale: `${this.#scale} ${unitText(this.#store.unit)}` });
   }
 
-  /** The smallest scale whose row holds most of the recent signal; changes only when clearly wrong. */
+  /**
+   * The smallest scale whose row holds most of the recent signal; changes only when clearly wrong.
+   * @param {number} now
+   */
   #fit(now) {
+    const { written, capacity, sfreq, channels } = this.#store;
     this.#autoAt = now + AUTO_EVERY_MS;
-    const columns = this.#channels.length, capacity = this.#times.length;
-    const recent = Math.min(this.#written, Math.round(4 * this.#sfreq), capacity);
-    if (recent < this.#sfreq) {
+    const recent = Math.min(written, Math.round(4 * sfreq), capacity);
+    if (recent < sfreq) {
       this.#autoAt = now + 200;
-      if (recent < this.#sfreq / 4) return;
+      if (recent < sfreq / 4) return;
     }
     const sizes = [];
-    for (let i = this.#written - recent; i < this.#written; i += 3)
-      for (let column = 0; column < columns; column += 2) sizes.push(Math.abs(this.#values[(i % capacity) * columns + column]));
-    sizes.sort((a, b) => a - b);
-    const wanted = sizes[Math.floor(sizes.length * 0.98)] * 1.8;
+    for (let i = written - recent; i < written; i += 3)
+      for (let column = 0; column < channels.length; column += 2) sizes.push(Math.abs(this.#shown[(i % capacity) * channels.length + column]));
+    const sorted = Float32Array.from(sizes).sort();
+    const wanted = sorted[Math.floor(sorted.length * 0.98)] * 1.8;
     if (wanted <= this.#scale && wanted > this.#scale * 0.35) return;
-    this.#scale = SCALES.find((scale) => scale >= wanted) ?? SCALES.at(-1);
+    this.#scale = SCALES.find((scale) => scale >= wanted) ?? SCALES[SCALES.length - 1];
     this.#showScale();
+    this.#again();
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} now
+   */
   #draw(context, width, height, now) {
-    const left = 52, right = width - 58, top = 28, bottom = height - 22;
-    const columns = this.#channels.length || 1;
-    const row = (bottom - top) / columns;
+    const left = LEFT, right = width - RIGHT, bottom = height - BOTTOM;
     const end = this.#clock.now(this.#pausedAt ?? now) ?? 0;
-    const perSecond = (right - left) / this.#span;
-    this.#drawNames(context, left, right, top, row);
-    this.#drawSeconds(context, left, right, top, bottom, perSecond);
+    const density = context.getTransform().a;
+    this.#drawTraces(context, right - left, height, bottom, end, density);
     context.save();
     context.beginPath();
     context.rect(left, 0, right - left, height);
     context.clip();
-    this.#drawTraces(context, { right, top, row, end, perSecond });
-    this.#drawMarkers(context, { left, right, top: top - 20, bottom, end, perSecond });
+    this.#drawMarkers(context, { left, right, bottom, end, perSecond: (right - left) / this.#span });
     context.restore();
-    this.#drawScaleBar(context, right, top, row);
-    if (this.#pausedAt !== null) this.#drawPaused(context, (left + right) / 2, top);
+    if (this.#pausedAt !== null) drawPaused(context, (left + right) / 2);
   }
 
-  #drawNames(context, left, right, top, row) {
+  /**
+   * Draw rows that are new into the ring, and copy it.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} bottom
+   * @param {number} end
+   * @param {number} density device pixels per pixel
+   */
+  #drawTraces(context, width, height, bottom, end, density) {
+    const store = this.#store;
+    const visible = Math.round(width * density);
+    if (visible <= 0 || !store.channels.length) return;
+    if (this.#stale) {
+      this.#stale = false;
+      const row = (bottom - TOP) / store.channels.length;
+      const layout = { top: TOP * density, row: row * density, gain: (row * density) / this.#scale, ink: colour("trace") };
+      this.#ring.reset(visible, Math.round(height * density), visible / this.#span, end, layout);
+      this.#drawn = store.rowAt(end - this.#span);
+    }
+    const to = this.#pausedAt === null ? store.written : store.rowAt(end);
+    this.#ring.add(store, this.#shown, Math.max(this.#drawn, store.first), to);
+    this.#drawn = to;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    this.#ring.show(context, end, Math.round(LEFT * density));
+    context.restore();
+  }
+
+  /**
+   * Channel names, seconds and the scale, which stand still.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   */
+  #drawAxes(context, width, height) {
+    const right = width - RIGHT, bottom = height - BOTTOM;
+    const row = (bottom - TOP) / (this.#store.channels.length || 1);
+    this.#drawNames(context, right, row);
+    this.#drawSeconds(context, right, bottom);
+    this.#drawScaleBar(context, right, row);
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} right
+   * @param {number} row
+   */
+  #drawNames(context, right, row) {
     context.font = `${Math.max(10, Math.min(12, row - 2))}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    this.#channels.forEach((name, index) => {
-      const middle = top + (index + 0.5) * row, channel = this.#verdicts.get(name);
+    this.#store.channels.forEach((name, index) => {
+      const middle = TOP + (index + 0.5) * row, channel = this.#verdicts.get(name);
       if (channel) {
         context.fillStyle = colour(channel.verdict === "bad" ? "bad-ground" : "warn-ground");
         context.fillRect(0, middle - row / 2, right, row);
@@ -190,12 +288,18 @@ export class Eeg {
         context.fillText(channel.verdict === "bad" ? "✕" : "!", 2, middle);
       } else context.fillStyle = colour("soft");
       context.textAlign = "right";
-      context.fillText(name, left - 8, middle, left - 22);
+      context.fillText(name, LEFT - 8, middle, LEFT - 22);
     });
   }
 
-  /** Lines stand where the labels are; the signal moves beneath them. */
-  #drawSeconds(context, left, right, top, bottom, perSecond) {
+  /**
+   * Lines stand where the labels are; the signal moves above them.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} right
+   * @param {number} bottom
+   */
+  #drawSeconds(context, right, bottom) {
+    const perSecond = (right - LEFT) / this.#span;
     context.font = "12px system-ui, sans-serif";
     context.strokeStyle = colour("line");
     context.fillStyle = colour("soft");
@@ -205,14 +309,18 @@ export class Eeg {
     for (let seconds = 0; seconds <= this.#span; seconds += this.#span / 5) {
       const at = right - seconds * perSecond;
       context.beginPath();
-      context.moveTo(at, top);
+      context.moveTo(at, TOP);
       context.lineTo(at, bottom);
       context.stroke();
-      if (seconds < this.#span) context.fillText(seconds ? `−${seconds} s` : "now", at, bottom + 7);
+      if (seconds < this.#span) context.fillText(seconds ? `−${seconds} s` : text("live.now"), at, bottom + 7);
     }
   }
 
-  #drawMarkers(context, { left, right, top, bottom, end, perSecond }) {
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {{left: number, right: number, bottom: number, end: number, perSecond: number}} place
+   */
+  #drawMarkers(context, { left, right, bottom, end, perSecond }) {
     context.textBaseline = "top";
     context.lineWidth = 1.5;
     context.fillStyle = context.strokeStyle = colour("text");
@@ -220,70 +328,48 @@ export class Eeg {
       const at = right - (end - time) * perSecond;
       if (at < left || at > right) continue;
       context.beginPath();
-      context.moveTo(at, top);
+      context.moveTo(at, TOP - 20);
       context.lineTo(at, bottom);
       context.stroke();
-      markerLabel(context, `▸ ${words(label)}`, at, right, top);
+      markerLabel(context, `▸ ${markerText(label)}`, at, right, TOP - 20);
     }
   }
 
-  #drawTraces(context, { right, top, row, end, perSecond }) {
-    const columns = this.#channels.length, capacity = this.#times.length;
-    const first = Math.max(0, this.#written - capacity);
-    let begin = this.#written;
-    while (begin > first && this.#times[(begin - 1) % capacity] >= end - this.#span - 0.1) begin -= 1;
-    const n = this.#written - begin;
-    if (n < 2) return;
-    const xs = new Float32Array(n);
-    const breaks = new Uint8Array(n);
-    for (let i = 0; i < n; i += 1) {
-      const time = this.#times[(begin + i) % capacity];
-      xs[i] = right - (end - time) * perSecond;
-      breaks[i] = i === 0 || Math.abs(time - this.#times[(begin + i - 1) % capacity]) > 1.6 / this.#sfreq ? 1 : 0;
-    }
-    context.strokeStyle = colour("trace");
-    context.lineWidth = 1;
-    context.lineJoin = "round";
-    const gain = row / this.#scale;
-    const reach = row * 1.6;
-    for (let column = 0; column < columns; column += 1) {
-      const middle = top + (column + 0.5) * row;
-      context.beginPath();
-      for (let i = 0; i < n; i += 1) {
-        const offset = Math.max(-reach, Math.min(reach, this.#values[((begin + i) % capacity) * columns + column] * gain));
-        if (breaks[i]) context.moveTo(xs[i], middle - offset);
-        else context.lineTo(xs[i], middle - offset);
-      }
-      context.stroke();
-    }
-  }
-
-  /** As long as one row, with what that stands for. */
-  #drawScaleBar(context, right, top, row) {
+  /**
+   * As long as one row, with what that stands for.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} right
+   * @param {number} row
+   */
+  #drawScaleBar(context, right, row) {
     const at = right + 7;
     context.strokeStyle = context.fillStyle = colour("text");
     context.lineWidth = 1.5;
     context.beginPath();
-    for (const [x, y] of [[at - 3, top], [at + 3, top], [at, top], [at, top + row], [at - 3, top + row], [at + 3, top + row]])
-      if (y === top && x === at - 3) context.moveTo(x, y);
+    for (const [x, y] of [[at - 3, TOP], [at + 3, TOP], [at, TOP], [at, TOP + row], [at - 3, TOP + row], [at + 3, TOP + row]])
+      if (y === TOP && x === at - 3) context.moveTo(x, y);
       else context.lineTo(x, y);
     context.stroke();
     context.font = "11px system-ui, sans-serif";
     context.textAlign = "left";
     context.textBaseline = "middle";
-    context.fillText(`${this.#scale} ${this.#unit}`, at + 6, top + Math.max(row / 2, 5), 46);
+    context.fillText(`${this.#scale} ${unitText(this.#store.unit)}`, at + 6, TOP + Math.max(row / 2, 5), 46);
   }
+}
 
-  #drawPaused(context, middle, top) {
-    context.font = "600 13px system-ui, sans-serif";
-    const text = "Paused: this plot stands still, predictions go on", width = context.measureText(text).width + 28;
-    context.fillStyle = colour("text");
-    context.beginPath();
-    context.roundRect(middle - width / 2, top + 8, width, 28, 14);
-    context.fill();
-    context.fillStyle = colour("card");
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.fillText(text, middle, top + 22.5);
-  }
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} middle
+ */
+function drawPaused(context, middle) {
+  context.font = "600 13px system-ui, sans-serif";
+  const sentence = text("live.paused_strip"), width = context.measureText(sentence).width + 28;
+  context.fillStyle = colour("text");
+  context.beginPath();
+  context.roundRect(middle - width / 2, TOP + 8, width, 28, 14);
+  context.fill();
+  context.fillStyle = colour("card");
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(sentence, middle, TOP + 22.5);
 }

@@ -1,23 +1,27 @@
-// @ts-nocheck
 // Where the time goes: the median of each stage, and how the sum is distributed.
 
 import { Plot, colour } from "./canvas.js";
-import { ms, quantile, words } from "./words.js";
+import { byId, element, write } from "./dom.js";
+import { text } from "./texts.js";
+import { coded, ms, quantile } from "./words.js";
 
 const KEPT = 500;
 const REFRESH_MS = 500;
 const LOW_MS = 0.1, HIGH_MS = 1000, BINS = 48;
 
 export class Latency {
-  #stack = document.getElementById("stack");
-  #stages = document.getElementById("stages");
-  #median = document.getElementById("latency-p50");
-  #note = document.getElementById("latency-note");
+  #stack = byId("stack");
+  #stages = byId("stages");
+  #median = byId("latency-p50");
+  #note = byId("latency-note");
+  /** @type {Record<string, number>[]} */
   #kept = [];
+  /** @type {number[]} */
   #ages = [];
+  /** @type {number[]} */
   #sorted = [];
   #refreshAt = 0;
-  #plot = new Plot(document.getElementById("distribution"), (...args) => this.#draw(...args));
+  #plot = new Plot(byId("distribution", HTMLCanvasElement), (context, width, height) => this.#draw(context, width, height));
 
   clear() {
     this.#kept = [];
@@ -26,6 +30,7 @@ export class Latency {
     this.#refreshAt = 0;
   }
 
+  /** @param {import("./types.d.ts").Prediction} prediction */
   add(prediction) {
     this.#kept.push(prediction.latency_ms);
     if (this.#kept.length > KEPT) this.#kept.shift();
@@ -33,6 +38,7 @@ export class Latency {
     if (this.#ages.length > KEPT) this.#ages.shift();
   }
 
+  /** @param {number} now */
   frame(now) {
     if (now < this.#refreshAt || !this.#kept.length) return;
     this.#refreshAt = now + REFRESH_MS;
@@ -43,30 +49,29 @@ export class Latency {
     this.#sorted = this.#kept.map((one) => Object.values(one).reduce((sum, value) => sum + value, 0)).sort((a, b) => a - b);
     const total = quantile(this.#sorted, 0.5);
     this.#median.textContent = ms(total);
-    this.#stack.replaceChildren(...names.map((name, index) => {
-      const part = document.createElement("span");
-      part.className = `s${index % 5}`;
-      part.style.flexGrow = (1000 * Math.max(medians[index], 0)) / (total || 1);
-      return part;
+    this.#stack.replaceChildren(...names.map((_, index) => {
+      const segment = element("span", { class: `s${index % 5}` });
+      segment.style.flexGrow = String((1000 * Math.max(medians[index], 0)) / (total || 1));
+      return segment;
     }));
-    this.#stack.setAttribute("aria-label", `Median per stage: ${names.map((name, i) => `${words(name)} ${ms(medians[i])} ms`).join(", ")}`);
-    this.#stages.replaceChildren(...names.map((name, index) => {
-      const item = document.createElement("li");
-      item.innerHTML = `<span class="mark s${index % 5}"></span><span class="text"></span><span class="ms"></span>`;
-      item.querySelector(".text").textContent = words(name);
-      item.querySelector(".ms").textContent = `${ms(medians[index])} ms`;
-      return item;
-    }));
+    this.#stack.setAttribute("aria-label", text("live.median_per_stage", { stages: names.map((name, i) => `${coded("stage", name)} ${ms(medians[i])} ms`).join(", ") }));
+    this.#stages.replaceChildren(...names.map((name, index) =>
+      element("li", {}, element("span", { class: `mark s${index % 5}` }), element("span", { text: coded("stage", name) }), element("span", { class: "ms", text: `${ms(medians[index])} ms` }))));
     const ages = [...this.#ages].sort((a, b) => a - b);
     const age = quantile(ages, 0.5);
     // only when both clocks are one, or close: otherwise the age says nothing
-    this.#note.textContent = age > -5 && age < 10000 ? `Delay from sample to page: ${age.toFixed(0)} ms (median)` : "";
+    write(this.#note, age > -5 && age < 10000 ? text("live.delay", { ms: age.toFixed(0) }) : "");
     this.#plot.touch();
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   */
   #draw(context, width, height) {
     const left = 4, right = width - 4, top = 32, bottom = height - 20;
-    const x = (value) => left + (Math.log(value / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * (right - left);
+    const x = (/** @type {number} */ value) => left + (Math.log(value / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * (right - left);
     const bins = new Array(BINS).fill(0);
     for (const value of this.#sorted) {
       const bin = Math.floor((Math.log(Math.max(value, LOW_MS) / LOW_MS) / Math.log(HIGH_MS / LOW_MS)) * BINS);
@@ -94,7 +99,14 @@ export class Latency {
     this.#drawQuantiles(context, x, left, right, bottom);
   }
 
-  /** Each label has a line of text of its own, so that they never overlap, on the side that has room for it. */
+  /**
+   * Each label has a line of text of its own, so that they never overlap, on the side that has room for it.
+   * @param {CanvasRenderingContext2D} context
+   * @param {(value: number) => number} x
+   * @param {number} left
+   * @param {number} right
+   * @param {number} bottom
+   */
   #drawQuantiles(context, x, left, right, bottom) {
     context.textBaseline = "alphabetic";
     context.textAlign = "left";

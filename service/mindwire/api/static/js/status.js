@@ -1,89 +1,94 @@
-// @ts-nocheck
 // The stream's state and facts.
 
-import { count, signed } from "./words.js";
+import { byId, element, write } from "./dom.js";
+import { text } from "./texts.js";
+import { bytes, coded, count, fixed, signed } from "./words.js";
+
+/** @typedef {import("./types.d.ts").StreamStatus} StreamStatus */
 
 const USUAL_DRIFT_PPM = 500; // crystals are within a few dozen
-const STATES = {
-  searching: "no stream found yet",
-  connecting: "a stream was found",
-  settling: "samples arrive, predictions are not valid yet",
-  live: "predictions arrive",
-  stale: "connected, but no samples arrive",
-  lost: "the stream has ended",
-  failed: "given up after repeated failures",
-  stopped: "the service is stopping",
-  unknown: "the service does not answer",
-};
+const LOW_DISK_BYTES = 1e9;
 
 export class Status {
-  #badge = document.getElementById("state");
-  #reason = document.getElementById("reason");
-  #facts = document.getElementById("facts");
-  #recording = document.getElementById("recording");
+  #badge = byId("state");
+  #reason = byId("reason");
+  #facts = byId("facts");
+  #recording = byId("recording");
+  /** @type {Map<string, string>} */
   #sources = new Map();
 
+  /**
+   * @param {string} state
+   * @param {string} reason
+   */
   state(state, reason) {
     this.#badge.dataset.state = state;
-    this.#badge.textContent = state === "unknown" ? "not connected" : state;
-    this.#badge.title = STATES[state] ?? "";
-    if (this.#reason.textContent !== reason) this.#reason.textContent = reason;
+    write(this.#badge, coded("state", state));
+    this.#badge.title = text(`state.${state}.means`);
+    write(this.#reason, reason);
   }
 
   /** Nothing is known of the stream any more. */
   unreachable() {
-    this.state("unknown", "The service does not answer; what is shown is the last that it said.");
+    this.state("unknown", text("live.unreachable"));
     this.#recording.hidden = true;
   }
 
-  /** The name of a source that has gone is needed just then. */
+  /**
+   * The name of a source that has gone is needed just then.
+   * @param {StreamStatus} status
+   */
   #source({ name, source }) {
-    if (source) this.#sources.set(name, `${source.name}${source.hostname ? ` on ${source.hostname}` : ""}`);
-    const text = this.#sources.get(name) ?? "–";
-    return source || text === "–" ? text : `${text} (gone)`;
+    if (source) this.#sources.set(name, source.hostname ? text("live.source_on", { source: source.name, host: source.hostname }) : source.name);
+    const found = this.#sources.get(name) ?? "–";
+    return source || found === "–" ? found : text("live.source_gone", { source: found });
   }
 
+  /** @param {StreamStatus} status */
   facts(status) {
-    const { source, model, counters, recording } = status;
+    const { source, model, counters, recording, free_bytes: free } = status;
     this.#recording.hidden = !recording;
-    this.#recording.title = recording ? `Recording to ${recording}` : "";
+    this.#recording.title = recording ? text("live.recording_to", { file: recording }) : "";
+    const drifts = source !== null && Math.abs(status.drift_ppm ?? 0) > USUAL_DRIFT_PPM;
+    /** @type {[string, string, boolean?][]} */
     const rows = [
-      ["Source", this.#source(status)],
-      ["Rate", source ? rateText(source.sfreq, status.effective_rate) : "–"],
-      ["Clock drift", source && status.drift_ppm != null ? driftText(status.drift_ppm) : "–"],
-      ["Model", model.name],
-      ["Runs on", `${model.engine}, ${model.device}`],
-      ["Window, hop", `${seconds(status.window_samples / status.sfreq)}, ${seconds(status.hop_samples / status.sfreq)}`],
-      ["Predictions", `${count(counters.predictions)} (${count(counters.valid)} valid)`],
-      ["Gaps, reconnects", `${count(counters.gaps)}, ${count(counters.reconnects)}`],
-      ["Skipped", count(counters.skipped)],
-      ["Recording", recording ?? "off"],
+      [text("live.fact.source"), this.#source(status)],
+      [text("live.fact.rate"), source ? rateText(source.sfreq, status.effective_rate) : "–"],
+      [text("live.fact.drift"), source && status.drift_ppm != null ? driftText(status.drift_ppm) : "–", drifts],
+      [text("live.fact.model"), status.has_model ? model.name : text("live.no_model")],
+      [text("live.fact.runs_on"), `${model.engine}, ${model.device}`],
+      [text("live.fact.window"), `${seconds(status.window_samples / status.sfreq)}, ${seconds(status.hop_samples / status.sfreq)}`],
+      [text("live.fact.predictions"), text("live.valid_of", { all: count(counters.predictions), valid: count(counters.valid) })],
+      [text("live.fact.gaps"), `${count(counters.gaps)}, ${count(counters.reconnects)}`],
+      [text("live.fact.skipped"), count(counters.skipped)],
+      [text("live.fact.recording"), recording ?? text("live.off")],
+      [text("live.fact.disk"), free === null ? "–" : bytes(free), free !== null && free < LOW_DISK_BYTES],
     ];
-    if (this.#facts.children.length !== rows.length * 2) {
-      this.#facts.replaceChildren(...rows.flatMap(([name]) => {
-        const term = document.createElement("dt");
-        term.textContent = name;
-        return [term, document.createElement("dd")];
-      }));
-    }
-    rows.forEach(([, text], i) => {
-      const cell = this.#facts.children[2 * i + 1];
-      if (cell.textContent !== text) cell.textContent = cell.title = text;
+    if (this.#facts.children.length !== rows.length * 2) this.#facts.replaceChildren(...rows.flatMap(([name]) => [element("dt", { text: name }), element("dd")]));
+    rows.forEach(([, value, abnormal = false], i) => {
+      const cell = /** @type {HTMLElement} */ (this.#facts.children[2 * i + 1]);
+      write(cell, value);
+      if (cell.title !== value) cell.title = value;
+      cell.classList.toggle("abnormal", abnormal);
     });
-    const cells = [...this.#facts.children].filter(({ tagName }) => tagName === "DD");
-    cells[2].classList.toggle("abnormal", Boolean(source) && Math.abs(status.drift_ppm ?? 0) > USUAL_DRIFT_PPM);
-    cells[4].title = model.engine_reason;
   }
 }
 
-const seconds = (value) => (value < 1 ? `${(value * 1000).toFixed(0)} ms` : `${value.toFixed(value % 1 ? 2 : 0)} s`);
+/** @param {number} value */
+const seconds = (value) => (value < 1 ? `${(value * 1000).toFixed(0)} ms` : `${fixed(value, value % 1 ? 2 : 0)} s`);
 
+/**
+ * @param {number} nominal
+ * @param {number | null} effective
+ */
 function rateText(nominal, effective) {
-  const measured = effective == null ? "" : `, measured ${effective.toFixed(2)}`;
-  return `${nominal.toFixed(nominal % 1 ? 2 : 0)} Hz${measured}`;
+  const stated = fixed(nominal, nominal % 1 ? 2 : 0);
+  return effective == null ? `${stated} Hz` : text("live.measured", { stated, effective: fixed(effective, 2) });
 }
 
+/** @param {number} ppm */
 function driftText(ppm) {
   if (Math.abs(ppm) < 1) return "< 1 ppm";
-  return `${signed(ppm, 0)} ppm${Math.abs(ppm) > USUAL_DRIFT_PPM ? ", unusually large" : ""}`;
+  const value = `${signed(ppm, 0)} ppm`;
+  return Math.abs(ppm) > USUAL_DRIFT_PPM ? text("live.unusual", { value }) : value;
 }

@@ -1,15 +1,23 @@
-// @ts-nocheck
-// One stream on the system page: its model and the swap of it, recording, adaptation, description, and its end.
+// One stream on the system page: recording, adaptation, description, and its end.
 
-import { button, confirmed, element, fill, labelled, write } from "./dom.js";
-import { shortHash, usable } from "./models.js";
+import { button, confirmed, element, labelled, write } from "./dom.js";
+import { shortHash } from "./models.js";
 import { Refused, get, send } from "./service.js";
-import { ago, count, percent, words } from "./words.js";
+import { text } from "./texts.js";
+import { ago, bytes, coded, fixed } from "./words.js";
 
-/** A group of controls with a legend; disabled as a whole where the token only reads. */
+/**
+ * A group of controls with a legend; disabled as a whole where the token only reads.
+ * @param {string} name
+ * @param {string} className
+ * @param {Node[]} children
+ */
 function group(name, className, ...children) {
   return element("fieldset", { class: `group ${className}`, "data-changes": true }, element("legend", { text: name }), ...children);
 }
+
+/** @param {Node[]} all */
+const buttons = (...all) => element("div", { class: "buttons" }, ...all);
 
 export class StreamPanel {
   #path;
@@ -20,103 +28,79 @@ export class StreamPanel {
   #source = element("span", { class: "line" });
   #modelLine = element("span", { class: "line" });
   #reason = element("p", { class: "small" });
+  /** @type {HTMLElement} */
   #body;
-
-  // model
-  #modelText = element("p", { class: "small" });
-  #candidateText = element("p", { class: "small", role: "status" });
-  #choice = element("select");
-  #promote = button("Promote", () => this.#post("/model/promote"), "primary");
-  #drop = button("Drop", () => this.#post("/model/drop"));
-  #rollBack = button("Roll back", () => this.#post("/model/rollback"));
-  #swap = button("Swap when ready", () => this.#post("/model", { model: this.#choice.value, when: "ready" }));
-  #shadow = button("Run as shadow", () => this.#post("/model", { model: this.#choice.value, when: "shadow" }));
 
   // recording
   #recordingText = element("p", { class: "small", role: "status" });
+  #disk = element("p", { class: "small" });
   #participant = element("input", { maxlength: "64" });
-  #record = button("Start recording", () => this.#post("/recording", { participant: this.#participant.value.trim() }), "primary");
-  #stop = button("Stop recording", () => this.#run(() => send("DELETE", `${this.#path}/recording`)));
+  #record = button(text("system.record"), () => this.#post("/recording", { participant: this.#participant.value.trim() }), "primary");
+  #stop = button(text("system.stop"), () => this.#run(() => send("DELETE", `${this.#path}/recording`)));
 
   // adaptation
   #adaptationText = element("p", { class: "small" });
   #adaptationAlarm = element("p", { class: "alarm-text", role: "status", hidden: true });
-  #save = button("Save", () => this.#post("/adaptation", { action: "save" }));
-  #freeze = button("Freeze", () => this.#post("/adaptation", { action: "freeze" }));
-  #resume = button("Resume", () => this.#post("/adaptation", { action: "resume" }));
+  #save = button(text("system.save"), () => this.#post("/adaptation", { action: "save" }));
+  #freeze = button(text("system.freeze"), () => this.#post("/adaptation", { action: "freeze" }));
+  #resume = button(text("system.resume"), () => this.#post("/adaptation", { action: "resume" }));
   #updates = element("input", { type: "number", min: "1", max: "600", value: "10" });
-  #back = button("Roll back", () => this.#post("/adaptation", { action: "rollback", updates: Number(this.#updates.value), steps: Number(this.#updates.value) }));
+  #back = button(text("system.roll_back"), () => this.#post("/adaptation", { action: "rollback", updates: Number(this.#updates.value), steps: Number(this.#updates.value) }));
 
   // description
-  #description = element("textarea", { spellcheck: "false", "aria-label": "Description of the stream as JSON" });
+  #description = element("textarea", { spellcheck: "false", "aria-label": text("system.description_label") });
+  /** @type {Record<string, unknown> | null} */
   #described = null;
 
+  /**
+   * @param {string} name
+   * @param {import("./commands.js").Command} command
+   * @param {boolean} open
+   */
   constructor(name, command, open) {
     this.#name = name;
     this.#path = `/v1/streams/${encodeURIComponent(name)}`;
     this.#command = command;
-    const buttons = (...all) => element("div", { class: "buttons" }, ...all);
-    this.#body = element(
+    const adaptation = [this.#adaptationText, this.#adaptationAlarm, buttons(this.#freeze, this.#resume, this.#save), labelled(text("system.take_back"), this.#updates), buttons(this.#back)];
+    const description = [this.#description, element("p", { class: "small", text: text("system.description_note") }), buttons(button(text("system.apply"), () => this.#change()), button(text("system.end"), () => this.#end(), "danger"))];
+    const groups = element(
       "div",
-      { class: "body" },
-      this.#reason,
-      element("p", { class: "problem wrong", role: "alert", hidden: true }),
-      element(
-        "div",
-        { class: "groups" },
-        group("Model", "", this.#modelText, labelled("Another model", this.#choice), buttons(this.#swap, this.#shadow), this.#candidateText, buttons(this.#promote, this.#drop, this.#rollBack)),
-        group("Recording", "", this.#recordingText, labelled("Participant", this.#participant), buttons(this.#record, this.#stop)),
-        group("Adaptation", "", this.#adaptationText, this.#adaptationAlarm, buttons(this.#freeze, this.#resume, this.#save), labelled("Updates to take back", this.#updates), buttons(this.#back)),
-        group(
-          "Description",
-          "wide",
-          this.#description,
-          element("p", { class: "small", text: "Fields other than control, paused, osc and recording end the stream and begin it again; its clients connect again by themselves." }),
-          buttons(button("Apply changes", () => this.#change()), button("End stream", () => this.#end(), "danger")),
-        ),
-      ),
+      { class: "groups" },
+      group(text("system.recording"), "", this.#recordingText, this.#disk, labelled(text("system.participant"), this.#participant), buttons(this.#record, this.#stop)),
+      group(text("system.adaptation"), "", ...adaptation),
+      group(text("system.description"), "wide", ...description),
     );
-    this.node = element(
-      "details",
-      { class: "panel", open },
-      element("summary", {}, element("h3", { text: name }), element("span", { class: "buttons" }, this.#state, this.#recordingMark), this.#source, this.#modelLine),
-      this.#body,
-    );
-    this.node.addEventListener("toggle", () => this.refresh().catch(() => {}));
+    this.#body = element("div", { class: "body" }, this.#reason, element("p", { class: "problem wrong", role: "alert", hidden: true }), groups);
+    const summary = element("summary", {}, element("h3", { text: name }), element("span", { class: "buttons" }, this.#state, this.#recordingMark), this.#source, this.#modelLine);
+    this.node = element("details", { class: "panel", open }, summary, this.#body);
+    this.node.addEventListener("toggle", () => this.refresh());
   }
 
   remove() {
     this.node.remove();
   }
 
-  show({ state, state_reason: reason, source, model, has_model: hasModel, recording, adaptation }) {
+  /** @param {import("./types.d.ts").StreamStatus} status */
+  show({ state, state_reason: reason, source, model, has_model: hasModel, recording, adaptation, free_bytes: free }) {
     this.#state.dataset.state = state;
-    write(this.#state, state);
+    write(this.#state, coded("state", state));
     this.#recordingMark.hidden = !recording;
-    write(this.#source, source ? `${source.name}${source.hostname ? ` on ${source.hostname}` : ""}` : "no source");
-    write(this.#modelLine, hasModel ? `${model.name} ${shortHash(model.sha256)}` : "no model yet");
+    write(this.#source, source ? (source.hostname ? text("live.source_on", { source: source.name, host: source.hostname }) : source.name) : text("system.no_source"));
+    write(this.#modelLine, hasModel ? `${model.name} ${shortHash(model.sha256)}` : text("live.no_model"));
     write(this.#reason, reason);
-    write(this.#modelText, hasModel ? `${model.name} (${shortHash(model.sha256)}) on ${model.engine}, ${model.device}` : model.engine_reason);
-    this.#shadow.hidden = !hasModel; // there is nothing to compare with
-    this.#showAdaptation(adaptation, hasModel);
+    write(this.#disk, free === null ? "" : text("system.disk", { free: bytes(free) }));
+    this.#showAdaptation(adaptation);
   }
 
-  models(listed) {
-    fill(this.#choice, usable(listed).map(({ id, classes }) => [id, `${id} (${classes.length} classes)`]));
-    this.#swap.disabled = this.#shadow.disabled = !this.#choice.options.length;
-  }
-
-  #showAdaptation(adaptation, hasModel) {
-    const node = this.#adaptationText;
-    if (!adaptation) {
-      write(node, hasModel ? "This model has no alignment that adapts." : "There is no model yet.");
-    } else {
+  /** @param {import("./types.d.ts").Adaptation | null} adaptation */
+  #showAdaptation(adaptation) {
+    if (adaptation) {
       const { frozen, ready, drift, good_seconds: seconds } = adaptation;
-      const now = frozen ? "Frozen" : ready ? "Adapting" : "Not ready yet";
-      write(node, `${now}; drift ${drift.toFixed(2)} since it was first ready, ${ago(seconds)} of good signal.`);
-    }
+      const now = text(frozen ? "system.frozen" : ready ? "system.adapting" : "system.not_ready");
+      write(this.#adaptationText, text("system.adapted", { now, drift: fixed(drift, 2), good: ago(seconds) }));
+    } else write(this.#adaptationText, text("system.no_adaptation"));
     this.#adaptationAlarm.hidden = !adaptation?.alarm;
-    if (adaptation?.alarm) write(this.#adaptationAlarm, `Mostly rest: ${ago(adaptation.rest_left_out_s)} of it were not learnt from. Freeze the adaptation, or roll back, if predictions have become worse.`);
+    if (adaptation?.alarm) write(this.#adaptationAlarm, text("system.mostly_rest", { rest: ago(adaptation.rest_left_out_s) }));
     this.#save.disabled = !adaptation;
     this.#freeze.disabled = !adaptation || adaptation.frozen;
     this.#resume.disabled = !adaptation?.frozen;
@@ -127,24 +111,17 @@ export class StreamPanel {
   async refresh() {
     if (!this.node.open) return;
     try {
-      const [swap, recording] = await Promise.all([get(`${this.#path}/model`), get(`${this.#path}/recording`)]);
-      this.#showSwap(swap);
-      this.#showRecording(recording);
+      this.#showRecording(await get(`${this.#path}/recording`));
       if (this.#described === null) await this.#describe();
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // the stream has ended meanwhile, or its worker does not answer
     }
   }
 
-  #showSwap({ candidate, previous }) {
-    write(this.#candidateText, candidate ? candidateText(candidate) : previous ? `Before: ${previous.name} (${shortHash(previous.sha256)}), can come back for ${ago(previous.warm_for_s)}` : "");
-    this.#promote.hidden = candidate?.state !== "shadow";
-    this.#drop.hidden = !candidate;
-    this.#rollBack.hidden = !previous;
-  }
-
+  /** @param {{recording: boolean, file: string | null, participant: string | null, problems: string[]}} recording */
   #showRecording({ recording, file, participant, problems }) {
-    write(this.#recordingText, recording ? `Recording to ${file ?? "a file, once there is a signal"}${problems.map((problem) => `. ${problem}`).join("")}` : "Not recording.");
+    const where = text("system.recording_to", { file: file ?? text("system.file_once") });
+    write(this.#recordingText, recording ? [where, ...problems].join(". ") : text("system.not_recording"));
     this.#record.hidden = recording;
     this.#stop.hidden = !recording;
     this.#participant.disabled = recording;
@@ -156,10 +133,15 @@ export class StreamPanel {
     this.#description.value = JSON.stringify(this.#described, null, 2);
   }
 
+  /** @param {() => Promise<unknown>} act */
   #run(act) {
     return this.#command(this.#body, act);
   }
 
+  /**
+   * @param {string} rest of the path
+   * @param {object} body
+   */
   #post(rest, body) {
     return this.#run(() => send("POST", this.#path + rest, body));
   }
@@ -180,30 +162,18 @@ export class StreamPanel {
   }
 
   async #end() {
-    if (!(await confirmed(`End the stream ${this.#name}? Its clients are disconnected, and a recording of it ends.`, "End stream"))) return;
-    this.#run(() => send("DELETE", this.#path));
+    if (await confirmed(text("system.end_sure", { name: this.#name }), text("system.end"))) await this.#run(() => send("DELETE", this.#path));
   }
 }
 
-function parsed(text) {
+/**
+ * @param {string} json
+ * @returns {Record<string, unknown>}
+ */
+function parsed(json) {
   try {
-    return JSON.parse(text);
+    return JSON.parse(json);
   } catch (error) {
-    throw new Refused(`The description is not valid JSON (${error.message}).`);
+    throw new Refused(text("system.not_json", { error: error instanceof Error ? error.message : String(error) }));
   }
-}
-
-const CANDIDATE = { loading: "Loading", warming: "Warming up", shadow: "In the shadow" };
-
-function candidateText({ name, sha256, when, state, valid_in_s: wait, comparison }) {
-  const what = `${CANDIDATE[state] ?? words(state)}: ${name}${sha256 ? ` (${shortHash(sha256)})` : ""}`;
-  const next = when === "ready" && state !== "shadow" ? "; it takes over when it is valid" : "";
-  return what + (wait > 0 ? `, valid in ${Math.ceil(wait)} s` : "") + next + (comparison ? comparisonText(comparison) : "");
-}
-
-function comparisonText({ pairs, agreement, confidence, decisions }) {
-  if (!pairs) return "; no window compared yet";
-  const total = (made) => Object.values(made).reduce((sum, n) => sum + n, 0);
-  const [used, shadow] = decisions.map(total);
-  return `; the same class in ${percent(agreement)} of ${count(pairs)} windows, mean confidence ${percent(confidence[0])} in use and ${percent(confidence[1])} in the shadow, decisions ${used} and ${shadow}`;
 }

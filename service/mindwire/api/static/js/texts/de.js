@@ -10,6 +10,7 @@ import session from "./de/session.js";
 import shell from "./de/shell.js";
 import system from "./de/system.js";
 import training from "./de/training.js";
+import words from "./de/words.js";
 
 /** @type {import("../texts.js").Texts} */
-export default { ...clock, ...control, ...live, ...models, ...participant, ...progress, ...session, ...shell, ...system, ...training };
+export default { ...clock, ...control, ...live, ...models, ...participant, ...progress, ...session, ...shell, ...system, ...training, ...words };

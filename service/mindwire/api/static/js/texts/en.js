@@ -10,6 +10,7 @@ import session from "./en/session.js";
 import shell from "./en/shell.js";
 import system from "./en/system.js";
 import training from "./en/training.js";
+import words from "./en/words.js";
 
 /** @type {import("../texts.js").Texts} */
-export default { ...clock, ...control, ...live, ...models, ...participant, ...progress, ...session, ...shell, ...system, ...training };
+export default { ...clock, ...control, ...live, ...models, ...participant, ...progress, ...session, ...shell, ...system, ...training, ...words };
