@@ -191,7 +191,7 @@ def test_bad_channels_are_named(address, stream, open_page):
     expect(page.locator("#eeg-bad")).to_have_text("Bad: C3 (flat channel) · Suspect: FC1 (line noise)")
     stream.reasons = Reason.FLAT
     expect(page.locator("#invalid-title")).to_have_text("Not valid: flat channel (C3)")
-    names = {one["text"] for one in texts_of(page, "#eeg")}
+    names = {one["text"] for one in texts_of(page, "#eeg-axes")}
     assert {"✕", "!", "C3", "FC1"} <= names
 
 
@@ -232,7 +232,7 @@ def test_many_channels_make_the_strip_taller(open_page):
         many.start()
         page = open_page(f"http://{address}/", viewport={"width": 1400, "height": 900})
         expect(page.locator("#eeg-note")).to_contain_text("128 channels")
-        rows = [one for one in texts_of(page, "#eeg") if one["text"].startswith("E")]
+        rows = [one for one in texts_of(page, "#eeg-axes") if one["text"].startswith("E")]
         assert len(rows) == 128
         assert all(below["y"] - above["y"] >= 12 for above, below in itertools.pairwise(rows))
     many.stop()
@@ -241,7 +241,7 @@ def test_many_channels_make_the_strip_taller(open_page):
 def test_the_strips_lines_stand_at_its_labels_and_its_bar_has_a_number(address, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator("#eeg-scale")).to_have_text(re.compile("µV"))
-    texts = texts_of(page, "#eeg")
+    texts = texts_of(page, "#eeg-axes")
     assert [one["text"] for one in texts if one["text"].endswith((" s", "now"))] == [
         "now",
         "−2 s",

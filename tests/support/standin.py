@@ -22,6 +22,7 @@ from mindwire.control.controller import ControlCommand, Controller
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError
 from mindwire.live.latency import Latency
+from mindwire.live.loaded_model import CandidateStatus, ModelSwapStatus
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
 from mindwire.sinks.sent_markers import SentMarkers
@@ -40,6 +41,17 @@ def probabilities(seq: int) -> np.ndarray:
     return powers / powers.sum()
 
 
+class StandInSwap:
+    """The model in use, and a candidate where a test gives one."""
+
+    def __init__(self, model: ModelStatus) -> None:
+        self.model = model
+        self.candidate: CandidateStatus | None = None
+
+    def status(self) -> ModelSwapStatus:
+        return ModelSwapStatus(in_use=self.model, candidate=self.candidate, previous=None)
+
+
 class StandIn:
     """One stream; ``rate`` predictions a second while it runs."""
 
@@ -56,6 +68,9 @@ class StandIn:
         self.contract = contract
         self.hub = PredictionHub(name, contract, capacity=capacity)
         self.latency = Latency()
+        self.swap = StandInSwap(
+            ModelStatus(name="stand-in", sha256="0" * 64, engine="onnxruntime", device="cpu", engine_reason="for tests")
+        )
         self.markers = SentMarkers(name, f"standin-{id(self):x}")
         self.markers.show = lambda kind, message, data: self.hub.event(Event(name, kind, message, time.time(), data))
         self.state = StreamState.SEARCHING
@@ -173,9 +188,7 @@ class StandIn:
             state_since_unix=self._since,
             ready=self.ready,
             source=source,
-            model=ModelStatus(
-                name="stand-in", sha256="0" * 64, engine="onnxruntime", device="cpu", engine_reason="for tests"
-            ),
+            model=self.swap.model,
             classes=list(self.contract.classes),
             channels=list(self.contract.channels),
             sfreq=250.0,

@@ -127,7 +127,7 @@ async def begin_job(request: Request, wanted: JobRequest) -> Job:
 @router.get("")
 async def list_jobs(request: Request) -> list[Job]:
     """The jobs, the newest first, without their reports; those that made a model are kept with the sessions."""
-    return await _jobs(request).list()
+    return [] if request.app.state.training is None else await _jobs(request).list()
 
 
 @router.get("/{id}", responses={404: _NO_JOB})

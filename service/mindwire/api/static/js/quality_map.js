@@ -155,6 +155,8 @@ export class QualityMap {
     } else if (sign) {
       context.font = `${size * 1.3}px system-ui, sans-serif`;
       context.fillText(sign, x, y);
+      context.font = "600 11px system-ui, sans-serif";
+      context.fillText(label, x, y - size - 7);
     }
   }
 

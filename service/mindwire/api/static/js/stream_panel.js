@@ -86,19 +86,22 @@ export class StreamPanel {
     write(this.#state, coded("state", state));
     this.#recordingMark.hidden = !recording;
     write(this.#source, source ? (source.hostname ? text("live.source_on", { source: source.name, host: source.hostname }) : source.name) : text("system.no_source"));
-    write(this.#modelLine, hasModel ? `${model.name} ${shortHash(model.sha256)}` : text("live.no_model"));
+    write(this.#modelLine, hasModel ? `${model.name} ${shortHash(model.sha256)}` : text("system.no_model"));
     write(this.#reason, reason);
     write(this.#disk, free === null ? "" : text("system.disk", { free: bytes(free) }));
-    this.#showAdaptation(adaptation);
+    this.#showAdaptation(adaptation, hasModel);
   }
 
-  /** @param {import("./types.d.ts").Adaptation | null} adaptation */
-  #showAdaptation(adaptation) {
+  /**
+   * @param {import("./types.d.ts").Adaptation | null} adaptation
+   * @param {boolean} hasModel
+   */
+  #showAdaptation(adaptation, hasModel) {
     if (adaptation) {
       const { frozen, ready, drift, good_seconds: seconds } = adaptation;
       const now = text(frozen ? "system.frozen" : ready ? "system.adapting" : "system.not_ready");
       write(this.#adaptationText, text("system.adapted", { now, drift: fixed(drift, 2), good: ago(seconds) }));
-    } else write(this.#adaptationText, text("system.no_adaptation"));
+    } else write(this.#adaptationText, text(hasModel ? "system.no_adaptation" : "system.no_model_adaptation"));
     this.#adaptationAlarm.hidden = !adaptation?.alarm;
     if (adaptation?.alarm) write(this.#adaptationAlarm, text("system.mostly_rest", { rest: ago(adaptation.rest_left_out_s) }));
     this.#save.disabled = !adaptation;

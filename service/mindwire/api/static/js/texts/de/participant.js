@@ -57,11 +57,6 @@ export default {
   "participant.reached": "Erreicht",
   "participant.missed": "Nächstes Ziel",
 
-  "class.left_hand": "linke Hand",
-  "class.right_hand": "rechte Hand",
-  "class.feet": "Füße",
-  "class.tongue": "Zunge",
-  "class.rest": "Ruhe",
 
   "paradigm.motor-imagery.title": "Bewegungsvorstellung",
   "paradigm.motor-imagery.instruction": "Ein Pfeil zeigt eine Bewegung. Stellen Sie sich vor, wie sie sich anfühlt, vom Pfeil an, bis der Bildschirm leer ist. Bewegen Sie sich nicht.",

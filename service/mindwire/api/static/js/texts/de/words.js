@@ -25,7 +25,7 @@ export default {
   "reason.muscle": "Muskelaktivität",
   "reason.interpolated": "interpolierte Kanäle",
   "reason.timing": "unsichere Zeitstempel",
-  "reason.no_model": "noch kein Modell",
+  "reason.no_model": "es gibt noch kein Modell",
   "state.searching": "sucht",
   "state.connecting": "verbindet",
   "state.settling": "schwingt ein",

@@ -5,7 +5,7 @@ export default {
   "live.imagined": "Imagined movement",
   "live.per_second": "predictions/s",
   "live.valid": "Valid",
-  "live.without_model": "This stream has no model yet: it shows and records the signal, and predicts nothing. Record and train one on the page Session.",
+  "live.without_model": "There is no model yet: this stream shows and records the signal, and predicts nothing. Record and train one on the page Session.",
   "live.no_control": "No control policy: probabilities only. One is given by serve --control, or with PUT …/control on the page API.",
   "live.history": "Class probabilities, decisions and axes over the last 20 seconds",
   "live.imagined_now": "imagined now",

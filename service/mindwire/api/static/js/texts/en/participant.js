@@ -57,11 +57,6 @@ export default {
   "participant.reached": "Reached",
   "participant.missed": "Next one",
 
-  "class.left_hand": "left hand",
-  "class.right_hand": "right hand",
-  "class.feet": "feet",
-  "class.tongue": "tongue",
-  "class.rest": "rest",
 
   "paradigm.motor-imagery.title": "Motor imagery",
   "paradigm.motor-imagery.instruction": "An arrow shows a movement. Imagine it, how it feels, from the arrow until the screen is empty. Do not move.",

@@ -25,7 +25,7 @@ export default {
   "reason.muscle": "muscle activity",
   "reason.interpolated": "interpolated channels",
   "reason.timing": "uncertain time stamps",
-  "reason.no_model": "no model yet",
+  "reason.no_model": "there is no model yet",
   "state.searching": "searching",
   "state.connecting": "connecting",
   "state.settling": "settling",
