@@ -84,7 +84,9 @@ def cost(process: psutil.Process, address: str, seconds: float) -> Cost:
 def frames(events: list[dict[str, Any]]) -> Frames:
     """Return the figures of a trace: tasks of the page's main thread between one animation frame and the next."""
     calls = [event for event in events if event.get("name") == "FireAnimationFrame"]
-    thread = max({(one["pid"], one["tid"]) for one in calls}, key=lambda key: sum((c["pid"], c["tid"]) == key for c in calls))
+    thread = max(
+        {(one["pid"], one["tid"]) for one in calls}, key=lambda key: sum((c["pid"], c["tid"]) == key for c in calls)
+    )
     mine = [event for event in events if (event.get("pid"), event.get("tid")) == thread]
     begins = np.array(sorted(event["ts"] for event in mine if event.get("name") == "FireAnimationFrame"))
     # processor time of the thread, which other load on the machine does not change

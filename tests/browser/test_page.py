@@ -331,7 +331,7 @@ def test_every_control_has_a_name(address, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator(".bar.best")).to_have_count(1)
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, canvas, [role=meter]")].filter(e => !(
+        """() => [...document.querySelectorAll("button, input, select, canvas:not([aria-hidden]), [role=meter]")].filter(e => !(
             e.ariaLabel || e.getAttribute("aria-label") || e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"""
     )
     assert nameless == []

@@ -1,4 +1,4 @@
-"""The system page with a real service: streams, models, swaps and adaptation are changed there and nowhere else."""
+"""The pages System and Models with a real service: streams, models, swaps and adaptation are changed there."""
 
 from __future__ import annotations
 
@@ -53,6 +53,30 @@ def running(tmp_path_factory):
         yield started.address(), cap, folder
 
 
+def swap_models(page, panel):
+    """Try a model in the shadow, promote it, and go back, on the page of models; the panel is of the system page."""
+    used = page.get_by_role("group", name="In use")
+    beside = page.get_by_role("group", name="Beside it")
+    expect(used).to_contain_text("first")
+    beside.get_by_label("Another model").select_option("second")
+    beside.get_by_role("button", name="Run as shadow").click()
+    expect(beside.get_by_text("In the shadow: second")).to_be_visible(timeout=30_000)
+    expect(page.locator("#swap-agreement")).to_contain_text("The same class in 100 %", timeout=30_000)
+    expect(page.locator("#swap-comparison")).to_contain_text("Mean confidence")
+    assert accessibility_problems(page) == []
+    item = page.locator("#models > li", has_text="second")
+    item.get_by_role("button", name="Delete second").click()
+    page.locator("#confirm-yes").click()
+    expect(page.locator("#models-problem")).to_contain_text("in use by chair-1")
+    beside.get_by_role("button", name="Promote").click()
+    expect(used).to_contain_text("second", timeout=30_000)
+    expect(panel.locator("summary")).to_contain_text("second", timeout=30_000)
+    expect(beside.get_by_text("Before: first")).to_be_visible()
+    used.get_by_role("button", name="Roll back").click()
+    expect(used).to_contain_text("first", timeout=30_000)
+    expect(panel.locator("summary")).to_contain_text("first", timeout=30_000)
+
+
 def test_a_stream_is_added_given_another_model_and_ended(running, open_page):
     address, cap, _ = running
     page = open_page(f"http://{address}/system", may_lose_connection=True)
@@ -74,20 +98,8 @@ def test_a_stream_is_added_given_another_model_and_ended(running, open_page):
     expect(form.locator(".problem")).to_contain_text("chair-1")  # the name is taken
 
     panel.locator("summary").press("Enter") if panel.get_attribute("open") is None else None
-    model = panel.get_by_role("group", name="Model")
-    model.get_by_label("Another model").select_option("second")
-    model.get_by_role("button", name="Run as shadow").click()
-    expect(model.get_by_text("In the shadow: second")).to_be_visible(timeout=30_000)
-    expect(model.get_by_text("the same class in 100 %")).to_be_visible(timeout=30_000)
-    item = page.locator("#models > li", has_text="second")
-    item.get_by_role("button", name="Delete second").click()
-    page.locator("#confirm-yes").click()
-    expect(page.locator("#models-problem")).to_contain_text("in use by chair-1")
-    model.get_by_role("button", name="Promote").click()
-    expect(panel.locator("summary")).to_contain_text("second", timeout=30_000)
-    expect(model.get_by_text("Before: first")).to_be_visible()
-    model.get_by_role("button", name="Roll back").click()
-    expect(panel.locator("summary")).to_contain_text("first", timeout=30_000)
+    other = open_page(f"http://{address}/models#chair-1", may_lose_connection=True)
+    swap_models(other, panel)
 
     adaptation = panel.get_by_role("group", name="Adaptation")
     adaptation.get_by_role("button", name="Freeze").click()
@@ -133,7 +145,7 @@ def test_a_stream_is_added_given_another_model_and_ended(running, open_page):
 
 def test_a_model_is_uploaded_shown_and_deleted(running, open_page, tmp_path):
     address, _, folder = running
-    page = open_page(f"http://{address}/system", may_lose_connection=True)
+    page = open_page(f"http://{address}/models", may_lose_connection=True)
     expect(page.locator("#models > li")).to_have_count(2)
     form = page.locator("#upload")
     (tmp_path / "third.zip").write_bytes(zipped(named(tmp_path / "third", "third"), "third/"))
@@ -169,8 +181,7 @@ def test_with_a_token_that_reads_the_controls_are_disabled_and_say_why(open_page
         )  # fmt: skip
         expect(page.locator("#read-only")).to_be_visible()
         expect(page.locator("#read-only")).to_contain_text("only reads")
-        for name in ("Add stream", "Upload"):
-            expect(page.get_by_role("button", name=name)).to_be_disabled()
+        expect(page.get_by_role("button", name="Add stream")).to_be_disabled()
         page.locator(".panel > summary").press("Enter") if page.locator(".panel").get_attribute(
             "open"
         ) is None else None
@@ -180,6 +191,11 @@ def test_with_a_token_that_reads_the_controls_are_disabled_and_say_why(open_page
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert accessibility_problems(page) == []
         assert "token" not in page.url
+        page.goto(f"http://{address}/models")
+        for name in ("Upload", "Swap when ready"):
+            expect(page.get_by_role("button", name=name)).to_be_disabled()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert accessibility_problems(page) == []
     stream.stop()
 
 

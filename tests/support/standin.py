@@ -88,6 +88,7 @@ class StandIn:
         self._rate = rate
         self._stop = threading.Event()
         self.hangs = False
+        self.shadowed = False  # true while a model runs in the shadow
         self._thread = threading.Thread(target=self._run, name=f"standin-{name}", daemon=True)
         self._noise = np.random.default_rng(1)
 
@@ -122,6 +123,8 @@ class StandIn:
         before = time.perf_counter()
         self.hub.signal(times, samples)
         self.hub.publish(prediction)
+        if self.shadowed:
+            self.hub.shadow(Prediction(self.seq, now, row[::-1], self.reasons, stages, None))
         self.latency.observe(stages)
         self.slowest_publish_s = max(self.slowest_publish_s, time.perf_counter() - before)
         self.seq += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mindwire.errors import RecordingError
@@ -32,12 +34,15 @@ class Recordings:
     recorder : Recorder or None
         The present one.
     make : callable or None
+    folder : Path or None
+        Where recordings are written, for :attr:`free_bytes`.
     """
 
     def __init__(self, stream: Stream, make: Callable[[Stream, RecordingRequest], Recorder] | None) -> None:
         self.recorder: Recorder | None = None
         self._stream = stream
         self.make = make
+        self.folder: Path | None = None
         self._lock = threading.Lock()  # of beginnings and ends
 
     @property
@@ -51,6 +56,14 @@ class Recordings:
         """Name of the file that what happens now will be in; None while LabRecorder starts or has ended."""
         recorder = self.recorder
         return recorder.path.name if recorder and recorder.collects and recorder.path else None
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes that the disk of recordings has left; None without a folder, or while its disk does not answer."""
+        try:
+            return None if self.folder is None else shutil.disk_usage(self.folder).free
+        except OSError:
+            return None
 
     def use_model(self, model: LoadedModel) -> None:
         """Note another model, for what begins in the present recording and for later ones."""

@@ -66,7 +66,6 @@ class Stream:
     recorder: Recorder | None = None  # the last of the sinks; records what the pipelines are given
     # Makes the recorder of a recording that begins while the stream runs; raises RecordingError.
     make_recorder: Callable[[Stream, RecordingRequest], Recorder] | None = None
-    recording_folder: Path | None = None  # on the disk whose free bytes the status has
     control_setting: ControlSetting = field(default_factory=ControlSetting)  # at first that of the pipelines' options
     limits: StreamLimits = field(default_factory=StreamLimits)
     loop: LiveLoop = field(default_factory=LiveLoop)  # may be shared with other streams

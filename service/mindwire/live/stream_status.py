@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindwire.sinks.messages import PROTOCOL_VERSION
@@ -40,16 +38,6 @@ def hello_message(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _free_bytes(folder: Path | None) -> int | None:
-    """Return what the disk of a folder has left; None without one, or while its disk does not answer."""
-    if folder is None:
-        return None
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
-
-
 def stream_status(stream: Stream, source: Source | None) -> StreamStatus:
     """Return the status that ``/v1/streams/{stream}`` gives of a stream and the source that it is connected to."""
     reporter, contract, pipeline = stream.reporter, stream.contract, stream.pipeline
@@ -75,7 +63,7 @@ def stream_status(stream: Stream, source: Source | None) -> StreamStatus:
         last_prediction_age_s=reporter.prediction_age,
         recording=stream.recordings.file,
         to_record=stream.recordings.recorder is not None,
-        free_bytes=_free_bytes(stream.recording_folder),
+        free_bytes=stream.recordings.free_bytes,
         hung=stream.hung,
         loop_load=stream.loop.load,
         latency_ms=reporter.latency_ms(),

@@ -175,12 +175,12 @@ class StreamBuilder:
             markers=markers,
             recorder=recorder,
             make_recorder=model.make_recorder,
-            recording_folder=settings.sessions or settings.record,
             control_setting=prepared.control,
             limits=StreamLimits(settings.wait, settings.max_backlog, settings.stale_after),
             loop=self._loop,
         )
         markers.show = stream.reporter.show
+        stream.recordings.folder = settings.sessions or settings.record
         if own.participant is not None:
             stream.recordings.begin(RecordingRequest(participant=own.participant))
         send_osc(stream, own.osc)

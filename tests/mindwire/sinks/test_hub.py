@@ -246,6 +246,17 @@ def test_signal_is_halved_in_rate_and_keeps_time(chunk):
     np.testing.assert_allclose(at, times[::2][: len(at)], atol=1e-9)
 
 
+def test_the_signals_hello_has_the_places_of_its_channels():
+    async def main():
+        contract = BCIC2A.model_copy(update={"channels": ("Cz", "EEG C4-Ref", "EOG1")})
+        return (await PredictionHub("eeg", contract).subscribe_signal().next()).payload["positions"]
+
+    vertex, right, nowhere = asyncio.run(main())
+    assert vertex == [0.0, 0.0, 1.0]
+    assert right == pytest.approx([np.sin(np.radians(36.0)), 0.0, np.cos(np.radians(36.0))], abs=1e-4)
+    assert nowhere is None
+
+
 def test_signal_does_not_average_across_a_gap():
     async def main():
         hub = PredictionHub("eeg", BCIC2A)

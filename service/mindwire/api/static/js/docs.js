@@ -60,7 +60,7 @@ function table(name, schema) {
  * @returns {unknown}
  */
 function example(schema, schemas) {
-  if (schema.$ref) return example(schemas[schema.$ref.split("/").at(-1)], schemas);
+  if (schema.$ref) return example(schemas[schema.$ref.split("/").at(-1)] ?? {}, schemas);
   if (schema.default !== undefined) return schema.default;
   if (schema.enum) return schema.enum[0];
   if (schema.anyOf) return schema.anyOf.some((/** @type {Schema} */ { type }) => type === "null") ? null : example(schema.anyOf[0], schemas);

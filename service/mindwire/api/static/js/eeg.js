@@ -151,8 +151,8 @@ export class Eeg {
 
   /** @param {number} now */
   frame(now) {
-    if (this.#pausedAt !== null || !this.#store.written) return;
-    if (this.#auto && now >= this.#autoAt) this.#fit(now);
+    if (!this.#store.written) return;
+    if (this.#auto && this.#pausedAt === null && now >= this.#autoAt) this.#fit(now);
     this.#plot.touch();
   }
 

@@ -17,7 +17,7 @@ const MARKS = new Set(["cue", "marker", "decision"]);
  * @param {Happening} a
  * @param {Happening} b
  */
-const same = (a, b) => a.kind === b.kind && a.message === b.message;
+const same = (a, b) => a.kind === b.kind && a.message === b.message && a.data?.label === b.data?.label;
 
 export class Events {
   #list = byId("events");
