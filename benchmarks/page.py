@@ -2,7 +2,7 @@
 
     python benchmarks/page.py --seconds 20 --channels 64
 
-A service with a network of random weights and a control policy decodes an outlet of so many channels at 250 Hz. The page is opened in
+A service with a network of random weights and a control policy decodes an outlet with that number of channels at 250 Hz. The page is opened in
 Chromium without a GPU, as tall as everything on it, so that every plot is drawn. Frames are the calls of requestAnimationFrame; the
 main thread's work is the sum of its tasks in Chromium's own trace, by frame. The service's share of a core and the age of predictions at a
 websocket client are measured without the page and with it. Needs the extra ``dev`` and Chromium.
@@ -70,7 +70,7 @@ async def ages(address: str, seconds: float) -> np.ndarray:
 
 
 def cost(process: psutil.Process, address: str, seconds: float) -> Cost:
-    """Return what the service takes while it runs for so long."""
+    """Return what the service takes within these seconds."""
     before = process.cpu_times()
     begin = time.monotonic()
     measured = asyncio.run(ages(address, seconds))
