@@ -234,7 +234,7 @@ def test_page_outlet_and_recorder_are_killed_in_turn(tmp_path):
             until(lambda: page.command("resume")[0] == 200)
             assert page.trials(2)["next"] == 5
             onset = page.cue()[1]
-            until(lambda: pylsl.local_clock() > onset + 2)  # LabRecorder's own buffer is lost with it: 8 KiB
+            until(lambda: pylsl.local_clock() > onset + 2)  # what LabRecorder has not written is lost with it
             children = psutil.Process(running.process.pid).children(recursive=True)
             kill(*(one for one in children if "LabRecorder" in one.name()))
             until(lambda: page.task()["problem"] == "recording_lost" or len(page.task()["recordings"]) == 2)
