@@ -150,7 +150,8 @@ class LiveRun:
         for number, run in enumerate((self, *others)):
             a, b, c, d, e, f = (10 * k + number for k in range(1, 7))
             own = {"sfreq": 0.0, "source_id": f"mindwire-{number}"}
-            writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, **own)
+            labels = run.bundle.contract.classes
+            writer.stream(a, name=f"Mindwire-{run.name}", type="Probabilities", n_channels=2, labels=labels, **own)
             writer.stream(b, name=f"Mindwire-{run.name}-events", type="Events", n_channels=1, dtype="string", **own)
             writer.stream(c, name=f"Mindwire-{run.name}-input", type="Input", n_channels=4, **own)
             if run.decisions:

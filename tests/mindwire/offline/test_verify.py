@@ -28,7 +28,9 @@ def bundle(tmp_path_factory):
 
 def test_a_run_is_given_by_its_recording(tmp_path, bundle):
     run = LiveRun(bundle).play()
-    found = verified(run.write(tmp_path / "r.xdf"), bundle)
+    path = run.write(tmp_path / "r.xdf")
+    assert recorded_run(open_recording(path)).classes == bundle.contract.classes
+    found = verified(path, bundle)
     assert found.compared == sum(not np.isnan(row).any() for row in run.rows) > 50
     assert found.largest_difference < 1e-6
     assert found.confirmed == len(run.rows)

@@ -105,7 +105,7 @@ export class ProgressReport {
   #picture(runs) {
     const width = LEFT + STEP * runs.length + 10;
     const y = (/** @type {number} */ share) => TOP + (1 - share) * (HEIGHT - TOP - BOTTOM);
-    const svg = shape("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": this.#text("progress.picture") });
+    const svg = shape("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" });
     for (const share of [0, 0.5, 1]) {
       svg.append(shape("line", { x1: LEFT, x2: width, y1: y(share), y2: y(share), class: "grid" }));
       svg.append(shape("text", { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share)));
@@ -126,7 +126,7 @@ export class ProgressReport {
       svg.append(shape("line", { x1: x, x2: x, y1: y(run.interval[0]), y2: y(run.interval[1]), class: "interval" }));
       svg.append(shape("circle", { cx: x, cy: y(run.accuracy), r: 5, class: run.basis ?? "" }));
     });
-    return element("div", { class: "progress-picture", tabindex: 0, role: "group", "aria-label": this.#text("progress.picture") }, svg);
+    return element("div", { class: "progress-picture", tabindex: 0, role: "img", "aria-label": this.#text("progress.picture") }, svg);
   }
 
   /** @param {Progress} progress */
