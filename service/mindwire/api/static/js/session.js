@@ -11,7 +11,7 @@ import { Log } from "./session/log.js";
 import { ModelCard, isOffered } from "./session/model_card.js";
 import { RunCard } from "./session/run_card.js";
 import { Runs, doneOf, hasTrials } from "./session/runs.js";
-import { SignalCard } from "./session/signal_card.js";
+import { SignalCard, stateText } from "./session/signal_card.js";
 import { mountShell } from "./shell.js";
 import { Task, isOpen } from "./task.js";
 import { text } from "./texts.js";
@@ -232,7 +232,7 @@ function show() {
     keepsNone,
     stream: shell.stream !== null && status ? shell.stream : null,
     state: status?.state ?? "",
-    reason: status?.state_reason ?? "",
+    reason: stateText(status?.state ?? "", status?.state_reason ?? ""),
     bad,
     participant: runCard.participant,
     task: open ? task.state : null,

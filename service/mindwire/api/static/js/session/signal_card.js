@@ -12,6 +12,9 @@ const MARKS = /** @type {Record<string, string>} */ ({ ok: "✓", suspect: "△"
 /** @param {string} reason */
 const reasonText = (reason) => (hasText(`session.fault.${reason}`) ? text(`session.fault.${reason}`) : words(reason));
 
+/** The state of a stream in a sentence. @param {string} state @param {string} reason the service's sentence */
+export const stateText = (state, reason) => (hasText(`session.state_text.${state}`) ? text(`session.state_text.${state}`) : reason);
+
 export class SignalCard {
   #shown = "";
 
@@ -28,7 +31,8 @@ export class SignalCard {
     const { state, state_reason: reason, source, model, control, quality, recording } = status;
     badge.dataset.state = state;
     write(badge, hasText(`session.state.${state}`) ? text(`session.state.${state}`) : state);
-    write(part("stream-reason"), reason);
+    write(part("stream-reason"), stateText(state, reason));
+    part("stream-reason").title = reason;
     this.#channels(quality);
     write(part("source"), source ? `${source.name}${source.hostname ? ` (${source.hostname})` : ""}` : "–");
     write(part("model"), status.has_model === false ? text("session.no_model") : model.name);
