@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import httpx
 
@@ -113,7 +113,7 @@ class Tasks:
 
     def close(self) -> None:
         """Leave no task behind."""
-        with self._client, suppress(httpx.TransportError):  # the service has been killed
+        with closing(self._client), suppress(httpx.TransportError):  # the service has been killed
             self._client.post("/task/abort", json={})
             self._client.post("/control/resume", json={})
 

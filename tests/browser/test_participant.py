@@ -172,7 +172,7 @@ def test_the_page_goes_on_after_the_service_was_killed(open_page, tmp_path):
             first.end(signal.SIGKILL)
             expect(page.locator("#message-title")).to_have_text("Connecting …")
         with service(*arguments) as second, closing(Tasks(f"127.0.0.1:{port}")) as tasks:
-            second.address()
+            until_live(second.address())
             expect(page.locator("#message-title")).to_have_text("The recording was interrupted", timeout=LONG)
             page.keyboard.press("Space")
             task = tasks.reaches("done", page, 90)

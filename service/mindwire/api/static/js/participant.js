@@ -17,6 +17,7 @@ import { TokenDialog } from "./token.js";
 import { words } from "./words.js";
 
 const BREAK_AFTER_MS = 5 * 60_000; // a break is suggested after as long a time without one
+const RECORDED_MS = 1000; // in which a marker that the service has taken has come to the recording
 const SEEN_EVERY_MS = 3000; // the service pauses a task whose page has been away for ten seconds
 const UNDER_WAY = "mindwire-trial-under-way";
 
@@ -242,7 +243,8 @@ async function finish() {
   busy = true;
   sendNow("task_end");
   try {
-    await markers.flush(); // before the recording ends
+    await markers.flush(); // before the recording ends, which gets them over LSL
+    await new Promise((resolve) => setTimeout(resolve, RECORDED_MS));
     await deliver(() => task.command("finish"));
   } catch (error) {
     refusal = error instanceof Refused ? error.message : "";
