@@ -19,7 +19,7 @@ import { words } from "./words.js";
 const BREAK_AFTER_MS = 5 * 60_000; // a break is suggested after as long a time without one
 const RECORDED_MS = 1000; // in which a marker that the service has taken has come to the recording
 const SEEN_EVERY_MS = 3000; // the service pauses a task whose page has been away for ten seconds
-const UNDER_WAY = "mindwire-trial-under-way";
+const BEGUN = "mindwire-task-begun"; // by this browser
 
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** The word for a class. @param {string} label */
@@ -192,27 +192,20 @@ function next() {
   if (fresh) {
     playedFrom = performance.now();
     suggested = false;
-    abortUnderWay(trial);
-    sendNow(state.trials.length ? "resume" : `task_start ${state.paradigm.name}`);
+    sendNow(localStorage.getItem(BEGUN) === nameOf(state) ? "resume" : `task_start ${state.paradigm.name}`);
+    localStorage.setItem(BEGUN, nameOf(state));
   }
-  localStorage.setItem(UNDER_WAY, underWay(trial));
   player.begin(trial, fresh);
 }
 
-/** @param {import("./task.js").Trial} trial */
-const underWay = (trial) => JSON.stringify([stream, task.state.participant, task.state.date, task.state.number, trial.index]);
-
-/** A page that was closed in the middle of this trial could not say so. @param {import("./task.js").Trial} trial */
-function abortUnderWay(trial) {
-  if (localStorage.getItem(UNDER_WAY) === underWay(trial)) sendNow("trial_aborted");
-}
+/** @param {import("./task.js").TaskState} task */
+const nameOf = ({ participant, date, number }) => JSON.stringify([stream, participant, date, number]);
 
 /** Give the player the paradigm and what decides its feedback. */
 function prepare() {
-  const { number, participant, date, paradigm } = task.state;
-  const name = JSON.stringify([participant, date, number]);
-  if (name === prepared) return;
-  prepared = name;
+  const { paradigm } = task.state;
+  if (nameOf(task.state) === prepared) return;
+  prepared = nameOf(task.state);
   sound.enabled = paradigm.sound !== false;
   stage.use(paradigm.classes ?? [], paradigm.moves);
   const feedback = paradigm.kind === "cued" && paradigm.feedback !== "none" && decoder;
@@ -221,7 +214,6 @@ function prepare() {
 
 /** @param {import("./participant/player.js").Ended} trial */
 async function ended(trial) {
-  localStorage.removeItem(UNDER_WAY);
   busy = true;
   try {
     await task.report(trial);
@@ -272,7 +264,6 @@ async function pauseTask() {
 
 /** The person wants to begin or go on. */
 async function go() {
-  sound.unlock();
   fullScreen(true);
   try {
     const control = task.state.state !== "none" && task.state.paradigm.kind === "control";
@@ -342,11 +333,13 @@ function frame(now) {
   player.frame(now);
   const left = player.remaining(now);
   const long = left && (left.phase === "rest" || left.phase === "eyes");
+  part("silent").hidden = sound.ready || !sound.enabled || !isOpen(task.state);
   write(part("left"), long ? text("participant.left", { time: `${Math.floor(left.seconds / 60)}:${String(Math.floor(left.seconds % 60)).padStart(2, "0")}` }) : "");
   frames(now);
   requestAnimationFrame(frame);
 }
 
+for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, () => sound.unlock());
 part("stop").addEventListener("click", () => stop.now());
 part("pause").addEventListener("click", () => pause());
 part("screen").addEventListener("click", () => fullScreen(!document.fullscreenElement));

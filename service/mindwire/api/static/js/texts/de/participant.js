@@ -5,6 +5,7 @@ export default {
   "participant.pause": "Pause",
   "participant.screen": "Vollbild",
   "participant.key.space": "Leertaste",
+  "participant.silent": "Noch ohne Töne: eine Taste drücken",
   "participant.begin": "Beginnen",
   "participant.continue": "Weiter",
   "participant.back": "Zur Sitzungsseite",

@@ -5,6 +5,7 @@ export default {
   "participant.pause": "Pause",
   "participant.screen": "Full screen",
   "participant.key.space": "Space",
+  "participant.silent": "No tones yet: press any key",
   "participant.begin": "Begin",
   "participant.continue": "Continue",
   "participant.back": "To the session page",
