@@ -86,7 +86,7 @@ class Tasks:
     """The tasks of a stream, over REST."""
 
     def __init__(self, address) -> None:
-        self._client = httpx.Client(base_url=f"http://{address}/v1/streams/{STREAM}", timeout=40, verify=False)  # noqa: S501
+        self._client = httpx.Client(base_url=f"http://{address}/v1/streams/{STREAM}", timeout=40, verify=False)
 
     def begin(self, paradigm, participant="P01") -> dict:
         wanted = {"participant": participant, "paradigm": paradigm, "seed": 1}

@@ -40,7 +40,7 @@ def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     address, cap, sessions = running
     page = open_page(f"http://{address}/session", locale="en-GB")
     next_step(page, "Connect a cap")
-    assert accessibility_problems(page) == []
+    assert not accessibility_problems(page), "\n".join(accessibility_problems(page))
     page.keyboard.press("n")
     source = page.get_by_label("Source")
     expect(source).to_be_enabled(timeout=LONG)
@@ -89,7 +89,7 @@ def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     assert row.locator("td").all_inner_texts()[1:4] == ["1", "Motor imagery", "2"]
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
     assert (sessions / "P01" / time.strftime("%Y-%m-%d") / "run-01.xdf").is_file()
-    assert accessibility_problems(page) == []
+    assert not accessibility_problems(page), "\n".join(accessibility_problems(page))
 
 
 def test_a_model_of_the_participant_is_put_live_and_taken_back(running, open_page):
@@ -100,7 +100,7 @@ def test_a_model_of_the_participant_is_put_live_and_taken_back(running, open_pag
     page.get_by_label("Versuchsperson", exact=True).fill("P01")
     page.keyboard.press("Tab")
     next_step(page, "Modell einsetzen")
-    assert accessibility_problems(page) == []
+    assert not accessibility_problems(page), "\n".join(accessibility_problems(page))
     page.keyboard.press("n") if page.evaluate("document.activeElement === document.body") else page.locator(
         "#guide-act"
     ).click()
@@ -144,6 +144,7 @@ def test_a_refusal_is_shown_in_the_services_words(running, open_page):
     add_stream(address, cap)
     with closing(Tasks(address)) as tasks:
         page = open_page(f"http://{address}/session#{STREAM}", may_lose_connection=True, locale="en-GB")
+        expect(page.locator("#run-length")).to_contain_text("trials", timeout=LONG)
         page.get_by_label("Participant", exact=True).fill("con")
         page.locator("#run-form button[type=submit]").click()
         expect(page.locator("#run > .problem")).to_contain_text("participant", timeout=LONG)

@@ -1,6 +1,7 @@
 /** @type {import("../../texts.js").Texts} */
 export default {
   "session.title": "Sitzung",
+  "session.next_step": "Nächster Schritt",
   "session.way": "Von der Kappe zum Steuern",
   "session.way.cap": "Kappe",
   "session.way.rest": "Ruhe",

@@ -1,6 +1,7 @@
 /** @type {import("../../texts.js").Texts} */
 export default {
   "session.title": "Session",
+  "session.next_step": "Next step",
   "session.way": "From cap to control",
   "session.way.cap": "Cap",
   "session.way.rest": "Rest",
