@@ -26,7 +26,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.fuzz_service import Bystander, fuzzed_service, verdict
 
-PATHS = ["/ws", "/v1/streams/fuzzed/predictions", "/v1/streams/fuzzed/signal", "/v1/streams/watched/predictions"]
+PATHS = [
+    "/ws",
+    "/v1/clock",
+    "/v1/streams/fuzzed/predictions",
+    "/v1/streams/fuzzed/signal",
+    "/v1/streams/watched/predictions",
+]
 ODD_PATHS = [
     "/v1/streams//predictions",
     "/v1/streams/%00/signal",

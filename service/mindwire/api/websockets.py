@@ -56,18 +56,15 @@ async def clock(websocket: WebSocket) -> None:
     local_clock = await asyncio.to_thread(_lsl_clock)
     await websocket.accept()
     try:
-        await websocket.send_text(HELLO)
+        await _say(websocket, HELLO)
         while True:
             message = await websocket.receive()
             received = local_clock()
-            try:
-                await websocket.send_text(answer_clock(_text(message), received, local_clock))
-            except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
-                raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
+            await _say(websocket, answer_clock(_text(message), received, local_clock))
     except WebSocketDisconnect:
         return
     except WebSocketException as goodbye:
-        with suppress(WebSocketDisconnect):
+        with suppress(WebSocketDisconnect, RuntimeError):  # it has gone meanwhile, or was closed for another reason
             await websocket.close(goodbye.code, goodbye.reason)
 
 
@@ -106,13 +103,16 @@ def _lsl_clock() -> Callable[[], float]:
     return clock
 
 
+async def _say(websocket: WebSocket, encoded: str | bytes) -> None:
+    try:
+        await websocket.send({"type": "websocket.send", "text" if isinstance(encoded, str) else "bytes": encoded})
+    except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
+        raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
+
+
 async def _send(websocket: WebSocket, subscription: Subscription) -> None:
     while (message := await subscription.next()) is not None:
-        encoded = message.encoded(subscription.encoding)
-        try:
-            await websocket.send({"type": "websocket.send", "text" if isinstance(encoded, str) else "bytes": encoded})
-        except RuntimeError as error:  # the server has closed the connection because the client broke the protocol
-            raise WebSocketDisconnect(CloseCode.PROTOCOL_ERROR) from error
+        await _say(websocket, message.encoded(subscription.encoding))
     raise WebSocketException(*subscription.goodbye)
 
 

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mindwire.api.asyncapi import CLOCK
+from tests.support.raw_websocket import FLOODS, flood, upgraded
 from tests.support.standin import StandIn, served
 from tests.support.streaming import eventually, unique
 
@@ -88,6 +89,16 @@ def test_a_flood_of_requests_for_the_clock_ends_the_connection(address):
         with pytest.raises(ConnectionClosed) as closed:
             flood()
     assert closed.value.rcvd.code == 1008
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_clients_that_break_the_protocol_of_the_clock_end_and_nothing_is_logged(address, kind, caplog):
+    with upgraded(address, "/v1/clock") as sock:
+        assert flood(sock, kind)
+    assert not [record for record in caplog.records if record.exc_info]
+    with connect(f"ws://{address}/v1/clock") as websocket:
+        websocket.recv(timeout=5)
+        assert asked(websocket)["id"] == 1
 
 
 def test_the_clock_needs_a_token_and_the_one_that_reads_suffices():

@@ -129,7 +129,7 @@ function take(message) {
 
 /** @param {StreamEvent} event */
 function happened(event) {
-  events.add(event);
+  if (event.kind !== "clock" || event.data.jump) events.add(event); // the clock of a client is reported every few seconds
   if (MARKS.has(event.kind)) for (const view of [probabilities, eeg, erd]) view.marker({ label: event.data.label, time: event.data.time });
   if (event.kind === "state") status.state(event.data.state, event.message);
   if (event.kind === "control" && event.data.policy) probabilities.control(event.data.policy);
