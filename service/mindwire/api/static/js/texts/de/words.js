@@ -60,6 +60,7 @@ export default {
   "event.adaptation": "Anpassung",
   "event.task": "Aufgabe",
   "event.marker": "Marker",
+  "event.clock": "Uhr",
   "event.cue": "Hinweis",
   "event.decision": "Entscheidung",
   "stage.receive": "Empfang",

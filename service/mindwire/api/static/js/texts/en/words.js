@@ -60,6 +60,7 @@ export default {
   "event.adaptation": "adaptation",
   "event.task": "task",
   "event.marker": "marker",
+  "event.clock": "clock",
   "event.cue": "cue",
   "event.decision": "decision",
   "stage.receive": "receive",
