@@ -285,7 +285,7 @@ export class Markers {
   }
 
   /**
-   * Mark the stimulus that is drawn now. Call it in the requestAnimationFrame callback in which it is drawn.
+   * Mark the stimulus that is drawn now. Call it in the requestAnimationFrame callback in which it is drawn; for what is not seen use `send`.
    * @param {string} label
    * @returns {Promise<Marker>}
    */
