@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NoReturn, Protocol
 
 from fastapi import APIRouter, HTTPException, Path, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mindwire.api.routes import problem
 from mindwire.errors import ConflictError, MindwireError, MissingExtraError, UnknownModelError
@@ -13,6 +13,17 @@ from mindwire.session_names import Participant
 
 JobKind = Literal["train", "improve"]
 Recording = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}/run-[0-9]{2,9}\.xdf$")]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        msg = "expected each class once"
+        raise ValueError(msg)
+    return names
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=100)]
+Classes = Annotated[list[_Name], Field(min_length=2, max_length=20), AfterValidator(_each_once)]
 
 
 class JobRequest(BaseModel):
@@ -28,23 +39,11 @@ class JobRequest(BaseModel):
     kind: JobKind
     participant: Participant
     recordings: Annotated[list[Recording], Field(min_length=1, max_length=200)] | None = None
-    classes: (
-        Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=2, max_length=20)] | None
-    ) = None
+    classes: Classes | None = None
     stream: Annotated[str, Field(max_length=64)] | None = None
     base: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     swap: Literal["offer", "auto"] = "offer"
     budget: Annotated[float, Field(gt=0, le=60)] = 1.0
-
-    @model_validator(mode="after")
-    def _complete(self) -> JobRequest:
-        if self.swap == "auto" and self.stream is None:
-            msg = "with 'swap' 'auto' name the stream"
-            raise ValueError(msg)
-        if self.classes is not None and len(set(self.classes)) < len(self.classes):
-            msg = "a class is given twice"
-            raise ValueError(msg)
-        return self
 
 
 class Job(BaseModel):

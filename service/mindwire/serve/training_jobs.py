@@ -35,6 +35,7 @@ from mindwire_models.atomic import replace_file
 
 log = logging.getLogger(__name__)
 
+_PROGRAM = ("-P", "-m", "mindwire.training.job")
 _NEEDED = ("torch", "pyriemann", "sklearn", "joblib")
 _MISSING = "Training needs PyTorch, pyRiemann and scikit-learn; install them with: pip install '.[train]' in Mindwire's folder."
 _END_S = 3.0  # between the request to end and the end by force
@@ -82,8 +83,7 @@ class TrainingJobs:
         """
         async with self._starting:
             if self._running is not None and not self._running.done():
-                now = next(job for job in self._jobs.values() if job.state == "running")
-                msg = f"The job {now.id} runs, and one runs at a time; wait for its end or cancel it."
+                msg = f"The job {self._running.get_name()} runs, and one runs at a time; wait for its end or cancel it."
                 raise ConflictError(msg)
             sessions, models = self._folders()
             if any(find_spec(name) is None for name in _NEEDED):
@@ -104,7 +104,7 @@ class TrainingJobs:
                 msg = f"The job's process cannot be started ({error.strerror}); try again later."
                 raise ConflictError(msg) from error
             self._jobs[job.id] = job
-            self._running = asyncio.create_task(self._follow(spec, self._process))
+            self._running = asyncio.create_task(self._follow(spec, self._process), name=spec.id)
         return job
 
     async def list(self) -> builtins.list[Job]:
@@ -148,6 +148,9 @@ class TrainingJobs:
         self._load()
         if wanted.stream is not None and wanted.stream not in self._streams:
             raise UsageError(unknown_stream(wanted.stream, self._streams))
+        if wanted.stream is None and wanted.swap == "auto":
+            msg = "Expected the 'stream' that gets the model with 'swap': 'auto'; name it, or leave 'swap' out."
+            raise UsageError(msg)
         base = self._base(wanted)
         chosen = select(sessions, wanted.participant, wanted.recordings, wanted.classes)
         classes = chosen.classes
@@ -189,44 +192,64 @@ class TrainingJobs:
 
     async def _follow(self, spec: JobSpec, process: Process) -> None:
         """Take a job's lines until it ends, then keep its result."""
+        try:
+            outcome, error = await self._watch(spec, process)
+            await asyncio.to_thread(remove_leftovers, spec)
+            await self._finish(spec, outcome, error)
+        except Exception as unexpected:
+            log.exception("The job %s could not be followed", spec.id)
+            _signal_group(process, signal.SIGKILL)
+            error = f"The job could not be followed ({type(unexpected).__name__}); see the log."
+            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=time.time())
+
+    async def _watch(self, spec: JobSpec, process: Process) -> tuple[Outcome | None, str]:
+        """Take a job's lines until all its processes have ended; return its outcome, or why there is none."""
         assert process.stdout is not None  # noqa: S101 - asked for at the start
         assert process.stderr is not None  # noqa: S101
-        outcome: Outcome | None = None
-        error: str | None = None
+        assert process.stdin is not None  # noqa: S101
         said: deque[str] = deque(maxlen=_LAST_LINES)
-        errors = asyncio.create_task(_take_lines(process.stderr, said))
-        try:
-            async for text in process.stdout:
-                line = msgspec.json.decode(text, type=JobLine)
-                outcome, error = line.outcome or outcome, line.error or error
-                if self._jobs[spec.id].state == "running" and line.stage:
-                    self._change(spec.id, stage=line.stage, progress=line.progress, seconds_left=line.seconds_left)
-        except (msgspec.DecodeError, ValueError) as wrong:
-            error = f"The job said what is no progress ({wrong})."
-        code = await self._wait(process)
-        await errors
-        await asyncio.to_thread(remove_leftovers, spec)
-        if outcome is not None and error is None:
-            self._change(
-                spec.id,
-                state="done",
-                stage="done",
-                progress=1.0,
-                seconds_left=0.0,
-                model=outcome.model,
-                report=outcome.report,
-                ended_unix=time.time(),
-            )
-            await self._put_into_use(spec, outcome)
-            await asyncio.to_thread(self._keep, self._jobs[spec.id], Path(spec.sessions))
-        elif self._jobs[spec.id].state == "cancelled":
-            if self._jobs[spec.id].stage == WRITING:  # the bundle may have become complete in the same moment
-                await asyncio.to_thread(shutil.rmtree, spec.target, ignore_errors=True)
-            self._change(spec.id, ended_unix=time.time(), seconds_left=None)
-        else:
+        errors = asyncio.create_task(_keep_lines(process.stderr, said))
+        outcome, error = await self._take_lines(spec, process.stdout)  # which only the process itself has open
+        # Those that it has begun hold its standard error; what they share is removed by the last of them.
+        await asyncio.wait([errors], timeout=_END_S)
+        _signal_group(process, signal.SIGKILL)
+        code, _ = await asyncio.gather(process.wait(), errors)
+        process.stdin.close()
+        if outcome is None:
             error = error or _why(code, said)
-            log.error("The job %s failed: %s%s", spec.id, error, "".join(f"\n  {text}" for text in said))
-            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=time.time())
+            if self._jobs[spec.id].state == "running":
+                log.error("The job %s failed: %s%s", spec.id, error, "".join(f"\n  {text}" for text in said))
+        return outcome, error
+
+    async def _take_lines(self, spec: JobSpec, stream: asyncio.StreamReader) -> tuple[Outcome | None, str]:
+        """Take a job's lines; return its outcome or its error."""
+        try:
+            async for text in stream:
+                line = msgspec.json.decode(text, type=JobLine)
+                if line.outcome is not None or line.error is not None:
+                    return line.outcome, line.error or ""
+                if self._jobs[spec.id].state == "running":
+                    self._change(spec.id, stage=line.stage, progress=line.progress, seconds_left=line.seconds_left)
+        except ValueError as wrong:
+            return None, f"The job's process wrote a line that is no progress ({wrong})."
+        return None, ""
+
+    async def _finish(self, spec: JobSpec, outcome: Outcome | None, error: str) -> None:
+        """Set the last state of a job."""
+        job, ended = self._jobs[spec.id], time.time()
+        if outcome is not None:
+            self._change(job.id, model=outcome.model, report=outcome.report, progress=1.0, seconds_left=0.0)
+            await self._put_into_use(spec, outcome)
+            done = self._jobs[job.id].model_copy(update={"state": "done", "stage": "done", "ended_unix": ended})
+            await asyncio.to_thread(self._keep, done, Path(spec.sessions))
+            self._jobs[job.id] = done
+            return
+        if job.stage == WRITING:  # the bundle may have become complete in the last moment
+            await asyncio.to_thread(shutil.rmtree, spec.target, ignore_errors=True)
+        if job.state == "cancelled":
+            self._change(spec.id, seconds_left=None, ended_unix=ended)
+        else:
+            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=ended)
 
     async def _put_into_use(self, spec: JobSpec, outcome: Outcome) -> None:
         job = self._jobs[spec.id]
@@ -262,8 +285,9 @@ class TrainingJobs:
                 continue
             self._jobs.setdefault(job.id, job)
 
-    def _change(self, reference: str, **fields: Any) -> None:
+    def _change(self, reference: str, **fields: Any) -> Job:
         self._jobs[reference] = self._jobs[reference].model_copy(update=fields)
+        return self._jobs[reference]
 
     async def _end(self) -> None:
         """End the processes of the running job, if there is one, and wait for that."""
@@ -276,16 +300,6 @@ class TrainingJobs:
             _signal_group(process, signal.SIGKILL)
             await asyncio.wait([running])
 
-    async def _wait(self, process: Process) -> int:
-        """Wait for the end of a job's process, and end what is left of its group."""
-        try:
-            code = await asyncio.wait_for(process.wait(), _END_S)
-        except TimeoutError:
-            code = 0  # it has said all, and hangs at its exit
-        _signal_group(process, signal.SIGKILL)
-        await process.wait()
-        return code
-
 
 def _paths(chosen: Selection) -> dict[str, Any]:
     return {
@@ -296,18 +310,18 @@ def _paths(chosen: Selection) -> dict[str, Any]:
 
 
 async def _start_process(spec: JobSpec) -> Process:
-    """Start the process of a job, in a group of its own but not a session, to which Linux would give a share of its own."""
+    """Start the process of a job, which makes a group of its own (uvloop cannot): no session, to which Linux would give a share of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MINDWIRE_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "mindwire.training.job",
-        stdin=PIPE, stdout=PIPE, stderr=PIPE, process_group=0, env=environment, limit=_MAX_LINE,
+        sys.executable, *_PROGRAM,
+        stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, limit=_MAX_LINE,
     )  # fmt: skip
     assert process.stdin is not None  # noqa: S101 - asked for above
     process.stdin.write(msgspec.json.encode(spec) + b"\n")  # and stays open: its end ends the job
     return process
 
 
-async def _take_lines(stream: asyncio.StreamReader, said: deque[str]) -> None:
+async def _keep_lines(stream: asyncio.StreamReader, said: deque[str]) -> None:
     """Keep the last lines of a stream."""
     rest = b""
     while block := await stream.read(1 << 14):
@@ -317,8 +331,11 @@ async def _take_lines(stream: asyncio.StreamReader, said: deque[str]) -> None:
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+    with suppress(ProcessLookupError):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:  # it has no group of its own yet
+            process.send_signal(number)
 
 
 def _why(code: int, said: deque[str]) -> str:
