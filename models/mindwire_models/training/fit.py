@@ -196,20 +196,25 @@ def predict_logits(network: AttentionBaseNet, windows: NDArray[np.float32]) -> N
     return np.asarray(torch.cat(parts).numpy())
 
 
-def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intp]) -> float:
-    """Fit the softmax temperature, 0.05 to 20, by the likelihood of labels ``(n_trials,)``; 1 without any (Guo et al. 2017).
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intp], n_trials: int | None = None) -> float:
+    """Fit the softmax temperature, 0.05 to 20, by the likelihood of labels ``(n_windows,)``; 1 without any (Guo et al. 2017).
 
-    The ``logits``, ``(n_trials, n_classes)``, are of trials that the network was not trained on.
+    The ``logits``, ``(n_windows, n_classes)``, are of trials that the network was not trained on. With their number
+    ``n_trials`` a label counts ``(n + 1) / (n + 2)``, the rest falls to the other classes (Platt 1999): where all of a few
+    trials are right, the likelihood alone would make every probability one, at rest too.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
     if not len(labels):
         return 1.0
+    share = 0.0 if n_trials is None else 1 / (n_trials + 2)  # of the other classes
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(np.asarray(logits, dtype=np.float64) / math.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(labels)), labels].mean())
+        right = scaled[np.arange(len(labels)), labels]
+        wrong = (scaled.sum(axis=1) - right) / (logits.shape[1] - 1)
+        return float(-((1 - share) * right + share * wrong).mean())
 
     found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20.0)), method="bounded")
     return float(math.exp(found.x))

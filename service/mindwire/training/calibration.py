@@ -19,7 +19,7 @@ from mindwire.training.control import control_task, held_out_runs, rest_runs
 from mindwire.training.held_out import Execution
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.learning_curve import learning_curve
-from mindwire.training.report import POOR, make_report
+from mindwire.training.report import POOR, Findings, make_report
 from mindwire.training.run import Prepared, Result
 from mindwire.training.selection import REST_BEGIN, REST_END
 
@@ -53,14 +53,15 @@ def run_job(spec: JobSpec, stages: Stages) -> Outcome:
     overall, _ = score_runs(runs, contract, contract.classes, prepared.span.decided_at)
     tuned = _tuned(result, runs, [Path(path) for path in spec.rest], spec.budget, execution)
     stages.begin("advising")
-    report = make_report(
-        result,
+    findings = Findings(
         over_time=overall.curve,
         curve=learning_curve(prepared.data),
         tuned=tuned,
+        has_rest=bool(spec.rest) or idle_class(None, contract.classes) is not None,
         dead=dead,
         left_out=spec.left_out,
     )
+    report = make_report(result, findings)
     stages.begin(WRITING)
     run.write(result, spec.target, spec.id, None if tuned is None else tuned.policy)
     return Outcome(spec.id, report, acceptable=report["verdict"]["level"] != POOR)
@@ -109,6 +110,8 @@ def _tuned(
     if not rest and idle is None:
         return None
     task = control_task(result, idle)
+    # The newest windows hold imagery for that long after it has ended: a decision on them is right.
+    task = replace(task, trial_s=task.trial_s + result.prepared.span.slide)
     try:
         every, times = rest_runs(result, rest, (REST_BEGIN, REST_END), runs, execution)
         return tune(times.control_runs(every, (), task), task, budget_per_minute=budget)

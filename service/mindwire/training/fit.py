@@ -150,7 +150,7 @@ def validate(data: RecordedTrials, held_out: Logits) -> Validation:
     from mindwire_models.training.fit import fit_temperature
 
     of_windows, deciding = np.split(held_out, [len(data.trial)])
-    temperature = fit_temperature(of_windows, data.labels[data.trial])
+    temperature = fit_temperature(of_windows, data.labels[data.trial], len(data.usable))
     probabilities = softmax(deciding / temperature, axis=1)
 
     def scored(trials: NDArray[np.bool_]) -> Score:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,35 +41,40 @@ LEFT_OUT_SHARE = 0.1
 POOR, USABLE, GOOD = "poor", "usable", "good"
 
 
-def make_report(
-    result: Result,
-    *,
-    over_time: Curve,
-    curve: LearningCurve | None,
-    tuned: TunedPolicy | None,
-    dead: Sequence[str],
-    left_out: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return the report of a training, JSON-serialisable.
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Findings on a trained model beside its validation.
 
     Parameters
     ----------
-    result : Result
     over_time : Curve
         Accuracy of held-out trials by time since the cue.
     curve : LearningCurve or None
     tuned : TunedPolicy or None
-        None where no rest was recorded.
+        None where no rest was recorded, or nothing could be tuned on it.
+    has_rest : bool
     dead : sequence of str
         Electrodes that the model does without.
     left_out : sequence of mapping
         Recordings that were not taken: ``reason``, ``recording`` and ``trials``.
     """
+
+    over_time: Curve
+    curve: LearningCurve | None
+    tuned: TunedPolicy | None
+    has_rest: bool
+    dead: Sequence[str]
+    left_out: Sequence[Mapping[str, Any]]
+
+
+def make_report(result: Result, findings: Findings) -> dict[str, Any]:
+    """Return the report of a training, JSON-serialisable."""
     prepared, data = result.prepared, result.prepared.data
     validation = result.validations[result.decoder]
     score = validation.overall
     per_class = _per_class(data)
-    reasons = _reasons(prepared, score, per_class, tuned, dead)
+    over_time, tuned = findings.over_time, findings.tuned
+    reasons = _reasons(prepared, score, per_class, findings)
     level = _level(score, reasons)
     return {
         "verdict": {"level": level, "reasons": reasons},
@@ -90,7 +96,7 @@ def make_report(
         "patterns": _patterns(data, result.held_out[result.decoder], prepared.contract),
         "left_out": [
             *({"reason": reason, "trials": count} for reason, count in sorted(data.left_out.items())),
-            *left_out,
+            *findings.left_out,
         ],
         "trials": len(data.usable),
         "trials_per_class": per_class,
@@ -104,8 +110,8 @@ def make_report(
         ],
         "frontier": None if tuned is None else _frontier(tuned),
         "policy": None if tuned is None else _policy(tuned),
-        "advice": _advice(score, level, per_class, curve),
-        "learning_curve": [] if curve is None else curve.points(),
+        "advice": _advice(score, level, per_class, findings.curve),
+        "learning_curve": [] if findings.curve is None else findings.curve.points(),
     }
 
 
@@ -132,7 +138,7 @@ def _level(score: Score, reasons: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reasons(
-    prepared: Prepared, score: Score, per_class: Mapping[str, int], tuned: TunedPolicy | None, dead: Sequence[str]
+    prepared: Prepared, score: Score, per_class: Mapping[str, int], findings: Findings
 ) -> list[dict[str, Any]]:
     """Return what speaks for and against a model, the result first, as codes with values."""
     data = prepared.data
@@ -144,24 +150,29 @@ def _reasons(
     fewest = min(per_class.values())
     if fewest < FEW_TRIALS:
         found.append(_reason("few_trials", trials=fewest, wanted=FEW_TRIALS))
-    found += _electrodes(prepared, dead)
+    found += _electrodes(prepared, findings.dead)
     missing = len(data.labels) - len(data.usable)
     if missing > LEFT_OUT_SHARE * len(data.labels):
         found.append(_reason("many_left_out", trials=missing, of=len(data.labels)))
-    if tuned is None:
-        found.append(_reason("no_rest"))
-    elif not tuned.provable:
-        tuning = tuned.tuning
-        found.append(
-            _reason(
-                "budget_not_proven",
-                budget=tuning.budget_per_minute,
-                proven=tuning.proven_per_minute,
-                rest_minutes=tuning.rest_minutes,
-                needed_minutes=poisson_bound(0, 1) / tuning.budget_per_minute,
-            )
+    return found + _control(findings)
+
+
+def _control(findings: Findings) -> list[dict[str, Any]]:
+    """Return what keeps a model from deciding, or its false activations from being proven."""
+    if findings.tuned is None:
+        return [_reason("no_policy" if findings.has_rest else "no_rest")]
+    if findings.tuned.provable:
+        return []
+    tuning = findings.tuned.tuning
+    return [
+        _reason(
+            "budget_not_proven",
+            budget=tuning.budget_per_minute,
+            proven=tuning.proven_per_minute,
+            rest_minutes=tuning.rest_minutes,
+            needed_minutes=poisson_bound(0, 1) / tuning.budget_per_minute,
         )
-    return found
+    ]
 
 
 def _weak_classes(classes: Sequence[str], score: Score) -> list[dict[str, Any]]:

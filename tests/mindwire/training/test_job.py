@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mindwire.api.app import STATIC
 from mindwire.control.policy import choose_policy
 from mindwire.training import job, run
+from mindwire.training import report as report_module
 from mindwire.training.data import RecordedTrials
 from mindwire.training.job_spec import JobSpec, Stages
 from mindwire.training.selection import select
+from mindwire.types import INVALID, Reason
 from mindwire_models.bundle import load_bundle
 from tests.support.participants import CHANNELS, HANDS, Participant
 
@@ -204,3 +208,24 @@ def test_the_learning_curve_ascends_where_trials_are_noisy_and_is_flat_where_non
     assert flat.gain(20) == (0.0, 0.0, 0.0)
     few = replace(trials, labels=np.where(np.arange(60) < 57, 0, 1))
     assert learning_curve(few) is None
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_every_code_has_a_text(language):
+    source = (Path(report_module.__file__)).read_text()
+    texts = (STATIC / "js/texts" / language / "training.js").read_text()
+    for code in (
+        *re.findall(r'_reason\("(\w+)"', source),
+        "above_chance",
+        "not_above_chance",
+        "no_decision",
+        "no_rest",
+    ):
+        assert f'"training.reason.{code}"' in texts
+    for level in ("good", "usable", "poor"):
+        assert f'"training.level.{level}"' in texts
+    for code in ("stop", "more", "change"):
+        assert f'"training.advice.{code}"' in texts
+    for reason in Reason:
+        if reason & INVALID:
+            assert f'"training.left_out.{reason.labels[0]}"' in texts

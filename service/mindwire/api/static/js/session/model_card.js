@@ -1,10 +1,10 @@
 // From runs to a model, and better between runs: jobs with progress, their report, and the change of the model in use.
 
-import { gateText } from "../progress_report.js";
 import { write } from "../dom.js";
 import { send } from "../service.js";
 import { hasText, text } from "../texts.js";
-import { ago, percent, words } from "../words.js";
+import { TrainingReport } from "../training_report.js";
+import { ago, words } from "../words.js";
 
 /**
  * @typedef {{id: string, kind: "train" | "improve", participant: string, stream: string | null, state: "running" | "done" | "failed" | "cancelled",
@@ -24,7 +24,7 @@ export class ModelCard {
   #card = /** @type {HTMLElement} */ (part("train").closest(".card"));
   #command;
   #context;
-  #reported = "";
+  #report = new TrainingReport(part("report"));
   /** @type {Job | null} */
   #running = null;
   /** @type {string | null} */
@@ -80,10 +80,7 @@ export class ModelCard {
     if (failed) write(part("model-note"), ended.error ?? text(`session.job.${ended.state}`));
     else if (ended?.swap_problem) write(part("model-note"), ended.swap_problem);
     part("report").hidden = !ended?.report;
-    if (ended?.report && this.#reported !== ended.id) {
-      this.#reported = ended.id;
-      write(part("report"), ended.report.gate ? gateText(ended.report.gate) : ended.report.accuracy ? percent(ended.report.accuracy) : "");
-    }
+    this.#report.show(ended);
     button("put-live").hidden = offered === null || offered === live || swap?.candidate != null;
     write(button("put-live"), text("session.put_live", { model: offered ?? "" }));
   }
