@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from mindwire.errors import ArgumentError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.pseudo_online import Progress, RunSettings, file_sha256, run_recordings
@@ -168,12 +170,12 @@ def _temperatures(splits: Splits, held_out: Logits | None) -> list[float]:
     data = splits.prepared.data
     labels, logits = data.labels[data.trial], held_out[: len(data.trial)]
     if not splits.leave_one_out:
-        return [fit_temperature(logits, labels)]
+        return [fit_temperature(logits, labels, len(data.usable))]
     # From the other splits' decoders on the other recordings. These decoders were trained on the recording that is tested
     # here; to train them without it would take as many trainings as there are pairs of recordings.
     recording = data.recording[data.trial]
     others = [recording != index for index in range(len(splits.each))]
-    return [fit_temperature(logits[other], labels[other]) for other in others]
+    return [fit_temperature(logits[other], labels[other], len(np.unique(data.trial[other]))) for other in others]
 
 
 def run_split(
