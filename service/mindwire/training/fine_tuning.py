@@ -172,7 +172,7 @@ def update(
     done(total)
     from mindwire_models.training.fit import fit_temperature
 
-    temperature = fit_temperature(np.concatenate(windows), np.concatenate(of_windows))
+    temperature = fit_temperature(np.concatenate(windows), np.concatenate(of_windows), len(true))
     return Update(module, gate, per_run, temperature)
 
 
