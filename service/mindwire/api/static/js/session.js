@@ -66,6 +66,7 @@ let markerUncertainty = null;
 let participantWindow = null;
 let heardAt = -Infinity; // the last marker or trial of the participant page, milliseconds
 let keepsNone = ""; // the sentence that refuses, where the service keeps no sessions
+let commands = 0; // under way
 let polls = 0;
 let mayChange = true;
 
@@ -74,6 +75,8 @@ async function command(place, work) {
   const problem = /** @type {HTMLElement} */ (place.querySelector(".problem"));
   problem.hidden = true;
   place.setAttribute("aria-busy", "true");
+  commands += 1;
+  show();
   try {
     await work();
   } catch (error) {
@@ -82,6 +85,7 @@ async function command(place, work) {
     problem.hidden = false;
   }
   place.removeAttribute("aria-busy");
+  commands -= 1;
   polls = 0;
   await poll();
 }
@@ -254,7 +258,7 @@ function show() {
   part("read-only").hidden = mayChange;
   document.body.classList.toggle("reads-only", !mayChange);
   for (const one of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-changes]"))) {
-    if (!mayChange) one.disabled = true;
+    if (!mayChange || (commands > 0 && (one.id === "guide-act" || one.type === "submit"))) one.disabled = true;
     else if (!["train", "improve"].includes(one.id)) one.disabled = false;
   }
 }
