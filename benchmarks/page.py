@@ -25,6 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis
+from mindwire.sources.loopback import lsl_on_loopback
 from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.support.bundles import random_bundle
@@ -93,7 +94,7 @@ def frames(events: list[dict[str, Any]]) -> Frames:
     tasks = [
         (event["ts"] + event["dur"], event.get("tdur", event["dur"]))
         for event in mine
-        if event.get("name") in ("RunTask", "ThreadControllerImpl::RunTask") and "dur" in event
+        if event.get("name") == "RunTask" and "dur" in event
     ]
     busy = np.zeros(len(begins) - 1)
     for end, duration in tasks:
@@ -130,7 +131,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder) / "random", BCIC2A.model_copy(update={"channels": labels}))
         (bundle / "control.json").write_text(ControlPolicy(axes=axes).to_json())
-        with Cap("cap", source_id="page", labels=labels, n_channels=len(labels), sfreq=250.0, chunk=10):
+        with (
+            lsl_on_loopback(f"page-{time.monotonic_ns()}"),
+            Cap("cap", source_id="page", labels=labels, n_channels=len(labels), sfreq=250.0, chunk=10),
+        ):
             service = Service("--model", bundle, "--stream", "name=cap")
             try:
                 report(service, options)

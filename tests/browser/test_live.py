@@ -83,7 +83,7 @@ def test_a_filter_for_display_takes_the_sine_away(address, open_page):
     expect(scale).to_have_text("100 µV / row")
     page.locator("#eeg-filter").select_option("beta")
     expect(scale).to_have_text(re.compile(r"^(20|50) µV / row"))
-    assert drawn_pixels(page, "#eeg") > 2000
+    assert drawn_pixels(page, "#eeg canvas") > 2000
 
 
 def test_a_model_in_the_shadow_is_beside_the_one_in_use(address, stream, open_page):

@@ -58,7 +58,7 @@ def test_probabilities_move_and_everything_is_drawn(address, open_page):
     assert len(first) == 4
     assert 97 <= sum(first) <= 103
     expect(page.locator(".bar .value").first).not_to_have_text(f"{first[0]} %")
-    for canvas in ("#history", "#distribution", "#eeg"):
+    for canvas in ("#history", "#distribution", "#eeg canvas"):
         deadline = time.monotonic() + 15
         while drawn_pixels(page, canvas) < 2000:
             assert time.monotonic() < deadline, f"{canvas} stays empty"
@@ -211,9 +211,8 @@ def test_markers_of_the_network_are_drawn(address, stream, open_page):
     for kind, label in (("marker", "S 7"), ("cue", "left_hand")):
         stream.hub.event(Event("eeg", kind, "A marker.", time.time(), {"label": label, "time": time.monotonic()}))
     expect(page.locator(".bar.cued .text")).to_have_text("left hand")
-    for canvas in ("#eeg", "#history"):
-        written = {one["text"] for one in texts_of(page, canvas)}
-        assert {"▸ S 7", "▸ left hand"} <= written
+    assert {"▸ S 7", "▸ left hand"} <= {one["text"] for one in texts_of(page, "#history")}
+    expect(page.locator("#eeg .moment")).to_have_text(["▸ S 7", "▸ left hand"])
     expect(page.locator("#events")).not_to_contain_text("A marker.")
 
 
@@ -256,9 +255,13 @@ def test_a_paused_strip_says_so(address, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator("#eeg-scale")).to_have_text(re.compile("µV"))
     page.get_by_role("button", name="Pause").click()
-    page.get_by_label("Span").select_option("5 s")  # draws it once more
-    page.evaluate("document.getElementById('eeg').parentElement.style.width = '600px'")
-    assert any("Paused" in one["text"] for one in texts_of(page, "#eeg"))
+    expect(page.locator("#eeg-paused")).to_contain_text("Paused")
+    moved = page.locator("#eeg-moving").get_attribute("style")
+    page.wait_for_timeout(300)
+    assert page.locator("#eeg-moving").get_attribute("style") == moved
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#eeg-paused")).to_be_hidden()
+    expect(page.locator("#eeg-moving")).not_to_have_attribute("style", moved)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

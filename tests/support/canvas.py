@@ -4,14 +4,13 @@ from __future__ import annotations
 
 
 def drawn_pixels(page, canvas):
-    """How many pixels of a canvas are not empty."""
-    script = """canvas => {
+    """How many pixels of a canvas, or of several, are not empty."""
+    script = """all => all.reduce((n, canvas) => {
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      let n = 0;
       for (let i = 3; i < data.length; i += 4) n += data[i] > 0;
       return n;
-    }"""
-    return page.locator(canvas).evaluate(script)
+    }, 0)"""
+    return page.locator(canvas).evaluate_all(script)
 
 
 def texts_of(page, canvas):

@@ -1,18 +1,16 @@
 // The strip of conditioned EEG: one row per channel, newest at the right.
 
-import { Plot, RemoteClock, colour, markerLabel } from "./canvas.js";
+import { Plot, RemoteClock, colour } from "./canvas.js";
 import { byId, fill, write } from "./dom.js";
 import { Filter, passBand } from "./filters.js";
 import { text } from "./texts.js";
-import { TraceRing } from "./trace_ring.js";
+import { TraceTiles } from "./trace_tiles.js";
 import { fixed, markerText, reasonsText, unitText } from "./words.js";
 
 /** @typedef {import("./types.d.ts").ChannelQuality} ChannelQuality */
-/** @typedef {import("./types.d.ts").Marker} Marker */
 
 const SCALES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000];
 const AUTO_EVERY_MS = 1000;
-const MARKERS_KEPT = 200;
 const LEAST_ROW_PX = 15;
 const ALL_CHANNELS = 6; // a list of more is not read
 const LEFT = 52, RIGHT = 58, TOP = 28, BOTTOM = 22;
@@ -22,29 +20,27 @@ const FILTERS = { none: [null, null], high: [1, null], low: [null, 30], mu_beta:
 export class Eeg {
   #store;
   #clock = new RemoteClock();
-  #ring = new TraceRing();
+  #tiles = new TraceTiles(byId("eeg-moving"));
   /** @type {Filter | null} */
   #filter = null;
   #shown = new Float32Array(0); // filtered, in the store's order
   #filtered = 0; // rows
-  #drawn = 0; // rows in the ring
-  #stale = true; // the ring has to be drawn again
+  #drawn = 0; // rows in the tiles
+  #stale = true; // the tiles have to be drawn again
   #span = 10;
   #scale = 100; // unit per row
   #auto = true;
   #autoAt = 0;
   /** @type {number | null} */
   #pausedAt = null;
-  /** @type {Marker[]} */
-  #markers = [];
   /** @type {Map<string, ChannelQuality>} */
   #verdicts = new Map();
-  #strip = byId("eeg").parentElement;
+  #strip = byId("eeg-strip");
+  #size = { width: 0, height: 0 };
   #note = byId("eeg-note");
   #badText = byId("eeg-bad");
   #scaleText = byId("eeg-scale");
   #choice = byId("eeg-filter", HTMLSelectElement);
-  #plot = new Plot(byId("eeg", HTMLCanvasElement), (...args) => this.#draw(...args));
   #axes = new Plot(byId("eeg-axes", HTMLCanvasElement), (context, width, height) => this.#drawAxes(context, width, height));
 
   /** @param {import("./signal_store.js").SignalStore} store that the blocks are added to */
@@ -66,7 +62,10 @@ export class Eeg {
     });
     document.addEventListener("themechange", () => this.#again());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#again());
-    if (this.#strip) new ResizeObserver(() => this.#again()).observe(this.#strip);
+    new ResizeObserver(([{ contentRect }]) => {
+      this.#size = contentRect;
+      this.#again();
+    }).observe(this.#strip);
   }
 
   /** The store has begun again. */
@@ -77,22 +76,21 @@ export class Eeg {
     this.#drawn = 0;
     this.#useFilter();
     this.#note.textContent = text("live.eeg_note", { n: channels.length, rate: fixed(sfreq, 0) });
-    this.#strip?.style.setProperty("min-height", `${channels.length * LEAST_ROW_PX + 50}px`);
+    this.#strip.style.minHeight = `${channels.length * LEAST_ROW_PX + 50}px`;
     this.#showScale();
     this.#again();
   }
 
   clear() {
-    this.#markers = [];
+    this.#tiles.clearMarks();
     this.#drawn = this.#filtered = 0;
     this.quality([]);
     this.#again();
   }
 
-  /** Draw the ring and the axes again. */
+  /** Draw the traces and the axes again. */
   #again() {
     this.#stale = true;
-    this.#plot.touch();
     this.#axes.touch();
   }
 
@@ -133,11 +131,10 @@ export class Eeg {
 
   /**
    * A marker of the network, or a cue of the demonstration.
-   * @param {Marker} marker
+   * @param {import("./types.d.ts").Marker} marker
    */
   marker({ label, time }) {
-    this.#markers.push({ label, time });
-    if (this.#markers.length > MARKERS_KEPT) this.#markers.shift();
+    this.#tiles.mark(time, `▸ ${markerText(label)}`);
   }
 
   /**
@@ -153,7 +150,7 @@ export class Eeg {
   frame(now) {
     if (!this.#store.written) return;
     if (this.#auto && this.#pausedAt === null && now >= this.#autoAt) this.#fit(now);
-    this.#plot.touch();
+    this.#draw(now);
   }
 
   #pause() {
@@ -161,6 +158,7 @@ export class Eeg {
     this.#pausedAt = this.#pausedAt === null ? performance.now() : null;
     button.setAttribute("aria-pressed", String(this.#pausedAt !== null));
     button.textContent = this.#pausedAt === null ? text("live.pause") : text("live.resume");
+    byId("eeg-paused").hidden = this.#pausedAt === null;
     this.#again();
   }
 
@@ -208,52 +206,24 @@ export class Eeg {
   }
 
   /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} width
-   * @param {number} height
+   * Draw rows that are new, and move what is drawn.
    * @param {number} now
    */
-  #draw(context, width, height, now) {
-    const left = LEFT, right = width - RIGHT, bottom = height - BOTTOM;
-    const end = this.#clock.now(this.#pausedAt ?? now) ?? 0;
-    const density = context.getTransform().a;
-    this.#drawTraces(context, right - left, height, bottom, end, density);
-    context.save();
-    context.beginPath();
-    context.rect(left, 0, right - left, height);
-    context.clip();
-    this.#drawMarkers(context, { left, right, bottom, end, perSecond: (right - left) / this.#span });
-    context.restore();
-    if (this.#pausedAt !== null) drawPaused(context, (left + right) / 2);
-  }
-
-  /**
-   * Draw rows that are new into the ring, and copy it.
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} width
-   * @param {number} height
-   * @param {number} bottom
-   * @param {number} end
-   * @param {number} density device pixels per pixel
-   */
-  #drawTraces(context, width, height, bottom, end, density) {
-    const store = this.#store;
-    const visible = Math.round(width * density);
-    if (visible <= 0 || !store.channels.length) return;
+  #draw(now) {
+    const store = this.#store, { width, height } = this.#size;
+    const visible = width - LEFT - RIGHT, end = this.#clock.now(this.#pausedAt ?? now);
+    if (visible <= 0 || end === null || !store.channels.length) return;
     if (this.#stale) {
       this.#stale = false;
-      const row = (bottom - TOP) / store.channels.length;
-      const layout = { top: TOP * density, row: row * density, gain: (row * density) / this.#scale, ink: colour("trace") };
-      this.#ring.reset(visible, Math.round(height * density), visible / this.#span, end, layout);
+      const row = (height - BOTTOM - TOP) / store.channels.length;
+      const layout = { top: TOP, row, gain: row / this.#scale, ink: colour("trace") };
+      this.#tiles.reset(visible, height, Math.min(window.devicePixelRatio || 1, 2), visible / this.#span, end, layout);
       this.#drawn = store.rowAt(end - this.#span);
     }
     const to = this.#pausedAt === null ? store.written : store.rowAt(end);
-    this.#ring.add(store, this.#shown, Math.max(this.#drawn, store.first), to);
-    this.#drawn = to;
-    context.save();
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    this.#ring.show(context, end, Math.round(LEFT * density));
-    context.restore();
+    this.#tiles.add(store, this.#shown, Math.max(this.#drawn, store.first), to);
+    this.#drawn = Math.max(this.#drawn, to);
+    this.#tiles.show(end);
   }
 
   /**
@@ -317,25 +287,6 @@ export class Eeg {
   }
 
   /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {{left: number, right: number, bottom: number, end: number, perSecond: number}} place
-   */
-  #drawMarkers(context, { left, right, bottom, end, perSecond }) {
-    context.textBaseline = "top";
-    context.lineWidth = 1.5;
-    context.fillStyle = context.strokeStyle = colour("text");
-    for (const { label, time } of this.#markers) {
-      const at = right - (end - time) * perSecond;
-      if (at < left || at > right) continue;
-      context.beginPath();
-      context.moveTo(at, TOP - 20);
-      context.lineTo(at, bottom);
-      context.stroke();
-      markerLabel(context, `▸ ${markerText(label)}`, at, right, TOP - 20);
-    }
-  }
-
-  /**
    * As long as one row, with what that stands for.
    * @param {CanvasRenderingContext2D} context
    * @param {number} right
@@ -355,21 +306,4 @@ export class Eeg {
     context.textBaseline = "middle";
     context.fillText(`${this.#scale} ${unitText(this.#store.unit)}`, at + 6, TOP + Math.max(row / 2, 5), 46);
   }
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {number} middle
- */
-function drawPaused(context, middle) {
-  context.font = "600 13px system-ui, sans-serif";
-  const sentence = text("live.paused_strip"), width = context.measureText(sentence).width + 28;
-  context.fillStyle = colour("text");
-  context.beginPath();
-  context.roundRect(middle - width / 2, TOP + 8, width, 28, 14);
-  context.fill();
-  context.fillStyle = colour("card");
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.fillText(sentence, middle, TOP + 22.5);
 }

@@ -17,7 +17,8 @@ const GAP_S = 0.6;
 const CUE_SHOWN_S = 4.5;
 const LANE = 24; // height of the lane of decisions
 const AXIS_LANE = 34; // height of the lane of one axis
-const DRAWN_EVERY_MS = 40; // as often as predictions come, as a rule
+const DRAWN_EVERY_MS = 80;
+const WRITTEN_EVERY_MS = 100; // numbers that change faster are not read
 const SHADOW_GONE_S = 1.5;
 
 export class Probabilities {
@@ -48,6 +49,7 @@ export class Probabilities {
   #shadowed = false;
   #spokenAt = 0;
   #drawnAt = 0;
+  #writtenAt = 0;
   #unsure = false;
   #plot = new Plot(byId("history", HTMLCanvasElement), (...args) => this.#draw(...args));
 
@@ -159,10 +161,13 @@ export class Probabilities {
     this.#shown = prediction;
     const speak = now - this.#spokenAt > SPOKEN_EVERY_MS;
     if (speak) this.#spokenAt = now;
+    const write = now - this.#writtenAt >= WRITTEN_EVERY_MS;
+    if (write) this.#writtenAt = now;
     const best = prediction.probabilities.indexOf(Math.max(...prediction.probabilities));
     this.#rows.forEach(({ row, track, fill, value }, index) => {
       const probability = prediction.probabilities[index] ?? 0;
       fill.style.transform = `scaleX(${probability})`;
+      if (!write) return;
       value.textContent = `${(probability * 100).toFixed(0)} %`;
       row.classList.toggle("best", index === best);
       if (speak) track.setAttribute("aria-valuenow", (probability * 100).toFixed(0));
