@@ -32,7 +32,7 @@ export class Eeg {
   #auto = true;
   #autoAt = 0;
   /** @type {number | null} */
-  #pausedAt = null;
+  #pausedAt = null; // time at the right edge
   /** @type {Map<string, ChannelQuality>} */
   #verdicts = new Map();
   #strip = byId("eeg-strip");
@@ -155,7 +155,7 @@ export class Eeg {
 
   #pause() {
     const button = byId("eeg-pause");
-    this.#pausedAt = this.#pausedAt === null ? performance.now() : null;
+    this.#pausedAt = this.#pausedAt === null ? this.#clock.now(performance.now()) : null;
     button.setAttribute("aria-pressed", String(this.#pausedAt !== null));
     button.textContent = this.#pausedAt === null ? text("live.pause") : text("live.resume");
     byId("eeg-paused").hidden = this.#pausedAt === null;
@@ -211,7 +211,7 @@ export class Eeg {
    */
   #draw(now) {
     const store = this.#store, { width, height } = this.#size;
-    const visible = width - LEFT - RIGHT, end = this.#clock.now(this.#pausedAt ?? now);
+    const visible = width - LEFT - RIGHT, end = this.#pausedAt ?? this.#clock.now(now);
     if (visible <= 0 || end === null || !store.channels.length) return;
     if (this.#stale) {
       this.#stale = false;
