@@ -3,6 +3,7 @@
 import { button, byId, element, write } from "./dom.js";
 import { get, send } from "./service.js";
 import { text } from "./texts.js";
+import { TrainingReport } from "./training_report.js";
 import { ago, clockTime, coded, percent } from "./words.js";
 
 /**
@@ -65,7 +66,7 @@ class Entry {
     if (!this.#details.open || this.#shown) return;
     this.#shown = true;
     const job = await get(`/v1/training/${encodeURIComponent(id)}`);
-    this.#report.replaceChildren(element("pre", { tabindex: "0", text: JSON.stringify(job.report, null, 2) }));
+    new TrainingReport(this.#report).show(job);
   }
 }
 
