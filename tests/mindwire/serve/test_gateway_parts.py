@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mindwire.serve.gateway.address import Address, request
+from mindwire.errors import ServiceError, UsageError
+from mindwire.serve.gateway.address import Address, Answer, request
+from mindwire.serve.gateway.gateway import Gateway
 from mindwire.serve.gateway.metrics import merged
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import Worker, share_streams
@@ -81,3 +84,36 @@ def test_a_stream_whose_worker_does_not_answer_is_stale_and_then_what_it_says():
         stream.describe(described)
     assert stream.status().ready
     assert [event.data["state"] for event in stream.events] == ["stale", "live"]
+
+
+def test_a_job_gives_a_stream_its_model_through_the_worker(monkeypatch):
+    asked, noted = [], []
+
+    class Remote:
+        name, described = "cap", {"state_reason": "Worker process 1 ended."}
+        answer = Answer(202, "application/json", b"{}")
+
+        async def ask(self, rest, **details):
+            asked.append((rest, details["method"], json.loads(details["body"]), details["content_type"]))
+            assert details["patience"] > 2  # a first model is loaded before the answer
+            return self.answer
+
+    async def note(stream):
+        noted.append(stream)
+
+    gateway, stream = object.__new__(Gateway), Remote()
+    monkeypatch.setattr(gateway, "_streams", {"cap": stream}, raising=False)
+    monkeypatch.setattr(gateway, "_note_from", note)
+    asyncio.run(gateway.use_model("cap", "P01-1"))
+    assert asked == [("/model", "POST", {"model": "P01-1", "when": "ready"}, "application/json")]
+    assert noted == [stream]
+    for answer, sentence in (
+        (Answer(409, "application/json", b'{"detail": "Another change is under way."}'), "Another change is under way"),
+        (None, "Worker process 1 ended"),
+    ):
+        stream.answer = answer
+        with pytest.raises(ServiceError, match=sentence):
+            asyncio.run(gateway.use_model("cap", "P01-1"))
+    with pytest.raises(UsageError, match="'gone' is not there any more"):
+        asyncio.run(gateway.use_model("gone", "P01-1"))
+    assert noted == [stream]

@@ -256,7 +256,8 @@ class Gateway:
         if (stream := self._streams.get(name)) is None:
             msg = f"The stream {name!r} is not there any more."
             raise UsageError(msg)
-        answer = await stream.ask("/model", method="POST", body=body, content_type="application/json")
+        kind = "application/json"
+        answer = await stream.ask("/model", method="POST", body=body, content_type=kind, patience=_SLOW_S)
         if answer is None or answer.status >= 400:
             msg = stream.described["state_reason"] if answer is None else msgspec.json.decode(answer.body)["detail"]
             raise ServiceError(msg)

@@ -27,7 +27,7 @@ class Entry {
   #about = element("p", { class: "small", role: "status" });
   #bar = element("progress", { max: "1" });
   #cancel;
-  #report = element("div", { class: "report" });
+  #report = element("div");
   #details = element("details", { hidden: true }, element("summary", { text: text("models.job.report") }), this.#report);
   #shown = false;
 

@@ -7,6 +7,13 @@ export default {
   "training.level.usable": "Besser als Raten, aber noch nicht verlässlich",
   "training.level.poor": "Nicht gut genug: nicht besser als Raten",
 
+  "training.stage.starting": "beginnt",
+  "training.stage.reading": "Aufnahmen werden gelesen",
+  "training.stage.training": "trainiert",
+  "training.stage.validating": "Prüfung an Versuchen, die es nicht kennt",
+  "training.stage.advising": "Schätzung, was weitere Versuche brächten",
+  "training.stage.writing": "Modell wird geschrieben",
+
   "training.reason.above_chance": "{accuracy} der Versuche, mit denen das Modell nicht trainiert wurde, werden richtig entschieden. Raten ergibt {chance}, mit Glück bis zu {guessing}.",
   "training.reason.not_above_chance": "{accuracy} der Versuche, mit denen das Modell nicht trainiert wurde, werden richtig entschieden; das erreicht mit Glück auch Raten: Es ergibt {chance}, bis zu {guessing}.",
   "training.reason.no_decision": "Kein Versuch konnte entschieden werden: Keiner hatte an seinem Ende ein gültiges Signal.",

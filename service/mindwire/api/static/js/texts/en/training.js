@@ -7,6 +7,13 @@ export default {
   "training.level.usable": "Better than guessing, but not reliable yet",
   "training.level.poor": "Not good enough: no better than guessing",
 
+  "training.stage.starting": "starting",
+  "training.stage.reading": "reading the recordings",
+  "training.stage.training": "training",
+  "training.stage.validating": "judging it on trials it has not seen",
+  "training.stage.advising": "judging what more trials would bring",
+  "training.stage.writing": "writing the model",
+
   "training.reason.above_chance": "{accuracy} of the trials that the model was not trained on are decided right. Guessing gives {chance}, by luck up to {guessing}.",
   "training.reason.not_above_chance": "{accuracy} of the trials that the model was not trained on are decided right, which guessing also reaches by luck: it gives {chance}, up to {guessing}.",
   "training.reason.no_decision": "No trial could be decided: none had a valid signal at its end.",
