@@ -62,6 +62,7 @@ def messages(address, name, kinds, count):
     return found
 
 
+@pytest.mark.timeout(300)  # two services, one after the other, on a busy machine
 @pytest.mark.parametrize("workers", [1, 2])
 def test_from_an_empty_folder_to_a_first_model(bundle, tmp_path, workers):
     name, root, file = unique("cap"), tmp_path / "sessions", tmp_path / "clinic.toml"
