@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+_LONGEST = "tests/browser/test_cap_to_control.py"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put the file that takes minutes first, then those with most tests, so that the processes end together; each stays in random order."""
+    files = [item.nodeid.partition("::")[0] for item in items]
+    tests = Counter(files)
+    order = {file: (file != _LONGEST, -count) for file, count in tests.items()}
+    items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture

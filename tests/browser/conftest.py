@@ -65,6 +65,11 @@ class Watch:
     def websocket(self, websocket) -> None:
         self.hosts.add(urlsplit(websocket.url).hostname)
 
+    def page(self, page) -> None:
+        page.on("websocket", self.websocket)
+        page.on("console", self.console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
     def console(self, message) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
@@ -79,10 +84,8 @@ def open_page(chromium):
         context = chromium.new_context(**{"viewport": {"width": 1440, "height": 1300}, **options})
         watch = Watch()
         context.route("**/*", watch.request)
+        context.on("page", watch.page)  # windows that a page opens too
         page = context.new_page()
-        page.on("websocket", watch.websocket)
-        page.on("console", watch.console)
-        page.on("pageerror", lambda error: watch.complaints.append(str(error)))
         page.set_default_timeout(15_000)
         page.goto(url)
         opened.append((context, watch, may_lose_connection))

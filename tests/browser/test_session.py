@@ -51,7 +51,7 @@ def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     page.locator("#guide-act").press("Enter")
     page.keyboard.type("P01")
     page.keyboard.press("Tab")
-    next_step(page, "Record 2 minutes of rest")
+    next_step(page, "Record 3 minutes of rest")
     page.get_by_role("button", name="Skip").click()
     page.get_by_text("Change its numbers").click()
     for label, value in (

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,10 @@ class Service:
             if match := re.search(r"http://(\S+:\d+)", line):
                 return match[1]
         raise AssertionError(self.process.stderr.read())
+
+    def discard_log(self) -> None:
+        """Read what the service logs and forget it; a full pipe would stop the service."""
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
     def end(self, number: int = signal.SIGTERM) -> float:
         """Send a signal; seconds until the process has ended."""

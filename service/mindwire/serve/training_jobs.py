@@ -30,7 +30,7 @@ from mindwire.errors import ConflictError, MindwireError, MissingExtraError, Usa
 from mindwire.serve.specs import Specs
 from mindwire.session_names import check_participant
 from mindwire.training.job_spec import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
-from mindwire.training.selection import Selection, select
+from mindwire.training.selection import Selection, select, wait_until_read
 from mindwire_models.atomic import replace_file
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ class TrainingJobs:
             msg = "Expected the 'stream' that gets the model with 'swap': 'auto'; name it, or leave 'swap' out."
             raise UsageError(msg)
         base = self._base(wanted)
+        wait_until_read(sessions, wanted.participant)
         chosen = select(sessions, wanted.participant, wanted.recordings, wanted.classes)
         classes = chosen.classes
         if wanted.stream is not None:

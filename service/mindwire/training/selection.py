@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from mindwire.errors import RecordingError
 from mindwire.sessions.document import Run, read_session, sessions_in
 
 REST_BEGIN, REST_END = "rest_start", "rest_end"
+_READ_WITHIN_S, _ASK_EVERY_S = 60.0, 0.2  # after its end a run is read through
 _FEWEST_CUES = 5  # of a label that no task explains, to be taken for a class
 _MARKERS = frozenset(
     {"fixation", "imagery_end", REST_BEGIN, REST_END, "eyes_open", "eyes_closed", "reached", "missed"}
@@ -96,6 +98,17 @@ def select(root: Path, participant: str, wanted: Sequence[str] | None, classes: 
         msg = f"No complete recording of {participant} has {asked}; its cues are {', '.join(cues) or 'none'}. Record a run of cued trials first."
         raise RecordingError(msg)
     return Selection(recordings, tuple(rest), names, tuple(left_out))
+
+
+def wait_until_read(root: Path, participant: str, *, at_most_s: float = 20.0) -> None:
+    """Wait until the runs that have just ended are read through and their cues known, so that the newest is not left out."""
+    deadline = time.monotonic() + at_most_s
+    while time.monotonic() < deadline and any(
+        run.cues is None and run.ended is not None and time.time() - run.ended.unix < _READ_WITHIN_S
+        for folder in sessions_in(root.resolve() / participant)
+        for run in read_session(folder).runs
+    ):
+        time.sleep(_ASK_EVERY_S)
 
 
 def _find(root: Path, participant: str) -> _Found:

@@ -236,7 +236,7 @@ def test_own_paradigms_are_kept_beside_the_sessions(tmp_path):
     assert "duration_s" in listed["wrong"]
     assert "expected the paradigm 'other' as the file's name says, found 'mine'" in listed["other"]
     assert "there is another paradigm 'rest'" in listed["rest"]
-    assert find_paradigm(tmp_path, "rest").duration_s == 120
+    assert find_paradigm(tmp_path, "rest").duration_s == 190
     with pytest.raises(ParadigmError, match="There is no paradigm 'none'; there are: motor-imagery"):
         find_paradigm(tmp_path, "none")
     with pytest.raises(ParadigmError, match="duration_s"):

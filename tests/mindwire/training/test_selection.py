@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
 from mindwire.errors import RecordingError
-from mindwire.sessions.document import Moment, Run, SessionDocument, write_session
-from mindwire.training.selection import select
+from mindwire.sessions.document import Moment, Run, SessionDocument, change_run, write_session
+from mindwire.training.selection import select, wait_until_read
 
 HANDS = {"left_hand": 10, "right_hand": 10}
 TASK = {"task_start motor-imagery": 1, "fixation": 20, "imagery_end": 20, "practice_left_hand": 3, "pause": 1}
@@ -87,3 +89,18 @@ def test_nothing_to_learn_from_is_one_sentence_with_the_cues_that_there_are(tmp_
     session(tmp_path, "2026-11-29", ({"left_hand": 9, "fixation": 9}, {}))
     with pytest.raises(RecordingError, match=r"at least two classes; its cues are left_hand\. Record a run"):
         select(tmp_path, "P01", None, None)
+
+
+def test_a_run_that_has_just_ended_is_waited_for_and_an_old_one_that_was_never_read_is_not(tmp_path):
+    just_ended = {"ended": Moment(time.time(), 2.0)}
+    session(tmp_path, "2026-11-28", (None, {"ended": Moment(time.time() - 3600, 2.0), "status": "interrupted"}))
+    session(tmp_path, "2026-11-29", (HANDS, {}), (None, just_ended))
+
+    def read() -> None:
+        change_run(tmp_path / "P01/2026-11-29", 2, cues=HANDS)
+
+    reader = threading.Timer(0.3, read)
+    reader.start()
+    wait_until_read(tmp_path, "P01")
+    assert len(select(tmp_path, "P01", None, None).recordings) == 2
+    reader.join()
