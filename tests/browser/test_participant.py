@@ -134,9 +134,9 @@ def test_pause_by_the_operator_and_a_page_that_is_loaded_again_repeat_the_trial(
     second.keyboard.press("Space")
     task = tasks.reaches("done", second)
     assert [trial["outcome"] for trial in task["trials"]].count("done") == 2
-    markers = markers_of(sessions, task)
+    # a page that is closed may have time to send trial_aborted, or not: a cue without the end of its imagery is no trial
+    markers = [label for label in markers_of(sessions, task) if label != "trial_aborted"]
     cue = task["trials"][0]["label"]
-    # the page that was closed could not say so: a cue without the end of its imagery is no trial
     assert markers[:7] == ["task_start short", "fixation", cue, "resume", "fixation", cue, "imagery_end"]
     assert markers[-1] == "task_end"
 

@@ -50,7 +50,7 @@ export class TraceTiles {
     if (this.#tiles.length !== n) {
       for (const { canvas } of this.#tiles) canvas.remove();
       this.#tiles = Array.from({ length: n }, () => {
-        const canvas = element("canvas");
+        const canvas = element("canvas", { "aria-hidden": "true" });
         return { canvas, context: /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")), index: NaN };
       });
       this.#moving.prepend(...this.#tiles.map(({ canvas }) => canvas));
