@@ -9,7 +9,7 @@ as wrong; of the network the mean over the seeds. ``--spoil N`` also makes N upd
 runs, and counts those that the gate rejects: *trained*, the labels of what is trained on are shuffled and those that judge are right;
 *all*, all labels of the day's runs are shuffled, as if the markers were wrong.
 
-Recordings are conditioned once for ``--cache``. One process, one thread.
+Recordings are conditioned once for a ``--cache`` and a version of Mindwire. One process, one thread.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mindwire.evaluation.scores import AlignmentMode, contract_for
 from mindwire.live.warm_start import warm_start_from
 from mindwire.offline.trials import parse_marker_map
 from mindwire.options import PipelineOptions
+from mindwire.provenance import source_sha256
 from mindwire.training import run as training
 from mindwire.training.data import RecordedTrials, collect_trials, open_trials
 from mindwire.training.fine_tuning import RunTrials, logits, together, tuner, update
@@ -82,6 +83,7 @@ def of_recording(data: RecordedTrials, index: int) -> RecordedTrials:
         trial=data.trial[of_windows] - trials[0],
         deciding=data.deciding[of_deciding],
         decided=data.decided[of_deciding] - trials[0],
+        powers=data.powers[of_deciding],
         labels=data.labels[trials],
         recording=np.zeros(len(trials), dtype=np.intp),
     )
@@ -194,12 +196,11 @@ def main() -> None:
     settings = RunSettings(markers=markers, pipeline=pipeline)
     classes = tuple(dict.fromkeys(markers.values()))
     plan = training.Plan([*given.past, *given.day], classes, settings, decided_at=given.at, n_folds=0)
-    if given.cache and given.cache.exists():
-        days = pickle.loads(given.cache.read_bytes())
-    else:
-        days = condition(given.past, given.day, plan)
-        if given.cache:
-            given.cache.write_bytes(pickle.dumps(days))
+    made_by = source_sha256()
+    cached = pickle.loads(given.cache.read_bytes()) if given.cache and given.cache.exists() else (None, None)
+    days = cached[1] if cached[0] == made_by else condition(given.past, given.day, plan)
+    if given.cache:
+        given.cache.write_bytes(pickle.dumps((made_by, days)))
     decoders = ["network", "baseline"] if given.decoder == "both" else [given.decoder]
     for decoder in decoders:
         if given.seeds:
