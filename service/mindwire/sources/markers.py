@@ -33,8 +33,9 @@ def _ends_with(text: str) -> str:
 
 
 _KINDS = " or ".join([*(f"type='{own}'" for own in _OWN_TYPES), _ends_with(DECISIONS)])
-# The same of the outlets of markers that were sent to streams, which hold the participant's markers.
-SENT_MARKERS = f"starts-with(name,'{OUTLET}') and {_ends_with(MARKERS)}"
+# The same of the outlets of markers that were sent to streams, which hold the participant's markers; the simulator's have such a
+# name too, but another source_id.
+SENT_MARKERS = f"starts-with(name,'{OUTLET}') and {_ends_with(MARKERS)} and starts-with(source_id,'{OUTLET.lower()}')"
 OWN_OUTLETS = f"starts-with(name,'{OUTLET}') and ({_KINDS})"
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")
