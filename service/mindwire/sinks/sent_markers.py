@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mindwire.errors import ConflictError, UsageError
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET
+from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET, SENT_MARKERS_ID
 from mindwire.status import ClientClock, SentMarker, Sink
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SentMarkers(Sink):
     """
 
     def __init__(self, stream: str = "", prefix: str = "", *, opened: bool = False) -> None:
-        self.source_id = f"{prefix}-markers" if prefix else ""
+        self.source_id = f"{prefix}{SENT_MARKERS_ID}" if prefix else ""
         self.show: Callable[[str, str, Mapping[str, Any]], None] = lambda *_: None
         self.taken: Callable[[str, float], None] = lambda *_: None
         self.delay: DisplayDelay | None = None

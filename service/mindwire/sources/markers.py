@@ -28,14 +28,15 @@ _OWN_KINDS = tuple(own.casefold() for own in _OWN_TYPES)
 
 
 # XPath of Mindwire's own outlets; XPath 1.0 has no ends-with.
-def _ends_with(text: str) -> str:
-    return f"substring(name,string-length(name)-{len(text) - 1})='{text}'"
+def _ends_with(text: str, field: str = "name") -> str:
+    return f"substring({field},string-length({field})-{len(text) - 1})='{text}'"
 
 
 _KINDS = " or ".join([*(f"type='{own}'" for own in _OWN_TYPES), _ends_with(DECISIONS)])
-# The same of the outlets of markers that were sent to streams, which hold the participant's markers; the simulator's have such a
-# name too, but another source_id.
-SENT_MARKERS = f"starts-with(name,'{OUTLET}') and {_ends_with(MARKERS)} and starts-with(source_id,'{OUTLET.lower()}')"
+# The outlets of markers that were sent to streams hold the participant's markers. They are known by their source_id alone: others,
+# such as the simulator's, may have such a name.
+SENT_MARKERS_ID = "-sent-markers"
+SENT_MARKERS = _ends_with(SENT_MARKERS_ID, "source_id")
 OWN_OUTLETS = f"starts-with(name,'{OUTLET}') and ({_KINDS})"
 EVENT_TYPES = ("marker", "stim", "trigger", "event", "annotation", "cue")
 _STIM_TYPES = ("stim", "stimulus", "trigger", "trig", "marker", "markers", "event", "events", "status")

@@ -244,7 +244,7 @@ def test_outlets_open_at_once_where_a_recorder_must_find_them():
 
     prefix = unique("prefix")
     markers = SentMarkers("eeg", prefix, opened=True)
-    eventually(lambda: pylsl.resolve_byprop("source_id", f"{prefix}-markers", 1, 1.0), 20)
+    eventually(lambda: pylsl.resolve_byprop("source_id", f"{prefix}-sent-markers", 1, 1.0), 20)
     markers.close()
 
 

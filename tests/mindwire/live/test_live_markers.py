@@ -10,7 +10,7 @@ import pylsl
 import pytest
 
 from mindwire.live.live_markers import MOST_PER_SECOND, marker_label, marker_predicate, showing_markers
-from mindwire.sources.lsl_discovery import check_predicate
+from mindwire.sources.lsl_discovery import StreamSearch, check_predicate
 from tests.support.streaming import eventually, unique
 
 
@@ -23,7 +23,7 @@ class Shown:
         self.source = SimpleNamespace(source_id=source_id, hostname=hostname)
         self.events: list[tuple[str, str, dict]] = []
         self.reporter = self
-        self.markers = SimpleNamespace(source_id="mindwire-eeg-markers")
+        self.markers = SimpleNamespace(source_id="mindwire-eeg-sent-markers")
 
     def show(self, kind, message, data):
         self.events.append((kind, message, data))
@@ -53,7 +53,9 @@ def pushed_until(out, stream, label, sample, at=0.0):
 
 def test_markers_of_the_sources_host_are_shown_with_their_time():
     stream, elsewhere = Shown("cap", socket.gethostname()), Shown("other-cap", "another-host")
-    sent = [outlet("Mindwire-eeg-Markers", one) for one in ("mindwire-eeg-markers", "mindwire-of-another-markers")]
+    sent = [
+        outlet("Mindwire-eeg-Markers", one) for one in ("mindwire-eeg-sent-markers", "mindwire-of-another-sent-markers")
+    ]
     strings, numbers = outlet(unique("cues")), outlet(unique("keys"), kind="Markers", form=pylsl.cf_int32)
     simulated, own = outlet(unique("sim"), "cap-markers"), outlet("Mindwire-eeg-Events", kind="Events")
     with showing_markers({"one": stream, "other": elsewhere}):
@@ -74,7 +76,7 @@ def test_markers_of_the_sources_host_are_shown_with_their_time():
 def test_only_the_streams_named_are_shown_and_no_flood():
     stream = Shown("cap", "another-host")
     wanted, other = outlet(unique("wanted")), outlet(unique("other"))
-    sent = outlet("Mindwire-eeg-Markers", "mindwire-eeg-markers")
+    sent = outlet("Mindwire-eeg-Markers", "mindwire-eeg-sent-markers")
     with showing_markers({"one": stream}, [wanted.get_info().name(), "Mindwire-eeg-Markers"]):
         sent.push_sample(["shown when it was sent"])
         pushed_until(wanted, stream, "a", ["a"])
@@ -120,3 +122,15 @@ def test_labels_are_shown_as_they_are_matched(values, label):
 @pytest.mark.parametrize("names", [(), ("Cues",), ("it's", 'a "b" c')])
 def test_predicates_can_be_parsed(names):
     check_predicate(marker_predicate(names))
+
+
+def test_only_markers_that_were_sent_are_left_out_whatever_others_are_called():
+    name = unique("Mindwire-demo")
+    theirs = {f"{name}-1-markers", f"{name.lower()}-1-markers"}
+    outlets = [outlet(f"{name}-Markers", source_id) for source_id in (*theirs, f"{name}-sent-markers")]
+    with StreamSearch(f"name='{name}-Markers'") as every, StreamSearch(marker_predicate(())) as markers:
+
+        def taken():
+            return {one.info.source_id for one in markers.results() if one.info.name == f"{name}-Markers"}
+
+        eventually(lambda: len(every.results()) == len(outlets) and taken() == theirs, 20)
