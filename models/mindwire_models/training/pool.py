@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,9 +77,19 @@ def run_jobs(
         calls = (joblib.delayed(_run)(data, n_outputs, job, epochs[i : i + 1]) for i, job in enumerate(jobs))
         parallel = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
         with _reporting(progress, epochs, sum(job.recipe.epochs for job in jobs)):
-            with parallel, children_without_interrupts():
-                trained = joblib.Parallel(workers, return_as="generator", batch_size=1, mmap_mode="c")(calls)
-            return list(trained)
+            trained: Generator[Trained] = _none()
+            try:
+                with parallel, children_without_interrupts():
+                    trained = joblib.Parallel(workers, return_as="generator", batch_size=1, mmap_mode="c")(calls)
+                return list(trained)
+            finally:
+                with warnings.catch_warnings():  # joblib gives advice about the jobs that an interrupt has ended
+                    warnings.simplefilter("ignore", UserWarning)
+                    trained.close()
+
+
+def _none() -> Generator[Trained]:
+    yield from ()
 
 
 def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64]) -> Trained:
