@@ -1,7 +1,8 @@
 """Markers that the participant's page or another program sends to a stream, on an LSL outlet of the stream's own.
 
 They count as the participant's markers: recordings hold them, and trials are made of them. Each has the time that its sender
-measured, never that of its arrival.
+measured, never that of its arrival. Streams import this module, and demonstrations streams: it must not import liblsl, which reads its
+configuration when it is imported.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mindwire.errors import ConflictError, UsageError
-from mindwire.sources.liblsl import pylsl
 from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET, SENT_MARKERS_ID
 from mindwire.status import ClientClock, SentMarker, Sink
 
 if TYPE_CHECKING:
     from mindwire.sources.display_delay import DisplayDelay
+    from mindwire.sources.liblsl import pylsl
 
 # How far from the present the time of a marker may be, in seconds.
 OLDEST_S, FARTHEST_S = 600.0, 60.0
@@ -79,6 +80,8 @@ class SentMarkers(Sink):
                 f"Stream {self._stream!r} has no outlets on LSL, so its markers would be lost; set lsl_outlet to true."
             )
             raise ConflictError(msg)
+        from mindwire.sources.liblsl import pylsl
+
         now = pylsl.local_clock()
         for marker in markers:
             if not -OLDEST_S <= marker.time - now <= FARTHEST_S:
@@ -136,6 +139,8 @@ class SentMarkers(Sink):
         return True
 
     def _opened(self) -> pylsl.StreamOutlet:
+        from mindwire.sources.liblsl import pylsl
+
         info = pylsl.StreamInfo(self._name, MARKERS_TYPE, 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, self.source_id)
         info.desc().append_child_value("manufacturer", "Mindwire")
         return pylsl.StreamOutlet(info, 1, _BUFFERED)

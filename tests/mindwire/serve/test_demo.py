@@ -125,3 +125,10 @@ def test_without_a_terminal_it_prints_lines_and_a_killed_one_leaves_nobody_behin
     assert "\x1b" not in "".join(lines)
     assert people
     wait_until(lambda: all(map(ended, people)))
+
+
+def test_nothing_reads_the_configuration_of_lsl_before_it_is_confined_to_this_machine():
+    script = "import sys, mindwire.cli.demo, mindwire.serve.demo, mindwire.serve.terminal; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert "mindwire.serve.demo" in done.stdout.split()
+    assert "mindwire.sources.liblsl" not in done.stdout.split()
