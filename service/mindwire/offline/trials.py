@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mindwire.errors import RecordingError, UsageError
-from mindwire.sessions.vocabulary import IMAGERY_END, NEXT_TRIAL, PRACTICE, TRIAL_ABORTED, of_task, word_of
+from mindwire.sources.vocabulary import IMAGERY_END, NEXT_TRIAL, PRACTICE, TRIAL_ABORTED, of_task, word_of
 from mindwire.types import Marker
 from mindwire_models.text import counted, printable
 

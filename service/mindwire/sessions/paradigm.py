@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mindwire.errors import ParadigmError
-from mindwire.sessions.vocabulary import PRACTICE, VOCABULARY
 from mindwire.setting_errors import did_you_mean, expected_value
+from mindwire.sources.vocabulary import PRACTICE, VOCABULARY
 from mindwire_models.text import printable
 
 FORMAT: Final = "mindwire-paradigm"

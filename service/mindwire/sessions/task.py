@@ -20,7 +20,7 @@ from mindwire.errors import ConflictError, RecordingError
 from mindwire.session_names import Participant
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Paradigm, ParadigmName, Rest, Seed
 from mindwire.sessions.trial_plan import PlannedTrial, plan_trials
-from mindwire.sessions.vocabulary import PRACTICE
+from mindwire.sources.vocabulary import PRACTICE
 from mindwire_models.atomic import replace_file
 from mindwire_models.reading import MIB, first_fault, read_regular
 

@@ -8,7 +8,7 @@ from random import Random
 from pydantic import BaseModel
 
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest
-from mindwire.sessions.vocabulary import PRACTICE
+from mindwire.sources.vocabulary import PRACTICE
 
 LONGEST_RUN = 3  # trials of one class in a row
 

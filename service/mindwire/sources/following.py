@@ -18,14 +18,22 @@ import numpy as np
 from mindwire.errors import ArgumentError
 from mindwire.sources.simulator import CLASSES, EYES_CLOSED
 from mindwire.sources.steering import REACHED, RESULTS, Board
+from mindwire.sources.vocabulary import (
+    EYES_OPEN,
+    IMAGERY_END,
+    PAUSE,
+    PRACTICE,
+    REST_BEGIN,
+    TARGET,
+    TASK_END,
+    TRIAL_ABORTED,
+    word_of,
+)
 from mindwire.types import Marker
 
-_PRACTICE = "practice_"
-_EYES_OPEN = "eyes_open"
-_TARGET = "target"
 # These end an imagery; the last four also an attempt.
-_ENDS = frozenset({"imagery_end", "rest_start", "trial_aborted", "pause", "task_end", *RESULTS})
-_ENDS_ATTEMPT = frozenset({"task_end", "pause", *RESULTS})
+_ENDS = frozenset({IMAGERY_END, REST_BEGIN, TRIAL_ABORTED, PAUSE, TASK_END, *RESULTS})
+_ENDS_ATTEMPT = frozenset({TASK_END, PAUSE, *RESULTS})
 _LONGEST_IMAGERY_S = 8.0
 _REACTION_S, _JITTER_S, _SHORTEST_S = 0.35, 0.05, 0.25
 _RETRY_S = 4.0  # time until a choice without a decision is made again
@@ -79,23 +87,23 @@ class FollowingParticipant:
     def hear(self, time: float, label: str) -> None:
         """Take a marker with its time."""
         at = time + self._reaction()
-        wanted = label.removeprefix(_PRACTICE)
+        wanted = label.removeprefix(PRACTICE)
         if wanted in CLASSES:
             self.followed.cues += 1
             if wanted == label:
                 self._cued.add(label)
             self._plan(at, self._with_errors(wanted))
             self._plan(at + _LONGEST_IMAGERY_S, None)
-        elif label in {EYES_CLOSED, _EYES_OPEN}:
+        elif label in {EYES_CLOSED, EYES_OPEN}:
             self._closed = EYES_CLOSED if label == EYES_CLOSED else None
             self._plan(at, self._closed)
         elif label in _ENDS:
             if label in _ENDS_ATTEMPT:
                 self.followed.reached += label == REACHED and self.board.target is not None
                 self.board.target, self._choose_at = None, math.inf
-            self._closed = None if label == "task_end" else self._closed
+            self._closed = None if label == TASK_END else self._closed
             self._plan(at, self._closed)
-        elif label.split(" ", maxsplit=1)[0] == _TARGET:
+        elif word_of(label) == TARGET:
             self.board.show(label)
             self.followed.targets += self.board.target is not None
             self._choose_at = at

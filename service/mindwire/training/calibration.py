@@ -13,6 +13,7 @@ from mindwire.evaluation.tuning import TunedPolicy, tune
 from mindwire.live.warm_start import NoDecoder
 from mindwire.pipeline import Pipeline
 from mindwire.sources.recording import open_recording
+from mindwire.sources.vocabulary import REST_BEGIN, REST_END
 from mindwire.training import run
 from mindwire.training.contract import make_contract
 from mindwire.training.control import control_task, held_out_runs, rest_runs
@@ -21,7 +22,6 @@ from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.learning_curve import learning_curve
 from mindwire.training.report import POOR, Findings, make_report
 from mindwire.training.run import Prepared, Result
-from mindwire.training.selection import REST_BEGIN, REST_END
 
 _FOLDS = 5  # at most, so that the time grows with the recordings, not with their square
 _DEAD_SHARE, _MOST_DEAD = 0.5, 1 / 3

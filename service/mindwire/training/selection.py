@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,15 +11,12 @@ from typing import Any
 
 from mindwire.errors import RecordingError
 from mindwire.sessions.document import Run, read_session, sessions_in
+from mindwire.sessions.paradigm import Cued
+from mindwire.sessions.task import read_task, tasks_in
+from mindwire.sources.vocabulary import REST_BEGIN, of_task
 
-REST_BEGIN, REST_END = "rest_start", "rest_end"
 _READ_WITHIN_S, _ASK_EVERY_S = 60.0, 0.2  # after its end a run is read through
 _FEWEST_CUES = 5  # of a label that no task explains, to be taken for a class
-_MARKERS = frozenset(
-    {"fixation", "imagery_end", REST_BEGIN, REST_END, "eyes_open", "eyes_closed", "reached", "missed"}
-    | {"trial_aborted", "pause", "resume", "task_end"}
-)
-_BEGINNINGS = ("task_start", "practice_", "target ", "decision")
 # Names of imagery and of rest as the simulator and most paradigms have them, in the order of a model's classes.
 _KNOWN = ("left_hand", "right_hand", "feet", "tongue", "idle", "rest", "nothing")
 
@@ -116,11 +112,10 @@ def _find(root: Path, participant: str) -> _Found:
     for folder in reversed(sessions_in(root.resolve() / participant)):
         for run in reversed(read_session(folder).runs):
             found.runs[folder / run.file] = run
-        for path in sorted(folder.glob("task-*.json"), reverse=True):
-            with suppress(OSError, ValueError, KeyError, TypeError):  # the stream that writes it reports its damage
-                paradigm: Mapping[str, Any] = json.loads(path.read_bytes())["paradigm"]
-                if paradigm["kind"] == "cued" and all(isinstance(name, str) for name in paradigm["classes"]):
-                    found.tasks.append(tuple(paradigm["classes"]))
+        for path in reversed(tasks_in(folder)):
+            with suppress(OSError, RecordingError):  # the stream that writes it reports its damage
+                if isinstance(paradigm := read_task(path).paradigm, Cued):
+                    found.tasks.append(paradigm.classes)
     if not found.runs:
         msg = f"There is no session of {participant} with a recording; record a run first."
         raise RecordingError(msg)
@@ -144,7 +139,7 @@ def _name(path: Path) -> str:
 
 
 def _is_cue(label: str) -> bool:
-    return label not in _MARKERS and not label.startswith(_BEGINNINGS)
+    return not of_task(label) and not label.startswith("decision")
 
 
 def _trials(run: Run, classes: Sequence[str]) -> int:

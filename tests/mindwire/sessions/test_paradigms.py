@@ -17,7 +17,7 @@ from mindwire.session_names import PARADIGMS
 from mindwire.sessions.paradigm import check_paradigm, duration_s, parse_paradigm
 from mindwire.sessions.paradigm_store import built_in_names, find_paradigm, keep_paradigm, list_paradigms
 from mindwire.sessions.trial_plan import LONGEST_RUN, balanced_order, plan_trials
-from mindwire.sessions.vocabulary import VOCABULARY
+from mindwire.sources.vocabulary import VOCABULARY
 
 CUED = {"name": "mine", "title": "Mine", "kind": "cued", "classes": ["left_hand", "right_hand"]}
 CONTROL = {"name": "mine", "title": "Mine", "kind": "control", "classes": ["left_hand", "right_hand"]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 
@@ -10,6 +9,8 @@ import pytest
 
 from mindwire.errors import RecordingError
 from mindwire.sessions.document import Moment, Run, SessionDocument, change_run, write_session
+from mindwire.sessions.paradigm import check_paradigm
+from mindwire.sessions.task import new_task, write_task
 from mindwire.training.selection import select, wait_until_read
 
 HANDS = {"left_hand": 10, "right_hand": 10}
@@ -27,7 +28,8 @@ def session(root, date, *runs, task=None):
         kept.append(Run(number, f"run-{number:02d}.xdf", "cap", started=Moment(1.0, 1.0), cues=cues, **fields))
     write_session(folder, SessionDocument("P01", date, tuple(kept)))
     if task is not None:
-        (folder / "task-01.json").write_text(json.dumps({"paradigm": task, "recordings": []}))
+        paradigm = check_paradigm({"name": "own", "title": "Own"} | task)
+        write_task(folder, new_task(paradigm, 1, number=1, participant="P01", date=date, stream="cap"))
 
 
 def names(paths):

@@ -8,10 +8,15 @@ PRACTICE: Final = "practice_"  # before the class in the cue of a trial that doe
 TASK_START: Final = "task_start"  # followed by the paradigm's name
 TARGET: Final = "target"  # followed by X and Y
 IMAGERY_END: Final = "imagery_end"
+EYES_OPEN: Final = "eyes_open"
+EYES_CLOSED: Final = "eyes_closed"
+REST_BEGIN, REST_END = "rest_start", "rest_end"
+PAUSE: Final = "pause"
+TASK_END: Final = "task_end"
 TRIAL_ABORTED: Final = "trial_aborted"
 # A trial that was cued before one of these is over.
-NEXT_TRIAL: Final = frozenset({TASK_START, TARGET, "task_end", "fixation", "rest_start", "eyes_open", "eyes_closed"})
-VOCABULARY: Final = NEXT_TRIAL | {IMAGERY_END, TRIAL_ABORTED, "rest_end", "reached", "missed", "pause", "resume"}
+NEXT_TRIAL: Final = frozenset({TASK_START, TARGET, TASK_END, "fixation", REST_BEGIN, EYES_OPEN, EYES_CLOSED})
+VOCABULARY: Final = NEXT_TRIAL | {IMAGERY_END, TRIAL_ABORTED, REST_END, "reached", "missed", PAUSE, "resume"}
 
 
 def word_of(label: str) -> str:
