@@ -24,6 +24,7 @@ export class Control {
   /** @type {Policy | null} */
   #policy = null;
   #paused = false;
+  #changes = 0; // that the stream has reported
   /** @type {Row[]} */
   #rows = [];
   /** @type {Prediction | null} */
@@ -121,6 +122,7 @@ export class Control {
    * @param {{policy?: Policy | null, paused?: boolean | null}} change
    */
   changed({ policy, paused }) {
+    this.#changes += 1;
     this.#use({ policy: policy ?? this.#policy, paused: paused ?? this.#paused });
   }
 
@@ -238,12 +240,12 @@ export class Control {
    * @param {object} [body]
    */
   async #command(method, path, body) {
-    const address = this.#path;
+    const address = this.#path, changes = this.#changes;
     try {
       const answer = await send(method, address + path, body);
       if (address !== this.#path) return;
       this.#problem("");
-      this.#use(answer);
+      if (changes === this.#changes) this.#use(answer); // else the stream has reported it, and perhaps a later change
     } catch (error) {
       if (error instanceof Unauthorised) this.#askForToken();
       this.#problem(error instanceof Refused || error instanceof Unauthorised ? error.message : text("control.unanswered"));
