@@ -75,7 +75,7 @@ SEND = """async (labels) => {
 def test_no_marker_is_lost_or_doubled_while_the_connection_is(open_page):
     stream = StandIn("eeg")
     taken: list[str] = []
-    stream.markers.taken = lambda label, _: taken.append(label)
+    stream.markers.add(lambda label, _: taken.append(label))
     with served(stream) as address:
         page = open_page(f"http://{address}/docs", may_lose_connection=True)
         page.evaluate(SEND, ["before"])

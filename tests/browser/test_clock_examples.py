@@ -45,7 +45,7 @@ def taken():
 @pytest.fixture
 def stream(taken):
     one = StandIn("eeg")
-    one.markers.taken = lambda label, at: taken.append((label, at))
+    one.markers.add(lambda label, at: taken.append((label, at)))
     yield one
     one.stop()
 

@@ -25,7 +25,8 @@ class TaskStream:
         self.model = SimpleNamespace(exists=False)
         self.contract = SimpleNamespace(classes=())
         self.control_setting = SimpleNamespace(policy=None)
-        self.markers = SimpleNamespace(taken=None)
+        self.listeners: set = set()
+        self.markers = SimpleNamespace(add=self.listeners.add, remove=self.listeners.discard)
         self.file: str | None = None
         self.participant: str | None = None
         self.runs = 0

@@ -104,12 +104,11 @@ def begin_display_delay(stream: OneStream, request: DelayRequest) -> DisplayDela
 
     if (source := stream.status().source) is None:
         raise HTTPException(409, f"Stream {stream.name!r} has no signal now, so there is no channel to measure with.")
-    _end(stream)
     try:
         delay = DisplayDelay(source, request.channel, request.marker, request.seconds)
     except SourceError as error:
         raise HTTPException(422, str(error)) from error
-    stream.markers.delay, stream.markers.taken = delay, delay.take
+    stream.markers.measure(delay)
     return delay.status()
 
 
@@ -127,9 +126,5 @@ def end_display_delay(stream: OneStream) -> DisplayDelayStatus:
 
 
 def _end(stream: StreamLike) -> DisplayDelayStatus | None:
-    delay, stream.markers.delay = stream.markers.delay, None
-    stream.markers.taken = lambda *_: None
-    if delay is None:
-        return None
-    delay.end()
-    return delay.status().model_copy(update={"running": False})
+    delay = stream.markers.measure(None)
+    return None if delay is None else delay.status().model_copy(update={"running": False})

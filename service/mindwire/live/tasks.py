@@ -215,8 +215,11 @@ class StreamTasks:
             reason = "it was removed" if stream is None else stream.reason.rstrip(".")
             msg = f"Stream {self._name!r} has no signal ({reason}); a task takes one."
             raise ConflictError(msg)
-        stream.markers.taken = lambda *_: self.seen()
+        stream.markers.add(self._take_marker)
         return stream
+
+    def _take_marker(self, _label: str, _time: float) -> None:
+        self.seen()
 
     def _unfinished(self, *states: TaskPhase) -> TaskState:
         task = self._task
@@ -273,6 +276,8 @@ class StreamTasks:
         if self._watch is not None:
             self._watch.set()
             self._watch = None
+        if (stream := self._find()) is not None:
+            stream.markers.remove(self._take_marker)
         session, self._session = self._session, None
         if session is not None:
             session.close()

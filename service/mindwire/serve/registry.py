@@ -250,6 +250,8 @@ class StreamRegistry(Mapping[str, Stream]):
         return stream
 
     def _begin(self, stream: Stream) -> None:
+        if (before := self._streams.get(stream.name)) is not None:
+            stream.markers.follow(before.markers)
         self._streams = {**self._streams, stream.name: stream}
         if self._supervisor is not None:
             self._supervisor.add(stream)

@@ -44,8 +44,6 @@ class SentMarkers(Sink):
         That of the outlet.
     show : callable
         Publishes an event of a kind, with a message and data.
-    taken : callable
-        Called with each label and time.
     delay : DisplayDelay or None
         The measurement of the display's delay that was begun last.
     """
@@ -53,18 +51,43 @@ class SentMarkers(Sink):
     def __init__(self, stream: str = "", prefix: str = "", *, opened: bool = False) -> None:
         self.source_id = f"{prefix}{SENT_MARKERS_ID}" if prefix else ""
         self.show: Callable[[str, str, Mapping[str, Any]], None] = lambda *_: None
-        self.taken: Callable[[str, float], None] = lambda *_: None
         self.delay: DisplayDelay | None = None
         self._stream = stream
         self._outlet: pylsl.StreamOutlet | None = None
         self._closed = False
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._ids: OrderedDict[str, None] = OrderedDict()  # of markers that were published
+        self._listeners: frozenset[Callable[[str, float], None]] = frozenset()  # replaced as a whole
         self._lock = threading.Lock()
         if opened:
             self._outlet = self._opened()
 
+    def add(self, listener: Callable[[str, float], None]) -> None:
+        """Have a function called with the label and time of each marker from now on, once however often it is added."""
+        with self._lock:
+            self._listeners |= {listener}
+
+    def remove(self, listener: Callable[[str, float], None]) -> None:
+        """Call a function no more; one that was not added is no mistake."""
+        with self._lock:
+            self._listeners -= {listener}
+
+    def measure(self, delay: DisplayDelay | None) -> DisplayDelay | None:
+        """Give markers to a measurement of the display's delay from now on, or to none; end and return the one before."""
+        with self._lock:
+            before, self.delay = self.delay, delay
+            self._listeners -= {before.take} if before else set()
+            self._listeners |= {delay.take} if delay else set()
+        if before is not None:
+            before.end()
+        return before
+
+    def follow(self, before: SentMarkers) -> None:
+        """Take the place of a stream's markers before it began again: the same ids are known, and the same functions called."""
+        before.measure(None)
+        self._ids, self._listeners = before._ids, before._listeners
+
     def take(self, markers: Sequence[SentMarker]) -> int:
-        """Publish markers, all or none; those whose id was taken before are left out. Returns how many were published.
+        """Publish markers, none if one is refused; those whose id was published before are left out. Returns how many were published.
 
         May be called from any thread.
 
@@ -91,20 +114,25 @@ class SentMarkers(Sink):
                     "map times with the clock of /v1/clock."
                 )
                 raise UsageError(msg)
-        with self._lock:
-            if self._closed:
-                msg = f"Stream {self._stream!r} has ended and takes no markers."
-                raise ConflictError(msg)
-            new = [marker for marker in markers if self._is_new(marker.id)]
-            if new and self._outlet is None:
-                self._outlet = self._opened()
+        new: list[SentMarker] = []
+        try:
+            with self._lock:
+                if self._closed:
+                    msg = f"Stream {self._stream!r} has ended and takes no markers."
+                    raise ConflictError(msg)
+                outlet = self._outlet = self._outlet or self._opened()
+                for marker in markers:
+                    if marker.id is None or marker.id not in self._ids:
+                        outlet.push_sample([marker.label], marker.time)
+                        self._note(marker.id)
+                        new.append(marker)
+        finally:  # also of those that were published before one could not be
             for marker in new:
-                self._outlet.push_sample([marker.label], marker.time)  # type: ignore[union-attr]
-        for marker in new:
-            data = {"label": marker.label, "time": marker.time, "source": self._name}
-            data["uncertainty_ms"] = marker.uncertainty_ms
-            self.show("marker", f"Marker {marker.label} from {self._name}.", data)
-            self.taken(marker.label, marker.time)
+                data = {"label": marker.label, "time": marker.time, "source": self._name}
+                data["uncertainty_ms"] = marker.uncertainty_ms
+                self.show("marker", f"Marker {marker.label} from {self._name}.", data)
+                for listener in self._listeners:
+                    listener(marker.label, marker.time)
         return len(new)
 
     def report_clock(self, clock: ClientClock) -> None:
@@ -118,8 +146,7 @@ class SentMarkers(Sink):
 
     def close(self) -> None:
         """Take the outlet off the network."""
-        if self.delay is not None:
-            self.delay.end()
+        self.measure(None)
         with self._lock:
             self._outlet, self._closed = None, True
 
@@ -127,16 +154,12 @@ class SentMarkers(Sink):
     def _name(self) -> str:
         return f"{OUTLET}{self._stream}{MARKERS}"
 
-    def _is_new(self, marker_id: str | None) -> bool:
-        """Note the id of a marker; false if it was noted before."""
-        if marker_id is None:
-            return True
-        if marker_id in self._ids:
-            return False
-        self._ids[marker_id] = None
-        if len(self._ids) > _REMEMBERED_IDS:
-            self._ids.popitem(last=False)
-        return True
+    def _note(self, marker_id: str | None) -> None:
+        """Note the id of a marker that is published."""
+        if marker_id is not None:
+            self._ids[marker_id] = None
+            if len(self._ids) > _REMEMBERED_IDS:
+                self._ids.popitem(last=False)
 
     def _opened(self) -> pylsl.StreamOutlet:
         from mindwire.sources.liblsl import pylsl

@@ -120,8 +120,8 @@ class DisplayDelay:
         return self._thread.is_alive()
 
     def take(self, label: str, at: float) -> None:
-        """Take a marker of the stream."""
-        if label == self._marker:
+        """Take a marker of the stream; none after the end."""
+        if label == self._marker and self.running and not self._stop.is_set():
             with self._lock:
                 self._markers.append(at)
 

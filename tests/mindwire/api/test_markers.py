@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import httpx
 import pylsl
@@ -11,6 +12,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mindwire.api.asyncapi import CLOCK
+from mindwire.serve.registry import StreamRegistry
+from mindwire.sinks.sent_markers import SentMarkers
+from mindwire.status import SentMarker
 from tests.support.raw_websocket import FLOODS, flood, upgraded
 from tests.support.standin import StandIn, served
 from tests.support.streaming import eventually, unique
@@ -146,10 +150,61 @@ def test_markers_that_are_sent_again_are_not_doubled(http, stream):
     marker = {"label": "left_hand", "time": pylsl.local_clock(), "id": unique("page")}
     assert http.post(MARKERS, json={"markers": [marker, marker]}).json() == {"accepted": 2, "repeated": 1}
     taken = []
-    stream.markers.taken = lambda *marker: taken.append(marker)
+    stream.markers.add(lambda *marker: taken.append(marker))
     later = marker | {"id": unique("page")}
     assert http.post(MARKERS, json={"markers": [marker, later]}).json() == {"accepted": 2, "repeated": 1}
     assert taken == [("left_hand", later["time"])]
+
+
+def test_a_marker_that_could_not_be_published_is_not_known_when_it_is_sent_again(monkeypatch):
+    markers, taken, now = SentMarkers("eeg", unique("prefix"), opened=True), [], pylsl.local_clock()
+    markers.add(lambda label, _: taken.append(label))
+    sent = [SentMarker(label=label, time=now, id=label) for label in ("first", "second")]
+    with monkeypatch.context() as patched:
+        pushed = iter([None])
+        patched.setattr(pylsl.StreamOutlet, "push_sample", lambda *_: next(pushed))
+        with pytest.raises(StopIteration):
+            markers.take(sent)
+    assert taken == ["first"]
+    assert markers.take(sent) == 1
+    assert taken == ["first", "second"]
+    markers.close()
+
+
+def test_a_measurement_of_the_display_takes_nothing_from_other_functions_and_ends_with_the_next_one():
+    taken: list[str] = []
+    delays = [SimpleNamespace(take=lambda label, _, n=n: taken.append(f"{n} {label}"), end=list) for n in range(2)]
+    markers, now = SentMarkers("eeg", unique("prefix")), pylsl.local_clock()
+
+    def listener(label, _):
+        taken.append(label)
+
+    for _ in range(2):
+        markers.add(listener)
+    for delay in delays:
+        markers.measure(delay)
+    markers.take([SentMarker(label="x", time=now)])
+    assert sorted(taken) == ["1 x", "x"]
+    assert markers.measure(None) is delays[1]
+    markers.take([SentMarker(label="y", time=now)])
+    markers.remove(listener)
+    markers.take([SentMarker(label="z", time=now)])
+    assert taken[2:] == ["y"]
+    markers.close()
+
+
+def test_a_stream_that_begins_again_knows_what_was_sent_before():
+    taken: list[str] = []
+    (before, after), now = (SentMarkers("eeg", unique("prefix")) for _ in range(2)), pylsl.local_clock()
+    before.add(lambda label, _: taken.append(label))
+    before.take([SentMarker(label="x", time=now, id="1")])
+    before.close()
+    registry = StreamRegistry.__new__(StreamRegistry)
+    registry._supervisor, registry._streams = None, {"eeg": SimpleNamespace(name="eeg", markers=before)}
+    registry._begin(SimpleNamespace(name="eeg", markers=after))
+    assert after.take([SentMarker(label="x", time=now, id="1"), SentMarker(label="y", time=now, id="2")]) == 1
+    assert taken == ["x", "y"]
+    after.close()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +240,7 @@ def test_times_that_are_no_finite_numbers_are_refused(http, number):
 
 def test_of_markers_of_which_one_is_refused_none_is_published(http, stream):
     taken = []
-    stream.markers.taken = lambda *marker: taken.append(marker)
+    stream.markers.add(lambda *marker: taken.append(marker))
     now = pylsl.local_clock()
     both = [{"label": "near", "time": now, "id": "near-1"}, {"label": "far", "time": now + 61}]
     assert http.post(MARKERS, json={"markers": both}).status_code == 422
@@ -240,8 +295,6 @@ def test_the_client_for_browsers_is_there_without_a_token():
 
 
 def test_outlets_open_at_once_where_a_recorder_must_find_them():
-    from mindwire.sinks.sent_markers import SentMarkers
-
     prefix = unique("prefix")
     markers = SentMarkers("eeg", prefix, opened=True)
     eventually(lambda: pylsl.resolve_byprop("source_id", f"{prefix}-sent-markers", 1, 1.0), 20)

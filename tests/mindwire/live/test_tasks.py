@@ -241,8 +241,11 @@ def test_a_page_that_has_gone_pauses_the_task(own, stream, monkeypatch):
     monkeypatch.setattr(tasks, "PAGE_LOST_S", 10.0)
     assert own.resume().problem is None
     before = own._seen
-    stream.markers.taken("fixation", 1.0)  # a marker is a sign of life too
+    (listener,) = stream.listeners
+    listener("fixation", 1.0)  # a marker shows that the page is there too
     assert own._seen > before
+    own.abort()
+    assert not stream.listeners
 
 
 def test_a_signal_that_has_gone_pauses_the_task_and_its_trial_is_repeated(own, stream):

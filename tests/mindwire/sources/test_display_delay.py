@@ -69,3 +69,11 @@ def test_channels_are_named_and_known_by_their_labels():
 def test_a_channel_that_is_not_there_is_refused():
     with pytest.raises(SourceError, match="Expected one of the source's channels, C3, Cz, Photo; found 'AUX'"):
         DisplayDelay(source(["C3", "Cz", "Photo"]), "AUX", "patch_on", 1.0)
+
+
+def test_after_its_end_no_marker_is_taken():
+    delay = DisplayDelay(source(["C3", "Cz", "Photo"]), "Photo", "patch_on", 60.0)
+    delay.take("patch_on", 1.0)
+    delay.end()
+    delay.take("patch_on", 2.0)
+    assert delay._markers == [1.0]
