@@ -49,8 +49,9 @@ class JobRequest(BaseModel):
 class Job(BaseModel):
     """A job; `id` is also that of its model in `/v1/models`, once there is one.
 
-    `stage` is a word, `progress` goes from 0 to 1. `error` is a sentence. `swap_problem` is the sentence that refused to put
-    the model into use. Lists leave the `report` out.
+    `stage` is a word, `progress` goes from 0 to 1. `error` is a sentence. With `swap_requested` the stream was asked to take
+    the model into use, and its events report how that went; `swap_problem` is the sentence that refused it. Lists leave the
+    `report` out.
     """
 
     id: str
@@ -65,7 +66,7 @@ class Job(BaseModel):
     model: str | None = None
     report: dict[str, Any] | None = None
     swap: Literal["offer", "auto"] = "offer"
-    swapped: bool = False
+    swap_requested: bool = False
     swap_problem: str | None = None
     started_unix: float
     ended_unix: float | None = None

@@ -67,7 +67,7 @@ class TrainingJobs:
         self._read: set[Path] = set()
         self._process: Process | None = None
         self._running: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        self._starting, self._finishing = asyncio.Lock(), asyncio.Lock()
 
     async def start(self, wanted: JobRequest) -> Job:
         """Begin a job.
@@ -82,8 +82,9 @@ class TrainingJobs:
             There is nothing to learn from, or no such model to improve.
         """
         async with self._starting:
-            if self._running is not None and not self._running.done():
-                msg = f"The job {self._running.get_name()} runs, and one runs at a time; wait for its end or cancel it."
+            running = self._running
+            if running is not None and not running.done() and self._jobs[running.get_name()].state == "running":
+                msg = f"The job {running.get_name()} runs, and one runs at a time; wait for its end or cancel it."
                 raise ConflictError(msg)
             sessions, models = self._folders()
             if any(find_spec(name) is None for name in _NEEDED):
@@ -97,6 +98,7 @@ class TrainingJobs:
                 swap=wanted.swap,
                 started_unix=time.time(),
             )
+            await self._end()  # one that is done and computes the progress, which the next one does
             try:
                 self._process = await _start_process(spec)
             except OSError as error:
@@ -122,8 +124,11 @@ class TrainingJobs:
     async def cancel(self, reference: str) -> Job:
         """End a job that runs."""
         job = await self.find(reference)
-        if job.state == "running":
-            self._change(job.id, state="cancelled")
+        async with self._finishing:  # a job whose outcome is being kept has ended
+            cancelled = self._jobs[job.id].state == "running"
+            if cancelled:
+                self._change(job.id, state="cancelled")
+        if cancelled:
             await self._end()
         return self._jobs[job.id]
 
@@ -192,65 +197,76 @@ class TrainingJobs:
         return f"{stem}{max((int(m[1]) for name in names if (m := number.fullmatch(name))), default=0) + 1}"
 
     async def _follow(self, spec: JobSpec, process: Process) -> None:
-        """Take a job's lines until it ends, then keep its result."""
+        """Take a job's lines until all its processes have ended; its result is kept as soon as it is there."""
         try:
-            outcome, error = await self._watch(spec, process)
+            error = await self._watch(spec, process)
             await asyncio.to_thread(remove_leftovers, spec)
-            await self._finish(spec, outcome, error)
+            if self._jobs[spec.id].state != "done":
+                await self._give_up(spec, error)
         except Exception as unexpected:
             log.exception("The job %s could not be followed", spec.id)
             _signal_group(process, signal.SIGKILL)
-            error = f"The job could not be followed ({type(unexpected).__name__}); see the log."
-            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=time.time())
+            if self._jobs[spec.id].state != "done":
+                error = f"The job could not be followed ({type(unexpected).__name__}); see the log."
+                self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=time.time())
 
-    async def _watch(self, spec: JobSpec, process: Process) -> tuple[Outcome | None, str]:
-        """Take a job's lines until all its processes have ended; return its outcome, or why there is none."""
+    async def _watch(self, spec: JobSpec, process: Process) -> str:
+        """Take a job's lines until all its processes have ended; return why there is no result, in a sentence."""
         assert process.stdout is not None  # noqa: S101 - asked for at the start
         assert process.stderr is not None  # noqa: S101
         assert process.stdin is not None  # noqa: S101
-        said: deque[str] = deque(maxlen=_LAST_LINES)
-        errors = asyncio.create_task(_keep_lines(process.stderr, said))
-        outcome, error = await self._take_lines(spec, process.stdout)  # which only the process itself has open
+        last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        errors = asyncio.create_task(_keep_lines(process.stderr, last_lines))
+        error = await self._take_lines(spec, process.stdout)  # which only the process itself has open
         # Those that it has begun hold its standard error; what they share is removed by the last of them.
         await asyncio.wait([errors], timeout=_END_S)
         _signal_group(process, signal.SIGKILL)
         code, _ = await asyncio.gather(process.wait(), errors)
         process.stdin.close()
-        if outcome is None:
-            error = error or _why(code, said)
-            if self._jobs[spec.id].state == "running":
-                log.error("The job %s failed: %s%s", spec.id, error, "".join(f"\n  {text}" for text in said))
-        return outcome, error
+        error = error or _ending(code, last_lines)
+        details = "".join(f"\n  {text}" for text in last_lines)
+        if self._jobs[spec.id].state == "running":
+            log.error("The job %s failed: %s%s", spec.id, error, details)
+        elif self._jobs[spec.id].state == "done" and code not in (0, -signal.SIGTERM):
+            log.warning(
+                "The job %s is done, but the progress was not computed (exit code %d).%s", spec.id, code, details
+            )
+        return error
 
-    async def _take_lines(self, spec: JobSpec, stream: asyncio.StreamReader) -> tuple[Outcome | None, str]:
-        """Take a job's lines; return its outcome or its error."""
+    async def _take_lines(self, spec: JobSpec, stream: asyncio.StreamReader) -> str:
+        """Take a job's lines and its outcome until it ends; return its error."""
         try:
             async for text in stream:
                 line = msgspec.json.decode(text, type=JobLine)
-                if line.outcome is not None or line.error is not None:
-                    return line.outcome, line.error or ""
-                if self._jobs[spec.id].state == "running":
+                if line.error is not None:
+                    return line.error
+                if line.outcome is not None:
+                    await self._finish(spec, line.outcome)
+                else:
                     self._change(spec.id, stage=line.stage, progress=line.progress, seconds_left=line.seconds_left)
         except ValueError as wrong:
-            return None, f"The job's process wrote a line that is no progress ({wrong})."
-        return None, ""
+            return f"The job's process wrote a line that is no progress ({wrong})."
+        return ""
 
-    async def _finish(self, spec: JobSpec, outcome: Outcome | None, error: str) -> None:
-        """Set the last state of a job."""
-        job, ended = self._jobs[spec.id], time.time()
-        if outcome is not None:
-            self._change(job.id, model=outcome.model, report=outcome.report, progress=1.0, seconds_left=0.0)
+    async def _finish(self, spec: JobSpec, outcome: Outcome) -> None:
+        """Keep the outcome of a job that was not cancelled before."""
+        async with self._finishing:
+            if self._jobs[spec.id].state != "running":
+                return
+            self._change(spec.id, model=outcome.model, report=outcome.report, progress=1.0, seconds_left=0.0)
             await self._put_into_use(spec, outcome)
-            done = self._jobs[job.id].model_copy(update={"state": "done", "stage": "done", "ended_unix": ended})
+            ended = {"state": "done", "stage": "done", "ended_unix": time.time()}
+            done = self._jobs[spec.id].model_copy(update=ended)
             await asyncio.to_thread(self._keep, done, Path(spec.sessions))
-            self._jobs[job.id] = done
-            return
+            self._jobs[spec.id] = done
+
+    async def _give_up(self, spec: JobSpec, error: str) -> None:
+        """Set the last state of a job that failed or was cancelled."""
+        job = self._jobs[spec.id]
         if job.stage == WRITING:  # the bundle may have become complete in the last moment
             await asyncio.to_thread(shutil.rmtree, spec.target, ignore_errors=True)
-        if job.state == "cancelled":
-            self._change(spec.id, seconds_left=None, ended_unix=ended)
-        else:
-            self._change(spec.id, state="failed", error=error, seconds_left=None, ended_unix=ended)
+        end = {} if job.state == "cancelled" else {"state": "failed", "error": error}
+        self._change(spec.id, seconds_left=None, ended_unix=time.time(), **end)
 
     async def _put_into_use(self, spec: JobSpec, outcome: Outcome) -> None:
         job = self._jobs[spec.id]
@@ -258,7 +274,7 @@ class TrainingJobs:
             return
         try:
             await self._use_model(job.stream, outcome.model)
-            self._change(spec.id, swapped=True)
+            self._change(spec.id, swap_requested=True)
         except MindwireError as error:
             self._change(spec.id, swap_problem=str(error))
 
@@ -322,12 +338,12 @@ async def _start_process(spec: JobSpec) -> Process:
     return process
 
 
-async def _keep_lines(stream: asyncio.StreamReader, said: deque[str]) -> None:
+async def _keep_lines(stream: asyncio.StreamReader, last_lines: deque[str]) -> None:
     """Keep the last lines of a stream."""
     rest = b""
     while block := await stream.read(1 << 14):
         *lines, rest = (rest + block).split(b"\n")
-        said.extend(line.decode(errors="replace") for line in lines if line.strip())
+        last_lines.extend(line.decode(errors="replace") for line in lines if line.strip())
         rest = rest[-(1 << 14) :]
 
 
@@ -339,11 +355,11 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def _why(code: int, said: deque[str]) -> str:
-    """Return why a job that said nothing of its end has ended, in a sentence."""
+def _ending(code: int, last_lines: deque[str]) -> str:
+    """Return why a job that reported no end has ended, in a sentence."""
     if code == -signal.SIGKILL:
         return "The job's process was killed; if the machine ran out of memory, take fewer recordings or end other programs, then try again."
     if code < 0:
         return f"The job's process was ended by signal {-code} ({signal.Signals(-code).name}); try again."
-    last = f": {said[-1][:300]}" if said else ""
+    last = f": {last_lines[-1][:300]}" if last_lines else ""
     return f"The job's process ended without a result (exit code {code}{last}); see the log."

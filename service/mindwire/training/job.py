@@ -3,8 +3,9 @@
     python -m mindwire.training.job
 
 It reads one line of JSON from standard input, a :class:`~mindwire.training.job_spec.JobSpec`, and writes lines of JSON: progress, and
-last the outcome or the error. When its standard input ends, because the service has ended in whatever way, it ends with all
-processes of its group; nothing is then left of it but what was complete.
+last the outcome or the error. After an outcome it computes the person's progress; a failure of that is its exit code alone. When its
+standard input ends, because the service has ended in whatever way, it ends with all processes of its group; nothing is then left of it
+but what was complete.
 """
 
 from __future__ import annotations
@@ -41,22 +42,13 @@ def _improve(spec: JobSpec, stages: Stages) -> Outcome:
 KINDS: Mapping[str, Callable[[JobSpec, Stages], Outcome]] = {"train": _train, "improve": _improve}
 
 
-def _note_progress(spec: JobSpec) -> None:
-    """Compute what new runs show of the person's learning; the job's own result does not depend on it."""
-    from mindwire.training.progress import update_progress
-
-    try:
-        update_progress(Path(spec.sessions), spec.participant, spec.classes)
-    except (MindwireError, OSError):
-        traceback.print_exc()
-
-
 def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:
-    """Run a job in this process; its last line holds the outcome or the error."""
+    """Run a job in this process; its last line holds the outcome or the error.
+
+    After an outcome what new runs show of the person's learning is computed; an error of that is raised, the outcome stays.
+    """
     try:
-        outcome = KINDS[spec.kind](spec, Stages(emit))
-        _note_progress(spec)
-        line = JobLine("done", 1.0, 0.0, outcome=outcome)
+        line = JobLine("done", 1.0, 0.0, outcome=KINDS[spec.kind](spec, Stages(emit)))
     except MindwireError as error:
         line = JobLine(error=str(error))
     except MemoryError:
@@ -70,6 +62,10 @@ def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:
             error=f"The job failed by an error of the program ({type(error).__name__}: {error}); see the log."
         )
     emit(line)
+    if line.outcome is not None:
+        from mindwire.training.progress import update_progress
+
+        update_progress(Path(spec.sessions), spec.participant, spec.classes)
 
 
 def _end_with_input(spec: JobSpec) -> None:

@@ -46,6 +46,7 @@ DONE = """
 half.rename(pathlib.Path(spec["models"], spec["id"]))
 say(stage="done", progress=1.0, outcome={"model": spec["id"], "report": {"classes": spec["classes"]}})
 """
+WRITING = "say(stage='writing', progress=0.9)\n" + FOREVER
 
 
 class FakeStream:
@@ -139,7 +140,7 @@ def test_a_job_is_watched_kept_and_put_into_use(jobs, program):
         done = await finished(running, begun.id, "done")
         assert (done.model, done.progress, done.error) == (begun.id, 1.0, None)
         assert done.report == {"classes": ["right_hand", "left_hand"]}  # in the order that the stream has
-        assert (done.swapped, jobs.used) == (True, [("cap", begun.id)])
+        assert (done.swap_requested, jobs.used) == (True, [("cap", begun.id)])
         assert leftovers(jobs) == [begun.id]
         second = await running.start(request())
         assert second.id.endswith("-2")
@@ -152,7 +153,7 @@ def test_a_job_is_watched_kept_and_put_into_use(jobs, program):
         assert (await after.find(begun.id)) == done
         third = await after.start(request())
         assert third.id.endswith("-3")
-        await until(after, third.id, "done")
+        await finished(after, third.id, "done")
 
     asyncio.run(act())
 
@@ -162,8 +163,8 @@ def test_a_swap_that_is_refused_is_said(jobs, program):
         program(DONE)
         jobs.refusal = ModelConflictError("Another change is under way.")
         running = jobs.make()
-        done = await until(running, (await running.start(request(stream="cap", swap="auto"))).id, "done")
-        assert (done.swapped, done.swap_problem) == (False, "Another change is under way.")
+        done = await finished(running, (await running.start(request(stream="cap", swap="auto"))).id, "done")
+        assert (done.swap_requested, done.swap_problem) == (False, "Another change is under way.")
 
     asyncio.run(act())
 
@@ -172,8 +173,48 @@ def test_what_is_not_acceptable_is_not_put_into_use(jobs, program):
     async def act():
         program(DONE.replace('"report"', '"acceptable": False, "report"'))
         running = jobs.make()
-        done = await until(running, (await running.start(request(stream="cap", swap="auto"))).id, "done")
-        assert (done.swapped, jobs.used) == (False, [])
+        done = await finished(running, (await running.start(request(stream="cap", swap="auto"))).id, "done")
+        assert (done.swap_requested, jobs.used) == (False, [])
+
+    asyncio.run(act())
+
+
+def test_a_failure_of_the_progress_after_the_outcome_is_logged_and_the_model_stays(jobs, program, caplog):
+    async def act():
+        program(DONE + "sys.exit('Matrices must be positive definite')")
+        running = jobs.make()
+        done = await finished(running, (await running.start(request(stream="cap", swap="auto"))).id, "done")
+        assert (await running.find(done.id)) == done
+        assert (done.error, leftovers(jobs), jobs.used) == (None, [done.id], [("cap", done.id)])
+        assert "the progress was not computed (exit code 1).\n  Matrices must" in caplog.text
+
+    asyncio.run(act())
+
+
+def test_the_next_job_does_not_wait_for_the_progress_of_the_last_one(jobs, program):
+    async def act():
+        program(DONE + FOREVER)
+        running = jobs.make()
+        first = await until(running, (await running.start(request())).id, "done")
+        assert await running.cancel(first.id) == first
+        second = await until(running, (await running.start(request())).id, "done")
+        await running.aclose()
+        assert [job.state for job in await running.list()] == ["done", "done"]
+        assert leftovers(jobs) == [first.id, second.id]
+
+    asyncio.run(act())
+
+
+def test_a_model_that_is_complete_after_the_cancellation_is_removed_and_not_used(jobs, program):
+    async def act():
+        last = "".join(f"    {line}\n" for line in DONE.strip().splitlines())
+        program(f"import signal\ndef last(*_):\n{last}    os._exit(0)\nsignal.signal(signal.SIGTERM, last)\n" + WRITING)
+        running = jobs.make()
+        job = await running.start(request(stream="cap", swap="auto"))
+        await until(running, job.id, stage="writing")
+        cancelled = await running.cancel(job.id)
+        assert (cancelled.state, cancelled.model, cancelled.swap_requested) == ("cancelled", None, False)
+        assert (leftovers(jobs), jobs.used) == ([], [])
 
     asyncio.run(act())
 
@@ -198,7 +239,7 @@ def test_one_job_runs_at_a_time_and_is_cancelled_with_all_its_processes(jobs, pr
         assert leftovers(jobs) == []
         assert await running.cancel(job.id) == cancelled  # which stays as it is
         program(DONE)
-        await until(running, (await running.start(request())).id, "done")
+        await finished(running, (await running.start(request())).id, "done")
 
     asyncio.run(act())
 

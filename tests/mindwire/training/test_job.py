@@ -15,7 +15,7 @@ from mindwire.control.policy import choose_policy
 from mindwire.training import job, run
 from mindwire.training import report as report_module
 from mindwire.training.data import RecordedTrials
-from mindwire.training.job_spec import JobSpec, Stages
+from mindwire.training.job_spec import JobSpec, Outcome, Stages
 from mindwire.training.selection import select
 from mindwire.types import INVALID, Reason
 from mindwire_models.bundle import load_bundle
@@ -184,6 +184,18 @@ def test_an_error_of_the_program_is_reported(tmp_path, monkeypatch, capsys):
     error = lines_of(spec_of(tmp_path))[-1].error
     assert error == "The job failed by an error of the program (ZeroDivisionError: P01-1); see the log."
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_of_the_progress_comes_after_the_outcome(monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(job, "KINDS", {"train": lambda spec, stages: Outcome("P01-1", {})})
+    monkeypatch.setattr("mindwire.training.progress.update_progress", fails)
+    lines = []
+    with pytest.raises(ZeroDivisionError):
+        job.run(JobSpec("P01-1", "train", "P01", "", "", ""), lines.append)
+    assert [line.outcome for line in lines] == [Outcome("P01-1", {})]
 
 
 def test_the_learning_curve_ascends_where_trials_are_noisy_and_is_flat_where_none_helps():
