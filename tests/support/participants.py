@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -93,6 +94,7 @@ class Participant:
             status="complete",
             started=Moment(1.0, 1.0),
             source={"labels": list(self.channels)},
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             cues=dict(Counter(label for _, label in markers)),
         )
         import msgspec

@@ -30,8 +30,9 @@ class JobRequest(BaseModel):
     """Job to begin.
 
     By default it takes every run of the participant that has ended and has cues of at least two classes, the newest session
-    first, and the classes of its tasks. An improvement begins from the model `base`, by default the stream's. `budget` is of false activations per minute. With `swap` `auto` the stream gets the
-    model once it is made, unless it is poor or was not accepted.
+    first, and the classes of its tasks. An improvement begins from the model `base`, by default the stream's, and keeps its
+    classes. `budget` is of false activations per minute. With `swap` `auto` the stream gets the model once it is made, unless
+    it is poor or was not accepted.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

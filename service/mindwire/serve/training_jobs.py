@@ -15,7 +15,7 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,7 @@ from mindwire.session_names import check_participant
 from mindwire.training.job_spec import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
 from mindwire.training.selection import Selection, select, wait_until_read
 from mindwire_models.atomic import replace_file
+from mindwire_models.bundle import load_bundle
 
 log = logging.getLogger(__name__)
 
@@ -158,9 +159,16 @@ class TrainingJobs:
             raise UsageError(msg)
         base = self._base(wanted)
         wait_until_read(sessions, wanted.participant)
-        chosen = select(sessions, wanted.participant, wanted.recordings, wanted.classes)
+        improved = None if base is None or wanted.kind == "train" else _classes(Path(base), wanted.classes)
+        chosen = select(
+            sessions,
+            wanted.participant,
+            wanted.recordings,
+            wanted.classes if improved is None else improved,
+            any_electrodes=improved is not None,  # those that lack one of the model's are left out by the job
+        )
         classes = chosen.classes
-        if wanted.stream is not None:
+        if wanted.stream is not None and improved is None:
             known = self._streams[wanted.stream].status().classes
             classes = tuple(known) if set(known) == set(classes) else classes  # in the order that a swap asks for
         return JobSpec(
@@ -316,6 +324,15 @@ class TrainingJobs:
         if not done:
             _signal_group(process, signal.SIGKILL)
             await asyncio.wait([running])
+
+
+def _classes(base: Path, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the classes of the model to improve, which an improvement keeps; raises UsageError if others are wanted."""
+    classes = load_bundle(base).contract.classes
+    if wanted is not None and set(wanted) != set(classes):
+        msg = f"An improvement keeps the classes of its model, here {', '.join(classes)}; leave 'classes' out, or train a model of others."
+        raise UsageError(msg)
+    return classes
 
 
 def _paths(chosen: Selection) -> dict[str, Any]:

@@ -39,7 +39,14 @@ class _Found:
     tasks: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def select(root: Path, participant: str, wanted: Sequence[str] | None, classes: Sequence[str] | None) -> Selection:
+def select(
+    root: Path,
+    participant: str,
+    wanted: Sequence[str] | None,
+    classes: Sequence[str] | None,
+    *,
+    any_electrodes: bool = False,
+) -> Selection:
     """Choose the recordings of a participant, by default every run that has ended and has cues of at least two classes.
 
     Parameters
@@ -51,27 +58,36 @@ def select(root: Path, participant: str, wanted: Sequence[str] | None, classes: 
         Recordings as ``2026-11-29/run-01.xdf``.
     classes : sequence of str or None
         By default those of the newest cued task, or else the cues' own labels.
+    any_electrodes : bool
+        Recordings need not have every electrode of the newest one.
 
     Raises
     ------
     RecordingError
-        A recording is not there or not in the folder, or nothing can be learned from.
+        A recording is not there or not in the folder, one that was named cannot be used, or nothing can be learned from.
     """
     found = _find(root, participant)
     if wanted is not None:
         chosen = _named(root / participant, wanted)
-        runs = {path: found.runs[path] for path in chosen if path in found.runs}
+        runs = {path: run for path, run in found.runs.items() if path in chosen}
         unknown = [path for path in chosen if path not in runs]
     else:
         runs, unknown = found.runs, []
     left_out: list[dict[str, Any]] = []
     ended: dict[Path, Run] = {}
+
+    def leave_out(path: Path, reason: str, problem: str, trials: int = 0) -> None:
+        if wanted is not None:
+            msg = f"{_name(path)} {problem}"
+            raise RecordingError(msg)
+        left_out.append({"reason": reason, "recording": _name(path), "trials": trials})
+
     for path, run in runs.items():
-        if run.status == "recording" or run.cues is None:
-            if wanted is not None:
-                msg = f"{_name(path)} is still being recorded or read through; wait until it is complete."
-                raise RecordingError(msg)
-            left_out.append({"reason": "still_recording", "recording": _name(path), "trials": 0})
+        if run.sha256 is None:
+            leave_out(path, "still_recording", "is still being recorded or read through; wait until it is complete.")
+        elif run.cues is None:
+            problem = f"cannot be read; leave it out. {' '.join(run.problems)}".rstrip()
+            leave_out(path, "unreadable", problem)
         else:
             ended[path] = run
     names = tuple(classes) if classes is not None else _classes(found.tasks, ended.values())
@@ -79,20 +95,14 @@ def select(root: Path, participant: str, wanted: Sequence[str] | None, classes: 
         path for path, run in ended.items() if len(set(names) & set(run.cues or ())) >= (2 if wanted is None else 1)
     ]
     rest = [path for path, run in ended.items() if REST_BEGIN in (run.cues or ())]
-    if wanted is None:
-        cued, other = _same_electrodes(cued, ended)
-        left_out += [
-            {"reason": "other_electrodes", "recording": _name(path), "trials": _trials(ended[path], names)}
-            for path in other
-        ]
+    if cued and not any_electrodes:
+        problem = f"lacks electrodes of {_name(cued[0])}, the newest recording; leave one of the two out."
+        for path in _other_electrodes(cued[0], dict.fromkeys((*cued, *rest)), ended):
+            leave_out(path, "other_electrodes", problem, _trials(ended[path], names))
+            cued, rest = ([one for one in some if one != path] for some in (cued, rest))
     recordings = (*cued, *unknown)
     if not recordings or len(names) < 2:
-        cues: dict[str, int] = {}
-        for run in ended.values():
-            cues |= {label: count for label, count in (run.cues or {}).items() if _is_cue(label)}
-        asked = f"cues of {', '.join(names)}" if names else "cues of at least two classes"
-        msg = f"No complete recording of {participant} has {asked}; its cues are {', '.join(cues) or 'none'}. Record a run of cued trials first."
-        raise RecordingError(msg)
+        raise RecordingError(_nothing(participant, names, ended.values()))
     return Selection(recordings, tuple(rest), names, tuple(left_out))
 
 
@@ -100,7 +110,7 @@ def wait_until_read(root: Path, participant: str, *, at_most_s: float = 20.0) ->
     """Wait until the runs that have just ended are read through and their cues known, so that the newest is not left out."""
     deadline = time.monotonic() + at_most_s
     while time.monotonic() < deadline and any(
-        run.cues is None and run.ended is not None and time.time() - run.ended.unix < _READ_WITHIN_S
+        run.sha256 is None and run.ended is not None and time.time() - run.ended.unix < _READ_WITHIN_S
         for folder in sessions_in(root.resolve() / participant)
         for run in read_session(folder).runs
     ):
@@ -160,10 +170,14 @@ def _classes(tasks: Sequence[tuple[str, ...]], runs: Iterable[Run]) -> tuple[str
     return ()
 
 
-def _same_electrodes(paths: Sequence[Path], runs: Mapping[Path, Run]) -> tuple[list[Path], list[Path]]:
-    """Return the recordings whose source has every channel of the newest one's, and the others."""
-    if not paths:
-        return [], []
-    first = set(runs[paths[0]].source.get("labels") or ())
-    same = [path for path in paths if first <= set(runs[path].source.get("labels") or ())]
-    return same, [path for path in paths if path not in same]
+def _nothing(participant: str, names: Sequence[str], runs: Iterable[Run]) -> str:
+    """Return the sentence that there is nothing to learn from."""
+    cues = dict.fromkeys(label for run in runs for label in run.cues or () if _is_cue(label))
+    asked = f"cues of {', '.join(names)}" if names else "cues of at least two classes"
+    return f"No complete recording of {participant} has {asked}; its cues are {', '.join(cues) or 'none'}. Record a run of cued trials first."
+
+
+def _other_electrodes(newest: Path, paths: Iterable[Path], runs: Mapping[Path, Run]) -> list[Path]:
+    """Return the recordings whose source lacks a channel of the newest one's."""
+    first = set(runs[newest].source.get("labels") or ())
+    return [path for path in paths if not first <= set(runs[path].source.get("labels") or ())]

@@ -70,7 +70,9 @@ class Jobs:
         for number in (1, 2):
             (folder / f"run-{number:02d}.xdf").write_bytes(b"XDF:")
             cues = {"left_hand": 10, "right_hand": 10}
-            runs.append(Run(number, f"run-{number:02d}.xdf", "cap", "complete", Moment(1.0, 1.0), cues=cues))
+            runs.append(
+                Run(number, f"run-{number:02d}.xdf", "cap", "complete", Moment(1.0, 1.0), sha256="a", cues=cues)
+            )
         write_session(folder, SessionDocument("P01", DAY, tuple(runs)))
         self.specs = Specs(Settings(sessions=self.sessions, models=self.models, **settings))
         self.used: list[tuple[str, str]] = []

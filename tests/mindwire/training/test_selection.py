@@ -24,7 +24,9 @@ def session(root, date, *runs, task=None):
     kept = []
     for number, (cues, fields) in enumerate(runs, 1):
         (folder / f"run-{number:02d}.xdf").write_bytes(b"XDF:")
-        fields = {"status": "complete", "source": {"labels": ["C3", "C4"]}} | fields
+        fields = {"status": "complete", "source": {"labels": ["C3", "C4"]}, "sha256": "a"} | fields
+        if fields["status"] == "recording":
+            fields["sha256"] = None
         kept.append(Run(number, f"run-{number:02d}.xdf", "cap", started=Moment(1.0, 1.0), cues=cues, **fields))
     write_session(folder, SessionDocument("P01", date, tuple(kept)))
     if task is not None:
@@ -76,6 +78,40 @@ def test_recordings_that_are_named_are_taken_as_they_are(tmp_path):
         select(tmp_path, "P01", ["2026-11-29/run-03.xdf"], None)
 
 
+def test_recordings_that_are_named_are_used_the_newest_first(tmp_path):
+    for date in ("2026-11-28", "2026-11-29"):
+        session(tmp_path, date, (HANDS, {}), (HANDS, {}))
+    named = ["2026-11-28/run-02.xdf", "2026-11-29/run-01.xdf", "2026-11-29/run-02.xdf"]
+    assert names(select(tmp_path, "P01", named, None).recordings) == [named[2], named[1], named[0]]
+
+
+def test_recordings_of_two_caps_are_one_set_only_with_the_electrodes_of_the_newest(tmp_path):
+    smaller = {"source": {"labels": ["C3"]}}
+    session(tmp_path, "2026-11-28", (HANDS, smaller), ({"rest_start": 1, "rest_end": 1}, smaller))
+    session(tmp_path, "2026-11-29", (HANDS, {}))
+    chosen = select(tmp_path, "P01", None, None)
+    assert (names(chosen.recordings), chosen.rest) == (["2026-11-29/run-01.xdf"], ())
+    assert [one["recording"] for one in chosen.left_out] == ["2026-11-28/run-01.xdf", "2026-11-28/run-02.xdf"]
+    named = ["2026-11-28/run-01.xdf", "2026-11-29/run-01.xdf"]
+    with pytest.raises(
+        RecordingError, match=r"2026-11-28/run-01.xdf lacks electrodes of 2026-11-29/run-01.xdf, the newest"
+    ):
+        select(tmp_path, "P01", named, None)
+    assert len(select(tmp_path, "P01", named, None, any_electrodes=True).recordings) == 2
+
+
+def test_a_run_that_cannot_be_read_is_not_waited_for_and_is_left_out(tmp_path, monkeypatch):
+    damaged = {"sha256": "", "ended": Moment(time.time(), 2.0), "problems": ("It is damaged.",)}
+    session(tmp_path, "2026-11-29", (HANDS, {}), (None, damaged))
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+    wait_until_read(tmp_path, "P01")
+    assert select(tmp_path, "P01", None, None).left_out == (
+        {"reason": "unreadable", "recording": "2026-11-29/run-02.xdf", "trials": 0},
+    )
+    with pytest.raises(RecordingError, match=r"run-02.xdf cannot be read; leave it out. It is damaged\."):
+        select(tmp_path, "P01", ["2026-11-29/run-02.xdf"], None)
+
+
 @pytest.mark.parametrize("name", ["../../secret.xdf", "2026-11-29/run-09.xdf", "/etc/passwd", "2026-11-29/link.xdf"])
 def test_a_recording_outside_the_participants_folder_is_refused(tmp_path, name):
     session(tmp_path, "2026-11-29", (HANDS, {}))
@@ -94,12 +130,12 @@ def test_nothing_to_learn_from_is_one_sentence_with_the_cues_that_there_are(tmp_
 
 
 def test_a_run_that_has_just_ended_is_waited_for_and_an_old_one_that_was_never_read_is_not(tmp_path):
-    just_ended = {"ended": Moment(time.time(), 2.0)}
-    session(tmp_path, "2026-11-28", (None, {"ended": Moment(time.time() - 3600, 2.0), "status": "interrupted"}))
+    just_ended = {"ended": Moment(time.time(), 2.0), "sha256": None}
+    session(tmp_path, "2026-11-28", (None, {"ended": Moment(time.time() - 3600, 2.0), "sha256": None}))
     session(tmp_path, "2026-11-29", (HANDS, {}), (None, just_ended))
 
     def read() -> None:
-        change_run(tmp_path / "P01/2026-11-29", 2, cues=HANDS)
+        change_run(tmp_path / "P01/2026-11-29", 2, cues=HANDS, sha256="a")
 
     reader = threading.Timer(0.3, read)
     reader.start()

@@ -83,6 +83,7 @@ export default {
   "training.left_out.start_of_recording": "zu nah am Anfang der Aufzeichnung",
   "training.left_out.end_of_recording": "zu nah am Ende der Aufzeichnung",
   "training.left_out.still_recording": "weil sie noch nicht vollständig ist",
+  "training.left_out.unreadable": "weil die Datei nicht lesbar ist",
   "training.left_out.other_electrodes": "weil ihr Elektroden der neuesten Aufzeichnung fehlen",
 
   "training.gate.accepted": "Das verbesserte Modell kann übernehmen",

@@ -83,6 +83,7 @@ export default {
   "training.left_out.start_of_recording": "too near to the beginning of the recording",
   "training.left_out.end_of_recording": "too near to the end of the recording",
   "training.left_out.still_recording": "because it is not complete yet",
+  "training.left_out.unreadable": "because the file cannot be read",
   "training.left_out.other_electrodes": "because it lacks electrodes of the newest recording",
 
   "training.gate.accepted": "The improved model may take over",
