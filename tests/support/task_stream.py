@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from mindwire.errors import RecordingError
@@ -29,12 +30,13 @@ class TaskStream:
         self.markers = SimpleNamespace(add=self.listeners.add, remove=self.listeners.discard)
         self.file: str | None = None
         self.participant: str | None = None
+        self.recorder: object | None = None
         self.runs = 0
         self.refuses: Exception | None = None
 
     @property
     def collecting(self):
-        return self.file
+        return None if self.file is None else Path("sessions", self.participant, today(), self.file)
 
     def status(self):
         if self.participant is None:
@@ -46,11 +48,11 @@ class TaskStream:
         if self.refuses is not None:
             raise self.refuses
         self.runs += 1
-        self.participant, self.file = request.participant, f"run-{self.runs:02d}.xdf"
+        self.participant, self.file, self.recorder = request.participant, f"run-{self.runs:02d}.xdf", object()
         return self.status()
 
-    def end(self):
-        if self.participant is None:
+    def end(self, only=None):
+        if self.participant is None or only not in (None, self.recorder):
             msg = "not recorded"
             raise RecordingError(msg)
-        self.participant = self.file = None
+        self.participant = self.file = self.recorder = None

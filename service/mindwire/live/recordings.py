@@ -48,14 +48,17 @@ class Recordings:
     @property
     def file(self) -> str | None:
         """Name of the file that is being written; None while nothing is recorded."""
-        recorder = self.recorder
-        return recorder.path.name if recorder and recorder.path else None
+        return None if (path := self.path) is None else path.name
 
     @property
-    def collecting(self) -> str | None:
-        """Name of the file that what happens now will be in; None while LabRecorder starts or has ended."""
-        recorder = self.recorder
-        return recorder.path.name if recorder and recorder.collects and recorder.path else None
+    def path(self) -> Path | None:
+        """File that is being written; None while nothing is recorded."""
+        return None if (recorder := self.recorder) is None else recorder.path
+
+    @property
+    def collecting(self) -> Path | None:
+        """File that what happens now will be in; None while LabRecorder starts or has ended."""
+        return recorder.path if (recorder := self.recorder) is not None and recorder.collects else None
 
     @property
     def free_bytes(self) -> int | None:
@@ -120,17 +123,17 @@ class Recordings:
         recorder.attach(self._stream.reporter.emit)
         self._stream.reporter.add_sink(recorder)
 
-    def end(self, ending: str = "ended on request") -> RecordingStatus:
+    def end(self, ending: str = "ended on request", only: Recorder | None = None) -> RecordingStatus:
         """End the recording between two chunks; return once its file is complete, or after seconds if it is not.
 
         Raises
         ------
         RecordingError
-            The stream is not being recorded.
+            The stream is not being recorded, or by another recorder than ``only``.
         """
         stream = self._stream
         with self._lock:
-            if (recorder := self.recorder) is None:
+            if (recorder := self.recorder) is None or only not in (None, recorder):
                 msg = f"Stream {stream.name!r} is not being recorded."
                 raise RecordingError(msg)
 

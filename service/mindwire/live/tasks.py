@@ -32,6 +32,7 @@ from mindwire.status import RecordingRequest, StreamState
 
 if TYPE_CHECKING:
     from mindwire.live.stream import Stream
+    from mindwire.sinks.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class StreamTasks:
         self._seen = time.monotonic()
         self._recorded_at = time.monotonic()
         self._since = 0.0  # time on the clock of LSL from which the present recording holds samples
-        self._began_recording = False
+        self._began: Recorder | None = None  # of the recording that began for the task
         self._watch: threading.Event | None = None  # ends the thread that watches
         self._restore()
 
@@ -242,14 +243,14 @@ class StreamTasks:
                 msg = f"The task is of {date}, and a recording would be of {today}; abort it and begin another one."
                 raise ConflictError(msg)
             status = recordings.begin(RecordingRequest(participant=participant))
-            self._began_recording = True
+            self._began = recordings.recorder
             self._since = pylsl.local_clock()
         elif status.participant != participant or date not in (None, status.date):
             whose = f"{status.participant} on {status.date}" if status.participant else "no participant"
             msg = f"Stream {self._name!r} is being recorded for {whose}; end that recording first."
             raise ConflictError(msg)
         self._recorded_at = time.monotonic()
-        if status.date is None or (file := recordings.collecting) is None:
+        if status.date is None or (file := _name_in(recordings.collecting, participant, status.date)) is None:
             msg = f"The recording of stream {self._name!r} has not begun; its events say why. Try again soon."
             raise ConflictError(msg)
         return status.date, file
@@ -264,12 +265,10 @@ class StreamTasks:
             return self._present
 
     def _end_recording(self) -> None:
-        if self._began_recording:
-            self._began_recording = False
-            stream = self._find()
-            if stream is not None:
-                with suppress(RecordingError):  # it has ended before
-                    stream.recordings.end()
+        began, self._began = self._began, None
+        if began is not None and (stream := self._find()) is not None:
+            with suppress(RecordingError):  # it has ended before
+                stream.recordings.end(only=began)
 
     def _release(self) -> None:
         """Stop watching, and let the session go."""
@@ -321,7 +320,7 @@ class StreamTasks:
     def _follow_recording(self, task: TaskState) -> tuple[bool, TaskState]:
         """Return true while the task is recorded, and the task, with the file of a recording that began by itself."""
         stream = self._find()
-        file = None if stream is None else stream.recordings.collecting
+        file = None if stream is None else _name_in(stream.recordings.collecting, task.participant, task.date)
         if file is None or file in task.recordings:
             return file is not None, task
         self._since = pylsl.local_clock()
@@ -347,6 +346,11 @@ class StreamTasks:
             problem = "page_lost"
         if problem is not None:
             self._change(task.becomes("paused", problem))
+
+
+def _name_in(path: Path | None, participant: str, date: str) -> str | None:
+    """Return the name of a file of a session; None if it is of another one."""
+    return path.name if path is not None and path.parts[-3:-1] == (participant, date) else None
 
 
 def _check_decoding(stream: Stream, paradigm: Cued | Rest | Eyes | Control) -> None:

@@ -84,6 +84,19 @@ def test_a_recording_that_runs_is_used_and_left_running(own, stream):
     assert stream.file == "run-01.xdf"
 
 
+def test_a_recording_of_somebody_else_neither_holds_the_task_nor_ends_with_it(own, stream):
+    own.begin("P01", PARADIGM, None)
+    own.resume()
+    stream.end()
+    stream.begin(SimpleNamespace(participant="P02"))
+    stream.file = "run-01.xdf"  # in another folder
+    assert own.enter(done(0)).trials[0].outcome == "aborted"
+    stream.file = "run-02.xdf"
+    assert own.enter(done(1)).recordings == ["run-01.xdf"]
+    own.finish()
+    assert stream.participant == "P02"
+
+
 def test_one_task_at_a_time(own):
     own.begin("P01", PARADIGM, None)
     with pytest.raises(ConflictError, match="Task 1 of P01 is ready; finish or abort it first"):
