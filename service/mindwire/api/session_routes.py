@@ -14,9 +14,10 @@ from mindwire.api.task_routes import Root
 from mindwire.errors import ConflictError, ParadigmError, RecordingError
 from mindwire.session_names import check_participant
 from mindwire.sessions.document import Run, read_session
+from mindwire.sessions.folder import is_recorded
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest, check_paradigm, duration_s
 from mindwire.sessions.paradigm_store import ListedParadigm, keep_paradigm, list_paradigms
-from mindwire.sessions.task import UNFINISHED, is_recorded, read_task, tasks_in
+from mindwire.sessions.task import UNFINISHED, read_task, tasks_in
 from mindwire.sessions.trial_plan import plan_trials
 from mindwire_models.text import printable
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mindwire.errors import ConflictError, RecordingError
 from mindwire.sessions.document import updating
-from mindwire.sessions.folder import Session, open_session
+from mindwire.sessions.folder import Session, is_recorded_elsewhere, open_session
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest
 from mindwire.sessions.task import (
     UNFINISHED,
@@ -21,7 +21,6 @@ from mindwire.sessions.task import (
     TaskProblem,
     TaskState,
     Trial,
-    is_recorded,
     last_task,
     new_task,
     next_number,
@@ -82,6 +81,7 @@ class StreamTasks:
         self._find = find
         self._lock = threading.RLock()  # of changes
         self._task: TaskState | None = None
+        self._elsewhere = False  # true while the last task is another service's
         self._folder = root
         self._session: Session | None = None  # held while the task is not finished
         self._seen = time.monotonic()
@@ -94,6 +94,10 @@ class StreamTasks:
     @property
     def task(self) -> TaskState | None:
         """The present or last task."""
+        if self._elsewhere:
+            with self._lock:
+                if self._elsewhere:
+                    self._restore()
         return self._task
 
     def seen(self) -> None:
@@ -111,7 +115,7 @@ class StreamTasks:
             Nothing can be recorded.
         """
         with self._lock:
-            if (task := self._task) is not None and task.state in UNFINISHED:
+            if (task := self.task) is not None and task.state in UNFINISHED:
                 msg = f"Task {task.number} of {task.participant} is {task.state}; finish or abort it first."
                 raise ConflictError(msg)
             stream = self._stream()
@@ -136,6 +140,7 @@ class StreamTasks:
                     raise RecordingError(msg) from error
                 raise
             self._folder, self._session, self._task = session.folder, session, task
+            self._elsewhere = False
             self._report(task)
             return task
 
@@ -168,16 +173,17 @@ class StreamTasks:
         with self._lock:
             task = self._unfinished("ready", "running", "paused")
             self.seen()
+            if task.has_trial(trial):
+                return task
             recorded, task = self._follow_recording(task)
             lost = not recorded or task.problem in ("signal_lost", "recording_lost")
             if trial.outcome == "done" and (lost or (trial.onset is not None and trial.onset < self._since)):
                 trial = trial.model_copy(update={"outcome": "aborted", "result": {**trial.result, "recorded": False}})
             after = task.with_trial(trial)
-            if after is not task:
-                if task.state == "ready":
-                    after = after.becomes("running")
-                    self._start_watch()
-                self._change(after, trial.index)
+            if task.state == "ready":
+                after = after.becomes("running")
+                self._start_watch()
+            self._change(after, trial.index)
             return self._present
 
     def finish(self) -> TaskState:
@@ -198,12 +204,11 @@ class StreamTasks:
     def _restore(self) -> None:
         """Take up the stream's last task; one that no process goes on with was interrupted."""
         found = last_task(self._root, self._name)
-        if found is None:
+        self._elsewhere = found is not None and found[1].state in UNFINISHED and is_recorded_elsewhere(found[0])
+        if found is None or self._elsewhere:
             return
         self._folder, task = found
         if task.state in UNFINISHED:
-            if is_recorded(self._folder):  # by another service
-                return
             task = task.becomes("interrupted", "service_ended")
             with suppress(RecordingError):  # it is written when it is resumed
                 write_task(self._folder, task)
@@ -223,7 +228,7 @@ class StreamTasks:
         self.seen()
 
     def _unfinished(self, *states: TaskPhase) -> TaskState:
-        task = self._task
+        task = self.task
         if task is None:
             msg = f"Stream {self._name!r} has no task; begin one first."
             raise ConflictError(msg)

@@ -72,6 +72,28 @@ def open_session(root: Path, participant: str, date: str | None = None) -> Sessi
     return session
 
 
+def is_recorded(folder: Path) -> bool:
+    """Return true while a process, this one included, holds a session."""
+    try:
+        handle = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that it takes part in no contest with others who ask.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def is_recorded_elsewhere(folder: Path) -> bool:
+    """Return true while another process holds a session."""
+    with _guard:
+        return folder.resolve() not in _held and is_recorded(folder)
+
+
 class Session:
     """A session that this process holds; streams of one process share it, and the last one to close it lets it go.
 

@@ -7,8 +7,6 @@ Every change returns a new state; the file holds it before it is answered.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +100,14 @@ class TaskState(BaseModel):
             return self
         return self.model_copy(update={"recordings": [*self.recordings, file]})
 
+    def has_trial(self, trial: Trial) -> bool:
+        """Return true if a trial was entered with this outcome, and is sent again because its answer was lost."""
+        before = next((one for one in self.trials if one.index == trial.index), None)
+        if before is None:
+            return False
+        # One that was not recorded counts as aborted, whatever was sent.
+        return before.outcome == trial.outcome or (trial.outcome == "done" and before.result.get("recorded") is False)
+
     def with_trial(self, trial: Trial) -> TaskState:
         """Return the task with the outcome of its next trial; an aborted one that counts is planned once more.
 
@@ -110,9 +116,8 @@ class TaskState(BaseModel):
         ConflictError
             Another trial is due, or all were done.
         """
-        before = next((one for one in self.trials if one.index == trial.index), None)
-        if before is not None and before.outcome == trial.outcome:
-            return self  # sent again, because its answer was lost
+        if self.has_trial(trial):
+            return self
         if trial.index != self.next:
             due = "none is due" if self.next is None else f"trial {self.next} is due"
             msg = f"Trial {trial.index} cannot be entered: {due}; read the task again."
@@ -202,18 +207,3 @@ def last_task(root: Path, stream: str) -> tuple[Path, TaskState] | None:
 
 def _days(root: Path) -> Iterator[Path]:
     yield from (path for path in root.glob("*/*") if _DATE.fullmatch(path.name) and path.is_dir())
-
-
-def is_recorded(folder: Path) -> bool:
-    """Return true while a process, this one included, holds the lock of a session."""
-    try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False

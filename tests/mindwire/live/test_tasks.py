@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mindwire.errors import ConflictError, RecordingError
 from mindwire.live import tasks
 from mindwire.live.tasks import StreamTasks
+from mindwire.sessions.folder import is_recorded, open_session
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.task import RecordedTrial, Trial, new_task, read_task, task_path, write_task
 from mindwire.status import StreamState
@@ -164,6 +166,17 @@ def test_trials_are_entered_in_order_and_may_be_sent_again(own):
         own.enter(Trial(index=0, outcome="aborted"))
 
 
+def test_a_trial_that_is_sent_again_is_answered_in_the_same_way_although_the_recording_has_changed(own, stream):
+    own.begin("P01", PARADIGM, None)
+    first = own.enter(done(0))
+    file, stream.file = stream.file, None
+    assert own.enter(done(0)) == first
+    second = own.enter(done(1))
+    assert second.trials[1].outcome == "aborted"
+    stream.file = file
+    assert own.enter(done(1)) == second
+
+
 @given(st.lists(st.booleans(), max_size=40), st.integers(0, 3))
 def test_what_is_aborted_is_planned_again_until_every_trial_is_done(outcomes, practice):
     paradigm = check_paradigm(PARADIGM.model_dump() | {"practice": practice})
@@ -204,10 +217,27 @@ def test_a_killed_service_leaves_an_interrupted_task_that_goes_on_in_the_next_ru
     assert [trial.index for trial in stored(tmp_path).trials] == [0, 1, 2, 3]
 
 
-def test_a_task_of_another_process_is_left_alone(own, stream, tmp_path):
+def test_a_task_of_another_process_is_left_alone_while_that_goes_on(own, stream, tmp_path):
     own.begin("P01", PARADIGM, None)
-    assert StreamTasks("eeg", tmp_path, lambda: stream).task is None
-    assert stored(tmp_path).state == "ready"
+    own._release()
+    with (tmp_path / "P01" / TODAY / ".lock").open() as held:  # as another process does
+        fcntl.flock(held, fcntl.LOCK_EX)
+        again = StreamTasks("eeg", tmp_path, lambda: stream)
+        assert again.task is None
+        assert stored(tmp_path).state == "ready"
+    assert again.task.state == stored(tmp_path).state == "interrupted"
+
+
+def test_a_task_is_found_again_while_another_stream_of_this_process_records_the_person(own, stream, tmp_path):
+    own.begin("P01", PARADIGM, None)
+    own._release()
+    other = open_session(tmp_path, "P01")
+    with (tmp_path / "P01" / TODAY / ".lock").open() as asked:
+        again = StreamTasks("eeg", tmp_path, lambda: stream)
+        other.close()
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        assert not is_recorded(tmp_path / "P01" / TODAY)  # two who ask do not disturb each other
+    assert again.task.state == "interrupted"
 
 
 def test_an_interrupted_task_can_be_left(own, stream, tmp_path):
