@@ -31,11 +31,16 @@ class TaskStream:
         self.file: str | None = None
         self.participant: str | None = None
         self.recorder: object | None = None
+        self.collects = True
         self.runs = 0
         self.refuses: Exception | None = None
 
     @property
     def collecting(self):
+        return self.path if self.collects else None
+
+    @property
+    def path(self):
         return None if self.file is None else Path("sessions", self.participant, today(), self.file)
 
     def status(self):

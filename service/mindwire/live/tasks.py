@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,7 +87,9 @@ class StreamTasks:
         self._session: Session | None = None  # held while the task is not finished
         self._seen = time.monotonic()
         self._recorded_at = time.monotonic()
-        self._since = 0.0  # time on the clock of LSL from which the present recording holds samples
+        self._since = (
+            0.0  # time on the clock of LSL from which the present recording holds samples; infinite before it does
+        )
         self._began: Recorder | None = None  # of the recording that began for the task
         self._watch: threading.Event | None = None  # ends the thread that watches
         self._restore()
@@ -114,7 +117,7 @@ class StreamTasks:
         RecordingError
             Nothing can be recorded.
         """
-        with self._lock:
+        with self._lock, self._recording_undone():
             if (task := self.task) is not None and task.state in UNFINISHED:
                 msg = f"Task {task.number} of {task.participant} is {task.state}; finish or abort it first."
                 raise ConflictError(msg)
@@ -134,7 +137,6 @@ class StreamTasks:
             except (RecordingError, OSError) as error:
                 if session is not None:
                     session.close()
-                self._end_recording()
                 if isinstance(error, OSError):
                     msg = f"No task can be begun in {self._root} ({error.strerror})."
                     raise RecordingError(msg) from error
@@ -146,13 +148,13 @@ class StreamTasks:
 
     def resume(self) -> TaskState:
         """Begin a task that is ready, or go on with one that was paused or interrupted, in the next run if its recording has ended."""
-        with self._lock:
+        with self._lock, self._recording_undone():
             task = self._unfinished("ready", "running", "paused", "interrupted")
             self.seen()
             if task.state == "running":
                 return task
             stream = self._stream()
-            date, file = self._record(stream, task.participant, task.date)
+            date, file = self._record(stream, task.participant, task)
             if self._session is None:
                 self._session = open_session(self._root, task.participant, date)
             self._change(task.with_recording(file).becomes("running"))
@@ -238,8 +240,20 @@ class StreamTasks:
             raise ConflictError(msg + hint)
         return task
 
-    def _record(self, stream: Stream, participant: str, date: str | None = None) -> tuple[str, str]:
-        """Have the participant recorded; return the date of the session and the name of the file."""
+    @contextmanager
+    def _recording_undone(self) -> Iterator[None]:
+        """End the recording that begins inside if what it is for fails."""
+        before = self._began
+        try:
+            yield
+        except BaseException:
+            if self._began is not before:
+                self._end_recording()
+            raise
+
+    def _record(self, stream: Stream, participant: str, task: TaskState | None = None) -> tuple[str, str]:
+        """Have the participant recorded, for a task that goes on if one is given; return the date of the session and the name of the file."""
+        date = None if task is None else task.date
         recordings = stream.recordings
         status = recordings.status()
         if status is None:
@@ -249,15 +263,16 @@ class StreamTasks:
                 raise ConflictError(msg)
             status = recordings.begin(RecordingRequest(participant=participant))
             self._began = recordings.recorder
-            self._since = pylsl.local_clock()
         elif status.participant != participant or date not in (None, status.date):
             whose = f"{status.participant} on {status.date}" if status.participant else "no participant"
             msg = f"Stream {self._name!r} is being recorded for {whose}; end that recording first."
             raise ConflictError(msg)
         self._recorded_at = time.monotonic()
-        if status.date is None or (file := _name_in(recordings.collecting, participant, status.date)) is None:
+        if status.date is None or (file := _name_in(recordings.path, participant, status.date)) is None:
             msg = f"The recording of stream {self._name!r} has not begun; its events say why. Try again soon."
             raise ConflictError(msg)
+        if task is None or file not in task.recordings:
+            self._since = math.inf if recordings.collecting is None else pylsl.local_clock()
         return status.date, file
 
     def _end(self, state: TaskPhase) -> TaskState:
@@ -313,23 +328,32 @@ class StreamTasks:
             threading.Thread(target=self._watch_task, args=(self._watch,), name=name, daemon=True).start()
 
     def _watch_task(self, stop: threading.Event) -> None:
+        fault = ""
         while not stop.wait(_CHECK_EVERY_S):
             with self._lock:
                 if stop.is_set():
                     return
+                before, fault = fault, ""
                 try:
                     self._check()
-                except Exception:  # a full disk, for example; it is tried again
-                    log.exception("The task of stream %s cannot be kept", self._name)
+                except Exception as error:  # a full disk, for example; it is tried again
+                    fault = str(error) or type(error).__name__
+                    if fault != before:
+                        log.error("%s", fault, exc_info=not isinstance(error, RecordingError))  # noqa: TRY400 - logged once
+                if before and not fault:
+                    log.info("Task %d of stream %s is kept again.", self._present.number, self._name)
 
     def _follow_recording(self, task: TaskState) -> tuple[bool, TaskState]:
         """Return true while the task is recorded, and the task, with the file of a recording that began by itself."""
         stream = self._find()
         file = None if stream is None else _name_in(stream.recordings.collecting, task.participant, task.date)
-        if file is None or file in task.recordings:
-            return file is not None, task
-        self._since = pylsl.local_clock()
-        self._change(task.with_recording(file))
+        if file is None:
+            return False, task
+        if file not in task.recordings:
+            self._since = math.inf
+            self._change(task.with_recording(file))
+        if self._since == math.inf:
+            self._since = pylsl.local_clock()
         return True, self._present
 
     def _check(self) -> None:

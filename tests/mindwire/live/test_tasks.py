@@ -18,6 +18,7 @@ from mindwire.live.tasks import StreamTasks
 from mindwire.sessions.folder import is_recorded, open_session
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.task import RecordedTrial, Trial, new_task, read_task, task_path, write_task
+from mindwire.sources.liblsl import pylsl
 from mindwire.status import StreamState
 from tests.support.task_stream import TaskStream, today
 
@@ -41,6 +42,10 @@ def own(stream, tmp_path):
 
 def done(index, **more):
     return Trial(index=index, outcome="done", onset=1e9, **more)
+
+
+def full(path, content):
+    raise OSError(28, "No space left on device")
 
 
 def until(condition):
@@ -320,6 +325,51 @@ def test_a_recording_that_ends_pauses_the_task_and_the_next_one_is_added(own, st
     assert own.task.state == "running"
 
 
+def test_a_task_begins_with_a_recording_that_starts_slowly_and_its_trials_count_from_then_on(own, stream):
+    stream.collects = False
+    assert own.begin("P01", PARADIGM, None).recordings == ["run-01.xdf"]
+    assert own.enter(done(0)).trials[0].outcome == "aborted"
+    stream.collects = True
+    before = pylsl.local_clock()
+    own.pause()
+    assert own.resume().recordings == ["run-01.xdf"]
+    assert own.enter(Trial(index=1, outcome="done", onset=before)).trials[1].outcome == "aborted"
+    assert own.enter(Trial(index=2, outcome="done", onset=pylsl.local_clock())).trials[2].outcome == "done"
+
+
+def test_a_recording_that_began_for_nothing_ends(own, stream, monkeypatch):
+    own.begin("P01", PARADIGM, None)
+    stream.end()
+    with monkeypatch.context() as patched:
+        patched.setattr("mindwire.sessions.task.replace_file", full)
+        with pytest.raises(RecordingError, match="No space left on device"):
+            own.resume()
+    assert stream.runs == 2
+    assert stream.participant is None
+    assert own.resume().recordings == ["run-01.xdf", "run-03.xdf"]
+
+
+def test_a_full_disk_is_logged_in_one_sentence_once_and_that_it_has_room_too(own, stream, monkeypatch, caplog):
+    own.begin("P01", PARADIGM, None)
+    own.resume()
+    checks = iter([RecordingError("Full."), RecordingError("Full."), None, None])
+
+    def check():
+        if (fault := next(checks)) is not None:
+            raise fault
+
+    monkeypatch.setattr(own, "_check", check)
+    turns = iter([False, False, False, False, True])
+    stop = SimpleNamespace(wait=lambda _: next(turns), is_set=lambda: False)
+    own._watch.set()
+    with caplog.at_level("INFO", logger="mindwire.live.tasks"):
+        own._watch_task(stop)
+    assert [(one.message, bool(one.exc_info)) for one in caplog.records] == [
+        ("Full.", False),
+        ("Task 1 of stream eeg is kept again.", False),
+    ]
+
+
 def test_a_trial_from_before_the_recording_counts_as_aborted(own):
     own.begin("P01", PARADIGM, None)
     task = own.enter(Trial(index=0, outcome="done", onset=own._since - 1))
@@ -332,10 +382,6 @@ def test_a_trial_from_before_the_recording_counts_as_aborted(own):
 
 def test_a_change_that_cannot_be_kept_is_refused_and_made_later(own, monkeypatch):
     own.begin("P01", PARADIGM, None)
-
-    def full(path, content):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patched:
         patched.setattr("mindwire.sessions.task.replace_file", full)
         with pytest.raises(RecordingError, match="No space left on device"):
