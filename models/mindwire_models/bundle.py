@@ -45,10 +45,11 @@ if TYPE_CHECKING:
 BUNDLE_VERSION: Final = 1
 
 BUNDLE, CONTRACT, CARD, SUMS = "bundle.json", "contract.json", "README.md", "SHA256SUMS"
-REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, WEIGHTS, GRAPH)
+REQUIRED = (BUNDLE, CONFIG, CONTRACT, CARD, GRAPH)
 # Both streaming graphs or none. The graph for recordings is of bundles of earlier versions; it is verified and not used.
 POLICY_FILE = "control.json"
-OPTIONAL = (STREAMING, STEM, RECORDING, POLICY_FILE)
+# The weights are missing from a decoder from outside alone; they are in its graph.
+OPTIONAL = (WEIGHTS, STREAMING, STEM, RECORDING, POLICY_FILE)
 FILES = (*REQUIRED, *OPTIONAL)
 
 _LIMITS = dict.fromkeys((WEIGHTS, GRAPH, STREAMING, STEM, RECORDING), 128 * MIB) | {POLICY_FILE: MIB}
@@ -214,7 +215,7 @@ def write_bundle(
     name: str,
     contract: Contract,
     config: Mapping[str, Any],
-    weights: bytes,
+    weights: bytes | None,
     graph: GraphKind,
     graphs: Mapping[str, bytes],
     card: str,
@@ -229,8 +230,10 @@ def write_bundle(
         The folder; an existing bundle there is replaced, anything else is left alone.
     name, contract, config, graph, training
         As of a :class:`Bundle`.
-    weights, card : bytes, str
-        Contents of ``model.safetensors`` and ``README.md``.
+    weights : bytes or None
+        Content of ``model.safetensors``; None for a decoder from outside.
+    card : str
+        Content of ``README.md``.
     graphs : mapping of str to bytes
         ``model.onnx`` and, where the network allows it, ``streaming.onnx`` with ``stem.onnx``.
     policy : bytes or None
@@ -251,10 +254,10 @@ def write_bundle(
         CONFIG: _json(dict(config)),
         CONTRACT: contract.to_json().encode(),
         CARD: card.encode(),
-        WEIGHTS: weights,
         **graphs,
     }
-    return _write(out, files if policy is None else {**files, POLICY_FILE: policy})
+    further = {WEIGHTS: weights, POLICY_FILE: policy}
+    return _write(out, files | {file: content for file, content in further.items() if content is not None})
 
 
 def write_policy(bundle: Bundle, policy: bytes | str) -> Bundle:
@@ -299,8 +302,12 @@ def load_network(bundle: Bundle) -> AttentionBaseNet:
 def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNetwork:
     """Return the bundle's network or classifier in PyTorch, in evaluation mode.
 
-    A MissingExtraError refuses an installation without PyTorch, a BundleError weights that do not fit the network.
+    A MissingExtraError refuses an installation without PyTorch, a BundleError weights that do not fit the network, and a decoder
+    from outside, which has no network.
     """
+    decoder = decoder_of(bundle.config, bundle.path)
+    if decoder == "external":
+        raise BundleError(without_network(bundle))
     with extra("torch", "The network itself needs PyTorch"):
         from safetensors.torch import load
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
@@ -312,8 +319,17 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
         "attentionbasenet": AttentionBaseNet,
         "ensemble": Ensemble,
         "tangent_space": TangentSpaceNetwork,
-    }[decoder_of(bundle.config, bundle.path)]
+    }[decoder]
     return restore(lambda: kind.from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
+
+
+def without_network(bundle: Bundle, purpose: str = "this") -> str:
+    """Return the sentence that refuses what needs a network in PyTorch for a decoder from outside."""
+    source = reprlib.repr(bundle.config.get("source", "a decoder from outside"))
+    return (
+        f"{bundle.path}: {purpose} needs a network in PyTorch, but this bundle holds only the ONNX graph of {source}; "
+        "choose another bundle, or leave it out."
+    )
 
 
 def _identity(digests: Mapping[str, str]) -> str:

@@ -15,22 +15,24 @@ from mindwire_models.graphs.interfaces import Dims, Interface, folded_interface,
 from mindwire_models.graphs.onnx_file import OnnxFacts, read_onnx_facts
 from mindwire_models.graphs.streaming_plan import FORMAT, FORMAT_KEY, StemGeometry
 
-MAX_OPSET = 18
+MAX_OPSET, MAX_EXTERNAL_OPSET = 18, 28
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "model.onnx"
 STREAMING, STEM, RECORDING = "streaming.onnx", "stem.onnx", "recording.onnx"
 
 GraphKind = Literal["plain", "folded"]
-DecoderKind = Literal["attentionbasenet", "ensemble", "tangent_space"]
+DecoderKind = Literal["attentionbasenet", "ensemble", "tangent_space", "external"]
 KIND_NAMES: dict[DecoderKind, str] = {
     "attentionbasenet": "an AttentionBaseNet",
     "ensemble": "an ensemble",
     "tangent_space": "a tangent-space classifier",
+    "external": "a decoder from outside, which is only a graph,",
 }
 # The weights whose sizes are the numbers of channels and of classes: name and axis of each.
-_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]]] = {
+_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]] | None] = {
     "attentionbasenet": (("input_block.spatial_conv.weight", 2), ("final_layer.1.weight", 0)),
     "ensemble": (("members.0.input_block.spatial_conv.weight", 2), ("members.0.final_layer.1.weight", 0)),
     "tangent_space": (("whitening", 0), ("intercept", 0)),
+    "external": None,  # its weights are in its graph
 }
 
 
@@ -75,12 +77,17 @@ def check_parts(
     """
     for demanded, found in contradictions(config, contract):
         raise _disagree(folder / CONFIG, demanded, found)
-    _check_weights(files[WEIGHTS], decoder_of(config, folder), contract, folder / WEIGHTS)
+    kind = decoder_of(config, folder)
+    if kind == "external":
+        _check_external(files, graph, folder)
+    else:
+        _check_weights(files, kind, contract, folder)
+    max_opset = MAX_EXTERNAL_OPSET if kind == "external" else MAX_OPSET
     n, n_outputs = contract.n_channels, len(contract.classes)
     inputs, outputs = folded_interface(n, contract.window_samples, n_outputs)
     if graph == "plain":
         inputs, outputs = {"x": inputs["x"]}, {"logits": outputs["logits"]}
-    _check_interface(_facts(files, GRAPH, folder), (inputs, outputs), folder / GRAPH)
+    _check_interface(_facts(files, GRAPH, folder), (inputs, outputs), folder / GRAPH, max_opset)
     if STREAMING not in files:
         return None
     stem, step = _facts(files, STEM, folder), _facts(files, STREAMING, folder)
@@ -106,14 +113,27 @@ def _facts(files: Mapping[str, bytes], name: str, folder: Path) -> OnnxFacts:
     return read_onnx_facts(files[name], str(folder / name))
 
 
-def _check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Path) -> None:
+def _check_external(files: Mapping[str, bytes], graph: GraphKind, folder: Path) -> None:
+    """Refuse what a decoder from outside cannot have: weights beside its graph, a folded graph, streaming graphs."""
+    surplus = [name for name in (WEIGHTS, STREAMING, STEM, RECORDING) if name in files]
+    if surplus or graph != "plain":
+        found = ", ".join(surplus) or f"a {graph} graph"
+        msg = f"{folder}: expected nothing but a plain graph of a decoder from outside, found {found}; export it again."
+        raise BundleError(msg)
+
+
+def _check_weights(files: Mapping[str, bytes], kind: DecoderKind, contract: Contract, folder: Path) -> None:
+    where, sized_by = folder / WEIGHTS, _SIZED_BY[kind] or ()
+    if WEIGHTS not in files:
+        msg = f"{folder}: no hash for {WEIGHTS}, which {KIND_NAMES[kind]} needs; export the bundle again."
+        raise BundleError(msg)
     try:
-        shapes = {name: tensor["shape"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call]
+        shapes = {name: tensor["shape"] for name, tensor in deserialize(files[WEIGHTS])}  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         msg = f"{where}: expected weights in the safetensors format, found a damaged file; export the bundle again."
         raise BundleError(msg) from error
     demands = ((contract.n_channels, "channels"), (len(contract.classes), "classes"))
-    for (name, axis), (expected, unit) in zip(_SIZED_BY[kind], demands, strict=True):
+    for (name, axis), (expected, unit) in zip(sized_by, demands, strict=True):
         shape = shapes.get(name, ())
         if len(shape) <= axis:
             msg = f"{where}: expected the weights of {KIND_NAMES[kind]}, found others; export the bundle again."
@@ -122,9 +142,9 @@ def _check_weights(data: bytes, kind: DecoderKind, contract: Contract, where: Pa
             raise _disagree(where, f"{expected} {unit}", shape[axis])
 
 
-def _check_interface(facts: OnnxFacts, interface: Interface, where: Path) -> None:
-    if not 1 <= facts.opset <= MAX_OPSET:
-        msg = f"{where}: expected ONNX operator set 1 to {MAX_OPSET}, found {facts.opset}; export the bundle again."
+def _check_interface(facts: OnnxFacts, interface: Interface, where: Path, max_opset: int = MAX_OPSET) -> None:
+    if not 1 <= facts.opset <= max_opset:
+        msg = f"{where}: expected ONNX operator set 1 to {max_opset}, found {facts.opset}; export the bundle again."
         raise BundleError(msg)
     for what, expected, found in zip(("inputs", "outputs"), interface, (facts.inputs, facts.outputs), strict=True):
         if set(found) != set(expected):

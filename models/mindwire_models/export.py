@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
 from pathlib import Path
 from typing import Literal
 
 from mindwire_models.bundle import Bundle, write_bundle
 from mindwire_models.bundle_checks import GRAPH, STEM, STREAMING, GraphKind, contradictions
-from mindwire_models.contract import Alignment, Contract
+from mindwire_models.contract import Contract
 from mindwire_models.errors import ExportError, extra
 from mindwire_models.graphs.streaming_plan import plan_streaming
+from mindwire_models.model_card import model_card
 from mindwire_models.training_record import TrainingRecord
 
 with extra("torch", "Export needs PyTorch"):
@@ -92,7 +92,7 @@ def export_bundle(
         weights=weights,
         graph=graph,
         graphs=graphs,
-        card=_model_card(name, contract, provenance, config),
+        card=model_card(name, contract, provenance, config),
         training=training,
         policy=policy,
     )
@@ -128,47 +128,3 @@ def _streaming_graphs(network: AttentionBaseNet, hop: int, check: GraphCheck) ->
     for plan in plans if check == "compare" else ():
         check_streaming(stem, step, network, plan)
     return {STEM: stem, STREAMING: step}
-
-
-def _model_card(name: str, contract: Contract, provenance: str, config: dict[str, object]) -> str:
-    """Write the model card: purpose, demands and origin of the model. Only this file holds a date."""
-    decoder, mode = config.get("decoder"), config.get("attention_mode")
-    what = f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{mode}`"
-    if decoder == "tangent_space":
-        what = "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
-    elif decoder == "ensemble":
-        what += f", mean of {config['members']} networks"
-    normalised: str = contract.normalisation.kind
-    if isinstance(contract.normalisation, Alignment):
-        scale = "summed over the window" if contract.normalisation.scale == "window_sum" else "averaged per sample"
-        normalised += f" alignment, covariance {scale}"
-    return f"""---
-library_name: braindecode
-tags:
-- eeg
-- motor-imagery
-- mindwire
----
-
-# {name}
-
-{what},
-as a Mindwire bundle. Run it with `mindwire serve --model FOLDER`.
-
-| demands | |
-|---|---|
-| channels | {" ".join(contract.channels)} |
-| sampling rate | {contract.sfreq:g} Hz |
-| unit | {contract.unit} |
-| reference | {contract.reference or "not stated"} |
-| causal filters | {", ".join(contract.filters.describe()) or "none"} |
-| normalisation | {normalised} |
-| window, hop | {contract.window_samples}, {contract.hop_samples} samples |
-| classes | {", ".join(contract.classes)} |
-
-## Where it comes from
-
-{provenance}
-
-Exported {dt.datetime.now(tz=dt.UTC).date().isoformat()}.
-"""

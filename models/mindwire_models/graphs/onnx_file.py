@@ -43,6 +43,21 @@ class OnnxFacts:
     metadata: dict[str, str]
 
 
+def refuse_foreign(data: bytes, where: str) -> None:
+    """Refuse an ONNX file that keeps tensors in another file, or needs operators that are not of the standard set.
+
+    Raises
+    ------
+    BundleError
+        It does so, or is damaged.
+    """
+    try:
+        _refuse_foreign("model", memoryview(data), where)
+    except (LookupError, RecursionError, UnicodeDecodeError) as error:
+        msg = f"{where}: expected an ONNX model, found a damaged or truncated file; check the file."
+        raise BundleError(msg) from error
+
+
 def read_onnx_facts(data: bytes, where: str = "model.onnx") -> OnnxFacts:
     """Inspect a whole ONNX file without running anything; ``where`` names it in messages.
 

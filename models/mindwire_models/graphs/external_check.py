@@ -1,0 +1,255 @@
+"""Trial of a graph made elsewhere, before it becomes a bundle: it must always give the same, and what its source gives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from mindwire_models.contract import Alignment, Contract, ZScore
+from mindwire_models.errors import ExportError, extra
+
+Array = NDArray[np.float32]
+Output = Literal["logits", "probabilities"]
+Reference = Callable[[Array], NDArray[Any]]
+
+# Largest differences of probabilities: from the source, and between batches of different sizes.
+TOLERANCE, BATCH_TOLERANCE = 1e-4, 1e-5
+_SUM_TOLERANCE = 1e-4
+_BATCH = 8
+_SEED = 20231011
+_MAX_SECONDS = 30.0
+_TIMED_RUNS = 15
+
+
+class Trial:
+    """Graph in ONNX Runtime, as the service runs it on the CPU, and the windows that it is tried on.
+
+    Parameters
+    ----------
+    graph : bytes
+        A bundle's plain graph.
+    contract : Contract
+        Its sizes are the graph's; its unit and normalisation give the amplitude of usual windows.
+    where : str
+        Names the graph in messages.
+
+    Raises
+    ------
+    ExportError
+        ONNX Runtime does not accept the graph.
+    MissingExtraError
+        ONNX Runtime is not installed.
+    """
+
+    def __init__(self, graph: bytes, contract: Contract, where: str) -> None:
+        with extra("torch", "Checking a graph needs the package onnxruntime"):
+            import onnxruntime
+        self._where = where
+        self._contract = contract
+        self._shape = (contract.n_channels, contract.window_samples)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            msg = (
+                f"{where}: ONNX Runtime does not accept the graph ({_first_line(error)}); its sizes may be others than the "
+                f"contract's {self._shape[0]} channels and {self._shape[1]} samples, nothing was written."
+            )
+            raise ExportError(msg) from error
+        self._usual = list(usual_windows(contract))
+
+    def outputs(self) -> list[Array]:
+        """Return the outputs for usual windows and for edge cases, ``(batch, n_classes)`` each.
+
+        Raises
+        ------
+        ExportError
+            A run fails or takes too long, gives another shape, numbers that are not finite, something else when repeated, or
+            something else for a window alone than for the same window in a batch.
+        """
+        found = []
+        for label, windows in (*self._usual, *edge_windows(self._shape)):
+            output = self._run(windows, label)
+            if not np.isfinite(output).all():
+                msg = f"{self._where}: expected finite outputs, found NaN or infinity for {label}; nothing was written."
+                raise ExportError(msg)
+            if not np.array_equal(self._run(windows, label), output):
+                msg = f"{self._where}: the same windows gave other outputs when repeated; export it in evaluation mode."
+                raise ExportError(msg)
+            found.append(output)
+        return found
+
+    def compare_batches(self) -> None:
+        """Refuse, with an ExportError, a graph whose outputs for a window depend on the other windows of the batch."""
+        label, windows = self._usual[0]
+        together = softmax(self._run(windows, label).astype(np.float64), axis=1)
+        alone = [self._run(window[None], "a single window") for window in windows]
+        apart = float(np.abs(softmax(np.concatenate(alone).astype(np.float64), axis=1) - together).max())
+        if not apart <= BATCH_TOLERANCE:
+            msg = (
+                f"{self._where}: the outputs for a window alone and in a batch of {_BATCH} differ by {apart:.2g} in "
+                "probabilities; export it in evaluation mode, with a batch of any size."
+            )
+            raise ExportError(msg)
+
+    def compare(self, reference: Reference, kind: Output) -> float:
+        """Compare with the source's own outputs; return the largest difference of probabilities.
+
+        Raises
+        ------
+        ExportError
+            The outputs of the source are of another shape or differ.
+        """
+        worst = 0.0
+        for label, windows in self._usual:
+            found = softmax(self._run(windows, label).astype(np.float64), axis=1)
+            expected = np.asarray(reference(windows), dtype=np.float64)
+            if expected.shape != found.shape:
+                msg = (
+                    f"{self._where}: the source gives an output of shape {_shape(expected.shape)} for {len(windows)} windows, "
+                    f"but expected {_shape(found.shape)}; nothing was written."
+                )
+                raise ExportError(msg)
+            if kind == "logits":
+                expected = softmax(expected, axis=1)
+            apart = float(np.abs(found - expected).max())
+            if not apart <= TOLERANCE:
+                msg = (
+                    f"{self._where}: the graph's probabilities differ from its source's by {apart:.2g} on {label} "
+                    f"(allowed {TOLERANCE:g}); nothing was written."
+                )
+                raise ExportError(msg)
+            worst = max(worst, apart)
+        return worst
+
+    def seconds(self) -> float:
+        """Return the median time that a window takes on one thread, in seconds."""
+        window = self._usual[0][1][:1]
+        times = []
+        for _ in range(_TIMED_RUNS):
+            begin = time.perf_counter()
+            self._run(window, "a single window")
+            times.append(time.perf_counter() - begin)
+        return float(np.median(times))
+
+    def _run(self, windows: Array, label: str) -> Array:
+        shape = (len(windows), len(self._contract.classes))
+        with self._limit() as (options, timed_out):
+            try:
+                (output,) = self._session.run(["logits"], {"x": windows}, options)
+            except Exception as error:  # as above
+                reason = (
+                    f"takes more than {_MAX_SECONDS:g} s" if timed_out.is_set() else f"fails ({_first_line(error)})"
+                )
+                msg = (
+                    f"{self._where}: the graph {reason} with {label}, {_shape(windows.shape)}; {self._advice(windows)}."
+                )
+                raise ExportError(msg) from error
+        if output.shape != shape:
+            msg = (
+                f"{self._where}: expected an output of shape {_shape(shape)} for {label}, found {_shape(output.shape)}; "
+                f"{self._advice(windows)}."
+            )
+            raise ExportError(msg)
+        return np.asarray(output)
+
+    def _advice(self, windows: Array) -> str:
+        """Return the advice that fits a failure: sizes of the windows, or of the batch."""
+        n_channels, n_times = self._shape
+        sizes = f"its sizes may be others than the contract's {n_channels} channels and {n_times} samples"
+        return f"{sizes}, or fixed to another batch than {len(windows)}; export it with a dynamic first dimension"
+
+    @contextmanager
+    def _limit(self) -> Iterator[tuple[Any, threading.Event]]:
+        """Options of a run that ends when it takes too long, and the event of that."""
+        import onnxruntime
+
+        options, timed_out = onnxruntime.RunOptions(), threading.Event()
+        options.log_severity_level = 4
+
+        def stop() -> None:
+            timed_out.set()
+            options.terminate = True
+
+        timer = threading.Timer(_MAX_SECONDS, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield options, timed_out
+        finally:
+            timer.cancel()
+
+
+def output_kind(outputs: list[Array], said: Output | None, where: str) -> Output:
+    """Return what a graph's outputs are: probabilities where each row lies within 0 … 1 and sums to 1, otherwise logits.
+
+    Raises
+    ------
+    ExportError
+        They are said to be probabilities and are not.
+    """
+    rows = np.concatenate(outputs).astype(np.float64)
+    distributions = bool(
+        (rows >= -_SUM_TOLERANCE).all() and np.allclose(rows.sum(axis=1), 1.0, rtol=0.0, atol=_SUM_TOLERANCE)
+    )
+    if said == "probabilities" and not distributions:
+        msg = (
+            f"{where}: expected probabilities that sum to 1, found a row with the sum {rows.sum(axis=1)[np.argmax(np.abs(rows.sum(axis=1) - 1))]:.3g} "
+            f"and the minimum {rows.min():.3g}; leave out --output, or say --output logits."
+        )
+        raise ExportError(msg)
+    return said or ("probabilities" if distributions else "logits")
+
+
+def usual_windows(contract: Contract) -> Iterator[tuple[str, Array]]:
+    """Yield batches of random windows of the amplitude that the contract lets expect, smaller, and larger, with a label."""
+    usual = usual_amplitude(contract)
+    rng = np.random.default_rng(_SEED)
+    for label, size, batch in (
+        ("random windows", usual, _BATCH),
+        ("random windows of small amplitude", 0.1 * usual, 3),
+        ("random windows of large amplitude", 5.0 * usual, 3),
+    ):
+        yield (
+            label,
+            (size * rng.standard_normal((batch, contract.n_channels, contract.window_samples))).astype(np.float32),
+        )
+
+
+def usual_amplitude(contract: Contract) -> float:
+    """Return the standard deviation of conditioned EEG under a contract, in its unit or, normalised, without one."""
+    if isinstance(contract.normalisation, Alignment):
+        summed = contract.normalisation.scale == "window_sum"
+        return float(contract.window_samples**-0.5) if summed else 1.0
+    if isinstance(contract.normalisation, ZScore):
+        return 1.0
+    return 10.0 * {"V": 1e-6, "mV": 1e-3, "uV": 1.0, "nV": 1e3}[contract.unit]
+
+
+def edge_windows(shape: tuple[int, int]) -> Iterator[tuple[str, Array]]:
+    """Yield batches of windows at the edges of what can occur, with a label."""
+    noise = np.random.default_rng(_SEED).standard_normal((2, *shape))
+    for label, windows in (
+        ("windows of zeros", np.zeros((2, *shape))),
+        ("constant windows", np.ones((2, *shape))),
+        ("windows of amplitude 1e-6", 1e-6 * noise),
+        ("windows of amplitude 1e4", 1e4 * noise),
+    ):
+        yield label, windows.astype(np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+def _shape(dims: tuple[int, ...]) -> str:
+    return "×".join(map(str, dims))
