@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -87,7 +88,7 @@ async def keep(name: str, request: Request, response: Response, root: Root) -> C
             422, f"name: expected {printable(name, 80)!r} as the address says, found {paradigm.name!r}."
         )
     try:
-        new = keep_paradigm(root, paradigm)
+        new = await asyncio.to_thread(keep_paradigm, root, paradigm)  # it waits for the disk
     except ConflictError as error:
         raise HTTPException(409, str(error)) from error
     except OSError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mindwire.errors import RecordingError
+from mindwire.sinks.free_space import free_bytes
 from mindwire.status import RecordingRequest, RecordingStatus
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ class Recordings:
     @property
     def free_bytes(self) -> int | None:
         """Bytes that the disk of recordings has left; None without a folder, or while its disk does not answer."""
-        try:
-            return None if self.folder is None else shutil.disk_usage(self.folder).free
-        except OSError:
-            return None
+        return None if self.folder is None else free_bytes(self.folder)
 
     def use_model(self, model: LoadedModel) -> None:
         """Note another model, for what begins in the present recording and for later ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from mindwire_models.reading import MIB, read_regular
 
 _MOST = 200
 _MAX_BYTES = MIB // 16
+_keeping = threading.Lock()  # one after the other
 
 
 class ListedParadigm(BaseModel):
@@ -78,18 +80,19 @@ def keep_paradigm(root: Path, paradigm: Cued | Rest | Eyes | Control) -> bool:
     if paradigm.name in built_in_names():
         msg = f"The paradigm {paradigm.name!r} comes with Mindwire; choose another name for this one."
         raise ConflictError(msg)
-    files = list(_files(root))
-    others = [one for one in files if one != path and one.stem == paradigm.name]
-    if others:
-        msg = f"The paradigm {paradigm.name!r} is in {PARADIGMS}/{others[0].name}; change that file, or choose another name."
-        raise ConflictError(msg)
-    new = path not in files
-    if new and len(files) >= _MOST:
-        msg = f"There are {_MOST} paradigms already; delete one first."
-        raise ConflictError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(paradigm.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
-    return new
+    with _keeping:
+        files = list(_files(root))
+        others = [one for one in files if one != path and one.stem == paradigm.name]
+        if others:
+            msg = f"The paradigm {paradigm.name!r} is in {PARADIGMS}/{others[0].name}; change that file, or choose another name."
+            raise ConflictError(msg)
+        new = path not in files
+        if new and len(files) >= _MOST:
+            msg = f"There are {_MOST} paradigms already; delete one first."
+            raise ConflictError(msg)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(paradigm.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        return new
 
 
 def built_in_names() -> list[str]:

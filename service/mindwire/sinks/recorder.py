@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from typing import Any
 from mindwire.errors import RecordingError
 from mindwire.options import PipelineOptions
 from mindwire.sessions.runs import SessionRuns
+from mindwire.sinks.free_space import free_bytes
 from mindwire.sinks.input import InputOutlet
 from mindwire.sinks.labrecorder import LabRecorder, holds_data, labrecorder, new_recording, probe
 from mindwire.sinks.timing import TimingOutlet
@@ -302,10 +302,10 @@ class Recorder(Sink):
         self._emit("error", f"The recording has stopped: {why}.{kept} Decoding goes on.", {"recording": False})
 
     def _check_disk(self) -> None:
-        with contextlib.suppress(OSError):
-            free = shutil.disk_usage(self._folder).free
-            low = free < _LOW_DISK_BYTES
-            if low and not self._disk_is_low:
-                message = f"Only {free >> 20} MiB are free for recordings in {self._folder}; make room."
-                self._emit("error", message, {"free_bytes": free})
-            self._disk_is_low = low
+        if (free := free_bytes(self._folder)) is None:
+            return
+        low = free < _LOW_DISK_BYTES
+        if low and not self._disk_is_low:
+            message = f"Only {free >> 20} MiB are free for recordings in {self._folder}; make room."
+            self._emit("error", message, {"free_bytes": free})
+        self._disk_is_low = low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import httpx
@@ -123,6 +124,15 @@ def test_without_a_folder_for_sessions_there_are_the_built_in_paradigms_alone(st
         for path in (TASK, "/v1/sessions", "/v1/sessions/P01"):
             assert client.get(path).status_code == 409
         assert begin(client).status_code == 409
+
+
+def test_a_paradigm_is_written_while_the_server_answers_others(http, monkeypatch):
+    def write(*_):
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+
+    monkeypatch.setattr("mindwire.sessions.paradigm_store.replace_file", write)
+    assert http.put("/v1/paradigms/short", json=SHORT).status_code == 201
 
 
 def test_paradigms_are_checked_kept_and_listed(http, root):
