@@ -48,7 +48,7 @@ def update_progress(root: Path, participant: str, classes: Sequence[str], progre
     """
     wanted: list[tuple[Path, Run]] = []
     for folder in sessions_in(root / participant):
-        known = {(one.sha256, tuple(one.classes)) for one in read_progress(folder).runs}
+        known = {(one.sha256, tuple(sorted(one.classes))) for one in read_progress(folder).runs}
         for run in read_session(folder).runs:
             cued = _cued(run, classes)
             if len(cued) > 1 and (run.sha256, cued) not in known:
@@ -63,8 +63,8 @@ def update_progress(root: Path, participant: str, classes: Sequence[str], progre
 
 
 def _cued(run: Run, classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes of which a run that has ended has cues."""
-    return tuple(name for name in classes if run.sha256 and name in (run.cues or {}))
+    """Return the classes of which a run that has ended has cues, sorted."""
+    return tuple(name for name in sorted(classes) if run.sha256 and name in (run.cues or {}))
 
 
 def run_progress(folder: Path, run: Run, classes: tuple[str, ...]) -> RunProgress:

@@ -68,6 +68,7 @@ def test_what_is_known_is_not_computed_again(person: Participant, monkeypatch: p
     computed = []
     monkeypatch.setattr(learning, "run_progress", lambda folder, run, classes: computed.append(run))
     learning.update_progress(person.root, person.name, HANDS)
+    learning.update_progress(person.root, person.name, HANDS[::-1])
     assert not computed
 
 
