@@ -138,6 +138,10 @@ def update(
     held_out: Literal["runs", "blocks"] = "runs" if len(new) > 1 else "blocks"
     if len(new) == 1:
         folds = [(new[0], block) for block in np.array_split(folds[0][1], _BLOCKS)]
+    folds = [(index, trials) for index, trials in folds if np.isin(session[index].data.decided, trials).any()]
+    if not folds:
+        msg = "No trial of the new runs has a valid window at the moment of its decision, so that none can tell whether another model is better; record another run."
+        raise ArgumentError(msg)
     total = len(folds) + 1
 
     def done(count: int) -> None:
@@ -181,7 +185,10 @@ def _trials_of(run: RunTrials) -> NDArray[np.intp]:
 
 
 def together(runs: Sequence[RunTrials], without: tuple[int, NDArray[np.intp]] | None = None) -> TrialWindows:
-    """Return the windows of runs, at least one, as one set; ``without`` names a run by its place and trials of it to leave out."""
+    """Return the windows of runs as one set; ``without`` names a run by its place and trials of it to leave out.
+
+    An ArgumentError says that no window is left.
+    """
     parts = []
     for index, run in enumerate(runs):
         data = run.data
@@ -191,6 +198,9 @@ def together(runs: Sequence[RunTrials], without: tuple[int, NDArray[np.intp]] | 
         if kept.any():
             usable, trial = np.unique(data.trial[kept], return_inverse=True)
             parts.append(TrialWindows(data.windows[kept], trial, data.labels[usable]))
+    if not parts:
+        msg = "The trials that have valid windows are too few to hold some out and train on the others; record another run."
+        raise ArgumentError(msg)
     return joined(parts)
 
 

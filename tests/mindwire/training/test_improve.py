@@ -102,6 +102,16 @@ def test_a_session_without_a_new_run_is_refused(base: TangentSpaceNetwork) -> No
         update(base, [made_run(1, known=True)], Remembering(base))
 
 
+def test_too_few_trials_to_hold_some_out_are_a_sentence(base: TangentSpaceNetwork) -> None:
+    with pytest.raises(ArgumentError, match="too few to hold some out and train on the others; record another run"):
+        update(base, [made_run(2, n=2)], Remembering(base))
+    run = made_run(2)
+    none = replace(run.data, deciding=run.data.deciding[:0], decided=run.data.decided[:0])
+    with pytest.raises(ArgumentError, match="No trial of the new runs has a valid window at the moment"):
+        update(base, [replace(run, data=none)], Remembering(base))
+    assert update(base, [made_run(2, n=4)], Remembering(base)).gate.codes[0] == "too_few_trials"
+
+
 def n_right(module: Module, run: RunTrials) -> int:
     data = run.data
     return int((logits(module, data.deciding).argmax(axis=1) == data.labels[data.decided]).sum())
