@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mindwire.errors import UsageError
@@ -14,23 +14,29 @@ from mindwire_models.text import printable
 _HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 
-def check_distinct(paths: Sequence[Path]) -> None:
-    """Refuse, with a UsageError, a recording that is named twice, as itself or as a copy."""
+def check_distinct(paths: Sequence[Path]) -> dict[Path, str]:
+    """Refuse, with a UsageError, a recording that is named twice, as itself or as a copy; return the hash of each."""
     known: dict[str, Path] = {}
+    hashes: dict[Path, str] = {}
     for path in paths:
-        same = known.setdefault(file_sha256(path), path)
+        hashes[path] = file_sha256(path)
+        same = known.setdefault(hashes[path], path)
         if same is not path:
             named = "is named twice" if str(path) == str(same) else f"is the same recording as {same}"
             msg = f"{path} {named}, and would count twice; name each recording once."
             raise UsageError(msg)
+    return hashes
 
 
-def trained_on(bundle: Bundle, paths: Sequence[Path]) -> list[Path]:
-    """Those of some recordings that a bundle was trained on, by the hashes that it and its model card hold."""
+def trained_on(bundle: Bundle, paths: Sequence[Path], hashes: Mapping[Path, str] | None = None) -> list[Path]:
+    """Those of some recordings that a bundle was trained on, by the hashes that it and its model card hold.
+
+    ``hashes`` are those of the recordings, where they are known.
+    """
     known = set(_HASH.findall(bundle.read(CARD).decode(errors="replace")))
     if bundle.training is not None:
         known |= {recording.sha256 for recording in bundle.training.recordings}
-    return [path for path in paths if file_sha256(path) in known]
+    return [path for path in paths if (file_sha256(path) if hashes is None else hashes[path]) in known]
 
 
 def check_not_trained_on(bundle: Bundle, paths: Sequence[Path], *, allowed: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mindwire.errors import ArgumentError, ConflictError, UsageError
+from mindwire.errors import ArgumentError, UsageError
 from mindwire.evaluation.idle import idle_class
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.evaluation.scores import EvaluatedRun, score_runs
@@ -36,9 +36,6 @@ def run_job(spec: JobSpec, stages: Stages) -> Outcome:
     """
     stages.plan(_SHARES)
     stages.begin("starting")
-    if spec.target.exists():
-        msg = f"There is a model {spec.id} already, which is not overwritten; start the training again."
-        raise ConflictError(msg)
     folds = None if len(spec.recordings) == 1 else min(_FOLDS, len(spec.recordings))
     reading = stages.begin("reading")
     settings = RunSettings()

@@ -218,8 +218,11 @@ def collect_trials(
     *,
     settings: RunSettings,
     progress: Progress | None = None,
+    hashes: Mapping[Path, str] | None = None,
 ) -> tuple[RecordedTrials, list[RecordingSource]]:
     """Run recordings through the live pipeline and keep the windows of their trials; progress counts samples.
+
+    ``hashes`` are those of the recordings, where they are known.
 
     A RecordingError says that no trial has a valid window.
     """
@@ -246,7 +249,7 @@ def collect_trials(
         sources.append(
             RecordingSource(
                 path=recording.path,
-                sha256=file_sha256(recording.path),
+                sha256=file_sha256(recording.path) if hashes is None else hashes[recording.path],
                 n_cued=len(cued),
                 n_usable=sum(map(bool, collector.kept)),
                 n_outside=covered.count_outside(cued, str(recording.path)),

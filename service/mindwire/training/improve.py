@@ -7,7 +7,7 @@ take the place of the model in use while a stream runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from mindwire.errors import ArgumentError, ContractError, RecordingError, UsageError
 from mindwire.evaluation.known_recordings import check_distinct, trained_on
-from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training, file_sha256
+from mindwire.evaluation.pseudo_online import Progress, RunSettings, as_in_training
 from mindwire.evaluation.tables import TextTable
 from mindwire.sources.recording import open_recording
 from mindwire.training.data import SLIDE, TrialSpan, collect_trials, open_trials
@@ -97,16 +97,16 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
         No run of this session has a trial to train on.
     """
     paths = [*plan.past, *plan.session]
-    check_distinct(paths)
-    known = set(trained_on(plan.base, paths))
-    retrain = _can_retrain(plan.base, paths)
+    hashes = check_distinct(paths)
+    known = set(trained_on(plan.base, paths, hashes))
+    retrain = _can_retrain(plan.base, hashes.values())
     # Earlier sessions are in the weights of a model that was trained on all of them.
     past = [] if known.issuperset(plan.past) and not retrain else plan.past
     found: dict[Path, RunTrials] = {}
     left_out: list[LeftOut] = []
     for index, path in enumerate((*past, *plan.session)):
         try:
-            found[path] = _condition(plan, path, known=path in known)
+            found[path] = _condition(plan, path, hashes, known=path in known)
         except (RecordingError, ContractError) as error:
             left_out.append(LeftOut(recording=path.name, problem=str(error)))
         if progress is not None:
@@ -157,16 +157,16 @@ def run_job(spec: JobSpec, stages: Stages) -> Outcome:
     return Outcome(spec.id if accepted else None, found.report, acceptable=accepted)
 
 
-def _can_retrain(base: Bundle, paths: Sequence[Path]) -> bool:
+def _can_retrain(base: Bundle, hashes: Iterable[str]) -> bool:
     """Return true for a network that can be trained from the tangent space, with all recordings that it was trained on at hand."""
     if base.training is None or decoder_of(base.config, base.path) == "tangent_space":
         return False
     recipe = candidate(base.contract).recipe
-    there = {file_sha256(path) for path in paths}
+    there = set(hashes)
     return recipe.initialisation == "tangent_space" and there.issuperset(one.sha256 for one in base.training.recordings)
 
 
-def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
+def _condition(plan: Plan, path: Path, hashes: Mapping[Path, str], *, known: bool) -> RunTrials:
     """Run a recording through the model's causal pipeline and keep the windows of its trials."""
     contract = plan.base.contract
     # runs of one person may be labelled in different ways
@@ -178,7 +178,7 @@ def _condition(plan: Plan, path: Path, *, known: bool) -> RunTrials:
         span = TrialSpan(0.0, end.seconds, decided_at, SLIDE * contract.window_samples / contract.sfreq)
     else:
         span = TrialSpan(training.offset_s, training.length_s, decided_at, training.slide_s)
-    data, (source,) = collect_trials(recordings, trials, contract, span, settings=settings)
+    data, (source,) = collect_trials(recordings, trials, contract, span, settings=settings, hashes=hashes)
     return RunTrials(source, data, span, known)
 
 

@@ -47,6 +47,9 @@ def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:
 
     After an outcome what new runs show of the person's learning is computed; an error of that is raised, the outcome stays.
     """
+    if spec.target.exists():
+        emit(JobLine(error=f"There is a model {spec.id} already, which is not overwritten; start the job again."))
+        return
     try:
         line = JobLine("done", 1.0, 0.0, outcome=KINDS[spec.kind](spec, Stages(emit)))
     except MindwireError as error:

@@ -107,7 +107,7 @@ class Result:
 
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     """Condition all recordings and collect the windows of their trials."""
-    check_distinct(plan.paths)
+    hashes = check_distinct(plan.paths)
     recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
     info, options = recordings[0].signal(plan.settings.stream).info, plan.settings.pipeline
     if options.sfreq is not None:
@@ -117,7 +117,9 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     decided_at = plan.offset + length if plan.decided_at is None else plan.decided_at
     slide = SLIDE * contract.window_samples / contract.sfreq if plan.slide is None else plan.slide
     span = TrialSpan(plan.offset, length, decided_at, slide)
-    data, sources = collect_trials(recordings, trials, contract, span, settings=plan.settings, progress=progress)
+    data, sources = collect_trials(
+        recordings, trials, contract, span, settings=plan.settings, progress=progress, hashes=hashes
+    )
     _check_classes(data)
     counts = count_trials(data.labels, data.recording, contract.classes)
     alone = confounded_note([str(source.path) for source in sources], counts, contract.classes)

@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from mindwire.cli.main import app
 from mindwire.errors import ArgumentError, RecordingError, UsageError
+from mindwire.evaluation import known_recordings
+from mindwire.evaluation.pseudo_online import file_sha256
+from mindwire.training import data as data_module
 from mindwire.training import improve as improvement
 from mindwire.training.data import RecordedTrials, RecordingSource, TrialSpan
 from mindwire.training.fine_tuning import RunTrials, logits, together, tuner, update
@@ -255,9 +258,16 @@ def test_a_network_is_trained_afresh_where_its_recordings_are_at_hand(recordings
     assert load_bundle(tmp_path / "second").config == base.config
 
 
-def test_what_cannot_be_trained_on_is_left_out(recordings: list[Path], trained: Bundle, tmp_path: Path) -> None:
+def test_what_cannot_be_trained_on_is_left_out_and_each_recording_is_hashed_once(
+    recordings: list[Path], trained: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = record(tmp_path / "other.xdf", seed=5, labels=("C3", "Cz", "C4", "Oz"))
-    prepared = improvement.prepare(improvement.Plan(trained, [recordings[2]], [other]))
+    hashed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(known_recordings, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+        patch.setattr(data_module, "file_sha256", pytest.fail)
+        prepared = improvement.prepare(improvement.Plan(trained, [recordings[2]], [other]))
+    assert hashed == [other, recordings[2]]
     assert [one.recording for one in prepared.left_out] == ["other.xdf"]
     assert "Pz" in prepared.left_out[0].problem
     with pytest.raises(RecordingError, match="Pz"):

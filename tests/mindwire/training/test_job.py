@@ -186,6 +186,13 @@ def test_an_error_of_the_program_is_reported(tmp_path, monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["train", "improve"])
+def test_a_model_that_is_there_is_not_overwritten(tmp_path, kind):
+    (tmp_path / "P01-1").mkdir()
+    (line,) = lines_of(JobSpec("P01-1", kind, "P01", "", str(tmp_path), ""))
+    assert line.error == "There is a model P01-1 already, which is not overwritten; start the job again."
+
+
 def test_an_error_of_the_progress_comes_after_the_outcome(monkeypatch):
     def fails(*_):
         raise ZeroDivisionError
