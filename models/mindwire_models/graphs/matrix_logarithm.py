@@ -2,7 +2,8 @@
 
 ONNX knows no eigenvalues, so the matrix logarithm is taken by inverse scaling and squaring: four matrix
 square roots by the coupled Newton–Schulz iteration bring the eigenvalues of the scaled matrix near one,
-where a Chebyshev polynomial gives the logarithm; ``log A = 16 log(A^(1/16))``. All in double precision.
+where a Chebyshev polynomial gives the logarithm; ``log A = 16 log(A^(1/16))``. A wider spread of eigenvalues takes a fifth
+root. All in double precision.
 
 References
 ----------
@@ -10,6 +11,8 @@ Higham 2008, "Functions of Matrices", chapters 6 and 11.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.polynomial.chebyshev import Chebyshev
@@ -19,24 +22,29 @@ from mindwire_models.graphs.onnx_builder import GraphBuilder
 
 Matrices = NDArray[np.float64]
 
-# Iterations per square root, for eigenvalues that spread over up to five decades.
-_ITERATIONS = (20, 13, 9, 7)
-_SPREAD = 1e-6
+# By the decades over which eigenvalues may spread: iterations per square root, and the least eigenvalue of the polynomial.
+_PLANS = {5: ((20, 13, 9, 7), 1e-6), 8: ((28, 18, 12, 9, 7), 1e-9)}
 _DEGREE = 14
 
 
-def logarithm(g: GraphBuilder, matrix: str, eye: Matrices) -> str:
+def logarithm(g: GraphBuilder, matrix: str, eye: Matrices, decades: Literal[5, 8] = 5) -> str:
     """Add the logarithm of a batch of symmetric positive definite matrices, ``(batch, n, n)``, and return its name.
 
-    Eigenvalues that spread over up to six decades are resolved; ``eye`` is the identity of that size.
+    Parameters
+    ----------
+    eye : array, shape (n, n)
+        The identity.
+    decades : {5, 8}
+        Spread of the eigenvalues that is resolved, to 1e-9 or better; more takes half as long again.
     """
+    plan, spread = _PLANS[decades]
     # An upper bound of the largest eigenvalue: scaled by it, all lie in (0, 1].
     size = g.ReduceMax(g.ReduceSum(g.Abs(matrix), [2], keepdims=1), axes=[1], keepdims=1)
     root = g.Div(matrix, size)
-    for iterations in _ITERATIONS:
+    for iterations in plan:
         root = _square_root(g, root, eye, iterations)
-    times = 2 ** len(_ITERATIONS)
-    low = _SPREAD ** (1 / times)
+    times = 2 ** len(plan)
+    low = spread ** (1 / times)
     polynomial = Chebyshev.interpolate(np.log, _DEGREE, domain=[low, 1.0])
     moved = g.Div(g.Sub(root, g.Mul(eye, (1 + low) / 2)), (1 - low) / 2)
     series = _clenshaw(g, moved, eye, polynomial.coef.tolist())

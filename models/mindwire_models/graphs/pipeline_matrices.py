@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from mindwire_models.graphs.pipeline_values import (
     symmetric_power,
 )
 
+# Covariances of unfiltered channels, or of few samples, spread widely.
+_DECADES: Final = 8
 _METRICS = ("riemann", "logeuclid", "euclid")
 
 
@@ -48,7 +50,7 @@ def _tangent_space(g: GraphBuilder, value: Value, step: Any) -> Value:
         mapped = _whitened_log(g, value.name, symmetric_power(reference, -0.5))
     elif metric == "logeuclid":
         values, vectors = np.linalg.eigh(symmetric_log(reference))
-        change = g.Sub(logarithm(g, value.name, np.eye(n)), symmetric_log(reference))
+        change = g.Sub(logarithm(g, value.name, np.eye(n), _DECADES), symmetric_log(reference))
         turned = g.MatMul(g.MatMul(vectors.T, change), vectors)
         mapped = g.MatMul(g.MatMul(vectors, g.Mul(turned, _exponential_slopes(values))), vectors.T)
     else:
@@ -69,7 +71,7 @@ def _exponential_slopes(values: Numbers) -> Numbers:
 
 
 def _whitened_log(g: GraphBuilder, matrices: str, whitening: Numbers) -> str:
-    return logarithm(g, g.MatMul(g.MatMul(whitening, matrices), whitening), np.eye(len(whitening)))
+    return logarithm(g, g.MatMul(g.MatMul(whitening, matrices), whitening), np.eye(len(whitening)), _DECADES)
 
 
 def squared_distances(g: GraphBuilder, value: Value, step: Any) -> str:
@@ -82,10 +84,10 @@ def squared_distances(g: GraphBuilder, value: Value, step: Any) -> str:
     if metric == "riemann":
         whitenings = np.array([symmetric_power(mean, -0.5) for mean in means])
         whitened = g.Reshape(g.MatMul(g.MatMul(whitenings, each), whitenings), [-1, n, n])
-        change = g.Reshape(logarithm(g, whitened, np.eye(n)), [-1, n_classes, n, n])
+        change = g.Reshape(logarithm(g, whitened, np.eye(n), _DECADES), [-1, n_classes, n, n])
     elif metric == "logeuclid":
         logarithms = np.array([symmetric_log(mean) for mean in means])
-        change = g.Sub(g.Unsqueeze(logarithm(g, value.name, np.eye(n)), [1]), logarithms)
+        change = g.Sub(g.Unsqueeze(logarithm(g, value.name, np.eye(n), _DECADES), [1]), logarithms)
     else:
         change = g.Sub(each, means)
     return g.ReduceSum(g.Mul(change, change), [2, 3], keepdims=0)

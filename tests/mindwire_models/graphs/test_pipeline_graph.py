@@ -178,3 +178,11 @@ def test_steps_that_do_not_follow_each_other_are_refused() -> None:
 def test_windows_of_other_channels_are_refused() -> None:
     with pytest.raises(ExportError, match="fitted to 4 channels, but gets 5 here"):
         pipeline_graph(_fitted(Covariances(), MDM()), 5, 100)
+
+
+@pytest.mark.parametrize("metric", ["riemann", "logeuclid"])
+def test_covariances_that_spread_over_seven_decades_are_resolved(metric: str) -> None:
+    x, labels = windows(np.random.default_rng(0), 2, 6)
+    x *= 10.0 ** np.linspace(0, -3.5, 6)[:, None]
+    pipeline = tangent(regression(), "scm", metric).fit(x.astype(np.float64), labels)
+    np.testing.assert_allclose(np.exp(run(pipeline_graph(pipeline, 6, 100), x)), outcome(pipeline, x), atol=TOLERANCE)
