@@ -1,7 +1,7 @@
-"""Names of participants, which become folders; the same rule wherever one is given."""
+"""Names of participants and days, which become folders of sessions; the same rule wherever one is given."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
@@ -9,6 +9,8 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
 # Names that Windows gives to devices, whatever the folder.
 MODELS = "models"  # the folder of models beside the participants'
 PARADIGMS = "paradigms"  # likewise of paradigms
+DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+NO_SESSIONS: Final = "The service has no folder for sessions; start it with --sessions DIR."
 _OWN = frozenset({MODELS, PARADIGMS})
 _RESERVED = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 from mindwire.api.routes import problem
 from mindwire.api.task_routes import Root
 from mindwire.errors import ConflictError, ParadigmError, RecordingError
-from mindwire.session_names import check_participant
+from mindwire.session_names import DATE, check_participant
 from mindwire.sessions.document import Run, read_session
 from mindwire.sessions.folder import is_recorded
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest, check_paradigm, duration_s
@@ -22,7 +21,6 @@ from mindwire.sessions.task import UNFINISHED, read_task, tasks_in
 from mindwire.sessions.trial_plan import plan_trials
 from mindwire_models.text import printable
 
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _WRONG = problem("The document is no paradigm; the sentence names the first wrong field.")
 _PARADIGMS = [{"$ref": f"#/components/schemas/{one.__name__}"} for one in (Cued, Rest, Eyes, Control)]
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": _PARADIGMS}}}}}
@@ -115,7 +113,7 @@ def list_sessions(root: Root) -> list[ParticipantSessions]:
     """The participants of the folder of the sessions, with the dates of their sessions."""
     found: dict[str, list[str]] = {}
     for path in sorted(root.glob("*/*/session.json")):
-        if _DATE.fullmatch(path.parent.name) and _is_participant(path.parent.parent.name):
+        if DATE.fullmatch(path.parent.name) and _is_participant(path.parent.parent.name):
             found.setdefault(path.parent.parent.name, []).append(path.parent.name)
     return [ParticipantSessions(participant=name, dates=dates) for name, dates in found.items()]
 

@@ -15,6 +15,7 @@ from mindwire.api.routes import OneStream, problem
 from mindwire.api.streams import streams_of
 from mindwire.errors import ConflictError, MissingExtraError, ParadigmError, RecordingError
 from mindwire.live.tasks import StreamTasks
+from mindwire.session_names import NO_SESSIONS
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.paradigm_store import find_paradigm
 from mindwire.sessions.task import NoTask, TaskRequest, TaskState, Trial
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 TASK: Final = "/v1/streams/{stream}/task"
 COMMANDS: Final = ("pause", "resume", "finish", "abort", "trial", "seen")
-NO_SESSIONS: Final = "The service has no folder for sessions; start it with --sessions DIR."
 _NO_STREAM = problem("There is no such stream.")
 _CONFLICT = problem("The task is not in a state for that, or nothing can be recorded.")
 _NO_RECORDER = problem("LabRecorder is not installed.")
@@ -137,6 +137,6 @@ def enter_trial(own: _Tasks, trial: Trial) -> Response:
 
 @tasks.post("/seen", responses=_CHANGED)
 def see_page(own: _Tasks) -> Response:
-    """Note that the participant's page is there; a running task of which nothing is heard for ten seconds is paused. Answered without `plan`."""
+    """Note that the participant's page is there; a running task without a request or marker for ten seconds is paused. Answered without `plan`."""
     own.seen()
     return JSONResponse({"state": "none"} if own.task is None else own.task.summary())

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mindwire.api.routes import problem
 from mindwire.errors import ConflictError, MindwireError, MissingExtraError, UnknownModelError
-from mindwire.session_names import Participant
+from mindwire.session_names import NO_SESSIONS, Participant
 
 JobKind = Literal["train", "improve"]
 Recording = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}/run-[0-9]{2,9}\.xdf$")]
@@ -92,13 +92,12 @@ class Jobs(Protocol):
 router = APIRouter(prefix="/v1/training", tags=["training"], responses={"4XX": problem("The request is refused.")})
 _NO_JOB = problem("There is no such job.")
 _Reference = Annotated[str, Path(alias="id", description="Id of the job.", max_length=64)]
-_NO_FOLDER = "The service has no folder for sessions; start it with --sessions DIR."
 
 
 def _jobs(request: Request) -> Jobs:
     jobs: Jobs | None = request.app.state.training
     if jobs is None:
-        raise HTTPException(409, _NO_FOLDER)
+        raise HTTPException(409, NO_SESSIONS)
     return jobs
 
 

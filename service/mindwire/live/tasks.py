@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Time without a sign of the participant's page after which a running task is paused.
+# Time without a request or marker of the participant's page after which a running task is paused.
 PAGE_LOST_S: Final = 10.0
 _CHECK_EVERY_S = 0.5
 _RECORDING_LOST_S = 3.0

@@ -28,7 +28,7 @@ from mindwire.api.streams import Streams, unknown_stream
 from mindwire.api.training_routes import Job, JobRequest
 from mindwire.errors import ConflictError, MindwireError, MissingExtraError, UsageError
 from mindwire.serve.specs import Specs
-from mindwire.session_names import check_participant
+from mindwire.session_names import NO_SESSIONS, check_participant
 from mindwire.training.job_spec import WRITING, JobLine, JobSpec, Outcome, remove_leftovers
 from mindwire.training.selection import Selection, select, wait_until_read
 from mindwire_models.atomic import replace_file
@@ -142,12 +142,7 @@ class TrainingJobs:
     def _folders(self) -> tuple[Path, Path]:
         sessions, models = self._specs.settings.sessions, self._specs.models.folder
         if sessions is None or models is None:
-            msg = (
-                NO_FOLDER
-                if sessions is not None
-                else "The service has no folder for sessions; start it with --sessions DIR."
-            )
-            raise ConflictError(msg)
+            raise ConflictError(NO_SESSIONS if sessions is None else NO_FOLDER)
         return sessions.resolve(), models.resolve()
 
     def _spec(self, wanted: JobRequest, sessions: Path, models: Path) -> JobSpec:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mindwire.errors import ConflictError, RecordingError
-from mindwire.session_names import Participant
+from mindwire.session_names import DATE, Participant
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Paradigm, ParadigmName, Rest, Seed
 from mindwire.sessions.trial_plan import PlannedTrial, plan_trials
 from mindwire.sources.vocabulary import PRACTICE
@@ -28,7 +28,6 @@ UNFINISHED: Final = frozenset({"ready", "running", "paused"})
 _MOST_TRIALS = 3000  # with those that are repeated
 _MAX_BYTES = 8 * MIB
 _FILE = re.compile(r"task-(\d{2,6})\.json")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 Outcome = Literal["done", "aborted"]
 _Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False, strict=True)]
@@ -206,4 +205,4 @@ def last_task(root: Path, stream: str) -> tuple[Path, TaskState] | None:
 
 
 def _days(root: Path) -> Iterator[Path]:
-    yield from (path for path in root.glob("*/*") if _DATE.fullmatch(path.name) and path.is_dir())
+    yield from (path for path in root.glob("*/*") if DATE.fullmatch(path.name) and path.is_dir())
