@@ -39,7 +39,7 @@ def fence() -> None:
 
 
 class LoopStop(threading.Event):
-    """Event that asks a loop to end; a loop that checks it gives a sign of life, whose monotonic time is ``checked_at``."""
+    """Event that asks a loop to end; ``checked_at`` is the monotonic time at which the loop last checked it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,5 +59,5 @@ class LoopStop(threading.Event):
 
     @property
     def stopping(self) -> bool:
-        """True if the loop is to end; reading it is no sign of life."""
+        """True if the loop is to end; reading it does not count as a check by the loop."""
         return super().is_set()

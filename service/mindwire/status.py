@@ -48,7 +48,7 @@ PASSING_KINDS = SHOWN_KINDS | {"clock"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a client should hear of: a transition, a gap, a model swap, dropped messages."""
+    """Something that clients are notified of: a transition, a gap, a model swap, dropped messages."""
 
     stream: str
     kind: str  # state, gap, clock_reset, skipped, model, dropped, error …

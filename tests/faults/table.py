@@ -368,7 +368,7 @@ ROWS = (
     ),
     Row(
         "The terminal is closed (SIGHUP)",
-        "As SIGTERM: clients hear it, and what was learnt is kept.",
+        "As SIGTERM: clients are notified, and what was learnt is kept.",
         f"{SERVING}::test_a_signal_ends_a_live_service_within_two_seconds_and_clients_hear_it",
         "ended within 2 s",
     ),

@@ -94,7 +94,7 @@ async def change_stream(registry: _Registry, stream: _Name, request: Request, ch
 
 @router.delete("/streams/{stream}", status_code=204, responses={404: _NO_STREAM, 503: _NOT_KEPT})
 async def remove_stream(registry: _Registry, stream: _Name, request: Request) -> Response:
-    """End a stream and its recording; its clients hear it and are closed."""
+    """End a stream and its recording; its clients are notified and closed."""
     await carried_out(registry.remove(stream), stream, request)
     return Response(status_code=204)
 

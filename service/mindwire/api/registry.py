@@ -32,7 +32,7 @@ class Registry(Protocol):
         """Change fields of a stream's description; None takes the stream's own value away."""
 
     async def remove(self, name: str) -> None:
-        """End a stream; its clients hear it."""
+        """End a stream; its clients are notified."""
 
     def note(self, name: str, **fields: Any) -> None:
         """Keep fields that have changed already, such as the control policy; may be called from any thread."""

@@ -117,7 +117,7 @@ async def _send(websocket: WebSocket, subscription: Subscription) -> None:
 
 
 async def _listen(websocket: WebSocket) -> None:
-    """Read on, so that the end is heard; nothing a client says has a meaning yet, and the protocol counts it."""
+    """Read on, so that the end is noticed; nothing a client says has a meaning yet, and the protocol counts it."""
     while True:
         _text(await websocket.receive())
 

@@ -69,7 +69,7 @@ class Connection:
     pipeline: Pipeline
     reporter: StreamReporter
     limits: StreamLimits
-    stop: LoopStop  # ends the connection; checking it is a sign of life of the loop
+    stop: LoopStop  # ends the connection; checking it shows that the loop moves
     commands: SimpleQueue[Callable[[Pipeline], None]]  # carried out between two chunks
     discontinuity: Reason = Reason.NONE  # put on the first chunk, which does not continue what the pipeline has seen
     recorder: Callable[[], Recorder | None] = lambda: None  # the present one

@@ -140,7 +140,7 @@ class Stream:
 
     @property
     def still_s(self) -> float:
-        """Seconds since the last sign of life."""
+        """Seconds since the loop last checked whether it is to end."""
         return time.monotonic() - self._stop.checked_at
 
     @property

@@ -34,7 +34,7 @@ class RestartPolicy:
 
     # Pause before each restart; after one more failure than there are pauses the stream has failed.
     delays_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    hung_after_s: float = 15.0  # time without a sign of life after which a stream hangs
+    hung_after_s: float = 15.0  # time without a check by its loop after which a stream hangs
     loop_hung_after_s: float = 3.0  # the same for one step of a loop that other streams wait for
     refused_s: float = 5.0  # pause after a refusal at the start, before the stream is searched for again
 

@@ -272,7 +272,7 @@ async def run_streams(
 ) -> None:
     """Run streams and their web server until ``stop`` is set, as SIGTERM, SIGHUP and Ctrl-C do.
 
-    The streams stop first, so that every client hears it; then the server closes. Both together take less than two
+    The streams stop first, so that every client is notified; then the server closes. Both together take less than two
     seconds.
 
     Parameters

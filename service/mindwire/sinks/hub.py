@@ -85,7 +85,7 @@ class PredictionHub(Sink):
             self._post(prediction)
 
     def event(self, event: Event) -> None:
-        """Take one event; the latest of kind ``state`` is what new clients hear first."""
+        """Take one event; the latest of kind ``state`` is what new clients are sent first."""
         self._post(event)
 
     def shadow(self, prediction: Prediction) -> None:
@@ -215,7 +215,7 @@ class PredictionHub(Sink):
 
     def _deliver(self) -> Event | None:
         """Deliver to this loop, now and from now on; return the latest state, which later deliveries do not repeat."""
-        with self._lock:  # one lock for all, so that a new client hears each state once and in order
+        with self._lock:  # one lock for all, so that a new client is sent each state once and in order
             self._loop, self._woken = asyncio.get_running_loop(), False
             items, self._inbox = self._inbox, deque()
             missed, self._missed = self._missed, 0

@@ -33,7 +33,7 @@ PARADIGM = {
 
 
 class Page:
-    """What a participant's page does: cues and ends as markers, trials and signs of life over REST.
+    """What a participant's page does: cues and ends as markers, trials and requests of `seen` over REST.
 
     The markers are sent over REST, or by an outlet of its own, as another program may.
     """
@@ -88,7 +88,7 @@ class Page:
 
     @contextmanager
     def seen(self):
-        """Signs of life while the context lasts."""
+        """Requests of `seen` while the context lasts."""
         stop = threading.Event()
 
         def repeat() -> None:

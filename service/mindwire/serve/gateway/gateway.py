@@ -295,7 +295,7 @@ class Gateway:
         self._tasks = [asyncio.create_task(worker.supervise()) for worker in self._workers]
 
     async def stop(self) -> None:
-        """End all workers in order, so that every client hears it."""
+        """End all workers in order, so that every client is notified."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -98,7 +98,7 @@ class RemoteStream:
             client.offer(encoded)
 
     def describe(self, status: Mapping[str, Any]) -> None:
-        """Take the worker's description; clients hear of it where they had been sent another state."""
+        """Take the worker's description; clients are notified where they had been sent another state."""
         before, self.described = self.described, status
         if self.unreachable:
             self.unreachable = False
@@ -301,7 +301,7 @@ class Worker:
         return ServiceError(f"Worker process {self.number} does not answer, and nothing was changed. Try again later.")
 
     async def stop(self, patience: float) -> None:
-        """End the worker in order, so that its clients hear it; by force after ``patience`` seconds."""
+        """End the worker in order, so that its clients are notified; by force after ``patience`` seconds."""
         if self._process is not None:
             _signal(self._process, signal.SIGTERM)
             with suppress(TimeoutError):

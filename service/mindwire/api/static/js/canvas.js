@@ -112,7 +112,7 @@ export class RemoteClock {
    * @param {number} remoteSeconds
    * @param {number} localMs
    */
-  hear(remoteSeconds, localMs) {
+  observe(remoteSeconds, localMs) {
     const offset = remoteSeconds - localMs / 1000;
     // the largest offset belongs to the message that was delayed least; leak slowly to follow drift
     if (this.#offset === null || Math.abs(offset - this.#offset) > 2) this.#offset = offset;

@@ -142,7 +142,7 @@ export class Eeg {
    * @param {number} localMs
    */
   added(localMs) {
-    this.#clock.hear(this.#store.newest + 1 / this.#store.sfreq, localMs);
+    this.#clock.observe(this.#store.newest + 1 / this.#store.sfreq, localMs);
     this.#runFilter();
   }
 

@@ -89,7 +89,7 @@ export class Probabilities {
     if (last && prediction.time <= last.time) this.#past = [];
     this.#past.push(prediction);
     while (this.#past[0].time < prediction.time - SPAN_S - 1) this.#past.shift();
-    this.#clock.hear(prediction.time, localMs);
+    this.#clock.observe(prediction.time, localMs);
   }
 
   /** @param {import("./types.d.ts").Shadow} prediction of a model in the shadow */

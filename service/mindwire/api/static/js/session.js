@@ -64,7 +64,7 @@ let sessions = [];
 let markerUncertainty = null;
 /** @type {Window | null} */
 let participantWindow = null;
-let heardAt = -Infinity; // the last marker or trial of the participant page, milliseconds
+let participantAt = -Infinity; // the last marker or trial of the participant page, milliseconds
 let keepsNone = ""; // the sentence that refuses, where the service keeps no sessions
 let commands = 0; // under way
 let polls = 0;
@@ -99,7 +99,7 @@ function select() {
   task = new Task(name, show);
   runCard.use(task);
   markerUncertainty = null;
-  heardAt = -Infinity;
+  participantAt = -Infinity;
   const address = `/v1/streams/${encodeURIComponent(name)}`;
   part("open-here").setAttribute("href", `/participant#${encodeURIComponent(name)}`);
   feed = new Feed(`${address}/predictions`, {
@@ -122,10 +122,10 @@ function take(message) {
     log.add(message);
     if (typeof data.uncertainty_ms === "number") {
       markerUncertainty = data.uncertainty_ms;
-      heardAt = performance.now();
+      participantAt = performance.now();
     }
   } else if (kind === "task") {
-    if (data.trial) heardAt = performance.now();
+    if (data.trial) participantAt = performance.now();
     refreshTask();
     refreshSessions();
   } else if (kind === "model" || kind === "recording" || kind === "control") {
@@ -227,7 +227,7 @@ function show() {
   const { live, offered, job, jobs: mine } = participantModels();
   const { state } = task.state;
   const open = isOpen(task.state);
-  const shown = (participantWindow !== null && !participantWindow.closed) || performance.now() - heardAt < 60_000;
+  const shown = (participantWindow !== null && !participantWindow.closed) || performance.now() - participantAt < 60_000;
   const bad = (status?.quality ?? []).filter((/** @type {{verdict: string}} */ { verdict }) => verdict === "bad").map((/** @type {{label: string}} */ { label }) => label);
   const today = status ? new Date().toLocaleDateString("sv") : undefined;
   const done = doneOf(sessions, today);

@@ -15,7 +15,7 @@ export class Evidence {
   /** @type {number[]} positions of the classes in a prediction; -1 for one that the model has not */
   #at = [];
   /** @type {Prediction[]} */
-  #heard = [];
+  #predictions = [];
   /** @type {number[]} probabilities among the cued classes, newest */
   #newest;
   /** @type {number[]} */
@@ -42,7 +42,7 @@ export class Evidence {
 
   /** Begin a trial. @param {number} now milliseconds */
   begin(now) {
-    this.#heard = [];
+    this.#predictions = [];
     this.#newest = this.#even();
     this.shown = this.#even();
     this.#shownAt = now;
@@ -51,7 +51,7 @@ export class Evidence {
   /** @param {Prediction} prediction */
   add(prediction) {
     if (!prediction.valid || !this.usable) return;
-    this.#heard.push(prediction);
+    this.#predictions.push(prediction);
     this.#newest = this.#among(prediction);
   }
 
@@ -77,7 +77,7 @@ export class Evidence {
    * @returns {{class: string | null, probabilities: Record<string, number>, windows: number}} no class without a valid prediction
    */
   result(onset, end) {
-    const within = this.#heard.filter(({ time }) => time >= onset + FROM_S && time <= end);
+    const within = this.#predictions.filter(({ time }) => time >= onset + FROM_S && time <= end);
     if (!within.length) return { class: null, probabilities: {}, windows: 0 };
     const sums = this.#classes.map(() => 0);
     for (const prediction of within) this.#among(prediction).forEach((p, at) => { sums[at] += Math.log(Math.max(FLOOR, p)) / within.length; });
