@@ -112,6 +112,38 @@ def test_stop_ends_feedback_at_once_and_pauses_decisions_and_task(running, tasks
     assert tasks.control["paused"]
 
 
+def test_a_break_is_suggested_and_the_task_goes_on_after_it(running, tasks, open_page):
+    address, _ = running
+    tasks.begin(CUED)
+    page = open_page("about:blank", locale="en-GB")
+
+    def sooner(route):  # than after five minutes
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("= 5 * 60_000;", "= 1000;"))
+
+    page.route("**/participant.js", sooner)
+    page.goto(f"http://{address}/participant#{STREAM}")
+    expect(page.locator("#go")).to_be_visible(timeout=LONG)
+    page.keyboard.press("Space")
+    expect(page.locator("#message-title")).to_have_text("Time for a break", timeout=LONG)
+    task = tasks.reaches("paused", page)
+    assert [trial["outcome"] for trial in task["trials"]] == ["done"]
+    page.keyboard.press("Escape")
+    expect(page.locator("#message-title")).to_have_text("Stopped")
+    page.keyboard.press("Space")
+    task = tasks.reaches("done", page)
+    assert [trial["outcome"] for trial in task["trials"]] == ["done", "done"]
+
+
+def test_without_a_stream_in_the_address_the_page_says_so_and_asks_for_the_token(open_page):
+    with service("--token", "correct-horse-battery") as started:
+        page = open_page(f"http://{started.address()}/participant", locale="en-GB", may_lose_connection=True)
+        page.locator("#token").fill("correct-horse-battery")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-dialog")).to_be_hidden()
+        expect(page.locator("#message-title")).to_have_text("Welcome")
+
+
 def test_pause_by_the_operator_and_a_page_that_is_loaded_again_repeat_the_trial(running, tasks, open_page):
     address, sessions = running
     tasks.begin(CUED)

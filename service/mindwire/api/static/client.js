@@ -19,6 +19,8 @@ const LAST_RETRY_MS = 5000;
 const UNAUTHORISED = 4401;
 const REPORT_EVERY_MS = 10_000;
 const MOST_AT_ONCE = 100;
+const MOST_WAITING = 10_000;
+const ANSWERED_WITHIN_MS = 10_000; // a request, or a round trip
 const FRAMES_KEPT = 61;
 const USUAL_FRAME_MS = 1000 / 60;
 // How a browser rounds the presentation of a frame: to 4 ms for pages that are not isolated from others.
@@ -26,6 +28,7 @@ const FINE_MS = 0.2;
 const COARSE_MS = 4;
 const PRESENTED_WITHIN_MS = 500;
 const REFUSED_FOR_GOOD = new Set([400, 401, 403, 413, 415, 422]);
+const REFUSED_ALL = new Set([401, 403]); // not because of one marker
 
 /** Address of the service that this file came from, or of another. @param {string} path @param {string} [url] */
 const addressOf = (path, url) => new URL(path, url ?? import.meta.url);
@@ -67,8 +70,8 @@ export class Clock {
   #running = false;
   #id = 0;
   #trips = 0;
-  /** @type {((by_ms: number) => void)[]} */
-  #onjump = [];
+  /** @type {Set<(by_ms: number) => void>} */
+  #onjump = new Set();
 
   /** @param {{url?: string, token?: string}} [options] address of the service, and a token for it, the one that reads suffices */
   constructor({ url, token } = {}) {
@@ -119,17 +122,20 @@ export class Clock {
     return this.#estimate.uncertainty_ms(ms);
   }
 
-  /** Have a function called when the clocks jump against each other, with the milliseconds. @param {(by_ms: number) => void} callback */
+  /** Have a function called at each jump of the clocks, with the milliseconds; returns what ends that. @param {(by_ms: number) => void} callback */
   onjump(callback) {
-    this.#onjump.push(callback);
+    this.#onjump.add(callback);
+    return () => this.#onjump.delete(callback);
   }
 
   #connect() {
     const socket = new WebSocket(this.#address);
     this.#socket = socket;
     this.#trips = 0;
+    this.#expect();
     socket.onmessage = ({ data }) => {
       const returned = performance.now();
+      if (this.#socket !== socket) return;
       const message = JSON.parse(data);
       if (message.type === "hello") {
         this.#retry = FIRST_RETRY_MS;
@@ -138,19 +144,31 @@ export class Clock {
         const by = this.#estimate.add({ ...message, returned });
         if (by) for (const callback of this.#onjump) callback(by);
         this.#trips += 1;
+        clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#ask(), this.#trips < FIRST_TRIPS ? FIRST_EVERY_MS : EVERY_MS);
       }
     };
     socket.onclose = ({ code }) => {
+      if (this.#socket !== socket) return;
       clearTimeout(this.#timer);
-      if (!this.#running || this.#socket !== socket || code === UNAUTHORISED) return;
+      if (!this.#running || code === UNAUTHORISED) return;
       this.#timer = setTimeout(() => this.#connect(), this.#retry);
       this.#retry = Math.min(2 * this.#retry, LAST_RETRY_MS);
     };
   }
 
+  /** Connect again if no answer comes: the other end may be gone without having said so. */
+  #expect() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#socket?.close();
+      this.#connect();
+    }, ANSWERED_WITHIN_MS);
+  }
+
   #ask() {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#expect();
     this.#id += 1;
     // the time is taken last: what comes before it would count as the way there
     this.#socket.send(JSON.stringify({ type: "clock", id: this.#id, sent: performance.now() }));
@@ -169,13 +187,17 @@ class Frames {
   #awaited = new Map();
   #number = 0;
   #measures = PerformanceObserver.supportedEntryTypes.includes("element");
+  #observer = new PerformanceObserver((list) => {
+    for (const entry of /** @type {any[]} */ (list.getEntries())) this.#awaited.get(entry.identifier)?.(entry);
+  });
 
   constructor() {
     this.#measure(FRAMES_KEPT);
-    if (!this.#measures) return;
-    new PerformanceObserver((list) => {
-      for (const entry of /** @type {any[]} */ (list.getEntries())) this.#awaited.get(entry.identifier)?.(entry);
-    }).observe({ type: "element" });
+    if (this.#measures) this.#observer.observe({ type: "element" });
+  }
+
+  close() {
+    this.#observer.disconnect();
   }
 
   /** Milliseconds between two frames. */
@@ -260,6 +282,7 @@ export class Markers {
   #sending = null;
   #timer;
   #reported = -Infinity;
+  #forget;
   /** Called with a sentence, and the markers that the service refuses for good. @type {(problem: string, markers: Marker[]) => void} */
   onrefused = (problem, markers) => console.error(problem, markers);
 
@@ -270,7 +293,7 @@ export class Markers {
     this.#markers = addressOf(`${path}/markers`, url);
     this.#report = addressOf(`${path}/clock`, url);
     this.#headers = { "Content-Type": "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-    clock.onjump(() => this.#reportClock(true));
+    this.#forget = clock.onjump(() => this.#reportClock(true));
     this.#timer = setInterval(() => this.#reportClock(false), 1000);
   }
 
@@ -305,47 +328,65 @@ export class Markers {
     if (!Number.isFinite(time)) throw new Error(`The clock is not synchronised yet, so marker ${label} has no time; wait for clock.state.synchronised.`);
     this.#number += 1;
     const marker = { label, time, uncertainty_ms };
+    if (this.#queue.length >= MOST_WAITING) {
+      this.onrefused(`${MOST_WAITING} markers wait for the service, so that no more are kept.`, [marker]);
+      return marker;
+    }
     // the service knows by the id if it has taken it before
     this.#queue.push({ ...marker, id: `${this.#prefix}-${this.#number}` });
     this.#sending ??= this.#sendAll().finally(() => (this.#sending = null));
     return marker;
   }
 
-  /** Wait until the service has taken all markers. */
-  async flush() {
-    while (this.#sending) await this.#sending;
+  /** Wait until the service has taken all markers, or for so long; returns how many it has not. @param {number} [within_ms] */
+  async flush(within_ms = Infinity) {
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const over = new Promise((resolve) => (timer = within_ms === Infinity ? undefined : setTimeout(resolve, within_ms, true)));
+    while (this.#sending && !(await Promise.race([this.#sending, over])));
+    clearTimeout(timer);
+    return this.#queue.length;
   }
 
-  /** Report the clock no more; what waits is still sent. */
+  /** Measure frames and report the clock no more; what waits is still sent. */
   close() {
     clearInterval(this.#timer);
+    this.#forget();
+    this.#frames.close();
   }
 
   async #sendAll() {
     let retry = FIRST_RETRY_MS;
+    let alone = 0; // the next ones are sent one by one, for one of them is refused
     while (this.#queue.length) {
-      const batch = this.#queue.slice(0, MOST_AT_ONCE);
+      const batch = this.#queue.slice(0, alone ? 1 : MOST_AT_ONCE);
       const problem = await this.#post(this.#markers, { markers: batch });
-      if (problem === null || problem.final) this.#queue.splice(0, batch.length);
-      if (problem?.final) this.onrefused(problem.text, batch);
-      if (problem === null || problem.final) {
-        retry = FIRST_RETRY_MS;
+      if (problem && !problem.final) {
+        await new Promise((resolve) => setTimeout(resolve, retry));
+        retry = Math.min(2 * retry, LAST_RETRY_MS);
         continue;
       }
-      await new Promise((resolve) => setTimeout(resolve, retry));
-      retry = Math.min(2 * retry, LAST_RETRY_MS);
+      retry = FIRST_RETRY_MS;
+      if (problem && !problem.all && batch.length > 1) {
+        alone = batch.length;
+        continue;
+      }
+      this.#queue.splice(0, batch.length);
+      alone = Math.max(0, alone - 1);
+      if (problem) this.onrefused(problem.text, batch);
     }
   }
 
   /** Post something; null once it is taken. @param {URL} address @param {object} body */
   async #post(address, body) {
     try {
-      const answer = await fetch(address, { method: "POST", headers: this.#headers, body: JSON.stringify(body), keepalive: true });
+      const signal = AbortSignal.timeout(ANSWERED_WITHIN_MS);
+      const answer = await fetch(address, { method: "POST", headers: this.#headers, body: JSON.stringify(body), keepalive: true, signal });
       if (answer.ok) return null;
       const { detail } = await answer.json().catch(() => ({ detail: undefined }));
-      return { final: REFUSED_FOR_GOOD.has(answer.status), text: detail ?? `The service answers ${answer.status}.` };
+      return { final: REFUSED_FOR_GOOD.has(answer.status), all: REFUSED_ALL.has(answer.status), text: detail ?? `The service answers ${answer.status}.` };
     } catch (error) {
-      return { final: false, text: String(error) };
+      return { final: false, all: true, text: String(error) };
     }
   }
 

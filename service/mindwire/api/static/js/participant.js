@@ -4,37 +4,36 @@
 import { Clock, Markers } from "../client.js";
 import { frames } from "./canvas.js";
 import { write } from "./dom.js";
+import { captionOf, className } from "./participant/caption.js";
 import { Evidence } from "./participant/evidence.js";
 import { Messages } from "./participant/messages.js";
 import { Player } from "./participant/player.js";
 import { Sound } from "./participant/sound.js";
 import { Stage } from "./participant/stage.js";
 import { Stop } from "./participant/stop.js";
-import { Feed, Refused, adoptTokenFromAddress, currentToken, get } from "./service.js";
-import { Task, deliver, isOpen, scoreOf } from "./task.js";
-import { applyTexts, hasText, text } from "./texts.js";
+import { Feed, Refused, Unauthorised, adoptTokenFromAddress, currentToken, get } from "./service.js";
+import { NONE, Task, deliver, isOpen, scoreOf } from "./task.js";
+import { applyTexts, plural, text } from "./texts.js";
 import { TokenDialog } from "./token.js";
-import { words } from "./words.js";
 
 const BREAK_AFTER_MS = 5 * 60_000; // a break is suggested after as long a time without one
 const RECORDED_MS = 1000; // in which a marker that the service has taken has come to the recording
+const FLUSHED_WITHIN_MS = 10_000; // markers that the service does not take by then are missing in the recording
 const SEEN_EVERY_MS = 3000; // the service pauses a task whose page has been away for ten seconds
 const BEGUN = "mindwire-task-begun"; // by this browser
 
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-/** The word for a class. @param {string} label */
-const className = (label) => (hasText(`class.${label}`) ? text(`class.${label}`) : words(label));
 
 adoptTokenFromAddress();
 applyTexts(document);
 const dialog = new TokenDialog(() => location.reload());
+const messages = new Messages(go);
 const stream = await chosenStream();
 const address = `/v1/streams/${encodeURIComponent(stream)}`;
 const clock = new Clock({ token: currentToken() });
 const markers = new Markers(clock, { stream, token: currentToken() });
 const sound = new Sound();
 const stage = new Stage(/** @type {HTMLCanvasElement} */ (part("stimulus")), className);
-const messages = new Messages(go);
 const task = new Task(stream, changed);
 
 let connected = false;
@@ -45,24 +44,35 @@ let playedFrom = 0; // milliseconds; 0 while nothing is played
 let suggested = false;
 let prepared = ""; // the task that the player is prepared for
 let busy = false; // a trial is being reported, or the end
+/** @type {Promise<void> | null} */
+let pausing = null; // until the service has paused the task
+let wishes = 0; // of the person: to go on, to pause or to stop
 let reported = Promise.resolve(); // once the last trial has been
+let missing = 0; // markers of the task that are not in its recording
 let refusal = "";
 
 const player = new Player({
   stage,
   sound,
   caption,
-  ended: (trial) => {
-    reported = ended(trial);
-  },
+  ended,
   mark: (label) => markers.atPaint(label),
   send: sendNow,
 });
 const stop = new Stop(address, { pause: pauseTask, halt, show });
 
-/** @param {string} label */
+markers.onrefused = (/** @type {string} */ why, /** @type {unknown[]} */ refused) => miss(refused.length, why);
+
+/** Send a marker of now; before the clock is synchronised it has no time, and is left out. @param {string} label */
 function sendNow(label) {
-  markers.send(label, clock.toLsl(performance.now()), clock.state.uncertainty_ms);
+  if (clock.state.offset_s !== null) markers.send(label, clock.toLsl(performance.now()), clock.state.uncertainty_ms);
+}
+
+/** Say that markers are not recorded. @param {number} n @param {string} why */
+function miss(n, why) {
+  missing += n;
+  part("missing").hidden = false;
+  write(part("missing"), `${plural("participant.missing", missing)} ${why}`);
 }
 
 /** The stream in the address, or the only one; asks again until there is one. */
@@ -74,8 +84,11 @@ async function chosenStream() {
       const [first] = await get("/v1/streams");
       if (first) return first.name;
     } catch (error) {
-      if (!(error instanceof Refused)) console.info(String(error));
+      if (error instanceof Unauthorised) dialog.ask();
+      else if (!(error instanceof Refused)) console.info(String(error));
     }
+    messages.show("waiting", { task: NONE, refusal: "", unpaused: "", stream: "" });
+    while (dialog.asking) await new Promise((resolve) => setTimeout(resolve, 100));
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
@@ -156,7 +169,7 @@ function show() {
     playedFrom = 0;
   } else if (!player.busy && !busy) next();
   document.body.dataset.mode = obstacle ? "message" : "playing";
-  if (obstacle) messages.show(obstacle, { task: task.state, stopped: stop.active, suggested, refusal, stream });
+  if (obstacle) messages.show(obstacle, { task: task.state, refusal, unpaused: stop.problem, stream });
   showProgress();
 }
 
@@ -170,7 +183,8 @@ function whyNot() {
   if (!isOpen(task.state)) return state === "none" ? "waiting" : state;
   if (needsModel(paradigm) && !decoder?.hasModel) return "no_model";
   if (paradigm.kind === "control" && !decoder?.decides) return "no_control";
-  if (state !== "running") return suggested && state === "paused" ? "break" : state;
+  if (pausing || state === "paused") return suggested ? "break" : "paused";
+  if (state !== "running") return state;
   if (!clock.state.synchronised && !player.busy) return "clock"; // a trial under way goes on while it is measured again
   if (document.hidden) return "paused";
   return "";
@@ -192,7 +206,10 @@ function next() {
   if (fresh) {
     playedFrom = performance.now();
     suggested = false;
-    sendNow(localStorage.getItem(BEGUN) === nameOf(state) ? "resume" : `task_start ${state.paradigm.name}`);
+    const begun = localStorage.getItem(BEGUN) === nameOf(state);
+    if (!begun) missing = 0;
+    part("missing").hidden = missing === 0;
+    sendNow(begun ? "resume" : `task_start ${state.paradigm.name}`);
     localStorage.setItem(BEGUN, nameOf(state));
   }
   player.begin(trial, fresh);
@@ -215,61 +232,77 @@ function prepare() {
 /** @param {import("./participant/player.js").Ended} trial */
 async function ended(trial) {
   busy = true;
+  reported = report(trial);
+  await reported;
+  busy = false;
+  const due = playedFrom > 0 && performance.now() - playedFrom > BREAK_AFTER_MS;
+  if (trial.outcome === "done" && due && task.state.next !== null && task.state.state === "running") {
+    suggested = true;
+    pause();
+  }
+  show();
+}
+
+/** @param {import("./participant/player.js").Ended} trial */
+async function report(trial) {
   try {
     await task.report(trial);
   } catch (error) {
     await refresh(); // the task has been ended or interrupted: the service's state counts
     if (trial.outcome === "done") refusal = error instanceof Refused ? error.message : String(error);
-  } finally {
-    busy = false;
   }
-  const due = playedFrom > 0 && performance.now() - playedFrom > BREAK_AFTER_MS;
-  if (trial.outcome === "done" && due && task.state.next !== null && task.state.state === "running") {
-    suggested = true;
-    await pause();
-  }
-  show();
 }
 
 async function finish() {
   busy = true;
   sendNow("task_end");
   try {
-    await markers.flush(); // before the recording ends, which gets them over LSL
+    const waiting = await markers.flush(FLUSHED_WITHIN_MS); // before the recording ends, which gets them over LSL
+    if (waiting) miss(waiting, "");
     await new Promise((resolve) => setTimeout(resolve, RECORDED_MS));
     await deliver(() => task.command("finish"));
   } catch (error) {
-    refusal = error instanceof Refused ? error.message : "";
+    refusal = error instanceof Error ? error.message : String(error);
+    if (error instanceof Unauthorised) dialog.ask();
   }
   busy = false;
   show();
 }
 
-async function pause() {
+function pause() {
+  wishes += 1;
   halt();
-  await pauseTask();
+  pauseTask();
+}
+
+function stopAll() {
+  wishes += 1;
+  stop.now();
 }
 
 async function pauseTask() {
-  if (task.state.state !== "running") return;
+  if (task.state.state !== "running" || pausing) return;
   sendNow("pause");
-  await reported;
-  try {
-    await deliver(() => task.command("pause"));
-  } catch {
-    await refresh(); // it was paused or ended elsewhere
-  }
+  pausing = reported.then(() => deliver(() => task.command("pause"))).catch(refresh); // it was paused or ended elsewhere
+  show();
+  await pausing;
+  pausing = null;
   show();
 }
 
 /** The person wants to begin or go on. */
 async function go() {
+  wishes += 1;
+  const wish = wishes;
   fullScreen(true);
+  await pausing;
+  if (wish !== wishes) return;
   try {
     const control = task.state.state !== "none" && task.state.paradigm.kind === "control";
-    await stop.end(control);
+    if (!(await stop.end(control))) return;
     if (isOpen(task.state) && task.state.state !== "running") await task.command("resume");
     else await refresh();
+    if (stop.active) pauseTask(); // stopped meanwhile
   } catch (error) {
     if (error instanceof Refused) refusal = error.message;
   }
@@ -292,29 +325,6 @@ async function fullScreen(wanted) {
 /** @param {import("./participant/steps.js").Step | null} step @param {import("./participant/stage.js").Scene} scene */
 function caption(step, scene) {
   write(part("caption"), captionOf(step, scene));
-}
-
-/** @param {import("./participant/steps.js").Step | null} step @param {import("./participant/stage.js").Scene} scene */
-function captionOf(step, scene) {
-  switch (step?.phase) {
-    case "countdown":
-      return text("participant.countdown");
-    case "cue":
-      return className(step.label ?? "");
-    case "rest":
-      return text("participant.rest");
-    case "break":
-      return text("participant.between");
-    case "eyes":
-      return text(`participant.eyes.${step.label}`);
-    case "result":
-      if (scene.right === undefined) return "";
-      return scene.answer ? text(scene.right ? "participant.right" : "participant.recognised", { class: className(scene.answer) }) : text("participant.undecided");
-    case "outcome":
-      return text(scene.board?.reached ? "participant.reached" : "participant.missed");
-    default:
-      return "";
-  }
 }
 
 function showProgress() {
@@ -340,13 +350,13 @@ function frame(now) {
 }
 
 for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, () => sound.unlock());
-part("stop").addEventListener("click", () => stop.now());
+part("stop").addEventListener("click", () => stopAll());
 part("pause").addEventListener("click", () => pause());
 part("screen").addEventListener("click", () => fullScreen(!document.fullscreenElement));
 document.addEventListener("fullscreenchange", () => {
   const byKey = leaves;
   leaves = false;
-  if (!document.fullscreenElement && !byKey && document.body.dataset.mode === "playing") stop.now(); // Escape: the browser keeps the key for itself
+  if (!document.fullscreenElement && !byKey && document.body.dataset.mode === "playing") stopAll(); // Escape: the browser keeps the key for itself
 });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && document.body.dataset.mode === "playing") pause();
@@ -355,7 +365,7 @@ document.addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || dialog.asking) return;
   const playing = document.body.dataset.mode === "playing";
   const key = event.key.toLowerCase();
-  if (key === "escape" || key === "s") stop.now();
+  if (key === "escape" || key === "s") stopAll();
   else if (key === "f") fullScreen(!document.fullscreenElement);
   else if (key === "p" && playing) pause();
   else if (key === " " && !(event.target instanceof HTMLButtonElement)) {

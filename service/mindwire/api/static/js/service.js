@@ -28,7 +28,13 @@ export const currentToken = () => token;
 export class Unauthorised extends Error {}
 
 /** A refusal by the service; its message is the service's sentence. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  /** @param {string} message @param {number} [status] of HTTP; 0 for what is not sent at all */
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /**
  * Send a request with the token; throws Unauthorised or Refused. A change may take longer than an answer about what is.
@@ -42,7 +48,7 @@ async function request(method, path, { body, type = "application/json", patience
   if (method !== "GET") headers["Content-Type"] = type;
   const answer = await fetch(path, { method, headers, body, cache: "no-store", signal: AbortSignal.timeout(patience_ms) });
   if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
-  if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`);
+  if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`, answer.status);
   return answer;
 }
 

@@ -12,7 +12,8 @@ import { Refused, Unauthorised, get, send } from "./service.js";
  */
 
 const RETRY_MS = 1000;
-const NONE = /** @type {TaskState} */ (/** @type {unknown} */ ({ state: "none", plan: [], trials: [], next: null, recordings: [], problem: null }));
+/** The state of a stream without a task. */
+export const NONE = /** @type {TaskState} */ (/** @type {unknown} */ ({ state: "none", plan: [], trials: [], next: null, recordings: [], problem: null }));
 const OPEN = new Set(["ready", "running", "paused", "interrupted"]);
 
 /** True while a task can go on. @param {TaskState} task */
@@ -32,13 +33,18 @@ export function scoreOf({ trials }) {
   };
 }
 
-/** Carry out a request until the service has answered it; a refusal is thrown. @template T @param {() => Promise<T>} act @returns {Promise<T>} */
-export async function deliver(act) {
-  for (;;) {
+/**
+ * Carry out a request until the service has answered it, or it is wanted no more; a refusal is thrown, an error of the service is not.
+ * @param {() => Promise<unknown>} act
+ * @param {() => boolean} [wanted]
+ */
+export async function deliver(act, wanted = () => true) {
+  while (wanted()) {
     try {
-      return await act();
+      await act();
+      return;
     } catch (error) {
-      if (error instanceof Refused || error instanceof Unauthorised) throw error;
+      if ((error instanceof Refused && error.status < 500) || error instanceof Unauthorised) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
@@ -79,7 +85,7 @@ export class Task {
   /** Report a trial. @param {{index: number, outcome: "done" | "aborted", onset: number | null, result: Record<string, unknown> | null}} ended */
   async report(ended) {
     const given = Object.fromEntries(Object.entries(ended).filter(([, value]) => value !== null));
-    this.#take(await deliver(() => send("POST", `${this.#path}/trial`, given)));
+    await deliver(async () => this.#take(await send("POST", `${this.#path}/trial`, given)));
   }
 
   /** @param {TaskState} state */

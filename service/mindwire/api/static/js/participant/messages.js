@@ -8,7 +8,8 @@ const GO = new Set(["ready", "paused", "interrupted", "stopped", "break", "refus
 
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @typedef {{task: import("../task.js").TaskState, stopped: boolean, suggested: boolean, refusal: string, stream: string}} Facts */
+/** @typedef {{task: import("../task.js").TaskState, refusal: string, unpaused: string, stream: string}} Facts
+ *   ``unpaused`` is why decisions could not be paused. */
 
 export class Messages {
   #go = /** @type {HTMLButtonElement} */ (part("go"));
@@ -23,13 +24,12 @@ export class Messages {
   }
 
   /** @param {string} why as a key @param {Facts} facts */
-  show(why, { task, refusal, stream }) {
+  show(why, { task, refusal, unpaused, stream }) {
     document.body.dataset.shown = why;
     const paradigm = task.state === "none" ? null : task.paradigm;
     const instructs = why === "ready" && paradigm;
     write(part("message-title"), instructs ? titleOf(paradigm) : text(`participant.${why}.title`));
-    const problem = why === "paused" && task.problem ? `participant.problem.${task.problem}` : `participant.${why}.text`;
-    write(part("message-text"), instructs ? instructionOf(paradigm) : why === "done" ? summary(task) : why === "refused" ? refusal : text(problem));
+    write(part("message-text"), instructs ? instructionOf(paradigm) : sentenceOf(why, { task, refusal, unpaused, stream }));
     this.#go.hidden = !GO.has(why);
     write(/** @type {HTMLElement} */ (this.#go.querySelector("span")), text(why === "ready" ? "participant.begin" : "participant.continue"));
     const back = /** @type {HTMLAnchorElement} */ (part("back"));
@@ -43,6 +43,15 @@ export const titleOf = ({ name, title }) => (hasText(`paradigm.${name}.title`) ?
 
 /** @param {import("../task.js").Paradigm} paradigm */
 const instructionOf = ({ name, instruction }) => (hasText(`paradigm.${name}.instruction`) ? text(`paradigm.${name}.instruction`) : (instruction ?? ""));
+
+/** @param {string} why as a key @param {Facts} facts */
+function sentenceOf(why, { task, refusal, unpaused }) {
+  if (why === "done") return summary(task);
+  if (why === "refused") return refusal;
+  if (why === "stopped" && unpaused) return text("participant.stopped.unpaused", { why: unpaused });
+  if (why === "paused" && task.problem) return text(`participant.problem.${task.problem}`);
+  return text(`participant.${why}.text`);
+}
 
 /** @param {import("../task.js").TaskState} task */
 function summary(task) {

@@ -30,9 +30,9 @@ export class Player {
   #began = 0;
   /** @type {import("./stage.js").Scene} */
   #scene = { phase: "none", elapsed: 0 };
-  /** @type {Promise<Sent> | null} the cue's or target's marker */
+  /** @type {Promise<Sent | null> | null} the cue's or target's marker; null for one that could not be sent */
   #onset = null;
-  /** @type {Promise<Sent> | null} */
+  /** @type {Promise<Sent | null> | null} */
   #end = null;
   /** @type {Record<string, unknown> | null} */
   #result = null;
@@ -134,7 +134,10 @@ export class Player {
 
   /** @param {Step} step @param {string} label @param {number} now */
   #mark(step, label, now) {
-    const sent = this.#around.mark(label);
+    const sent = this.#around.mark(label).catch((error) => {
+      console.info(String(error)); // the trial is reported all the same
+      return null;
+    });
     const isOnset = step.phase === "cue" || step.phase === "attempt" || step.phase === "rest" || step.phase === "eyes";
     if (isOnset) this.#onset = sent;
     if (step.phase === "cue") this.#evidence?.begin(now);

@@ -3,6 +3,8 @@
 import { Refused, send } from "../service.js";
 import { deliver } from "../task.js";
 
+const NO_POLICY = 409;
+
 export class Stop {
   #address;
   #around;
@@ -10,6 +12,12 @@ export class Stop {
   active = false;
   /** True while the service decides nothing. */
   paused = false;
+  /** Why decisions could not be paused, as a sentence; empty if they could. */
+  problem = "";
+  /** The pause under way. */
+  #pausing = Promise.resolve();
+  #ending = false;
+  #generation = 0; // a pause that is still being retried must not arrive after the person went on
 
   /**
    * @param {string} address of the stream
@@ -21,18 +29,52 @@ export class Stop {
   }
 
   now() {
-    if (this.active) return;
+    if (this.active && !this.#ending) return;
     this.active = true;
+    this.#ending = false;
     this.#around.halt();
     this.#around.show();
-    deliver(() => this.#control("pause"));
+    this.#pausing = this.#pause();
     this.#around.pause();
   }
 
-  /** Go on. @param {boolean} control decide again, also where someone else has paused it */
+  async #pause() {
+    this.#generation += 1;
+    const generation = this.#generation;
+    this.problem = "";
+    try {
+      await deliver(() => this.#control("pause"), () => generation === this.#generation);
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+      this.#around.show();
+    }
+  }
+
+  /** Go on; false if it was stopped again meanwhile. @param {boolean} control decide again, also where someone else has paused it */
   async end(control) {
-    if (this.active || (control && this.paused)) await this.#control("resume");
+    if (this.#ending) return false; // that is under way
+    if (this.active || (control && this.paused)) {
+      this.#ending = true;
+      this.#generation += 1;
+      const generation = this.#generation;
+      await this.#pausing;
+      if (generation !== this.#generation) return false;
+      try {
+        await this.#control("resume");
+      } catch (error) {
+        if (this.active && generation === this.#generation) this.#pausing = this.#pause();
+        throw error;
+      } finally {
+        this.#ending = false;
+      }
+      if (generation !== this.#generation) {
+        this.#pausing = this.#pause(); // the resume may have arrived after it
+        return false;
+      }
+    }
     this.active = false;
+    this.problem = "";
+    return true;
   }
 
   /** @param {"pause" | "resume"} what */
@@ -40,7 +82,7 @@ export class Stop {
     try {
       await send("POST", `${this.#address}/control/${what}`);
     } catch (error) {
-      if (!(error instanceof Refused)) throw error; // there is no policy: nothing is decided anyway
+      if (!(error instanceof Refused && error.status === NO_POLICY)) throw error; // there is no policy: nothing is decided anyway
     }
   }
 }
