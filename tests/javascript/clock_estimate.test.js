@@ -31,6 +31,8 @@ function simulate({ minutes = 30, drift_ppm = 0, jitter_ms = 0.2, there_ms = 0, 
   /** @type {[number, number][]} */
   const jumps = [];
   let covered = 0;
+  let unseen = 0; // errors that are not covered before the jump is seen
+  let least = Infinity; // uncertainty
   for (let ms = begin, trips = 0; ms < begin + minutes * 60_000; trips += 1) {
     const arrived = ms + 0.2 + there_ms + jitter_ms * chance();
     const back = arrived + 0.3 + jitter_ms * chance();
@@ -39,12 +41,15 @@ function simulate({ minutes = 30, drift_ppm = 0, jitter_ms = 0.2, there_ms = 0, 
     for (const at of estimate.synchronised ? [back, back + 200] : []) {
       const error = Math.abs(1000 * (estimate.toOther(at) - other(at)));
       errors.push(error);
-      covered += Number(error <= estimate.uncertainty_ms(at));
+      const uncertainty = estimate.uncertainty_ms(at);
+      covered += Number(error <= uncertainty);
+      unseen += Number(error > uncertainty && jump && at - begin >= jump.minute * 60_000 && !jumps.length);
+      least = Math.min(least, uncertainty, estimate.uncertainty_ms(at - 700));
     }
     ms = back + (trips < 12 ? 50 : 400);
   }
   errors.sort((one, more) => one - more);
-  return { estimate, jumps, covered: covered / errors.length, median: errors[errors.length >> 1], p99: errors[Math.floor(0.99 * errors.length)] };
+  return { estimate, jumps, least, covered: covered / errors.length, held: (covered + unseen) / errors.length, median: errors[errors.length >> 1], p99: errors[Math.floor(0.99 * errors.length)] };
 }
 
 for (const seed of [1, 2, 3]) {
@@ -92,6 +97,32 @@ test("a jump smaller than the round trip is seen by what both directions show to
   assert.equal(jumps.length, 1);
   assert.ok(jumps[0][0] < 10.6, `after ${jumps[0][0]} minutes`);
   assert.ok(covered > 0.99, `covered ${covered}`);
+});
+
+for (const [jitter_ms, there_ms, smallest_ms] of [[4, 1, 3], [20, 10, 5]]) {
+  test(`the uncertainty holds once a jump is seen, with ${jitter_ms} ms of jitter`, () => {
+    for (const by_ms of [-20, -15, -12, -8, -smallest_ms, smallest_ms, 8, 12, 15, 20]) {
+      for (const seed of [1, 2, 3, 4, 5]) {
+        const { jumps, held, least } = simulate({ minutes: 14, drift_ppm: 100, jitter_ms, there_ms, seed, jump: { minute: 4 + seed * 0.017, by_ms } });
+        const what = `${by_ms} ms, seed ${seed}: held ${held}, least ${least}, ${jumps}`;
+        assert.equal(jumps.length, 1, what);
+        assert.ok(jumps[0][0] < 5, what);
+        assert.ok(Math.abs(jumps[0][1] - by_ms) < 10, what); // half of the shortest round trip cannot be seen
+        assert.ok(held === 1, what);
+        assert.ok(least > 0, what);
+      }
+    }
+  });
+}
+
+test("the uncertainty holds from the first minutes on, and jitter is no jump", () => {
+  for (const jitter_ms of [0.2, 4, 20, 40]) {
+    for (let seed = 1; seed <= 15; seed += 1) {
+      const { jumps, covered } = simulate({ minutes: 6, drift_ppm: [60, -90, 0][seed % 3], jitter_ms, seed });
+      assert.ok(covered > 0.9999, `jitter ${jitter_ms}, seed ${seed}: covered ${covered}`);
+      assert.deepEqual(jumps, []);
+    }
+  }
 });
 
 test("times map there and back, and nothing is claimed before there is a round trip", () => {

@@ -338,7 +338,7 @@ export class Markers {
     return marker;
   }
 
-  /** Wait until the service has taken all markers, or for so long; returns how many it has not. @param {number} [within_ms] */
+  /** Wait until the service has taken all markers, or until a time is over; returns how many it has not. @param {number} [within_ms] */
   async flush(within_ms = Infinity) {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;

@@ -99,8 +99,8 @@ export class ClockEstimate {
   /** Most that the offset may be wrong at a moment of the own clock, ms. @param {number} ms */
   uncertainty_ms(ms) {
     if (!this.samples) return Infinity;
-    const [lower, upper] = this.#interval(ms);
-    return (upper - lower) / 2 + this.#resolution;
+    const offset = this.offset_ms(ms);
+    return Math.max(...this.#interval(ms).map((bound) => Math.abs(bound - offset))) + this.#resolution;
   }
 
   /** Moment of the other clock, s. @param {number} ms of the own clock */
@@ -139,8 +139,10 @@ export class ClockEstimate {
     }
     let [low, high] = this.#interval(this.#at);
     const contradictory = low > high;
-    while (low > high && this.#blocks.length > 1) {
-      this.#blocks.shift(); // the drift was another then
+    if (contradictory) {
+      // another drift or a jump, and no block says since when: this round trip alone is certain
+      this.#blocks = [{ start: trip.sent, upper, upperAt: trip.sent, lower, lowerAt: trip.returned }];
+      this.#slack = LARGEST_DRIFT;
       [low, high] = this.#interval(this.#at);
     }
     this.#offset = (low + high) / 2;
@@ -167,20 +169,24 @@ export class ClockEstimate {
     const before = this.#blocks.slice(0, -3);
     const after = this.#blocks.slice(-3, -1);
     if (before.length < 2 * MIN_BLOCKS) return 0;
-    const [upper, lower] = this.#residuals(before);
-    const middles = [median(upper), median(lower)];
-    const scatter = median([upper, lower].flatMap((values, i) => values.map((value) => Math.abs(value - middles[i]))));
+    const middles = this.#residuals(before).map(median);
     const moved = this.#residuals(after).flatMap((values, i) => values.map((value) => value - middles[i]));
     const least = Math.min(...moved.map(Math.abs));
     // delays move the upper bounds up and the lower ones down, so that they cannot look like this
-    if (least <= STEP_MS + scatter || !moved.every((value) => value > 0 === moved[0] > 0)) return 0;
-    this.#blocks = this.#blocks.slice(-3);
+    if (least <= STEP_MS + this.#scatter(before) || !moved.every((value) => value > 0 === moved[0] > 0)) return 0;
+    this.#blocks = this.#blocks.slice(-2); // the first of the two may have begun before the jump
     return median(moved);
   }
 
   /** The bounds of blocks without the drift: upper and lower ones. @param {Block[]} blocks */
   #residuals(blocks) {
     return [blocks.map(({ upper, upperAt }) => upper - this.#drift * upperAt), blocks.map(({ lower, lowerAt }) => lower - this.#drift * lowerAt)];
+  }
+
+  /** Root mean square of what blocks are off the line. A robust measure is too small now and then, of few blocks. @param {Block[]} blocks */
+  #scatter(blocks) {
+    const off = this.#residuals(blocks).flatMap((values) => values.map((value) => value - median(values)));
+    return Math.sqrt(off.reduce((sum, value) => sum + value * value, 0) / (off.length - 2));
   }
 
   /** Theil-Sen through the tightest bounds of both sides, without the block that has just begun. */
@@ -197,10 +203,9 @@ export class ClockEstimate {
     if (!slopes.length) return;
     const drift = Math.max(-LARGEST_DRIFT, Math.min(LARGEST_DRIFT, median(slopes)));
     this.#drift = drift;
-    const scatter = 1.4826 * median(this.#residuals(blocks).flatMap((values) => values.map((value) => Math.abs(value - median(values)))));
     const span = blocks[blocks.length - 1].start - blocks[0].start;
     // three standard errors of a slope
-    this.#slack = Math.min(LARGEST_DRIFT, WANDER + (3 * scatter * Math.sqrt(12 / (2 * blocks.length))) / span);
+    this.#slack = Math.min(LARGEST_DRIFT, WANDER + (3 * this.#scatter(blocks) * Math.sqrt(12 / (2 * blocks.length))) / span);
   }
 
   /** @param {RoundTrip} trip @param {number} upper @param {number} lower */
