@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,6 +28,7 @@ from mindwire.errors import MindwireError
 from mindwire.training.job_spec import JobLine, JobSpec, Outcome, Stages, remove_leftovers
 
 _NICE = 10
+_END_POLL_S, _END_POLLS = 0.1, 30
 
 
 def _train(spec: JobSpec, stages: Stages) -> Outcome:
@@ -72,16 +76,35 @@ def run(spec: JobSpec, emit: Callable[[JobLine], None]) -> None:
 
 
 def _end_with_input(spec: JobSpec) -> None:
-    """Wait for the end of standard input, then end every process of this group."""
+    """Wait for the end of standard input, then end every process of this group; another one removes what they leave."""
     with suppress(OSError):
         while os.read(0, 4096):
             pass
-    remove_leftovers(spec)
+    with suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "mindwire.training.job", str(os.getpgrp()), msgspec.json.encode(spec)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
     os.killpg(0, signal.SIGTERM)
 
 
+def remove_after_end(spec: JobSpec, group: int) -> None:
+    """Remove what is half written once the processes of a group have ended, which could write more; they are killed in the end."""
+    with suppress(ProcessLookupError):
+        for count in range(2 * _END_POLLS):
+            os.killpg(group, signal.SIGKILL if count >= _END_POLLS else 0)
+            time.sleep(_END_POLL_S)
+    remove_leftovers(spec)
+
+
 def main() -> None:
-    """Run the job that standard input describes."""
+    """Run the job that standard input describes, or remove what is left of the one that the arguments describe."""
+    if len(sys.argv) > 1:
+        remove_after_end(msgspec.json.decode(sys.argv[2], type=JobSpec), int(sys.argv[1]))
+        return
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not get among the lines
     with os.fdopen(os.dup(0), "rb", buffering=0) as given:

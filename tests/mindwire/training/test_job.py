@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +193,22 @@ def test_a_model_that_is_there_is_not_overwritten(tmp_path, kind):
     (tmp_path / "P01-1").mkdir()
     (line,) = lines_of(JobSpec("P01-1", kind, "P01", "", str(tmp_path), ""))
     assert line.error == "There is a model P01-1 already, which is not overwritten; start the job again."
+
+
+def test_what_is_half_written_is_removed_after_the_end_of_all_that_could_write_more(tmp_path, monkeypatch):
+    half = tmp_path / ".P01-1.0123abcd.new"
+    half.mkdir()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, process_group=0)
+
+    def ends(_):
+        assert half.exists()
+        child.kill()
+        child.communicate()
+
+    monkeypatch.setattr(job.time, "sleep", ends)
+    job.remove_after_end(JobSpec("P01-1", "train", "P01", "", str(tmp_path), str(tmp_path / "scratch")), child.pid)
+    assert child.returncode is not None
+    assert not half.exists()
 
 
 def test_an_error_of_the_progress_comes_after_the_outcome(monkeypatch):
