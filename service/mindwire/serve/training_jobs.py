@@ -65,7 +65,7 @@ class TrainingJobs:
     ) -> None:
         self._specs, self._streams, self._use_model = specs, streams, use_model
         self._jobs: dict[str, Job] = {}
-        self._read: set[Path] = set()
+        self._read: set[Path] | None = None  # reports; None before the folder is read
         self._process: Process | None = None
         self._running: asyncio.Task[None] | None = None
         self._starting, self._finishing = asyncio.Lock(), asyncio.Lock()
@@ -111,8 +111,9 @@ class TrainingJobs:
         return job
 
     async def list(self) -> builtins.list[Job]:
-        """Return all jobs without their reports, the newest first."""
-        await asyncio.to_thread(self._load)
+        """Return all jobs without their reports, the newest first; the folder is read at first, and when another job is asked for."""
+        if self._read is None:
+            await asyncio.to_thread(self._load)
         jobs = sorted(self._jobs.values(), key=lambda job: job.started_unix, reverse=True)
         return [job.model_copy(update={"report": None}) for job in jobs]
 
@@ -292,7 +293,7 @@ class TrainingJobs:
 
     def _load(self) -> None:
         """Read the jobs that earlier services and commands have kept."""
-        sessions = self._specs.settings.sessions
+        sessions, self._read = self._specs.settings.sessions, self._read or set()
         for path in sorted(() if sessions is None else sessions.glob(f"*/*/{REPORTS}/*.json")):
             if path in self._read or path.stem in self._jobs:
                 continue

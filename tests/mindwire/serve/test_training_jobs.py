@@ -322,6 +322,21 @@ def test_without_a_folder_of_sessions_there_are_no_jobs(tmp_path):
         asyncio.run(jobs.start(request()))
 
 
+def test_a_list_does_not_read_the_folder_again(jobs, program, monkeypatch):
+    async def act():
+        program(DONE)
+        running = jobs.make()
+        assert await running.list() == []
+        with monkeypatch.context() as patch:
+            patch.setattr(running, "_load", pytest.fail)
+            assert await running.list() == []
+        job = await finished(running, (await running.start(request())).id, "done")
+        monkeypatch.setattr(running, "_load", pytest.fail)
+        assert [one.id for one in await running.list()] == [job.id]
+
+    asyncio.run(act())
+
+
 def test_a_damaged_report_is_left_out(jobs, program, caplog):
     folder = jobs.sessions / "P01" / DAY / "reports"
     folder.mkdir()
