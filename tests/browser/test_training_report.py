@@ -88,7 +88,7 @@ def test_an_improvement_is_said(place, open_page):
     page.evaluate(SHOW, [job({"gate": gate, "per_run": runs}, "improve"), "en"])
     expect(page.locator(".level-title")).to_have_text("The improved model is not used")
     expect(page.locator(".verdict")).to_contain_text(
-        "of 40 trials that neither had met, it decides 30 right, the model in use 33."
+        "of 40 trials that neither was trained on, it decides 30 right, the model in use 33."
     )
     expect(page.locator("td").first).to_have_text("30 / 40")
     assert accessibility_problems(page) == []

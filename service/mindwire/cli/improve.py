@@ -25,10 +25,12 @@ def improve(
 ) -> None:
     """Train a model on with the runs of a session, and write it if it is not worse than the model in use.
 
-    It is trained from its own weights, on all earlier sessions together unless it was trained on them, then on this session's
-    recordings; contract and classes stay. Both decide trials that neither has met, each new run left out in turn, or of a single
-    one blocks of successive trials. The bundle is written if the fine-tuned model decides at least as many right, with no larger
-    loss and better than guessing, of at least 16.
+    It is trained from its own weights, on the earlier sessions together unless it was trained on all of them, then on this
+    session's recordings. A network whose contract has a high-pass of 4 Hz or more is trained afresh from the tangent space of
+    all of them instead, if the recordings that it was trained on are among them. The control policy stays, and the contract but
+    for the softmax temperature. Both models decide trials that neither was trained on: each new run is left out in turn, or of a
+    single one blocks of successive trials. The bundle is written if there are at least 16 such trials, and the fine-tuned model
+    decides at least as many right, with no larger loss and better than guessing.
 
     Exit code 1 if it is not written.
     """

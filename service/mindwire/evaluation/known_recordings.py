@@ -48,7 +48,7 @@ def check_not_trained_on(bundle: Bundle, paths: Sequence[Path], *, allowed: bool
     if not allowed:
         msg = (
             f"{names}: {bundle.name} was trained on {'this recording' if len(found) == 1 else 'these recordings'}, so it "
-            "says nothing of how well the model decides others; name recordings that it has not met, or add "
+            "says nothing of how well the model decides others; name recordings that it was not trained on, or add "
             "--allow-training-data, and the report is marked."
         )
         raise UsageError(msg)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on the trials of a person, and its comparison with the model in use on trials that neither has met."""
+"""Fine-tuning of a model on the trials of a person, and its comparison with the model in use on trials that neither was trained on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunTrials:
 
 
 class RunCount(BaseModel, frozen=True):
-    """Trials of one run that fine-tuned model and model in use decided right, both without having met them."""
+    """Trials of one run that fine-tuned model and model in use decided right, on which neither was trained."""
 
     recording: str
     trials: int

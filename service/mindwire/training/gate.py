@@ -1,4 +1,4 @@
-"""Gate between runs: a fine-tuned model is accepted only if it is not worse than the model in use on trials that neither has met.
+"""Gate between runs: a fine-tuned model is accepted only if it is not worse than the model in use on trials that neither was trained on.
 
 The rule is fixed beforehand; docs/training.md gives it with figures.
 """
@@ -23,7 +23,7 @@ Code = Literal["better", "not_worse", "too_few_trials", "fewer_right", "less_cer
 
 
 class Gate(BaseModel, frozen=True):
-    """Trials that fine-tuned model and model in use decided, both without having met them, and what follows.
+    """Trials that fine-tuned model and model in use decided, on which neither was trained, and what follows.
 
     ``codes`` say why: ``better`` or ``not_worse`` of an accepted model; of others ``too_few_trials``, ``fewer_right`` than
     the model in use, ``less_certain`` of what was right (a larger loss), ``at_chance`` (not better than guessing at 5 %, or at 1 % where

@@ -26,7 +26,7 @@ from mindwire_models.training_record import TrainedRecording
 _DEFINITIONS = {
     "held out": "each decoder was trained without the recordings that it decides here, and ran on them as it would live; "
     "the temperature of its probabilities comes from recordings held out among those it was trained on (leave-one-out: from "
-    "what the other folds' decoders said of the recordings that these had not met)",
+    "predictions of the other folds' decoders for the recordings that these were not trained on)",
     "alignment frozen": "the mean alignment of the recordings that were trained on, and nothing learnt of those tested",
     **DEFINITIONS,
 }

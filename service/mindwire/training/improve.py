@@ -248,7 +248,7 @@ def run_table(improvement: Improvement) -> TextTable:
 def sentence(gate: Gate) -> str:
     """Return what the gate found, in words."""
     counts = (
-        f"of {gate.trials} trials that neither had met, the fine-tuned model decides {gate.candidate_right} right and the model in "
+        f"of {gate.trials} trials that neither was trained on, the fine-tuned model decides {gate.candidate_right} right and the model in "
         f"use {gate.base_right} (McNemar's p {gate.p:.2g}); loss {gate.candidate_loss:.3f} and {gate.base_loss:.3f} nats."
     )
     if gate.accepted:
@@ -258,7 +258,14 @@ def sentence(gate: Gate) -> str:
 
 def _provenance(improvement: Improvement) -> str:
     """Return the part of the model card on the model's origin, in Markdown."""
-    base = improvement.prepared.plan.base
+    prepared, base = improvement.prepared, improvement.prepared.plan.base
+    if prepared.retrain:
+        how = (
+            f"Trained afresh from the tangent space of all these recordings, in place of {base.name} (`{base.sha256}`)."
+        )
+    else:
+        first = "first on the earlier sessions together, then " if prepared.past else ""
+        how = f"Fine-tuned from {base.name} (`{base.sha256}`), {first}on this session's runs."
     rows = [
         [run.source.path.name, f"{run.source.n_usable} of {run.source.n_cued}", f"`{run.source.sha256}`"]
         for run in improvement.runs
@@ -267,7 +274,7 @@ def _provenance(improvement: Improvement) -> str:
         [
             sentence(improvement.update.gate),
             "",
-            f"Fine-tuned from {base.name} (`{base.sha256}`), first on all earlier sessions together, then on this session's runs.",
+            how,
             "",
             *TextTable(["recording", "trials used", "SHA-256"], rows).markdown(),
         ]

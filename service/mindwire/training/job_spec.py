@@ -78,7 +78,7 @@ class Stages:
     def __init__(self, emit: Callable[[JobLine], None]) -> None:
         self._emit = emit
         self._shares: Mapping[str, float] = {"starting": 1.0}
-        self._begun = self._said = time.monotonic()
+        self._begun = self._emitted = time.monotonic()
         self._stage = "starting"
 
     def plan(self, shares: Mapping[str, float]) -> None:
@@ -95,14 +95,14 @@ class Stages:
 
         def progress(done: int, of: int) -> None:
             now = time.monotonic()
-            if now - self._said >= _EVERY_S and self._stage == stage:
-                self._said = now
-                self._say(stage, before + share * min(1.0, done / max(of, 1)))
+            if now - self._emitted >= _EVERY_S and self._stage == stage:
+                self._emitted = now
+                self._report(stage, before + share * min(1.0, done / max(of, 1)))
 
-        self._say(stage, before)
+        self._report(stage, before)
         return progress
 
-    def _say(self, stage: str, progress: float) -> None:
+    def _report(self, stage: str, progress: float) -> None:
         left = None
         if progress >= _FIRST_ESTIMATE:
             left = round((time.monotonic() - self._begun) * (1 - progress) / progress, 1)

@@ -239,6 +239,7 @@ def test_the_command_writes_a_bundle_with_its_lineage(recordings: list[Path], tr
     assert [one.file for one in bundle.training.recordings] == [path.name for path in recordings]
     assert [one.sha256 for one in bundle.training.parents] == [trained.sha256]
     assert bundle.training.decided_at_s == trained.training.decided_at_s
+    assert "first on the earlier sessions together, then on this session's" in (bundle.path / "README.md").read_text()
     assert bundle.contract == trained.contract.model_copy(update={"temperature": bundle.contract.temperature})
 
 
@@ -256,6 +257,7 @@ def test_a_network_is_trained_afresh_where_its_recordings_are_at_hand(recordings
     )
     assert code == 0, said
     assert load_bundle(tmp_path / "second").config == base.config
+    assert "Trained afresh from the tangent space of all" in (tmp_path / "second/README.md").read_text()
 
 
 def test_what_cannot_be_trained_on_is_left_out_and_each_recording_is_hashed_once(
