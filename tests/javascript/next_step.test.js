@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const { nextStep, stepsDone } = await import("../../service/mindwire/api/static/js/session/next_step.js");
+const { isModelOf, jobsDone, nextStep, stepsDone } = await import("../../service/mindwire/api/static/js/session/next_step.js");
 
 const DONE = { rest: 0, calibrations: 0, feedbacks: 0, controls: 0, trainings: 0, improvements: 0 };
 const facts = (given = {}, done = {}) => ({
@@ -55,4 +55,16 @@ test("an open task comes first, and its page", () => {
 test("what is done is marked on the way", () => {
   const done = stepsDone(facts({ live: "P01-1" }, { rest: 1, calibrations: 1 }));
   assert.deepEqual(Object.keys(done).filter((step) => done[step]), ["cap", "rest", "train", "live"]);
+});
+
+test("a model belongs to the participant of its whole id", () => {
+  assert.equal(isModelOf("P01-2026-01-31-12", "P01"), true);
+  for (const id of ["P01-left-2026-01-31-1", "P011-2026-01-31-1", "P01-demo", null]) assert.equal(isModelOf(id, "P01"), false, String(id));
+  assert.equal(isModelOf("P01-left-2026-01-31-1", "P01-left"), true);
+});
+
+test("improvements count on their day, as the feedback runs before them", () => {
+  const at = (kind, day, state = "done") => ({ kind, state, started_unix: new Date(2026, 0, day, 12).getTime() / 1000 });
+  const jobs = [at("train", 1), at("improve", 1), at("improve", 2), at("improve", 2, "failed")];
+  assert.deepEqual(jobsDone(jobs, "2026-01-02"), { trainings: 1, improvements: 1 });
 });

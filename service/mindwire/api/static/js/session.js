@@ -4,11 +4,13 @@ import { Clock } from "../client.js";
 import { AddSource } from "./session/add_source.js";
 import { frames } from "./canvas.js";
 import { byId, write } from "./dom.js";
+import { oneAtATime } from "./one_at_a_time.js";
 import { ProgressReport } from "./progress_report.js";
 import { Feed, Refused, Unauthorised, currentToken, get, send } from "./service.js";
 import { Guide } from "./session/guide.js";
 import { Log } from "./session/log.js";
 import { ModelCard, isOffered } from "./session/model_card.js";
+import { isModelOf, jobsDone } from "./session/next_step.js";
 import { RunCard } from "./session/run_card.js";
 import { Runs, doneOf, hasTrials } from "./session/runs.js";
 import { SignalCard, stateText } from "./session/signal_card.js";
@@ -22,6 +24,7 @@ const SLOWLY = 4; // polls between questions whose answer seldom changes
 const PARTICIPANT_WINDOW = "mindwire-participant";
 
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const poll = oneAtATime(ask);
 const shell = mountShell({ page: "session", onstream: select });
 const dialog = new TokenDialog(() => {
   select();
@@ -33,7 +36,10 @@ const log = new Log();
 const runs = new Runs();
 const learning = new ProgressReport(byId("learning"));
 let task = new Task("", show);
-const runCard = new RunCard(command, task, () => refreshSessions());
+const runCard = new RunCard(command, task, () => {
+  skipped.clear();
+  refreshSessions();
+});
 const modelCard = new ModelCard(command, () => ({ stream: shell.stream ?? "", participant: runCard.participant }));
 const addSource = new AddSource(command, (name) => {
   shell.choose(name);
@@ -96,6 +102,7 @@ function select() {
   const name = shell.stream;
   if (name === null) return;
   log.clear();
+  skipped.clear();
   task = new Task(name, show);
   runCard.use(task);
   markerUncertainty = null;
@@ -172,7 +179,7 @@ async function maybe(path) {
   }
 }
 
-async function poll() {
+async function ask() {
   if (dialog.asking) return;
   const slowly = polls % SLOWLY === 0;
   polls += 1;
@@ -205,7 +212,7 @@ async function poll() {
 /** The participant's model that is in use, and the newest that may be. */
 function participantModels() {
   const participant = runCard.participant;
-  const own = models.filter(({ id }) => participant && id?.startsWith(`${participant}-`));
+  const own = models.filter(({ id }) => isModelOf(id, participant));
   const live = own.find(({ sha256 }) => sha256 === status?.model.sha256)?.id ?? null;
   const mine = jobs.filter((job) => job.participant === participant).map((job) => detailed.get(job.id) ?? job);
   const made = mine.find(isOffered)?.model;
@@ -231,7 +238,6 @@ function show() {
   const bad = (status?.quality ?? []).filter((/** @type {{verdict: string}} */ { verdict }) => verdict === "bad").map((/** @type {{label: string}} */ { label }) => label);
   const today = status ? new Date().toLocaleDateString("sv") : undefined;
   const done = doneOf(sessions, today);
-  const finished = mine.filter((one) => one.state === "done");
   guide.show({
     keepsNone,
     stream: shell.stream !== null && status ? shell.stream : null,
@@ -241,7 +247,7 @@ function show() {
     participant: runCard.participant,
     task: open ? task.state : null,
     job: job?.state === "running" ? job : null,
-    done: { ...done, trainings: finished.filter(({ kind }) => kind === "train").length, improvements: finished.filter(({ kind }) => kind === "improve").length },
+    done: { ...done, ...jobsDone(mine, today) },
     offered,
     live,
     poor: offered !== null && mine.find(({ model }) => model === offered)?.report?.verdict?.level === "poor",

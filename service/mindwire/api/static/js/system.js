@@ -3,6 +3,7 @@
 import { AddStream } from "./add_stream.js";
 import { Commands } from "./commands.js";
 import { byId, element, write } from "./dom.js";
+import { oneAtATime } from "./one_at_a_time.js";
 import { Refused, Unauthorised, get, getText } from "./service.js";
 import { mountShell } from "./shell.js";
 import { StreamPanel } from "./stream_panel.js";
@@ -14,6 +15,7 @@ import { TokenDialog } from "./token.js";
 const POLL_MS = 2000;
 const MODELS_EVERY = 3; // polls
 
+const poll = oneAtATime(ask);
 const shell = mountShell({ page: "system" });
 const dialog = new TokenDialog(poll);
 const commands = new Commands(dialog, async () => {
@@ -45,18 +47,20 @@ function show(streams) {
   byId("no-streams").hidden = streams.length > 0;
 }
 
-async function poll() {
+async function ask() {
   if (dialog.asking) return;
+  const withModels = polls % MODELS_EVERY === 0;
+  polls += 1;
   try {
     /** @type {StreamStatus[]} */
     const streams = await get("/v1/streams");
     shell.link("open", text("shell.connected"));
     show(streams);
-    if (polls % MODELS_EVERY === 0) add.models(await get("/v1/models"));
+    if (withModels) add.models(await get("/v1/models"));
     await Promise.all([...panels.values()].map((panel) => panel.refresh()));
     await commands.showRights();
-    polls += 1;
   } catch (error) {
+    polls = 0;
     if (error instanceof Unauthorised) {
       shell.link("closed", text("shell.token_needed"));
       dialog.ask();

@@ -72,3 +72,16 @@ export function stepsDone({ stream, state, done, live, participant, bad, skipped
     control: done.controls > 0,
   };
 }
+
+/** The jobs that are done: trainings of any day, and improvements of today. @param {import("./model_card.js").Job[]} jobs @param {string | undefined} today */
+export function jobsDone(jobs, today) {
+  const done = jobs.filter(({ state }) => state === "done");
+  const dayOf = (/** @type {number} */ seconds) => new Date(1000 * seconds).toLocaleDateString("sv");
+  return {
+    trainings: done.filter(({ kind }) => kind === "train").length,
+    improvements: done.filter(({ kind, started_unix }) => kind === "improve" && dayOf(started_unix) === today).length,
+  };
+}
+
+/** True for a model that was trained on a participant's runs, by its id: the participant, the day and a number. @param {string | null} id @param {string} participant */
+export const isModelOf = (id, participant) => id?.match(/^(.+)-\d{4}-\d\d-\d\d-\d+$/)?.[1] === participant;
