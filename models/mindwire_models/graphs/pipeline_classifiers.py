@@ -10,7 +10,7 @@ import numpy as np
 from mindwire_models.errors import ExportError
 from mindwire_models.graphs.onnx_builder import GraphBuilder
 from mindwire_models.graphs.pipeline_matrices import squared_distances
-from mindwire_models.graphs.pipeline_values import Step, Value, check_size, refuse_argument
+from mindwire_models.graphs.pipeline_values import Step, Value, check_size, refuse_argument, step_name
 
 # Of libsvm: bounds of pairwise probabilities, and the precision at which their coupling ends.
 _LIBSVM_BOUND = 1e-7
@@ -82,13 +82,15 @@ def _check_kernel(step: Any) -> None:
 
 def _support_vectors(g: GraphBuilder, value: Value, step: Any) -> Value:
     _check_kernel(step)
-    if not len(step.probA_):
+    # Their public names warn since scikit-learn 1.9, whether they are there or not.
+    slopes, offsets = (np.asarray(getattr(step, name, ())) for name in ("_probA", "_probB"))
+    if not slopes.size:
         return _linear(g, value, step)
     scores = _scores(g, value, step)
     n_classes = len(step.classes_)
     if n_classes == 2:
         scores = g.Neg(scores)
-    raised = g.Add(g.Mul(scores, step.probA_), step.probB_)
+    raised = g.Add(g.Mul(scores, slopes), offsets)
     pairs = g.Min(g.Max(g.Sigmoid(g.Neg(raised)), _LIBSVM_BOUND), 1 - _LIBSVM_BOUND)
     return _logits(g.Log(g.Max(_coupled(g, pairs, n_classes), _LEAST)), step)
 
@@ -162,11 +164,6 @@ def _member(g: GraphBuilder, value: Value, member: Any, step: Any) -> str:
         return g.Sigmoid(g.MatMul(raised, np.array([[1.0, -1.0]])))
     each = g.Sigmoid(g.Neg(raised))
     return g.Div(each, g.Max(g.ReduceSum(each, [1], keepdims=1), _LEAST))
-
-
-def step_name(step: Any) -> str:
-    """Return the package and the class of a step, as in ``sklearn.SVC``."""
-    return f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}"
 
 
 FEATURE_STEPS = {

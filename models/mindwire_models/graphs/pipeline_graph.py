@@ -13,9 +13,9 @@ import numpy as np
 
 from mindwire_models.errors import ExportError
 from mindwire_models.graphs.onnx_builder import GraphBuilder
-from mindwire_models.graphs.pipeline_classifiers import CLASSIFIERS, FEATURE_STEPS, step_name
+from mindwire_models.graphs.pipeline_classifiers import CLASSIFIERS, FEATURE_STEPS
 from mindwire_models.graphs.pipeline_matrices import MATRIX_STEPS
-from mindwire_models.graphs.pipeline_values import Value
+from mindwire_models.graphs.pipeline_values import Value, step_name
 
 _DOUBLE = 11  # onnx.TensorProto.DOUBLE
 _FLOAT = 1

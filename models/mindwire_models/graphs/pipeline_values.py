@@ -45,6 +45,11 @@ class Step:
     fitted: str | None = None
 
 
+def step_name(step: Any) -> str:
+    """Return the package and the class of a step, as in ``sklearn.SVC``."""
+    return f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}"
+
+
 def check_size(step: Any, fitted: int, value: Value) -> None:
     """Refuse, by an ExportError, a step that was fitted to another size than its input has."""
     if fitted != value.sizes[0]:
