@@ -55,7 +55,30 @@ class PipelineReference:
         return logits if self.order is None else logits[:, list(self.order)]
 
 
-def read_pipeline(path: Path, *, trusted: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class FittedPipeline:
+    """Fitted pipeline whose windows' length is not known before there is a contract.
+
+    Parameters
+    ----------
+    pipeline : sklearn.pipeline.Pipeline
+    provenance : str
+        Origin of the fit, for the model card.
+    n_times, sfreq : int, float or None
+        Samples, never known, and the sampling rate in hertz, known where there is a band pass.
+    """
+
+    pipeline: Any
+    provenance: str
+    n_times: int | None = None
+    sfreq: float | None = None
+
+    def decoder(self, contract: Contract) -> ExternalDecoder:
+        """Return the decoder of :func:`external_pipeline`, which raises its errors."""
+        return external_pipeline(self.pipeline, contract, provenance=self.provenance)
+
+
+def read_pipeline(path: Path, *, trusted: bool) -> FittedPipeline:
     """Load a pipeline that joblib or pickle wrote; loading runs code that the file names.
 
     Raises
@@ -77,7 +100,7 @@ def read_pipeline(path: Path, *, trusted: bool) -> Any:
         import joblib
         import sklearn  # noqa: F401 - named in the message
     try:
-        return joblib.load(path)
+        pipeline = joblib.load(path)
     except (
         OSError,
         EOFError,
@@ -94,6 +117,8 @@ def read_pipeline(path: Path, *, trusted: bool) -> Any:
             f"({reason[0][:200] if reason else type(error).__name__}); install the packages it was fitted with, or write it again."
         )
         raise BundleError(msg) from error
+    rates = (float(step.sfreq) for _, step in _all_steps(pipeline) if step_name(step) == _FILTER)
+    return FittedPipeline(pipeline, f"The pipeline `{path.name}`.", sfreq=next(rates, None))
 
 
 def external_pipeline(

@@ -59,7 +59,9 @@ def test_a_bundle_decides_as_the_pipeline_does(make, tmp_path: Path) -> None:
     bundle = export_external(
         external_pipeline(pipeline, CONTRACT, windows=x), CONTRACT, tmp_path / "bundle", name="lab"
     )
-    session = ort.InferenceSession(bundle.read("model.onnx"), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(bundle.read("model.onnx"), options, providers=["CPUExecutionProvider"])
     found = softmax(session.run(["logits"], {"x": x})[0].astype(np.float64), axis=1)
 
     places = [list(pipeline.classes_).index(name) for name in CLASSES]
@@ -117,8 +119,11 @@ def test_a_pipeline_is_loaded_only_when_its_file_is_trusted(tmp_path: Path) -> N
     joblib.dump(fitted(PIPELINES["nearest mean"]()), path)
     with pytest.raises(ExportError, match=r"runs whatever code the file holds; give --trust-pickle"):
         read_pipeline(path, trusted=False)
-    x, _ = data(1)
-    external_pipeline(read_pipeline(path, trusted=True), CONTRACT, windows=x)
+    found = read_pipeline(path, trusted=True)
+    assert found.sfreq is None
+    decoder = found.decoder(CONTRACT)
+    assert decoder.provenance == "The pipeline `lab.joblib`."
+    assert decoder.source == "pyRiemann pipeline: Covariances, MDM"
 
 
 @pytest.mark.parametrize(
