@@ -255,20 +255,21 @@ class StreamTasks:
         """Have the participant recorded, for a task that goes on if one is given; return the date of the session and the name of the file."""
         date = None if task is None else task.date
         recordings = stream.recordings
-        status = recordings.status()
+        status, path = recordings.status(), recordings.collecting
         if status is None:
             today = time.strftime("%Y-%m-%d")
             if date not in (None, today):
                 msg = f"The task is of {date}, and a recording would be of {today}; abort it and begin another one."
                 raise ConflictError(msg)
             status = recordings.begin(RecordingRequest(participant=participant))
-            self._began = recordings.recorder
+            # Where LabRecorder starts slowly, its file is there before its first samples.
+            self._began, path = recordings.recorder, recordings.path
         elif status.participant != participant or date not in (None, status.date):
             whose = f"{status.participant} on {status.date}" if status.participant else "no participant"
             msg = f"Stream {self._name!r} is being recorded for {whose}; end that recording first."
             raise ConflictError(msg)
         self._recorded_at = time.monotonic()
-        if status.date is None or (file := _name_in(recordings.path, participant, status.date)) is None:
+        if status.date is None or (file := _name_in(path, participant, status.date)) is None:
             msg = f"The recording of stream {self._name!r} has not begun; its events say why. Try again soon."
             raise ConflictError(msg)
         if task is None or file not in task.recordings:

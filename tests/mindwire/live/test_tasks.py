@@ -328,6 +328,9 @@ def test_a_recording_that_ends_pauses_the_task_and_the_next_one_is_added(own, st
 def test_a_task_begins_with_a_recording_that_starts_slowly_and_its_trials_count_from_then_on(own, stream):
     stream.collects = False
     assert own.begin("P01", PARADIGM, None).recordings == ["run-01.xdf"]
+    with pytest.raises(ConflictError, match=r"has not begun; .* Try again soon"):
+        own.resume()
+    assert stream.participant == "P01"
     assert own.enter(done(0)).trials[0].outcome == "aborted"
     stream.collects = True
     before = pylsl.local_clock()
