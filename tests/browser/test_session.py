@@ -92,7 +92,7 @@ def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     assert not accessibility_problems(page), "\n".join(accessibility_problems(page))
 
 
-def test_a_model_of_the_participant_is_put_live_and_taken_back(running, open_page):
+def test_a_model_of_the_participant_is_put_live(running, open_page):
     address, cap, sessions = running
     shutil.copytree(zoo.zoo_bundle_path(), sessions / "models" / "P01-2026-01-01-1")
     add_stream(address, cap)

@@ -68,3 +68,7 @@ test("improvements count on their day, as the feedback runs before them", () => 
   const jobs = [at("train", 1), at("improve", 1), at("improve", 2), at("improve", 2, "failed")];
   assert.deepEqual(jobsDone(jobs, "2026-01-02"), { trainings: 1, improvements: 1 });
 });
+
+test("the guide says how long the rest takes that it begins", () => {
+  assert.equal(nextStep(facts({ restTime: "3 minutes" })).values.time, "3 minutes");
+});

@@ -1,5 +1,7 @@
 // Figures of a training's report as SVG: lines with their intervals, and the head seen from above. Colours are the theme's.
 
+import { fixed } from "./words.js";
+
 /** @typedef {[number, number]} Point */
 /** @typedef {{seconds?: boolean, percent?: boolean}} Form */
 
@@ -113,7 +115,7 @@ export function headPicture(label, places, names, values, largest) {
   places.forEach(([x, y], i) => {
     const share = Math.min(1, Math.abs(values[i]) / (largest || 1));
     const dot = svg("circle", { class: values[i] < 0 ? "falls" : "rises", cx: x * scale, cy: -y * scale, r: (2 + 9 * Math.sqrt(share)) * dense, opacity: 0.3 + 0.7 * share });
-    dot.append(svg("title", {}, `${names[i]} ${values[i].toFixed(2)} dB`));
+    dot.append(svg("title", {}, `${names[i]} ${fixed(values[i], 2)} dB`));
     parts.push(dot);
   });
   for (const i of strongest) parts.push(svg("text", { x: places[i][0] * scale, y: -places[i][1] * scale + 3.5, "text-anchor": "middle", class: "electrode" }, names[i]));

@@ -252,6 +252,7 @@ function show() {
     live,
     poor: offered !== null && mine.find(({ model }) => model === offered)?.report?.verdict?.level === "poor",
     trials: runCard.trials,
+    restTime: runCard.restTime,
     skipped,
     shown,
   });

@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { gateText } from "./progress_report.js";
 import { headPicture, linesPicture, ticksOf } from "./report_figures.js";
 import { hasText, plural, text } from "./texts.js";
-import { percent, words } from "./words.js";
+import { fixed, percent, words } from "./words.js";
 
 /** @typedef {[number, number]} Interval */
 /** @typedef {{code: string, values: Record<string, any>}} Reason */
@@ -115,7 +115,7 @@ function overTime({ over_time: { seconds, accuracy, interval, decided_at: decide
   const line = /** @type {[number, number][]} */ (seconds.map((/** @type {number} */ at, /** @type {number} */ i) => [at, accuracy[i]]).filter((/** @type {any[]} */ [, value]) => value !== null));
   const band = seconds.map((/** @type {number} */ at, /** @type {number} */ i) => [at, ...interval[i]]).filter((/** @type {number[]} */ _, /** @type {number} */ i) => accuracy[i] !== null);
   const best = line.reduce((a, b) => (b[1] > a[1] ? b : a), [0, 0]);
-  const label = text("training.over_time.label", { best: percent(best[1]), s: best[0].toFixed(1) });
+  const label = text("training.over_time.label", { best: percent(best[1]), s: fixed(best[0], 1) });
   const last = seconds.at(-1) ?? 1;
   const rule = { x: decided, text: text("training.over_time.decided") };
   return figure(text("training.over_time"), text("training.over_time.note"), [
@@ -156,8 +156,8 @@ function frontier({ frontier: points, policy }) {
   const chosen = points.find((/** @type {any} */ point) => point.chosen) ?? points[0];
   const last = Math.max(1.2 * policy.budget_per_minute, ...shares.map((/** @type {number[]} */ [rate]) => rate));
   const marks = [{ x: chosen.false_per_minute, y: chosen.right / policy.trials, text: text("training.frontier.chosen") }];
-  const label = text("training.frontier.label", { right: chosen.right, trials: policy.trials, rate: chosen.false_per_minute.toFixed(2) });
-  const note = text("training.frontier.note", { minutes: policy.rest_minutes.toFixed(1), proven: policy.proven_per_minute.toFixed(2) });
+  const label = text("training.frontier.label", { right: chosen.right, trials: policy.trials, rate: fixed(chosen.false_per_minute, 2) });
+  const note = text("training.frontier.note", { minutes: fixed(policy.rest_minutes, 1), proven: fixed(policy.proven_per_minute, 2) });
   const rule = { x: policy.budget_per_minute, text: text("training.frontier.budget") };
   return figure(text("training.frontier"), note, [linesPicture({ label, across: text("training.frontier.axis"), range: [0, last], ticks: ticksOf(0, last), line: shares, marks, rule })]);
 }

@@ -2,7 +2,7 @@
 
 import { hasText, language, text } from "./texts.js";
 
-/** @type {Map<number, Intl.NumberFormat>} */
+/** @type {Map<string, Intl.NumberFormat>} */
 const formats = new Map();
 
 /**
@@ -11,10 +11,15 @@ const formats = new Map();
  * @param {number} digits
  */
 export function fixed(value, digits) {
-  let format = formats.get(digits);
-  if (!format) formats.set(digits, (format = new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false })));
+  const key = `${language()} ${digits}`;
+  let format = formats.get(key);
+  if (!format) formats.set(key, (format = new Intl.NumberFormat(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false })));
   return format.format(value);
 }
+
+/** A number of minutes, with their name. @param {number} seconds */
+export const minutesOf = (seconds) =>
+  new Intl.NumberFormat(language(), { style: "unit", unit: "minute", unitDisplay: "long", maximumFractionDigits: seconds < 120 ? 1 : 0 }).format(seconds / 60);
 
 /**
  * ``two_words`` → ``two words``.

@@ -3,6 +3,7 @@
 import { fill, write } from "../dom.js";
 import { get, send } from "../service.js";
 import { plural, text } from "../texts.js";
+import { fixed } from "../words.js";
 
 /** @typedef {{name: string, type: string, source_id: string, hostname: string, n_channels: number, sfreq: number, streams?: string[]}} Source */
 
@@ -72,6 +73,6 @@ const nameFor = (source) => source?.name.replace(/[^A-Za-z0-9._-]+/g, "-").repla
 
 /** @param {Source} source */
 function sourceText({ name, type, hostname, n_channels: channels, sfreq, streams = [] }) {
-  const values = { name, type, host: hostname, channels, rate: sfreq.toFixed(sfreq % 1 ? 2 : 0), streams: streams.join(", ") };
+  const values = { name, type, host: hostname, channels, rate: fixed(sfreq, sfreq % 1 ? 2 : 0), streams: streams.join(", ") };
   return text(streams.length ? "session.source_used" : "session.source_free", values);
 }

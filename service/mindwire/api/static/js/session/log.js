@@ -2,7 +2,7 @@
 
 import { element } from "../dom.js";
 import { hasText, text } from "../texts.js";
-import { words } from "../words.js";
+import { fixed, words } from "../words.js";
 
 const SHOWN = 60;
 
@@ -35,4 +35,4 @@ export class Log {
 }
 
 /** @param {{uncertainty_ms?: number | null, source: string}} data */
-const uncertaintyOf = ({ uncertainty_ms: uncertainty, source }) => (typeof uncertainty === "number" ? `± ${uncertainty.toFixed(1)} ms` : source);
+const uncertaintyOf = ({ uncertainty_ms: uncertainty, source }) => (typeof uncertainty === "number" ? `± ${fixed(uncertainty, 1)} ms` : source);

@@ -10,7 +10,7 @@ export const WAY = /** @type {const} */ (["cap", "rest", "calibrate", "train", "
  *   ``skip`` is the step to leave out.
  * @typedef {{rest: number, calibrations: number, feedbacks: number, controls: number, trainings: number, improvements: number}} Done
  * @typedef {{keepsNone: string, stream: string | null, state: string, reason: string, bad: string[], participant: string, task: import("../task.js").TaskState | null,
- *   job: {kind: string} | null, done: Done, offered: string | null, live: string | null, poor: boolean, trials: number, skipped: Set<string>, shown: boolean}} Facts
+ *   job: {kind: string} | null, done: Done, offered: string | null, live: string | null, poor: boolean, trials: number, restTime: string, skipped: Set<string>, shown: boolean}} Facts
  *   ``task`` is null unless it can go on; ``offered`` and ``live`` are models of the participant: one that may be put live, one that is; ``shown`` is true if a
  *   participant page has been opened.
  */
@@ -42,10 +42,10 @@ function duringTask({ state, paradigm }, { shown }) {
 }
 
 /** @param {Facts} facts @returns {Next} */
-function towardsModel({ done, offered, poor, trials, skipped }) {
+function towardsModel({ done, offered, poor, trials, restTime, skipped }) {
   if (offered && !(poor && !skipped.has("poor"))) return { key: "put_live", values: { model: offered }, act: "put_live", at: "live" };
   if (offered) return { key: "poor", act: "calibrate", skip: "poor", at: "calibrate" };
-  if (!done.rest && !skipped.has("rest")) return { key: "rest", act: "rest", skip: "rest", at: "rest" };
+  if (!done.rest && !skipped.has("rest")) return { key: "rest", values: { time: restTime }, act: "rest", skip: "rest", at: "rest" };
   if (done.calibrations < CALIBRATION_RUNS) return { key: "calibrate", values: { n: done.calibrations + 1, of: CALIBRATION_RUNS, trials }, act: "calibrate", at: "calibrate" };
   return { key: "train", act: "train", at: "train" };
 }

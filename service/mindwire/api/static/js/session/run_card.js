@@ -5,6 +5,7 @@ import { get, send } from "../service.js";
 import { titleOf } from "../participant/messages.js";
 import { isOpen, scoreOf } from "../task.js";
 import { plural, text } from "../texts.js";
+import { fixed, minutesOf } from "../words.js";
 import { secondsOf, showNumbers, trialsOf, withNumbers } from "./numbers.js";
 
 /**
@@ -15,6 +16,7 @@ import { secondsOf, showNumbers, trialsOf, withNumbers } from "./numbers.js";
  */
 
 const CALIBRATION = "motor-imagery";
+const REST = "rest";
 const PARTICIPANT_KEPT_AS = "mindwire-participant";
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -84,6 +86,13 @@ export class RunCard {
     return found ? trialsOf(found) : 0;
   }
 
+  /** How long the paradigm of rest takes, in words. */
+  get restTime() {
+    const given = this.#chosen?.name === REST ? withNumbers(this.#fields, this.#chosen) : this.#edited.get(REST);
+    const found = given ?? this.#listed.find(({ name }) => name === REST)?.document;
+    return found ? minutesOf(found.duration_s ?? 0) : "";
+  }
+
   /** Ask for the paradigms, once. */
   async refresh() {
     if (this.#listed.length) return;
@@ -133,7 +142,7 @@ export class RunCard {
     const now = withNumbers(this.#fields, this.#chosen);
     const trials = trialsOf(now);
     const minutes = secondsOf(now) / 60;
-    const time = text("session.minutes", { n: minutes < 10 ? minutes.toFixed(1) : minutes.toFixed(0) });
+    const time = text("session.minutes", { n: fixed(minutes, minutes < 10 ? 1 : 0) });
     write(part("run-length"), trials ? text(now.kind === "control" ? "session.length_targets" : "session.length_trials", { trials, time }) : time);
   }
 

@@ -2,7 +2,7 @@
 
 import { element, write } from "../dom.js";
 import { hasText, plural, text } from "../texts.js";
-import { words } from "../words.js";
+import { fixed, words } from "../words.js";
 
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const MARKS = /** @type {Record<string, string>} */ ({ ok: "✓", suspect: "△", bad: "✗" });
@@ -56,8 +56,8 @@ export class SignalCard {
 
   /** @param {{synchronised: boolean, uncertainty_ms: number | null, drift_ppm: number | null}} clock @param {number | null} markers uncertainty of the last marker in ms */
   clock({ synchronised, uncertainty_ms: uncertainty, drift_ppm: drift }, markers) {
-    write(part("clock"), synchronised ? text("session.clock.known", { ms: Number(uncertainty).toFixed(2), ppm: Number(drift ?? 0).toFixed(0) }) : text("session.clock.measuring"));
-    write(part("marker-clock"), markers === null ? text("session.markers.none") : text("session.markers.known", { ms: markers.toFixed(1) }));
+    write(part("clock"), synchronised ? text("session.clock.known", { ms: fixed(Number(uncertainty), 2), ppm: fixed(Number(drift ?? 0), 0) }) : text("session.clock.measuring"));
+    write(part("marker-clock"), markers === null ? text("session.markers.none") : text("session.markers.known", { ms: fixed(markers, 1) }));
   }
 }
 

@@ -22,7 +22,7 @@ export default {
   "session.next.electrodes.text": "Andrücken, Haare scheiteln, Gel nachgeben und die Liste unten beobachten. Dort steht für jede in Worten, was zu tun ist.",
   "session.next.participant.title": "Namen der Versuchsperson eingeben",
   "session.next.participant.text": "Ein kurzes Kürzel wie P01. Darunter werden Durchgänge, Modelle und Berichte dieser Person aufbewahrt.",
-  "session.next.rest.title": "3 Minuten Ruhe aufnehmen",
+  "session.next.rest.title": "{time} Ruhe aufnehmen",
   "session.next.rest.text": "Die Person sieht auf ein Kreuz und stellt sich keine Bewegung vor. Daraus lernt das Modell, wann es nichts tun soll.",
   "session.next.calibrate.title": "Durchgang mit {trials} Versuchen aufnehmen ({n} von {of})",
   "session.next.calibrate.text": "Pfeile zeigen, welche Bewegung vorzustellen ist. Ein Durchgang dauert wenige Minuten; Pausen sind jederzeit möglich.",

@@ -22,7 +22,7 @@ export default {
   "session.next.electrodes.text": "Press them on, part the hair, add gel, and watch the list below. What to do for each stands there in words.",
   "session.next.participant.title": "Enter the participant's name",
   "session.next.participant.text": "A short code such as P01. Runs, models and reports of this person are kept under it.",
-  "session.next.rest.title": "Record 3 minutes of rest",
+  "session.next.rest.title": "Record {time} of rest",
   "session.next.rest.text": "The person looks at a cross and imagines no movement. From it the model learns when to do nothing.",
   "session.next.calibrate.title": "Record a run of {trials} trials ({n} of {of})",
   "session.next.calibrate.text": "Arrows show which movement to imagine. A run takes a few minutes; pause whenever the person wants to.",
