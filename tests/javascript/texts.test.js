@@ -9,6 +9,7 @@ const LANGUAGES = ["en", "de"];
 const PARTS = readdirSync(new URL("js/texts/en/", STATIC));
 const TEXT = /\btext\(\s*"([^"]+)"\s*[,)]/g;
 const PLURAL = /\bplural\(\s*"([^"]+)"/g;
+const BUILT = /\b(text|plural)\(\s*`([^`]+)`/g;
 const ATTRIBUTE = /data-text(?:-label|-title|-placeholder)?(?:="|": ")([^"]+)"/g;
 
 const load = async (path) => (await import(new URL(`js/texts/${path}`, STATIC))).default;
@@ -48,5 +49,16 @@ test("every key that a page or a module names exists", () => {
     const keys = [...content.matchAll(TEXT), ...content.matchAll(ATTRIBUTE)].map(([, key]) => key);
     const plurals = [...content.matchAll(PLURAL)].flatMap(([, key]) => [`${key}.one`, `${key}.other`]);
     for (const key of [...keys, ...plurals]) assert.ok(Object.hasOwn(whole.en, key), `${file.pathname}: ${key}`);
+  }
+});
+
+test("every key that is built from parts is that of a text at least", () => {
+  const keys = Object.keys(whole.en);
+  for (const file of sources(STATIC)) {
+    for (const [, kind, built] of readFileSync(file, "utf8").matchAll(BUILT)) {
+      const parts = built.split(/\$\{[^}]*\}/).map((part) => part.replaceAll(".", "\\."));
+      const pattern = new RegExp(`^${parts.join(".+")}${kind === "plural" ? "\\.other" : ""}$`);
+      assert.ok(keys.some((key) => pattern.test(key)), `${file.pathname}: ${built}`);
+    }
   }
 });
