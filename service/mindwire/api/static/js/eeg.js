@@ -1,6 +1,6 @@
-// The strip of conditioned EEG: one row per channel, newest at the right.
+// The strip of conditioned EEG: one row per channel, drawn from left to right over what was there a span ago.
 
-import { Plot, RemoteClock, colour } from "./canvas.js";
+import { Plot, colour } from "./canvas.js";
 import { byId, fill, write } from "./dom.js";
 import { Filter, passBand } from "./filters.js";
 import { text } from "./texts.js";
@@ -19,8 +19,7 @@ const FILTERS = { none: [null, null], high: [1, null], low: [null, 30], mu_beta:
 
 export class Eeg {
   #store;
-  #clock = new RemoteClock();
-  #tiles = new TraceTiles(byId("eeg-moving"));
+  #tiles = new TraceTiles(byId("eeg"));
   /** @type {Filter | null} */
   #filter = null;
   #shown = new Float32Array(0); // filtered, in the store's order
@@ -32,7 +31,7 @@ export class Eeg {
   #auto = true;
   #autoAt = 0;
   /** @type {number | null} */
-  #pausedAt = null; // time at the right edge
+  #pausedAt = null; // time of the newest sample that is shown
   /** @type {Map<string, ChannelQuality>} */
   #verdicts = new Map();
   #strip = byId("eeg-strip");
@@ -71,7 +70,6 @@ export class Eeg {
   /** The store has begun again. */
   begin() {
     const { channels, sfreq } = this.#store;
-    this.#clock = new RemoteClock();
     this.#autoAt = 0;
     this.#drawn = 0;
     this.#useFilter();
@@ -137,12 +135,8 @@ export class Eeg {
     this.#tiles.mark(time, `▸ ${markerText(label)}`);
   }
 
-  /**
-   * Rows were added to the store.
-   * @param {number} localMs
-   */
-  added(localMs) {
-    this.#clock.observe(this.#store.newest + 1 / this.#store.sfreq, localMs);
+  /** Rows were added to the store. */
+  added() {
     this.#runFilter();
   }
 
@@ -150,12 +144,12 @@ export class Eeg {
   frame(now) {
     if (!this.#store.written) return;
     if (this.#auto && this.#pausedAt === null && now >= this.#autoAt) this.#fit(now);
-    this.#draw(now);
+    this.#draw();
   }
 
   #pause() {
     const button = byId("eeg-pause");
-    this.#pausedAt = this.#pausedAt === null ? this.#clock.now(performance.now()) : null;
+    this.#pausedAt = this.#pausedAt === null && this.#store.written ? this.#store.newest : null;
     button.setAttribute("aria-pressed", String(this.#pausedAt !== null));
     button.textContent = this.#pausedAt === null ? text("live.pause") : text("live.resume");
     byId("eeg-paused").hidden = this.#pausedAt === null;
@@ -205,25 +199,22 @@ export class Eeg {
     this.#again();
   }
 
-  /**
-   * Draw rows that are new, and move what is drawn.
-   * @param {number} now
-   */
-  #draw(now) {
+  /** Draw rows that are new. */
+  #draw() {
     const store = this.#store, { width, height } = this.#size;
-    const visible = width - LEFT - RIGHT, end = this.#pausedAt ?? this.#clock.now(now);
-    if (visible <= 0 || end === null || !store.channels.length) return;
+    const visible = TraceTiles.widthIn(width - LEFT - RIGHT), newest = this.#pausedAt ?? store.newest;
+    if (visible <= 0 || !store.channels.length) return;
     if (this.#stale) {
       this.#stale = false;
       const row = (height - BOTTOM - TOP) / store.channels.length;
       const layout = { top: TOP, row, gain: row / this.#scale, ink: colour("trace") };
-      this.#tiles.reset(visible, height, Math.min(window.devicePixelRatio || 1, 2), visible / this.#span, end, layout);
-      this.#drawn = store.rowAt(end - this.#span);
+      this.#tiles.reset(visible, height, Math.min(window.devicePixelRatio || 1, 2), this.#span, newest, layout);
+      this.#drawn = store.rowAt(newest - this.#span);
     }
-    const to = this.#pausedAt === null ? store.written : store.rowAt(end);
+    const to = this.#pausedAt === null ? store.written : store.rowAt(newest) + 1;
     this.#tiles.add(store, this.#shown, Math.max(this.#drawn, store.first), to);
     this.#drawn = Math.max(this.#drawn, to);
-    this.#tiles.show(end);
+    this.#tiles.show(newest);
   }
 
   /**
@@ -233,7 +224,7 @@ export class Eeg {
    * @param {number} height
    */
   #drawAxes(context, width, height) {
-    const right = width - RIGHT, bottom = height - BOTTOM;
+    const right = LEFT + TraceTiles.widthIn(width - LEFT - RIGHT), bottom = height - BOTTOM;
     const row = (bottom - TOP) / (this.#store.channels.length || 1);
     this.#drawNames(context, right, row);
     this.#drawSeconds(context, right, bottom);
@@ -263,7 +254,7 @@ export class Eeg {
   }
 
   /**
-   * Lines stand where the labels are; the signal moves above them.
+   * Lines at equal distances, and the seconds from the left edge to them.
    * @param {CanvasRenderingContext2D} context
    * @param {number} right
    * @param {number} bottom
@@ -277,12 +268,12 @@ export class Eeg {
     context.textAlign = "center";
     context.textBaseline = "top";
     for (let seconds = 0; seconds <= this.#span; seconds += this.#span / 5) {
-      const at = right - seconds * perSecond;
+      const at = LEFT + seconds * perSecond;
       context.beginPath();
       context.moveTo(at, TOP);
       context.lineTo(at, bottom);
       context.stroke();
-      if (seconds < this.#span) context.fillText(seconds ? `−${seconds} s` : text("live.now"), at, bottom + 7);
+      context.fillText(`${seconds} s`, at, bottom + 7);
     }
   }
 

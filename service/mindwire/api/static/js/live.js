@@ -68,7 +68,7 @@ const feed = new StreamFeed(shell, {
   signal(block) {
     if (!store.add(block)) return;
     signalAt = performance.now();
-    eeg.added(signalAt);
+    eeg.added();
     spectrum.added();
     erd.added();
   },

@@ -1,5 +1,5 @@
-// Traces drawn once, onto narrow canvases that move to the left as a whole: a frame only moves them, and a block of samples
-// changes the newest. Without it the main thread spends more than 8 ms on a frame with 64 channels (benchmarks/page.py).
+// Traces drawn once, onto narrow canvases side by side, over what was there a span ago: a block of samples changes one or two of them, and
+// the others stand still. With traces that move the main thread spends more than 8 ms on a frame with 64 channels (benchmarks/page.py).
 
 import { element } from "./dom.js";
 
@@ -11,13 +11,13 @@ const MARKS_KEPT = 100;
 /** @typedef {{canvas: HTMLCanvasElement, context: CanvasRenderingContext2D, index: number}} Tile */
 
 export class TraceTiles {
-  #moving;
+  #box;
+  #head = element("span", { class: "sweep", "aria-hidden": "true" });
+  #headAt = NaN;
   #origin = 0;
   #perSecond = 1;
-  #visible = 0;
   #height = 0;
   #density = 1;
-  #moved = "";
   /** @type {Layout} */
   #layout = { top: 0, row: 1, gain: 1, ink: "" };
   /** @type {Tile[]} */
@@ -25,35 +25,41 @@ export class TraceTiles {
   /** @type {{node: HTMLElement, time: number}[]} */
   #marks = [];
 
-  /** @param {HTMLElement} moving what is moved, in an element that hides what is outside of it */
-  constructor(moving) {
-    this.#moving = moving;
+  /** @param {HTMLElement} box what they are put in, whose position is not static */
+  constructor(box) {
+    this.#box = box;
+    box.append(this.#head);
+  }
+
+  /** The pixels that a span takes of a width. @param {number} width */
+  static widthIn(width) {
+    return Math.floor(width / TILE) * TILE;
   }
 
   /**
-   * Begin again, with no traces drawn.
-   * @param {number} width of what is shown
+   * Begin again, with no traces drawn; a time keeps its place if width and span do.
+   * @param {number} width of a span, as {@link TraceTiles.widthIn} returns it
    * @param {number} height
    * @param {number} density device pixels per pixel
-   * @param {number} perSecond
-   * @param {number} origin a time to count from
+   * @param {number} span in seconds
+   * @param {number} time about which samples are
    * @param {Layout} layout
    */
-  reset(width, height, density, perSecond, origin, layout) {
-    this.#visible = width;
+  reset(width, height, density, span, time, layout) {
     this.#height = height;
     this.#density = density;
-    this.#perSecond = perSecond;
-    this.#origin = origin;
+    this.#perSecond = width / span;
+    this.#origin = (Math.floor(time / span) - 1) * span; // near, for a canvas counts in single precision
     this.#layout = layout;
-    const n = Math.ceil(width / TILE) + 3;
+    const n = width / TILE;
     if (this.#tiles.length !== n) {
       for (const { canvas } of this.#tiles) canvas.remove();
-      this.#tiles = Array.from({ length: n }, () => {
+      this.#tiles = Array.from({ length: n }, (_, index) => {
         const canvas = element("canvas", { "aria-hidden": "true" });
+        canvas.style.left = `${index * TILE}px`;
         return { canvas, context: /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")), index: NaN };
       });
-      this.#moving.prepend(...this.#tiles.map(({ canvas }) => canvas));
+      this.#box.prepend(...this.#tiles.map(({ canvas }) => canvas));
     }
     for (const tile of this.#tiles) {
       tile.canvas.width = Math.round(TILE * density);
@@ -62,12 +68,20 @@ export class TraceTiles {
       tile.canvas.style.height = `${height}px`;
       tile.index = NaN;
     }
+    this.#head.style.top = `${layout.top}px`;
+    this.#head.style.height = `${height - layout.top}px`;
     for (const mark of this.#marks) this.#set(mark);
   }
 
-  /** @param {number} time */
+  /** Pixels from the origin, however many spans ago that is. @param {number} time */
   #place(time) {
     return (time - this.#origin) * this.#perSecond;
+  }
+
+  /** Pixels from the left edge. @param {number} place */
+  #wrapped(place) {
+    const width = this.#tiles.length * TILE;
+    return ((place % width) + width) % width;
   }
 
   /**
@@ -81,7 +95,6 @@ export class TraceTiles {
       tile.context.setTransform(1, 0, 0, 1, 0, 0);
       tile.context.clearRect(0, 0, tile.canvas.width, tile.canvas.height);
       tile.context.setTransform(this.#density, 0, 0, this.#density, -index * TILE * this.#density, 0);
-      tile.canvas.style.transform = `translateX(${index * TILE}px)`;
     }
     return tile;
   }
@@ -136,14 +149,14 @@ export class TraceTiles {
   mark(time, label) {
     const mark = { time, node: element("span", { class: "moment" }, element("span", { text: label })) };
     this.#marks.push(mark);
-    this.#moving.append(mark.node);
+    this.#box.append(mark.node);
     this.#set(mark);
     if (this.#marks.length > MARKS_KEPT) this.#marks.shift()?.node.remove();
   }
 
   /** @param {{node: HTMLElement, time: number}} mark */
   #set({ node, time }) {
-    node.style.transform = `translateX(${this.#place(time).toFixed(1)}px)`;
+    node.style.left = `${this.#wrapped(this.#place(time)).toFixed(1)}px`;
     node.style.height = `${this.#height - this.#layout.top}px`;
   }
 
@@ -153,14 +166,15 @@ export class TraceTiles {
   }
 
   /**
-   * Move all so that a time is at the right edge.
-   * @param {number} end
+   * Put the head where the newest sample is, and take away marks that are older than a span.
+   * @param {number} newest
    */
-  show(end) {
-    const to = Math.round((this.#visible - this.#place(end)) * this.#density) / this.#density;
-    const moved = `translateX(${to}px)`;
-    if (moved === this.#moved) return;
-    this.#moved = moved;
-    this.#moving.style.transform = moved;
+  show(newest) {
+    const at = Math.round(this.#wrapped(this.#place(newest)));
+    if (at === this.#headAt) return;
+    this.#headAt = at;
+    this.#head.style.transform = `translateX(${at}px)`;
+    const oldest = newest - (this.#tiles.length * TILE) / this.#perSecond;
+    while (this.#marks.length && this.#marks[0].time < oldest) this.#marks.shift()?.node.remove();
   }
 }
