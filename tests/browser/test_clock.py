@@ -120,7 +120,7 @@ def test_the_clock_is_reported_and_a_jump_is_an_event(open_page):
     with mock.patch("mindwire.api.websockets._lsl_clock", return_value=clock), served(stream) as address:
         page = open_page(f"http://{address}/docs", may_lose_connection=True)
         page.evaluate(SEND, [])
-        page.evaluate("window.jumps = []; clock.onjump((by) => jumps.push(by))")
+        page.evaluate("() => { window.jumps = []; clock.onjump((by) => jumps.push(by)); }")
         eventually(lambda: page.evaluate("clock.state.samples") and shown, 20)
         kind, data = shown[0]
         assert (kind, data["jump"]) == ("clock", False)
