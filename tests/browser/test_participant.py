@@ -38,6 +38,7 @@ def running(tmp_path_factory):
         stack.enter_context(person(cap))
         started = stack.enter_context(service(*with_demo_model(sessions)))
         address = started.address()
+        started.discard_log()  # of all tests, more than a pipe holds
         add_stream(address, cap, "demo")
         yield address, sessions
 
