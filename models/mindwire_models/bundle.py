@@ -307,7 +307,7 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     """
     decoder = decoder_of(bundle.config, bundle.path)
     if decoder == "external":
-        raise BundleError(without_network(bundle))
+        raise BundleError(without_network(bundle, "this"))
     with extra("torch", "The network itself needs PyTorch"):
         from safetensors.torch import load
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
@@ -323,12 +323,12 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     return restore(lambda: kind.from_config(bundle.config), load(bundle.read(WEIGHTS)), bundle.path).eval()
 
 
-def without_network(bundle: Bundle, purpose: str = "this") -> str:
+def without_network(bundle: Bundle, purpose: str) -> str:
     """Return the sentence that refuses what needs a network in PyTorch for a decoder from outside."""
-    source = reprlib.repr(bundle.config.get("source", "a decoder from outside"))
+    source = reprlib.repr(bundle.config.get("source"))
     return (
-        f"{bundle.path}: {purpose} needs a network in PyTorch, but this bundle holds only the ONNX graph of {source}; "
-        "choose another bundle, or leave it out."
+        f"{bundle.path}: {purpose} needs a network in PyTorch, but this bundle has only an ONNX graph, of {source}; leave it out, "
+        "or choose another bundle."
     )
 
 

@@ -9,6 +9,7 @@ from mindwire_models.contract import CONTRACT_VERSION, Contract
 from mindwire_models.errors import ContractError
 
 if TYPE_CHECKING:
+    from mindwire_models.external import ExternalDecoder
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
 
 _NONE = "none"
@@ -16,7 +17,7 @@ _ALIGNMENTS = ("euclidean", "riemannian")
 
 
 def edit_contract(
-    base: Contract | AttentionBaseNet,
+    base: Contract | AttentionBaseNet | ExternalDecoder,
     *,
     highpass: str | None = None,
     lowpass: str | None = None,
@@ -30,7 +31,7 @@ def edit_contract(
 
     Parameters
     ----------
-    base : Contract or AttentionBaseNet
+    base : Contract, AttentionBaseNet or ExternalDecoder
         A contract, or a network's sizes; channels, sampling rate and classes must then be given.
     highpass, lowpass : str or None
         ``FREQ`` or ``FREQ:ORDER`` in hertz, by default of order 2; ``none`` for no filter.
@@ -50,11 +51,12 @@ def edit_contract(
     """
     terms = base.model_dump(mode="json") if isinstance(base, Contract) else _sizes(base)
     terms |= {name: value for name, value in given.items() if value is not None}
-    missing = [name for name in ("channels", "sfreq", "classes") if terms[name] is None]
+    options = {"channels": "--channels", "sfreq": "--sfreq", "classes": "--classes", "window_samples": "--window"}
+    missing = [name for name in options if terms[name] is None]
     if missing:
         msg = (
             f"A contract is needed: give --contract FILE or --preset NAME, or at least {', '.join(missing)} "
-            "(--channels, --sfreq, --classes)."
+            f"({', '.join(options[name] for name in missing)})."
         )
         raise ContractError(msg)
     for name, text in (("highpass", highpass), ("lowpass", lowpass)):
@@ -72,7 +74,7 @@ def update_terms(sfreq: float) -> dict[str, Any]:
     return {"update_samples": round(sfreq), "ready_samples": round(5.0 * sfreq)}
 
 
-def _sizes(network: AttentionBaseNet) -> dict[str, Any]:
+def _sizes(network: AttentionBaseNet | ExternalDecoder) -> dict[str, Any]:
     return {
         "version": CONTRACT_VERSION,
         "channels": None,

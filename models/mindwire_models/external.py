@@ -124,12 +124,16 @@ def export_external(
     foreign = read_foreign(decoder.graph, decoder.source)
     _refuse_sizes(decoder, foreign, contract)
     sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
-    graph = foreign.rewrite(*sizes, probabilities=False)
+    graph = foreign.rewrite(*sizes)
     trial = Trial(graph, contract, decoder.source)
+    one_by_one = _was_made_for_one(trial, foreign, contract, decoder.source)
+    if one_by_one:
+        graph = foreign.rewrite(*sizes, one_by_one=True)
+        trial = Trial(graph, contract, decoder.source)
     outputs = trial.outputs()
     kind = output_kind(outputs, decoder.output, decoder.source)
     if kind == "probabilities":
-        graph = foreign.rewrite(*sizes, probabilities=True)
+        graph = foreign.rewrite(*sizes, probabilities=True, one_by_one=one_by_one)
         trial = Trial(graph, contract, decoder.source)
     elif output_kind(outputs, None, decoder.source) == "probabilities":
         warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as was said.")
@@ -139,12 +143,16 @@ def export_external(
     config: dict[str, Any] = {
         "decoder": "external",
         "source": decoder.source,
-        "output": kind,
         **dict(zip(("n_chans", "n_times", "n_outputs"), sizes, strict=True)),
     }
     if decoder.sfreq is not None:
         config["sfreq"] = decoder.sfreq
-    notes = [provenance or decoder.provenance, f"One window took {1e3 * seconds:.2g} ms where it was exported."]
+    notes = [
+        provenance or decoder.provenance,
+        f"A window took {1e3 * seconds:.2g} ms of a processor where it was exported.",
+    ]
+    if kind == "probabilities":
+        notes.append("Its outputs are probabilities, whose logarithms the bundle's graph gives as logits.")
     if apart is not None:
         notes.append(f"Its probabilities differ from those of its source by at most {apart:.1g} on random windows.")
     return write_bundle(
@@ -158,6 +166,17 @@ def export_external(
         card=model_card(name, contract, "\n\n".join(notes), config),
         policy=policy,
     )
+
+
+def _was_made_for_one(trial: Trial, foreign: ForeignGraph, contract: Contract, source: str) -> bool:
+    """Return true if a graph does not take several windows, but each alone."""
+    if trial.takes_batches():
+        return False
+    sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
+    try:
+        return Trial(foreign.rewrite(*sizes, one_by_one=True), contract, source).takes_batches()
+    except ExportError:
+        return False
 
 
 def _refuse_sizes(decoder: ExternalDecoder, foreign: ForeignGraph, contract: Contract) -> None:
@@ -186,7 +205,7 @@ def _transposed(foreign: ForeignGraph, contract: Contract) -> str:
 def _timed(trial: Trial, contract: Contract, source: str, warn: Callable[[str], object]) -> float:
     """Return the seconds per window; refuse a graph that takes longer than a hop, warn of one that takes much of it."""
     seconds, hop = trial.seconds(), contract.hop_samples / contract.sfreq
-    found = f"{source}: a window takes {1e3 * seconds:.3g} ms on this machine, and a new one is due every {1e3 * hop:.3g} ms"
+    found = f"{source}: a window takes {1e3 * seconds:.3g} ms of this machine's processor, and a new one is due every {1e3 * hop:.3g} ms"
     if seconds > hop:
         msg = f"{found}; give a longer hop with --hop (at least {round(2 * seconds * contract.sfreq) + 1} samples), or a smaller network."
         raise ExportError(msg)

@@ -13,7 +13,7 @@ def describe_decoder(config: Mapping[str, Any]) -> str:
     """Return what ``config.json`` says of the decoder, in words."""
     match config.get("decoder"):
         case "external":
-            return f"{config.get('source')}, from outside Mindwire, as an ONNX graph of {config.get('output')}"
+            return f"{config.get('source')}, from outside Mindwire, as an ONNX graph"
         case "tangent_space":
             return "Tangent space of covariances and logistic regression (Barachant et al. 2012)"
     what = f"AttentionBaseNet (Wimpff et al. 2023, arXiv 2310.11198), attention mode `{config.get('attention_mode')}`"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from mindwire_models.contract import Alignment, Contract, ZScore
-from mindwire_models.errors import ExportError, extra
+from mindwire_models.errors import ExportError, MissingExtraError, extra
 
 Array = NDArray[np.float32]
 Output = Literal["logits", "probabilities"]
@@ -49,16 +49,13 @@ class Trial:
     """
 
     def __init__(self, graph: bytes, contract: Contract, where: str) -> None:
-        with extra("torch", "Checking a graph needs the package onnxruntime"):
-            import onnxruntime
         self._where = where
         self._contract = contract
         self._shape = (contract.n_channels, contract.window_samples)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = _session(graph)
+        except MissingExtraError:
+            raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             msg = (
                 f"{where}: ONNX Runtime does not accept the graph ({_first_line(error)}); its sizes may be others than the "
@@ -66,6 +63,14 @@ class Trial:
             )
             raise ExportError(msg) from error
         self._usual = list(usual_windows(contract))
+
+    def takes_batches(self) -> bool:
+        """Return true if the graph runs with several windows and gives a row for each."""
+        try:
+            self._run(self._usual[0][1], "random windows")
+        except ExportError:
+            return False
+        return True
 
     def outputs(self) -> list[Array]:
         """Return the outputs for usual windows and for edge cases, ``(batch, n_classes)`` each.
@@ -112,7 +117,7 @@ class Trial:
         worst = 0.0
         for label, windows in self._usual:
             found = softmax(self._run(windows, label).astype(np.float64), axis=1)
-            expected = np.asarray(reference(windows), dtype=np.float64)
+            expected = self._expected(reference, windows)
             if expected.shape != found.shape:
                 msg = (
                     f"{self._where}: the source gives an output of shape {_shape(expected.shape)} for {len(windows)} windows, "
@@ -131,14 +136,21 @@ class Trial:
             worst = max(worst, apart)
         return worst
 
+    def _expected(self, reference: Reference, windows: Array) -> NDArray[np.float64]:
+        try:
+            return np.asarray(reference(windows), dtype=np.float64)
+        except Exception as error:  # whatever the source raises
+            msg = f"{self._where}: the source itself fails with {_shape(windows.shape)} ({_first_line(error)}); nothing was written."
+            raise ExportError(msg) from error
+
     def seconds(self) -> float:
-        """Return the median time that a window takes on one thread, in seconds."""
+        """Return the processor time that a window takes on one thread, in seconds, the median of some runs."""
         window = self._usual[0][1][:1]
         times = []
         for _ in range(_TIMED_RUNS):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             self._run(window, "a single window")
-            times.append(time.perf_counter() - begin)
+            times.append(time.thread_time() - begin)
         return float(np.median(times))
 
     def _run(self, windows: Array, label: str) -> Array:
@@ -187,6 +199,25 @@ class Trial:
             yield options, timed_out
         finally:
             timer.cancel()
+
+
+def gives(graph: bytes, windows: Array, expected: NDArray[Any]) -> bool:
+    """Return true if a graph of one input and one output runs on windows and gives roughly what is expected."""
+    try:
+        (found,) = _session(graph).run(None, {"x": windows})
+    except Exception:  # noqa: BLE001  # ONNX Runtime's own exceptions share no base class
+        return False
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-2, atol=1e-2)
+
+
+def _session(graph: bytes) -> Any:
+    """Open a graph as the service does on the CPU: one thread."""
+    with extra("torch", "Checking a graph needs the package onnxruntime"):
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def output_kind(outputs: list[Array], said: Output | None, where: str) -> Output:

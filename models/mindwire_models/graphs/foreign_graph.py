@@ -25,6 +25,11 @@ _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
 _X, _LOGITS = "x", "logits"
+# Values that rewriting adds.
+_RESERVED = (
+    *(_X, _LOGITS, "output", "floor", "clipped"),
+    *("window", "one_window", "one_x", "one_logits", "row", "window_logits"),
+)
 _ASKED = {
     "input": ("(batch, n_channels, n_times)", 3),
     "output": ("(batch, n_classes)", 2),
@@ -48,10 +53,13 @@ class ForeignGraph:
     n_times: int | None
     n_outputs: int | None
 
-    def rewrite(self, n_chans: int, n_times: int, n_outputs: int, *, probabilities: bool) -> bytes:
+    def rewrite(
+        self, n_chans: int, n_times: int, n_outputs: int, *, probabilities: bool = False, one_by_one: bool = False
+    ) -> bytes:
         """Return the graph from ``x`` (batch, n_chans, n_times) to ``logits`` (batch, n_outputs), both float32.
 
-        Of probabilities the logarithm is taken, of at least ``PROBABILITY_FLOOR``.
+        Of ``probabilities`` the logarithm is taken, of at least ``PROBABILITY_FLOOR``. ``one_by_one`` runs a graph that was
+        made for a single window once for each window of the batch.
         """
         from onnx import TensorProto, helper, numpy_helper
 
@@ -79,11 +87,40 @@ class ForeignGraph:
             ]
             graph.initializer.append(numpy_helper.from_array(np.array(PROBABILITY_FLOOR, dtype=np.float32), "floor"))
         nodes = [*before, *graph.node, *after]
+        if one_by_one:
+            nodes = [_for_each_window(nodes, graph, (n_chans, n_times), n_outputs)]
+            graph.ClearField("initializer")
+            graph.ClearField("sparse_initializer")
         del graph.node[:], graph.input[:], graph.output[:]
         graph.node.extend(nodes)
         graph.input.append(helper.make_tensor_value_info(_X, TensorProto.FLOAT, ["batch", n_chans, n_times]))
         graph.output.append(helper.make_tensor_value_info(_LOGITS, TensorProto.FLOAT, ["batch", n_outputs]))
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def _for_each_window(nodes: list[Any], graph: Any, shape: tuple[int, int], n_outputs: int) -> Any:
+    """Return a node that runs nodes from ``x`` to ``logits``, with a graph's constants, on each window of a batch."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    body = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["window", "one_window"], ["one_x"]),
+            *nodes,
+            helper.make_node("Reshape", ["one_logits", "row"], ["window_logits"]),
+        ],
+        "window",
+        [helper.make_tensor_value_info("window", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("window_logits", TensorProto.FLOAT, [n_outputs])],
+        [
+            *graph.initializer,
+            numpy_helper.from_array(np.array([1, *shape]), "one_window"),
+            numpy_helper.from_array(np.array([n_outputs]), "row"),
+        ],
+        sparse_initializer=graph.sparse_initializer,
+    )
+    ends = {_X: "one_x", _LOGITS: "one_logits"}
+    _rename(body, lambda name: ends.get(name, name))
+    return helper.make_node("Scan", [_X], [_LOGITS], body=body, num_scan_inputs=1)
 
 
 def read_foreign(data: bytes, where: str) -> ForeignGraph:
@@ -122,6 +159,7 @@ def read_foreign(data: bytes, where: str) -> ForeignGraph:
     del graph.input[:]
     graph.input.extend(inputs)
     _refuse_random(graph, where)
+    _write_padding_out(graph)
     (source,) = _only("input", graph.input, where)
     (result,) = _only("output", graph.output, where)
     _, n_chans, n_times = _dims("input", source, where)
@@ -207,6 +245,29 @@ def _refuse_random(graph: Any, where: str) -> None:
                 raise ExportError(msg)
 
 
+def _write_padding_out(graph: Any) -> None:
+    """Replace the automatic padding of convolutions without strides by numbers: ONNX Runtime has it only without dilations."""
+    from onnx import helper
+
+    for part in _graphs(graph):
+        shapes = {tensor.name: list(tensor.dims) for tensor in part.initializer}
+        for node in part.node:
+            attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+            kind = attributes.get("auto_pad", b"NOTSET")
+            sizes = (
+                attributes.get("kernel_shape") or shapes.get(node.input[1], [])[2:] if node.op_type == "Conv" else []
+            )
+            if kind not in (b"SAME_UPPER", b"SAME_LOWER") or not sizes or set(attributes.get("strides", [1])) != {1}:
+                continue
+            totals = [d * (k - 1) for d, k in zip(attributes.get("dilations", [1] * len(sizes)), sizes, strict=True)]
+            less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+            kept = [attribute for attribute in node.attribute if attribute.name not in ("auto_pad", "pads")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            pads = less + more if kind == b"SAME_UPPER" else more + less
+            node.attribute.append(helper.make_attribute("pads", pads))
+
+
 def _is_false(graph: Any, name: str) -> bool:
     """True if a value is missing, or a constant that is false."""
     from onnx import numpy_helper
@@ -238,7 +299,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 def _renaming(names: dict[str, str], graph: Any) -> Callable[[str], str]:
     """Return a renaming of values that gives the ends their new names, and moves others away from these."""
-    reserved = {*names.values(), _X, _LOGITS, "output", "floor", "clipped"}
+    reserved = {*names.values(), *_RESERVED}
     taken = {name for part in _graphs(graph) for node in part.node for name in (*node.input, *node.output)}
     taken |= {tensor.name for part in _graphs(graph) for tensor in part.initializer}
     for name in sorted((reserved & taken) - names.keys()):

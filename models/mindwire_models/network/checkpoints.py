@@ -42,26 +42,34 @@ def read_state_dict(path: Path | str) -> StateDict:
         The file is missing, damaged, or holds anything but named tensors.
     """
     path = Path(path)
+    return _own_names(read_tensors(path), path)
+
+
+def read_tensors(path: Path) -> StateDict:
+    """Read weights as :func:`read_state_dict` does, under the names that the file has."""
     if path.suffix == ".safetensors":
         data = _inspect(path)
         with _readable(path, "safetensors"):
             document: Any = load(data)
-        return to_state_dict(document, path)
+        return _require_tensors(document, path)
     document = load_pickled(path, numpy_scalars=False)
     if isinstance(document, dict):
         document = next((document[key] for key in _NESTED if isinstance(document.get(key), dict)), document)
-    return to_state_dict(document, path)
+    return _require_tensors(document, path)
 
 
-def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor], where: Path | str) -> Network:
+def restore(
+    make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor], where: Path | str, *, outline: bool = True
+) -> Network:
     """Make a network and load its weights, all of them and nothing else; the counters of BatchNorm may be missing.
 
-    That they fit is checked first, without storage for the network. The message of a BundleError begins with ``where``.
+    That they fit is checked first, without storage for the network unless ``outline`` is false, as for a network whose
+    constructor computes with its tensors. The message of a BundleError begins with ``where``.
     """
-    with warnings.catch_warnings(), torch.device("meta"):
+    with warnings.catch_warnings(), torch.device("meta" if outline else "cpu"):
         warnings.simplefilter("ignore")
-        outline = make()
-    complete = _complete(outline, state_dict, where)
+        first = make()
+    complete = _complete(first, state_dict, where)
     for name, tensor in complete.items():
         if not bool(tensor.isfinite().all()):
             msg = f"{where}: {name} holds values that are not finite; the weights are damaged."
@@ -69,7 +77,7 @@ def restore(make: Callable[[], Network], state_dict: Mapping[str, torch.Tensor],
         if name.endswith("running_var") and bool((tensor < 0).any()):
             msg = f"{where}: {name} holds negative variances; the weights are damaged."
             raise BundleError(msg)
-    network = make()
+    network = make() if outline else first
     network.load_state_dict(complete)
     return network
 
@@ -176,6 +184,10 @@ def to_state_dict(document: Any, path: Path) -> StateDict:
     BundleError
         The document is no mapping of names to tensors.
     """
+    return _own_names(_require_tensors(document, path), path)
+
+
+def _require_tensors(document: Any, path: Path) -> StateDict:
     if (
         not isinstance(document, dict)
         or not document
@@ -183,6 +195,10 @@ def to_state_dict(document: Any, path: Path) -> StateDict:
     ):
         msg = f"{path}: expected a state_dict of named tensors, found something else."
         raise BundleError(msg)
+    return document
+
+
+def _own_names(document: StateDict, path: Path) -> StateDict:
     if any(name.startswith("module.") for name in document):
         document = {name: tensor for name, tensor in document.items() if name != _AVERAGED}
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in document)), None):

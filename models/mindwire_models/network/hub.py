@@ -200,23 +200,16 @@ class Pretrained(
         BundleError
             Folder, repository or a file is missing or damaged, or weights and configuration do not fit.
         """
-        folder, model_id = Path(pretrained_model_name_or_path), str(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            missing = "there is no such folder here, and no such model could be had from the Hugging Face Hub"
-            with _hub_refusals(f"{model_id}: {missing}"):
-                found = snapshot_download(
-                    model_id,
-                    allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, _PICKLED_WEIGHTS_FILE],
-                    force_download=force_download,
-                    token=token,
-                    cache_dir=cache_dir,
-                    local_files_only=local_files_only,
-                    revision=revision,
-                )
-            folder = Path(found)
-        files = [folder / WEIGHTS_FILE, folder / _PICKLED_WEIGHTS_FILE]
-        weights_file = next((file for file in files if file.exists()), files[0])
-        config = read_json_object(folder / CONFIG_FILE, 16 * MIB, "a configuration", BundleError)
+        folder = find_folder(
+            pretrained_model_name_or_path,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            revision=revision,
+        )
+        weights_file = find_weights(folder)
+        config = read_config(folder)
         head = overrides.pop("n_outputs", None)
         weights = read_state_dict(weights_file)
         try:
@@ -229,6 +222,33 @@ class Pretrained(
         if head is not None and head != network.get_config()["n_outputs"]:
             network.reset_head(head)
         return network.to(map_location).eval()
+
+
+def find_folder(name: Path | str, **options: Any) -> Path:
+    """Return a folder that is there, or what the Hub has under this name; see :meth:`Pretrained.from_pretrained`.
+
+    Raises
+    ------
+    BundleError
+        There is no such folder, and the Hub has no such repository or cannot be reached.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    missing = "there is no such folder here, and no such model could be had from the Hugging Face Hub"
+    with _hub_refusals(f"{name}: {missing}"):
+        patterns = [CONFIG_FILE, WEIGHTS_FILE, _PICKLED_WEIGHTS_FILE]
+        return Path(snapshot_download(str(name), allow_patterns=patterns, **options))
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the file of a folder's weights; the first choice, where there is none."""
+    files = [folder / WEIGHTS_FILE, folder / _PICKLED_WEIGHTS_FILE]
+    return next((file for file in files if file.exists()), files[0])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a folder's ``config.json``; raises a BundleError where it is missing or no JSON object."""
+    return read_json_object(folder / CONFIG_FILE, 16 * MIB, "a configuration", BundleError)
 
 
 def resolve_activation(path: str) -> type[nn.Module]:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,7 +40,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A Lightning .ckpt, a braindecode folder, a Hugging Face Hub id, a file of weights, or a bundle."
+            help="A Lightning .ckpt, a braindecode folder, a Hugging Face Hub id, an ONNX file, an exported program of "
+            "PyTorch (.pt2), a file of weights, or a bundle."
         ),
     ],
     out: options.BundleFolder,
@@ -48,11 +49,18 @@ def export(
     preset: str | None = options.PRESET,
     contract: Path | None = options.CONTRACT,
     config: Path | None = option("The network's arguments (JSON), or a checkpoint's hyperparameters (YAML)."),
+    architecture: str | None = option("Class of braindecode.models, where arguments and weights do not tell."),
+    output: Literal["logits", "probabilities"] | None = option(
+        "Outputs of an ONNX file or another decoder from outside; by default, what they look like."
+    ),
     name: str | None = options.NAME,
     provenance: str | None = option("Origin of the weights, for the model card."),
     plain: bool = option("Write PyTorch's own graph instead of the fast one.", False, "--plain"),
 ) -> None:
-    """Write a model as a bundle: weights, checked ONNX graph, contract, model card."""
+    """Write a model as a bundle: weights, checked ONNX graph, contract, model card.
+
+    Any decoder of windows can be exported, also those of other programs: see docs/bring-your-own-decoder.md.
+    """
     from mindwire.signal.named_channels import check_separators
     from mindwire_models.bundle import check_target
     from mindwire_models.contract_edit import edit_contract
@@ -67,22 +75,28 @@ def export(
     edits |= {key: options.split_list(edits[key]) for key in ("channels", "classes")}
     edits |= {f"{key}_samples": edits.pop(key) for key in ("window", "hop")}
     check_separators(edits["channels"] or (), "--channels")
+    warnings: list[str] = []
     with progress_bar("Exporting"):
-        from mindwire_models.export import export_bundle
+        from mindwire_models.external import ExternalDecoder, export_external
         from mindwire_models.source import open_source
 
-        opened = open_source(source, config)
+        opened = open_source(source, config, architecture=architecture, output=output)
         demanded = edit_contract(base or opened.contract or opened.network, **edits)
         same = opened.contract is not None and demanded.classes == opened.contract.classes
-        bundle = export_bundle(
-            opened.network,
-            demanded,
-            out,
-            name=name,
-            provenance=provenance or opened.provenance,
-            graph="plain" if plain else "folded",
-            policy=opened.policy if same else None,
-        )
+        policy, origin = opened.policy if same else None, provenance or opened.provenance
+        if isinstance(opened.network, ExternalDecoder):
+            bundle = export_external(
+                opened.network, demanded, out, name=name, provenance=origin, policy=policy, warn=warnings.append
+            )
+        else:
+            from mindwire_models.export import export_bundle
+
+            graph: Literal["plain", "folded"] = "plain" if plain else "folded"
+            bundle = export_bundle(
+                opened.network, demanded, out, name=name, provenance=origin, graph=graph, policy=policy
+            )
+    for warning in warnings:
+        typer.echo(printable(f"warning: {warning}"), err=True)
     if opened.policy is not None and not same:
         typer.echo("The control policy was left out, for the classes are others; tune one with `mindwire tune`.")
     typer.echo(printable(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}"))

@@ -57,7 +57,7 @@ def _summary(bundle: Bundle) -> str:
         ("identity", bundle.sha256),
         ("graph", bundle.graph),
         ("streaming", streaming),
-        ("attention", str(bundle.config.get("attention_mode") or "none")),
+        *_decoder_rows(bundle),
         ("channels", f"{contract.n_channels}: {' '.join(contract.channels)}"),
         ("sampling rate", f"{contract.sfreq:g} Hz"),
         ("unit", contract.unit),
@@ -79,6 +79,12 @@ def _summary(bundle: Bundle) -> str:
     lines += ["", "Where it comes from:", *(line for line in plain_text(provenance.strip()).splitlines() if line)]
     lines += ["", "SHA-256:", *(f"  {name}\n    {digest}" for name, digest in sorted(bundle.digests.items()))]
     return "\n".join(lines)
+
+
+def _decoder_rows(bundle: Bundle) -> list[tuple[str, str]]:
+    if bundle.config.get("decoder") == "external":
+        return [("decoder", f"{bundle.config.get('source')}, from outside")]
+    return [("attention", str(bundle.config.get("attention_mode") or "none"))]
 
 
 def plain_text(markdown: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args
 
 from mindwire.errors import BundleError, GraphTrialError, MissingExtraError, UsageError
 from mindwire.inference.decoder import Adapt, Decoder
-from mindwire_models.bundle import Bundle
+from mindwire_models.bundle import Bundle, without_network
+from mindwire_models.bundle_checks import decoder_of
 
 Engine = Literal["auto", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -50,6 +51,9 @@ def load_decoder(
         if value not in known:
             msg = f"{what} {value!r} is unknown; known are {', '.join(known[:-1])} and {known[-1]}."
             raise UsageError(msg)
+    graph_only = decoder_of(bundle.config, bundle.path) == "external"
+    if graph_only and (adapt != "alignment" or engine == "torch"):
+        raise UsageError(without_network(bundle, f"--adapt {adapt}" if adapt != "alignment" else "--engine torch"))
     if adapt != "alignment":
         return _adaptive(bundle, engine, device, adapt)
     if engine == "torch":
@@ -57,7 +61,7 @@ def load_decoder(
     try:
         return _onnx(bundle, device, "asked for" if engine == "onnxruntime" else "the default engine", purpose)
     except (MissingExtraError, BundleError) as error:
-        if engine == "onnxruntime" or isinstance(error, GraphTrialError):
+        if engine == "onnxruntime" or graph_only or isinstance(error, GraphTrialError):
             raise
         return _torch(bundle, device, f"ONNX Runtime cannot be used: {error}")
 

@@ -25,7 +25,7 @@ from mindwire.training.gate import Gate
 from mindwire.training.held_out import occurring_markers
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.run import candidate
-from mindwire_models.bundle import Bundle, load_bundle, load_module
+from mindwire_models.bundle import Bundle, load_bundle, load_module, without_network
 from mindwire_models.bundle_checks import decoder_of
 from mindwire_models.training_record import TrainedParent, TrainedRecording, TrainedSource, TrainingRecord
 
@@ -92,10 +92,12 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     Raises
     ------
     UsageError
-        A recording is named twice.
+        A recording is named twice, or the model in use is a decoder from outside, which has no network.
     RecordingError
         No run of this session has a trial to train on.
     """
+    if decoder_of(plan.base.config, plan.base.path) == "external":
+        raise UsageError(without_network(plan.base, "an improvement"))
     paths = [*plan.past, *plan.session]
     hashes = check_distinct(paths)
     known = set(trained_on(plan.base, paths, hashes))
