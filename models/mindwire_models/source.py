@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What the caller says of weights: the class of their network, and what it gives."""
+    """Statement of the caller on weights: the class of their network, and the kind of its outputs."""
 
     architecture: str | None
     output: Literal["logits", "probabilities"] | None

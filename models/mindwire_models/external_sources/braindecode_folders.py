@@ -57,7 +57,7 @@ def read_braindecode(
     Raises
     ------
     ArgumentError
-        The class is unknown, or it cannot be told which one it is.
+        The class is unknown, or arguments and weights leave open which one it is.
     BundleError
         The arguments or the weights are not those of the class.
     ExportError
