@@ -155,12 +155,13 @@ def external_pipeline(
     if windows is not None:
         compared.append(_checked_windows(windows, contract))
     _compare(graph, reference, compared)
-    names = ", ".join(type(step).__name__ for step in steps)
-    packages = ", ".join(dict.fromkeys(_PACKAGES.get(step_name(step).partition(".")[0], "Mindwire") for step in steps))
+    names = ", ".join(dict.fromkeys(type(step).__name__ for step in steps))
+    known = (_PACKAGES.get(step_name(step).partition(".")[0]) for step in steps)
+    packages = ", ".join(dict.fromkeys(package for package in known if package))
     return ExternalDecoder(
         graph,
         "logits",
-        f"{packages} pipeline: {names}",
+        f"Pipeline of {packages} ({names})",
         provenance or "A fitted pipeline.",
         reference,
         n_chans=n_chans,

@@ -68,7 +68,7 @@ def test_a_bundle_decides_as_the_pipeline_does(make, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, outcome(pipeline, x)[:, places], atol=1e-6)
     card = (bundle.path / "README.md").read_text()
     assert "pyRiemann" in card
-    assert f"{type(pipeline[-1]).__name__}, from outside Mindwire" in card
+    assert f"{type(pipeline[-1]).__name__}), from outside Mindwire" in card
 
 
 def test_numbered_classes_are_the_contracts_in_order() -> None:
@@ -123,7 +123,7 @@ def test_a_pipeline_is_loaded_only_when_its_file_is_trusted(tmp_path: Path) -> N
     assert found.sfreq is None
     decoder = found.decoder(CONTRACT)
     assert decoder.provenance == "The pipeline `lab.joblib`."
-    assert decoder.source == "pyRiemann pipeline: Covariances, MDM"
+    assert decoder.source == "Pipeline of pyRiemann (Covariances, MDM)"
 
 
 @pytest.mark.parametrize(
