@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
 
-from mindwire.cli.main import app  # noqa: E402
-from mindwire.errors import MindwireError  # noqa: E402
-from mindwire.sources.simulator import Simulator  # noqa: E402
-from mindwire_models.bundle import load_bundle  # noqa: E402
-from tests.support.xdf_writer import eeg_file  # noqa: E402
+from mindwire.cli.main import app
+from mindwire.errors import MindwireError
+from mindwire.sources.simulator import Simulator
+from mindwire_models.bundle import load_bundle
+from tests.support.xdf_writer import eeg_file
 
 GUIDE = Path(__file__).parents[3] / "docs" / "bring-your-own-decoder.md"
 SECTION = "## A pipeline of scikit-learn, pyRiemann or MNE"
