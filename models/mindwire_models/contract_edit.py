@@ -11,13 +11,14 @@ from mindwire_models.errors import ContractError
 if TYPE_CHECKING:
     from mindwire_models.external import ExternalDecoder
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
+    from mindwire_models.pipelines import FittedPipeline
 
 _NONE = "none"
 _ALIGNMENTS = ("euclidean", "riemannian")
 
 
 def edit_contract(
-    base: Contract | AttentionBaseNet | ExternalDecoder,
+    base: Contract | AttentionBaseNet | ExternalDecoder | FittedPipeline,
     *,
     highpass: str | None = None,
     lowpass: str | None = None,
@@ -31,7 +32,7 @@ def edit_contract(
 
     Parameters
     ----------
-    base : Contract, AttentionBaseNet or ExternalDecoder
+    base : Contract, AttentionBaseNet, ExternalDecoder or FittedPipeline
         A contract, or a network's sizes; channels, sampling rate and classes must then be given.
     highpass, lowpass : str or None
         ``FREQ`` or ``FREQ:ORDER`` in hertz, by default of order 2; ``none`` for no filter.
@@ -74,7 +75,7 @@ def update_terms(sfreq: float) -> dict[str, Any]:
     return {"update_samples": round(sfreq), "ready_samples": round(5.0 * sfreq)}
 
 
-def _sizes(network: AttentionBaseNet | ExternalDecoder) -> dict[str, Any]:
+def _sizes(network: AttentionBaseNet | ExternalDecoder | FittedPipeline) -> dict[str, Any]:
     return {
         "version": CONTRACT_VERSION,
         "channels": None,

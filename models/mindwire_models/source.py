@@ -12,6 +12,7 @@ from mindwire_models.bundle_checks import CONFIG, GRAPH, decoder_of
 from mindwire_models.contract import Contract
 from mindwire_models.errors import ArgumentError, BundleError, extra
 from mindwire_models.external import ExternalDecoder, read_onnx_file
+from mindwire_models.pipelines import PICKLES, FittedPipeline, read_pipeline
 from mindwire_models.reading import MIB, read_json_object
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ _OWN = "AttentionBaseNet"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Network in evaluation mode or decoder from outside, a sentence on its origin, and a bundle's contract and control policy."""
+    """Network in evaluation mode, decoder from outside or fitted pipeline, a sentence on its origin, and a bundle's contract and control policy."""
 
-    network: AttentionBaseNet | ExternalDecoder
+    network: AttentionBaseNet | ExternalDecoder | FittedPipeline
     contract: Contract | None
     provenance: str
     policy: bytes | None = None
@@ -45,14 +46,17 @@ def open_source(
     *,
     architecture: str | None = None,
     output: Literal["logits", "probabilities"] | None = None,
+    trust_pickle: bool = False,
 ) -> Source:
-    """Open a source of weights or a decoder from outside; nothing from it is executed, but for PyTorch's reader of ``.pt2``.
+    """Open a source of weights or a decoder from outside.
+
+    Nothing from it is executed, but for PyTorch's reader of ``.pt2``, and for pipelines that are trusted.
 
     Parameters
     ----------
     source : str
         A bundle, a braindecode folder, a Hugging Face Hub id, an ONNX file, a program of ``torch.export`` (``.pt2``), a
-        Lightning ``.ckpt``, or a file of weights.
+        pipeline (``.joblib``, ``.pkl``), a Lightning ``.ckpt``, or a file of weights.
     config : Path or None
         For a file of weights: the JSON file with the network's constructor arguments. For a ``.ckpt``: the YAML
         file with its hyperparameters, where they do not lie beside it.
@@ -60,6 +64,8 @@ def open_source(
         Class of ``braindecode.models``, for a folder, Hub id or file of weights; None where its arguments and weights tell.
     output : {"logits", "probabilities"} or None
         Outputs of a decoder from outside; None: found out by running it.
+    trust_pickle : bool
+        Loading a pipeline runs whatever code its file holds; only with True.
 
     Raises
     ------
@@ -68,21 +74,18 @@ def open_source(
     ArgumentError
         A file of weights came without a configuration, or its class is unknown.
     ExportError
-        A decoder from outside has other inputs or outputs, or cannot be expressed in ONNX.
+        A decoder from outside has other inputs or outputs, cannot be expressed in ONNX, or is a pickle that is not trusted.
     MissingExtraError
         PyTorch, onnx or braindecode is needed and not installed.
     """
     path = Path(source)
-    if path.suffix == ".onnx" and not path.is_dir():
-        return _external(read_onnx_file(path, output))
+    outside = None if path.is_dir() else _file_from_outside(path, output, trust_pickle=trust_pickle)
+    if outside is not None:
+        return outside
     if (path / SUMS).is_file():
         return _bundle(load_bundle(path))
     with extra("torch", "Export needs PyTorch"):
         import torch  # noqa: F401
-    if path.suffix == ".pt2" and not path.is_dir():
-        from mindwire_models.external_sources.programs import read_program
-
-        return _external(read_program(path, output))
     if path.suffix == ".ckpt":
         return _checkpoint(path, config)
     if path.suffix in _STATE_DICTS and not path.is_dir():
@@ -94,7 +97,7 @@ def open_source(
     if path.exists() and not (path / CONFIG).exists():
         what = f"a folder without {CONFIG}" if path.is_dir() else "a file of another kind"
         msg = (
-            f"{path}: expected a checkpoint (.ckpt), a graph (.onnx), a program (.pt2), weights "
+            f"{path}: expected a checkpoint (.ckpt), a graph (.onnx), a program (.pt2), a pipeline (.joblib), weights "
             f"({', '.join(sorted(_STATE_DICTS))}), a folder with {CONFIG} or a Hugging Face Hub id, found {what}; check the path."
         )
         raise BundleError(msg)
@@ -103,6 +106,22 @@ def open_source(
     kind = "folder" if path.is_dir() else "Hugging Face Hub repository"
     folder, card = find_folder(source), f"The {kind} `{path.name or source}`."
     return _weights(read_config(folder), find_weights(folder), _Kind(architecture, output), card)
+
+
+def _file_from_outside(
+    path: Path, output: Literal["logits", "probabilities"] | None, *, trust_pickle: bool
+) -> Source | None:
+    """Open a graph, a program or a pipeline; None for any other kind of file."""
+    if path.suffix == ".onnx":
+        return _external(read_onnx_file(path, output))
+    if path.suffix in PICKLES:
+        pipeline = read_pipeline(path, trusted=trust_pickle)
+        return Source(pipeline, None, pipeline.provenance)
+    if path.suffix != ".pt2":
+        return None
+    with extra("torch", "Export needs PyTorch"):
+        from mindwire_models.external_sources.programs import read_program
+    return _external(read_program(path, output))
 
 
 def _external(decoder: ExternalDecoder) -> Source:

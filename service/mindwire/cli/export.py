@@ -41,7 +41,7 @@ def export(
         str,
         typer.Argument(
             help="A Lightning .ckpt, a braindecode folder, a Hugging Face Hub id, an ONNX file, an exported program of "
-            "PyTorch (.pt2), a file of weights, or a bundle."
+            "PyTorch (.pt2), a pipeline of scikit-learn (.joblib), a file of weights, or a bundle."
         ),
     ],
     out: options.BundleFolder,
@@ -53,6 +53,7 @@ def export(
     output: Literal["logits", "probabilities"] | None = option(
         "Outputs of an ONNX file or another decoder from outside; by default, what they look like."
     ),
+    trust_pickle: bool = option("Load a pipeline's file, which runs whatever code it holds.", False, "--trust-pickle"),
     name: str | None = options.NAME,
     provenance: str | None = option("Origin of the weights, for the model card."),
     plain: bool = option("Write PyTorch's own graph instead of the fast one.", False, "--plain"),
@@ -78,23 +79,23 @@ def export(
     warnings: list[str] = []
     with progress_bar("Exporting"):
         from mindwire_models.external import ExternalDecoder, export_external
+        from mindwire_models.pipelines import FittedPipeline
         from mindwire_models.source import open_source
 
-        opened = open_source(source, config, architecture=architecture, output=output)
+        opened = open_source(source, config, architecture=architecture, output=output, trust_pickle=trust_pickle)
         demanded = edit_contract(base or opened.contract or opened.network, **edits)
         same = opened.contract is not None and demanded.classes == opened.contract.classes
         policy, origin = opened.policy if same else None, provenance or opened.provenance
-        if isinstance(opened.network, ExternalDecoder):
+        decoder = opened.network.decoder(demanded) if isinstance(opened.network, FittedPipeline) else opened.network
+        if isinstance(decoder, ExternalDecoder):
             bundle = export_external(
-                opened.network, demanded, out, name=name, provenance=origin, policy=policy, warn=warnings.append
+                decoder, demanded, out, name=name, provenance=origin, policy=policy, warn=warnings.append
             )
         else:
             from mindwire_models.export import export_bundle
 
             graph: Literal["plain", "folded"] = "plain" if plain else "folded"
-            bundle = export_bundle(
-                opened.network, demanded, out, name=name, provenance=origin, graph=graph, policy=policy
-            )
+            bundle = export_bundle(decoder, demanded, out, name=name, provenance=origin, graph=graph, policy=policy)
     for warning in warnings:
         typer.echo(printable(f"warning: {warning}"), err=True)
     if opened.policy is not None and not same:
