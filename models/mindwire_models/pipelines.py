@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +66,15 @@ class FittedPipeline:
         Origin of the fit, for the model card.
     n_times, sfreq : int, float or None
         Samples, never known, and the sampling rate in hertz, known where there is a band pass.
+    doubts : tuple of str
+        Sentences on what is suspicious but no reason to refuse.
     """
 
     pipeline: Any
     provenance: str
     n_times: int | None = None
     sfreq: float | None = None
+    doubts: tuple[str, ...] = ()
 
     def decoder(self, contract: Contract) -> ExternalDecoder:
         """Return the decoder of :func:`external_pipeline`, which raises its errors."""
@@ -98,19 +101,12 @@ def read_pipeline(path: Path, *, trusted: bool) -> FittedPipeline:
         raise ExportError(msg)
     with extra("train", "A pickled pipeline needs joblib and scikit-learn"):
         import joblib
-        import sklearn  # noqa: F401 - named in the message
+        from sklearn.exceptions import InconsistentVersionWarning
     try:
-        pipeline = joblib.load(path)
-    except (
-        OSError,
-        EOFError,
-        ImportError,
-        AttributeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        pickle.UnpicklingError,
-    ) as error:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pipeline = joblib.load(path)
+    except Exception as error:  # a pickle may raise anything
         reason = str(error).strip().splitlines()
         msg = (
             f"{path}: expected a pipeline written by joblib.dump, found a file that cannot be loaded "
@@ -118,7 +114,16 @@ def read_pipeline(path: Path, *, trusted: bool) -> FittedPipeline:
         )
         raise BundleError(msg) from error
     rates = (float(step.sfreq) for _, step in _all_steps(pipeline) if step_name(step) == _FILTER)
-    return FittedPipeline(pipeline, f"The pipeline `{path.name}`.", sfreq=next(rates, None))
+    versions = {
+        f"{warning.message.original_sklearn_version}, found {warning.message.current_sklearn_version}"
+        for warning in caught
+        if isinstance(warning.message, InconsistentVersionWarning)
+    }
+    doubts = tuple(
+        f"{path}: the pipeline was written by scikit-learn {version}; fit it again with this version if its decisions differ from what you know."
+        for version in sorted(versions)
+    )
+    return FittedPipeline(pipeline, f"The pipeline `{path.name}`.", sfreq=next(rates, None), doubts=doubts)
 
 
 def external_pipeline(

@@ -121,6 +121,7 @@ def test_a_pipeline_is_loaded_only_when_its_file_is_trusted(tmp_path: Path) -> N
         read_pipeline(path, trusted=False)
     found = read_pipeline(path, trusted=True)
     assert found.sfreq is None
+    assert found.doubts == ()
     decoder = found.decoder(CONTRACT)
     assert decoder.provenance == "The pipeline `lab.joblib`."
     assert decoder.source == "Pipeline of pyRiemann (Covariances, MDM)"
@@ -140,3 +141,15 @@ def test_a_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> No
 def test_something_else_than_a_pipeline_is_refused() -> None:
     with pytest.raises(ExportError, match="which has no graph as a classifier"):
         external_pipeline({"a": 1}, CONTRACT)
+
+
+def test_a_file_of_another_version_is_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lab.joblib"
+    pipeline = fitted(make_pipeline(BandPass(8, 30, 100.0), Covariances("oas"), MDM()))
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn.base.__version__", "1.0.2")
+        joblib.dump(pipeline, path)
+    found = read_pipeline(path, trusted=True)
+    assert found.sfreq == 100.0
+    (doubt,) = found.doubts
+    assert "written by scikit-learn 1.0.2, found " in doubt

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from mne.decoding import CSP as MneCSP
 from numpy.typing import NDArray
@@ -110,3 +112,14 @@ RECIPES: dict[str, Callable[[], Pipeline]] = {
     ),
     "filter bank of distances": lambda: make_pipeline(bank(lambda: Covariances("lwf"), MDM), regression()),
 }
+
+
+def write_pipeline(
+    path: Path, recipe: str, classes: Sequence[str], n_chans: int, n_times: int
+) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    """Write a pipeline that is fitted to aligned windows, and return its own probabilities, in the order of ``classes``."""
+    x, labels = windows(np.random.default_rng(0), len(classes), n_chans, n_times)
+    pipeline = RECIPES[recipe]().fit((x - 3).astype(np.float64) / 10, np.array(classes)[labels])
+    joblib.dump(pipeline, path)
+    places = [list(pipeline.classes_).index(name) for name in classes]
+    return lambda x: outcome(pipeline, x)[:, places]

@@ -86,7 +86,10 @@ def export(
         demanded = edit_contract(base or opened.contract or opened.network, **edits)
         same = opened.contract is not None and demanded.classes == opened.contract.classes
         policy, origin = opened.policy if same else None, provenance or opened.provenance
-        decoder = opened.network.decoder(demanded) if isinstance(opened.network, FittedPipeline) else opened.network
+        decoder = opened.network
+        if isinstance(decoder, FittedPipeline):
+            warnings += decoder.doubts
+            decoder = decoder.decoder(demanded)
         if isinstance(decoder, ExternalDecoder):
             bundle = export_external(
                 decoder, demanded, out, name=name, provenance=origin, policy=policy, warn=warnings.append
