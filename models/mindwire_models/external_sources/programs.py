@@ -24,6 +24,8 @@ class _Program(nn.Module):
 
     def __init__(self, program: Any) -> None:
         super().__init__()
+        for tensor in program.parameters():  # become constants of the graph
+            tensor.requires_grad_(requires_grad=False)
         self._call = program.__call__
 
     def forward(self, x: Tensor) -> Tensor:
