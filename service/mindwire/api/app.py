@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,19 +12,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
-from mindwire.api import config_routes, model_routes, routes, training_routes, websockets
+from mindwire.api import config_routes, model_routes, routes, websockets
 from mindwire.api.guard import Access, Guard, plain_origin
 from mindwire.api.marker_routes import markers
 from mindwire.api.model_routes import Models
 from mindwire.api.pages import STATIC, add_pages
-from mindwire.api.progress_routes import progress
 from mindwire.api.recording_routes import recordings
 from mindwire.api.registry import Registry
-from mindwire.api.session_routes import sessions
 from mindwire.api.streams import Streams
 from mindwire.api.swap_routes import swaps
-from mindwire.api.task_routes import tasks
-from mindwire.api.training_routes import Jobs
+
+if TYPE_CHECKING:
+    from mindwire.api.training_routes import Jobs
 
 
 async def up_to_date() -> None:
@@ -56,7 +55,7 @@ def create_app(
     registry : Registry or None
         Adds, changes and removes streams; None if they stay as they are.
     training : Jobs or None
-        Trainings and improvements.
+        Trainings and improvements; None without a folder for sessions.
     """
     app = FastAPI(
         title="Mindwire",
@@ -78,12 +77,9 @@ def create_app(
         routes.v1,
         config_routes.router,
         model_routes.router,
-        training_routes.router,
         swaps,
         recordings,
-        tasks,
-        sessions,
-        progress,
+        *_session_routers(registry),
         markers,
         routes.health,
         websockets.router,
@@ -112,3 +108,17 @@ def create_app(
             allow_headers=["Authorization", "Content-Type"],
         )
     return app
+
+
+def _session_routers(registry: Registry | None) -> tuple[APIRouter, ...]:
+    """Return the routes of sessions, tasks and training; a service without a folder for sessions has others, and need not import these."""
+    if registry is not None and registry.settings.sessions is None:
+        from mindwire.api import without_sessions
+
+        return (without_sessions.router,)
+    from mindwire.api import training_routes
+    from mindwire.api.progress_routes import progress
+    from mindwire.api.session_routes import sessions
+    from mindwire.api.task_routes import tasks
+
+    return (training_routes.router, tasks, sessions, progress)

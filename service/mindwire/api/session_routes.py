@@ -69,7 +69,7 @@ def show_paradigms(request: Request) -> list[ListedParadigm]:
 @sessions.post("/paradigms/check", responses={422: _WRONG}, openapi_extra=_BODY)
 async def check(request: Request) -> CheckedParadigm:
     """Check a paradigm; nothing is kept."""
-    return _checked(await request.body())[1]
+    return checked_paradigm(await request.body())[1]
 
 
 @sessions.put(
@@ -80,7 +80,7 @@ async def check(request: Request) -> CheckedParadigm:
 )
 async def keep(name: str, request: Request, response: Response, root: Root) -> CheckedParadigm:
     """Keep a paradigm in the folder of the sessions, under the name that it has."""
-    paradigm, checked = _checked(await request.body())
+    paradigm, checked = checked_paradigm(await request.body())
     if paradigm.name != name:
         raise HTTPException(
             422, f"name: expected {printable(name, 80)!r} as the address says, found {paradigm.name!r}."
@@ -95,7 +95,8 @@ async def keep(name: str, request: Request, response: Response, root: Root) -> C
     return checked
 
 
-def _checked(body: bytes) -> tuple[Cued | Rest | Eyes | Control, CheckedParadigm]:
+def checked_paradigm(body: bytes) -> tuple[Cued | Rest | Eyes | Control, CheckedParadigm]:
+    """Return the paradigm that a request describes, and the answer; raises HTTPException if it is none."""
     try:
         paradigm = check_paradigm(msgspec.json.decode(body))
     except (msgspec.DecodeError, RecursionError) as error:

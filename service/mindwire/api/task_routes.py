@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mindwire.live.stream import Stream
 
 TASK: Final = "/v1/streams/{stream}/task"
-COMMANDS: Final = ("pause", "resume", "finish", "abort", "trial", "seen")
 _NO_STREAM = problem("There is no such stream.")
 _CONFLICT = problem("The task is not in a state for that, or nothing can be recorded.")
 _NO_RECORDER = problem("LabRecorder is not installed.")

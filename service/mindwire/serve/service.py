@@ -78,10 +78,13 @@ def serve(
             from mindwire.api.app import create_app
             from mindwire.serve.registry import StreamRegistry, run_streams
             from mindwire.serve.streams import StreamBuilder
-            from mindwire.serve.training_jobs import TrainingJobs
 
             streams = StreamRegistry(specs, StreamBuilder(settings, instance=str(sock.getsockname()[1])))
-            jobs = TrainingJobs(specs, streams, streams.use_model)
+            jobs = None
+            if settings.sessions is not None:
+                from mindwire.serve.training_jobs import TrainingJobs
+
+                jobs = TrainingJobs(specs, streams, streams.use_model)
             app = create_app(streams, access, models=specs.models, registry=streams, training=jobs)
             listens()
             stop = asyncio.Event()
@@ -91,7 +94,7 @@ def serve(
                 stop.set()
 
             async def run() -> None:
-                async with contextlib.aclosing(jobs):
+                async with nullcontext() if jobs is None else contextlib.aclosing(jobs):
                     await run_streams(streams, app, sock, stop, on_refused=on_refused)
 
             with alongside(streams), event_loop() as runner:

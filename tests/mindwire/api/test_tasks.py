@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from mindwire.errors import MissingExtraError, RecordingError
+from mindwire.session_names import NO_SESSIONS
 from mindwire.sessions.document import SessionDocument, write_session
 from mindwire.sessions.task import task_path
 from tests.support.standin import served
@@ -118,12 +121,32 @@ def test_a_change_takes_the_control_token_and_reading_the_read_token(stream, roo
 
 
 def test_without_a_folder_for_sessions_there_are_the_built_in_paradigms_alone(stream):
-    with served(stream) as address, httpx.Client(base_url=f"http://{address}") as client:
+    registry = SimpleNamespace(settings=SimpleNamespace(sessions=None))
+    with served(stream, registry=registry) as address, httpx.Client(base_url=f"http://{address}") as client:
         assert [one["name"] for one in client.get("/v1/paradigms").json()][:2] == ["motor-imagery", "rest"]
-        assert client.post("/v1/paradigms/check", json=SHORT).status_code == 200
-        for path in (TASK, "/v1/sessions", "/v1/sessions/P01"):
-            assert client.get(path).status_code == 409
-        assert begin(client).status_code == 409
+        assert client.post("/v1/paradigms/check", json=SHORT).json()["trials"] == 2
+        assert client.post("/v1/paradigms/check", json={}).status_code == 422
+        refused = [
+            client.get(path) for path in (TASK, "/v1/sessions", "/v1/sessions/P01", "/v1/participants/P01/progress")
+        ]
+        refused += [client.request(method, path, json=SHORT) for method, path in CHANGES if "check" not in path]
+        refused += [begin(client), client.post("/v1/training", json={})]
+        for answer in refused:
+            assert (answer.status_code, answer.json()) == (409, {"detail": NO_SESSIONS})
+        assert client.get("/v1/streams/nope/task").json()["detail"] == "There is no stream 'nope'; there are: eeg."
+        assert client.get("/v1/training").json() == []
+        assert client.get("/v1/training/P01-1").json()["detail"] == "There is no job 'P01-1'."
+
+
+def test_a_start_without_a_folder_for_sessions_imports_nothing_of_them():
+    code = (
+        "import sys\nfrom types import SimpleNamespace\nimport mindwire.serve.service, mindwire.serve.registry, mindwire.serve.streams\n"
+        "from mindwire.api.app import create_app\nfrom mindwire.api.guard import Access\n"
+        "create_app({}, Access(), registry=SimpleNamespace(settings=SimpleNamespace(sessions=None)))\n"
+        "print(*(name for name in sys.modules if name.startswith(('mindwire.sessions', 'mindwire.training'))))"
+    )
+    found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
 
 
 def test_a_paradigm_is_written_while_the_server_answers_others(http, monkeypatch):

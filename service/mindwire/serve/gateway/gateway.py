@@ -25,7 +25,7 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
-from mindwire.api.task_routes import COMMANDS
+from mindwire.api.without_sessions import TASK_COMMANDS
 from mindwire.config import SECRETS, Settings, StreamSpec
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer
@@ -33,7 +33,6 @@ from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream, Worker, share_streams
 from mindwire.serve.listening import listening, stop_on_signals
 from mindwire.serve.specs import Specs, changed
-from mindwire.serve.training_jobs import TrainingJobs
 from mindwire.sinks.messages import event_payload
 from mindwire.status import REMEMBERED_EVENTS
 
@@ -80,7 +79,11 @@ async def serve_gateway(
             if not stop.is_set():
                 announce()
                 streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                jobs = TrainingJobs(specs, streams, gateway.use_model)
+                jobs = None
+                if settings.sessions is not None:
+                    from mindwire.serve.training_jobs import TrainingJobs
+
+                    jobs = TrainingJobs(specs, streams, gateway.use_model)
                 app = create_app(
                     streams,
                     access,
@@ -90,7 +93,10 @@ async def serve_gateway(
                     registry=gateway,
                     training=jobs,
                 )
-                async with contextlib.aclosing(jobs), listening(app, sock, stop):
+                async with (
+                    contextlib.nullcontext() if jobs is None else contextlib.aclosing(jobs),
+                    listening(app, sock, stop),
+                ):
                     gateway.supervise()
                     await stop.wait()
                     await gateway.stop()
@@ -319,7 +325,7 @@ class Gateway:
         router.add_api_route("/v1/streams/{stream}/model", self._forward, methods=["GET", "POST"])
         router.add_api_route("/v1/streams/{stream}/task", self._forward, methods=["GET", "POST"])
         router.add_api_route("/v1/streams/{stream}/display_delay", self._forward, methods=["GET", "DELETE"])
-        tasks = (f"task/{command}" for command in COMMANDS)
+        tasks = (f"task/{command}" for command in TASK_COMMANDS)
         swaps = ("model/promote", "model/drop", "model/rollback")
         for command in ("adaptation", "control/pause", "control/resume", *_UNCONFIGURED, *swaps, *tasks):
             router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
@@ -368,7 +374,7 @@ async def _list_events(stream: _Stream) -> Response:
 
 def _patience(request: Request) -> float:
     """Return the seconds that a worker may take: recordings and tasks wait for LabRecorder, and a first model for its decoder."""
-    ends = ("/recording", "/task", *(f"/task/{command}" for command in COMMANDS), "/model")
+    ends = ("/recording", "/task", *(f"/task/{command}" for command in TASK_COMMANDS), "/model")
     waits = request.scope["path"].endswith(ends) and request.method != "GET"
     return _SLOW_S if waits else ANSWER_S
 
