@@ -7,6 +7,7 @@ can be exchanged. The stem's linear parts are attributes of their own, because f
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -255,3 +256,9 @@ class AttentionBaseNet(Pretrained):
             raise ArgumentError(msg)
         head = nn.Linear(old.in_features, self.n_outputs, device=old.weight.device, dtype=old.weight.dtype)
         self.final_layer = nn.Sequential(nn.Flatten(), head)
+
+    def keep_outputs(self, outputs: Sequence[int]) -> None:
+        """Keep some outputs with their weights, in this order."""
+        old = self.final_layer[1]
+        self.reset_head(len(outputs))
+        self.final_layer[1].load_state_dict({name: value[list(outputs)] for name, value in old.state_dict().items()})

@@ -65,6 +65,8 @@ class Recipe:
 CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
 # From a network's own weights; docs/training.md has the comparison.
 FINE_TUNING = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-3)
+# From a network of other people.
+TRANSFER = FINE_TUNING
 
 
 def train_network(
@@ -101,7 +103,11 @@ def train_network(
 
 
 def fine_tune(
-    network: AttentionBaseNet, data: TrialWindows, earlier: TrialWindows | None = None, recipe: Recipe = FINE_TUNING
+    network: AttentionBaseNet,
+    data: TrialWindows,
+    earlier: TrialWindows | None = None,
+    recipe: Recipe = FINE_TUNING,
+    progress: Progress | None = None,
 ) -> AttentionBaseNet:
     """Train a copy of a network on, from its own weights; its statistics are then of these trials and, if given, ``earlier`` ones.
 
@@ -112,7 +118,7 @@ def fine_tune(
     known = data.windows if earlier is None else np.concatenate([earlier.without_bursts().windows, data.windows])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        _fit(network, data, network.n_outputs, recipe, None)
+        _fit(network, data, network.n_outputs, recipe, progress)
         settle_statistics(network, spread_out(known))
     return network.eval()
 

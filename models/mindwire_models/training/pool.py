@@ -32,12 +32,16 @@ _IDLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training on some trials; ``test`` are windows ``(n_windows, n_chans, n_times)`` for the trained network to decode."""
+    """One training on some trials, from a network's weights where there is a ``start``.
+
+    ``test`` are windows ``(n_windows, n_chans, n_times)`` for the trained network to decode.
+    """
 
     trials: NDArray[np.intp]
     recipe: Recipe
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     test: NDArray[np.float32] | None = None
+    start: AttentionBaseNet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +99,17 @@ def _none() -> Generator[Trained]:
 def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64]) -> Trained:
     import torch
 
-    from mindwire_models.training.fit import predict_logits, train_network
+    from mindwire_models.training.fit import fine_tune, predict_logits, train_network
 
     def note(done: int, _total: int) -> None:
         epoch[0] = done
 
     torch.set_num_threads(1)  # results would depend on their number
-    network = train_network(
-        data.subset(job.trials), n_outputs, job.recipe, network_arguments=job.network_arguments, progress=note
-    )
+    trials = data.subset(job.trials)
+    if job.start is None:
+        network = train_network(trials, n_outputs, job.recipe, network_arguments=job.network_arguments, progress=note)
+    else:
+        network = fine_tune(job.start, trials, recipe=job.recipe, progress=note)
     test = np.empty((0, *data.windows.shape[1:]), dtype=np.float32) if job.test is None else job.test
     return Trained(network, predict_logits(network, test))
 

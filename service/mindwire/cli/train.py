@@ -16,6 +16,7 @@ from mindwire_models.text import printable
 if TYPE_CHECKING:
     from mindwire.control.policy import ControlPolicy
     from mindwire.training.run import Result
+    from mindwire_models.bundle import Bundle
 
 
 def train(
@@ -30,6 +31,11 @@ def train(
     decoder: Literal["network", "riemann"] = option(
         "Decoder to train: AttentionBaseNet, or the tangent-space baseline itself.", "network"
     ),
+    start_from: Path | None = option(
+        "Bundle of an AttentionBaseNet to train on, for the same electrodes and some of its classes; its contract holds.",
+        None,
+        "--from",
+    ),
     reference: str | None = option("Reference and ground, for the contract."),
     folds: int | None = option("Folds of the validation, 0 for none; by default one per recording.", min=0),
     sweep: list[str] | None = option(
@@ -42,6 +48,8 @@ def train(
     name: str | None = options.NAME,
 ) -> None:
     """Train a model on recordings through the live pipeline, validate it beside the baseline, write a bundle.
+
+    With --from the network of a bundle, trained on other people for example, is trained on.
 
     Where a class is called idle, rest or nothing, a control policy is tuned on the recordings that each fold holds out, so
     that the bundle decides at once; `mindwire tune` tunes it on others.
@@ -57,6 +65,7 @@ def train(
     if at_rest is None:
         given.refuse("--budget", why="A control policy is tuned where a class is called idle, rest or nothing")
     allowed = None if at_rest is None or budget == "none" else parse_budget(budget or "1/min")
+    start = None if start_from is None else _start(start_from, given, decoder)
     if decoder == "riemann":
         given.refuse(*train_options.OF_NETWORK, "--sweep", why="--decoder riemann trains no network")
     if sweep:
@@ -79,6 +88,7 @@ def train(
         decided_at=cues.at,
         n_folds=folds,
         workers=training.workers,
+        start=start,
     )
     training.check()
     with progress_bar("Conditioning") as progress:
@@ -93,7 +103,7 @@ def train(
             show(run.sweep(prepared, candidate, combinations, training.seeds, progress))
         return
     with progress_bar("Preparing"):  # PyTorch takes seconds to load
-        network = None if decoder == "riemann" else training.candidate(prepared.contract)
+        network = None if decoder == "riemann" else training.candidate(prepared.contract, start)
     with progress_bar("Training") as progress:
         result = run.train_riemann(prepared) if network is None else run.train_network(prepared, network, progress)
     policy, said = None, ""
@@ -105,6 +115,16 @@ def train(
     show(run.summary(result), *filter(None, [said]))
     command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
     typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))
+
+
+def _start(path: Path, given: Given, decoder: str) -> "Bundle":
+    """Return the bundle to start from; refuse options that contradict it."""
+    from mindwire_models.bundle import load_bundle
+
+    given.refuse(*train_options.OF_START, why="--from takes network and contract of its bundle")
+    if decoder == "riemann":
+        given.refuse("--decoder", why="--from trains a network on")
+    return load_bundle(path)
 
 
 def _tuned(result: "Result", idle: str, budget_per_minute: float) -> "tuple[ControlPolicy | None, str]":

@@ -17,9 +17,28 @@ from mindwire_models.errors import extra
 
 if TYPE_CHECKING:
     from mindwire.training.fit import Candidate
+    from mindwire_models.bundle import Bundle
     from mindwire_models.contract import Contract
     from mindwire_models.training.fit import Recipe
 
+# Options that a bundle to start from decides.
+OF_START = (
+    "--preset",
+    "--contract",
+    "--pick",
+    "--sfreq",
+    "--window",
+    "--hop",
+    "--highpass",
+    "--lowpass",
+    "--notch",
+    "--normalisation",
+    "--forgetting",
+    "--reference",
+    "--start",
+    "--network",
+    "--sweep",
+)
 # Options that only the training of a network has.
 OF_NETWORK = ("--start", "--network", "--recipe", "--epochs", "--members", "--seed", "--seeds", "--workers")
 
@@ -98,11 +117,12 @@ class Training:
         if self.network:
             parse_network(self.network)
 
-    def candidate(self, contract: Contract) -> Candidate:
-        """Return the network and recipe to train."""
+    def candidate(self, contract: Contract, start: Bundle | None = None) -> Candidate:
+        """Return the network and recipe to train; with ``start`` the network of a bundle, to train on."""
         from mindwire.training.run import candidate
+        from mindwire.training.transfer import starting_candidate
 
-        first = candidate(contract, self.start)
+        first = candidate(contract, self.start) if start is None else starting_candidate(start, contract.classes)
         return replace(
             first,
             recipe=parse_recipe(first.recipe, self.recipe or [], epochs=self.epochs, seed=self.seed),

@@ -15,11 +15,18 @@ from mindwire_models.text import printable
 if TYPE_CHECKING:
     from mindwire.training.run import Result
 
+_NAMES = {"untouched": "untouched bundle"}
+
 
 def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"] = "network") -> str:
-    """Return the first line of every report: which of ``network`` and ``baseline`` is better, of those that have a score."""
+    """Return the first line of every report: which of ``network`` and ``baseline`` is better, of those that have a score.
+
+    ``untouched`` is the network that training started from, if there is such.
+    """
     if not scores:
         return "This model was not validated; evaluate it on recordings that it was not trained on."
+    if "untouched" in scores:
+        return _beside_untouched(scores)
     if len(scores) == 1:
         ((name, score),) = scores.items()
         what = "tangent-space baseline" if name == "baseline" else name
@@ -38,6 +45,23 @@ def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"
     return f"The network {relation} the baseline: it decides {both}. {then}.{_against_guessing(scores)}"
 
 
+def _beside_untouched(scores: Mapping[str, Score]) -> str:
+    """Return the verdict on a network that was trained on from another person's, which decides without these trials."""
+    network, untouched, baseline = scores["network"], scores["untouched"], scores.get("baseline")
+    texts = [f"The fine-tuned network decides {_right(network)} held-out trials right{_interval(network)}"]
+    texts.append(f"the untouched bundle it started from {_right(untouched)}{_interval(untouched)}")
+    if baseline is not None:
+        texts.append(f"the tangent-space baseline {_right(baseline)}{_interval(baseline)}")
+    advice = ""
+    if baseline is not None and baseline.n_correct > max(network.n_correct, untouched.n_correct):
+        advice = (
+            " The baseline is the best of them; train without --from, with --decoder riemann, for the baseline itself."
+        )
+    elif network.n_correct < untouched.n_correct:
+        advice = " Fine-tuning gained nothing on these trials; the untouched bundle can be used as it is."
+    return f"{', '.join(texts)}.{advice}{_against_guessing(scores)}"
+
+
 def _against_guessing(scores: Mapping[str, Score]) -> str:
     """Return which of the decoders are better than guessing; empty where nothing was decided."""
     first = next(iter(scores.values()))
@@ -46,7 +70,7 @@ def _against_guessing(scores: Mapping[str, Score]) -> str:
     if first.better_than_chance is None:
         return " All decided trials are of one class, so there is no verdict."
     low, high = first.chance_interval
-    better = [name for name, score in scores.items() if score.better_than_chance]
+    better = [_NAMES.get(name, name) for name, score in scores.items() if score.better_than_chance]
     which = f"the {' and the '.join(better)} {'are' if len(better) > 1 else 'is'}" if better else "nothing here is"
     return f" Guessing gives {first.chance:.0%} (95 % within {low:.0%} to {high:.0%}); {which} better than that."
 
@@ -108,6 +132,8 @@ def provenance(result: Result) -> str:
             [[s.path.name, f"{s.n_usable} of {s.n_cued}", f"`{s.sha256}`"] for s in sources],
         ).markdown(),
     ]
+    if prepared.start is not None:
+        parts += ["", f"Fine-tuned from {prepared.start.name} (`{prepared.start.sha256}`)."]
     if candidate is not None:
         recipe = {**asdict(candidate.recipe), "members": candidate.members, **candidate.network_arguments}
         parts += ["", "Recipe: " + ", ".join(_flat(recipe)) + "."]

@@ -22,6 +22,7 @@ from mindwire_models.training.pool import Job, Trained, run_jobs
 from mindwire_models.training.trials import Progress, TrialWindows
 
 if TYPE_CHECKING:
+    from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.riemann import TangentSpaceNetwork
     from mindwire_models.training.fit import Recipe
 
@@ -33,11 +34,12 @@ Logits = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Network to train; ``members`` is the number of networks, with successive seeds, whose logits are averaged."""
+    """Network to train, from the weights of ``start`` if there is one; ``members`` is the number of networks, with successive seeds, whose logits are averaged."""
 
     recipe: Recipe
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     members: int = 1
+    start: AttentionBaseNet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,10 @@ def train_candidates(
     for candidate in candidates:
         for member in range(candidate.members):
             recipe = replace(candidate.recipe, seed=candidate.recipe.seed + member)
-            jobs += [Job(part, recipe, candidate.network_arguments, test) for part, test in parts]
+            arguments, start = candidate.network_arguments, candidate.start
+            jobs += [Job(part, recipe, arguments, test, start) for part, test in parts]
             if final:
-                jobs.append(Job(np.arange(len(usable)), recipe, candidate.network_arguments))
+                jobs.append(Job(np.arange(len(usable)), recipe, arguments, start=start))
     trained = iter(run_jobs(windows, len(data.classes), jobs, workers=workers, progress=progress))
     fitted = []
     for candidate in candidates:
@@ -124,6 +127,13 @@ def fit_baseline(data: RecordedTrials, held_out: Fold | None = None) -> TangentS
     trial = data.trial[chosen]
     weights = 1 / np.bincount(trial)[trial]
     return fit_tangent_space(data.windows[chosen], data.labels[trial], len(data.classes), weights=weights)
+
+
+def untouched_logits(data: RecordedTrials, network: AttentionBaseNet) -> Logits:
+    """Return the logits of a network that was trained on none of the trials."""
+    from mindwire_models.training.fit import predict_logits
+
+    return predict_logits(network, np.concatenate([data.windows, data.deciding])).astype(np.float64)
 
 
 def baseline_logits(data: RecordedTrials, folds: Sequence[Fold]) -> Logits | None:

@@ -25,9 +25,10 @@ from mindwire.training.gate import Gate
 from mindwire.training.held_out import occurring_markers
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.run import candidate
+from mindwire.training.transfer import with_lineage
 from mindwire_models.bundle import Bundle, load_bundle, load_module, without_network
 from mindwire_models.bundle_checks import decoder_of
-from mindwire_models.training_record import TrainedParent, TrainedRecording, TrainedSource, TrainingRecord
+from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +209,9 @@ def write(improvement: Improvement, out: Path, name: str) -> Bundle:
 def _record(improvement: Improvement) -> TrainingRecord:
     """Return the record of the training: that of the model in use, with the recordings that came to it."""
     plan = improvement.prepared.plan
-    base = plan.base
-    before = base.training or _first_record(plan, improvement.runs[-1])
-    used = [TrainedRecording(file=run.source.path.name, sha256=run.source.sha256) for run in improvement.runs]
-    recordings = {one.sha256: one for one in (*before.recordings, *used)}
-    parents = (TrainedParent(name=base.name, sha256=base.sha256), *before.parents)
-    return before.model_copy(update={"recordings": tuple(recordings.values()), "parents": parents})
+    before = plan.base.training or _first_record(plan, improvement.runs[-1])
+    used = tuple(TrainedRecording(file=run.source.path.name, sha256=run.source.sha256) for run in improvement.runs)
+    return with_lineage(before.model_copy(update={"recordings": used}), plan.base)
 
 
 def _first_record(plan: Plan, run: RunTrials) -> TrainingRecord:

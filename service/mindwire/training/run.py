@@ -23,6 +23,7 @@ from mindwire.training.card import comparison, provenance, verdict
 from mindwire.training.contract import make_contract
 from mindwire.training.data import SLIDE, RecordedTrials, RecordingSource, TrialSpan, collect_trials, open_trials
 from mindwire.training.rest_axis import with_rest_axis
+from mindwire.training.transfer import check_unknown, starting_contract, with_lineage
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
@@ -48,7 +49,7 @@ class Plan:
 
     By default the contract starts from the first recording, a trial's span (:class:`TrialSpan`) follows from the markers, each
     recording is held out once (0 folds leave validation out), and a training runs on each core. ``terms`` are those of
-    :func:`make_contract`.
+    :func:`make_contract`. The contract is that of ``start``, a bundle whose network is trained on, if there is one.
     """
 
     paths: Sequence[Path]
@@ -62,11 +63,12 @@ class Plan:
     slide: float | None = None
     n_folds: int | None = None
     workers: int | None = None
+    start: Bundle | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Trials, ready to train on; ``ended_by`` names the origin of their length."""
+    """Trials, ready to train on; ``ended_by`` names the origin of their length, ``start`` is that of the plan."""
 
     contract: Contract
     span: TrialSpan
@@ -77,11 +79,14 @@ class Prepared:
     settings: RunSettings
     info: SignalInfo
     ended_by: str
+    start: Bundle | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Trained model, its models of each fold, and the validations of ``network`` and ``baseline``; no ``candidate`` where the baseline is the model.
+    """Trained model, its models of each fold, and the validations; no ``candidate`` where the baseline is the model.
+
+    Validations are of ``network`` and ``baseline``, and of ``untouched``, the network that training started from.
 
     ``held_out`` has the logits of held-out trials that were validated.
     """
@@ -108,11 +113,15 @@ class Result:
 def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     """Condition all recordings and collect the windows of their trials."""
     hashes = check_distinct(plan.paths)
-    recordings, trials, end = open_trials(plan.paths, plan.classes, plan.settings)
+    given = None if plan.start is None else starting_contract(plan.start, plan.classes)
+    if plan.start is not None and plan.n_folds != 0:
+        check_unknown(plan.start, plan.paths, hashes)
+    classes = plan.classes if given is None else given.classes
+    recordings, trials, end = open_trials(plan.paths, classes, plan.settings)
     info, options = recordings[0].signal(plan.settings.stream).info, plan.settings.pipeline
     if options.sfreq is not None:
         info = replace(info, sfreq=options.sfreq)
-    contract = make_contract(plan.base, info, plan.classes, labels=options.channels, **plan.terms)
+    contract = given or make_contract(plan.base, info, classes, labels=options.channels, **plan.terms)
     length = max(end.seconds - plan.offset, 1 / contract.sfreq) if plan.length is None else plan.length
     decided_at = plan.offset + length if plan.decided_at is None else plan.decided_at
     slide = SLIDE * contract.window_samples / contract.sfreq if plan.slide is None else plan.slide
@@ -129,7 +138,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
     by_marker = f"by {end.marker!r}" if end.marker else "the longest without --length"
     ended_by = by_marker if plan.length is None else "as asked for"
-    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by)
+    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by, plan.start)
 
 
 def _check_classes(data: RecordedTrials) -> None:
@@ -216,7 +225,7 @@ def train_riemann(prepared: Prepared) -> Result:
 
 
 def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
-    """Train and validate the network, and validate the baseline on the same folds.
+    """Train and validate the network, and validate the baseline on the same folds, and the network untouched if it has a start.
 
     Raises
     ------
@@ -226,6 +235,8 @@ def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progre
     data, folds = prepared.data, prepared.folds
     (fitted,) = fit.train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
     logits = {"network": fitted.held_out}
+    if candidate.start is not None and folds:
+        logits["untouched"] = fit.untouched_logits(data, candidate.start)
     # Random initial weights need neither pyRiemann nor scikit-learn; the card then shows the network alone.
     with suppress(MissingExtraError):
         logits["baseline"] = fit.baseline_logits(data, folds)
@@ -277,7 +288,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
         channels = info.labels
     if unit is None and info.units and info.units != device.units:
         unit = info.units[0]
-    return TrainingRecord(
+    record = TrainingRecord(
         recordings=tuple(TrainedRecording(file=s.path.name, sha256=s.sha256) for s in prepared.sources),
         source=TrainedSource(
             n_channels=info.n_channels, labels=device.labels, units=device.units, channels=channels, unit=unit
@@ -290,6 +301,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
         ended_by=prepared.ended_by,
         decided_at_s=span.decided_at,
     )
+    return record if prepared.start is None else with_lineage(record, prepared.start)
 
 
 def summary(result: Result) -> Group:
