@@ -26,7 +26,7 @@ def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"
     if not scores:
         return "This model was not validated; evaluate it on recordings that it was not trained on."
     if "untouched" in scores:
-        return _beside_untouched(scores)
+        return _fine_tuned(scores)
     if len(scores) == 1:
         ((name, score),) = scores.items()
         what = "tangent-space baseline" if name == "baseline" else name
@@ -45,7 +45,7 @@ def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"
     return f"The network {relation} the baseline: it decides {both}. {then}.{_against_guessing(scores)}"
 
 
-def _beside_untouched(scores: Mapping[str, Score]) -> str:
+def _fine_tuned(scores: Mapping[str, Score]) -> str:
     """Return the verdict on a network that was trained on from another person's, which decides without these trials."""
     network, untouched, baseline = scores["network"], scores["untouched"], scores.get("baseline")
     texts = [f"The fine-tuned network decides {_right(network)} held-out trials right{_interval(network)}"]
