@@ -106,6 +106,13 @@ def exported_program(folder: Path) -> Made:
     return Made(program(folder / "network.pt2", network), probabilities_of(network))
 
 
+def pipeline_file(recipe: str, folder: Path) -> Made:
+    from tests.support.pipelines import write_pipeline
+
+    path = folder / f"{recipe.replace(' ', '-')}.joblib"
+    return Made(path, write_pipeline(path, recipe, CONTRACT.classes, SIZES["n_chans"], SIZES["n_times"]))
+
+
 ARCHITECTURES = ("ATCNet", "Deep4Net", "EEGConformer", "EEGNeX", "EEGNet", "ShallowFBCSPNet")
 # Each makes a decoder in a folder.
 DECODERS: dict[str, Callable[[Path], Made]] = {
@@ -115,4 +122,7 @@ DECODERS: dict[str, Callable[[Path], Made]] = {
         folder, "onnx-probabilities", softmax=True, opset=22, dtype="float64"
     ),
     "program": exported_program,
+    "pipeline-nearest-mean": partial(pipeline_file, "mean riemann"),
+    "pipeline-filter-bank": partial(pipeline_file, "filter bank"),
+    "pipeline-spatial-patterns": partial(pipeline_file, "spatial patterns of MNE"),
 }

@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
+pytest.importorskip("pyriemann")
 if importlib.util.find_spec("braindecode") is None:
     pytest.skip("needs the package braindecode", allow_module_level=True)
 
@@ -67,7 +68,10 @@ def recording_of(path: Path, name: str, seconds: int) -> Path:
 
 
 def export(source: Path, contract: Path, out: Path) -> Bundle:
-    done = CliRunner().invoke(app, ["export", str(source), "--contract", str(contract), "--out", str(out)])
+    command = ["export", str(source), "--contract", str(contract), "--out", str(out)]
+    if source.suffix == ".joblib":
+        command.append("--trust-pickle")
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     return load_bundle(out)
 
