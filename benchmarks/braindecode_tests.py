@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -21,37 +20,12 @@ import pytest
 import torch
 
 from mindwire_models import AttentionBaseNet
+from mindwire_models.external_sources.braindecode_folders import stand_in_for_torchaudio
 
 NAME = AttentionBaseNet.__name__
 TESTS = ("test_models.py", "test_integration.py", "test_huggingface.py", "test_return_features.py")
 # Tests of all models that are not parametrised by one, and of the base class, which ours does not have.
 _ALL_MODELS = ("test_completeness__models_test_cases",)
-
-
-class Unavailable:
-    """A part of torchaudio, which no test of AttentionBaseNet uses."""
-
-    def __init__(self, *_args: object, **_options: object) -> None:
-        msg = "torchaudio is not installed."
-        raise RuntimeError(msg)
-
-
-def stand_in_for_torchaudio() -> None:
-    """Let braindecode be imported where torchaudio is not."""
-    try:
-        importlib.import_module("torchaudio")
-    except (ImportError, OSError):
-        parts = {
-            "functional": ("fftconvolve", "filtfilt", "lfilter"),
-            "transforms": ("Resample", "Spectrogram"),
-        }
-        package = types.ModuleType("torchaudio")
-        sys.modules["torchaudio"] = package
-        for part, names in parts.items():
-            module = types.ModuleType(f"torchaudio.{part}")
-            vars(module).update(dict.fromkeys(names, Unavailable))
-            setattr(package, part, module)
-            sys.modules[module.__name__] = module
 
 
 def replace_network() -> None:

@@ -50,7 +50,7 @@ def open_source(
 ) -> Source:
     """Open a source of weights or a decoder from outside.
 
-    Nothing from it is executed, but for PyTorch's reader of ``.pt2``, and for pipelines that are trusted.
+    Nothing from it is executed, but for pipelines and exported programs that are trusted.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def open_source(
     output : {"logits", "probabilities"} or None
         Outputs of a decoder from outside; None: found out by running it.
     trust_pickle : bool
-        Loading a pipeline runs whatever code its file holds; only with True.
+        Loading a pipeline or an exported program runs whatever code its file holds; only with True.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _file_from_outside(
         return None
     with extra("torch", "Export needs PyTorch"):
         from mindwire_models.external_sources.programs import read_program
-    return _external(read_program(path, output))
+    return _external(read_program(path, output, trusted=trust_pickle))
 
 
 def _external(decoder: ExternalDecoder) -> Source:

@@ -1,6 +1,6 @@
 """Programs that ``torch.export.save`` wrote (``.pt2``).
 
-PyTorch's own reader takes them, which trusts the file: read only programs whose origin is known.
+PyTorch's own reader takes them, which unpickles parts of the file: only programs of known origin are read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class _Program(nn.Module):
         return self._call(x)  # type: ignore[no-any-return]
 
 
-def read_program(path: Path, output: Literal["logits", "probabilities"] | None = None) -> ExternalDecoder:
+def read_program(
+    path: Path, output: Literal["logits", "probabilities"] | None = None, *, trusted: bool
+) -> ExternalDecoder:
     """Read an exported program of one input ``(batch, n_channels, n_times)`` and one output ``(batch, n_classes)``.
 
     Raises
@@ -41,8 +43,14 @@ def read_program(path: Path, output: Literal["logits", "probabilities"] | None =
     BundleError
         The file is missing, damaged, or no exported program.
     ExportError
-        The program has other inputs or outputs, or cannot be expressed in ONNX.
+        The file is not said to be trusted, or the program has other inputs or outputs, or cannot be expressed in ONNX.
     """
+    if not trusted:
+        msg = (
+            f"{path}: PyTorch's reader of exported programs runs whatever code the file holds; give --trust-pickle if you know "
+            "where it comes from."
+        )
+        raise ExportError(msg)
     read_regular(path, _MAX_BYTES, BundleError)
     source = f"exported program {path.name}"
     try:

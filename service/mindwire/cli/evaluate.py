@@ -1,7 +1,10 @@
 """``mindwire evaluate``: accuracy that a bundle would have had, live, on recordings with cues."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -9,6 +12,9 @@ from mindwire.cli import options
 from mindwire.cli.console import print_problems, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
+
+if TYPE_CHECKING:
+    from mindwire_models.bundle import Bundle
 
 
 def evaluate(
@@ -55,14 +61,13 @@ def evaluate(
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
-    from mindwire_models.bundle import load_bundle
 
     names = ("report.json", "report.html", *(PICTURES if views else ()))
     check_report(out, names, inputs=[model, *(Path(text) for text in files if text)], force=force)
     paths, markers = cues.separate(files)
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
-    bundle = load_bundle(model or _recorded_bundle(paths))
+    bundle = _evaluated(model or _recorded_bundle(paths), views=views)
     resting = rest.times(paths, cues.classes)
     warning = check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data)
     policy = choose_policy(bundle, control)
@@ -116,3 +121,14 @@ def _recorded_bundle(paths: list[Path]) -> Path:
         msg = "Name the bundle to evaluate with --model BUNDLE, or train first with `mindwire cross-validate`."
         raise UsageError(msg)
     return path
+
+
+def _evaluated(folder: Path, *, views: bool) -> Bundle:
+    """Load a bundle; refuse views of one that has no network before anything is evaluated."""
+    from mindwire_models.bundle import load_bundle, without_network
+    from mindwire_models.bundle_checks import decoder_of
+
+    bundle = load_bundle(folder)
+    if views and decoder_of(bundle.config, bundle.path) == "external":
+        raise UsageError(without_network(bundle, "--views"))
+    return bundle

@@ -53,7 +53,9 @@ def export(
     output: Literal["logits", "probabilities"] | None = option(
         "Outputs of an ONNX file or another decoder from outside; by default, what they look like."
     ),
-    trust_pickle: bool = option("Load a pipeline's file, which runs whatever code it holds.", False, "--trust-pickle"),
+    trust_pickle: bool = option(
+        "Load a pipeline's file or an exported program, which runs whatever code it holds.", False, "--trust-pickle"
+    ),
     name: str | None = options.NAME,
     provenance: str | None = option("Origin of the weights, for the model card."),
     plain: bool = option("Write PyTorch's own graph instead of the fast one.", False, "--plain"),

@@ -69,7 +69,7 @@ def recording_of(path: Path, name: str, seconds: int) -> Path:
 
 def export(source: Path, contract: Path, out: Path) -> Bundle:
     command = ["export", str(source), "--contract", str(contract), "--out", str(out)]
-    if source.suffix == ".joblib":
+    if source.suffix in {".joblib", ".pt2"}:
         command.append("--trust-pickle")
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
