@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 from mindwire_models.contract import Contract
 from mindwire_models.errors import BundleError, ExportError, extra
 from mindwire_models.external import ExternalDecoder
+from mindwire_models.graphs.external_check import usual_amplitude
 from mindwire_models.graphs.pipeline_graph import flat_steps, pipeline_graph, union_members
 from mindwire_models.graphs.pipeline_values import step_name
 
@@ -22,6 +23,8 @@ PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 _TOLERANCE = 1e-4
 _SEED = 20231011
 _BATCH = 4
+# Largest ratio of amplitudes, of the fit and of the contract, that is no other unit.
+_MAX_RATIO = 300.0
 _FILTER = "mindwire_models.BandPass"
 _PACKAGES = {"sklearn": "scikit-learn", "pyriemann": "pyRiemann", "mne": "MNE"}
 
@@ -156,6 +159,7 @@ def external_pipeline(
     order = _order(pipeline, contract)
     graph = pipeline_graph(pipeline, n_chans, n_times, order)
     reference = PipelineReference(pipeline, order)
+    _refuse_scale(steps, contract)
     compared = list(_like_fitted(steps, n_chans, n_times))
     if windows is not None:
         compared.append(_checked_windows(windows, contract))
@@ -218,6 +222,25 @@ def _order(pipeline: Any, contract: Contract) -> tuple[int, ...] | None:
         )
         raise ExportError(msg)
     return None
+
+
+def _refuse_scale(steps: Sequence[Any], contract: Contract) -> None:
+    """Refuse a pipeline that was fitted in another unit than the contract's, as its first covariances tell."""
+    if any(getattr(step, "estimator", None) == "corr" or getattr(step, "norm_trace", False) for step in steps):
+        return  # of no unit
+    first = next((found for step in steps if (found := _covariances_of(step))), [])
+    powers = [np.trace(matrix) / len(matrix) for matrix in first if len(matrix) == contract.n_channels]
+    if not powers:
+        return
+    fitted, usual = float(np.sqrt(np.mean(powers))), usual_amplitude(contract)
+    if not 1 / _MAX_RATIO < fitted / usual < _MAX_RATIO:
+        kind = contract.normalisation.kind
+        signal = f"{usual:.2g} {contract.unit}" if kind == "none" else f"{usual:.2g} after its normalisation ({kind})"
+        msg = (
+            f"The pipeline was fitted to windows of about {fitted:.2g} (root mean square), but the contract's are about {signal}; "
+            "fit it to windows in the contract's unit and normalised as it demands, or choose another --unit or --normalisation."
+        )
+        raise ExportError(msg)
 
 
 def _like_fitted(steps: Sequence[Any], n_chans: int, n_times: int) -> Iterator[NDArray[np.float32]]:

@@ -26,7 +26,7 @@ from mindwire_models.contract import Contract  # noqa: E402
 from mindwire_models.errors import BundleError, ExportError  # noqa: E402
 from mindwire_models.external import export_external  # noqa: E402
 from mindwire_models.pipelines import external_pipeline, read_pipeline  # noqa: E402
-from tests.support.pipelines import bank, outcome, regression, tangent, windows  # noqa: E402
+from tests.support.pipelines import RECIPES, bank, outcome, regression, tangent, windows  # noqa: E402
 
 CLASSES = ("right_hand", "feet", "left_hand")
 CONTRACT = Contract(
@@ -107,6 +107,21 @@ def test_singular_covariances_are_refused() -> None:
     with pytest.raises(ExportError, match="spread over more than eight decades; fit it with a shrinking estimator"):
         external_pipeline(make_pipeline(Covariances("scm"), MDM("logeuclid")).fit(x, labels), CONTRACT)
     external_pipeline(make_pipeline(Covariances("oas"), MDM("logeuclid")).fit(x, labels), CONTRACT, windows=x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [PIPELINES["nearest mean"], PIPELINES["filter bank"], lambda: RECIPES["spatial patterns of MNE"]()],
+)
+def test_a_pipeline_fitted_in_volts_is_refused_for_microvolts(make) -> None:
+    x, labels = data()
+    pipeline = make().fit(1e-6 * x.astype(np.float64), labels)
+    with pytest.raises(
+        ExportError, match=r"about \S+e-0\d \(root mean square\), but the contract's are about 10 uV; fit it"
+    ):
+        external_pipeline(pipeline, CONTRACT)
+    volts = CONTRACT.model_copy(update={"unit": "V"})
+    external_pipeline(pipeline, volts, windows=1e-6 * x)
 
 
 def test_windows_of_another_shape_are_refused() -> None:
