@@ -25,7 +25,8 @@ from mindwire.evaluation.control import ControlRun, ControlTask, CuedTrial
 from mindwire.evaluation.tuning import TunedPolicy, tune
 from mindwire.inference.load import load_decoder
 from mindwire.pipeline import Pipeline
-from mindwire.sources.simulator import REST, Simulator
+from mindwire.sources.board import REST
+from mindwire.sources.simulator import Simulator
 from mindwire.types import Prediction, Window
 from mindwire_models import AttentionBaseNet
 from mindwire_models.bundle import Bundle, load_bundle, write_policy

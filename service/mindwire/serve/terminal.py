@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from mindwire.interrupts import drop_output
 from mindwire.logs import PrintableFormatter, log_handler
-from mindwire.sources.steering import BORDER, REACHED, RESULTS, Board
+from mindwire.sources.board import BORDER, REACHED, RESULTS, Board
 from mindwire.status import Event, Sink
 from mindwire.types import Decision, Prediction
 from mindwire_models.text import counted

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindwire.errors import ArgumentError
+from mindwire.sources.board import REACHED, RESULTS, Board
 from mindwire.sources.simulator import CLASSES, EYES_CLOSED
-from mindwire.sources.steering import REACHED, RESULTS, Board
 from mindwire.sources.vocabulary import (
     EYES_OPEN,
     IMAGERY_END,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from mindwire.errors import ArgumentError
+from mindwire.sources.board import REST
 from mindwire.types import Chunk, Marker, SignalInfo
 from mindwire_models.electrodes import on_sphere, positions, spread
 from mindwire_models.presets import BCIC2A_CHANNELS
@@ -47,7 +48,6 @@ _DESYNCHRONISATION = {
 }
 CLASSES = tuple(_DESYNCHRONISATION)
 EYES_CLOSED = "eyes_closed"  # what an intention returns for closed eyes
-REST = "rest"  # marker at the beginning of a run of rest
 
 _N_BACKGROUND = 32
 _BACKGROUND_UV = 8.0

@@ -19,49 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindwire.errors import ArgumentError
-from mindwire.sources.simulator import CLASSES, REST
+from mindwire.sources.board import BORDER, MISSED, MOVES, REACHED, REST, Board
+from mindwire.sources.vocabulary import TARGET
 from mindwire.types import Marker
-
-MOVES = {"feet": (0, -1), "left_hand": (-1, 0), "right_hand": (1, 0), "tongue": (0, 1)}
-BORDER = 3
-_TARGET = "target"
-REACHED, MISSED = "reached", "missed"
-RESULTS = (REACHED, MISSED)  # markers at the end of an attempt
-
-
-class Board:
-    """Grid with a cursor and, during an attempt, a target, in steps from the centre: x to the right, y upwards."""
-
-    def __init__(self) -> None:
-        self.cursor = (0, 0)
-        self.target: tuple[int, int] | None = None
-
-    @property
-    def distance(self) -> int:
-        """Steps from the cursor to the target; 0 without one."""
-        return 0 if self.target is None else sum(abs(t - c) for t, c in zip(self.target, self.cursor, strict=True))
-
-    def move(self, label: str) -> None:
-        """Move the cursor by a decision, up to the border; without a target it stays."""
-        if self.target is not None:
-            steps = MOVES.get(label, (0, 0))
-            x, y = (max(-BORDER, min(BORDER, c + s)) for c, s in zip(self.cursor, steps, strict=True))
-            self.cursor = (x, y)
-
-    def helpful(self) -> list[str]:
-        """Return the classes that bring the cursor nearer."""
-        if self.target is None:
-            return []
-        (x, y), (to_x, to_y) = self.cursor, self.target
-        return [c for c in CLASSES if MOVES[c][0] * (to_x - x) > 0 or MOVES[c][1] * (to_y - y) > 0]
-
-    def show(self, marker: str) -> None:
-        """Take a marker of the participant: a target appears, or an attempt ends."""
-        word, *numbers = marker.split()
-        if word == _TARGET and len(numbers) == 2:
-            self.cursor, self.target = (0, 0), (int(numbers[0]), int(numbers[1]))
-        elif word in {*RESULTS, REST}:
-            self.target = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +142,7 @@ class SteeringParticipant:
         if resting and time >= self._began + rest_s:
             self.rest_s += max(0.0, time - self._began - self._steering.clear_s) if self.attempts else 0.0
             x, y = self._targets[self._rng.integers(len(self._targets))]
-            self._mark(time, f"{_TARGET} {x} {y}")
+            self._mark(time, f"{TARGET} {x} {y}")
             self._began, self._choose_at = time, time + self._reaction()
             self._decisions = self._wrong = 0
         elif not resting and time >= self._began + self._steering.limit_s:
@@ -202,7 +162,7 @@ class SteeringParticipant:
             self._class, self._choose_at = None, math.inf
             return
         wanted = before if before in helpful else str(self._rng.choice(helpful))
-        others = [None, *(label for label in CLASSES if label not in helpful)]
+        others = [None, *(label for label in MOVES if label not in helpful)]
         wrong = others[self._rng.integers(len(others))]
         self._class = wrong if self._rng.random() < self._steering.error else wanted
         self._choose_at = time + self._steering.retry_s

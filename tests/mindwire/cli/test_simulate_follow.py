@@ -12,7 +12,7 @@ import pylsl
 import pytest
 from scipy.signal import butter, sosfilt
 
-from mindwire.sources.steering import Board
+from mindwire.sources.board import Board
 from mindwire_models.zoo import zoo_bundle_path
 from tests.support.service_process import ready, service
 from tests.support.streaming import eventually

@@ -127,8 +127,16 @@ def test_without_a_terminal_it_prints_lines_and_a_killed_one_leaves_nobody_behin
     wait_until(lambda: all(map(ended, people)))
 
 
-def test_nothing_reads_the_configuration_of_lsl_before_it_is_confined_to_this_machine():
+def imported_by_the_demonstration() -> list[str]:
     script = "import sys, mindwire.cli.demo, mindwire.serve.demo, mindwire.serve.terminal; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert "mindwire.serve.demo" in done.stdout.split()
-    assert "mindwire.sources.liblsl" not in done.stdout.split()
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_nothing_reads_the_configuration_of_lsl_before_it_is_confined_to_this_machine():
+    found = imported_by_the_demonstration()
+    assert "mindwire.serve.demo" in found
+    assert "mindwire.sources.liblsl" not in found
+
+
+def test_the_simulator_and_what_it_takes_are_imported_by_the_participants_process_alone():
+    assert not {"scipy.signal", "mindwire.sources.simulator"} & {*imported_by_the_demonstration()}

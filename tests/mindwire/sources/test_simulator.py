@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, welch
 
 from mindwire.errors import ArgumentError
-from mindwire.sources.simulator import CLASSES, REST, Artefacts, Simulator
+from mindwire.sources.board import REST
+from mindwire.sources.simulator import CLASSES, Artefacts, Simulator
 from mindwire_models.electrodes import position, positions, spread
 from mindwire_models.presets import BCIC2A_CHANNELS
 

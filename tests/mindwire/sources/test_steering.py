@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mindwire.errors import ArgumentError
-from mindwire.sources.simulator import CLASSES, REST, Simulator
-from mindwire.sources.steering import MOVES, Board, Steering, SteeringParticipant
+from mindwire.sources.board import MOVES, REST, Board
+from mindwire.sources.simulator import CLASSES, Simulator
+from mindwire.sources.steering import Steering, SteeringParticipant
 
 STEP = 0.1
 
