@@ -4,12 +4,10 @@ import json
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -338,6 +336,8 @@ class Settings(BaseSettings):
 
     def to_toml(self) -> str:
         """Return the settings as TOML that reads back equal, except for tokens, which are not shown."""
+        import tomli_w
+
         hidden = "".join(f'# {name} = "hidden"\n' for name in sorted(SECRETS) if getattr(self, name) is not None)
         return hidden + tomli_w.dumps(self.to_json())
 
@@ -381,6 +381,8 @@ def _check_save(flags: Mapping[str, Any], config: Path | None) -> None:
 
 def read_settings_file(config: Path) -> dict[str, Any]:
     """Return the settings that a TOML file holds, not yet validated; raises UsageError if it cannot be read."""
+    import tomllib
+
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from mindwire.config import SECRETS, Settings, read_settings_file
 from mindwire.errors import ServiceError
 from mindwire_models.atomic import replace_file, sync_folder
@@ -39,6 +37,8 @@ class ConfigFile:
         ServiceError
             The file cannot be written; it is as it was.
         """
+        import tomli_w
+
         original = self._path.with_name(f"{self._path.name}.orig")
         note = f"# Written by mindwire serve --save-config at every change; {original.name} is the file before the first.\n"
         try:
