@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 from mindwire_models.errors import ArgumentError
@@ -38,6 +39,9 @@ _POOLS = 10  # of the stem in a window
 class Recipe:
     """Settings of a training; ``balanced`` weighs classes so that each counts the same.
 
+    Of a network that is trained on, ``keep_stem`` leaves the filters before the first pool as they are, and ``keep_statistics`` the
+    statistics of BatchNorm, which a few trials estimate badly.
+
     The defaults are those of Wimpff et al. 2023 (Adam at 1e-3, linear warm-up, cosine decay, batches of 64)
     with fewer epochs; :data:`CALIBRATION` is what suits the trials of one person.
     """
@@ -51,6 +55,8 @@ class Recipe:
     balanced: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     initialisation: Literal["tangent_space", "random"] = "random"
+    keep_stem: bool = False
+    keep_statistics: bool = False
     seed: int = 0
 
     def rate(self, epoch: int) -> float:
@@ -65,8 +71,8 @@ class Recipe:
 CALIBRATION = Recipe(epochs=30, warmup_epochs=5, learning_rate=3e-5, initialisation="tangent_space")
 # From a network's own weights; docs/training.md has the comparison.
 FINE_TUNING = Recipe(epochs=30, warmup_epochs=5, learning_rate=1e-3)
-# From a network of other people.
-TRANSFER = FINE_TUNING
+# From a network of other people, whose filters and statistics a few trials do not improve; docs/training.md has the comparison.
+TRANSFER = Recipe(epochs=10, warmup_epochs=2, learning_rate=3e-3, keep_stem=True, keep_statistics=True)
 
 
 def train_network(
@@ -82,8 +88,11 @@ def train_network(
     Raises
     ------
     ArgumentError
-        There are too few trials for a batch, or the network cannot be built so.
+        There are too few trials for a batch, the network cannot be built so, or the recipe keeps parts of an earlier network.
     """
+    if recipe.keep_stem or recipe.keep_statistics:
+        msg = "A network that is trained from scratch has nothing to keep; leave out keep_stem and keep_statistics."
+        raise ArgumentError(msg)
     data = _enough(data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -109,17 +118,20 @@ def fine_tune(
     recipe: Recipe = FINE_TUNING,
     progress: Progress | None = None,
 ) -> AttentionBaseNet:
-    """Train a copy of a network on, from its own weights; its statistics are then of these trials and, if given, ``earlier`` ones.
+    """Train a copy of a network on, from its own weights; its statistics are then of these trials and, if given, ``earlier`` ones, or kept.
 
     An ArgumentError says that there are too few trials for a batch.
     """
     data = _enough(data)
     network = copy.deepcopy(network)
+    network.input_block.requires_grad_(not recipe.keep_stem)
     known = data.windows if earlier is None else np.concatenate([earlier.without_bursts().windows, data.windows])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         _fit(network, data, network.n_outputs, recipe, progress)
-        settle_statistics(network, spread_out(known))
+        if not recipe.keep_statistics:
+            settle_statistics(network, spread_out(known))
+    network.input_block.requires_grad_()
     return network.eval()
 
 
@@ -164,6 +176,10 @@ def _fit(
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
     network.train()
+    if recipe.keep_statistics:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.eval()
     for epoch in range(recipe.epochs):
         drawn = by_trial[starts + (torch.rand(len(labels)) * counts).long()]
         # Batches of nearly equal size, none of them too small for BatchNorm.
