@@ -15,6 +15,7 @@ from mindwire_models.training.augmentation import Augmentation, augment  # noqa:
 from mindwire_models.training.fit import (  # noqa: E402
     Recipe,
     class_weights,
+    fine_tune,
     fit_temperature,
     predict_logits,
     train_network,
@@ -60,6 +61,20 @@ def test_progress_counts_epochs() -> None:
         make_trials(8), 2, Recipe(epochs=3), network_arguments=SMALL, progress=lambda *counts: told.append(counts)
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_what_a_start_keeps_stays_and_the_rest_is_trained() -> None:
+    data = make_trials(8)
+    start = train_network(data, 2, Recipe(epochs=1), network_arguments=SMALL)
+    recipe = Recipe(epochs=2, learning_rate=1e-2, keep_stem=True, keep_statistics=True)
+    tuned = fine_tune(start, make_trials(8, seed=1), recipe=recipe)
+    before = start.state_dict()
+    changed = {name for name, value in tuned.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"channel_expansion.0.weight", "final_layer.1.weight"} <= changed
+    assert not [name for name in changed if name.startswith("input_block") or "running" in name]
+    assert all(parameter.requires_grad for parameter in tuned.parameters())
+    with pytest.raises(ArgumentError, match="from scratch has nothing to keep"):
+        train_network(data, 2, recipe, network_arguments=SMALL)
 
 
 def test_too_few_trials_are_refused() -> None:
