@@ -19,11 +19,8 @@ def demo(
     open_page: bool = option("Open the page in the browser, or only print its address.", False, "--open/--no-browser"),
 ) -> None:
     """Simulate a person who steers a cursor by imagined movements; decode, decide, and show it here and on a page."""
-    import gc
     import logging
     import webbrowser
-
-    gc.disable()  # until the service listens, as of `serve`
 
     from mindwire.config import load_settings
     from mindwire.serve.demo import STREAM, run_demo, source_id

@@ -3,6 +3,7 @@
 Command modules import only the standard library and typer at their top; a command imports the rest when it runs.
 """
 
+import gc
 import os
 import sys
 import traceback
@@ -24,6 +25,8 @@ from mindwire_models.text import printable
 COMMANDS = (
     "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train improve tune replay play bench verify certify"
 ).split()
+# For these mindwire.serve.listening enables the garbage collector.
+_LISTENING = frozenset({"demo", "serve"})
 # Options that have become commands, and whether the new command still takes them.
 _FORMER = {
     ("replay", "--lsl"): ("play", False),
@@ -54,7 +57,10 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command to run, with its options, and its arguments."""
         name, command, rest = super().resolve_command(ctx, _current_spelling(args))
-        return name, command and _build(str(name)), rest
+        built = command and _build(str(name))
+        if name not in _LISTENING:
+            gc.enable()
+        return name, built, rest
 
 
 def _function(name: str) -> Callable[..., Any]:

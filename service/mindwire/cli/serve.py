@@ -28,11 +28,6 @@ def serve(
     Every option but the last three is also an environment variable (MINDWIRE_PORT for --port) and a line of the settings
     file.
     """
-    import gc
-
-    # Imports create hundreds of thousands of objects and next to no garbage; searching them takes a tenth of the start.
-    # mindwire.serve.listening collects once when the service listens, and enables the collector from then on.
-    gc.disable()
     from mindwire.config import load_settings
 
     settings = load_settings(flags, config, save=save_config)

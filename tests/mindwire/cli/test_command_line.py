@@ -40,6 +40,25 @@ def test_linear_algebra_takes_one_core_unless_the_user_says_otherwise(asked: str
     assert done.stdout.splitlines()[-1] == f"threads {given}"
 
 
+_COLLECTOR = """
+import gc, sys
+from mindwire.__main__ import main
+try:
+    main()
+except SystemExit:
+    print("enabled", gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize(("command", "enabled"), [("inspect", True), ("serve", False), ("demo", False)])
+def test_garbage_is_collected_from_when_a_command_begins_and_of_one_that_listens_from_then(
+    command: str, enabled: bool
+) -> None:
+    words = [sys.executable, "-c", _COLLECTOR, command, "--help"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == f"enabled {enabled}"
+
+
 _TOLD = """
 import sys
 import mindwire.__main__ as entry
