@@ -23,7 +23,7 @@ from mindwire_models.text import printable
 
 # In the order of the help. Each is a function in a module of the same name, with underscores.
 COMMANDS = (
-    "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train improve tune replay play bench verify certify"
+    "demo simulate serve streams record doctor export export-bids inspect evaluate compare cross-validate train improve tune replay play bench verify certify check-outlet"
 ).split()
 # For these mindwire.serve.listening enables the garbage collector.
 _LISTENING = frozenset({"demo", "serve"})

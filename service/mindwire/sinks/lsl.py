@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from mindwire.control.policy import ControlPolicy
 from mindwire.sinks.messages import Encoding, Message
 from mindwire.sources.liblsl import pylsl
-from mindwire.sources.markers import AXES, AXES_TYPE, DECISIONS, DECISIONS_TYPE, EVENTS_TYPE, OUTLET, PREDICTIONS_TYPE
+from mindwire.sources.markers import (
+    AXES,
+    AXES_TYPE,
+    CONVENTION,
+    DECISIONS,
+    DECISIONS_TYPE,
+    EVENTS_TYPE,
+    OUTLET,
+    PREDICTIONS_TYPE,
+)
 from mindwire.status import SHOWN_KINDS, Event, ModelStatus, Sink
 from mindwire.types import Prediction
 from mindwire_models.contract import Contract
@@ -146,6 +155,8 @@ class LslSink(Sink):
             info.set_channel_units(unit)
             info.set_channel_types(channel_type)
         info.desc().append_child_value("manufacturer", "Mindwire")
+        if kind != EVENTS_TYPE:
+            info.desc().append_child_value("convention", CONVENTION)
         return info
 
     @staticmethod
@@ -161,7 +172,9 @@ class LslSink(Sink):
         return pylsl.StreamOutlet(info, 1, _BUFFERED)
 
 
-def _details(stream: str, contract: Contract, model: ModelStatus, hop_samples: int) -> dict[str, Mapping[str, str]]:
+def _details(
+    stream: str, contract: Contract, model: ModelStatus, hop_samples: int
+) -> dict[str, str | Mapping[str, str]]:
     """Return the description of an outlet of probabilities."""
     note = f"A row of NaN is an invalid prediction; the outlet {OUTLET}{stream}-events gives the reason."
     return {
@@ -175,4 +188,6 @@ def _details(stream: str, contract: Contract, model: ModelStatus, hop_samples: i
             "nominal_rows_per_second": f"{contract.sfreq / hop_samples:g}",
         },
         "validity": {"invalid": "NaN", "note": note},
+        "contract": contract.to_json(),
+        "calibration": {"temperature": repr(contract.temperature)},
     }

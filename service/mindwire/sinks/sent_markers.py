@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mindwire.errors import ConflictError, UsageError
-from mindwire.sources.markers import MARKERS, MARKERS_TYPE, OUTLET, SENT_MARKERS_ID
+from mindwire.sources.markers import CONVENTION, MARKERS, MARKERS_TYPE, OUTLET, SENT_MARKERS_ID
 from mindwire.status import ClientClock, SentMarker, Sink
 
 if TYPE_CHECKING:
@@ -166,4 +166,5 @@ class SentMarkers(Sink):
 
         info = pylsl.StreamInfo(self._name, MARKERS_TYPE, 1, pylsl.IRREGULAR_RATE, pylsl.cf_string, self.source_id)
         info.desc().append_child_value("manufacturer", "Mindwire")
+        info.desc().append_child_value("convention", CONVENTION)
         return pylsl.StreamOutlet(info, 1, _BUFFERED)

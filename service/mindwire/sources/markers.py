@@ -22,6 +22,8 @@ INPUT_TYPE = "Input"
 DECISIONS_TYPE = MARKERS_TYPE = "Markers"
 AXES_TYPE = "Control"
 TIMING_TYPE = "Timing"
+# Version of the convention that the outlets of probabilities, decisions, axes and markers state; see docs/convention.md.
+CONVENTION = "1"
 OUTLET, DECISIONS, AXES, TIMING, MARKERS = "Mindwire-", "-Decisions", "-Axes", "-timing", "-Markers"
 _OWN_TYPES = (PREDICTIONS_TYPE, EVENTS_TYPE, INPUT_TYPE, AXES_TYPE, TIMING_TYPE)
 _OWN_KINDS = tuple(own.casefold() for own in _OWN_TYPES)
