@@ -15,12 +15,12 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire.control.policy import ControlPolicy
 from tests.support.bundles import random_bundle
 from tests.support.gateway_clients import workers_of
 from tests.support.many_caps import ManyCaps
+from tests.support.protocol import connect
 from tests.support.service_process import service
 from tests.support.streaming import contract, eventually, unique
 

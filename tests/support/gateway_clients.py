@@ -8,9 +8,10 @@ import threading
 import msgspec
 import psutil
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from mindwire.sinks.messages import Encoding
+from tests.support.protocol import connect
 from tests.support.streaming import eventually
 
 

@@ -25,6 +25,7 @@ from mindwire.live.latency import Latency
 from mindwire.live.loaded_model import CandidateStatus, ModelSwapStatus
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.message_types import Hello, HelloControl, HelloModel
 from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.status import Counters, Event, ModelStatus, SourceStatus, StreamState, StreamStatus
 from mindwire.types import INVALID, Prediction, Reason
@@ -163,21 +164,20 @@ class StandIn:
         )
         self.hub.event(Event(self.name, event.kind, event.message, time.time(), event.data))
 
-    def hello(self) -> dict:
-        model = {"name": "stand-in", "sha256": "0" * 64}
-        if self._notice:
-            model["notice"] = self._notice
-        return {
-            "type": "hello",
-            "version": 1,
-            "stream": self.name,
-            "classes": list(self.contract.classes),
-            "sfreq": 250.0,
-            "window_samples": 1000,
-            "hop_samples": 10,
-            "model": model,
-            "control": self.control_setting.model_dump(mode="json") if self.control_setting.policy else None,
-        }
+    def hello(self) -> Hello:
+        setting = self.control_setting
+        return Hello(
+            version=1,
+            stream=self.name,
+            classes=list(self.contract.classes),
+            sfreq=250.0,
+            window_samples=1000,
+            hop_samples=10,
+            channels=list(self.contract.channels),
+            model=HelloModel("stand-in", "0" * 64, self._notice or ""),
+            has_model=True,
+            control=HelloControl(**setting.model_dump(mode="json")) if setting.policy else None,
+        )
 
     def status(self) -> StreamStatus:
         source = SourceStatus(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.staticfiles import StaticFiles
 
 from mindwire import __version__
@@ -91,10 +92,10 @@ def create_app(
     add_pages(app)
 
     @app.get("/asyncapi.json", include_in_schema=False)
-    async def asyncapi() -> dict[str, Any]:
+    async def asyncapi(request: Request) -> dict[str, Any]:
         from mindwire.api.asyncapi import document
 
-        return document()
+        return document(request.url.netloc, secure=request.url.scheme == "https")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(RequestValidationError, routes.refuse_invalid)

@@ -1,139 +1,177 @@
-"""Description of the websocket messages as AsyncAPI 3, beside the REST interface's OpenAPI."""
+"""AsyncAPI document of the websockets, beside the REST interface's OpenAPI, made of the types that are sent and taken.
+
+Fields may be added within version 1 of the protocol, so the schemas allow those that they do not name.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from mindwire import __version__
 from mindwire.api.clock import ClockAnswer, ClockHello, ClockQuestion
-from mindwire.types import ControlState
+from mindwire.control.policy import ControlPolicy
+from mindwire.sinks.event_data import EVENT_DATA
+from mindwire.sinks.message_types import (
+    AxesMessage,
+    DecisionMessage,
+    EventMessage,
+    Hello,
+    PredictionMessage,
+    ShadowMessage,
+    SignalHello,
+)
+from mindwire.sinks.messages import Encoding
+
+STREAM_MESSAGES: Final = (Hello, PredictionMessage, DecisionMessage, AxesMessage, ShadowMessage, EventMessage)
+CLOCK_MESSAGES: Final = (ClockHello, ClockQuestion, ClockAnswer)
+_SCHEMAS = "#/components/schemas/"
+_BLOCK = "SignalBlock"
+_BLOCK_LAYOUT = (
+    "Samples, little-endian: float64 LSL time of the first one in seconds, uint32 number of samples, uint32 number of "
+    "channels, then float32 values, channel by channel within each sample."
+)
 
 
-class _Model(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    sha256: str
-    notice: str = ""
+def document(host: str = "127.0.0.1:8000", *, secure: bool = False) -> dict[str, Any]:
+    """Return the AsyncAPI document.
 
-
-class _Control(msgspec.Struct, forbid_unknown_fields=True):
-    policy: dict[str, Any]
-    hash: str
-    paused: bool
-
-
-class Hello(msgspec.Struct, tag_field="type", tag="hello", forbid_unknown_fields=True):
-    """First message: the stream, its model, and its control policy or null; without a model there are no classes."""
-
-    version: Literal[1]
-    stream: str
-    classes: list[str]
-    sfreq: float
-    window_samples: int
-    hop_samples: int
-    model: _Model
-    control: _Control | None
-    channels: list[str] = []
-    has_model: bool = True
-
-
-class PredictionSent(msgspec.Struct, tag_field="type", tag="prediction", forbid_unknown_fields=True):
-    """Class probabilities of one window; with a control policy also the evidence and the controller's state."""
-
-    seq: int
-    time: float
-    unix_time: float
-    probabilities: list[float | None]
-    valid: bool
-    reasons: list[str]
-    latency_ms: dict[str, float]
-    evidence: list[float] | msgspec.UnsetType = msgspec.UNSET
-    control: ControlState | msgspec.UnsetType = msgspec.UNSET
-
-
-class DecisionSent(msgspec.Struct, tag_field="type", tag="decision", forbid_unknown_fields=True):
-    """A command, directly after the prediction that decided it."""
-
-    seq: int
-    time: float
-    label: str = msgspec.field(name="class")
-    confidence: float
-    evidence: list[float]
-    age_ms: float | None
-
-
-class AxesSent(msgspec.Struct, tag_field="type", tag="axes", forbid_unknown_fields=True):
-    """Continuous outputs in [-1, 1] by the names of the axes, after each prediction."""
-
-    seq: int
-    time: float
-    values: dict[str, float]
-
-
-class ShadowSent(msgspec.Struct, tag_field="type", tag="shadow", forbid_unknown_fields=True):
-    """Prediction of a model that runs in the shadow, with the class that it would have decided."""
-
-    seq: int
-    time: float
-    probabilities: list[float | None]
-    valid: bool
-    decision: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class EventSent(msgspec.Struct, tag_field="type", tag="event", forbid_unknown_fields=True):
-    """A change of state, a gap, a change of control, a marker and so on."""
-
-    kind: str
-    stream: str
-    message: str
-    unix_time: float
-    data: dict[str, Any]
-
-
-MESSAGES = (Hello, PredictionSent, DecisionSent, AxesSent, ShadowSent, EventSent)
-CLOCK = (ClockHello, ClockQuestion, ClockAnswer)
-
-
-def document() -> dict[str, Any]:
-    """Return the AsyncAPI document of the websockets of predictions and of the clock."""
-    _, schemas = msgspec.json.schema_components(MESSAGES + CLOCK, ref_template="#/components/schemas/{name}")
-    names, clock = ([kind.__name__ for kind in kinds] for kinds in (MESSAGES, CLOCK))
+    Parameters
+    ----------
+    host : str
+        Host and port of the service.
+    secure : bool
+        True if the service speaks TLS.
+    """
+    names = [kind.__name__ for kind in STREAM_MESSAGES]
     return {
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "Mindwire",
             "version": __version__,
-            "description": "Predictions, decisions, axes and events of a stream over a websocket; see docs/protocol.md.",
+            "description": "Websockets of version 1 of the protocol. Within it fields and kinds of events may be added, "
+            "never removed or changed in meaning.",
         },
         "defaultContentType": "application/json",
+        "servers": {
+            "service": {
+                "host": host,
+                "protocol": "wss" if secure else "ws",
+                "description": "Tokens are needed where the service has some.",
+                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _SECURITY],
+            }
+        },
         "channels": {
-            "predictions": {
-                "address": "/v1/streams/{stream}/predictions",
-                "description": "JSON text, or MessagePack in binary with the sub-protocol mindwire.v1+msgpack.",
-                "parameters": {"stream": {"description": "Name of the stream."}},
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
-            },
-            "clock": {
-                "address": "/v1/clock",
-                "description": "JSON text; a client asks for readings of LSL's clock.",
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in clock},
-            },
+            "predictions": _channel("/v1/streams/{stream}/predictions", "Predictions and events of a stream.", names),
+            "onlyStream": _channel("/ws", "The same of the only stream, where there is exactly one.", names),
+            "signal": _channel(
+                "/v1/streams/{stream}/signal",
+                "The conditioned signal for display: a hello in JSON, then binary blocks.",
+                [SignalHello.__name__, _BLOCK],
+                encodings=False,
+            ),
+            "clock": _channel(
+                "/v1/clock",
+                "Readings of LSL's clock, for which a client asks, in JSON.",
+                [kind.__name__ for kind in CLOCK_MESSAGES],
+                encodings=False,
+            ),
         },
         "operations": {
-            "receive": {"action": "send", "channel": {"$ref": "#/channels/predictions"}},
-            "askClock": {
-                "action": "receive",
-                "channel": {"$ref": "#/channels/clock"},
-                "messages": [{"$ref": "#/channels/clock/messages/ClockQuestion"}],
-                "reply": {
-                    "channel": {"$ref": "#/channels/clock"},
-                    "messages": [{"$ref": "#/channels/clock/messages/ClockAnswer"}],
-                },
-            },
+            **{f"send_{channel}": _operation("send", channel) for channel in ("predictions", "onlyStream", "signal")},
+            "greet_clock": _operation("send", "clock", "ClockHello"),
+            "answer_clock": _operation("receive", "clock", "ClockQuestion")
+            | {"reply": _reference("clock", "ClockAnswer")},
         },
-        "components": {
-            "messages": {name: {"payload": {"$ref": f"#/components/schemas/{name}"}} for name in names + clock},
-            "schemas": schemas,
-        },
+        "components": {"messages": _messages(), "schemas": _schemas(), "securitySchemes": _SECURITY},
     }
+
+
+_SECURITY: Final[Mapping[str, Any]] = {
+    "header": {"type": "http", "scheme": "bearer"},
+    "query": {"type": "httpApiKey", "in": "query", "name": "token"},
+}
+
+
+def _channel(address: str, description: str, messages: Sequence[str], *, encodings: bool = True) -> dict[str, Any]:
+    channel: dict[str, Any] = {
+        "address": address,
+        "description": description,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+    }
+    if encodings:
+        channel["description"] += (
+            f" Text messages in JSON; the same in binary messages in MessagePack with the sub-protocol {Encoding.MSGPACK}."
+        )
+        protocols = {"type": "string", "enum": [str(encoding) for encoding in Encoding]}
+        headers = {"type": "object", "properties": {"Sec-WebSocket-Protocol": protocols}}
+        channel["bindings"] = {"ws": {"headers": headers, "bindingVersion": "0.1.0"}}
+    if "{stream}" in address:
+        channel["parameters"] = {"stream": {"description": "Name of the stream."}}
+    return channel
+
+
+def _reference(channel: str, *messages: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"channel": {"$ref": f"#/channels/{channel}"}}
+    if messages:
+        found["messages"] = [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]
+    return found
+
+
+def _operation(action: str, channel: str, *messages: str) -> dict[str, Any]:
+    return {"action": action, **_reference(channel, *messages)}
+
+
+def _messages() -> dict[str, Any]:
+    messages: dict[str, Any] = {}
+    for kind in (*STREAM_MESSAGES, SignalHello, *CLOCK_MESSAGES):
+        name = kind.__name__
+        about = (kind.__doc__ or "").strip().replace("\n    ", " ")
+        messages[name] = {
+            "name": kind.__struct_config__.tag,
+            "summary": about,
+            "payload": {"$ref": f"{_SCHEMAS}{name}"},
+        }
+    block = {"type": "string", "format": "binary"}
+    messages[_BLOCK] = {
+        "name": "block",
+        "summary": _BLOCK_LAYOUT,
+        "contentType": "application/octet-stream",
+        "payload": block,
+    }
+    return messages
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the schemas of all messages, of the details of events and of the control policy."""
+    kinds = (*STREAM_MESSAGES, SignalHello, *CLOCK_MESSAGES)
+    data = {kind.__name__: kind for kind in EVENT_DATA.values()}
+    _, schemas = msgspec.json.schema_components((*kinds, *data.values()), ref_template=_SCHEMAS + "{name}")
+    policy = ControlPolicy.model_json_schema(mode="serialization", ref_template=_SCHEMAS + "{model}")
+    schemas |= policy.pop("$defs", {}) | {ControlPolicy.__name__: policy}
+    schemas[EventMessage.__name__]["properties"]["kind"]["examples"] = list(EVENT_DATA)
+    schemas[EventMessage.__name__]["allOf"] = [
+        {
+            "if": {"properties": {"kind": {"const": kind}}},
+            "then": {"properties": {"data": {"$ref": f"{_SCHEMAS}{of.__name__}"}}},
+        }
+        for kind, of in EVENT_DATA.items()
+    ]
+    for schema in _parts(schemas):
+        if schema.get("additionalProperties") is False:  # what is added later is no fault
+            del schema["additionalProperties"]
+        if isinstance(schema.get("discriminator"), dict):  # OpenAPI's; AsyncAPI has another
+            del schema["discriminator"]
+        if "$ref" in schema:
+            schema.pop("type", None)  # said by what is referred to
+    return schemas
+
+
+def _parts(value: object) -> Iterator[dict[str, Any]]:
+    """Yield every mapping in a document."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _parts(part)

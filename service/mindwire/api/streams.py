@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
@@ -13,6 +13,7 @@ from mindwire.live.latency import Latency
 from mindwire.live.model_swap import ModelSwap
 from mindwire.options import AdaptationCommand
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.message_types import Hello
 from mindwire.status import StreamStatus
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class StreamLike(Protocol):
     def control(self, policy: ControlPolicy | None = None, *, paused: bool | None = None) -> None:
         """Have the control policy or its pause changed soon; raises PolicyError if the policy does not fit the model."""
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self) -> Hello:
         """Return the first message of the websocket."""
 
 

@@ -36,6 +36,7 @@ from mindwire.options import AdaptationCommand
 from mindwire.pipeline import Pipeline
 from mindwire.sinks.adaptation import write_adaptation
 from mindwire.sinks.hub import PredictionHub
+from mindwire.sinks.message_types import Hello
 from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.sources.live import Connector, Source
 from mindwire.status import ModelStatus, RecordingRequest, Sink, StreamState, StreamStatus
@@ -170,7 +171,7 @@ class Stream:
         pipeline = self._pipeline
         return pipeline.learnt if pipeline else self._learnt
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self) -> Hello:
         """Return the first message of the websocket."""
         return hello_message(self)
 
@@ -297,8 +298,7 @@ class Stream:
         before.set()
         now = time.monotonic()
         if hung_for_s:
-            # hung until it has worked for longer than it took to notice that it did not
-            self._hung = now, now + 2 * hung_for_s
+            self._hung = now, now + 2 * hung_for_s  # until it has worked for longer than it took to notice that
         self._search = self._new_search()
         self._source = self._connection = None
         self.swap.forget()

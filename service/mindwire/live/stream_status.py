@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mindwire.sinks.message_types import Hello, HelloControl, HelloModel
 from mindwire.sinks.messages import PROTOCOL_VERSION
 from mindwire.sources.live import Source
 from mindwire.status import (
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
     from mindwire.live.stream import Stream
 
 
-def hello_message(stream: Stream) -> dict[str, Any]:
+def hello_message(stream: Stream) -> Hello:
     """Return the first message of the websocket."""
-    return {
-        "type": "hello",
-        "version": PROTOCOL_VERSION,
-        "stream": stream.name,
-        "classes": list(stream.contract.classes) if stream.model.exists else [],
-        "sfreq": stream.contract.sfreq,
-        "window_samples": stream.contract.window_samples,
-        "hop_samples": stream.hop_samples,
-        "channels": _channels(stream),
-        "model": {"name": stream.model.name, "sha256": stream.model.sha256, "notice": stream.model.notice},
-        "has_model": stream.model.exists,
-        "control": stream.control_setting.model_dump(mode="json") if stream.control_setting.policy else None,
-    }
+    setting = stream.control_setting
+    control = None
+    if setting.policy is not None:
+        control = HelloControl(**setting.model_dump(mode="json"))
+    return Hello(
+        version=PROTOCOL_VERSION,
+        stream=stream.name,
+        classes=list(stream.contract.classes) if stream.model.exists else [],
+        sfreq=stream.contract.sfreq,
+        window_samples=stream.contract.window_samples,
+        hop_samples=stream.hop_samples,
+        channels=_channels(stream),
+        model=HelloModel(stream.model.name, stream.model.sha256, stream.model.notice),
+        has_model=stream.model.exists,
+        control=control,
+    )
 
 
 def stream_status(stream: Stream, source: Source | None) -> StreamStatus:

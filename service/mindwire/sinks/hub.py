@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from mindwire.signal.labels import bare_label
 from mindwire.sinks.display import DisplaySignal
+from mindwire.sinks.message_types import Hello, SignalHello
 from mindwire.sinks.messages import (
     PROTOCOL_VERSION,
     Encoding,
@@ -174,7 +176,7 @@ class PredictionHub(Sink):
         with self._lock:
             return list(self._events)
 
-    def subscribe(self, hello: Mapping[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
+    def subscribe(self, hello: Hello | Mapping[str, Any], encoding: Encoding = Encoding.JSON) -> Subscription:
         """Return a queue of everything from now on, which begins with ``hello`` and the latest state."""
         state = self._deliver()
         first = (hello,) if state is None else (hello, event_payload(state))
@@ -183,15 +185,14 @@ class PredictionHub(Sink):
     def subscribe_signal(self) -> Subscription:
         """Return a queue of the display signal, which begins with a JSON ``hello`` that describes the blocks."""
         self._deliver()
-        hello = {
-            "type": "hello",
-            "version": PROTOCOL_VERSION,
-            "stream": self.stream,
-            "channels": list(self._contract.channels),
-            "unit": self._contract.unit,
-            "sfreq": self._display.sfreq,
-            "positions": [_position(label) for label in self._contract.channels],
-        }
+        hello = SignalHello(
+            version=PROTOCOL_VERSION,
+            stream=self.stream,
+            channels=list(self._contract.channels),
+            unit=self._contract.unit,
+            sfreq=self._display.sfreq,
+            positions=[_position(label) for label in self._contract.channels],
+        )
         subscription = Subscription(self.stream, Encoding.JSON, self._capacity, report_drops=False)
         return self._enter(self._viewers, subscription, hello)
 
@@ -204,7 +205,9 @@ class PredictionHub(Sink):
                 self._past_dropped += subscription.dropped
         subscription.close()
 
-    def _enter(self, group: set[Subscription], subscription: Subscription, *first: Mapping[str, Any]) -> Subscription:
+    def _enter(
+        self, group: set[Subscription], subscription: Subscription, *first: Struct | Mapping[str, Any]
+    ) -> Subscription:
         for payload in first:
             subscription.offer(Message(payload))
         if self._closed:

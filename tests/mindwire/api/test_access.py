@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
+from tests.support.protocol import connect
 from tests.support.standin import StandIn, served
 
 TOKEN = "correct horse"

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from functools import reduce
-from operator import or_
 
 import httpx
 import msgspec
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.sync.client import connect
 
-from mindwire.api.asyncapi import MESSAGES
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis, Decide, EstimatedPrior, Latest, Leaky
-from mindwire.sinks.messages import Encoding, shadow_message
+from mindwire.sinks.messages import Encoding
 from mindwire.status import ControlStatus
-from mindwire.types import Prediction, Reason
+from tests.support.protocol import connect
 from tests.support.standin import StandIn, served
-from tests.support.streaming import make_stream
 
 POLICY = ControlPolicy(
     evidence=Latest(),
@@ -239,30 +233,6 @@ def test_decisions_and_axes_follow_their_prediction(stream, encoding):
         elif message["type"] == "axes":
             assert list(message["values"]) == ["x"]
             assert -1 <= message["values"]["x"] <= 1
-
-
-def test_asyncapi_describes_every_message(stream, http):
-    document = http.get("/asyncapi.json").json()
-    schemas = document["components"]["schemas"]
-    assert {schemas[name]["properties"]["type"]["enum"][0] for name in document["components"]["messages"]} == {
-        "hello", "prediction", "decision", "axes", "event", "shadow", "clock",
-    }  # fmt: skip
-    assert json.dumps(document).count("#/components/schemas/") >= 5
-    decoder = msgspec.json.Decoder(reduce(or_, MESSAGES))
-    found = set()
-    with connect(f"ws://{http.base_url.netloc.decode()}/ws") as socket:
-        found.add(type(decoder.decode(socket.recv(10))))
-        ask(http, {"decide": {"dwell_s": 0.0}})
-        stream.publish_one()
-        found |= {type(decoder.decode(socket.recv(10))) for _ in range(4)}
-        stream.reasons = Reason.DECODER
-        stream.publish_one()
-        decoder.decode(socket.recv(10))
-    shadow = shadow_message(Prediction(1, 2.0, np.full(4, 0.25), Reason.NONE, {}, None))
-    found.add(type(decoder.decode(shadow.encoded(Encoding.JSON))))
-    assert found == set(MESSAGES)
-    real, _ = make_stream(connector=None)
-    decoder.decode(msgspec.json.encode(real.hello()))
 
 
 def test_a_change_is_an_event_for_all_clients(stream, http):

@@ -12,10 +12,10 @@ import time
 
 import psutil
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.api import limits, requests
 from mindwire.api.limits import Allowance, max_connections
+from tests.support.protocol import connect
 from tests.support.raw_websocket import FLOODS, MASK, UPGRADE, dial, flood, upgraded
 from tests.support.standin import StandIn, served
 from tests.support.streaming import eventually

@@ -9,12 +9,11 @@ import httpx
 import pylsl
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
-from mindwire.api.asyncapi import CLOCK
 from mindwire.serve.registry import StreamRegistry
 from mindwire.sinks.sent_markers import SentMarkers
 from mindwire.status import SentMarker
+from tests.support.protocol import connect
 from tests.support.raw_websocket import FLOODS, flood, upgraded
 from tests.support.standin import StandIn, served
 from tests.support.streaming import eventually, unique
@@ -269,19 +268,6 @@ def test_the_clock_of_a_client_is_recorded_as_an_event_and_not_remembered(http, 
     assert all(event["kind"] != "clock" for event in http.get("/v1/streams/eeg/events").json())
     for wrong in ({"offset_s": "x"}, clock | {"uncertainty_ms": -1}, clock | {"more": 1}):
         assert http.post("/v1/streams/eeg/clock", json=wrong).status_code == 422
-
-
-def test_asyncapi_describes_the_clock(http):
-    document = http.get("/asyncapi.json").json()
-    assert document["channels"]["clock"]["address"] == "/v1/clock"
-    assert set(document["channels"]["clock"]["messages"]) == {kind.__name__ for kind in CLOCK}
-    assert document["components"]["schemas"]["ClockAnswer"]["required"] == [
-        "type",
-        "id",
-        "sent",
-        "received",
-        "answered",
-    ]
 
 
 def test_the_client_for_browsers_is_there_without_a_token():

@@ -6,10 +6,10 @@ import time
 
 import httpx
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.api import audit, guard
 from mindwire.api.limits import Allowance, ClientAllowances, client_key
+from tests.support.protocol import connect
 from tests.support.standin import StandIn, served
 
 CONTROL, READ = "correct horse", "battery staple"

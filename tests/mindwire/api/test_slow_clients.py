@@ -14,9 +14,9 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire.api.server import SERVER_SETTINGS
+from tests.support.protocol import connect
 from tests.support.standin import StandIn, served
 
 RATE = 200

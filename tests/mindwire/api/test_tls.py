@@ -12,12 +12,12 @@ import subprocess
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire.api import limits, tls
 from mindwire.api.tls import Certificate
 from mindwire.errors import UsageError
 from tests.support.certificates import make_certificate, trusting
+from tests.support.protocol import connect
 from tests.support.raw_websocket import UPGRADE, dial
 from tests.support.standin import StandIn, served
 from tests.support.streaming import eventually

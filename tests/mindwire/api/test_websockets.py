@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire.status import StreamState
+from tests.support.protocol import connect
 from tests.support.standin import StandIn, probabilities, served
 
 

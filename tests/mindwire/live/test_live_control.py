@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import asdict
 
 from mindwire.control.controller import ControlCommand
 from mindwire.control.policy import ControlPolicy
@@ -94,7 +95,7 @@ def test_a_reconnection_keeps_policy_and_pause_and_takes_commands_given_meanwhil
         source.there = INFO
         source.feed(300)
         eventually(lambda: len(memory.predictions) == 43)
-        assert stream.hello()["control"] == {
+        assert asdict(stream.hello().control) == {
             "policy": OTHER.model_dump(mode="json"),
             "hash": OTHER.hash,
             "paused": True,
@@ -148,7 +149,7 @@ def test_a_stream_without_a_signal_takes_commands_for_its_first_pipeline():
     stream, memory = make_stream(connector=source)
     with running(stream):
         assert stream.status().control is None
-        assert stream.hello()["control"] is None
+        assert stream.hello().control is None
         stream.control(POLICY)
         stream.control(paused=True)
         status = stream.status().control

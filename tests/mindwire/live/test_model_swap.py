@@ -129,7 +129,7 @@ def test_a_model_takes_over_between_two_hops_and_goes_back_at_once():
         rig.swap()
         swapped = rig.until("swapped")
         rig.feed(200)
-        assert rig.stream.hello()["model"]["name"] == "other"
+        assert rig.stream.hello().model.name == "other"
         assert rig.stream.status().model.sha256 == "1" * 64
         assert rig.stream.swap.status().previous.warm_for_s > 250
         rig.stream.command(AdaptationCommand("freeze"))
@@ -178,7 +178,7 @@ def test_a_shadow_is_compared_and_promoted():
         with pytest.raises(ModelConflictError, match="promote or drop"):
             rig.stream.swap.request(Path("third"), "ready")
         status = rig.stream.swap.status().candidate
-        assert rig.stream.hello()["model"]["name"] == "linear"
+        assert rig.stream.hello().model.name == "linear"
         rig.stream.swap.promote()
         swapped = rig.until("swapped")
         rig.feed(200)

@@ -75,7 +75,7 @@ def test_the_way_from_searching_to_live_and_stopped():
     assert status.counters.samples == 400
     assert status.counters.valid == len(memory.valid)
     assert {"condition", "decode", "publish"} <= set(status.latency_ms)
-    assert stream.hello()["classes"] == ["left_hand", "right_hand"]
+    assert stream.hello().classes == ["left_hand", "right_hand"]
 
 
 def test_the_age_of_a_sample_is_told_only_when_the_clocks_compare():

@@ -14,7 +14,8 @@ import time
 
 import psutil
 import pytest
-from websockets.sync.client import connect
+
+from tests.support.protocol import connect
 
 COMMAND = [sys.executable, "-m", "mindwire", "demo", "--port", "0"]
 

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from websockets.sync.client import connect
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -36,6 +35,7 @@ from tests.support.archives import zipped
 from tests.support.bundles import random_bundle
 from tests.support.external_decoders import CONTRACT, DECODERS, Made
 from tests.support.processes import Processes
+from tests.support.protocol import connect
 from tests.support.service_process import service
 from tests.support.streaming import unique
 from tests.support.xdf_writer import eeg_file

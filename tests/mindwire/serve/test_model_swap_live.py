@@ -11,7 +11,6 @@ from uuid import uuid4
 import httpx
 import numpy as np
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.inference.load import load_decoder
 from mindwire.offline.replay import Replay
@@ -24,6 +23,7 @@ from tests.support.bundles import random_bundle
 from tests.support.gateway_clients import workers_of
 from tests.support.lsl_cap import Cap
 from tests.support.processes import Processes
+from tests.support.protocol import connect
 from tests.support.service_process import service
 from tests.support.streaming import contract, eventually, unique
 from tests.support.xdf_writer import eeg_file

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire_models.zoo import zoo_bundle_path
+from tests.support.protocol import connect
 from tests.support.raw_websocket import dial, flood, upgraded
 from tests.support.service_process import Service
 from tests.support.streaming import unique

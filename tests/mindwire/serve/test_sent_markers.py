@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pylsl
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.offline.trials import trials_from_markers
 from mindwire.sources.recording import open_recording
 from mindwire_models.bundle import load_bundle
 from mindwire_models.zoo import zoo_bundle_path
 from tests.support.lsl_cap import Cap
+from tests.support.protocol import connect
 from tests.support.service_process import get, service
 from tests.support.streaming import eventually
 

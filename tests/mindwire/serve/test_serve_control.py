@@ -8,7 +8,6 @@ import urllib.request
 from contextlib import ExitStack
 
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.control.controller import ControlCommand, Controller
 from mindwire.control.policy import ControlPolicy
@@ -18,6 +17,7 @@ from mindwire_models.bundle import load_bundle, write_policy
 from tests.support.bundles import random_bundle
 from tests.support.gateway_clients import Listener, workers_of
 from tests.support.lsl_cap import Cap
+from tests.support.protocol import connect
 from tests.support.service_process import get, ready, refused, service
 from tests.support.streaming import contract, eventually, unique
 

@@ -14,7 +14,6 @@ import urllib.request
 import weakref
 
 import pytest
-from websockets.sync.client import connect
 
 from mindwire.config import load_settings
 from mindwire.serve.registry import StreamRegistry
@@ -22,6 +21,7 @@ from mindwire.serve.specs import Specs
 from mindwire.serve.streams import StreamBuilder
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
+from tests.support.protocol import connect
 from tests.support.service_process import ROOT, get, ready, refused, service
 from tests.support.streaming import contract, eventually, unique
 
@@ -215,8 +215,8 @@ def test_every_stream_has_its_own_bundle_hop_and_outlets(bundle):
     settings = load_settings({"model": bundle, "stream": ["name=A", f"id={other},name=B,hop=5"], "lsl_outlet": False})
     streams = StreamRegistry(Specs(settings), StreamBuilder(settings))
     assert list(streams) == ["A", other]
-    assert streams["A"].hello()["hop_samples"] == 10
-    assert streams[other].hello()["hop_samples"] == 5
+    assert streams["A"].hello().hop_samples == 10
+    assert streams[other].hello().hop_samples == 5
     assert streams["A"].hub is not streams[other].hub
 
 

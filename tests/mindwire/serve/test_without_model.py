@@ -13,12 +13,12 @@ import httpx
 import pylsl
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from mindwire.control.policy import ControlPolicy
 from mindwire.sessions.document import read_session, sessions_in
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
+from tests.support.protocol import connect
 from tests.support.service_process import service
 from tests.support.streaming import contract, eventually, unique
 

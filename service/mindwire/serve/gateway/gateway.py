@@ -368,7 +368,7 @@ async def _list_events(stream: _Stream) -> Response:
     """Return the worker's events and the gateway's own, oldest first."""
     answer = await stream.ask("/events")
     events = [] if answer is None else msgspec.json.decode(answer.body)
-    events += [{key: value for key, value in event_payload(own).items() if key != "type"} for own in stream.events]
+    events += [msgspec.structs.asdict(event_payload(own)) for own in stream.events]
     return _json(sorted(events, key=lambda event: event["unix_time"])[-REMEMBERED_EVENTS:])
 
 

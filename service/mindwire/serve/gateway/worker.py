@@ -64,11 +64,10 @@ class RemoteStream:
         """Return the worker's answer to a request for the stream; None when it does not answer."""
         return await self.worker.ask(f"/v1/streams/{self.name}{rest}", **details)
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self) -> None:
         """Return nothing: the worker says hello."""
-        return {}
 
-    def subscribe(self, hello: Mapping[str, Any], encoding: Encoding) -> RemoteSubscription:  # noqa: ARG002
+    def subscribe(self, hello: object, encoding: Encoding) -> RemoteSubscription:  # noqa: ARG002
         """Return the predictions and events for one more client."""
         return self._enter(self.listeners, "predictions", encoding)
 
