@@ -346,6 +346,16 @@ def test_api_page_describes_and_tries(address, open_page):
     expect(page.locator("details[open] pre")).to_contain_text('"state": "live"')
 
 
+def test_api_page_describes_the_messages_of_the_websockets(address, open_page):
+    page = open_page(f"http://{address}/docs")
+    page.locator("#channels").get_by_text("/v1/streams/{stream}/predictions", exact=True).click()
+    channel = page.locator("#channels > details[open]")
+    channel.locator("summary code").get_by_text("event", exact=True).click()
+    expect(channel).to_contain_text("data of the kind marker")
+    expect(channel.get_by_text("uncertainty_ms")).to_be_visible()
+    assert accessibility_problems(page) == []
+
+
 def test_api_page_sends_a_body(address, stream, open_page):
     page = open_page(f"http://{address}/docs")
     page.get_by_text("/v1/streams/{stream}/adaptation", exact=True).click()

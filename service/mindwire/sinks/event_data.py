@@ -86,7 +86,7 @@ class ModelData(TypedDict, total=False):
     seq: int
     pipeline: int
     samples: int
-    carried: Any
+    carried: list[str]
     model: dict[str, Any] | None
     options: dict[str, Any]
     software: dict[str, Any]

@@ -23,7 +23,7 @@ class HelloModel(msgspec.Struct, frozen=True):
 
     name: str
     sha256: str
-    notice: str = ""
+    notice: str
 
 
 class HelloControl(msgspec.Struct, frozen=True):

@@ -1,10 +1,10 @@
-// The API's own description, drawn from openapi.json; each operation can be tried in place.
+// The API's own description, drawn from openapi.json and asyncapi.json; each operation of REST can be tried in place.
 
 import { byId } from "./dom.js";
 import { Unauthorised, get, setToken } from "./service.js";
 import { mountShell } from "./shell.js";
 
-/** @typedef {any} Schema part of openapi.json */
+/** @typedef {any} Schema part of openapi.json or asyncapi.json */
 /** @typedef {Record<string, Schema>} Schemas */
 
 const problem = byId("problem");
@@ -33,6 +33,7 @@ function typeText(schema) {
   if (schema.anyOf) return schema.anyOf.map(typeText).join(" or ");
   if (schema.type === "array") return `array of ${typeText(schema.items) || "anything"}`;
   if (schema.enum) return schema.enum.join(", ");
+  if (schema.const !== undefined) return String(schema.const);
   return schema.type ?? "anything";
 }
 
@@ -151,7 +152,39 @@ function describe(path, verb, operation, schemas) {
   return details;
 }
 
+/**
+ * A message of a websocket: what it says, and its fields.
+ * @param {Schema} message
+ * @param {Schemas} schemas
+ */
+function describeMessage(message, schemas) {
+  const details = element("details");
+  const summary = element("summary");
+  summary.append(element("code", message.name), element("span", message.summary, "about"));
+  const name = message.payload.$ref ? typeText(message.payload) : "";
+  details.append(summary, name ? table(name, schemas[name]) : element("p", "Binary."));
+  for (const rule of schemas[name]?.allOf ?? []) {
+    const data = typeText(rule.then.properties.data);
+    details.append(element("p", `data of the kind ${rule.if.properties.kind.const}: ${schemas[data].description}`), table(data, schemas[data]));
+  }
+  return details;
+}
+
+async function showWebsockets() {
+  const { channels, components } = await get("/asyncapi.json");
+  const described = Object.values(/** @type {Record<string, Schema>} */ (channels)).map(({ address, description, messages }) => {
+    const details = element("details");
+    const summary = element("summary");
+    summary.append(element("code", address), element("span", description, "about"));
+    const parts = Object.keys(messages).map((name) => describeMessage(components.messages[name], components.schemas));
+    details.append(summary, ...parts);
+    return details;
+  });
+  byId("channels").replaceChildren(...described);
+}
+
 async function show() {
+  await showWebsockets();
   const { paths, components } = await get("/openapi.json");
   const operations = Object.entries(paths).flatMap(([path, verbs]) =>
     Object.entries(/** @type {Record<string, Schema>} */ (verbs)).map(([verb, operation]) => describe(path, verb, operation, components.schemas)));
