@@ -352,7 +352,7 @@ def test_api_page_describes_the_messages_of_the_websockets(address, open_page):
     channel = page.locator("#channels > details[open]")
     channel.locator("summary code").get_by_text("event", exact=True).click()
     expect(channel).to_contain_text("data of the kind marker")
-    expect(channel.get_by_text("uncertainty_ms")).to_be_visible()
+    expect(channel.get_by_text("uncertainty_ms").first).to_be_visible()
     assert accessibility_problems(page) == []
 
 
