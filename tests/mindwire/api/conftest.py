@@ -20,7 +20,8 @@ class Process:
     """A helper program that prints lines and is ended with the test."""
 
     def __init__(self, script: str, *arguments: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        paths = (ROOT, ROOT / "service", ROOT / "models")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
         self.popen = subprocess.Popen(
             [sys.executable, str(PROGRAMS / script), *arguments],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
