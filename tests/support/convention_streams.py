@@ -122,7 +122,7 @@ def sent(spec: Spec):
         while not outlet.wait_for_consumers(0.1):
             if end.is_set():
                 return
-        shift = pylsl.local_clock() - max(spec.times)
+        shift = pylsl.local_clock() - max(spec.times, default=0.0)
         for row, time in zip(spec.values, spec.times, strict=True):
             outlet.push_sample(row, time + shift)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mindwire.cli.main import app
+from mindwire.cli.main import app, run
 from mindwire.offline.convention.checks import CHECKED
 from mindwire.offline.convention.rules import RULES, Kind
 from tests.support.convention_streams import changed, good_streams, sent, write_streams
 from tests.support.streaming import unique
+from tests.support.xdf_writer import eeg_file
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "convention.md").read_text(encoding="utf-8")
 
@@ -118,6 +120,7 @@ PLANTED = {
     "missing hash": (removed("probabilities", "model", "sha256"), {"P12": "64 hexadecimal digits"}),
     "missing window": (removed("probabilities", "decoding", "window_samples"), {"P13": "window_samples"}),
     "missing contract": (removed("probabilities", "contract"), {"P14": "a JSON object"}),
+    "endless contract": (rewrite(desc__contract="[" * 200_000)("probabilities"), {"P14": "a JSON object"}),
     "missing temperature": (removed("probabilities", "calibration"), {"P15": "a number above 0"}),
     "regular rate": (rewrite(sfreq=25.0)("probabilities"), {"S3": "expected 0, found 25 Hz"}),
     "missing source_id": (rewrite(source_id="")("axes"), {"S1": "expected a source_id, found none"}),
@@ -182,6 +185,27 @@ def test_a_live_outlet_that_keeps_all_rules_is_accepted(kind):
     assert (code, broken, by["not checked"]) == (0, {}, [])
 
 
+def test_two_outlets_of_one_name_are_refused(monkeypatch, capsys):
+    spec = good_streams()["probabilities"]
+    spec.name = unique("Other-cap")
+    twin = replace(spec, source_id="other-cap-2")
+    monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", spec.name])
+    with sent(spec), sent(twin):
+        assert run() == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"mindwire: Expected one outlet named '{spec.name}', found 2: ")
+    assert error.endswith("; stop all but one.\n")
+
+
+def test_an_outlet_that_sends_nothing_is_not_said_to_keep_the_rules_of_samples():
+    spec = good_streams()["decisions"]
+    spec.name = unique("Other-cap") + "-Decisions"
+    spec.values, spec.times = [], []
+    with sent(spec):
+        code, by, broken = checked(spec.name, "--seconds", 0.5)
+    assert (code, broken, by["not checked"]) == (0, {}, ["D4", "D5"])
+
+
 def test_stamps_of_another_clock_are_named():
     spec = good_streams()["probabilities"]
     spec.name = unique("Other-cap")
@@ -220,8 +244,6 @@ def test_a_line_per_rule_and_a_count(tmp_path):
     ],
 )
 def test_what_cannot_be_checked_is_refused_in_a_sentence(tmp_path, words, code, says, monkeypatch, capsys):
-    from mindwire.cli.main import run
-
     path = write_streams(tmp_path / "good.xdf", good_streams())
     monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", *(str(path) if w == "FILE" else w for w in words)])
     assert run() == code
@@ -229,9 +251,6 @@ def test_what_cannot_be_checked_is_refused_in_a_sentence(tmp_path, words, code, 
 
 
 def test_a_recording_without_such_streams_is_refused(tmp_path, monkeypatch, capsys):
-    from mindwire.cli.main import run
-    from tests.support.xdf_writer import eeg_file
-
     path = eeg_file(tmp_path / "eeg.xdf", np.zeros((100, 2), np.float32), 100.0, ["C3", "C4"])
     monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", str(path)])
     assert run() == 1

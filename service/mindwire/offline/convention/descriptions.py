@@ -154,7 +154,7 @@ def temperature(stream: ObservedStream) -> None:
 def _json(stream: ObservedStream, path: str) -> dict[str, object]:
     try:
         found = json.loads(stream.text(path))
-    except ValueError:
+    except (ValueError, RecursionError):  # of another program, perhaps nested without an end
         found = None
     if not isinstance(found, dict):
         violated(f"a JSON object as desc/{path}", shown(stream.text(path)))
