@@ -124,22 +124,14 @@ def export_external(
     foreign = read_foreign(decoder.graph, decoder.source)
     _refuse_sizes(decoder, foreign, contract)
     sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
-    graph = foreign.rewrite(*sizes)
+    one_by_one = _was_made_for_one(foreign, contract, decoder.source)
+    own = foreign.rewrite(*sizes, one_by_one=one_by_one)
+    seconds = _timed(own, contract, decoder.source, warn)
+    kind = _output_kind(decoder, own, contract, warn)
+    graph = foreign.rewrite(*sizes, probabilities=kind == "probabilities", one_by_one=one_by_one)
     trial = Trial(graph, contract, decoder.source)
-    one_by_one = _was_made_for_one(trial, foreign, contract, decoder.source)
-    if one_by_one:
-        graph = foreign.rewrite(*sizes, one_by_one=True)
-        trial = Trial(graph, contract, decoder.source)
-    outputs = trial.outputs()
-    kind = output_kind(outputs, decoder.output, decoder.source)
-    if kind == "probabilities":
-        graph = foreign.rewrite(*sizes, probabilities=True, one_by_one=one_by_one)
-        trial = Trial(graph, contract, decoder.source)
-    elif output_kind(outputs, None, decoder.source) == "probabilities":
-        warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as was said.")
     trial.compare_batches()
     apart = None if decoder.reference is None else trial.compare(decoder.reference, kind)
-    seconds = _timed(trial, contract, decoder.source, warn)
     config: dict[str, Any] = {
         "decoder": "external",
         "source": decoder.source,
@@ -168,15 +160,26 @@ def export_external(
     )
 
 
-def _was_made_for_one(trial: Trial, foreign: ForeignGraph, contract: Contract, source: str) -> bool:
+def _was_made_for_one(foreign: ForeignGraph, contract: Contract, source: str) -> bool:
     """Return true if a graph does not take several windows, but each alone."""
-    if trial.takes_batches():
-        return False
     sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
+    if Trial(foreign.rewrite(*sizes), contract, source).takes_batches():
+        return False
     try:
         return Trial(foreign.rewrite(*sizes, one_by_one=True), contract, source).takes_batches()
     except ExportError:
         return False
+
+
+def _output_kind(
+    decoder: ExternalDecoder, graph: bytes, contract: Contract, warn: Callable[[str], object]
+) -> Literal["logits", "probabilities"]:
+    """Return what a graph gives, after the checks of :meth:`Trial.outputs`."""
+    outputs = Trial(graph, contract, decoder.source).outputs()
+    kind = output_kind(outputs, decoder.output, decoder.source)
+    if decoder.output == "logits" and output_kind(outputs, None, decoder.source) == "probabilities":
+        warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as was said.")
+    return kind
 
 
 def _refuse_sizes(decoder: ExternalDecoder, foreign: ForeignGraph, contract: Contract) -> None:
@@ -202,9 +205,9 @@ def _transposed(foreign: ForeignGraph, contract: Contract) -> str:
     return ", or export it with the channels before the samples" if turned else ""
 
 
-def _timed(trial: Trial, contract: Contract, source: str, warn: Callable[[str], object]) -> float:
+def _timed(graph: bytes, contract: Contract, source: str, warn: Callable[[str], object]) -> float:
     """Return the seconds per window; refuse a graph that takes longer than a hop, warn of one that takes much of it."""
-    seconds, hop = trial.seconds(), contract.hop_samples / contract.sfreq
+    seconds, hop = Trial(graph, contract, source).seconds(), contract.hop_samples / contract.sfreq
     found = f"{source}: a window takes {1e3 * seconds:.3g} ms of this machine's processor, and a new one is due every {1e3 * hop:.3g} ms"
     if seconds > hop:
         msg = f"{found}; give a longer hop with --hop (at least {round(2 * seconds * contract.sfreq) + 1} samples), or a smaller network."

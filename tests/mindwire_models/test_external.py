@@ -267,6 +267,15 @@ HOSTILE = {
         ),
         "Dropout in training mode",
     ),
+    "too much memory": (
+        lambda: after(
+            node("Expand", ["inner", "huge"], ["large"]),
+            node("ReduceMax", ["large"], ["most"], axes=[0], keepdims=0),
+            node("Add", ["inner", "most"], ["out"]),
+            initializers=[constant("huge", np.array([1 << 24, 8, 2]))],
+        ),
+        "more than 384 MiB of memory",
+    ),
     "without end": (lambda: slow(1 << 40), "takes more than"),
 }
 

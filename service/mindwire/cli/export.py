@@ -89,6 +89,9 @@ def export(
         same = opened.contract is not None and demanded.classes == opened.contract.classes
         policy, origin = opened.policy if same else None, provenance or opened.provenance
         decoder = opened.network
+        if output is not None and not isinstance(decoder, ExternalDecoder):
+            msg = "--output says what an ONNX file or another network gives; leave it out here."
+            raise UsageError(msg)
         if isinstance(decoder, FittedPipeline):
             warnings += decoder.doubts
             decoder = decoder.decoder(demanded)

@@ -15,6 +15,7 @@ from mindwire.inference.decoder import WindowDecoder
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import GRAPH
+from mindwire_models.graphs.limited_memory import limit_memory
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 GraphOpener = Callable[[bytes, str, str], Any]
@@ -47,7 +48,7 @@ def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -
         options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     options.log_severity_level = 4 if limited else 3
     if limited:
-        options.add_session_config_entry("session.use_env_allocators", "1")
+        limit_memory(options)
     providers = [PROVIDERS[device]] + ([PROVIDERS["cpu"]] if device != "cpu" else [])
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)

@@ -7,7 +7,6 @@ sessions of its own.
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -20,15 +19,14 @@ from mindwire.inference.decoder import Decoder
 from mindwire.inference.onnx import GraphOpener, open_graph
 from mindwire.types import Reason, Window
 from mindwire_models.bundle import Bundle
+from mindwire_models.graphs.limited_memory import MAX_BYTES, OUT_OF_MEMORY, limited_run_options
 from mindwire_models.reading import MIB
 
-_MAX_BYTES = 384 * MIB
 _MAX_SECONDS = 5.0
 _N_WINDOWS = 4  # the first decoded whole, the second with a filled memory, the others with a continued one
 _NOISE_SCALE = 10.0
 
-# Words of ONNX Runtime's messages: its allocator's limit is reached, an operator fails.
-_OUT_OF_MEMORY = "Available memory"
+# Words of ONNX Runtime's message where an operator fails.
 _FAILED_OPERATOR = re.compile(r"while running (\w+) node")
 
 _passed: set[tuple[str, str]] = set()
@@ -57,12 +55,7 @@ def require_trial(
     key = (bundle.sha256, graphs)
     if key in _passed:
         return
-    import onnxruntime
-
-    _register_limited_memory()
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    options = limited_run_options()
     timed_out = threading.Event()
 
     def stop() -> None:
@@ -75,7 +68,7 @@ def require_trial(
     try:
         logits = _decode_noise(bundle, make(lambda *graph: _LimitedSession(open_graph(*graph, limited=True), options)))
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        if isinstance(error, BundleError) and _OUT_OF_MEMORY not in str(error):
+        if isinstance(error, BundleError) and OUT_OF_MEMORY not in str(error):
             raise
         reason = f"takes more than {_MAX_SECONDS:g} s" if timed_out.is_set() else _reason(error)
         msg = f"{bundle.path}: a trial with a few windows failed: the graph {reason}; export the bundle again."
@@ -108,8 +101,8 @@ def _decode_noise(bundle: Bundle, decoder: Decoder) -> Any:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    if _OUT_OF_MEMORY in text:
-        return f"asks for more than {_MAX_BYTES // MIB} MiB of memory"
+    if OUT_OF_MEMORY in text:
+        return f"asks for more than {MAX_BYTES // MIB} MiB of memory"
     operator = _FAILED_OPERATOR.search(text)
     return f"fails in its operator {operator[1]}" if operator else "gives tensors of other shapes than it declares"
 
@@ -128,22 +121,3 @@ class _LimitedSession:
 
     def run_with_iobinding(self, binding: Any) -> None:
         self._session.run_with_iobinding(binding, self._options)
-
-
-@functools.cache
-def _register_limited_memory() -> None:
-    """Give ONNX Runtime, once in a process, the allocator that limited sessions share."""
-    import onnxruntime
-
-    arena = onnxruntime.OrtArenaCfg(
-        {
-            "max_mem": _MAX_BYTES,
-            "arena_extend_strategy": 1,  # as much as asked for
-            "initial_chunk_size_bytes": MIB,
-            "max_dead_bytes_per_chunk": MIB,
-        }
-    )
-    info = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    onnxruntime.create_and_register_allocator(info, arena)
