@@ -238,7 +238,7 @@ HOSTILE = {
     "samples before channels": (lambda: log_power(n_chans=50, n_times=3), "with the channels before the samples"),
     "other classes, undeclared": (
         lambda: log_power(n_classes=3, outputs=[value("scores", "N", "C")]),
-        "expected an output of shape 8×2",
+        "expected an output of shape 1×2 for a single window, found 1×3",
     ),
     "sizes that do not fit, undeclared": (
         lambda: log_power(n_chans=4, inputs=[value("eeg", "N", "chans", "times")]),

@@ -180,7 +180,8 @@ class Trial:
     def _advice(self, windows: Array) -> str:
         """Return the advice that fits a failure: sizes of the windows, or of the batch."""
         n_channels, n_times = self._shape
-        sizes = f"its sizes may be others than the contract's {n_channels} channels and {n_times} samples"
+        n_classes = len(self._contract.classes)
+        sizes = f"its sizes may be others than the contract's {n_channels} channels, {n_times} samples and {n_classes} classes"
         return f"{sizes}, or fixed to another batch than {len(windows)}; export it with a dynamic first dimension"
 
     @contextmanager
