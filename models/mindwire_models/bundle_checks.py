@@ -25,7 +25,7 @@ KIND_NAMES: dict[DecoderKind, str] = {
     "attentionbasenet": "an AttentionBaseNet",
     "ensemble": "an ensemble",
     "tangent_space": "a tangent-space classifier",
-    "external": "a decoder from outside, which is only a graph,",
+    "external": "a decoder from outside, which is only a graph",
 }
 # The weights whose sizes are the numbers of channels and of classes: name and axis of each.
 _SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]] | None] = {

@@ -32,7 +32,7 @@ def starting_contract(bundle: Bundle, classes: Sequence[str]) -> Contract:
     """
     kind = decoder_of(bundle.config, bundle.path)
     if kind != "attentionbasenet":
-        msg = f"{bundle.path}: --from trains an AttentionBaseNet on, found {KIND_NAMES[kind].rstrip(',')}; name another bundle, or train without --from."
+        msg = f"{bundle.path}: --from trains an AttentionBaseNet on, found {KIND_NAMES[kind]}; name another bundle, or train without --from."
         raise UsageError(msg)
     contract = bundle.contract
     unknown = [name for name in classes if name not in contract.classes]
