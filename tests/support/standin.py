@@ -176,6 +176,7 @@ class StandIn:
             channels=list(self.contract.channels),
             model=HelloModel("stand-in", "0" * 64, self._notice or ""),
             has_model=True,
+            instance=self.hub.instance,
             control=HelloControl(**setting.model_dump(mode="json")) if setting.policy else None,
         )
 

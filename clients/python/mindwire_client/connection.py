@@ -91,7 +91,7 @@ class Reader:
         self._deliver = deliver
         self._ended = ended
         self._last: int | None = None  # seq of the last prediction
-        self._run = ""
+        self._instance = ""
         self._restarted = self._reconnected = False  # since that prediction
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -172,8 +172,8 @@ class Reader:
         if hello.version != PROTOCOL_VERSION:
             msg = f"Expected version {PROTOCOL_VERSION} of the protocol, found {hello.version}; install another mindwire-client."
             raise ProtocolError(msg)
-        self._restarted |= bool(hello.run and self._run and hello.run != self._run)
-        self._run = hello.run
+        self._restarted |= bool(hello.instance and self._instance and hello.instance != self._instance)
+        self._instance = hello.instance
         self._stream = hello.stream
         self.connections += 1
         self._give(hello)
@@ -212,7 +212,7 @@ class Reader:
             return reason or f"The connection was lost (code {code})."
         if isinstance(error, InvalidStatus):
             status, body = error.response.status_code, (error.response.body or b"").decode(errors="replace").strip()
-            if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            if status == HTTPStatus.UNAUTHORIZED:
                 raise TokenError(_wrong_token(body[:200])) from error
             busy = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
             if not (known or busy):

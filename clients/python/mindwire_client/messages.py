@@ -166,8 +166,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
         Length of a window, and the distance between two, in samples at that rate.
     control : Control or None
         None where nothing is decided.
-    run : str
-        Changes when ``seq`` starts again; empty if the service does not state it.
+    instance : str
+        Another one whenever ``seq`` starts again; empty if the service does not state it.
     """
 
     version: int
@@ -180,7 +180,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     control: Control | None = None
     channels: tuple[str, ...] = ()
     has_model: bool = True
-    run: str = ""
+    instance: str = ""
 
 
 class Connection(Message, frozen=True, kw_only=True, tag="connection"):
@@ -197,7 +197,7 @@ class Missed(Message, frozen=True, kw_only=True, tag="missed"):
     ----------
     count : int
         Number of predictions between ``after`` and ``before`` that were not delivered. If the numbers started again,
-        those of the earlier run after ``after`` are not in it, because no number tells how many there were.
+        of the earlier ones only those are in it that arrived and were dropped, because no number tells how many there were.
     after : int or None
         ``seq`` of the last prediction that arrived before; None if there was none.
     before : int

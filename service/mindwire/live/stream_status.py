@@ -39,6 +39,7 @@ def hello_message(stream: Stream) -> Hello:
         model=HelloModel(stream.model.name, stream.model.sha256, stream.model.notice),
         has_model=stream.model.exists,
         control=control,
+        instance=stream.hub.instance,
     )
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,10 +59,13 @@ class PredictionHub(Sink):
     ----------
     goodbye : Goodbye
         How clients are closed when the stream ends.
+    instance : str
+        Name of this beginning of the stream; the sequence numbers of another one start again.
     """
 
     def __init__(self, stream: str, contract: Contract, *, capacity: int = 64) -> None:
         self.stream = stream
+        self.instance = uuid.uuid4().hex[:12]
         self.goodbye = STOPPED
         self._contract = contract
         self._capacity = capacity

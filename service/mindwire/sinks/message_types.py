@@ -47,6 +47,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     model: HelloModel
     has_model: bool
     control: HelloControl | None
+    instance: Annotated[str, msgspec.Meta(description="Another one whenever `seq` starts again.")] = ""
 
 
 class PredictionMessage(msgspec.Struct, tag_field="type", tag="prediction", frozen=True):

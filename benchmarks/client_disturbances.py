@@ -1,0 +1,255 @@
+"""Disturbances of the Python client at random: it goes on after each, and reports exactly what it missed.
+
+    python benchmarks/client_disturbances.py [--count 100] [--seed 1]
+
+A real service is killed and started again, ended in order, stopped for some seconds; the stream is removed and added
+again; the network is cut; the program reads nothing for a while. A second connection that is not disturbed writes down the
+numbers of the predictions. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "clients" / "python")]
+
+from websockets.exceptions import WebSocketException  # noqa: E402
+from websockets.sync.client import connect as websocket  # noqa: E402
+
+from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
+from mindwire_client import Connection, Hello, Message, Missed, Prediction, connect  # noqa: E402
+from tests.support.bundles import random_bundle  # noqa: E402
+from tests.support.lsl_cap import Cap  # noqa: E402
+from tests.support.relay import Relay  # noqa: E402
+from tests.support.service_process import Service, request, until  # noqa: E402
+from tests.support.streaming import contract  # noqa: E402
+
+STREAM = "eeg"
+KINDS = ("kill", "end", "stop", "remove", "cut", "slow")
+_PATIENCE_S = 60.0
+
+
+class Observed(threading.Thread):
+    """Numbers and times of predictions by instance of the stream, read by a plain websocket client that always reads."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(daemon=True)
+        self.times: dict[tuple[str, int], float] = {}
+        self._url = f"ws://{address}/v1/streams/{STREAM}/predictions"
+        self._end = threading.Event()
+
+    def __enter__(self) -> Observed:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join(30)
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                with websocket(self._url, open_timeout=2) as socket:
+                    self._read(socket)
+            except (WebSocketException, OSError):
+                self._end.wait(0.1)
+
+    def _read(self, socket: Any) -> None:
+        instance = ""
+        while not self._end.is_set():
+            try:
+                message = json.loads(socket.recv(timeout=0.5))
+            except TimeoutError:
+                continue
+            if message["type"] == "hello":
+                instance = message["instance"]
+            elif message["type"] == "prediction":
+                self.times[instance, message["seq"]] = message["time"]
+
+
+def make_model(folder: Path) -> Path:
+    """Return a bundle for the stream."""
+    return random_bundle(folder / "bundle", contract(window_samples=200, hop_samples=4))
+
+
+class Disturbed:
+    """A service with one stream of a cap, and what is done to it."""
+
+    def __init__(self, model: Path, *options: object) -> None:
+        self.cap_name = f"cap-{uuid.uuid4().hex[:8]}"
+        self._options = ("--model", model, "--stream", f"id={STREAM},name={self.cap_name}", *options)
+        self.address = ""
+        self.service: Service | None = None
+        self.cap = Cap(self.cap_name, source_id=self.cap_name)
+
+    def __enter__(self) -> Disturbed:
+        self.cap.start()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.service is not None:
+            self.service.process.kill()
+            self.service.process.communicate()
+        self.cap.kill()
+
+    def start(self) -> None:
+        """Start the service, on the port that it had."""
+        port = self.address.rpartition(":")[2]
+        self.service = Service(*self._options, *(("--port", port) if port else ()))
+        self.address = self.service.address()
+        self.service.discard_log()
+
+    def end(self, number: int) -> None:
+        """End the service with a signal."""
+        self.service.end(number)
+        self.service.process.stdout.close()
+        self.service.process.stderr.close()
+
+    def kill(self) -> None:
+        """Kill the service, and start it again."""
+        self.end(signal.SIGKILL)
+        self.start()
+
+    def remove(self) -> None:
+        """Remove the stream, and add it again."""
+        assert self.remove_stream() == 204
+        self.add_stream()
+
+    def remove_stream(self) -> int:
+        """Remove the stream; return the status of the answer."""
+        try:
+            return request(self.address, "DELETE", f"/v1/streams/{STREAM}")[0]
+        except json.JSONDecodeError:  # 204 has no content
+            return 204
+
+    def add_stream(self) -> None:
+        """Add the stream again."""
+        status, answer = request(self.address, "POST", "/v1/streams", {"id": STREAM, "name": self.cap_name})
+        assert status == 201, answer
+
+
+def check(messages: list[Message], observed: dict[tuple[str, int], float]) -> dict[str, int]:
+    """Compare what a client was given with the numbers that were observed; return counts.
+
+    Every prediction is there once, in order, and at the observed time; between two of them as many are missing as the
+    notice says, of which all that were observed are among the numbers in between.
+    """
+    counts: Counter[str] = Counter()
+    instance, last, notice = "", None, None
+    for message in messages:
+        if isinstance(message, Hello):
+            instance = message.instance
+            counts["connections"] += 1
+        elif isinstance(message, Connection):
+            counts["lost"] += not message.connected
+        elif isinstance(message, Missed):
+            assert notice is None
+            notice = message
+        elif isinstance(message, Prediction):
+            here = (instance, message.seq)
+            assert observed.get(here, message.time) == message.time
+            counts["delivered"] += 1
+            counts["compared"] += here in observed
+            if last is not None:
+                restarted = instance != last[0]
+                first = 0 if restarted else last[1] + 1
+                between = set(range(first, message.seq))
+                known = {seq for name, seq in observed if name == instance and first <= seq < message.seq}
+                assert message.seq >= first
+                assert known <= between
+                count, dropped = (notice.count, notice.dropped) if notice else (0, 0)
+                # Of the earlier numbers only those count that arrived and were dropped.
+                assert len(between) <= count <= len(between) + dropped * restarted, (last, here, notice)
+                assert (notice.restarted if notice else False) == restarted
+                counts["missed"] += len(between)
+                counts["missed_but_observed"] += len(known)
+                counts["restarted"] += restarted
+                if notice:
+                    assert (notice.after, notice.before) == (last[1], message.seq)
+                    counts["dropped"] += notice.dropped
+            last, notice = here, None
+    return dict(counts)
+
+
+def run(model: Path, kinds: list[str], chance: random.Random) -> dict[str, int]:
+    """Disturb a client; return counts of messages, and the seconds of the longest interruption."""
+    messages: list[Message] = []
+    with Disturbed(model) as disturbed, Relay(disturbed.address) as relay, Observed(disturbed.address) as observed:
+        with connect(f"{relay.address}", stream=STREAM, timeout_s=_PATIENCE_S) as stream:
+            iterator = stream.messages(capacity=32)
+            messages.append(stream.hello)
+
+            def read(enough: Any) -> None:
+                deadline = time.monotonic() + _PATIENCE_S
+                while not enough(messages):
+                    assert time.monotonic() < deadline, "The iteration does not go on."
+                    if (message := iterator.poll(1.0)) is not None:
+                        messages.append(message)
+
+            def predicted(n: int) -> Any:
+                already = len(messages)
+                return lambda all_: sum(isinstance(one, Prediction) for one in all_[already:]) >= n
+
+            read(predicted(5))
+            for kind in kinds:
+                seconds = chance.uniform(0.5, 3.0)
+                disturb(kind, disturbed, relay, observed, seconds)
+                if kind in ("kill", "end", "remove", "cut"):
+                    already = len(messages)
+                    read(lambda all_, n=already: any(isinstance(one, Connection) and one.connected for one in all_[n:]))
+                read(predicted(5))
+            newest = max(one.seq for one in messages if isinstance(one, Prediction))
+            instance = stream.hello.instance
+            until(lambda: any(name == instance and seq >= newest for name, seq in list(observed.times)))
+        assert iterator.poll() is None or not stream.connected
+    return check(messages, dict(observed.times))
+
+
+def disturb(kind: str, disturbed: Disturbed, relay: Relay, observed: Observed, seconds: float) -> None:
+    """Do one thing to the service, the network or, by not reading, the client."""
+    if kind == "kill":
+        disturbed.kill()
+    elif kind == "end":
+        disturbed.end(signal.SIGTERM)
+        disturbed.start()
+    elif kind == "stop":
+        disturbed.service.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        disturbed.service.process.send_signal(signal.SIGCONT)
+    elif kind == "remove":
+        disturbed.remove()
+    elif kind == "cut":
+        relay.cut()
+    else:  # more predictions than the iterator holds
+        n = len(observed.times)
+        until(lambda: len(observed.times) > n + 40)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    kinds = [chance.choice(KINDS) for _ in range(arguments.count)]
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, lsl_on_loopback(f"disturbances-{uuid.uuid4().hex[:8]}"):
+        counts = run(make_model(Path(folder)), kinds, chance)
+    print(json.dumps({"seconds": round(time.monotonic() - begin), "kinds": Counter(kinds), **counts}))
+
+
+if __name__ == "__main__":
+    main()
