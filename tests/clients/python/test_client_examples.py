@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,32 @@ def first_lines(code: str, n: int) -> list[str]:
             process.kill()
         stream.stop()
     return lines
+
+
+def test_cursor_moves_with_decisions():
+    stream = StandIn()
+    always = Decide(commit=1e-6, release=1e-6, dwell_s=0, refractory_s=0)
+    stream.control(ControlPolicy(evidence=Latest(), decide=always))
+    with served(stream) as address:
+        stream.start()
+        done = subprocess.run(
+            [sys.executable, PACKAGE / "examples" / "cursor.py", address, "--steps", "3"],
+            check=True, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        )  # fmt: skip
+        stream.stop()
+    assert re.fullmatch(rf"3 {CLASS} \d\.\d\d", done.stdout.splitlines()[-1]), done.stdout
+    assert done.stdout.splitlines()[-12:-1] != done.stdout.splitlines()[:11]
+
+
+def test_wheel_holds_the_client_alone(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=PACKAGE, check=True, capture_output=True, timeout=100)
+    (wheel,) = tmp_path.glob("mindwire_client-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    written = {f"mindwire_client/{path.name}" for path in (PACKAGE / "mindwire_client").glob("*.py")}
+    assert written | {"mindwire_client/py.typed"} == {name for name in names if name.startswith("mindwire_client/")}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert wheel.stat().st_size < 100_000
 
 
 CLASS = "(feet|left_hand|right_hand|tongue)"

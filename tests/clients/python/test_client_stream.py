@@ -86,7 +86,6 @@ def test_decisions_axes_events_and_valid_predictions_are_iterated_alone(stream):
             stream.reasons = Reason.NONE
             assert all(one.valid for one in take(valid, 10))
             assert client.pause()["paused"]
-            assert client.events("control").poll(0) is None
             assert not client.resume()["paused"]
             changed = client.set_policy({"decide": {"commit": 0.9}})
             assert changed["policy"]["decide"]["commit"] == 0.9
@@ -180,7 +179,7 @@ def test_a_slow_program_keeps_decisions_and_counts_what_it_misses(stream):
                 stream.publish_one()
                 seen.append(next(fast))
             found = []
-            while (message := slow.poll(0.2)) is not None:
+            while (message := slow.poll(1.0)) is not None:
                 found.append(message)
         predictions = [one for one in found if isinstance(one, Prediction)]
         (missed,) = [one for one in found if isinstance(one, Missed)]
