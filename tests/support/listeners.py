@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+from pathlib import Path
 
 _PATIENCE_S = 60.0
 
@@ -26,6 +27,7 @@ async def websocket(url: str, count: int, last: str = "") -> list[dict]:
             left -= message["type"] == (last or "prediction")
             if last or message["type"] == "prediction":
                 found.append(message)
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     from tests.support.protocol import checked  # once nothing waits for this process
 
     return [checked(message) for message in found]

@@ -127,6 +127,6 @@ def test_a_bundle_trained_on_it_knows_the_device_as_it_is(recording):
     info = open_recording(recording).signal().info
     span = SimpleNamespace(offset=0.0, length=4.0, slide=0.0, decided_at=4.0)
     settings = RunSettings(markers={"1": "left_hand"})
-    prepared = SimpleNamespace(settings=settings, info=info, span=span, sources=[], ended_by="")
+    prepared = SimpleNamespace(settings=settings, info=info, span=span, sources=[], ended_by="", start=None)
     source = training_record(prepared).source
     assert (source.labels, source.units, source.channels, source.unit) == (None, None, LABELS, "uV")
