@@ -14,12 +14,19 @@ from contextlib import ExitStack
 from mindwire.errors import StreamChangedError, StreamNotFoundError
 from mindwire.sources.live import Presence
 from mindwire.sources.lsl import CONNECT_TIMEOUT_S, LslSource
-from mindwire.sources.lsl_discovery import RENEW_S, FoundStream, Selector, StreamSearch, describe, full_info, listing
+from mindwire.sources.lsl_discovery import (
+    RENEW_S,
+    TWIN_S,
+    FoundStream,
+    Selector,
+    StreamSearch,
+    describe,
+    full_info,
+    listing,
+)
 from mindwire.sources.markers import is_own
 from mindwire.types import SignalInfo
 
-# Every outlet was asked once more, so a second one of the same identity has answered by then.
-_TWIN_S = RENEW_S + 0.1
 # Both kinds of question were asked, and there was time to answer: an outlet that has not is absent.
 _ROUND_S = 2 * RENEW_S + 0.2
 _POLL_S = 0.05
@@ -87,7 +94,7 @@ class LslConnector:
                 seen_at = min(seen_at, search.age) if found else math.inf
                 if len(found) > 1:
                     raise StreamNotFoundError(self._several(found))
-                if found and search.age >= seen_at + _TWIN_S:
+                if found and search.age >= seen_at + TWIN_S:
                     return found[0]
                 if everything is None and search.age >= timeout - _ROUND_S:
                     everything = searches.enter_context(StreamSearch(""))

@@ -27,6 +27,8 @@ _SLICE_S = 0.25
 _MAX_NAME = 100
 # Interval between the questions of a search; see StreamSearch.
 RENEW_S = 0.5
+# Every outlet was asked once more, so a second one of the same name or identity has answered by then.
+TWIN_S = RENEW_S + 0.1
 _RESOLVERS = 4
 _REFRESH_S = 0.05
 _EXACT = ("name", "type", "source_id", "hostname")

@@ -27,13 +27,13 @@ from mindwire.types import Chunk, Marker, Reason, SignalInfo
 _CHUNK_SECONDS = 1.0
 _ANNOTATIONS = "annotations"
 _MAT_SECONDS = 120.0
-# What MNE-Python does with the file: variables are read, and skipped.
+# What MNE-Python does with the file: variables are read, and skipped. Version 7.3 (HDF5) has another reader.
 _READ_MAT = """
 import sys
 from contextlib import suppress
 from scipy.io import loadmat, whosmat
-for read in loadmat, whosmat, lambda path: loadmat(path, variable_names=["-"]):
-    with suppress(Exception):
+with suppress(NotImplementedError):
+    for read in loadmat, whosmat, lambda path: loadmat(path, variable_names=["-"]):
         read(sys.argv[1])
 """
 # BioSemi keeps its own bits above these.
@@ -188,7 +188,10 @@ class MneRecording(Recording):
 
 
 def _require_sound_mat(path: Path) -> None:
-    """Read an EEGLAB file in a process of its own first: some damage makes SciPy's reader end the process."""
+    """Read an EEGLAB file in a process of its own first: some damage makes SciPy's reader end the process.
+
+    What raises an error there may end the process here, so it is refused as well.
+    """
     command = [sys.executable, "-P", "-c", _READ_MAT, str(path)]
     strict = {**os.environ, "PYTHONMALLOC": "debug"}  # else a reader that writes out of bounds may end well by chance
     try:
@@ -197,6 +200,9 @@ def _require_sound_mat(path: Path) -> None:
         status = -1
     if status < 0:
         msg = f"{path}: expected an EEGLAB recording, found a damaged file, which cannot be read; use another copy."
+        raise RecordingError(msg)
+    if status:
+        msg = f"{path}: expected a recording in {FORMATS}, found something else or a damaged file; use another copy."
         raise RecordingError(msg)
 
 

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from mindwire.errors import RecordingError, SourceError, StreamLostError, StreamNotFoundError
 from mindwire.offline.convention.rules import Kind
 from mindwire.sources.liblsl import LostError, LslTimeoutError, pylsl
-from mindwire.sources.lsl_discovery import FoundStream, Selector, StreamSearch, listing, lsl_resources, patiently
+from mindwire.sources.lsl_discovery import (
+    TWIN_S,
+    FoundStream,
+    Selector,
+    StreamSearch,
+    listing,
+    lsl_resources,
+    patiently,
+)
 from mindwire.sources.markers import (
     AXES,
     AXES_TYPE,
@@ -42,8 +50,6 @@ _OTHERS = (EVENTS_TYPE, INPUT_TYPE, TIMING_TYPE)
 _ANSWER_S = 5.0
 _PULL_S = 0.2
 _MOST_AT_ONCE = 1024
-# Outlets of one name may answer one after another.
-_TWIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ def _find(name: str, timeout: float) -> FoundStream:
         while (now := time.monotonic()) < min(end, twins_until):
             everything.results()
             if found := [stream for stream in search.results() if wanted.matches(stream.info)]:
-                twins_until = min(twins_until, now + _TWIN_S)
+                twins_until = min(twins_until, now + TWIN_S)
             time.sleep(0.05)
         others = everything.results()
     if not found:
