@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +12,7 @@ from scipy.special import softmax
 
 from mindwire_models.contract import Alignment, Contract, ZScore
 from mindwire_models.errors import ExportError, MissingExtraError, extra
-from mindwire_models.graphs.limited_memory import MAX_BYTES, OUT_OF_MEMORY, limit_memory, limited_run_options
+from mindwire_models.graphs.limited_run import MAX_BYTES, OUT_OF_MEMORY, limit_memory, limited_run
 from mindwire_models.reading import MIB
 
 Array = NDArray[np.float32]
@@ -157,7 +155,7 @@ class Trial:
 
     def _run(self, windows: Array, label: str) -> Array:
         shape = (len(windows), len(self._contract.classes))
-        with self._limit() as (options, timed_out):
+        with limited_run(_MAX_SECONDS) as (options, timed_out):
             try:
                 (output,) = self._session.run(["logits"], {"x": windows}, options)
             except Exception as error:  # as above
@@ -183,23 +181,6 @@ class Trial:
         n_classes = len(self._contract.classes)
         sizes = f"its sizes may be others than the contract's {n_channels} channels, {n_times} samples and {n_classes} classes"
         return f"{sizes}, or fixed to another batch than {len(windows)}; export it with a dynamic first dimension"
-
-    @contextmanager
-    def _limit(self) -> Iterator[tuple[Any, threading.Event]]:
-        """Options of a run that ends when it takes too long, and the event of that."""
-        options, timed_out = limited_run_options(), threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            options.terminate = True
-
-        timer = threading.Timer(_MAX_SECONDS, stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield options, timed_out
-        finally:
-            timer.cancel()
 
 
 def gives(graph: bytes, windows: Array, expected: NDArray[Any]) -> bool:

@@ -15,7 +15,7 @@ from mindwire.inference.decoder import WindowDecoder
 from mindwire.types import Window
 from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import GRAPH
-from mindwire_models.graphs.limited_memory import limit_memory
+from mindwire_models.graphs.limited_run import limit_memory
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 GraphOpener = Callable[[bytes, str, str], Any]

@@ -8,7 +8,6 @@ sessions of its own.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from mindwire.inference.decoder import Decoder
 from mindwire.inference.onnx import GraphOpener, open_graph
 from mindwire.types import Reason, Window
 from mindwire_models.bundle import Bundle
-from mindwire_models.graphs.limited_memory import MAX_BYTES, OUT_OF_MEMORY, limited_run_options
+from mindwire_models.graphs.limited_run import MAX_BYTES, OUT_OF_MEMORY, limited_run
 from mindwire_models.reading import MIB
 
 _MAX_SECONDS = 5.0
@@ -55,26 +54,16 @@ def require_trial(
     key = (bundle.sha256, graphs)
     if key in _passed:
         return
-    options = limited_run_options()
-    timed_out = threading.Event()
-
-    def stop() -> None:
-        timed_out.set()
-        options.terminate = True
-
-    timer = threading.Timer(_MAX_SECONDS, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        logits = _decode_noise(bundle, make(lambda *graph: _LimitedSession(open_graph(*graph, limited=True), options)))
-    except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        if isinstance(error, BundleError) and OUT_OF_MEMORY not in str(error):
-            raise
-        reason = f"takes more than {_MAX_SECONDS:g} s" if timed_out.is_set() else _reason(error)
-        msg = f"{bundle.path}: a trial with a few windows failed: the graph {reason}; export the bundle again."
-        raise GraphTrialError(msg) from error
-    finally:
-        timer.cancel()
+    with limited_run(_MAX_SECONDS) as (options, timed_out):
+        try:
+            decoder = make(lambda *graph: _LimitedSession(open_graph(*graph, limited=True), options))
+            logits = _decode_noise(bundle, decoder)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            if isinstance(error, BundleError) and OUT_OF_MEMORY not in str(error):
+                raise
+            reason = f"takes more than {_MAX_SECONDS:g} s" if timed_out.is_set() else _reason(error)
+            msg = f"{bundle.path}: a trial with a few windows failed: the graph {reason}; export the bundle again."
+            raise GraphTrialError(msg) from error
     if not np.isfinite(logits).all():
         msg = (
             f"{bundle.path}: expected finite logits in a trial with a few windows, found NaN or infinity; "

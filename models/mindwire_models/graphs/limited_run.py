@@ -1,8 +1,11 @@
-"""Limited memory of graphs on trial in ONNX Runtime, which limits it only by an allocator that sessions share."""
+"""Limits of graphs on trial in ONNX Runtime: time, and memory, which it limits only by an allocator that sessions share."""
 
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from mindwire_models.reading import MIB
@@ -18,14 +21,27 @@ def limit_memory(options: Any) -> None:
     options.add_session_config_entry("session.use_env_allocators", "1")
 
 
-def limited_run_options() -> Any:
-    """Return ``RunOptions`` of a run that gives its memory back and logs nothing."""
+@contextmanager
+def limited_run(seconds: float) -> Iterator[tuple[Any, threading.Event]]:
+    """Return ``RunOptions`` of runs that end after so many seconds, give their memory back and log nothing, and the event of that end."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
+    timed_out = threading.Event()
+
+    def stop() -> None:
+        timed_out.set()
+        options.terminate = True
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options, timed_out
+    finally:
+        timer.cancel()
 
 
 @functools.cache
