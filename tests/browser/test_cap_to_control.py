@@ -26,8 +26,8 @@ PICTURES = os.environ.get("MINDWIRE_SCREENSHOTS")
 # Shorter than for a person: the simulated one needs no time to understand, and its next trial no rest.
 CALIBRATION = {"fixation_s": 0.5, "cue_s": 0.75, "imagery_s": 3.5, "pause_min": 0.5, "pause_max": 1}
 REST = {"duration_s": 30}
-CONTROL = {"targets": 3, "distance": 2, "limit_s": 60, "rest_s": 3}
-RUN_MS, JOB_MS = 240_000, 480_000
+CONTROL = {"targets": 3, "distance": 2, "limit_s": 100, "rest_s": 3}
+RUN_MS, JOB_MS = 360_000, 480_000
 
 
 @pytest.fixture
