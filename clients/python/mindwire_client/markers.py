@@ -11,14 +11,16 @@ from typing import Any
 
 from mindwire_client.address import stream_path
 from mindwire_client.clock import Clock
-from mindwire_client.errors import ClientError, RefusedError, TokenError, UnreachableError
+from mindwire_client.errors import ClientError, ProtocolError, RefusedError, TokenError, UnreachableError
 from mindwire_client.rest import Rest
 
 # As many as one request may have.
 _BATCH = 100
 _WAITING = 10_000
 _RETRY_S = 0.5
-_LATER = (429, 503)
+_LAST_S = 2.0  # for those that wait at the end
+# Statuses that another attempt does not change; with others the stream may come back.
+_FINAL = (400, 413, 415, 422)
 
 
 class Markers:
@@ -27,7 +29,7 @@ class Markers:
     Attributes
     ----------
     refused : list of tuple of str and dict
-        Sentence and marker of those that were refused for good.
+        Sentence and marker of those that were refused for good, or not taken before the end.
     """
 
     def __init__(self, rest: Rest, stream: str, clock: Clock) -> None:
@@ -64,7 +66,7 @@ class Markers:
         Raises
         ------
         ClientError
-            No time of LSL's clock is known, or too many markers wait.
+            No time of LSL's clock is known, the uncertainty is no number of milliseconds, or too many markers wait.
         """
         at = self._clock.now() if time is None else time
         if not math.isfinite(at):
@@ -74,7 +76,10 @@ class Markers:
             raise ClientError(msg)
         if uncertainty_ms is None and self._clock.synchronised:
             uncertainty_ms = self._clock.uncertainty_ms
-        marker: dict[str, Any] = {"label": label, "time": at}
+        if uncertainty_ms is not None and not 0 <= uncertainty_ms < math.inf:
+            msg = f"Expected an uncertainty of the marker {label!r} of 0 ms or more, found {uncertainty_ms}; leave it out if it is not known."
+            raise ClientError(msg)
+        marker: dict[str, Any] = {"label": str(label), "time": at}
         if uncertainty_ms is not None:
             marker["uncertainty_ms"] = uncertainty_ms
         with self._changed:
@@ -101,12 +106,16 @@ class Markers:
         return True
 
     def close(self) -> None:
-        """End the thread; markers that still wait are lost."""
+        """End the thread, after a last attempt of two seconds to send what waits; :attr:`refused` has what is lost."""
+        self.flush(_LAST_S)
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
+        lost = "The connection was closed before the service took the marker."
+        self.refused += [(lost, marker) for marker in self._queue]
+        self._queue.clear()
 
     def _work(self) -> None:
         while not self._closed.is_set():
@@ -122,10 +131,10 @@ class Markers:
         refusal = ""
         try:
             self._rest.ask("POST", stream_path(self._stream, "/markers"), {"markers": batch})
-        except UnreachableError:
+        except (UnreachableError, ProtocolError):
             return False
         except RefusedError as error:
-            if error.status in _LATER or error.status == 404:  # the stream may come back
+            if error.status not in _FINAL:
                 return False
             if len(batch) > 1:  # all or none are taken: find those that are refused
                 return all(self._sent([marker]) for marker in batch)

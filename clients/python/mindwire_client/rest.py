@@ -11,7 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 from mindwire_client.address import Address
-from mindwire_client.errors import RefusedError, TokenError, UnreachableError
+from mindwire_client.errors import ProtocolError, RefusedError, TokenError, UnreachableError
 
 
 class Rest:
@@ -39,6 +39,8 @@ class Rest:
             The service refuses the request, with its sentence.
         UnreachableError
             The service did not answer.
+        ProtocolError
+            The answer is no JSON: another program answers there.
         """
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         request = urllib.request.Request(self._address.rest(path), data, self._headers, method=method)  # noqa: S310
@@ -55,7 +57,11 @@ class Rest:
             reason = getattr(error, "reason", None) or error
             msg = f"{method} {path} did not reach the service ({reason}); check that it runs, and try again."
             raise UnreachableError(msg) from error
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            msg = f"{method} {path}: expected an answer in JSON, found something else; is the address that of a Mindwire service?"
+            raise ProtocolError(msg) from error
 
 
 def _sentence(content: bytes) -> str:

@@ -230,7 +230,7 @@ class Stream(Commands):
         await self.aclose()
 
     def close(self) -> None:
-        """End the connection; iterators end after what waits in their queues."""
+        """End the connection; iterators end after what waits in their queues, and markers are sent for two seconds more."""
         self._reader.stop()
         if self._markers is not None:
             self._markers.close()
