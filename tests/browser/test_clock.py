@@ -97,7 +97,7 @@ def test_no_marker_is_lost_or_doubled_while_the_connection_is(open_page):
     with served(stream, port=int(address.rsplit(":", 1)[1])):
         page.evaluate("markers.flush()")
         assert taken == ["before", "twice on its way", "while it is gone", "and another"]
-        page.evaluate("markers.send('from the past', 1)")
+        page.evaluate("markers.send('from the past', clock.toLsl(performance.now()) - 1e6)")
         page.evaluate("markers.flush()")
         ((problem, labels),) = page.evaluate("refused")
         assert "map times with the clock" in problem

@@ -108,7 +108,7 @@ def write_streams(path: Path, streams: dict[str, Spec]) -> Path:
 
 @contextmanager
 def sent(spec: Spec):
-    """Send a stream on LSL, its stamps moved to the present, once to each consumer that comes while this lasts."""
+    """Send a stream on LSL, its stamps moved to the present, once, as soon as a consumer comes."""
     info = pylsl.StreamInfo(spec.name, spec.type, spec.n_channels, spec.sfreq, spec.dtype, spec.source_id)
     _append(info.desc(), spec.desc)
     channels = info.desc().append_child("channels")

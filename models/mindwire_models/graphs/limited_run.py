@@ -23,7 +23,7 @@ def limit_memory(options: Any) -> None:
 
 @contextmanager
 def limited_run(seconds: float) -> Iterator[tuple[Any, threading.Event]]:
-    """Return ``RunOptions`` of runs that end after so many seconds, give their memory back and log nothing, and the event of that end."""
+    """Return ``RunOptions`` of runs that end after `seconds` seconds, give their memory back and log nothing, and the event of that end."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()

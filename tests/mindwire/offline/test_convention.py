@@ -171,7 +171,7 @@ def test_a_planted_violation_of_a_live_outlet_is_named(what):
     spec = changed(change)[kind]
     spec.name = spec.name.replace("Other-cap", unique("Other-cap"))
     with sent(spec):
-        code, _, broken = checked(spec.name, "--seconds", 1)
+        code, _, broken = checked(spec.name, "--seconds", 3)
     assert code == 1
     assert set(broken) - ALSO.get(what, set()) == set(expected)
 
@@ -181,7 +181,7 @@ def test_a_live_outlet_that_keeps_all_rules_is_accepted(kind):
     spec = good_streams()[kind]
     spec.name = spec.name.replace("Other-cap", unique("Other-cap"))
     with sent(spec):
-        code, by, broken = checked(spec.name, "--seconds", 1)
+        code, by, broken = checked(spec.name, "--seconds", 3)
     assert (code, broken, by["not checked"]) == (0, {}, [])
 
 
@@ -212,7 +212,7 @@ def test_stamps_of_another_clock_are_named():
     spec.times.append(spec.times[-1] + 1e5)  # the others are then a day old
     spec.values.append(spec.values[0])
     with sent(spec):
-        _, _, broken = checked(spec.name, "--seconds", 1)
+        _, _, broken = checked(spec.name, "--seconds", 3)
     assert broken["P8"].startswith("expected an age of -1 to 60 s, found 10000")
 
 

@@ -33,18 +33,22 @@ def test_free_space_is_measured_once_a_second_in_another_thread(tmp_path, monkey
 
 
 def test_a_disk_that_does_not_answer_is_asked_once_and_its_space_is_unknown(tmp_path, monkeypatch):
-    answers, asked = threading.Event(), []
+    answers, begun, asked = threading.Event(), threading.Event(), []
 
     def hang(folder):
         asked.append(folder)
+        begun.set()
         answers.wait(20.0)
         raise OSError
 
     monkeypatch.setattr(shutil, "disk_usage", hang)
     monkeypatch.setattr(free_space, "_KEPT_S", 0.0)
-    assert [free_bytes(tmp_path) for _ in range(3)] == [None, None, None]
-    assert len(asked) == 1
-    answers.set()
+    try:
+        assert [free_bytes(tmp_path) for _ in range(3)] == [None, None, None]
+        assert begun.wait(20.0)
+        assert len(asked) == 1
+    finally:
+        answers.set()
 
 
 def test_a_folder_that_is_not_there_has_no_free_space(tmp_path):

@@ -20,6 +20,7 @@ const UNAUTHORISED = 4401;
 const REPORT_EVERY_MS = 10_000;
 const MOST_AT_ONCE = 100;
 const MOST_WAITING = 10_000;
+const KEPT_ALIVE = 20_000; // letters: a browser refuses to keep more than 64 KiB alive after the page
 const ANSWERED_WITHIN_MS = 10_000; // a request, or a round trip
 const FRAMES_KEPT = 61;
 const USUAL_FRAME_MS = 1000 / 60;
@@ -380,8 +381,8 @@ export class Markers {
   /** Post something; null once it is taken. @param {URL} address @param {object} body */
   async #post(address, body) {
     try {
-      const signal = AbortSignal.timeout(ANSWERED_WITHIN_MS);
-      const answer = await fetch(address, { method: "POST", headers: this.#headers, body: JSON.stringify(body), keepalive: true, signal });
+      const content = JSON.stringify(body), signal = AbortSignal.timeout(ANSWERED_WITHIN_MS);
+      const answer = await fetch(address, { method: "POST", headers: this.#headers, body: content, keepalive: content.length < KEPT_ALIVE, signal });
       if (answer.ok) return null;
       const { detail } = await answer.json().catch(() => ({ detail: undefined }));
       return { final: REFUSED_FOR_GOOD.has(answer.status), all: REFUSED_ALL.has(answer.status), text: detail ?? `The service answers ${answer.status}.` };

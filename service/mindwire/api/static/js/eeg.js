@@ -32,6 +32,7 @@ export class Eeg {
   #autoAt = 0;
   /** @type {number | null} */
   #pausedAt = null; // time of the newest sample that is shown
+  #newest = NaN; // time of the newest sample that is drawn
   /** @type {Map<string, ChannelQuality>} */
   #verdicts = new Map();
   #strip = byId("eeg-strip");
@@ -72,6 +73,8 @@ export class Eeg {
     const { channels, sfreq } = this.#store;
     this.#autoAt = 0;
     this.#drawn = 0;
+    this.#tiles.clearMarks();
+    this.#setPause(null);
     this.#useFilter();
     this.#note.textContent = text("live.eeg_note", { n: channels.length, rate: fixed(sfreq, 0) });
     this.#strip.style.minHeight = `${channels.length * LEAST_ROW_PX + 50}px`;
@@ -82,6 +85,7 @@ export class Eeg {
   clear() {
     this.#tiles.clearMarks();
     this.#drawn = this.#filtered = 0;
+    this.#setPause(null);
     this.quality([]);
     this.#again();
   }
@@ -148,8 +152,13 @@ export class Eeg {
   }
 
   #pause() {
+    this.#setPause(this.#pausedAt === null && this.#store.written ? this.#store.newest : null);
+  }
+
+  /** @param {number | null} at */
+  #setPause(at) {
     const button = byId("eeg-pause");
-    this.#pausedAt = this.#pausedAt === null && this.#store.written ? this.#store.newest : null;
+    this.#pausedAt = at;
     button.setAttribute("aria-pressed", String(this.#pausedAt !== null));
     button.textContent = this.#pausedAt === null ? text("live.pause") : text("live.resume");
     byId("eeg-paused").hidden = this.#pausedAt === null;
@@ -204,6 +213,8 @@ export class Eeg {
     const store = this.#store, { width, height } = this.#size;
     const visible = TraceTiles.widthIn(width - LEFT - RIGHT), newest = this.#pausedAt ?? store.newest;
     if (visible <= 0 || !store.channels.length) return;
+    if (Math.abs(newest - this.#newest) > this.#span) this.#stale = true; // nothing that is drawn is still of this span
+    this.#newest = newest;
     if (this.#stale) {
       this.#stale = false;
       const row = (height - BOTTOM - TOP) / store.channels.length;
@@ -211,7 +222,7 @@ export class Eeg {
       this.#tiles.reset(visible, height, Math.min(window.devicePixelRatio || 1, 2), this.#span, newest, layout);
       this.#drawn = store.rowAt(newest - this.#span);
     }
-    const to = this.#pausedAt === null ? store.written : store.rowAt(newest) + 1;
+    const to = this.#pausedAt === null ? store.written : Math.min(store.rowAt(newest) + 1, store.written);
     this.#tiles.add(store, this.#shown, Math.max(this.#drawn, store.first), to);
     this.#drawn = Math.max(this.#drawn, to);
     this.#tiles.show(newest);

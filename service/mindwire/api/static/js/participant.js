@@ -47,6 +47,7 @@ let busy = false; // a trial is being reported, or the end
 /** @type {Promise<void> | null} */
 let pausing = null; // until the service has paused the task
 let wishes = 0; // of the person: to go on, to pause or to stop
+let goes = false; // the last one is to go on
 let reported = Promise.resolve(); // once the last trial has been
 let missing = 0; // markers of the task that are not in its recording
 let refusal = "";
@@ -271,12 +272,14 @@ async function finish() {
 
 function pause() {
   wishes += 1;
+  goes = false;
   halt();
   pauseTask();
 }
 
 function stopAll() {
   wishes += 1;
+  goes = false;
   stop.now();
 }
 
@@ -293,6 +296,7 @@ async function pauseTask() {
 /** The person wants to begin or go on. */
 async function go() {
   wishes += 1;
+  goes = true;
   const wish = wishes;
   fullScreen(true);
   await pausing;
@@ -302,9 +306,10 @@ async function go() {
     if (!(await stop.end(control))) return;
     if (isOpen(task.state) && task.state.state !== "running") await task.command("resume");
     else await refresh();
-    if (stop.active) pauseTask(); // stopped meanwhile
+    if (stop.active || !goes) pauseTask(); // stopped or paused meanwhile
   } catch (error) {
-    if (error instanceof Refused) refusal = error.message;
+    if (error instanceof Unauthorised) dialog.ask();
+    else refusal = error instanceof Error ? error.message : String(error);
   }
   show();
 }

@@ -1,5 +1,5 @@
 // Traces drawn once, onto narrow canvases side by side, over what was there a span ago: a block of samples changes one or two of them, and
-// the others stand still. With traces that move the main thread spends more than 8 ms on a frame with 64 channels (benchmarks/page.py).
+// the others stand still: for traces that move, the compositor would draw all of them for each frame.
 
 import { element } from "./dom.js";
 
@@ -131,7 +131,9 @@ export class TraceTiles {
         else path.lineTo(xs[i], middle - offset);
       }
     }
-    const [first, last] = [Math.floor((xs[0] - 1) / TILE), Math.floor((xs[xs.length - 1] + 1) / TILE)];
+    // from the row before on, across a gap: what a span ago was drawn there is cleared
+    const before = from > store.first ? this.#place(store.time(from - 1)) : xs[0];
+    const first = Math.floor((Math.min(before, ...xs) - 1) / TILE), last = Math.floor((Math.max(...xs) + 1) / TILE);
     for (let index = Math.max(first, last - this.#tiles.length + 1); index <= last; index += 1) {
       const { context } = this.#tile(index);
       context.strokeStyle = ink;
@@ -147,11 +149,11 @@ export class TraceTiles {
    * @param {string} label
    */
   mark(time, label) {
-    const mark = { time, node: element("span", { class: "moment" }, element("span", { text: label })) };
+    const mark = { time, node: element("span", { class: "moment", hidden: "" }, element("span", { text: label })) };
+    if (this.#marks.length >= MARKS_KEPT) this.#marks.splice(Math.max(0, this.#marks.findIndex(({ node }) => node.hidden)), 1)[0].node.remove();
     this.#marks.push(mark);
     this.#box.append(mark.node);
     this.#set(mark);
-    if (this.#marks.length > MARKS_KEPT) this.#marks.shift()?.node.remove();
   }
 
   /** @param {{node: HTMLElement, time: number}} mark */
@@ -166,15 +168,19 @@ export class TraceTiles {
   }
 
   /**
-   * Put the head where the newest sample is, and take away marks that are older than a span.
+   * Put the head where the newest sample is, show the marks of the span before it, and take away older ones.
    * @param {number} newest
    */
   show(newest) {
+    const oldest = newest - (this.#tiles.length * TILE) / this.#perSecond;
+    for (const { node, time } of this.#marks) {
+      node.hidden = time > newest;
+      if (time < oldest) node.remove();
+    }
+    this.#marks = this.#marks.filter(({ time }) => time >= oldest);
     const at = Math.round(this.#wrapped(this.#place(newest)));
     if (at === this.#headAt) return;
     this.#headAt = at;
     this.#head.style.transform = `translateX(${at}px)`;
-    const oldest = newest - (this.#tiles.length * TILE) / this.#perSecond;
-    while (this.#marks.length && this.#marks[0].time < oldest) this.#marks.shift()?.node.remove();
   }
 }
