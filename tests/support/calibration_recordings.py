@@ -14,8 +14,8 @@ CHANNELS = ("C3", "Cz", "C4", "Pz")
 SFREQ, REST_S, TRIAL_S = 100.0, 1.5, 2.5
 
 
-def record(path: Path, seed: int, n: int = 16, **header: object) -> Path:
-    """Cues 1 and 2; a rhythm of 12 Hz weakens over C3 or over C4 after them."""
+def record(path: Path, seed: int, n: int = 16, *, over: tuple[int, int] = (0, 2), **header: object) -> Path:
+    """Cues 1 and 2; a rhythm of 12 Hz weakens over C3 or over C4 after them, or over other channels."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 2)
     period = round((REST_S + TRIAL_S) * SFREQ)
@@ -25,7 +25,7 @@ def record(path: Path, seed: int, n: int = 16, **header: object) -> Path:
     markers = []
     for i, label in enumerate(labels):
         start = round(8 * SFREQ) + i * period
-        rhythm[start : start + round(TRIAL_S * SFREQ), 2 * label] *= 0.3
+        rhythm[start : start + round(TRIAL_S * SFREQ), over[label]] *= 0.3
         markers += [(1000.0 + start / SFREQ, f"{label + 1}.000"), (1000.0 + start / SFREQ + TRIAL_S, "9")]
     samples = 20 * (rhythm + 0.7 * rng.standard_normal(rhythm.shape))
     header = {"labels": CHANNELS} | header

@@ -23,7 +23,7 @@ def improve(
     seed: int = option("Random seed.", 0),
     name: str | None = options.NAME,
 ) -> None:
-    """Train a model on with the runs of a session, and write it if it is not worse than the model in use.
+    """Train a model on with the runs of a session, and write it if unseen trials show that it is better than the model in use.
 
     It is trained from its own weights, on the earlier sessions together unless it was trained on all of them, then on this
     session's recordings. A network whose contract has a high-pass of 4 Hz or more is trained afresh from the tangent space of
