@@ -56,8 +56,8 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command to run, with its options, and its arguments."""
-        name, command, rest = super().resolve_command(ctx, _current_spelling(args))
-        built = command and _build(str(name))
+        name, known, rest = super().resolve_command(ctx, _current_spelling(args))
+        built = known and command(str(name))
         if name not in _LISTENING:
             gc.enable()
         return name, built, rest
@@ -74,7 +74,8 @@ def _help(function: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
 
 
-def _build(name: str) -> Any:
+def command(name: str) -> Any:
+    """Return a command with its arguments and options, as typer builds it."""
     function = _function(name)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.command(name, help=_help(function))(expand(function))
@@ -83,15 +84,15 @@ def _build(name: str) -> Any:
 
 def _current_spelling(arguments: list[str]) -> list[str]:
     """Return a command line without former spellings, which are announced, and with an option of several names before each of them."""
-    former = [option for command, option in _FORMER if command == arguments[0] and option in arguments]
+    former = [option for name, option in _FORMER if name == arguments[0] and option in arguments]
     if len(former) > 1:
         msg = f"{' and '.join(former)} are different evaluations; choose one."
         raise UsageError(msg)
     for option in former:
-        command, kept = _FORMER[arguments[0], option]
-        now = f"mindwire {command}{f' … {option}' if kept else ''}"
+        name, kept = _FORMER[arguments[0], option]
+        now = f"mindwire {name}{f' … {option}' if kept else ''}"
         _say(f"`{arguments[0]} {option}` is now `{now}`; the old spelling works in this version only.")
-        arguments = [command, *(word for word in arguments[1:] if kept or word != option)]
+        arguments = [name, *(word for word in arguments[1:] if kept or word != option)]
     if any(word.partition("=")[0] in _MOVED.get(arguments[0], ()) for word in arguments):
         msg = (
             "--protocol and its options have moved to a program in a clone of the repository: "
@@ -193,5 +194,5 @@ def _usage(error: Any) -> str:
 
         wrong = error.__cause__.errors()[0]
         text = f"{flag_of(error.param)}: expected {expected_value(wrong)}, found {wrong['input']!r}"
-    command = error.ctx.command_path if getattr(error, "ctx", None) else "mindwire"
-    return f"{text}{'' if text[-1] in '.?!' else '.'} See `{command} --help`."
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "mindwire"
+    return f"{text}{'' if text[-1] in '.?!' else '.'} See `{path} --help`."
