@@ -51,6 +51,16 @@ def other_pages(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]\n]+)\]\((\.\./[^)#\s]+\.md)\)", r"{download}`\1 <\2>`", source[0])
 
 
+def unlisted_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """List under the guides each page that no list of contents names, so that a new page cannot be missing."""
+    if name == "guides":
+        listed = {line for path in HERE.glob("*.md") for line in path.read_text("utf-8").splitlines()}
+        more = sorted(path.stem for path in HERE.glob("*.md") if path.stem not in {*listed, app.config.root_doc})
+        if more:
+            source[0] += "\n".join(["", "```{toctree}", ":hidden:", "", *more, "```", ""])
+
+
 def setup(app: Sphinx) -> None:
-    """Register the change of links."""
+    """Register the changes of pages."""
     app.connect("source-read", other_pages)
+    app.connect("source-read", unlisted_pages)
