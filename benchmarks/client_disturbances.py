@@ -1,6 +1,6 @@
-"""Disturbances of the Python client at random: it goes on after each, and reports exactly what it missed.
+"""Disturbances of a client at random: it goes on after each, and reports exactly what it missed.
 
-    python benchmarks/client_disturbances.py [--count 100] [--seed 1]
+    python benchmarks/client_disturbances.py [--client python|javascript] [--count 100] [--seed 1]
 
 A real service is killed and started again, ended in order, stopped for some seconds; the stream is removed and added
 again; the network is cut; the program reads nothing for a while. A second connection that is not disturbed writes down the
@@ -19,6 +19,8 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from websockets.sync.client import connect as websocket  # noqa: E402
 from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
 from mindwire_client import Connection, Hello, Message, Missed, Prediction, connect  # noqa: E402
 from tests.support.bundles import random_bundle  # noqa: E402
+from tests.support.javascript_client import JavascriptMessages  # noqa: E402
 from tests.support.lsl_cap import Cap  # noqa: E402
 from tests.support.relay import Relay  # noqa: E402
 from tests.support.service_process import Service, request, until  # noqa: E402
@@ -39,6 +42,7 @@ from tests.support.streaming import contract  # noqa: E402
 STREAM = "eeg"
 KINDS = ("kill", "end", "stop", "remove", "cut", "slow")
 _PATIENCE_S = 60.0
+_CAPACITY = 32
 
 
 class Observed(threading.Thread):
@@ -184,37 +188,56 @@ def check(messages: list[Message], observed: dict[tuple[str, int], float]) -> di
     return dict(counts)
 
 
-def run(model: Path, kinds: list[str], chance: random.Random) -> dict[str, int]:
+@contextmanager
+def python_messages(address: str) -> Iterator[tuple[Any, Any]]:
+    """Open a stream with the Python client; yield what has its ``hello``, and an iterator over its messages."""
+    with connect(address, stream=STREAM, timeout_s=_PATIENCE_S) as stream:
+        yield stream, stream.messages(capacity=_CAPACITY)
+
+
+@contextmanager
+def javascript_messages(address: str) -> Iterator[tuple[Any, Any]]:
+    """Open a stream with the JavaScript client in Node; yield as the Python client does."""
+    with JavascriptMessages(address, stream=STREAM, timeout_ms=1e3 * _PATIENCE_S, capacity=_CAPACITY) as messages:
+        yield messages, messages
+
+
+CLIENTS = {"python": python_messages, "javascript": javascript_messages}
+
+
+def run(model: Path, kinds: list[str], chance: random.Random, client: str = "python") -> dict[str, int]:
     """Disturb a client; return counts of messages, and the seconds of the longest interruption."""
     messages: list[Message] = []
-    with Disturbed(model) as disturbed, Relay(disturbed.address) as relay, Observed(disturbed.address) as observed:
-        with connect(f"{relay.address}", stream=STREAM, timeout_s=_PATIENCE_S) as stream:
-            iterator = stream.messages(capacity=32)
-            messages.append(stream.hello)
+    with (
+        Disturbed(model) as disturbed,
+        Relay(disturbed.address) as relay,
+        Observed(disturbed.address) as observed,
+        CLIENTS[client](relay.address) as (stream, iterator),
+    ):
+        messages.append(stream.hello)
 
-            def read(enough: Any) -> None:
-                deadline = time.monotonic() + _PATIENCE_S
-                while not enough(messages):
-                    assert time.monotonic() < deadline, "The iteration does not go on."
-                    if (message := iterator.poll(1.0)) is not None:
-                        messages.append(message)
+        def read(enough: Any) -> None:
+            deadline = time.monotonic() + _PATIENCE_S
+            while not enough(messages):
+                assert time.monotonic() < deadline, "The iteration does not go on."
+                if (message := iterator.poll(1.0)) is not None:
+                    messages.append(message)
 
-            def predicted(n: int) -> Any:
+        def predicted(n: int) -> Any:
+            already = len(messages)
+            return lambda all_: sum(isinstance(one, Prediction) for one in all_[already:]) >= n
+
+        read(predicted(5))
+        for kind in kinds:
+            seconds = chance.uniform(0.5, 3.0)
+            disturb(kind, disturbed, relay, observed, seconds)
+            if kind in ("kill", "end", "remove", "cut"):
                 already = len(messages)
-                return lambda all_: sum(isinstance(one, Prediction) for one in all_[already:]) >= n
-
+                read(lambda all_, n=already: any(isinstance(one, Connection) and one.connected for one in all_[n:]))
             read(predicted(5))
-            for kind in kinds:
-                seconds = chance.uniform(0.5, 3.0)
-                disturb(kind, disturbed, relay, observed, seconds)
-                if kind in ("kill", "end", "remove", "cut"):
-                    already = len(messages)
-                    read(lambda all_, n=already: any(isinstance(one, Connection) and one.connected for one in all_[n:]))
-                read(predicted(5))
-            newest = max(one.seq for one in messages if isinstance(one, Prediction))
-            instance = stream.hello.instance
-            until(lambda: any(name == instance and seq >= newest for name, seq in list(observed.times)))
-        assert iterator.poll() is None or not stream.connected
+        newest = max(one.seq for one in messages if isinstance(one, Prediction))
+        instance = stream.hello.instance
+        until(lambda: any(name == instance and seq >= newest for name, seq in list(observed.times)))
     return check(messages, dict(observed.times))
 
 
@@ -242,13 +265,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--client", choices=CLIENTS, default="python")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     kinds = [chance.choice(KINDS) for _ in range(arguments.count)]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, lsl_on_loopback(f"disturbances-{uuid.uuid4().hex[:8]}"):
-        counts = run(make_model(Path(folder)), kinds, chance)
-    print(json.dumps({"seconds": round(time.monotonic() - begin), "kinds": Counter(kinds), **counts}))
+        counts = run(make_model(Path(folder)), kinds, chance, arguments.client)
+    print(
+        json.dumps(
+            {"client": arguments.client, "seconds": round(time.monotonic() - begin), "kinds": Counter(kinds), **counts}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ClockEstimate } from "../../service/mindwire/api/static/js/clock_estimate.js";
+import { ClockEstimate } from "../../service/mindwire/api/static/client/clock_estimate.js";
 
 /** Pseudo-random numbers in [0, 1), the same for the same seed (Mulberry32). @param {number} seed */
 function random(seed) {
