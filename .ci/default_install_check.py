@@ -9,7 +9,7 @@ from pathlib import Path
 import mindwire
 from mindwire.sources.simulator import Simulator
 
-SECONDS = 20
+SECONDS = 60
 
 
 def main(root: Path) -> None:
@@ -26,7 +26,8 @@ def main(root: Path) -> None:
     spec.loader.exec_module(writer)
     simulator = Simulator(7)
     samples = simulator.read(SECONDS * 250).samples
-    writer.eeg_file(Path("recording.xdf"), samples, 250.0, simulator.info.labels)
+    cues = [(1000.0 + cue.time, cue.label) for cue in simulator.drain_markers()]
+    writer.eeg_file(Path("recording.xdf"), samples, 250.0, simulator.info.labels, markers=cues)
 
     command = Path(sys.executable).with_name("mindwire")
     subprocess.run([command, "replay", "recording.xdf", "--out", "predictions.csv"], check=True, timeout=120)

@@ -78,7 +78,7 @@ def test_dockerfile_has_no_fault_that_hadolint_knows() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["run", "test", "default-install"])
+@pytest.mark.parametrize("name", ["run", "test", "default-install", "release"])
 def test_scripts_are_executable_and_have_no_fault_that_shellcheck_knows(name: str) -> None:
     script = ROOT / ".ci" / name
     done = subprocess.run([BIN / "shellcheck", script], capture_output=True, text=True, timeout=60, check=False)
@@ -141,6 +141,45 @@ def test_readme_gives_one_block_to_run_and_one_to_test() -> None:
         assert len(blocks) == 1
         assert blocks[0].strip().endswith(last)
         assert blocks[0].startswith("python3 -m venv .venv && ")
+
+
+def test_both_distributions_and_the_citation_have_one_version() -> None:
+    (version,) = {
+        re.search(r'^__version__ = "(.+)"$', (ROOT / path).read_text(), re.MULTILINE)[1]
+        for path in ("service/mindwire/__init__.py", "clients/python/mindwire_client/__init__.py")
+    }
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+def test_changelog_has_the_headings_that_a_release_needs() -> None:
+    headings = re.findall(r"^(##+ .+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version = r"## \[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d"
+
+    assert headings[0] == "## [Unreleased]"
+    for heading in headings[1:]:
+        assert re.fullmatch(rf"{version}|### (Added|Changed|Deprecated|Removed|Fixed|Security)", heading), heading
+
+
+def test_files_that_the_contributing_guide_names_exist() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+
+    assert len(named) > 30
+    for name in named:
+        if "NAME" not in name:
+            assert any(f"/{name}" in f"/{path}" for path in listed), name
+
+
+@pytest.mark.parametrize("name", ["fault", "amplifier", "idea"])
+def test_issue_template_is_a_form(name: str) -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text())
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+
+    assert form["name"]
+    assert form["description"]
+    assert all(field["type"] in {"input", "textarea"} and field["attributes"]["label"] for field in fields)
+    assert len({field["id"] for field in fields}) == len(fields)
 
 
 def test_zoo_bundle_is_sound_small_and_says_what_it_is_for() -> None:

@@ -20,7 +20,8 @@ def files() -> list[str]:
     roots = [ROOT / folder for folder in ("service", "models", "docs", "clients", "benchmarks")]
     found = [path for root in roots for path in root.rglob("*") if path.suffix in SUFFIXES]
     names = sorted(str(path.relative_to(ROOT)) for path in found)
-    return ["README.md", *(name for name in names if "/static/vendor/" not in name and "/dist/" not in name)]
+    documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+    return [*documents, *(name for name in names if "/static/vendor/" not in name and "/dist/" not in name)]
 
 
 def split(text: str) -> str:

@@ -100,3 +100,13 @@ def test_it_imports_nothing_but_what_it_depends_on():
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     roots = {name.partition(".")[0] for name in names}
     assert roots - sys.stdlib_module_names == {"mindwire_client", "msgspec", "websockets"}
+
+
+def test_import_brings_little_more_than_that_of_websockets_and_msgspec():
+    code = (
+        "import sys, websockets.asyncio.client, msgspec; before = set(sys.modules)\n"
+        "import mindwire_client; print(*sorted(set(sys.modules) - before))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert {name.partition(".")[0] for name in done.stdout.split()} <= {"mindwire_client", "json", "_json"}

@@ -11,7 +11,9 @@ import sys
 import pylsl
 import pytest
 
-from mindwire.serve.doctor import Verdict, examine
+from mindwire.serve.doctor import Finding, Verdict, examine
+from mindwire.serve.problem_report import problem_report
+from tests.support.standin import StandIn, served
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def test_the_command_prints_json_and_fails_on_failure(tmp_path):
     shutil.copy(os.environ["LSLAPICFG"], tmp_path / "lsl_api.cfg")
     environment = {**os.environ, "LSLAPICFG": str(tmp_path / "missing.cfg")}
     command = [sys.executable, "-m", "mindwire", "doctor", "--json", "--seconds", "0.5", "--record", str(tmp_path)]
+    command += ["--report", "report.json", "--service", "http://127.0.0.1:1"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=60, check=False, cwd=tmp_path
     )
@@ -53,3 +56,15 @@ def test_the_command_prints_json_and_fails_on_failure(tmp_path):
     by_name = {finding["what"]: finding for finding in json.loads(done.stdout)}
     assert by_name["LSL configuration"]["verdict"] == "failure"
     assert "LSLAPICFG" in by_name["LSL configuration"]["found"]
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["findings"] == json.loads(done.stdout)
+    assert "refused" in report["service"]["/v1/streams"]["error"]
+
+
+def test_the_report_of_a_problem_holds_what_a_running_service_says():
+    with served(StandIn("chair")) as address:
+        report = problem_report([Finding("disk", Verdict.OK, "12 GB")], f"http://{address}", None)
+    assert report["findings"] == [{"what": "disk", "verdict": "ok", "found": "12 GB", "advice": ""}]
+    assert report["machine"]["versions"]["numpy"]
+    assert [stream["name"] for stream in report["service"]["/v1/streams"]] == ["chair"]
+    assert report["service"]["/v1/models"]
