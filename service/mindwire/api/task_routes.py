@@ -79,7 +79,7 @@ _CHANGED: dict[int | str, dict[str, Any]] = {
 @tasks.get("", responses={404: _NO_STREAM})
 def show_task(own: _Tasks) -> TaskState | NoTask:
     """The present or last task of the stream; `state` is `none` where there is none."""
-    return own.task or NoTask()
+    return own.last() or NoTask()
 
 
 # Without `async`, as are the other changes: they write files, and some wait for LabRecorder.
@@ -138,4 +138,5 @@ def enter_trial(own: _Tasks, trial: Trial) -> Response:
 def see_page(own: _Tasks) -> Response:
     """Note that the participant's page is there; a running task without a request or marker for ten seconds is paused. Answered without `plan`."""
     own.seen()
-    return JSONResponse({"state": "none"} if own.task is None else own.task.summary())
+    task = own.last()
+    return JSONResponse({"state": "none"} if task is None else task.summary())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mindwire.errors import ConflictError, RecordingError
 from mindwire.sessions.document import updating
-from mindwire.sessions.folder import Session, is_recorded_elsewhere, open_session
+from mindwire.sessions.folder import Session, open_session
 from mindwire.sessions.paradigm import Control, Cued, Eyes, Rest
 from mindwire.sessions.task import (
     UNFINISHED,
@@ -22,11 +22,11 @@ from mindwire.sessions.task import (
     TaskProblem,
     TaskState,
     Trial,
-    last_task,
     new_task,
     next_number,
     write_task,
 )
+from mindwire.sessions.task_search import TaskSearch
 from mindwire.sources.liblsl import pylsl
 from mindwire.status import RecordingRequest, StreamState
 
@@ -82,7 +82,7 @@ class StreamTasks:
         self._find = find
         self._lock = threading.RLock()  # of changes
         self._task: TaskState | None = None
-        self._elsewhere = False  # true while the last task is another service's
+        self._search = TaskSearch(root, name)
         self._folder = root
         self._session: Session | None = None  # held while the task is not finished
         self._seen = time.monotonic()
@@ -94,12 +94,15 @@ class StreamTasks:
         self._watch: threading.Event | None = None  # ends the thread that watches
         self._restore()
 
-    @property
-    def task(self) -> TaskState | None:
-        """The present or last task."""
-        if self._elsewhere:
+    def last(self) -> TaskState | None:
+        """Return the present or last task.
+
+        While another service holds that task's session, this waits for the disk: the sessions are searched again when the
+        session has changed or was let go.
+        """
+        if self._search.elsewhere:
             with self._lock:
-                if self._elsewhere:
+                if self._search.has_changed():
                     self._restore()
         return self._task
 
@@ -118,7 +121,7 @@ class StreamTasks:
             Nothing can be recorded.
         """
         with self._lock, self._recording_undone():
-            if (task := self.task) is not None and task.state in UNFINISHED:
+            if (task := self.last()) is not None and task.state in UNFINISHED:
                 msg = f"Task {task.number} of {task.participant} is {task.state}; finish or abort it first."
                 raise ConflictError(msg)
             stream = self._stream()
@@ -142,7 +145,7 @@ class StreamTasks:
                     raise RecordingError(msg) from error
                 raise
             self._folder, self._session, self._task = session.folder, session, task
-            self._elsewhere = False
+            self._search.forget()
             self._report(task)
             return task
 
@@ -205,9 +208,7 @@ class StreamTasks:
 
     def _restore(self) -> None:
         """Take up the stream's last task; one that no process goes on with was interrupted."""
-        found = last_task(self._root, self._name)
-        self._elsewhere = found is not None and found[1].state in UNFINISHED and is_recorded_elsewhere(found[0])
-        if found is None or self._elsewhere:
+        if (found := self._search.find()) is None:
             return
         self._folder, task = found
         if task.state in UNFINISHED:
@@ -230,7 +231,7 @@ class StreamTasks:
         self.seen()
 
     def _unfinished(self, *states: TaskPhase) -> TaskState:
-        task = self.task
+        task = self.last()
         if task is None:
             msg = f"Stream {self._name!r} has no task; begin one first."
             raise ConflictError(msg)

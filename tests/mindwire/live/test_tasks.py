@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from mindwire.errors import ConflictError, RecordingError
 from mindwire.live import tasks
 from mindwire.live.tasks import StreamTasks
+from mindwire.sessions import task_search
 from mindwire.sessions.folder import is_recorded, open_session
 from mindwire.sessions.paradigm import check_paradigm
-from mindwire.sessions.task import RecordedTrial, Trial, new_task, read_task, task_path, write_task
+from mindwire.sessions.task import RecordedTrial, Trial, last_task, new_task, read_task, task_path, write_task
 from mindwire.sources.liblsl import pylsl
 from mindwire.status import StreamState
 from tests.support.task_stream import TaskStream, today
@@ -60,13 +61,13 @@ def stored(tmp_path, number=1):
 
 
 def test_a_task_from_beginning_to_end(own, stream, tmp_path):
-    assert own.task is None
+    assert own.last() is None
     task = own.begin("P01", PARADIGM, None)
     assert (task.state, task.number, task.seed, task.next, task.recordings) == ("ready", 1, 4, 0, ["run-01.xdf"])
     assert own.resume().state == "running"
     for n in range(4):
         assert own.enter(done(n, result={"correct": True})).next == (n + 1 if n < 3 else None)
-        assert stored(tmp_path) == own.task
+        assert stored(tmp_path) == own.last()
     assert own.pause().state == "paused"
     assert own.resume().state == "running"
     assert own.finish().state == "done"
@@ -152,7 +153,7 @@ def test_what_refuses_a_recording_refuses_the_task(own, stream, tmp_path):
     stream.refuses = RecordingError("The disk is full.")
     with pytest.raises(RecordingError, match="The disk is full"):
         own.begin("P01", PARADIGM, None)
-    assert own.task is None
+    assert own.last() is None
     stream.refuses = None
     (tmp_path / "P01").write_text("no folder")
     with pytest.raises(RecordingError, match="cannot be written"):
@@ -205,11 +206,11 @@ def test_a_killed_service_leaves_an_interrupted_task_that_goes_on_in_the_next_ru
     own.begin("P01", PARADIGM, None)
     own.resume()
     own.enter(done(0))
-    before = own.task
+    before = own.last()
     own._release()  # as the end of the process does
     stream.participant = stream.file = None
     again = StreamTasks("eeg", tmp_path, lambda: stream)
-    assert again.task == before.model_copy(update={"state": "interrupted", "problem": "service_ended"})
+    assert again.last() == before.model_copy(update={"state": "interrupted", "problem": "service_ended"})
     with pytest.raises(ConflictError, match=r"is interrupted\. Resume it first"):
         again.enter(done(1))
     task = again.resume()
@@ -222,15 +223,23 @@ def test_a_killed_service_leaves_an_interrupted_task_that_goes_on_in_the_next_ru
     assert [trial.index for trial in stored(tmp_path).trials] == [0, 1, 2, 3]
 
 
-def test_a_task_of_another_process_is_left_alone_while_that_goes_on(own, stream, tmp_path):
+def test_a_task_of_another_process_is_left_alone_while_that_goes_on(own, stream, tmp_path, monkeypatch):
     own.begin("P01", PARADIGM, None)
     own._release()
     with (tmp_path / "P01" / TODAY / ".lock").open() as held:  # as another process does
         fcntl.flock(held, fcntl.LOCK_EX)
         again = StreamTasks("eeg", tmp_path, lambda: stream)
-        assert again.task is None
+        searches: list[str] = []
+        monkeypatch.setattr(
+            task_search, "last_task", lambda root, name: (searches.append(name), last_task(root, name))[1]
+        )
+        assert [again.last() for _ in range(5)] == [None] * 5
+        assert not searches
         assert stored(tmp_path).state == "ready"
-    assert again.task.state == stored(tmp_path).state == "interrupted"
+        write_task(tmp_path / "P01" / TODAY, stored(tmp_path).becomes("running"))
+        assert [again.last() for _ in range(5)] == [None] * 5
+        assert len(searches) == 2  # the second to see that nothing changed in between
+    assert again.last().state == stored(tmp_path).state == "interrupted"
 
 
 def test_a_task_is_found_again_while_another_stream_of_this_process_records_the_person(own, stream, tmp_path):
@@ -242,7 +251,7 @@ def test_a_task_is_found_again_while_another_stream_of_this_process_records_the_
         other.close()
         fcntl.flock(asked, fcntl.LOCK_SH)
         assert not is_recorded(tmp_path / "P01" / TODAY)  # two who ask do not disturb each other
-    assert again.task.state == "interrupted"
+    assert again.last().state == "interrupted"
 
 
 def test_an_interrupted_task_can_be_left(own, stream, tmp_path):
@@ -271,7 +280,7 @@ def test_a_damaged_file_harms_no_other_task(own, stream, tmp_path, content):
     own._release()
     task_path(tmp_path / "P01" / TODAY, 7).write_text(content)
     again = StreamTasks("eeg", tmp_path, lambda: stream)
-    assert again.task.state == "interrupted"
+    assert again.last().state == "interrupted"
     assert again.begin("P01", PARADIGM, None).number == 8
     again._release()
     with pytest.raises(RecordingError, match=r"task-07.json is no task \("):
@@ -282,8 +291,8 @@ def test_a_page_that_has_gone_pauses_the_task(own, stream, monkeypatch):
     own.begin("P01", PARADIGM, None)
     own.resume()
     monkeypatch.setattr(tasks, "PAGE_LOST_S", 0.6)
-    until(lambda: own.task.state == "paused")
-    assert own.task.problem == "page_lost"
+    until(lambda: own.last().state == "paused")
+    assert own.last().problem == "page_lost"
     assert stream.events[-1] == {"kind": "task", "number": 1, "state": "paused", "next": 0, "problem": "page_lost"}
     assert own.enter(done(0)).next == 1  # it was only slow
     monkeypatch.setattr(tasks, "PAGE_LOST_S", 10.0)
@@ -300,7 +309,7 @@ def test_a_signal_that_has_gone_pauses_the_task_and_its_trial_is_repeated(own, s
     own.begin("P01", PARADIGM, None)
     own.resume()
     stream.state, stream.reason = StreamState.STALE, "No sample for 2.1 s."
-    until(lambda: own.task.problem == "signal_lost")
+    until(lambda: own.last().problem == "signal_lost")
     task = own.enter(done(0))
     assert (task.trials[0].outcome, task.trials[0].result) == ("aborted", {"recorded": False})
     assert (len(task.plan), task.plan[4].label) == (5, task.plan[0].label)
@@ -315,14 +324,14 @@ def test_a_recording_that_ends_pauses_the_task_and_the_next_one_is_added(own, st
     own.resume()
     monkeypatch.setattr(tasks, "_RECORDING_LOST_S", 0.3)
     stream.file = None
-    until(lambda: own.task.problem == "recording_lost")
+    until(lambda: own.last().problem == "recording_lost")
     with pytest.raises(ConflictError, match="has not begun"):
         own.resume()
     stream.file = "run-02.xdf"
     assert own.resume().recordings == ["run-01.xdf", "run-02.xdf"]
     stream.file = "run-03.xdf"  # LabRecorder ended and was started again
-    until(lambda: "run-03.xdf" in own.task.recordings)
-    assert own.task.state == "running"
+    until(lambda: "run-03.xdf" in own.last().recordings)
+    assert own.last().state == "running"
 
 
 def test_a_task_begins_with_a_recording_that_starts_slowly_and_its_trials_count_from_then_on(own, stream):
@@ -389,7 +398,7 @@ def test_a_change_that_cannot_be_kept_is_refused_and_made_later(own, monkeypatch
         patched.setattr("mindwire.sessions.task.replace_file", full)
         with pytest.raises(RecordingError, match="No space left on device"):
             own.enter(done(0))
-        assert own.task.trials == []
+        assert own.last().trials == []
     assert own.enter(done(0)).next == 1
 
 
