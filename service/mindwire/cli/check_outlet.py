@@ -41,11 +41,12 @@ def check_outlet(
     """
     from mindwire.offline.convention.checks import check_stream, check_together
     from mindwire.offline.convention.rules import Outcome
-    from mindwire.offline.convention.streams import is_recording, listen, open_xdf, read_streams
+    from mindwire.offline.convention.streams import is_recording, listen, read_streams
+    from mindwire.sources.xdf import XdfRecording
 
     if is_recording(target):
         given.refuse("--timeout", "--seconds", why="A recording is read as a whole")
-        recording = open_xdf(target)
+        recording = XdfRecording(target)
         streams = read_streams(recording, stream)
         print_problems(Path(target), recording.problems)
     else:

@@ -7,29 +7,23 @@ labels and units it had.
 
 from __future__ import annotations
 
-import math
 import threading
-from contextlib import ExitStack
 
 from mindwire.errors import StreamChangedError, StreamNotFoundError
 from mindwire.sources.live import Presence
 from mindwire.sources.lsl import CONNECT_TIMEOUT_S, LslSource
 from mindwire.sources.lsl_discovery import (
-    RENEW_S,
-    TWIN_S,
+    ROUND_S,
     FoundStream,
     Selector,
     StreamSearch,
     describe,
     full_info,
     listing,
+    search,
 )
 from mindwire.sources.markers import is_own
 from mindwire.types import SignalInfo
-
-# Both kinds of question were asked, and there was time to answer: an outlet that has not is absent.
-_ROUND_S = 2 * RENEW_S + 0.2
-_POLL_S = 0.05
 
 
 class LslWatch:
@@ -46,7 +40,7 @@ class LslWatch:
         uids = {stream.info.uid for stream in self._search.results() if self._identity.matches(stream.info)}
         if self._uid in uids:
             return Presence.THERE
-        if self._search.age < _ROUND_S:
+        if self._search.age < ROUND_S:
             return None
         return Presence.REPLACED if uids else Presence.ABSENT
 
@@ -82,27 +76,10 @@ class LslConnector:
         StreamNotFoundError
             Several streams match the selector, or have the identity.
         """
-        cancelled = cancelled or threading.Event()
-        self._others = []
-        with ExitStack() as searches:
-            identity = self._identity
-            search = searches.enter_context(StreamSearch(identity.question))
-            everything: StreamSearch | None = None
-            seen_at = math.inf
-            while not cancelled.wait(_POLL_S):
-                found = [stream for stream in search.results() if identity.matches(stream.info)]
-                seen_at = min(seen_at, search.age) if found else math.inf
-                if len(found) > 1:
-                    raise StreamNotFoundError(self._several(found))
-                if found and search.age >= seen_at + TWIN_S:
-                    return found[0]
-                if everything is None and search.age >= timeout - _ROUND_S:
-                    everything = searches.enter_context(StreamSearch(""))
-                if everything is not None:
-                    self._others = everything.results()
-                if search.age >= timeout and not found:
-                    break
-        return None
+        found, self._others = search(self._identity, timeout, cancelled)
+        if len(found) > 1:
+            raise StreamNotFoundError(self._several(found))
+        return found[0] if found else None
 
     def _several(self, found: list[FoundStream]) -> str:
         if self._known:

@@ -6,12 +6,13 @@ streams, and one that fits none waits for one.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -29,6 +30,9 @@ _MAX_NAME = 100
 RENEW_S = 0.5
 # Every outlet was asked once more, so a second one of the same name or identity has answered by then.
 TWIN_S = RENEW_S + 0.1
+# Both kinds of question were asked, and there was time to answer: an outlet that has not is absent.
+ROUND_S = 2 * RENEW_S + 0.2
+_POLL_S = 0.05
 _RESOLVERS = 4
 _REFRESH_S = 0.05
 _EXACT = ("name", "type", "source_id", "hostname")
@@ -229,6 +233,33 @@ class StreamSearch(AbstractContextManager["StreamSearch"]):
         self.close()
 
 
+def search(
+    wanted: Selector, timeout: float, cancelled: threading.Event | None = None
+) -> tuple[list[FoundStream], list[FoundStream]]:
+    """Search for a stream for ``timeout`` seconds, or until it is cancelled.
+
+    Return the streams that fit, more than one as soon as two have answered, and, if none does, all on the network.
+    """
+    cancelled = cancelled or threading.Event()
+    others: list[FoundStream] = []
+    with ExitStack() as searches:
+        fitting = searches.enter_context(StreamSearch(wanted.question))
+        everything: StreamSearch | None = None
+        seen_at = math.inf
+        while not cancelled.wait(_POLL_S):
+            found = [stream for stream in fitting.results() if wanted.matches(stream.info)]
+            seen_at = min(seen_at, fitting.age) if found else math.inf
+            if len(found) > 1 or fitting.age >= seen_at + TWIN_S:
+                return found, []
+            if everything is None and fitting.age >= timeout - ROUND_S:
+                everything = searches.enter_context(StreamSearch(""))
+            if everything is not None:
+                others = everything.results()
+            if fitting.age >= timeout and not found:
+                break
+    return [], others
+
+
 def found_stream(handle: pylsl.StreamInfo) -> FoundStream:
     """Return a resolver's result with its short description."""
     info = SignalInfo(
@@ -251,8 +282,15 @@ def ask(
 
     Raise SourceError when it does not answer in time or its description is malformed, StreamLostError when it has gone.
     """
-    try:
+    with answering(found, timeout):
         return signal_info(parse_xml(patiently(inlet.info, timeout, cancelled).as_xml()))
+
+
+@contextmanager
+def answering(found: FoundStream, timeout: float) -> Iterator[None]:
+    """Translate errors of liblsl about a stream that has gone, or does not answer in time."""
+    try:
+        yield
     except LostError as error:
         msg = f"Stream {found} has gone."
         raise StreamLostError(msg) from error

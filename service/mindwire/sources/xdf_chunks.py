@@ -53,7 +53,7 @@ def check_magic(file: BinaryIO, path: object) -> None:
     file.seek(0)
     magic = file.read(len(MAGIC))
     if magic.startswith(GZIP_MAGIC):
-        msg = f"{path} is compressed; unpack it (gunzip) and replay the result."
+        msg = f"{path} is compressed; unpack it (gunzip) first."
         raise RecordingError(msg)
     if magic != MAGIC:
         msg = f"{path} is no XDF recording: expected the file to begin with 'XDF:', found {magic!r}."

@@ -240,7 +240,7 @@ def test_a_line_per_rule_and_a_count(tmp_path):
         (["FILE", "--seconds", "1"], 2, "A recording is read as a whole, found --seconds; leave it out."),
         (["x", "--stream", "y"], 2, "--stream chooses a stream of a recording"),
         (["FILE", "--stream", "id=9"], 1, "expected 'id=9', found id=1 name='Other-cap'"),
-        ([__file__], 1, "expected an XDF recording or the name of an outlet"),
+        ([__file__], 1, "is no XDF recording"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_in_a_sentence(tmp_path, words, code, says, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -11,18 +11,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.errors import RecordingError, SourceError, StreamLostError, StreamNotFoundError
+from mindwire.errors import StreamNotFoundError
 from mindwire.offline.convention.rules import Kind
-from mindwire.sources.liblsl import LostError, LslTimeoutError, pylsl
-from mindwire.sources.lsl_discovery import (
-    TWIN_S,
-    FoundStream,
-    Selector,
-    StreamSearch,
-    listing,
-    lsl_resources,
-    patiently,
-)
+from mindwire.sources.liblsl import pylsl
+from mindwire.sources.lsl_discovery import FoundStream, Selector, answering, listing, lsl_resources, patiently, search
 from mindwire.sources.markers import (
     AXES,
     AXES_TYPE,
@@ -39,7 +31,6 @@ from mindwire.sources.markers import (
 from mindwire.sources.recording import Selector as RecordedSelector
 from mindwire.sources.stream_xml import child_text, parse_xml, signal_info
 from mindwire.sources.xdf import XdfRecording
-from mindwire.sources.xdf_chunks import GZIP_MAGIC, MAGIC
 from mindwire.sources.xdf_file import XdfStream
 from mindwire.types import SignalInfo
 
@@ -112,36 +103,20 @@ def listen(name: str, timeout: float, seconds: float) -> ObservedStream:
         The outlet has gone, does not answer, or describes itself impossibly.
     """
     found = _find(name, timeout)
-    with lsl_resources():
+    with lsl_resources(), answering(found, _ANSWER_S):
         inlet = pylsl.StreamInlet(found.handle, recover=False)
-        try:
-            header = parse_xml(patiently(inlet.info, _ANSWER_S, None).as_xml())
-            info = signal_info(header)
-            inlet.open_stream(_ANSWER_S)
-            offset = inlet.time_correction(_ANSWER_S)
-            rows, times, arrived = _pull(inlet, seconds)
-        except LostError as error:
-            msg = f"Outlet {found} has gone while it was listened to; start it again."
-            raise StreamLostError(msg) from error
-        except LslTimeoutError as error:
-            msg = f"Outlet {found} is on the network but did not answer within {_ANSWER_S:g} s; is its program hanging?"
-            raise SourceError(msg) from error
+        header = parse_xml(patiently(inlet.info, _ANSWER_S, None).as_xml())
+        info = signal_info(header)
+        inlet.open_stream(_ANSWER_S)
+        offset = inlet.time_correction(_ANSWER_S)
+        rows, times, arrived = _pull(inlet, seconds)
     stamps = np.array(times, dtype=float)
     values = np.array(rows, dtype=object if info.dtype == "string" else float).reshape(len(rows), info.n_channels)
     return ObservedStream(info, header, kind_of(info, header), values, stamps, np.array(arrived) - stamps - offset)
 
 
 def _find(name: str, timeout: float) -> FoundStream:
-    wanted = Selector(name=name)
-    with StreamSearch(wanted.question) as search, StreamSearch("") as everything:
-        end, twins_until = time.monotonic() + timeout, float("inf")
-        found: list[FoundStream] = []
-        while (now := time.monotonic()) < min(end, twins_until):
-            everything.results()
-            if found := [stream for stream in search.results() if wanted.matches(stream.info)]:
-                twins_until = min(twins_until, now + TWIN_S)
-            time.sleep(0.05)
-        others = everything.results()
+    found, others = search(Selector(name=name), timeout)
     if not found:
         msg = (
             f"Expected an outlet named {name!r} within {timeout:g} s, found {listing(others)}; check name and network."
@@ -161,7 +136,8 @@ def _pull(inlet: pylsl.StreamInlet, seconds: float) -> tuple[list[list[Any]], li
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         got, stamps = inlet.pull_chunk(min(_PULL_S, left), _MOST_AT_ONCE, min_samples=1)
-        rows, times = rows + got, times + list(stamps)
+        rows += got
+        times += stamps
         arrived += [pylsl.local_clock()] * len(stamps)
     return rows, times, arrived
 
@@ -194,21 +170,6 @@ def read_streams(recording: XdfRecording, chosen: str | None = None) -> list[Obs
     return found
 
 
-def open_xdf(target: str) -> XdfRecording:
-    """Open a recording in XDF; raise RecordingError if it is none, or cannot be read."""
-    path = Path(target)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-    except OSError as error:
-        msg = f"{path}: the recording cannot be read ({error.strerror}); check the path."
-        raise RecordingError(msg) from error
-    if magic != MAGIC and not magic.startswith(GZIP_MAGIC):
-        msg = f"{path}: expected an XDF recording or the name of an outlet, found another file; record the outlet with LabRecorder."
-        raise RecordingError(msg)
-    return XdfRecording(path)
-
-
 def _is_meant(stream: XdfStream, header: Element) -> bool:
     info = stream.info
     kind = info.type.casefold()
@@ -227,4 +188,4 @@ def _read(recording: XdfRecording, stream: XdfStream, header: Element) -> Observ
     empty = np.empty((0, stream.info.n_channels), dtype=object if text else float)
     values = np.concatenate([empty, *(one.values for one in samples)])
     times = np.concatenate([np.empty(0), *(one.times for one in samples)])
-    return ObservedStream(replace(stream.info), header, kind_of(stream.info, header), values, times)
+    return ObservedStream(stream.info, header, kind_of(stream.info, header), values, times)
