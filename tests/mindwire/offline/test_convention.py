@@ -223,7 +223,7 @@ def test_a_line_per_rule_and_a_count(tmp_path):
     first, *lines, last = found.stdout.splitlines()
     assert first == "Other-cap: probabilities, 2 channels, 50 samples"
     assert len(lines) == 20
-    assert lines[0].split(maxsplit=2) == ["kept", "S1", "source_id is given, and is the same after a restart"]
+    assert lines[0].split(maxsplit=2) == ["kept", "S1", "source_id is given"]
     assert "  broken       P12  desc/model has name and sha256, 64 hexadecimal digits: expected" in found.stdout
     assert last == "Rules: 18 kept, 1 broken, 1 not checked."
 

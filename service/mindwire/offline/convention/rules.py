@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from mindwire.sinks.sent_markers import FARTHEST_S, OLDEST_S
 from mindwire.sources.markers import CONVENTION
+
+# Limits that the texts state and the checks hold.
+# Least and greatest age of a sample on its arrival, in seconds; of markers those that a sender may report, and a second for the way.
+AGES: Final = {"P8": (-1.0, 60.0), "M4": (-FARTHEST_S, OLDEST_S + 1.0)}
+SUM_ERROR: Final = 0.001
+PART_OF_HOP: Final = 0.2
+LONGEST_TEXT: Final = 200
 
 
 class Kind(StrEnum):
@@ -38,8 +47,13 @@ class Rule:
         return self.text.replace("`", "")
 
 
+def _age(number: str) -> str:
+    least, most = AGES[number]
+    return f"on arrival the time stamp is at most {-least:g} s ahead of LSL's clock and {most:g} s behind it"
+
+
 _EVERY = {
-    "S1": "`source_id` is given, and is the same after a restart",
+    "S1": "`source_id` is given",
     "S2": "the name ends as its kind demands: `-Decisions`, `-Axes`, `-Markers`, and probabilities with none of them",
     "S3": "the nominal rate is 0, irregular",
     "S4": "`desc/manufacturer` names the sender",
@@ -48,13 +62,13 @@ _EVERY = {
 _PROBABILITIES = {
     "P1": "the type is `Probabilities`",
     "P2": "the format is `float32`",
-    "P3": "one channel per class, two at least, each labelled with the name of its class and no other's",
+    "P3": "two channels at least, each with a label, no two the same",
     "P4": "the unit of each channel is `probability`",
     "P5": "the type of each channel is `Probability`",
     "P6": "time stamps increase from row to row",
-    "P7": "rows are a whole number of hops apart, at the median",
-    "P8": "the time stamp is that of the newest sample of the window: at most 1 s ahead of LSL's clock and 60 s behind it",
-    "P9": "the probabilities of a valid row are from 0 to 1 and sum to 1 ± 0.001",
+    "P7": f"at the median, rows are a whole number of hops apart, ± {PART_OF_HOP:g} of one",
+    "P8": _age("P8"),
+    "P9": f"the probabilities of a valid row are not negative and sum to 1 ± {SUM_ERROR:g}",
     "P10": "an invalid row is NaN in each channel",
     "P11": "`desc/validity/invalid` is `NaN`",
     "P12": "`desc/model` has `name` and `sha256`, 64 hexadecimal digits",
@@ -65,7 +79,7 @@ _PROBABILITIES = {
 _DECISIONS = {
     "D1": "the type is `Markers`",
     "D2": "one channel of text",
-    "D3": "`desc/classes` has a `class` per class, in the order of the probabilities; the code of a decision is its place, from 1",
+    "D3": "`desc/classes` has two or more elements `class`, no two the same",
     "D4": "each text is the name of a class in `desc/classes`",
     "D5": "time stamps increase from decision to decision",
     "D6": "`desc/model` has `name` and `sha256`, 64 hexadecimal digits",
@@ -74,7 +88,7 @@ _DECISIONS = {
 _AXES = {
     "A1": "the type is `Control`",
     "A2": "the format is `float32`",
-    "A3": "one channel per axis, each labelled with the name of its axis and no other's",
+    "A3": "each channel has a label, no two the same",
     "A4": "the unit of each channel is `normalized`",
     "A5": "time stamps increase from row to row",
     "A6": "each value is a number from -1 to 1",
@@ -84,8 +98,8 @@ _AXES = {
 _MARKERS = {
     "M1": "the type is `Markers`",
     "M2": "one channel of text",
-    "M3": "each text is printable, 1 to 200 characters",
-    "M4": "the time stamp is that of the stimulus: at most 60 s ahead of LSL's clock and 600 s behind it",
+    "M3": f"each text is printable, 1 to {LONGEST_TEXT} characters",
+    "M4": _age("M4"),
 }
 _OSC = {
     "O1": "`/mindwire/{stream}/probabilities` has a float per class in the model's order, and the sequence number as an integer",

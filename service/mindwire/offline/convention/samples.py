@@ -14,13 +14,10 @@ from mindwire.offline.convention.descriptions import (
     shown,
     violated,
 )
+from mindwire.offline.convention.rules import AGES, LONGEST_TEXT, PART_OF_HOP, SUM_ERROR
 from mindwire.offline.convention.streams import ObservedStream
 from mindwire_models.text import counted
 
-_SUM = 1e-3
-_HOPS = 0.2  # of a hop, by which the interval of two rows may differ from a whole number
-_AGES = {"P8": (-1.0, 60.0), "M4": (-60.0, 601.0)}  # a second for the way
-_LONGEST_TEXT = 200
 _TOLERANCE = 1e-6  # of float32 near 1
 
 
@@ -61,13 +58,13 @@ def hops(stream: ObservedStream) -> None:
     except ViolationError as error:
         raise UncheckedError(str(error)) from error
     count = float(np.median(np.diff(stream.times))) / hop
-    if count < 1 - _HOPS or abs(count - round(count)) > _HOPS:
+    if count < 1 - PART_OF_HOP or abs(count - round(count)) > PART_OF_HOP:
         violated(f"a multiple of {hop * 1e3:g} ms", f"{count * hop * 1e3:.4g} ms")
 
 
 def age(number: str) -> Check:
     """Return a check of the age of samples when they arrived."""
-    least, most = _AGES[number]
+    least, most = AGES[number]
 
     def check(stream: ObservedStream) -> None:
         need(stream)
@@ -94,7 +91,7 @@ def sums(stream: ObservedStream) -> None:
     if not meant.any():
         msg = "no valid row"
         raise UncheckedError(msg)
-    wrong = np.asarray(meant & (np.abs(values.sum(axis=1) - 1) > _SUM), dtype=bool)
+    wrong = np.asarray(meant & (np.abs(values.sum(axis=1) - 1) > SUM_ERROR), dtype=bool)
     if wrong.any():
         violated("a sum of 1", f"{values[wrong.argmax()].sum():.4g} in {first_of(wrong, stream.times)}")
 
@@ -131,9 +128,9 @@ def marker_texts(stream: ObservedStream) -> None:
     """Check M3."""
     need(stream)
     texts = [str(value) for value in stream.values[:, 0]]
-    wrong = np.array([not text.isprintable() or not 1 <= len(text) <= _LONGEST_TEXT for text in texts])
+    wrong = np.array([not text.isprintable() or not 1 <= len(text) <= LONGEST_TEXT for text in texts])
     if wrong.any():
         violated(
-            f"1 to {_LONGEST_TEXT} printable characters",
+            f"1 to {LONGEST_TEXT} printable characters",
             f"{shown(texts[wrong.argmax()])} in {first_of(wrong, stream.times)}",
         )
