@@ -14,6 +14,7 @@ from mindwire_models.presets import BCIC2A
 from tests.browser.conftest import accessibility_problems
 from tests.support.canvas import drawn_pixels, texts_of
 from tests.support.standin import StandIn, served
+from tests.support.streaming import eventually
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -247,14 +248,16 @@ def test_the_strips_lines_stand_at_its_labels_and_its_bar_has_a_number(address, 
     assert any(re.fullmatch(r"\d+ µV", one["text"]) for one in texts)
 
 
-def test_a_paused_strip_says_so(address, open_page):
+def test_a_paused_strip_says_so(stream, address, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator("#eeg-scale")).to_have_text(re.compile("µV"))
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#eeg-paused")).to_contain_text("Paused")
     head = page.locator("#eeg .sweep")
     stopped = head.get_attribute("style")
-    page.wait_for_timeout(300)
+    sent = stream.seq
+    eventually(lambda: stream.seq > sent + 10)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert head.get_attribute("style") == stopped
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#eeg-paused")).to_be_hidden()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_an_example_makes_the_bundle_that_it_names(title: str, tmp_path: Path, m
             pytest.skip("needs braindecode")
         from mindwire_models.external_sources.braindecode_folders import stand_in_for_torchaudio
 
+        for name in ("torchaudio", "torchaudio.functional", "torchaudio.transforms"):
+            if name not in sys.modules:  # leave no stand-in to the tests that follow
+                monkeypatch.setitem(sys.modules, name, None)
+                del sys.modules[name]
         stand_in_for_torchaudio()
         record(tmp_path / "session.xdf")
     monkeypatch.chdir(tmp_path)

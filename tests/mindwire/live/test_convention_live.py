@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -35,7 +36,7 @@ from tests.support.written_recordings import finished
 from tests.support.xdf_writer import eeg_file
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "convention.md").read_text(encoding="utf-8")
-SFREQ, SECONDS, LISTEN_S = 250.0, 20, 16.0
+SFREQ, SECONDS, LISTEN_S = 250.0, 16, 120.0
 POLICY = ControlPolicy(
     evidence=Leaky(time_constant_s=1.0),
     decide=Decide(commit=0.35, release=0.3, dwell_s=0.2, refractory_s=0.4),
@@ -63,7 +64,9 @@ def run(tmp_path_factory):
         )
         url = line(serve, r"http://(127\.0\.0\.1:\d+)")[1]
         pool = stack.enter_context(ThreadPoolExecutor(len(names)))
-        listening = [pool.submit(listen, one, 10.0, LISTEN_S) for one in names]
+        played = threading.Event()
+        stack.callback(played.set)  # the listeners end also where something fails
+        listening = [pool.submit(listen, one, 30.0, LISTEN_S, played) for one in names]
         player = processes.start("-m", "mindwire", "play", path)
         eventually(lambda: get(url, f"/v1/streams/{name}")["counters"]["predictions"], 30.0)  # it is recorded by then
         marker = json.dumps({"markers": [{"label": "cue", "time": pylsl.local_clock() + 5.0}]}).encode()
@@ -71,8 +74,9 @@ def run(tmp_path_factory):
         request = urllib.request.Request(f"http://{url}/v1/streams/{name}/markers", marker, head)
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["accepted"] == 1
+        assert player.wait(100) == 0
+        played.set()
         observed = [one.result() for one in listening]
-        assert player.wait(40) == 0
         serve.send_signal(signal.SIGTERM)
         serve.wait(20)
         file = next((folder / "recordings").glob("*.xdf"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_what_is_half_written_is_removed_after_the_end_of_all_that_could_write_m
         child.kill()
         child.communicate()
 
-    monkeypatch.setattr(job.time, "sleep", ends)
+    monkeypatch.setattr(job, "time", SimpleNamespace(sleep=ends))
     job.remove_after_end(JobSpec("P01-1", "train", "P01", "", str(tmp_path), str(tmp_path / "scratch")), child.pid)
     assert child.returncode is not None
     assert not half.exists()

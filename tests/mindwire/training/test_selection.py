@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from mindwire.errors import RecordingError
 from mindwire.sessions.document import Moment, Run, SessionDocument, change_run, write_session
 from mindwire.sessions.paradigm import check_paradigm
 from mindwire.sessions.task import new_task, write_task
+from mindwire.training import selection
 from mindwire.training.selection import select, wait_until_read
 
 HANDS = {"left_hand": 10, "right_hand": 10}
@@ -103,7 +105,7 @@ def test_recordings_of_two_caps_are_one_set_only_with_the_electrodes_of_the_newe
 def test_a_run_that_cannot_be_read_is_not_waited_for_and_is_left_out(tmp_path, monkeypatch):
     damaged = {"sha256": "", "ended": Moment(time.time(), 2.0), "problems": ("It is damaged.",)}
     session(tmp_path, "2026-11-29", (HANDS, {}), (None, damaged))
-    monkeypatch.setattr(time, "sleep", pytest.fail)
+    monkeypatch.setattr(selection, "time", SimpleNamespace(sleep=pytest.fail, monotonic=time.monotonic, time=time.time))
     wait_until_read(tmp_path, "P01")
     assert select(tmp_path, "P01", None, None).left_out == (
         {"reason": "unreadable", "recording": "2026-11-29/run-02.xdf", "trials": 0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def is_recording(target: str) -> bool:
     return Path(target).suffix.casefold() in (".xdf", ".xdfz") or Path(target).is_file()
 
 
-def listen(name: str, timeout: float, seconds: float) -> ObservedStream:
+def listen(name: str, timeout: float, seconds: float, ended: threading.Event | None = None) -> ObservedStream:
     """Find an outlet by its name and take its samples.
 
     Parameters
@@ -94,6 +95,8 @@ def listen(name: str, timeout: float, seconds: float) -> ObservedStream:
     name : str
     timeout, seconds : float
         Time to find the outlet, and to take samples.
+    ended : threading.Event or None
+        Ends the taking of samples before its time.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def listen(name: str, timeout: float, seconds: float) -> ObservedStream:
         info = signal_info(header)
         inlet.open_stream(_ANSWER_S)
         offset = inlet.time_correction(_ANSWER_S)
-        rows, times, arrived = _pull(inlet, seconds)
+        rows, times, arrived = _pull(inlet, seconds, ended or threading.Event())
     stamps = np.array(times, dtype=float)
     values = np.array(rows, dtype=object if info.dtype == "string" else float).reshape(len(rows), info.n_channels)
     return ObservedStream(info, header, kind_of(info, header), values, stamps, np.array(arrived) - stamps - offset)
@@ -128,13 +131,15 @@ def _find(name: str, timeout: float) -> FoundStream:
     return found[0]
 
 
-def _pull(inlet: pylsl.StreamInlet, seconds: float) -> tuple[list[list[Any]], list[float], list[float]]:
+def _pull(
+    inlet: pylsl.StreamInlet, seconds: float, ended: threading.Event
+) -> tuple[list[list[Any]], list[float], list[float]]:
     """Return rows, stamps, and LSL's time at which each row was here."""
     rows: list[list[Any]] = []
     times: list[float] = []
     arrived: list[float] = []
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    while (left := end - time.monotonic()) > 0 and not ended.is_set():
         got, stamps = inlet.pull_chunk(min(_PULL_S, left), _MOST_AT_ONCE, min_samples=1)
         rows += got
         times += stamps
