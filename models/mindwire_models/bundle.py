@@ -307,7 +307,9 @@ def load_module(bundle: Bundle) -> AttentionBaseNet | Ensemble | TangentSpaceNet
     """
     decoder = decoder_of(bundle.config, bundle.path)
     if decoder == "external":
-        raise BundleError(without_network(bundle, "this"))
+        source = reprlib.repr(bundle.config.get("source"))
+        msg = f"{bundle.path}: expected a network in PyTorch, found only an ONNX graph, of {source}; choose another bundle."
+        raise BundleError(msg)
     with extra("torch", "The network itself needs PyTorch"):
         from safetensors.torch import load
     from mindwire_models.network.attentionbasenet import AttentionBaseNet

@@ -28,11 +28,11 @@ KIND_NAMES: dict[DecoderKind, str] = {
     "external": "a decoder from outside, which is only a graph",
 }
 # The weights whose sizes are the numbers of channels and of classes: name and axis of each.
-_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], tuple[str, int]] | None] = {
+_SIZED_BY: dict[DecoderKind, tuple[tuple[str, int], ...]] = {
     "attentionbasenet": (("input_block.spatial_conv.weight", 2), ("final_layer.1.weight", 0)),
     "ensemble": (("members.0.input_block.spatial_conv.weight", 2), ("members.0.final_layer.1.weight", 0)),
     "tangent_space": (("whitening", 0), ("intercept", 0)),
-    "external": None,  # its weights are in its graph
+    "external": (),  # its weights are in its graph
 }
 
 
@@ -123,7 +123,7 @@ def _check_external(files: Mapping[str, bytes], graph: GraphKind, folder: Path) 
 
 
 def _check_weights(files: Mapping[str, bytes], kind: DecoderKind, contract: Contract, folder: Path) -> None:
-    where, sized_by = folder / WEIGHTS, _SIZED_BY[kind] or ()
+    where, sized_by = folder / WEIGHTS, _SIZED_BY[kind]
     if WEIGHTS not in files:
         msg = f"{folder}: no hash for {WEIGHTS}, which {KIND_NAMES[kind]} needs; export the bundle again."
         raise BundleError(msg)

@@ -82,7 +82,7 @@ def _sizes(network: AttentionBaseNet | ExternalDecoder | FittedPipeline) -> dict
         "sfreq": network.sfreq,
         "filters": {},
         "normalisation": {"kind": _NONE},
-        "window_samples": network.n_times,
+        "window_samples": getattr(network, "n_times", None),  # a fitted pipeline does not tell
         "hop_samples": 10,
         "classes": None,
     }

@@ -7,9 +7,10 @@ A bundle of this kind has no network in PyTorch: ``config.json`` names the decod
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from mindwire_models.bundle import Bundle, check_target, write_bundle
 from mindwire_models.bundle_checks import GRAPH, contradictions
 from mindwire_models.contract import Contract
 from mindwire_models.errors import BundleError, ExportError
-from mindwire_models.graphs.external_check import Trial, output_kind
+from mindwire_models.graphs.external_check import Output, Trial, output_kind
 from mindwire_models.graphs.foreign_graph import ForeignGraph, read_foreign
 from mindwire_models.model_card import model_card
 from mindwire_models.reading import MIB, read_regular
@@ -52,7 +53,7 @@ class ExternalDecoder:
     """
 
     graph: bytes = field(repr=False)
-    output: Literal["logits", "probabilities"] | None
+    output: Output | None
     source: str
     provenance: str
     reference: Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]] | None = None
@@ -62,7 +63,7 @@ class ExternalDecoder:
     sfreq: float | None = None
 
 
-def read_onnx_file(path: Path, output: Literal["logits", "probabilities"] | None = None) -> ExternalDecoder:
+def read_onnx_file(path: Path, output: Output | None = None) -> ExternalDecoder:
     """Read an ONNX file as a decoder; nothing of it is run.
 
     Raises
@@ -124,12 +125,12 @@ def export_external(
     foreign = read_foreign(decoder.graph, decoder.source)
     _refuse_sizes(decoder, foreign, contract)
     sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
-    one_by_one = _was_made_for_one(foreign, contract, decoder.source)
-    own = foreign.rewrite(*sizes, one_by_one=one_by_one)
-    seconds = _timed(own, contract, decoder.source, warn)
-    kind = _output_kind(decoder, own, contract, warn)
-    graph = foreign.rewrite(*sizes, probabilities=kind == "probabilities", one_by_one=one_by_one)
-    trial = Trial(graph, contract, decoder.source)
+    graph, trial, one_by_one = _tried(foreign, contract, decoder.source)
+    seconds = _timed(trial, contract, decoder.source, warn)
+    kind = _output_kind(decoder, trial, warn)
+    if kind == "probabilities":
+        graph = foreign.rewrite(*sizes, probabilities=True, one_by_one=one_by_one)
+        trial = Trial(graph, contract, decoder.source)
     trial.compare_batches()
     apart = None if decoder.reference is None else trial.compare(decoder.reference, kind)
     config: dict[str, Any] = {
@@ -160,22 +161,23 @@ def export_external(
     )
 
 
-def _was_made_for_one(foreign: ForeignGraph, contract: Contract, source: str) -> bool:
-    """Return true if a graph does not take several windows, but each alone."""
+def _tried(foreign: ForeignGraph, contract: Contract, source: str) -> tuple[bytes, Trial, bool]:
+    """Return a graph as a bundle has it, its trial, and true if it takes no several windows, but each alone."""
     sizes = (contract.n_channels, contract.window_samples, len(contract.classes))
-    if Trial(foreign.rewrite(*sizes), contract, source).takes_batches():
-        return False
-    try:
-        return Trial(foreign.rewrite(*sizes, one_by_one=True), contract, source).takes_batches()
-    except ExportError:
-        return False
+    graph = foreign.rewrite(*sizes)
+    trial = Trial(graph, contract, source)
+    if not trial.takes_batches():
+        with suppress(ExportError):
+            alone = foreign.rewrite(*sizes, one_by_one=True)
+            trial_alone = Trial(alone, contract, source)
+            if trial_alone.takes_batches():
+                return alone, trial_alone, True
+    return graph, trial, False
 
 
-def _output_kind(
-    decoder: ExternalDecoder, graph: bytes, contract: Contract, warn: Callable[[str], object]
-) -> Literal["logits", "probabilities"]:
+def _output_kind(decoder: ExternalDecoder, trial: Trial, warn: Callable[[str], object]) -> Output:
     """Return what a graph gives, after the checks of :meth:`Trial.outputs`."""
-    outputs = Trial(graph, contract, decoder.source).outputs()
+    outputs = trial.outputs()
     kind = output_kind(outputs, decoder.output, decoder.source)
     if decoder.output == "logits" and output_kind(outputs, None, decoder.source) == "probabilities":
         warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as was said.")
@@ -205,9 +207,9 @@ def _transposed(foreign: ForeignGraph, contract: Contract) -> str:
     return ", or export it with the channels before the samples" if turned else ""
 
 
-def _timed(graph: bytes, contract: Contract, source: str, warn: Callable[[str], object]) -> float:
+def _timed(trial: Trial, contract: Contract, source: str, warn: Callable[[str], object]) -> float:
     """Return the seconds per window; refuse a graph that takes longer than a hop, warn of one that takes much of it."""
-    seconds, hop = Trial(graph, contract, source).seconds(), contract.hop_samples / contract.sfreq
+    seconds, hop = trial.seconds(), contract.hop_samples / contract.sfreq
     found = f"{source}: a window takes {1e3 * seconds:.3g} ms of this machine's processor, and a new one is due every {1e3 * hop:.3g} ms"
     if seconds > hop:
         msg = f"{found}; give a longer hop with --hop (at least {round(2 * seconds * contract.sfreq) + 1} samples), or a smaller network."

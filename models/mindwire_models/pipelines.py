@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from mindwire_models.contract import Contract
 from mindwire_models.errors import BundleError, ExportError, extra
 from mindwire_models.external import ExternalDecoder
-from mindwire_models.graphs.external_check import usual_amplitude
+from mindwire_models.graphs.external_check import SEED, TOLERANCE, Trial, usual_amplitude
 from mindwire_models.graphs.pipeline_graph import flat_steps, pipeline_graph, union_members
 from mindwire_models.graphs.pipeline_values import step_name
+from mindwire_models.text import first_line
 
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
-_TOLERANCE = 1e-4
-_SEED = 20231011
 _BATCH = 4
 # Largest ratio of amplitudes, of the fit and of the contract, that is no other unit.
 _MAX_RATIO = 300.0
@@ -67,8 +66,8 @@ class FittedPipeline:
     pipeline : sklearn.pipeline.Pipeline
     provenance : str
         Origin of the fit, for the model card.
-    n_times, sfreq : int, float or None
-        Samples, never known, and the sampling rate in hertz, known where there is a band pass.
+    sfreq : float or None
+        Sampling rate in hertz, known where there is a band pass.
     doubts : tuple of str
         Sentences on what is suspicious but no reason to refuse.
     """
@@ -110,10 +109,9 @@ def read_pipeline(path: Path, *, trusted: bool) -> FittedPipeline:
             warnings.simplefilter("always")
             pipeline = joblib.load(path)
     except Exception as error:  # a pickle may raise anything
-        reason = str(error).strip().splitlines()
         msg = (
             f"{path}: expected a pipeline written by joblib.dump, found a file that cannot be loaded "
-            f"({reason[0][:200] if reason else type(error).__name__}); install the packages it was fitted with, or write it again."
+            f"({first_line(error)}); install the packages it was fitted with, or write it again."
         )
         raise BundleError(msg) from error
     rates = (float(step.sfreq) for _, step in _all_steps(pipeline) if step_name(step) == _FILTER)
@@ -163,7 +161,7 @@ def external_pipeline(
     compared = list(_like_fitted(steps, n_chans, n_times))
     if windows is not None:
         compared.append(_checked_windows(windows, contract))
-    _compare(graph, reference, compared)
+    _compare(Trial(graph, contract, "pipeline"), reference, compared)
     names = ", ".join(dict.fromkeys(type(step).__name__ for step in steps))
     known = (_PACKAGES.get(step_name(step).partition(".")[0]) for step in steps)
     packages = ", ".join(dict.fromkeys(package for package in known if package))
@@ -245,7 +243,7 @@ def _refuse_scale(steps: Sequence[Any], contract: Contract) -> None:
 
 def _like_fitted(steps: Sequence[Any], n_chans: int, n_times: int) -> Iterator[NDArray[np.float32]]:
     """Iterate over batches of windows with the covariances that the pipeline's steps were fitted to, weaker and stronger."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     matrices = [matrix for step in steps for matrix in _covariances_of(step) if len(matrix) == n_chans]
     for matrix in matrices:
         values, vectors = np.linalg.eigh(matrix)
@@ -278,18 +276,12 @@ def _checked_windows(windows: NDArray[np.floating], contract: Contract) -> NDArr
     return windows.astype(np.float32)
 
 
-def _compare(graph: bytes, reference: PipelineReference, compared: Sequence[NDArray[np.float32]]) -> None:
-    with extra("torch", "Checking a graph needs the package onnxruntime"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+def _compare(trial: Trial, reference: PipelineReference, compared: Sequence[NDArray[np.float32]]) -> None:
     for x in compared:
-        found = softmax(session.run(["logits"], {"x": x})[0].astype(np.float64), axis=1)
-        apart = float(np.abs(found - softmax(reference(x), axis=1)).max())
-        if not apart <= _TOLERANCE:
+        apart = trial.difference(reference, "logits", "windows like those it was fitted to", x)
+        if not apart <= TOLERANCE:
             msg = (
-                f"The graph's probabilities differ from the pipeline's by {apart:.2g} (allowed {_TOLERANCE:g}) on windows like "
+                f"The graph's probabilities differ from the pipeline's by {apart:.2g} (allowed {TOLERANCE:g}) on windows like "
                 "those it was fitted to, as happens where covariances are singular or spread over more than eight decades; fit it "
                 "with a shrinking estimator (lwf, oas), or leave out channels that follow from others."
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mindwire_models.bundle import SUMS, Bundle, load_bundle, load_network
 from mindwire_models.bundle_checks import CONFIG, GRAPH, decoder_of
 from mindwire_models.contract import Contract
 from mindwire_models.errors import ArgumentError, BundleError, extra
 from mindwire_models.external import ExternalDecoder, read_onnx_file
+from mindwire_models.graphs.external_check import Output
 from mindwire_models.pipelines import PICKLES, FittedPipeline, read_pipeline
 from mindwire_models.reading import MIB, read_json_object
 
@@ -32,20 +33,12 @@ class Source:
     policy: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Statement of the caller on weights: the class of their network, and the kind of its outputs."""
-
-    architecture: str | None
-    output: Literal["logits", "probabilities"] | None
-
-
 def open_source(
     source: str,
     config: Path | None = None,
     *,
     architecture: str | None = None,
-    output: Literal["logits", "probabilities"] | None = None,
+    output: Output | None = None,
     trust_pickle: bool = False,
 ) -> Source:
     """Open a source of weights or a decoder from outside.
@@ -93,7 +86,7 @@ def open_source(
             msg = f"{path}: a file of weights needs the network's arguments; give them with --config FILE.json."
             raise ArgumentError(msg)
         arguments = read_json_object(config, MIB, "the configuration", BundleError)
-        return _weights(arguments, path, _Kind(architecture, output), f"The weights `{path.name}`.")
+        return _weights(arguments, path, f"The weights `{path.name}`.", architecture, output)
     if path.exists() and not (path / CONFIG).exists():
         what = f"a folder without {CONFIG}" if path.is_dir() else "a file of another kind"
         msg = (
@@ -105,12 +98,10 @@ def open_source(
 
     kind = "folder" if path.is_dir() else "Hugging Face Hub repository"
     folder, card = find_folder(source), f"The {kind} `{path.name or source}`."
-    return _weights(read_config(folder), find_weights(folder), _Kind(architecture, output), card)
+    return _weights(read_config(folder), find_weights(folder), card, architecture, output)
 
 
-def _file_from_outside(
-    path: Path, output: Literal["logits", "probabilities"] | None, *, trust_pickle: bool
-) -> Source | None:
+def _file_from_outside(path: Path, output: Output | None, *, trust_pickle: bool) -> Source | None:
     """Open a graph, a program or a pipeline; None for any other kind of file."""
     if path.suffix == ".onnx":
         return _external(read_onnx_file(path, output))
@@ -147,19 +138,20 @@ def _checkpoint(path: Path, config: Path | None) -> Source:
     return Source(network.eval(), None, f"The checkpoint `{path.name}` of the authors' code.")
 
 
-def _weights(arguments: Mapping[str, Any], weights: Path, said: _Kind, card: str) -> Source:
+def _weights(
+    arguments: Mapping[str, Any], weights: Path, card: str, architecture: str | None, output: Output | None
+) -> Source:
     """Open weights with the arguments of their network: ours, or another one of braindecode."""
     from mindwire_models.external_sources.braindecode_folders import VERSION_KEY, read_braindecode
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
     from mindwire_models.network.checkpoints import read_state_dict, read_tensors, restore
 
-    architecture = said.architecture
     if architecture is None and arguments.keys() - {VERSION_KEY} <= AttentionBaseNet.default_config().keys():
         architecture = _OWN
     if architecture != _OWN:
         tensors = read_tensors(weights)
         decoder = read_braindecode(
-            arguments, tensors, weights, architecture=architecture, output=said.output, provenance=card
+            arguments, tensors, weights, architecture=architecture, output=output, provenance=card
         )
         return _external(decoder)
     try:

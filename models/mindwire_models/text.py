@@ -19,6 +19,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return "".join(shown)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one: ``1 channel``, ``22 channels``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -14,15 +14,17 @@ import types
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import nn
 
 from mindwire_models.errors import ArgumentError, BundleError, ExportError, MindwireError, extra
 from mindwire_models.external import ExternalDecoder
 from mindwire_models.external_sources.modules import trace_decoder
+from mindwire_models.graphs.external_check import Output
 from mindwire_models.network.checkpoints import StateDict, restore
 from mindwire_models.network.hub import resolve_activation
+from mindwire_models.text import first_line
 
 VERSION_KEY: Final = "braindecode_version"
 _MODULES = "braindecode.modules"
@@ -36,7 +38,7 @@ def read_braindecode(
     where: Path | str,
     *,
     architecture: str | None = None,
-    output: Literal["logits", "probabilities"] | None = None,
+    output: Output | None = None,
     provenance: str,
 ) -> ExternalDecoder:
     """Return a network of braindecode as a decoder.
@@ -184,8 +186,7 @@ def _build(kind: type[nn.Module], arguments: Mapping[str, Any], weights: StateDi
             try:
                 return kind(**resolved)
             except Exception as error:  # whatever a constructor raises
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                msg = f"{where}: braindecode's {kind.__name__} does not take these arguments ({reason[:300]})."
+                msg = f"{where}: braindecode's {kind.__name__} does not take these arguments ({first_line(error)})."
                 raise BundleError(msg) from error
 
     network = restore(make, {renamed.get(name, name): tensor for name, tensor in weights.items()}, where, outline=False)

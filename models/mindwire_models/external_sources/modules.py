@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from torch.nn.utils import parametrize
 
 from mindwire_models.errors import ExportError
 from mindwire_models.external import ExternalDecoder
-from mindwire_models.graphs.external_check import Reference, gives
+from mindwire_models.graphs.external_check import Output, Reference, gives
 from mindwire_models.graphs.foreign_graph import read_foreign
 from mindwire_models.graphs.plain_graph import trace
+from mindwire_models.text import first_line
 
 
 def trace_decoder(
@@ -26,7 +27,7 @@ def trace_decoder(
     n_chans: int,
     n_times: int,
     sfreq: float | None = None,
-    output: Literal["logits", "probabilities"] | None = None,
+    output: Output | None = None,
     source: str,
     provenance: str,
 ) -> ExternalDecoder:
@@ -53,8 +54,7 @@ def trace_decoder(
         msg = f"{source}: {error}"
         raise ExportError(msg) from error
     except Exception as error:  # whatever the module raises
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        msg = f"{source}: it does not run or cannot be exported with windows of {n_chans}×{n_times} ({reason[:300]})."
+        msg = f"{source}: it does not run or cannot be exported with windows of {n_chans}×{n_times} ({first_line(error)})."
         raise ExportError(msg) from error
     found = read_foreign(graph, source)
     n_outputs = found.n_outputs or result.shape[1]

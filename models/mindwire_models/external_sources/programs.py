@@ -6,7 +6,7 @@ PyTorch's own reader takes them, which unpickles parts of the file: only program
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mindwire_models.errors import BundleError, ExportError
 from mindwire_models.external import ExternalDecoder
 from mindwire_models.external_sources.modules import trace_decoder
+from mindwire_models.graphs.external_check import Output
 from mindwire_models.reading import MIB, read_regular
 
 _MAX_BYTES = 256 * MIB
@@ -33,9 +34,7 @@ class _Program(nn.Module):
         return self._call(x)  # type: ignore[no-any-return]
 
 
-def read_program(
-    path: Path, output: Literal["logits", "probabilities"] | None = None, *, trusted: bool
-) -> ExternalDecoder:
+def read_program(path: Path, output: Output | None = None, *, trusted: bool) -> ExternalDecoder:
     """Read an exported program of one input ``(batch, n_channels, n_times)`` and one output ``(batch, n_classes)``.
 
     Raises

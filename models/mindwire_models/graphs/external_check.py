@@ -14,6 +14,7 @@ from mindwire_models.contract import Alignment, Contract, ZScore
 from mindwire_models.errors import ExportError, MissingExtraError, extra
 from mindwire_models.graphs.limited_run import MAX_BYTES, OUT_OF_MEMORY, limit_memory, limited_run
 from mindwire_models.reading import MIB
+from mindwire_models.text import first_line
 
 Array = NDArray[np.float32]
 Output = Literal["logits", "probabilities"]
@@ -23,7 +24,7 @@ Reference = Callable[[Array], NDArray[Any]]
 TOLERANCE, BATCH_TOLERANCE = 1e-4, 1e-5
 _SUM_TOLERANCE = 1e-4
 _BATCH = 8
-_SEED = 20231011
+SEED = 20231011
 _MAX_SECONDS = 30.0
 _TIMED_RUNS, _TIMED_SECONDS = 15, 1.0
 
@@ -58,7 +59,7 @@ class Trial:
             raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             msg = (
-                f"{where}: ONNX Runtime does not accept the graph ({_first_line(error)}); its sizes may be others than the "
+                f"{where}: ONNX Runtime does not accept the graph ({first_line(error)}); its sizes may be others than the "
                 f"contract's {self._shape[0]} channels and {self._shape[1]} samples, nothing was written."
             )
             raise ExportError(msg) from error
@@ -116,17 +117,7 @@ class Trial:
         """
         worst = 0.0
         for label, windows in self._usual:
-            found = softmax(self._run(windows, label).astype(np.float64), axis=1)
-            expected = self._expected(reference, windows)
-            if expected.shape != found.shape:
-                msg = (
-                    f"{self._where}: the source gives an output of shape {_shape(expected.shape)} for {len(windows)} windows, "
-                    f"but expected {_shape(found.shape)}; nothing was written."
-                )
-                raise ExportError(msg)
-            if kind == "logits":
-                expected = softmax(expected, axis=1)
-            apart = float(np.abs(found - expected).max())
+            apart = self.difference(reference, kind, label, windows)
             if not apart <= TOLERANCE:
                 msg = (
                     f"{self._where}: the graph's probabilities differ from its source's by {apart:.2g} on {label} "
@@ -136,11 +127,31 @@ class Trial:
             worst = max(worst, apart)
         return worst
 
+    def difference(self, reference: Reference, kind: Output, label: str, windows: Array) -> float:
+        """Return the largest difference of probabilities from the source's for some windows.
+
+        Raises
+        ------
+        ExportError
+            Graph or source fail, or the outputs of the source are of another shape.
+        """
+        found = softmax(self._run(windows, label).astype(np.float64), axis=1)
+        expected = self._expected(reference, windows)
+        if expected.shape != found.shape:
+            msg = (
+                f"{self._where}: the source gives an output of shape {_shape(expected.shape)} for {len(windows)} windows, "
+                f"but expected {_shape(found.shape)}; nothing was written."
+            )
+            raise ExportError(msg)
+        if kind == "logits":
+            expected = softmax(expected, axis=1)
+        return float(np.abs(found - expected).max())
+
     def _expected(self, reference: Reference, windows: Array) -> NDArray[np.float64]:
         try:
             return np.asarray(reference(windows), dtype=np.float64)
         except Exception as error:  # whatever the source raises
-            msg = f"{self._where}: the source itself fails with {_shape(windows.shape)} ({_first_line(error)}); nothing was written."
+            msg = f"{self._where}: the source itself fails with {_shape(windows.shape)} ({first_line(error)}); nothing was written."
             raise ExportError(msg) from error
 
     def seconds(self) -> float:
@@ -159,7 +170,7 @@ class Trial:
             try:
                 (output,) = self._session.run(["logits"], {"x": windows}, options)
             except Exception as error:  # as above
-                reason = f"fails ({_first_line(error)})"
+                reason = f"fails ({first_line(error)})"
                 if timed_out.is_set():
                     reason = f"takes more than {_MAX_SECONDS:g} s"
                 advice = self._advice(windows)
@@ -227,7 +238,7 @@ def output_kind(outputs: list[Array], said: Output | None, where: str) -> Output
 def usual_windows(contract: Contract) -> Iterator[tuple[str, Array]]:
     """Yield batches of random windows of the amplitude that the contract lets expect, smaller, and larger, with a label."""
     usual = usual_amplitude(contract)
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     for label, size, batch in (
         ("random windows", usual, _BATCH),
         ("random windows of small amplitude", 0.1 * usual, 3),
@@ -251,7 +262,7 @@ def usual_amplitude(contract: Contract) -> float:
 
 def edge_windows(shape: tuple[int, int]) -> Iterator[tuple[str, Array]]:
     """Yield batches of windows at the edges of what can occur, with a label."""
-    noise = np.random.default_rng(_SEED).standard_normal((2, *shape))
+    noise = np.random.default_rng(SEED).standard_normal((2, *shape))
     for label, windows in (
         ("windows of zeros", np.zeros((2, *shape))),
         ("constant windows", np.ones((2, *shape))),
@@ -259,10 +270,6 @@ def edge_windows(shape: tuple[int, int]) -> Iterator[tuple[str, Array]]:
         ("windows of amplitude 1e4", 1e4 * noise),
     ):
         yield label, windows.astype(np.float32)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 def _shape(dims: tuple[int, ...]) -> str:

@@ -14,13 +14,12 @@ import numpy as np
 
 from mindwire_models.bundle_checks import MAX_EXTERNAL_OPSET
 from mindwire_models.errors import BundleError, ExportError, extra
-from mindwire_models.graphs.onnx_file import refuse_foreign
+from mindwire_models.graphs.onnx_file import STANDARD_DOMAINS, refuse_foreign
 
 PROBABILITY_FLOOR: Final = 1e-7
 # The operators used here have had their present form since 9.
 MIN_OPSET = 9
 _IR_VERSION = 8
-_STANDARD = ("", "ai.onnx")
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
@@ -186,7 +185,7 @@ def _strip(model: Any) -> None:
 
 
 def _keep_standard_opset(model: Any, where: str) -> None:
-    found = [entry.version for entry in model.opset_import if entry.domain in _STANDARD]
+    found = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
     version = max(found, default=0)
     if not MIN_OPSET <= version <= MAX_EXTERNAL_OPSET:
         msg = (

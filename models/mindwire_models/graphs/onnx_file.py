@@ -27,7 +27,7 @@ _WITHIN: dict[str, dict[int, str]] = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-_STANDARD_DOMAINS = {"", "ai.onnx"}
+STANDARD_DOMAINS = {"", "ai.onnx"}
 _MAX_DEPTH = 100
 _MAX_NODES = 10_000
 _FLOAT = 1
@@ -86,7 +86,7 @@ def _facts(data: memoryview, where: str) -> OnnxFacts:
     return OnnxFacts(
         inputs={name: dims for name, dims in inputs.items() if name not in initialised},
         outputs=dict(_value(info, where) for info in _messages(graphs[0], _GRAPH_OUTPUT)),
-        opset=max((version or 0 for domain, version in opsets.items() if domain in _STANDARD_DOMAINS), default=0),
+        opset=max((version or 0 for domain, version in opsets.items() if domain in STANDARD_DOMAINS), default=0),
         metadata={_text(entry, 1): _text(entry, 2) for entry in _messages(data, _MODEL_METADATA)},
     )
 
@@ -95,7 +95,7 @@ def _refuse_foreign(kind: str, message: memoryview, where: str, depth: int = 0) 
     """Refuse a message that holds a tensor of another file, an operator that is not standard, or too much."""
     if depth > _MAX_DEPTH:
         raise RecursionError
-    if kind == "node" and (domain := _text(message, _NODE_DOMAIN)) not in _STANDARD_DOMAINS:
+    if kind == "node" and (domain := _text(message, _NODE_DOMAIN)) not in STANDARD_DOMAINS:
         msg = f"{where}: expected standard ONNX operators, found one of the domain {domain!r}, which is refused."
         raise BundleError(msg)
     n_nodes = 0

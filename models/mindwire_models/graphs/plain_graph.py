@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mindwire_models.errors import ExportError, extra
 from mindwire_models.graphs.onnx_builder import OPSET
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
+from mindwire_models.text import first_line
 
 
 def plain_graph(network: AttentionBaseNet) -> bytes:
@@ -58,7 +59,7 @@ def trace(module: nn.Module, example: Tensor, input_name: str, output_name: str,
                 dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            msg = f"PyTorch cannot express {type(module).__name__} in ONNX ({str(error).splitlines()[0]})."
+            msg = f"PyTorch cannot express {type(module).__name__} in ONNX ({first_line(error)})."
             raise ExportError(msg) from error
     return stream.getvalue()
 

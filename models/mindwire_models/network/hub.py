@@ -21,6 +21,7 @@ from mindwire_models.atomic import replace_file
 from mindwire_models.errors import ArgumentError, BundleError
 from mindwire_models.network.checkpoints import read_state_dict, restore
 from mindwire_models.reading import MIB, read_json_object
+from mindwire_models.text import first_line
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -278,6 +279,5 @@ def _hub_refusals(sentence: str) -> Iterator[None]:
     try:
         yield
     except _HUB_ERRORS as error:
-        lines = str(error).strip().splitlines()
-        msg = f"{sentence} ({lines[0].rstrip('.') if lines else type(error).__name__})."
+        msg = f"{sentence} ({first_line(error).rstrip('.')})."
         raise BundleError(msg) from error

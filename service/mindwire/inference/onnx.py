@@ -16,6 +16,7 @@ from mindwire.types import Window
 from mindwire_models.bundle import Bundle
 from mindwire_models.bundle_checks import GRAPH
 from mindwire_models.graphs.limited_run import limit_memory
+from mindwire_models.text import first_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 GraphOpener = Callable[[bytes, str, str], Any]
@@ -53,9 +54,7 @@ def open_graph(data: bytes, device: str, where: str, *, limited: bool = False) -
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        msg = (
-            f"{where}: ONNX Runtime does not accept the graph ({str(error).splitlines()[0]}); export the bundle again."
-        )
+        msg = f"{where}: ONNX Runtime does not accept the graph ({first_line(error)}); export the bundle again."
         raise BundleError(msg) from error
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindwire.errors import ServiceError
+from mindwire_models.text import first_line
 
 try:
     import pylsl
@@ -30,7 +31,7 @@ try:
     from pylsl.util import TimeoutError as LslTimeoutError
 except (ImportError, OSError, RuntimeError) as error:  # pylsl raises RuntimeError when liblsl is missing
     msg = (
-        f"The Lab Streaming Layer library cannot be loaded ({str(error).strip().splitlines()[0]}); "
+        f"The Lab Streaming Layer library cannot be loaded ({first_line(error)}); "
         "install it with `pip install pylsl`, or set PYLSL_LIB to the path of liblsl."
     )
     raise ServiceError(msg) from error
