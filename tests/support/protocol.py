@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as _connect
 
 from mindwire.api.asyncapi import document
-from mindwire.sinks.event_data import EVENT_DATA
+from mindwire.api.event_data import EVENT_DATA
 
 CHANNELS = {"predictions": "predictions", "ws": "predictions", "signal": "signal", "clock": "clock"}
 

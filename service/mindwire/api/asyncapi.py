@@ -12,8 +12,8 @@ import msgspec
 
 from mindwire import __version__
 from mindwire.api.clock import ClockAnswer, ClockHello, ClockQuestion
+from mindwire.api.event_data import EVENT_DATA
 from mindwire.control.policy import ControlPolicy
-from mindwire.sinks.event_data import EVENT_DATA
 from mindwire.sinks.message_types import (
     AxesMessage,
     DecisionMessage,

@@ -16,7 +16,7 @@ import pytest
 
 from mindwire.api import websockets
 from mindwire.api.asyncapi import CLOCK_MESSAGES, STREAM_MESSAGES, document
-from mindwire.sinks.event_data import EVENT_DATA
+from mindwire.api.event_data import EVENT_DATA
 from mindwire.sinks.message_types import SignalHello
 from mindwire.sinks.messages import Encoding, shadow_message
 from mindwire.types import Prediction, Reason
