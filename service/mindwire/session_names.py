@@ -1,4 +1,4 @@
-"""Names of participants and days, which become folders of sessions; the same rule wherever one is given."""
+"""Names of participants and days, which become folders of sessions, and of the commands to a task; the same wherever one is given."""
 
 import re
 from typing import Annotated, Final
@@ -6,12 +6,13 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
-# Names that Windows gives to devices, whatever the folder.
 MODELS = "models"  # the folder of models beside the participants'
 PARADIGMS = "paradigms"  # likewise of paradigms
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 NO_SESSIONS: Final = "The service has no folder for sessions; start it with --sessions DIR."
+TASK_COMMANDS: Final = ("pause", "resume", "finish", "abort", "trial", "seen")
 _OWN = frozenset({MODELS, PARADIGMS})
+# Names that Windows gives to devices, whatever the folder.
 _RESERVED = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 
 

@@ -1,21 +1,19 @@
 """Routes of a service without a folder for sessions: what takes one is refused in the sentence that names the option.
 
-They import nothing of sessions, tasks and training before a request needs it: that takes a twentieth of the start.
+They import nothing of sessions, tasks and training before a request needs it, which shortens the start; a test compares
+their paths and methods with those of a service with sessions.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
 from mindwire.api.streams import streams_of, unknown_stream
-from mindwire.session_names import NO_SESSIONS
-
-TASK_COMMANDS: Final = ("pause", "resume", "finish", "abort", "trial", "seen")
+from mindwire.session_names import NO_SESSIONS, TASK_COMMANDS
 
 
 def _refuse(_: Request) -> Response:

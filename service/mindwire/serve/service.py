@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from mindwire.config import Settings
 from mindwire.errors import MindwireError
 from mindwire.limits import raise_descriptor_limit, usable_cores
 from mindwire.serve.config_file import ConfigFile
+from mindwire.serve.jobs import closing, training_jobs
 from mindwire.serve.listening import address, event_loop, with_tokens
 from mindwire.serve.named_sources import check_settings, named_after_sources
 from mindwire.serve.specs import Specs
@@ -80,11 +80,7 @@ def serve(
             from mindwire.serve.streams import StreamBuilder
 
             streams = StreamRegistry(specs, StreamBuilder(settings, instance=str(sock.getsockname()[1])))
-            jobs = None
-            if settings.sessions is not None:
-                from mindwire.serve.training_jobs import TrainingJobs
-
-                jobs = TrainingJobs(specs, streams, streams.use_model)
+            jobs = training_jobs(specs, streams, streams.use_model)
             app = create_app(streams, access, models=specs.models, registry=streams, training=jobs)
             listens()
             stop = asyncio.Event()
@@ -94,7 +90,7 @@ def serve(
                 stop.set()
 
             async def run() -> None:
-                async with nullcontext() if jobs is None else contextlib.aclosing(jobs):
+                async with closing(jobs):
                     await run_streams(streams, app, sock, stop, on_refused=on_refused)
 
             with alongside(streams), event_loop() as runner:

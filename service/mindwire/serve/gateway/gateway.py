@@ -25,14 +25,15 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.routes import one_stream
 from mindwire.api.streams import Streams
-from mindwire.api.without_sessions import TASK_COMMANDS
 from mindwire.config import SECRETS, Settings, StreamSpec
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer
 from mindwire.serve.gateway.process import WorkerStart
 from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream, Worker, share_streams
+from mindwire.serve.jobs import closing, training_jobs
 from mindwire.serve.listening import listening, stop_on_signals
 from mindwire.serve.specs import Specs, changed
+from mindwire.session_names import TASK_COMMANDS
 from mindwire.sinks.messages import event_payload
 from mindwire.status import REMEMBERED_EVENTS
 
@@ -79,11 +80,7 @@ async def serve_gateway(
             if not stop.is_set():
                 announce()
                 streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                jobs = None
-                if settings.sessions is not None:
-                    from mindwire.serve.training_jobs import TrainingJobs
-
-                    jobs = TrainingJobs(specs, streams, gateway.use_model)
+                jobs = training_jobs(specs, streams, gateway.use_model)
                 app = create_app(
                     streams,
                     access,
@@ -93,10 +90,7 @@ async def serve_gateway(
                     registry=gateway,
                     training=jobs,
                 )
-                async with (
-                    contextlib.nullcontext() if jobs is None else contextlib.aclosing(jobs),
-                    listening(app, sock, stop),
-                ):
+                async with closing(jobs), listening(app, sock, stop):
                     gateway.supervise()
                     await stop.wait()
                     await gateway.stop()
