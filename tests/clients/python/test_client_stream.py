@@ -101,10 +101,9 @@ def test_decisions_axes_events_and_valid_predictions_are_iterated_alone(stream):
 def test_coroutines_iterate_side_by_side(address):
     async def seqs(iterator, newest):
         found = []
-        async for prediction in iterator:
-            found.append(prediction.seq)
-            if found[-1] >= newest:
-                return found
+        while not found or found[-1] < newest:
+            found.append((await anext(iterator)).seq)
+        return found
 
     async def both():
         async with connect(address) as client:
