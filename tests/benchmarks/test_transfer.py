@@ -9,7 +9,7 @@ from mindwire.training.data import RecordedTrials
 
 pytest.importorskip("pyriemann")
 
-from benchmarks.transfer import Decoder, cases, right
+from benchmarks.transfer import Decoder, by_draw, cases, key, picture, right, table
 
 
 def made_trials(n: int = 24) -> RecordedTrials:
@@ -40,3 +40,19 @@ def test_what_is_decided_is_never_trained_on(folds: int | None, n_folds: int) ->
 def test_undecided_trials_count_as_wrong() -> None:
     data = made_trials()
     assert sum(right(Decoder("tangent space", None, data), case) for case in cases(data, 5, 1, None)) == 23
+
+
+def test_a_table_and_a_picture_of_the_draws_that_are_complete() -> None:
+    data = made_trials()
+    row, untouched = Decoder("fine-tuned", None, data), Decoder("untouched", None, data, trained=False)
+    by_size = {n: cases(data, n, 3, 4) for n in (5, 8)}
+    counts = {key(row, n, case): 3 + case.draw for n, some in by_size.items() for case in some}
+    counts |= {key(untouched, 5, case): 4 for case in by_size[5]}
+    del counts[key(row, 8, by_size[8][-1])]
+    assert by_draw(counts, row, 5, by_size[5]) == [12, 16, 20]
+    assert by_draw(counts, row, 8, by_size[8]) == [12, 16]
+    assert table([row, untouched], by_size, counts, 24).splitlines()[2:] == [
+        "| fine-tuned | 16.0 (12 to 20) | 14.0 (12 to 16) |",
+        "| untouched | 16.0 | 16.0 |",
+    ]
+    assert picture([row, untouched], by_size, counts, 24).count("<path") == 2
