@@ -7,7 +7,7 @@ export default [
   { ignores: ["**/node_modules/**"] },
   js.configs.recommended,
   {
-    files: [PAGES, "tests/javascript/*.js", "docs/**/*.js"],
+    files: [PAGES, "clients/javascript/**/*.js", "tests/javascript/*.js", "docs/**/*.js"],
     languageOptions: { globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
