@@ -15,7 +15,6 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
-using System.IO;
 using System.Net.WebSockets;
 using System.Text;
 using System.Threading;
@@ -275,8 +274,8 @@ namespace Mindwire
                 catch (Exception error)
                 {
                     Reason = error is OperationCanceledException ? "The service did not answer in time." : error.Message;
-                    // Others, a FormatException for example, would come again.
-                    if (!(error is WebSocketException || error is OperationCanceledException || error is IOException || error is ObjectDisposedException)) failure = error;
+                    // Everything else, of the network, may be over later.
+                    if (error is RefusedException || error is FormatException || error is ArgumentException) failure = error;
                 }
                 if (greeted)
                 {
