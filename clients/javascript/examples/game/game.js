@@ -8,9 +8,8 @@
 //   markers   1: the stream gets the markers "target X Y", "reached" and "missed", for a recording, or for a simulated person who
 //             plays by them: mindwire simulate --follow STREAM
 //
-// Decisions and axes count only while they are fresh, and a decision only while there is a goal.
-
-import { listen, serviceOf } from "./protocol.js";
+// Decisions and axes count only while they are fresh, and a decision only while there is a goal. The client comes from the service itself:
+// it connects again by itself, and knows the age of each message.
 
 const BORDER = 3;
 /** @type {Record<string, [number, number]>} */
@@ -19,6 +18,7 @@ const STEPS = { left_hand: [-1, 0], right_hand: [1, 0], tongue: [0, 1], feet: [0
 const KEYS = { ArrowLeft: "left_hand", ArrowRight: "right_hand", ArrowUp: "tongue", ArrowDown: "feet" };
 const FRESH_MS = 1000;
 const AXES_FRESH_MS = 300;
+const RETRY_MS = 1000;
 const SPEED = 1.5; // steps a second at full deflection
 const NEAR = 0.4; // of a goal, in steps: it is reached
 const BREAK_MS = 2000; // between two goals
@@ -135,47 +135,66 @@ addEventListener("keydown", (event) => {
   step(KEYS[event.key]);
 });
 
-const stream = { live: false, fresh: false }; // its predictions are; its newest one was
+/** @param {string} reason */
+const sayLost = (reason) => say("connection", `Not connected${reason ? ` (${reason})` : ""}: the arrow keys steer.`);
 
-/** @param {any} message of the service */
+/** @param {any} hello description of the stream */
+function greet({ stream, model }) {
+  say("connection", `Connected to ${stream}: ${byAxes ? "its axes" : "its decisions"} and the arrow keys steer.`);
+  say("notice", model.notice);
+}
+
+/** @param {any} message of the client */
 function take(message) {
-  if (message.type === "hello") {
-    say("connection", `Connected to ${message.stream}: ${byAxes ? "its axes" : "its decisions"} and the arrow keys steer.`);
-    say("notice", message.model.notice);
-    if (options.get("markers") === "1") prepareMarkers(message.stream);
-  } else if (message.type === "event" && message.kind === "state") {
-    stream.live = message.data.state === "live";
-    if (!stream.live) say("said", message.message);
+  if (message.type === "hello") greet(message);
+  else if (message.type === "connection" && !message.connected) sayLost(message.reason);
+  else if (message.type === "event" && message.kind === "state") {
+    if (message.data.state !== "live") say("said", message.message);
     else if (!goal) say("said", "");
-  } else if (message.type === "prediction") {
-    stream.fresh = message.valid && Date.now() - 1000 * message.unix_time < FRESH_MS;
   } else if (message.type === "decision" && !byAxes) {
-    if (message.age_ms === null || message.age_ms > FRESH_MS) say("said", "A decision came too late, and counts for nothing.");
-    else step(message.class);
+    if (message.isFresh(FRESH_MS)) step(message.class);
+    else say("said", "A decision came too late, and counts for nothing.");
   } else if (message.type === "axes" && byAxes) {
     const { x = 0, y = 0 } = message.values;
-    axes = { x, y, until: stream.fresh ? performance.now() + AXES_FRESH_MS : 0 };
+    axes = { x, y, until: message.isFresh(FRESH_MS) ? performance.now() + AXES_FRESH_MS : 0 };
   }
 }
 
-let preparing = false;
-/** Have markers sent from now on, and begin when their clock is known and there are predictions. @param {string} name of the stream */
-async function prepareMarkers(name) {
-  if (preparing) return;
-  preparing = true;
-  const service = serviceOf(url);
-  const { Clock, Markers } = await import(`${service}client.js`);
-  const clock = new Clock({ url: service, token });
-  const markers = new Markers(clock, { url: service, token, stream: name });
-  markers.onrefused = (/** @type {string} */ problem) => say("said", problem);
-  clock.start();
-  while (!stream.live || !clock.state.synchronised) await new Promise((resolve) => setTimeout(resolve, 50));
-  mark = (label) => markers.atPaint(label); // called in a frame, before it is drawn
+/** @param {number} ms */
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Load the client from the service, as soon as there is one. */
+async function loadClient() {
+  const address = new URL(url);
+  const path = address.pathname.replace(/(\/ws|\/v1\/streams\/.*)$/, "/client.js");
+  const service = `${address.protocol === "wss:" ? "https:" : "http:"}//${address.host}${path}`;
+  for (let attempt = 0; ; attempt += 1) {
+    // a browser may remember that an address could not be loaded
+    const client = await import(`${service}?attempt=${attempt}`).catch(() => null);
+    if (client) return client;
+    await pause(RETRY_MS);
+  }
+}
+
+/** Let a stream steer for good. */
+async function follow() {
+  const { connect } = await loadClient();
+  const stream = await connect(url, { token, timeout_ms: Infinity });
+  greet(stream.hello);
+  if (options.get("markers") === "1") prepareMarkers(stream);
+  for await (const message of stream.messages()) take(message);
+}
+
+/** Have markers sent from now on, and begin when there are predictions and the clock is known. @param {any} stream */
+async function prepareMarkers(stream) {
+  stream.markers.onrefused = (/** @type {string} */ problem) => say("said", problem);
+  while (stream.state !== "live" || !stream.clock.state.synchronised) await pause(50);
+  mark = (label) => stream.markers.atPaint(label); // called in a frame, before it is drawn
   begin_at = performance.now() + BREAK_MS;
 }
 
 if (options.get("markers") === "1") begin_at = Infinity;
 document.body.classList.toggle("smooth", byAxes);
 drawPoints();
-listen(url, { token, message: take, lost: (reason) => say("connection", `Not connected${reason ? ` (${reason})` : ""}: the arrow keys steer.`) });
+follow().catch(({ message }) => sayLost(message)); // a wrong token, no such stream
 requestAnimationFrame(frame);
