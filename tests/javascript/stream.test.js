@@ -156,6 +156,7 @@ test("several wait for one iterator, a loop that is left ends it, and the end of
   }
   assert.deepEqual(await one.next(), { done: true, value: undefined });
   await stream.close();
+  assert.equal(await stream.ended, null);
   const rest = [];
   for await (const { seq } of other) rest.push(seq);
   assert.deepEqual(rest, [1, 2, 3]);
@@ -214,6 +215,7 @@ test("what waiting would not mend is an error at once, and ends every iteration"
   await assert.rejects(iterator.next(), TokenError);
   assert.throws(() => iterator.poll(), TokenError);
   await assert.rejects(stream.notices().next(), TokenError);
+  assert.ok((await stream.ended) instanceof TokenError);
 });
 
 test("a service that is not there is one sentence after the time limit", async (t) => {
@@ -233,7 +235,7 @@ test("a connection that is dead without having said so is made again, and one th
     return { ok: true, text: async () => JSON.stringify({ state: answer }) };
   });
   await connected(t);
-  let now = performance.now();
+  let now = Math.round(performance.now()); // so that sums are exact
   t.mock.method(performance, "now", () => now);
   const wait = async (ms) => {
     for (let left = ms; left > 0; left -= 500) {

@@ -50,6 +50,8 @@ export class Stream {
   clock;
   /** Resolved at the first connection, rejected if there is none. @type {Promise<void>} */
   opened;
+  /** Resolved when the stream has ended for good, with the error, or null if it was closed. @type {Promise<Error | null>} */
+  ended;
   #address;
   #token;
   #rest;
@@ -64,13 +66,15 @@ export class Stream {
   #hello = null;
   /** @type {Markers | null} */
   #markers = null;
-  #ended = false;
+  #isEnded = false;
   /** @type {Error | null} */
   #error = null;
   /** @type {() => void} */
   #open = () => {};
   /** @type {(error: Error) => void} */
   #fail = () => {};
+  /** @type {(error: Error | null) => void} */
+  #tellEnd = () => {};
 
   /** Use `connect`. @param {string | undefined} url @param {Options} options */
   constructor(url, { token, stream, timeout_ms = TIMEOUT_MS, clock = true, WebSocket }) {
@@ -94,6 +98,7 @@ export class Stream {
       this.#open = resolve;
       this.#fail = reject;
     });
+    this.ended = new Promise((resolve) => (this.#tellEnd = resolve));
     if (timeout_ms !== Infinity) this.#limitOpening(timeout_ms);
     this.#reader.start();
     if (clock) this.clock.start();
@@ -183,7 +188,7 @@ export class Stream {
     /** @type {Messages<any>} */
     const iterator = new Messages(wanted, { ...options, closed: () => this.#iterators.delete(iterator) });
     if (this.#newestState) iterator.offer({ message: this.#newestState, loss: null });
-    if (this.#ended) iterator.end(this.#error);
+    if (this.#isEnded) iterator.end(this.#error);
     else this.#iterators.add(iterator);
     return iterator;
   }
@@ -217,12 +222,13 @@ export class Stream {
 
   /** @param {Error | null} error */
   #end(error) {
-    [this.#ended, this.#error, this.connected] = [true, error, false];
+    [this.#isEnded, this.#error, this.connected] = [true, error, false];
     this.clock.stop();
     this.#fail(error ?? new ClientError("The stream was closed."));
     this.opened.catch(() => {}); // it is for those who wait for it
     for (const iterator of this.#iterators) iterator.end(error);
     this.#iterators.clear();
+    this.#tellEnd(error);
   }
 
   /** End the connection; iterators end after what waits in their queues, and markers are sent for two seconds more. */
