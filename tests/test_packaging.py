@@ -143,13 +143,14 @@ def test_readme_gives_one_block_to_run_and_one_to_test() -> None:
         assert blocks[0].startswith("python3 -m venv .venv && ")
 
 
-def test_both_distributions_and_the_citation_have_one_version() -> None:
+def test_all_distributions_and_the_citation_have_one_version() -> None:
     (version,) = {
         re.search(r'^__version__ = "(.+)"$', (ROOT / path).read_text(), re.MULTILINE)[1]
         for path in ("service/mindwire/__init__.py", "clients/python/mindwire_client/__init__.py")
     }
 
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    for path in ("CITATION.cff", "clients/javascript/package.json"):
+        assert yaml.safe_load((ROOT / path).read_text())["version"] == version
 
 
 def test_changelog_has_the_headings_that_a_release_needs() -> None:
