@@ -138,6 +138,7 @@ def _draw(axis: object, shares: Mapping[str, Mapping[str, float]]) -> None:
         values = 100 * np.array(list(found.values()))
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         axis.errorbar(place + 0.13, values.mean(), spread, color="#2563a8", marker="s", markersize=6, capsize=3)  # type: ignore[attr-defined]
+    axis.set_xlim(-0.5, len(known) - 0.5)  # type: ignore[attr-defined]
     axis.set_xticks(range(len(known)), [name.replace("checkpoint ", "") for name in known], rotation=25, ha="right")  # type: ignore[attr-defined]
     axis.grid(axis="y", color="#d9dee7", linewidth=0.7)  # type: ignore[attr-defined]
     axis.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]
