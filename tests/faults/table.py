@@ -419,7 +419,10 @@ contains 1 s of window and 0.5 s for the filters to settle, for no window spans 
 
 This table is written by
 
-    python -m tests.faults.table
+<!-- not run: it runs all tests of faults, which takes minutes -->
+```sh
+python -m tests.faults.table
+```
 
 which runs the tests that it names. An hour of random faults is `python benchmarks/soak.py`.
 
@@ -460,9 +463,8 @@ appended to the recording at the end.
 
 ## Many random faults
 
-    python benchmarks/soak.py --minutes 60 --streams 4 --clients 20 --seed 1
-
-Caps of which every window's truth is known are spoilt at random for an hour, the service is stopped now and then, and twenty
+`python benchmarks/soak.py --minutes 60 --streams 4 --clients 20 --seed 1` takes an hour.
+Caps of which every window's truth is known are spoilt at random, the service is stopped now and then, and twenty
 clients come, stall, flood, send garbage and vanish. It fails on one unmarked prediction that differs from its truth by more
 than 0.05, on 5 % more memory or one more thread or file descriptor between minute 10 and the end, and on a recording that does
 not verify. Measured over that hour, on two cores that were busy with other work most of the time:
