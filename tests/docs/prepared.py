@@ -19,6 +19,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SECONDS = 75
 NUMBERS = {"feet": "1", "left_hand": "2", "right_hand": "3", "tongue": "1"}
+# What trainings need minutes for with a whole cap is recorded with a few channels, except where a network of 22 is trained on.
+FEW, FEW_SFREQ, WHOLE_CAP = ("Fz", "C3", "Cz", "C4", "Pz"), 125.0, {"docs/training.md"}
 NAMED = {"docs/tutorial.md"}
 # Pages on which MyAmp, an amplifier with EEG, is on the network, and those whose service takes models.
 CAP = {
@@ -61,9 +63,10 @@ class Prepared:
         (folder / ".venv").symlink_to(sys.prefix)
         for name, seed in RECORDINGS.get(page, {}).items():
             (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy(self.recording(seed, named=page in NAMED), folder / f"{name}.xdf")
+            path = self.recording(seed, named=page in NAMED, whole=page in WHOLE_CAP)
+            shutil.copy(path, folder / f"{name}.xdf")
         if RECORDINGS.get(page):
-            shutil.copy(self.recording(9, rest=True), folder / "rest.xdf")
+            shutil.copy(self.recording(9, rest=True, whole=page in WHOLE_CAP), folder / "rest.xdf")
         bundle = self.trained() if page in TRAINED else zoo_bundle_path()
         for name in ("my-model", "models/p01", "sessions/models/P01-1", "other-model", "day1"):
             if not (folder / name).exists():
@@ -75,9 +78,12 @@ class Prepared:
         (folder / "old.json").write_text(policy % 0.6)
         (folder / "new.json").write_text(policy % 0.7)
         if page == "docs/convention.md":
-            from tests.support.convention_streams import good_streams, write_streams
+            from tests.support.convention_streams import BEGIN, Spec, good_streams, write_streams
 
-            write_streams(folder / "run.xdf", good_streams())
+            times = [BEGIN + number / 250 for number in range(500)]
+            channels = [(label, "microvolts", "EEG") for label in FEW]
+            eeg = Spec("MyCap", "EEG", "float32", {}, [[1.0] * len(FEW)] * len(times), times, channels, 250.0)
+            write_streams(folder / "run.xdf", {**good_streams(), "eeg": eeg})
         if page in {"README.md", "docs/training.md"}:
             for name in ("weights.ckpt", "bcic2a-loso-1.ckpt"):
                 shutil.copy(self.checkpoint(), folder / name)
@@ -87,14 +93,23 @@ class Prepared:
             (folder / "clinic.toml").write_text('model = "my-model"\n[[stream]]\nid = "cap"\nname = "MyAmp"\n')
         return folder
 
-    def recording(self, seed: int, *, named: bool = True, rest: bool = False) -> Path:
+    def recording(self, seed: int, *, named: bool = True, rest: bool = False, whole: bool = False) -> Path:
         """Return a recording of the simulated person: cues, named or numbered, or rest."""
-        path = self.base / f"{seed}-{named}-{rest}.xdf"
+        path = self.base / f"{seed}-{named}-{rest}-{whole}.xdf"
         if not path.exists():
             from mindwire.sources.simulator import Artefacts, Simulator
+            from mindwire_models.presets import BCIC2A_CHANNELS
             from tests.support.xdf_writer import eeg_file
 
-            person = Simulator(seed, artefacts=Artefacts.NONE, name="MyCap", rest_s=600.0 if rest else 0.0)
+            labels = BCIC2A_CHANNELS if whole else FEW
+            person = Simulator(
+                seed,
+                artefacts=Artefacts.NONE,
+                name="MyCap",
+                rest_s=600.0 if rest else 0.0,
+                sfreq=FEW_SFREQ,
+                channels=labels,
+            )
             samples = person.read(round(SECONDS * person.sfreq)).samples
             cues = [(1000.0 + cue.time, cue.label if named else NUMBERS[cue.label]) for cue in person.drain_markers()]
             eeg_file(path, samples, person.sfreq, person.info.labels, markers=cues, name="MyCap")
