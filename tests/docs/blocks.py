@@ -235,6 +235,8 @@ class Page:
         assert done.returncode == 0, f"{text}: {done.returncode} {(done.stderr or done.stdout)[-1500:]}"
         if text.startswith("curl"):
             assert '"detail"' not in done.stdout, done.stdout[-1500:]
+            if "POST" in text and "/recording" in text:
+                self.prepared.wait_recorded(self.port)
 
     def pip(self, words: list[str]) -> None:
         """Resolve what is installed from the clone, without installing it."""

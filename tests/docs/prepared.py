@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,8 +15,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pythonosc.osc_message_builder import OscMessageBuilder
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 75
@@ -175,8 +180,6 @@ class Prepared:
                 stack.callback(cap.kill)
                 cap.stdout.readline()
             if page.name == "docs/convention.md":
-                from dataclasses import replace
-
                 from tests.support.convention_streams import good_streams, sent
 
                 for kind, ending in (("probabilities", ""), ("decisions", "-Decisions")):
@@ -195,6 +198,19 @@ class Prepared:
         if "--record" in words:
             self.wait_ready(page.port)
             process.end()
+
+    @staticmethod
+    def wait_recorded(port: int) -> None:
+        """Wait until the recording that has begun holds some seconds of predictions that may be believed."""
+
+        def valid() -> int:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/streams/MyAmp", timeout=5) as answer:
+                return int(json.load(answer)["counters"]["valid"])
+
+        first, deadline = valid(), time.monotonic() + 90
+        while valid() < first + 100:
+            assert time.monotonic() < deadline, "nothing valid is recorded"
+            time.sleep(0.2)
 
     @staticmethod
     def wait_ready(port: int) -> None:
@@ -227,27 +243,26 @@ class Prepared:
     @contextmanager
     def messages(self, page: Any) -> Iterator[None]:
         """Send decisions by OSC, and by LSL to the first that listens."""
-        from pythonosc.udp_client import SimpleUDPClient
+        if page.name == "docs/my-program.md":
+            from tests.support.convention_streams import good_streams, sent
 
-        from tests.support.convention_streams import good_streams, sent
-
+            with sent(replace(good_streams()["decisions"], name="Mindwire-cap-Decisions")):
+                yield
+            return
         end = threading.Event()
 
         def send() -> None:
-            client = SimpleUDPClient("127.0.0.1", page.osc)
-            while not end.wait(0.1):
-                client.send_message("/mindwire/cap/decision", ["left_hand", 0.9, 1, 2.0])
+            message = OscMessageBuilder("/mindwire/cap/decision")
+            for value in ("left_hand", 0.9, 1, 2.0):
+                message.add_arg(value)
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                while not end.wait(0.1):
+                    sock.sendto(message.build().dgram, ("127.0.0.1", page.osc))
 
         thread = threading.Thread(target=send)
         thread.start()
         try:
-            if page.name == "docs/my-program.md":
-                from dataclasses import replace
-
-                with sent(replace(good_streams()["decisions"], name="Mindwire-cap-Decisions")):
-                    yield
-            else:
-                yield
+            yield
         finally:
             end.set()
             thread.join()

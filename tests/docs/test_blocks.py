@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from tests.docs.blocks import ROOT, Page, blocks, pages
 from tests.docs.prepared import Prepared
 
-QUICK = ["docs/cap-to-control.md", "docs/clock.md", "docs/index.md", "docs/my-program.md", "docs/session-page.md"]
+QUICK = ["docs/clock.md", "docs/index.md", "docs/my-program.md", "docs/session-page.md"]
 
 
 def test_every_command_is_in_a_block_of_a_language():
