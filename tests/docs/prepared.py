@@ -33,7 +33,7 @@ CAP = {
     "docs/my-amplifier.md",
 }  # fmt: skip
 RECORDINGS = {
-    "README.md": {"session1": 1, "session2": 2, "other1": 4, "other2": 5, "run1": 4},
+    "README.md": {"session1": 1, "session2": 2, "other1": 4, "other2": 5, "run": 6},
     "docs/tutorial.md": {"run1": 1, "run2": 2, "run3": 3, "run4": 4},
     "docs/control.md": {"session/run4": 4, "session/run5": 5, "run1": 4, "run2": 5, "run3": 6}
     | {f"day2/run{number}": number + 3 for number in (1, 2, 3, 4, 5)},
