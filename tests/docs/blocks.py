@@ -39,7 +39,6 @@ SHORTER = {
 FEWER = {
     "train": "--epochs 1 --slide 0",
     "cross-validate": "--epochs 1 --slide 0",
-    "improve": "--epochs 1",
 }
 # Pages whose blocks other tests run as they stand, with more than these could compare.
 ELSEWHERE = {"docs/bring-your-own-decoder.md": "tests/mindwire/cli/test_bring_your_own_decoder.py"}

@@ -115,7 +115,7 @@ class Prepared:
                 sfreq=FEW_SFREQ,
                 channels=labels,
             )
-            samples = person.read(round(SECONDS * person.sfreq)).samples
+            samples = person.read(round(SECONDS * (2 if whole else 1) * person.sfreq)).samples
             cues = [(1000.0 + cue.time, cue.label if named else NUMBERS[cue.label]) for cue in person.drain_markers()]
             eeg_file(path, samples, person.sfreq, person.info.labels, markers=cues, name="MyCap")
         return path
@@ -291,5 +291,6 @@ class Prepared:
 
     @staticmethod
     def allowed(words: list[str], code: int, output: str) -> None:
-        """Accept success, and findings about this machine."""
-        assert code == 0 or (words[0] == "doctor" and code == 1), f"{words}: {code} {output[-1500:]}"
+        """Accept success, findings about this machine, and a candidate that is rejected."""
+        found = words[0] == "doctor" or (words[0] == "improve" and "Rejected" in output)
+        assert code == 0 or (found and code == 1), f"{words}: {code} {output[-1500:]}"
