@@ -129,7 +129,7 @@ def test_a_file_is_read_with_its_sizes(tmp_path: Path) -> None:
 def test_there_is_no_network_in_pytorch(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     bundle = export(log_power(), tmp_path)
-    with pytest.raises(BundleError, match=r"has only an ONNX graph, of 'ONNX file net.onnx'"):
+    with pytest.raises(BundleError, match=r"found only an ONNX graph, of 'ONNX file net.onnx'"):
         load_module(bundle)
 
 

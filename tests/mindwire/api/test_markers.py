@@ -276,7 +276,7 @@ def test_the_client_for_browsers_is_there_without_a_token():
         answer = httpx.get(f"http://{address}/client.js", follow_redirects=True)
     assert answer.status_code == 200
     assert str(answer.url).endswith("/static/client.js")  # beside what it imports
-    assert "export class Markers" in answer.text
+    assert "export { Markers }" in answer.text
     one.stop()
 
 
