@@ -140,7 +140,7 @@ class StreamRecording:
                 why = f"No stream matches {' nor '.join(missing)}; on the network: {there}."
                 if not wait:
                     raise StreamNotFoundError(why)
-                self.announce(f"{why} Waiting for it.")
+                self.announce(f"{why} Waiting for it; with --no-wait it is refused.")
                 announced = True
         msg = "Stopped before there was a stream to record; nothing was written."
         raise StreamNotFoundError(msg)
