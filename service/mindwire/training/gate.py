@@ -26,9 +26,9 @@ Code = Literal["better", "more_certain", "too_few_trials", "fewer_right", "not_m
 class Gate(BaseModel, frozen=True):
     """Trials that fine-tuned model and model in use decided, on which neither was trained, and what follows.
 
-    ``codes`` say why: of an accepted model ``better`` (more right, McNemar's p at most 5 %) or ``more_certain``; of others ``too_few_trials``, ``fewer_right`` than
-    the model in use, ``not_more_certain`` of what was right (its loss is not smaller at 5 %, by a paired, one-sided t-test over the
-    trials), ``at_chance`` (not better than guessing at 5 %, or at 1 % where the model in use is not either, as with wrong markers).
+    ``codes`` say why: of an accepted model ``better`` (more right, McNemar's p at most 5 %) or ``more_certain``; of others
+    ``too_few_trials``, ``fewer_right`` than the model in use, ``not_more_certain`` of what was right (its loss is not smaller at
+    5 %, by a paired, one-sided t-test over the trials), ``at_chance`` (not better than guessing at 5 %, or at 1 % where the model in use is not either, as with wrong markers).
     ``p`` is of the exact test of McNemar. The losses are the mean negative log-likelihood of the true classes in nats, with
     each model at its best temperature for these trials. ``held_out`` says what was left out in turn.
     """
@@ -85,8 +85,8 @@ def judge(
 def _is_less(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> bool:
     """Return whether the mean of one is less than that of the other, by a paired, one-sided t-test at 5 %."""
     difference = ours - theirs
-    if len(difference) < 2 or np.ptp(difference) == 0:
-        return False
+    if len(difference) < 2 or np.ptp(difference) == 0:  # without spread there is no t
+        return bool(len(difference) > 1 and difference[0] < 0)
     return bool(ttest_1samp(difference, 0.0, alternative="less").pvalue <= _LEVEL)
 
 

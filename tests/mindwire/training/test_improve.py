@@ -195,6 +195,10 @@ def test_the_gate_judges_certainty_apart_from_its_scale() -> None:
     candidate, labels = logits_with(26, 30, sure=0.1)
     gate = judge(candidate, logits_with(26, 30, sure=9.0)[0], labels, "blocks")
     assert gate.candidate_loss == pytest.approx(gate.base_loss, abs=1e-3)
+    guessing = np.zeros_like(candidate)
+    assert judge(candidate, candidate, labels, "blocks").codes == ["not_more_certain"]
+    every, labels_of_all = logits_with(30, 30)
+    assert judge(every, guessing, labels_of_all, "blocks").codes == ["better"]  # each trial gains as much as the others
     uncertain = candidate * np.where(np.arange(30) % 3, 1.0, 0.01)[:, None]
     assert judge(uncertain, candidate, labels, "blocks").codes == ["not_more_certain"]
 
