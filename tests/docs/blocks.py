@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -24,6 +24,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from tests.docs.prepared import Prepared
+from tests.support.streaming import eventually
 
 ROOT = Path(__file__).parents[2]
 SHELL, PYTHON = {"sh", "bash"}, {"python"}
@@ -90,14 +91,6 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out after {seconds:g} s: {what}"
-        time.sleep(0.05)
-
-
 class Lasting:
     """A process that goes on, and what it has printed."""
 
@@ -116,7 +109,7 @@ class Lasting:
             assert re.search(pattern, self.text()) or not ended, f"{self.words} ended: {self.text()[-1500:]}"
             return bool(re.search(pattern, self.text()))
 
-        until(there, f"{pattern!r} of {self.words}: {self.text()[-1500:]}")
+        eventually(there, 120, f"{pattern!r} of {self.words}")
 
     def end(self) -> None:
         """End it by Ctrl-C, which is no failure."""
