@@ -180,7 +180,7 @@ def _output_kind(decoder: ExternalDecoder, trial: Trial, warn: Callable[[str], o
     outputs = trial.outputs()
     kind = output_kind(outputs, decoder.output, decoder.source)
     if decoder.output == "logits" and output_kind(outputs, None, decoder.source) == "probabilities":
-        warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as was said.")
+        warn(f"{decoder.source}: its outputs look like probabilities, but are taken as logits, as stated.")
     return kind
 
 
