@@ -32,8 +32,8 @@ def main() -> None:
             return
         last[stream] = seq
         n += 1
-        numbers = " ".join(f"{value:.2f}" for value in axes.get(stream, ()))
-        print(f"{stream} {seq} {time:.3f} {label} {confidence:.2f} axes: {numbers}", flush=True)
+        numbers = "".join(f" {value:.2f}" for value in axes.get(stream, ()))
+        print(f"{stream} {seq} {time:.3f} {label} {confidence:.2f} axes:{numbers}", flush=True)
         if n == arguments.steps:
             threading.Thread(target=server.shutdown).start()  # it waits for this function
 
