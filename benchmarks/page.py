@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +28,9 @@ from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import Axis
 from mindwire.sources.loopback import lsl_on_loopback
 from mindwire_models.presets import BCIC2A
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap

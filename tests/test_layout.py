@@ -20,3 +20,15 @@ def test_no_source_file_has_more_than_400_lines() -> None:
         path.name: len(path.read_text(encoding="utf-8").splitlines()) for root in roots for path in root.rglob("*.py")
     }
     assert {name: size for name, size in sizes.items() if size > 400} == {}
+
+
+def test_programs_in_benchmarks_start_as_the_documentation_has_them() -> None:
+    """Where one imports from the repository it puts its root into the path, unless it is run by ``python -m``."""
+    missing = [
+        path.name
+        for path in (TESTS.parent / "benchmarks").glob("*.py")
+        if f"python benchmarks/{path.name}" in (text := path.read_text(encoding="utf-8"))
+        and re.search(r"^from (tests|benchmarks)[ .]", text, re.MULTILINE)
+        and "sys.path" not in text
+    ]
+    assert missing == []
