@@ -9,8 +9,9 @@ MAX_BYTES = 3_000_000
 ROUNDS = 10
 STATEMENTS = {
     "python": "pass",
-    "websockets and msgspec": "import websockets.asyncio.client, msgspec",
     "mindwire_client": "import mindwire_client",
+    "mindwire_client and its first connect": "import mindwire_client; mindwire_client.connect('127.0.0.1:1')",
+    "websockets and msgspec": "import websockets.asyncio.client, msgspec",
 }
 
 

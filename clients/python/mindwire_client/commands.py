@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mindwire_client.address import stream_path
 from mindwire_client.messages import Hello
-from mindwire_client.rest import Rest
+
+if TYPE_CHECKING:
+    from mindwire_client.rest import Rest
 
 
 class Commands:

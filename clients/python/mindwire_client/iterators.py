@@ -5,15 +5,17 @@ The connection is read by a thread of the client whatever the user does; a slow 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from mindwire_client.messages import Axes, Message, Missed, Prediction, Shadow
+
+if TYPE_CHECKING:
+    import asyncio
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -113,6 +115,8 @@ class Messages(Generic[MessageT]):
             return message
 
     async def __anext__(self) -> MessageT:
+        import asyncio  # as the module does: the program that runs this coroutine has it
+
         event = asyncio.Event()
         while True:
             with self._changed:

@@ -7,12 +7,14 @@ import threading
 import time
 import uuid
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mindwire_client.address import stream_path
 from mindwire_client.clock import Clock
 from mindwire_client.errors import ClientError, ProtocolError, RefusedError, TokenError, UnreachableError
-from mindwire_client.rest import Rest
+
+if TYPE_CHECKING:
+    from mindwire_client.rest import Rest
 
 # As many as one request may have.
 _BATCH = 100

@@ -1,24 +1,28 @@
-"""One stream of a service: its messages, its clock, markers and commands."""
+"""One stream of a service: its messages, its clock, markers and commands.
+
+The connection, with websockets, asyncio and ssl, is imported by the first :func:`connect`, and not by a program that
+only imports the client: they take more time than all else.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 import threading
 import weakref
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from mindwire_client.address import parse_address
 from mindwire_client.clock import Clock
 from mindwire_client.commands import Commands
-from mindwire_client.connection import Access, Reader
 from mindwire_client.errors import ConnectionTimeoutError
 from mindwire_client.iterators import CAPACITY, Entry, Messages, MessageT
 from mindwire_client.markers import Markers
 from mindwire_client.messages import Axes, Connection, Decision, Event, Hello, Message, Missed, Prediction
-from mindwire_client.rest import Rest
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mindwire_client.connection import Access
 
 
 def connect(
@@ -53,6 +57,8 @@ def connect(
     ValueError
         The address is none.
     """
+    from mindwire_client.connection import Access
+
     address = parse_address(url)
     access = Access(address, token or address.token, tls, msgpack)
     return Stream(access, stream or address.stream, timeout_s)
@@ -82,6 +88,9 @@ class Stream(Commands):
     """
 
     def __init__(self, access: Access, stream: str | None, timeout_s: float | None) -> None:
+        from mindwire_client.connection import Reader
+        from mindwire_client.rest import Rest
+
         self.state, self.connected, self.missed = "unknown", False, 0
         self.clock = Clock()
         self._access, self._timeout_s = access, timeout_s
@@ -195,6 +204,8 @@ class Stream(Commands):
     # ── opening and closing ──────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Stream:
+        from concurrent.futures import TimeoutError as FutureTimeoutError
+
         self._reader.start()
         try:
             self._reader.first.result(self._timeout_s)
@@ -212,6 +223,8 @@ class Stream(Commands):
         self.close()
 
     async def __aenter__(self) -> Stream:
+        import asyncio
+
         self._reader.start()
         waiting = asyncio.shield(asyncio.wrap_future(self._reader.first))
         try:
@@ -237,6 +250,8 @@ class Stream(Commands):
 
     async def aclose(self) -> None:
         """End the connection without blocking the event loop."""
+        import asyncio
+
         await asyncio.to_thread(self.close)
 
     def _not_reached(self) -> ConnectionTimeoutError:

@@ -102,11 +102,14 @@ def test_it_imports_nothing_but_what_it_depends_on():
     assert roots - sys.stdlib_module_names == {"mindwire_client", "msgspec", "websockets"}
 
 
-def test_import_brings_little_more_than_that_of_websockets_and_msgspec():
+def test_import_brings_no_websockets_and_the_first_connection_little_more_than_these():
     code = (
-        "import sys, websockets.asyncio.client, msgspec; before = set(sys.modules)\n"
-        "import mindwire_client; print(*sorted(set(sys.modules) - before))"
+        "import sys, mindwire_client; print(*sys.modules)\n"
+        "import websockets.asyncio.client; before = set(sys.modules)\n"
+        "mindwire_client.connect('127.0.0.1:1'); print(*set(sys.modules) - before)"
     )
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
-    assert {name.partition(".")[0] for name in done.stdout.split()} <= {"mindwire_client", "json", "_json"}
+    imported, connected = ({name.partition(".")[0] for name in line.split()} for line in done.stdout.splitlines())
+    assert imported.isdisjoint({"websockets", "asyncio", "ssl", "http"})
+    assert connected <= {"mindwire_client", "json", "_json"}
