@@ -2,15 +2,16 @@
 
     python benchmarks/client_disturbances.py [--client python|javascript] [--count 100] [--seed 1]
 
-A real service is killed and started again, ended in order, stopped for some seconds; the stream is removed and added
-again; the network is cut; the program reads nothing for a while. A second connection that is not disturbed writes down the
-numbers of the predictions. Linux only.
+A real service is killed and started again, ended in order, stopped for some seconds, or again and again for 40 ms; the
+stream is removed and added again; the network is cut, or cut and slow afterwards; the program reads nothing for a while. A
+second connection that is not disturbed writes down the numbers of the predictions. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import signal
 import sys
@@ -19,8 +20,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from websockets.exceptions import WebSocketException  # noqa: E402
 from websockets.sync.client import connect as websocket  # noqa: E402
 
 from mindwire.sources.loopback import lsl_on_loopback  # noqa: E402
-from mindwire_client import Connection, Hello, Message, Missed, Prediction, connect  # noqa: E402
+from mindwire_client import Connection, Event, Hello, Message, Missed, Prediction, connect  # noqa: E402
 from tests.support.bundles import random_bundle  # noqa: E402
 from tests.support.javascript_client import JavascriptMessages  # noqa: E402
 from tests.support.lsl_cap import Cap  # noqa: E402
@@ -40,8 +41,11 @@ from tests.support.service_process import Service, request, until  # noqa: E402
 from tests.support.streaming import contract  # noqa: E402
 
 STREAM = "eeg"
-KINDS = ("kill", "end", "stop", "remove", "cut", "slow")
+KINDS = ("kill", "end", "stop", "remove", "cut", "slow", "starve", "trickle")
 _PATIENCE_S = 60.0
+_STOPPED_S, _RUNNING_S = 0.04, 0.01
+_BYTES_PER_S = 1000.0
+_UNTIL_DROPPED = 400  # predictions that the service and the buffers on the way do not hold
 _CAPACITY = 32
 
 
@@ -70,6 +74,10 @@ class Observed(threading.Thread):
             except (WebSocketException, OSError):
                 self._end.wait(0.1)
 
+    def newest(self, instance: str) -> int:
+        """Return the largest number of an instance of the stream; -1 if there is none."""
+        return max((seq for name, seq in list(self.times) if name == instance), default=-1)
+
     def _read(self, socket: Any) -> None:
         instance = ""
         while not self._end.is_set():
@@ -83,9 +91,9 @@ class Observed(threading.Thread):
                 self.times[instance, message["seq"]] = message["time"]
 
 
-def make_model(folder: Path) -> Path:
+def make_model(folder: Path, hop_samples: int = 4) -> Path:
     """Return a bundle for the stream."""
-    return random_bundle(folder / "bundle", contract(window_samples=200, hop_samples=4))
+    return random_bundle(folder / "bundle", contract(window_samples=200, hop_samples=hop_samples))
 
 
 class Disturbed:
@@ -127,6 +135,29 @@ class Disturbed:
         self.end(signal.SIGKILL)
         self.start()
 
+    def stop(self, seconds: float) -> None:
+        """Stop the service, and let it go on."""
+        self.service.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.service.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def starved(self) -> Iterator[None]:
+        """Let the service run for a fifth of the time meanwhile."""
+        end = threading.Event()
+
+        def hold_back() -> None:
+            while not end.wait(_RUNNING_S):
+                self.stop(_STOPPED_S)
+
+        thread = threading.Thread(target=hold_back)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+
     def remove(self) -> None:
         """Remove the stream, and add it again."""
         assert self.remove_stream() == 204
@@ -149,16 +180,18 @@ def check(messages: list[Message], observed: dict[tuple[str, int], float]) -> di
     """Compare what a client was given with the numbers that were observed; return counts.
 
     Every prediction is there once, in order, and at the observed time; between two of them as many are missing as the
-    notice says, of which all that were observed are among the numbers in between.
+    notice says and as the signal has in that time, and all that were observed are among the numbers in between.
     """
     counts: Counter[str] = Counter()
-    instance, last, notice = "", None, None
+    instance, hop_s, last, last_time, notice = "", math.nan, None, 0.0, None
     for message in messages:
         if isinstance(message, Hello):
-            instance = message.instance
+            instance, hop_s = message.instance, message.hop_samples / message.sfreq
             counts["connections"] += 1
         elif isinstance(message, Connection):
             counts["lost"] += not message.connected
+        elif isinstance(message, Event) and message.kind == "dropped":
+            counts["dropped_by_service"] += message.data["count"]
         elif isinstance(message, Missed):
             assert notice is None
             notice = message
@@ -173,6 +206,8 @@ def check(messages: list[Message], observed: dict[tuple[str, int], float]) -> di
                 between = set(range(first, message.seq))
                 known = {seq for name, seq in observed if name == instance and first <= seq < message.seq}
                 assert message.seq >= first
+                if not restarted:  # the signal itself says how many there were
+                    assert round((message.time - last_time) / hop_s) == message.seq - last[1]
                 assert known <= between
                 count, dropped = (notice.count, notice.dropped) if notice else (0, 0)
                 # Of the earlier numbers only those count that arrived and were dropped.
@@ -184,7 +219,7 @@ def check(messages: list[Message], observed: dict[tuple[str, int], float]) -> di
                 if notice:
                     assert (notice.after, notice.before) == (last[1], message.seq)
                     counts["dropped"] += notice.dropped
-            last, notice = here, None
+            last, last_time, notice = here, message.time, None
     return dict(counts)
 
 
@@ -205,60 +240,81 @@ def javascript_messages(address: str) -> Iterator[tuple[Any, Any]]:
 CLIENTS = {"python": python_messages, "javascript": javascript_messages}
 
 
-def run(model: Path, kinds: list[str], chance: random.Random, client: str = "python") -> dict[str, int]:
-    """Disturb a client; return counts of messages, and the seconds of the longest interruption."""
-    messages: list[Message] = []
+class Client:
+    """A client with the messages that it was given."""
+
+    def __init__(self, stream: Any, iterator: Any) -> None:
+        self._stream, self._iterator = stream, iterator
+        self.messages: list[Message] = [stream.hello]
+
+    @property
+    def instance(self) -> str:
+        """Name of the beginning of the stream to which the numbers belong."""
+        return str(self._stream.hello.instance)
+
+    def read(self, wanted: Callable[[Message], bool], count: int = 1) -> None:
+        """Read until some of the messages were wanted ones."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while count:
+            assert time.monotonic() < deadline, "The iteration does not go on."
+            if (message := self._iterator.poll(1.0)) is not None:
+                self.messages.append(message)
+                count -= wanted(message)
+
+    def read_predictions(self, after: int = -1) -> None:
+        """Read until there were five more predictions, of larger numbers than ``after``."""
+        self.read(lambda one: isinstance(one, Prediction) and one.seq > after, 5)
+
+
+def run(model: Path, kinds: list[str], chance: random.Random, *clients: str) -> list[dict[str, int]]:
+    """Disturb clients at once; return for each the counts of its messages."""
     with (
         Disturbed(model) as disturbed,
         Relay(disturbed.address) as relay,
         Observed(disturbed.address) as observed,
-        CLIENTS[client](relay.address) as (stream, iterator),
+        ExitStack() as stack,
     ):
-        messages.append(stream.hello)
-
-        def read(enough: Any) -> None:
-            deadline = time.monotonic() + _PATIENCE_S
-            while not enough(messages):
-                assert time.monotonic() < deadline, "The iteration does not go on."
-                if (message := iterator.poll(1.0)) is not None:
-                    messages.append(message)
-
-        def predicted(n: int) -> Any:
-            already = len(messages)
-            return lambda all_: sum(isinstance(one, Prediction) for one in all_[already:]) >= n
-
-        read(predicted(5))
+        opened = [Client(*stack.enter_context(CLIENTS[name](relay.address))) for name in clients]
+        for client in opened:
+            client.read_predictions()
         for kind in kinds:
-            seconds = chance.uniform(0.5, 3.0)
-            disturb(kind, disturbed, relay, observed, seconds)
-            if kind in ("kill", "end", "remove", "cut"):
-                already = len(messages)
-                read(lambda all_, n=already: any(isinstance(one, Connection) and one.connected for one in all_[n:]))
-            read(predicted(5))
-        newest = max(one.seq for one in messages if isinstance(one, Prediction))
-        instance = stream.hello.instance
-        until(lambda: any(name == instance and seq >= newest for name, seq in list(observed.times)))
-    return check(messages, dict(observed.times))
+            with disturbance(kind, disturbed, relay, observed, chance.uniform(0.5, 3.0)):
+                for client in opened:
+                    if kind in ("kill", "end", "remove", "cut", "trickle"):
+                        client.read(lambda one: isinstance(one, Connection) and one.connected)
+                    client.read_predictions(-1 if kind == "trickle" else observed.newest(client.instance))
+            for client in opened:
+                client.read_predictions(observed.newest(client.instance))
+        for client in opened:
+            newest = max(one.seq for one in client.messages if isinstance(one, Prediction))
+            until(lambda n=newest, name=client.instance: observed.newest(name) >= n)
+        times = dict(observed.times)
+    return [check(client.messages, times) for client in opened]
 
 
-def disturb(kind: str, disturbed: Disturbed, relay: Relay, observed: Observed, seconds: float) -> None:
-    """Do one thing to the service, the network or, by not reading, the client."""
+@contextmanager
+def disturbance(kind: str, disturbed: Disturbed, relay: Relay, observed: Observed, seconds: float) -> Iterator[None]:
+    """Do one thing to the service, the network or, by not reading, the client; some of them last."""
+    n = len(observed.times)
     if kind == "kill":
         disturbed.kill()
     elif kind == "end":
         disturbed.end(signal.SIGTERM)
         disturbed.start()
-    elif kind == "stop":
-        disturbed.service.process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        disturbed.service.process.send_signal(signal.SIGCONT)
+    elif kind in ("stop", "long stop"):
+        disturbed.stop(seconds if kind == "stop" else 10.0)
     elif kind == "remove":
         disturbed.remove()
-    elif kind == "cut":
+    elif kind in ("cut", "trickle"):
+        relay.bytes_per_s = math.inf if kind == "cut" else _BYTES_PER_S
         relay.cut()
-    else:  # more predictions than the iterator holds
-        n = len(observed.times)
+    elif kind == "slow":  # more predictions than the iterator holds
         until(lambda: len(observed.times) > n + 40)
+    with disturbed.starved() if kind == "starve" else nullcontext():
+        yield
+    if kind == "trickle":
+        until(lambda: len(observed.times) > n + _UNTIL_DROPPED)
+    relay.bytes_per_s = math.inf
 
 
 def main() -> None:
@@ -271,7 +327,7 @@ def main() -> None:
     kinds = [chance.choice(KINDS) for _ in range(arguments.count)]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, lsl_on_loopback(f"disturbances-{uuid.uuid4().hex[:8]}"):
-        counts = run(make_model(Path(folder)), kinds, chance, arguments.client)
+        [counts] = run(make_model(Path(folder)), kinds, chance, arguments.client)
     print(
         json.dumps(
             {"client": arguments.client, "seconds": round(time.monotonic() - begin), "kinds": Counter(kinds), **counts}

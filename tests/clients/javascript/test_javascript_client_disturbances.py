@@ -7,17 +7,18 @@ import time
 
 import pytest
 
-from benchmarks.client_disturbances import KINDS, make_model, run
+from benchmarks.client_disturbances import make_model, run
 from mindwire_client import Connection, Prediction
 from tests.support.javascript_client import JavascriptError, JavascriptMessages, node
 from tests.support.standin import StandIn, served
 
 pytestmark = pytest.mark.skipif(not node(), reason="Node 20 or newer is not installed")
+KINDS = ["kill", "end", "stop", "remove", "cut", "slow"]
 
 
 def test_no_disturbance_ends_the_iteration_and_what_was_missed_is_exact(tmp_path):
     pytest.importorskip("torch")
-    counts = run(make_model(tmp_path), list(KINDS), random.Random(1), "javascript")
+    [counts] = run(make_model(tmp_path), KINDS, random.Random(1), "javascript")
     assert counts["restarted"] == 3  # killed, ended, removed
     assert counts["lost"] == 4  # and cut
     assert counts["connections"] == 5

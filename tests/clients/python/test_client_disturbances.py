@@ -21,14 +21,14 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["kill", "end"])
 def test_a_service_that_is_killed_or_ends_comes_back_to_the_same_iteration(model, kind):
-    counts = run(model, [kind], random.Random(1))
+    [counts] = run(model, [kind], random.Random(1), "python")
     assert (counts["restarted"], counts["lost"], counts["connections"]) == (1, 1, 2)
 
 
 def test_random_disturbances_end_no_iteration_and_what_was_missed_is_exact(model):
     chance = random.Random(2)
     kinds = [*QUICK, *(chance.choice(QUICK) for _ in range(6))]
-    counts = run(model, kinds, chance)
+    [counts] = run(model, kinds, chance, "python")
     assert counts["restarted"] == kinds.count("remove")
     assert counts["lost"] == kinds.count("remove") + kinds.count("cut")
     assert counts["missed_but_observed"] > 0
