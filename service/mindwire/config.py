@@ -41,10 +41,12 @@ _KEYS = (
     "adaptation_state",
     "record",
     "participant",
+    "node",
     "paused",
 )
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_LABEL = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -137,6 +139,7 @@ class StreamSpec(BaseModel):
     osc: Address | None = None
     record: bool | None = None  # in the folder of the general setting
     participant: Participant | None = None  # whose session the stream is recorded into
+    node: Annotated[str, Field(pattern=_LABEL)] | None = None  # label of the nodes of a Ray cluster that see the source
 
     @model_validator(mode="before")
     @classmethod
@@ -232,7 +235,7 @@ class Settings(BaseSettings):
     stream: Annotated[tuple[StreamSpec, ...], NoDecode, BeforeValidator(_split_streams)] = setting(
         "LSL stream to decode: name=…,type=…,source_id=…,hostname=… as far as needed, or predicate=XPATH. "
         "May be given several times; id=NAME names a stream, and model=, control=, hop=, unit=, rate=, adapt=, osc=, "
-        "lsl_outlet=, record= (true or false), participant= and adaptation_state= apply to it alone.",
+        "lsl_outlet=, record= (true or false), participant=, node= and adaptation_state= apply to it alone.",
         (),
     )
     control: str | None = setting("Control policy (JSON file), or none; by default the bundle's own if it has one.")
@@ -275,6 +278,16 @@ class Settings(BaseSettings):
     max_backlog: float = setting("Seconds of overdue windows above which only the newest is decoded.", 1.0, gt=0)
     stale_after: float = setting("Seconds without data until a stream is stale.", 2.0, gt=0)
     workers: int = setting("Processes that share the streams on one port; 0 for one per core.", 1, ge=0, le=256)
+    ray: Address | None = setting(
+        "HOST:PORT of the head of a Ray cluster, of which this machine is a node: the processes of --workers run on its "
+        "nodes, each with streams of one node= alone, and elsewhere when a node is lost."
+    )
+    streams_per_core: float = setting(
+        "Streams of hop 10 that one core of the Ray cluster's nodes decodes, as mindwire bench --only streams measures; "
+        "a worker reserves its share of a node.",
+        50.0,
+        gt=0,
+    )
     batch_wait_ms: float = setting(
         "Longest time that a window waits to be decoded with those of other streams.", 2.0, ge=0, le=1000
     )

@@ -69,8 +69,8 @@ def serve(
                     announce(line)
 
         refused: list[MindwireError] = []
-        if workers > 1:  # this process then needs nothing of what runs streams
-            from mindwire.serve.gateway.gateway import serve_gateway
+        if workers > 1 or settings.ray is not None:  # this process then needs nothing of what runs streams
+            from mindwire.serve.gateway.run import serve_gateway
 
             with event_loop() as runner:
                 refused = runner.run(serve_gateway(specs, workers, sock, access, listens))

@@ -11,7 +11,7 @@ import pytest
 
 from mindwire.bench.processes import Processes
 from mindwire.serve.gateway.address import Address
-from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
+from mindwire.serve.gateway.process import WorkerStart, start_process
 
 BIN = Path(sys.executable).parent
 NAMES = (
@@ -83,10 +83,10 @@ def test_children_of_multiprocessing_and_joblib(folder, tmp_path_factory):
 
 def test_worker_processes(folder):
     async def code():
-        process = await start_process(WorkerStart("not JSON", Address(), ""))
-        return await next_report(process), await process.wait()
+        worker = await start_process(WorkerStart("not JSON", Address(), "."))
+        return await worker.next_report(), await worker.wait()
 
-    assert asyncio.run(code()) == (None, 1)
+    assert asyncio.run(code()) == (None, "ended with code 1")
 
 
 def test_measurements(folder):

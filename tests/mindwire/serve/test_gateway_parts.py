@@ -13,15 +13,15 @@ from mindwire.errors import ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer, request
 from mindwire.serve.gateway.gateway import Gateway
 from mindwire.serve.gateway.metrics import merged
-from mindwire.serve.gateway.process import WorkerStart
-from mindwire.serve.gateway.worker import Worker, share_streams
+from mindwire.serve.gateway.shares import share_by_node, share_streams
+from mindwire.serve.gateway.worker import Worker
 from mindwire.status import StreamState
 from tests.support.standin import StandIn, served
 
 
 def worker_of(*streams: str, number: int = 1) -> Worker:
     """A worker that is not started."""
-    return Worker(number, streams, lambda _: WorkerStart("{}", Address(), ""), on_refused=print, on_noted=print)
+    return Worker(number, streams, print, on_refused=print, on_noted=print, on_learnt=print)
 
 
 @given(st.lists(st.sampled_from([10, 1, 5, 50]), min_size=1, max_size=40), st.integers(1, 8))
@@ -35,6 +35,15 @@ def test_streams_are_shared_evenly(hops, workers):
 
 def test_equal_streams_go_round():
     assert share_streams(dict.fromkeys(["s0", "s1", "s2", "s3", "s4"], 10), 2) == [["s0", "s2", "s4"], ["s1", "s3"]]
+
+
+def test_each_worker_has_streams_of_one_node_and_each_node_a_worker():
+    hops = dict.fromkeys(["s0", "s1", "s2", "s3", "s4", "s5"], 10)
+    nodes = {"s0": "lab-a", "s1": "lab-b", "s2": None, "s3": "lab-a", "s4": "lab-a", "s5": "lab-a"}
+    assert share_by_node(hops, nodes, 2) == [("lab-a", ["s0", "s3", "s4", "s5"]), ("lab-b", ["s1"]), (None, ["s2"])]
+    shares = share_by_node(hops, nodes, 4)
+    assert shares[:2] == [("lab-a", ["s0", "s4"]), ("lab-a", ["s3", "s5"])]
+    assert share_by_node({}, {}, 2) == [(None, []), (None, [])]
 
 
 def test_metrics_of_workers_become_one_exposition():
@@ -103,7 +112,7 @@ def test_a_job_gives_a_stream_its_model_through_the_worker(monkeypatch):
 
     gateway, stream = object.__new__(Gateway), Remote()
     monkeypatch.setattr(gateway, "_streams", {"cap": stream}, raising=False)
-    monkeypatch.setattr(gateway, "_note_from", note)
+    monkeypatch.setattr(gateway, "note_from", note)
     asyncio.run(gateway.use_model("cap", "P01-1"))
     assert asked == [("/model", "POST", {"model": "P01-1", "when": "ready"}, "application/json")]
     assert noted == [stream]

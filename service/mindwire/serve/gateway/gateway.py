@@ -7,100 +7,39 @@ are put together from those of the workers. Access, limits of connections and th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import secrets
-import socket
-import tempfile
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
-from mindwire.api.app import create_app
-from mindwire.api.guard import Access
-from mindwire.api.routes import one_stream
-from mindwire.api.streams import Streams
 from mindwire.config import SECRETS, Settings, StreamSpec
 from mindwire.errors import MindwireError, ServiceError, UsageError
-from mindwire.serve.gateway.address import Address, Answer
-from mindwire.serve.gateway.process import WorkerStart
-from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream, Worker, share_streams
-from mindwire.serve.jobs import closing, training_jobs
-from mindwire.serve.listening import listening, stop_on_signals
+from mindwire.serve.gateway.address import Address
+from mindwire.serve.gateway.process import (
+    LocalStarter,
+    NoRoomError,
+    Share,
+    StartedWorker,
+    Starter,
+    WorkerReport,
+    WorkerStart,
+)
+from mindwire.serve.gateway.shares import share_by_node
+from mindwire.serve.gateway.worker import RemoteStream, Worker
 from mindwire.serve.specs import Specs, changed
-from mindwire.session_names import TASK_COMMANDS
-from mindwire.sinks.messages import event_payload
-from mindwire.status import REMEMBERED_EVENTS
+
+if TYPE_CHECKING:
+    from mindwire.serve.gateway.ray_link import RayLink
 
 log = logging.getLogger(__name__)
 
 # The end as a whole takes less than two seconds; a worker needs a little longer than its streams.
 _STOP_WORKERS_S = 1.3
 _USUAL_HOP = 10
-_SLOW_S = 25.0
-# Requests that change nothing of a stream's description.
-_UNCONFIGURED = ("markers", "clock", "display_delay")
-_MAX_PATH = 100  # of a Unix socket; the system's temporary folder may be anywhere
-
-
-async def serve_gateway(
-    specs: Specs, n_workers: int, sock: socket.socket, access: Access, announce: Callable[[], None]
-) -> list[MindwireError]:
-    """Run the service in ``n_workers`` processes until it is stopped; returns the refusal that ended it, if one did.
-
-    ``announce`` is called when the streams begin. Raises MindwireError if a worker cannot start or refuses its settings.
-    """
-    stop = asyncio.Event()
-    settings = specs.settings
-    refused: list[MindwireError] = []
-    without_streams: set[int] = set()
-    n_workers_with_streams = min(n_workers, len(settings.stream))
-
-    def on_refused(number: int, error: MindwireError) -> None:
-        without_streams.add(number)
-        if not specs.kept and (not settings.wait or len(without_streams) >= n_workers_with_streams):
-            refused.append(error)
-            stop.set()
-        else:
-            message = "The streams of worker %d are refused, the others go on: %s"
-            log.error(message, number, error, extra={"worker": number})
-
-    with tempfile.TemporaryDirectory(prefix="mindwire-") as folder, stop_on_signals(stop):
-        gateway = Gateway(specs, n_workers, Path(folder), str(sock.getsockname()[1]), on_refused)
-        starting, stopping = asyncio.ensure_future(gateway.start()), asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: starting.cancel())
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await starting
-            if not stop.is_set():
-                announce()
-                streams = cast("Streams", gateway.streams)  # all but their commands, which are forwarded
-                jobs = training_jobs(specs, streams, gateway.use_model)
-                app = create_app(
-                    streams,
-                    access,
-                    refresh=gateway.refresh,
-                    instead=gateway.routes(),
-                    models=specs.models,
-                    registry=gateway,
-                    training=jobs,
-                )
-                async with closing(jobs), listening(app, sock, stop):
-                    gateway.supervise()
-                    await stop.wait()
-                    await gateway.stop()
-        finally:
-            stopping.cancel()
-            await gateway.stop()
-    return refused
-
-
-_Stream = Annotated[RemoteStream, Depends(one_stream)]
+SLOW_S = 25.0
 
 
 class _Present(Mapping[str, RemoteStream]):
@@ -154,34 +93,65 @@ class Gateway:
         self._folder = folder
         self._instance = instance
         self._changing = asyncio.Lock()  # one change after the other
-        shares = share_streams({spec.id: self._hop(spec) for spec in specs.settings.stream}, n_workers)
-        self._workers = [
-            Worker(number, names, self._worker_start, on_refused=on_refused, on_noted=self._note_from)
-            for number, names in enumerate(shares, 1)
+        self._starter: Starter = LocalStarter(folder)
+        self._link: RayLink | None = None
+        streams = specs.settings.stream
+        nodes: dict[str, str | None] = dict.fromkeys(self._hops())
+        if specs.settings.ray is not None:
+            from mindwire.serve.gateway.ray_link import RayLink
+
+            capacity = specs.settings.streams_per_core / _USUAL_HOP
+            self._starter = self._link = RayLink(specs.settings.ray, folder, capacity, self._notify)
+            nodes = {spec.id: spec.node for spec in streams}
+        self.workers = [
+            Worker(
+                number,
+                names,
+                partial(self._start_worker, node),
+                node=node,
+                on_refused=on_refused,
+                on_noted=self.note_from,
+                on_learnt=self._keep_learnt,
+            )
+            for number, (node, names) in enumerate(share_by_node(self._hops(), nodes, n_workers), 1)
         ]
-        streams = {name: stream for worker in self._workers for name, stream in worker.streams.items()}
-        self._streams = {spec.id: streams[spec.id] for spec in specs.settings.stream}  # replaced as a whole
+        remote = {name: stream for worker in self.workers for name, stream in worker.streams.items()}
+        self._streams = {spec.id: remote[spec.id] for spec in streams}  # replaced as a whole
         self.streams = _Present(lambda: self._streams)
         self._tasks: list[asyncio.Task[None]] = []
         self._refreshing: asyncio.Future[list[bool]] | None = None
 
-    def _hop(self, spec: StreamSpec) -> int:
-        return spec.hop or self.settings.hop or _USUAL_HOP
+    def _hops(self) -> dict[str, int]:
+        """Return the samples between predictions of each stream."""
+        return {spec.id: spec.hop or self.settings.hop or _USUAL_HOP for spec in self.settings.stream}
 
-    def _worker_start(self, worker: Worker) -> WorkerStart:
-        """Return what a worker is started with now."""
+    async def _start_worker(self, node: str | None, worker: Worker) -> StartedWorker:
+        """Start a worker with its streams as they are now."""
         share = tuple(spec for spec in self.settings.stream if spec.id in worker.streams)
         settings = self.settings.model_copy(update={"stream": share})
-        path = str(self._folder / f"{worker.number}.socket")
-        address = Address(path) if len(path.encode()) <= _MAX_PATH else Address(token=secrets.token_urlsafe(24))
-        return WorkerStart(
+        hops = self._hops()
+        start = WorkerStart(
             settings.model_dump_json(exclude={*SECRETS, *(f"{name}_file" for name in SECRETS)}),
-            address,
-            str(self._folder),
-            self._instance,
-            worker.number,
-            worker.restarts,
+            Address(),
+            instance=self._instance,
+            number=worker.number,
+            restarts=worker.restarts,
         )
+        cost = sum(1 / hops[spec.id] for spec in share)
+        return await self._starter.start(start, Share(cost, node, worker.lost_on))
+
+    def _keep_learnt(self, report: WorkerReport) -> None:
+        """Keep what a worker elsewhere has learnt of a person, for its successor."""
+        path = self._folder / Path(report.learnt).name
+        if report.content:
+            path.write_bytes(report.content)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _notify(self, sentence: str) -> None:
+        """Send an event that concerns all streams."""
+        for stream in self._streams.values():
+            stream.send("error", sentence, {"failures": 0})
 
     # ── streams as configuration ─────────────────────────────────────────────────────────────────────
 
@@ -196,7 +166,7 @@ class Gateway:
             self._specs.check_new(spec)
             spec = self._specs.completed(spec)
             body = msgspec.json.encode(spec.to_json())
-            worker = self._idlest()
+            worker = self._idlest(spec.node)
             await worker.change("POST", "/v1/streams?check=true", body)
             if check:
                 return spec
@@ -214,6 +184,9 @@ class Gateway:
         async with self._changing:
             before = self._specs[name]
             after = self._specs.completed(changed(before, fields))
+            if self._link is not None and after.node != before.node:
+                msg = "node: a stream stays where it is; remove it and add it with another node."
+                raise UsageError(msg)
             given = after.to_json()
             body = msgspec.json.encode({key: given.get(key) for key in StreamSpec.model_fields})
             worker, target = self._streams[name].worker, f"/v1/streams/{name}"
@@ -257,25 +230,31 @@ class Gateway:
             msg = f"The stream {name!r} is not there any more."
             raise UsageError(msg)
         kind = "application/json"
-        answer = await stream.ask("/model", method="POST", body=body, content_type=kind, patience=_SLOW_S)
+        answer = await stream.ask("/model", method="POST", body=body, content_type=kind, patience=SLOW_S)
         if answer is None or answer.status >= 400:
             msg = stream.described["state_reason"] if answer is None else msgspec.json.decode(answer.body)["detail"]
             raise ServiceError(msg)
-        await self._note_from(stream)
+        await self.note_from(stream)
 
     async def _put(self, name: str, spec: StreamSpec | None) -> None:
         await asyncio.to_thread(self._specs.put, name, spec)
 
-    def _idlest(self) -> Worker:
-        """Return the worker with the least to do of those that run."""
-        hops = {spec.id: self._hop(spec) for spec in self.settings.stream}
-        running = [worker for worker in self._workers if worker.address is not None]
+    def _idlest(self, node: str | None) -> Worker:
+        """Return the worker with the least to do of those that run, and see what the node sees."""
+        hops = self._hops()
+        placed = [one for one in self.workers if self._link is None or node is None or one.place == node]
+        running = [worker for worker in placed if worker.address is not None]
+        if not placed:
+            msg = (
+                f"node: no worker is at the node {node!r}; there is one where the settings have a stream at the start."
+            )
+            raise UsageError(msg)
         if not running:
             msg = "No worker process runs now. Try again later."
             raise ServiceError(msg)
         return min(running, key=lambda worker: sum(1 / hops[name] for name in worker.streams))
 
-    async def _note_from(self, stream: RemoteStream) -> None:
+    async def note_from(self, stream: RemoteStream) -> None:
         """Take over the description of a stream that its worker has changed."""
         async with self._changing:
             answer = await stream.ask("/config")
@@ -284,98 +263,38 @@ class Gateway:
                 fields = {key: given.get(key) for key in StreamSpec.model_fields if key != "id"}
                 await asyncio.to_thread(self._specs.note, stream.name, fields)
 
+    @property
+    def ray_reached(self) -> bool | None:
+        """True while the Ray cluster's head is reached; None without a cluster."""
+        return None if self._link is None else self._link.reached
+
     # ── run ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
         """Start all workers at once; raises the first error that one of them reports."""
-        await asyncio.gather(*(worker.start() for worker in self._workers))
+        if self._link is not None:
+            await self._link.open()
+        try:
+            await asyncio.gather(*(worker.start() for worker in self.workers))
+        except NoRoomError as error:
+            msg = f"A worker process {error}; start nodes with more, or give other --workers."
+            raise ServiceError(msg) from error
 
     def supervise(self) -> None:
         """Start workers that end again, from now on."""
-        self._tasks = [asyncio.create_task(worker.supervise()) for worker in self._workers]
+        self._tasks = [asyncio.create_task(worker.supervise()) for worker in self.workers]
 
     async def stop(self) -> None:
         """End all workers in order, so that every client is notified."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(worker.stop(_STOP_WORKERS_S) for worker in self._workers))
+        await asyncio.gather(*(worker.stop(_STOP_WORKERS_S) for worker in self.workers))
+        if self._link is not None:
+            await self._link.close()
 
     async def refresh(self) -> None:
         """Bring the descriptions of all streams up to date; concurrent callers share one refresh."""
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.gather(*(worker.refresh() for worker in self._workers))
+            self._refreshing = asyncio.gather(*(worker.refresh() for worker in self.workers))
         await asyncio.shield(self._refreshing)
-
-    def routes(self) -> APIRouter:
-        """Return the routes that workers answer, one or all of them."""
-        router = APIRouter(include_in_schema=False)
-        router.add_api_route("/metrics", self._metrics)
-        router.add_api_route("/v1/streams", self._list, methods=["GET"])
-        router.add_api_route("/v1/streams/{stream}", _show, methods=["GET"])
-        router.add_api_route("/v1/streams/{stream}/events", _list_events)
-        router.add_api_route("/v1/streams/{stream}/control", self._forward, methods=["GET", "PUT"])
-        router.add_api_route("/v1/streams/{stream}/recording", self._forward, methods=["GET", "POST", "DELETE"])
-        router.add_api_route("/v1/streams/{stream}/model", self._forward, methods=["GET", "POST"])
-        router.add_api_route("/v1/streams/{stream}/task", self._forward, methods=["GET", "POST"])
-        router.add_api_route("/v1/streams/{stream}/display_delay", self._forward, methods=["GET", "DELETE"])
-        tasks = (f"task/{command}" for command in TASK_COMMANDS)
-        swaps = ("model/promote", "model/drop", "model/rollback")
-        for command in ("adaptation", "control/pause", "control/resume", *_UNCONFIGURED, *swaps, *tasks):
-            router.add_api_route(f"/v1/streams/{{stream}}/{command}", self._forward, methods=["POST"])
-        return router
-
-    async def _list(self) -> Response:
-        await self.refresh()
-        return _json([stream.described for stream in self.streams.values()])
-
-    async def _metrics(self) -> Response:
-        from prometheus_client import CONTENT_TYPE_LATEST
-
-        from mindwire.api.metrics import service_blocks
-        from mindwire.serve.gateway.metrics import merged
-
-        asked = await asyncio.gather(*(worker.ask("/metrics") for worker in self._workers))
-        answers = [None if answer is None else answer.body for answer in asked]
-        text = await asyncio.to_thread(merged, self._workers, answers, service_blocks())
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
-
-    async def _forward(self, stream: _Stream, request: Request) -> Response:
-        rest = request.scope["path"].removeprefix(f"/v1/streams/{stream.name}")
-        kind = request.headers.get("content-type", "")
-        answer = await stream.ask(
-            rest, method=request.method, body=await request.body(), content_type=kind, patience=_patience(request)
-        )
-        if answer is None:
-            raise HTTPException(503, f"{stream.described['state_reason']} Try again later.")
-        if request.method != "GET" and answer.status < 400 and rest.split("/")[1] not in (*_UNCONFIGURED, "task"):
-            await self._note_from(stream)
-        return _passed_on(answer)
-
-
-async def _show(stream: _Stream) -> Response:
-    answer = await stream.ask("")
-    return _json(stream.described) if answer is None else _passed_on(answer)
-
-
-async def _list_events(stream: _Stream) -> Response:
-    """Return the worker's events and the gateway's own, oldest first."""
-    answer = await stream.ask("/events")
-    events = [] if answer is None else msgspec.json.decode(answer.body)
-    events += [msgspec.structs.asdict(event_payload(own)) for own in stream.events]
-    return _json(sorted(events, key=lambda event: event["unix_time"])[-REMEMBERED_EVENTS:])
-
-
-def _patience(request: Request) -> float:
-    """Return the seconds that a worker may take: recordings and tasks wait for LabRecorder, and a first model for its decoder."""
-    ends = ("/recording", "/task", *(f"/task/{command}" for command in TASK_COMMANDS), "/model")
-    waits = request.scope["path"].endswith(ends) and request.method != "GET"
-    return _SLOW_S if waits else ANSWER_S
-
-
-def _passed_on(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, media_type=answer.content_type)
-
-
-def _json(content: Any) -> Response:
-    return Response(msgspec.json.encode(content), media_type="application/json")

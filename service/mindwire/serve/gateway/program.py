@@ -1,7 +1,7 @@
 """Program of a worker process: a whole service with its share of the streams, which listens for the gateway alone.
 
 When its standard input ends, for whatever reason, the streams end and the process with them: nothing is left running
-unseen.
+unseen. On another machine it ends when the gateway no longer asks (:mod:`mindwire.serve.gateway.attendance`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ from mindwire.api.server import bind_socket
 from mindwire.config import Settings
 from mindwire.errors import MindwireError, UsageError
 from mindwire.logs import log_handler
+from mindwire.serve.gateway.attendance import Attendance
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.listening import event_loop
 from mindwire.serve.registry import StreamRegistry, run_streams
@@ -44,25 +47,35 @@ def main() -> None:
     def report(one: WorkerReport) -> None:
         reports.write(msgspec.json.encode(one) + b"\n")
 
-    def refuse(error: MindwireError) -> None:
-        report(WorkerReport(refused=str(error), usage=isinstance(error, UsageError)))
-
     try:
-        with event_loop() as runner:
-            runner.run(_run(settings, start, report, refuse))
+        with _folder(start) as folder, event_loop() as runner:
+            runner.run(_run(settings, msgspec.structs.replace(start, folder=folder), report))
     except MindwireError as error:
-        refuse(error)
+        report(_refusal(error))
     logging.shutdown()
     sys.stderr.flush()
     os._exit(0)
 
 
-async def _run(
-    settings: Settings,
-    start: WorkerStart,
-    report: Callable[[WorkerReport], None],
-    on_refused: Callable[[MindwireError], None],
-) -> None:
+def _refusal(error: MindwireError) -> WorkerReport:
+    return WorkerReport(refused=str(error), usage=isinstance(error, UsageError))
+
+
+@contextmanager
+def _folder(start: WorkerStart) -> Iterator[str]:
+    """Give the folder of a worker, with what its predecessor has learnt elsewhere."""
+    if start.folder:
+        yield start.folder
+        return
+    with suppress(OSError):  # where it is absent, a relative path is refused as any other that is not there
+        os.chdir(start.current_folder)
+    with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
+        for name, content in start.learnt.items():
+            (Path(folder) / Path(name).name).write_bytes(content)
+        yield folder
+
+
+async def _run(settings: Settings, start: WorkerStart, report: Callable[[WorkerReport], None]) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end() -> None:
@@ -70,7 +83,13 @@ async def _run(
         stop.set()
         _end_by_force()
 
-    loop.add_reader(sys.stdin.fileno(), end)  # nothing comes but the end
+    routes, begun, watching = None, report, None
+    if start.lease_s:
+        attendance = Attendance(Path(start.folder), start.lease_s, end)
+        routes, report = attendance.routes(), attendance.report
+        watching = asyncio.create_task(attendance.watch())
+    else:
+        loop.add_reader(sys.stdin.fileno(), end)  # nothing comes but the end
     builder = StreamBuilder(settings, instance=start.instance, checkpoints=Path(start.folder))
     specs = Specs(settings)
     streams = StreamRegistry(specs, builder, trusted=True, on_note=lambda name: report(WorkerReport(noted=name)))
@@ -82,8 +101,18 @@ async def _run(
     else:
         sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    app = create_app(streams, Access(address.token, behind_gateway=True), models=specs.models, registry=streams)
-    await run_streams(streams, app, sock, stop, begun=lambda: report(WorkerReport(address)), on_refused=on_refused)
+    access = Access(address.token, behind_gateway=True)
+    app = create_app(streams, access, instead=routes, models=specs.models, registry=streams)
+    await run_streams(
+        streams,
+        app,
+        sock,
+        stop,
+        begun=lambda: begun(WorkerReport(address)),
+        on_refused=lambda error: report(_refusal(error)),
+    )
+    if watching is not None:
+        watching.cancel()
 
 
 def _end_by_force() -> None:

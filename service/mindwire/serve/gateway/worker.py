@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
-from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +15,7 @@ import msgspec
 from mindwire import logs
 from mindwire.errors import MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer, request
-from mindwire.serve.gateway.process import WorkerStart, next_report, start_process
+from mindwire.serve.gateway.process import NoRoomError, StartedWorker, WorkerReport
 from mindwire.serve.gateway.relay import RemoteSubscription
 from mindwire.sinks.messages import Encoding, Message, event_payload
 from mindwire.status import REMEMBERED_EVENTS, Event, StreamState, StreamStatus
@@ -28,8 +26,7 @@ ANSWER_S = 2.0
 # As a stream whose thread ends (mindwire.live.supervisor.RestartPolicy), which is too much to import here.
 DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _HEALTHY_AFTER_S = 60.0
-_HUNG_AFTER_S = 15.0
-_PING_S = 2.0
+_BEGIN_S = 15.0  # until a worker that listens answers
 _CHANGE_S = 30.0  # a bundle may run in PyTorch, which takes long to import
 
 
@@ -133,31 +130,45 @@ class Worker:
     streams : sequence of str
         Names of its streams.
     start : callable
-        Returns what the worker is started with, each time that it is.
+        Starts the worker, each time with the streams as they are then.
+    node : str or None
+        Label of the nodes of a cluster that see the streams' sources.
     on_refused : callable
         Called with the number of the worker and what it refuses while it runs.
     on_noted : callable
         Called with a stream whose description has changed while it runs.
+    on_learnt : callable
+        Called with what the worker reports of its folder.
+
+    Attributes
+    ----------
+    lost_on : str
+        Node of a cluster on which the worker was lost last.
     """
 
     def __init__(
         self,
         number: int,
         streams: Sequence[str],
-        start: Callable[[Worker], WorkerStart],
+        start: Callable[[Worker], Awaitable[StartedWorker]],
         *,
+        node: str | None = None,
         on_refused: Callable[[int, MindwireError], None],
         on_noted: Callable[[RemoteStream], Awaitable[None]],
+        on_learnt: Callable[[WorkerReport], None],
     ) -> None:
         self.number = number
         self.streams = {name: RemoteStream(name, self) for name in streams}  # replaced as a whole
         self.address: Address | None = None  # where the worker is reached while it runs
         self.restarts = 0
+        self.place = node
         self.failed = False  # true after the worker has been given up
+        self.lost_on = ""
         self._start = start
         self._on_refused = on_refused
         self._on_noted = on_noted
-        self._process: Process | None = None
+        self._on_learnt = on_learnt
+        self._started: StartedWorker | None = None
 
     async def start(self) -> None:
         """Start the worker; returns once it answers.
@@ -167,23 +178,38 @@ class Worker:
         MindwireError
             It refuses its settings, or ended.
         """
-        self._process = process = await start_process(self._start(self))
-        report = await next_report(process)
+        self._started = started = await self._start(self)
+        report = await started.next_report()
         if report is not None and report.address is None:
             raise report.error
         self.address = None if report is None else report.address
-        if not await self.refresh(_HUNG_AFTER_S):
+        if not await self.refresh(_BEGIN_S):
             self.address = None
-            _signal(process, signal.SIGKILL)
+            self.lost_on = started.node
+            started.kill()
             msg = f"Worker process {self.number} ended before its streams began; the log says why."
             raise ServiceError(msg)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the worker as JSON."""
+        up = self.address is not None
+        where = self._started.node if up and self._started is not None else ""
+        return {
+            "number": self.number,
+            "up": up,
+            "restarts": self.restarts,
+            "failed": self.failed,
+            "node": where or None,
+            "host": self.address.host if self.address is not None and not self.address.path else None,
+            "streams": list(self.streams),
+        }
 
     async def supervise(self) -> None:
         """Start the worker again whenever it ends, until it has failed too often in a row."""
         failures = 0
-        while not self.failed and self._process is not None:
+        while not self.failed and self._started is not None:
             began = time.monotonic()
-            why = await self._watch(self._process)
+            why = await self._watch(self._started)
             failures = 1 if time.monotonic() - began >= _HEALTHY_AFTER_S else failures + 1
             while self.address is None and failures <= len(DELAYS_S):
                 delay = DELAYS_S[failures - 1]
@@ -195,6 +221,8 @@ class Worker:
                     stream.unreachable = False  # the new worker's streams send their states themselves
                 try:
                     await self.start()
+                except NoRoomError as error:  # no fault of the worker's
+                    why = str(error)
                 except MindwireError as error:
                     failures, why = failures + 1, f"could not start again ({error})"
             if self.address is None:
@@ -206,25 +234,28 @@ class Worker:
                 if self.failed and not client.greeted:
                     client.close()
 
-    async def _watch(self, process: Process) -> str:
+    async def _watch(self, started: StartedWorker) -> str:
         """Wait until the worker has ended, killed if it does not answer for long; returns what ended it."""
-        ended = asyncio.create_task(self._read_reports(process))
+        ended = asyncio.create_task(self._read_reports(started))
         answered, hung = time.monotonic(), ""
-        while not (await asyncio.wait((ended,), timeout=_PING_S))[0]:
-            if await self.ask("/health/live", _HUNG_AFTER_S) is not None:
+        while not (await asyncio.wait((ended,), timeout=started.ping_s))[0]:
+            if await self.ask("/health/live", started.hung_after_s) is not None:
                 answered = time.monotonic()
                 if any(stream.unreachable for stream in self.streams.values()):
                     await self.refresh()
-            elif time.monotonic() - answered > _HUNG_AFTER_S:
-                hung = f"did not answer for {_HUNG_AFTER_S:g} s"
-                _signal(process, signal.SIGKILL)
+            elif time.monotonic() - answered > started.hung_after_s:
+                hung = f"did not answer for {started.hung_after_s:g} s"
+                started.kill()
         self.address = None
-        code = await process.wait()
-        return hung or (f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}")
+        why = await started.wait()
+        self.lost_on = started.node
+        return hung or why
 
-    async def _read_reports(self, process: Process) -> None:
-        while (report := await next_report(process)) is not None:
-            if not report.noted:
+    async def _read_reports(self, started: StartedWorker) -> None:
+        while (report := await started.next_report()) is not None:
+            if report.learnt:
+                self._on_learnt(report)
+            elif not report.noted:
                 self._on_refused(self.number, report.error)
             elif (stream := self.streams.get(report.noted)) is not None:
                 await self._on_noted(stream)
@@ -268,7 +299,7 @@ class Worker:
         await self.change("POST", "/v1/streams", body)
         stream = RemoteStream(name, self)
         self.streams = {**self.streams, name: stream}
-        if not await self.refresh(_HUNG_AFTER_S) or not stream.described:
+        if not await self.refresh(_BEGIN_S) or not stream.described:
             self.remove(name)
             raise self._unanswered()
         return stream
@@ -295,40 +326,22 @@ class Worker:
         return answer
 
     def _unanswered(self) -> ServiceError:
-        if self.address is not None and self._process is not None:
-            _signal(self._process, signal.SIGKILL)
+        if self.address is not None and self._started is not None:
+            self._started.kill()
         return ServiceError(f"Worker process {self.number} does not answer, and nothing was changed. Try again later.")
 
     async def stop(self, patience: float) -> None:
         """End the worker in order, so that its clients are notified; by force after ``patience`` seconds."""
-        if self._process is not None:
-            _signal(self._process, signal.SIGTERM)
+        if self._started is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), patience)
-            _signal(self._process, signal.SIGKILL)
-            await self._process.wait()
+                async with asyncio.timeout(patience):
+                    await self._started.end()
+                    await self._started.wait()
+            self._started.kill()
+            await self._started.wait()
         reason = "The service is stopping; the worker process did not answer."
         for stream in self.streams.values():
             if stream.listeners or stream.viewers:
                 stream.lose(StreamState.STOPPED, reason)
         for client in self._clients():
             client.close()
-
-
-def _signal(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended
-        process.send_signal(number)
-
-
-def share_streams(hops: Mapping[str, int], workers: int) -> list[list[str]]:
-    """Share streams among workers: the costly ones first, each where there is least to do.
-
-    ``hops`` are the samples between the predictions of each stream; its cost is proportional to how often it predicts.
-    """
-    work = [0.0] * workers
-    shares: list[set[str]] = [set() for _ in range(workers)]
-    for name in sorted(hops, key=lambda name: hops[name]):
-        idlest = work.index(min(work))
-        work[idlest] += 1 / hops[name]
-        shares[idlest].add(name)
-    return [[name for name in hops if name in share] for share in shares]
