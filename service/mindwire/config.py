@@ -34,16 +34,8 @@ SECRETS = frozenset({"token", "read_token"})
 _SOURCE = ("name", "type", "source_id", "hostname", "predicate")
 # Values that a stream may have of its own, in place of the general settings of the same name.
 _OWN = ("model", "control", "hop", "channels", "unit", "rate", "adapt", "lsl_outlet", "osc")
-_KEYS = (
-    "id",
-    *_SOURCE,
-    *(key for key in _OWN if key != "channels"),
-    "adaptation_state",
-    "record",
-    "participant",
-    "node",
-    "paused",
-)
+_MORE = ("adaptation_state", "record", "participant", "node", "paused")
+_KEYS = ("id", *_SOURCE, *(key for key in _OWN if key != "channels"), *_MORE)
 _NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _LABEL = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -283,10 +275,7 @@ class Settings(BaseSettings):
         "nodes, each with streams of one node= alone, and elsewhere when a node is lost."
     )
     streams_per_core: float = setting(
-        "Streams of hop 10 that one core of the Ray cluster's nodes decodes, as mindwire bench --only streams measures; "
-        "a worker reserves its share of a node.",
-        50.0,
-        gt=0,
+        "Streams of hop 10 that one core of the cluster decodes; a worker reserves its share.", 50.0, gt=0
     )
     batch_wait_ms: float = setting(
         "Longest time that a window waits to be decoded with those of other streams.", 2.0, ge=0, le=1000

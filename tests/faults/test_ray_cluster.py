@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import socket
 import time
 from contextlib import ExitStack
 
@@ -13,7 +13,7 @@ import pytest
 from mindwire.sinks.adaptation import CHECKPOINT_S
 from mindwire.sinks.messages import Encoding
 from tests.support.bundles import random_bundle
-from tests.support.gateway_clients import Listener
+from tests.support.gateway_clients import Listener, samples_of
 from tests.support.many_caps import ManyCaps
 from tests.support.ray_cluster import RayCluster
 from tests.support.service_process import get, refused, request, service
@@ -23,38 +23,175 @@ pytest.importorskip("torch")
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
-N_STREAMS = 12
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return random_bundle(tmp_path_factory.mktemp("cluster") / "bundle", contract(window_samples=200))
 
 
-def worker_processes(cluster, node):
-    return [one for one in cluster.processes(node) if "mindwire.serve.gateway.program" in str(one.cmdline())]
+class Heard:
+    """What clients of all streams are sent, from a moment on."""
+
+    def __init__(self, listeners: dict[str, Listener]) -> None:
+        self._listeners = listeners
+        self.mark()
+
+    def mark(self) -> None:
+        self._since = {name: len(one.messages) for name, one in self._listeners.items()}
+        self._began = time.monotonic()
+
+    def messages(self, name: str) -> list[dict]:
+        return self._listeners[name].messages[self._since[name] :]
+
+    def missed_nothing(self, name: str) -> bool:
+        seqs = [one["seq"] for one in self.messages(name) if one["type"] == "prediction"]
+        return len(seqs) > 1 and bool(np.all(np.diff(seqs) == 1))
+
+    def states(self, name: str) -> list[str]:
+        return [one["data"]["state"] for one in self.messages(name) if one.get("kind") == "state"]
+
+    def valid_again(self, names) -> float:
+        """Seconds until all these streams have begun again and are valid."""
+        for name in names:
+            eventually(lambda name=name: self._begun_and_valid(name), 90, f"{name}: {self.states(name)}")
+        return time.monotonic() - self._began
+
+    def _begun_and_valid(self, name: str) -> bool:
+        begun = False
+        for one in self.messages(name):
+            begun = begun or one.get("seq") == 0
+            if begun and one["type"] == "prediction" and one["valid"]:
+                return True
+        return False
 
 
-def valid_again(listener, since):
-    """The listener has had a valid prediction of the stream's next life."""
-    return any(
-        later["valid"] and later["seq"] < earlier["seq"] + 10**9
-        for earlier, later in [(listener.messages[since - 1], m) for m in listener.messages[since:]]
-        if later["type"] == "prediction"
-    )
+@pytest.fixture(scope="module")
+def intact():
+    """The cluster that tests share, until one has broken it."""
+    with ExitStack() as stack:
+        yield stack, []
+
+
+@pytest.fixture
+def cluster(intact):
+    stack, running = intact
+    if not running:
+        running.append(stack.enter_context(RayCluster("a", "b", "c")))
+    return running[0]
+
+
+@pytest.fixture
+def broken_cluster(intact, cluster):
+    """A cluster to be broken; the next test has another."""
+    yield cluster
+    stack, running = intact
+    stack.close()
+    running.clear()
+
+
+def by_number(address: str) -> dict[int, dict]:
+    return {one["number"]: one for one in get(address, "/v1/workers")}
+
+
+def test_a_cluster_that_is_not_there_is_refused_in_a_sentence(bundle):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        where = "{}:{}".format(*unused.getsockname())
+        code, sentence = refused("--model", bundle, "--stream", "name=cap", "--ray", where)
+    assert code == 1
+    assert f"There is no Ray cluster at {where}" in sentence
+
+
+def test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway(bundle, cluster):
+    streams = [
+        word for i, node in enumerate("bab") for word in ("--stream", f"id=s{i},name={unique('no')},node={node}")
+    ]
+    with service("--model", bundle, *streams, "--ray", cluster.address) as running:
+        address = running.address()
+        running.discard_log()
+        b, a = by_number(address).values()
+        assert [one["streams"] for one in (b, a)] == [["s0", "s2"], ["s1"]]
+        assert [cluster.node_of(one["pid"]) for one in (b, a)] == ["b", "a"]
+        assert [get(address, f"/v1/streams/s{i}")["state"] for i in range(3)] == ["searching"] * 3
+        status, answer = request(address, "PATCH", "/v1/streams/s1", {"node": "b"})
+        assert (status, "stays where it is" in answer["detail"]) == (422, True)
+        assert request(address, "POST", "/v1/streams", {"id": "s3", "name": "no", "node": "a"})[0] == 201
+        assert by_number(address)[2]["streams"] == ["s1", "s3"]
+        status, answer = request(address, "POST", "/v1/streams", {"id": "s4", "name": "no", "node": "d"})
+        assert (status, "no worker is at the node 'd'" in answer["detail"]) == (422, True)
+        left = [psutil.Process(one["pid"]) for one in (a, b)]
+        running.process.kill()
+        _, alive = psutil.wait_procs(left, 60)
+        assert not alive
+    code, sentence = refused("--model", bundle, "--stream", "name=cap,node=d", "--ray", cluster.address)
+    assert code == 1
+    assert "no node with the label mindwire-node=d" in sentence
+
+
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.timeout(400)
-def test_streams_on_a_cluster_survive_nodes_hangs_and_the_head(bundle, recovery):
-    names = [unique(f"cap{i:02}") for i in range(N_STREAMS)]
+def test_streams_on_a_cluster_survive_a_node_a_hang_and_the_loss_of_the_head(bundle, broken_cluster, recovery):
+    cluster = broken_cluster
+    names = [unique(f"cap{i:02}") for i in range(12)]
     with ExitStack() as stack:
-        cluster = stack.enter_context(RayCluster("a", "b", "c"))
         streams = [word for name in names for word in ("--stream", f"id={name},name={name}")]
-        stack.enter_context(ManyCaps(names))
         flags = ("--model", bundle, *streams, "--ray", cluster.address, "--workers", 3, "--max-backlog", 60)
         running = stack.enter_context(service(*flags, "--no-lsl-outlet"))
         address = running.address()
         running.discard_log()
-        print(get(address, "/v1/workers"))
-        time.sleep(5)
-        print(get(address, "/v1/streams")[0])
+        listeners = {name: Listener(address, name, Encoding.JSON) for name in names}
+        for one in listeners.values():
+            stack.callback(one.end)
+        stack.enter_context(ManyCaps(names))
+        eventually(lambda: all(any(p["valid"] for p in one.predictions()) for one in listeners.values()), 60)
+
+        def good_seconds(name):
+            adaptation = get(address, f"/v1/streams/{name}")["adaptation"]
+            return adaptation["good_seconds"] if adaptation else 0.0
+
+        # a node is lost
+        lost = by_number(address)[2]
+        first = lost["streams"][0]
+        eventually(lambda: good_seconds(first) > 2 * CHECKPOINT_S + 3, 60)
+        heard = Heard(listeners)
+        cluster.kill(cluster.node_of(lost["pid"]))
+        recovery(heard.valid_again(lost["streams"]), "after the loss of a node")
+        assert good_seconds(first) > CHECKPOINT_S  # and not what the new worker has learnt since
+        assert by_number(address)[2]["host"] not in (lost["host"], None)
+        assert by_number(address)[2]["restarts"] >= 1
+        for name in names:
+            assert name in lost["streams"] or heard.missed_nothing(name)
+            assert ("lost" in heard.states(name)) == (name in lost["streams"])
+
+        # a worker hangs
+        hung = by_number(address)[1]
+        process = psutil.Process(hung["pid"])
+        heard.mark()
+        process.suspend()
+        recovery(heard.valid_again(hung["streams"]), "after a worker hung")
+        assert not process.is_running()
+        for name in names:
+            assert name in hung["streams"] or heard.missed_nothing(name)
+
+        # the head is lost, and after a while all of Ray
+        raylets = cluster.raylets()
+        heard.mark()
+        cluster.kill_head()
+        eventually(lambda: all("is not reached" in str(heard.messages(name)) for name in names), 60)
+        eventually(lambda: all(map(has_ended, raylets)), 60, "Ray ends everywhere")
+        heard.mark()
+        eventually(lambda: all(len(heard.messages(name)) > 30 for name in names), 60)
+        assert all(heard.missed_nothing(name) for name in names)
+        assert samples_of(address)["mindwire_ray_up"][()] == 0.0
+
+        # and the end of the service is that of its workers
+        left = [psutil.Process(one["pid"]) for one in get(address, "/v1/workers")]
+        running.end()
+        for one in listeners.values():
+            one.end()
+            assert one.states()[-1] == "stopped"
+        _, alive = psutil.wait_procs(left, 30)
+        assert not alive

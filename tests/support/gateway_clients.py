@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.request
 
 import msgspec
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
@@ -54,3 +56,16 @@ def workers_of(running) -> list[psutil.Process]:
     return sorted(
         (child for child in children if "mindwire.serve.gateway.program" in str(child.cmdline())), key=lambda c: c.pid
     )
+
+
+def samples_of(address: str) -> dict[str, dict[tuple, float]]:
+    """The metrics of a service, by name and labels."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found: dict[str, dict[tuple, float]] = {}
+    for family in families:
+        for sample in family.samples:
+            labels = tuple(sorted(sample.labels.items()))
+            assert labels not in found.setdefault(sample.name, {}), "each metric is told once"
+            found[sample.name][labels] = sample.value
+    return found

@@ -37,6 +37,7 @@ class RayCluster:
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_BACKEND_LOG_LEVEL": "fatal",
+                "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # a minute by default
             },
         )
         self.address = self._tell(do="head")
@@ -58,6 +59,15 @@ class RayCluster:
         raylet = psutil.Process(self._raylets[node])
         return [raylet, *raylet.children(recursive=True)]
 
+    def raylets(self) -> list[psutil.Process]:
+        """The process of Ray on each node."""
+        return [psutil.Process(pid) for pid in self._raylets.values()]
+
+    def node_of(self, pid: int) -> str:
+        """The name of the node that a process belongs to."""
+        (node,) = [node for node in self._raylets if pid in [one.pid for one in self.processes(node)]]
+        return node
+
     def kill(self, node: str) -> None:
         """As a power failure does it: all at once, without a goodbye."""
         doomed = self.processes(node)
@@ -65,6 +75,7 @@ class RayCluster:
             process.suspend()  # so that none is notified of the end of another
         for process in doomed:
             process.kill()
+        del self._raylets[node]
 
     def kill_head(self) -> None:
         """End the head of the cluster by force."""

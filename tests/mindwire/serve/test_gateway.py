@@ -7,18 +7,16 @@ import os
 import signal
 import socket
 import time
-import urllib.request
 from contextlib import ExitStack
 
 import numpy as np
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from mindwire.sinks.adaptation import CHECKPOINT_S
 from mindwire.sinks.messages import Encoding
 from tests.support.bundles import random_bundle
-from tests.support.gateway_clients import Listener, workers_of
+from tests.support.gateway_clients import Listener, samples_of, workers_of
 from tests.support.lsl_cap import Cap
 from tests.support.raw_websocket import flood, upgraded
 from tests.support.service_process import Service, get, ready, refused, service
@@ -45,18 +43,6 @@ def started(stack: ExitStack, bundle, names: list[str], *extra: object) -> tuple
     for seed, cap in enumerate(caps):
         stack.enter_context(Cap(cap, source_id=cap, seed=seed, wait_for_consumer=True))
     return running, address, listeners
-
-
-def samples_of(address: str) -> dict[str, dict[tuple, float]]:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-    found: dict[str, dict[tuple, float]] = {}
-    for family in families:
-        for sample in family.samples:
-            labels = tuple(sorted(sample.labels.items()))
-            assert labels not in found.setdefault(sample.name, {}), "each metric is told once"
-            found[sample.name][labels] = sample.value
-    return found
 
 
 def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bundle):

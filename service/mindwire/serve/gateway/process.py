@@ -45,6 +45,7 @@ class WorkerReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Report of a worker: its address once it listens, what it refuses, or a stream that has changed."""
 
     address: Address | None = None
+    pid: int = 0
     refused: str = ""
     usage: bool = False
     noted: str = ""  # stream whose description has changed while it runs

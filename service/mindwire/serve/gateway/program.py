@@ -108,7 +108,7 @@ async def _run(settings: Settings, start: WorkerStart, report: Callable[[WorkerR
         app,
         sock,
         stop,
-        begun=lambda: begun(WorkerReport(address)),
+        begun=lambda: begun(WorkerReport(address, os.getpid())),
         on_refused=lambda error: report(_refusal(error)),
     )
     if watching is not None:

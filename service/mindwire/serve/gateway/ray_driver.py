@@ -19,7 +19,6 @@ from mindwire import __version__
 from mindwire.errors import MindwireError, ServiceError
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.gateway.ray_actor import MindwireWorker
-from mindwire_models.errors import extra
 
 NODE_LABEL = "mindwire-node"
 # Ray answers within a second whether a node has room; a busy one takes some seconds to start the actor's process.
@@ -88,8 +87,8 @@ async def _run(address: str, send: Any) -> None:
 def _connect(address: str) -> None:
     """Connect to the cluster; one that there is not is never started."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    with extra("ray", "--ray needs the package ray"):
-        import ray
+    import ray
+
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:

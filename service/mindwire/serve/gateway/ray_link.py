@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mindwire.serve.gateway.address import Address, request
 from mindwire.serve.gateway.attendance import END, LEASE_S, REPORTS
 from mindwire.serve.gateway.process import NoRoomError, Share, WorkerReport, WorkerStart
 from mindwire.serve.gateway.ray_driver import MAX_LINE, News, Order
+from mindwire_models.errors import extra
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +143,13 @@ class RayLink:
         Raises
         ------
         ServiceError
-            There is none at the address, it does not answer, or Ray is not installed.
+            There is none at the address, or it does not answer.
+        MissingExtraError
+            Ray is not installed.
         """
+        with extra("ray", "--ray needs the package ray"):
+            if find_spec("ray") is None:
+                raise ModuleNotFoundError(name="ray")
         if not await self._answers():
             msg = f"There is no Ray cluster at {self.address}; start its head there with: ray start --head --port=PORT."
             raise ServiceError(msg)

@@ -169,6 +169,7 @@ class Worker:
         self._on_noted = on_noted
         self._on_learnt = on_learnt
         self._started: StartedWorker | None = None
+        self._pid = 0
 
     async def start(self) -> None:
         """Start the worker; returns once it answers.
@@ -182,7 +183,7 @@ class Worker:
         report = await started.next_report()
         if report is not None and report.address is None:
             raise report.error
-        self.address = None if report is None else report.address
+        self.address, self._pid = (None, 0) if report is None else (report.address, report.pid)
         if not await self.refresh(_BEGIN_S):
             self.address = None
             self.lost_on = started.node
@@ -191,18 +192,13 @@ class Worker:
             raise ServiceError(msg)
 
     def describe(self) -> dict[str, Any]:
-        """Return the worker as JSON."""
-        up = self.address is not None
-        where = self._started.node if up and self._started is not None else ""
-        return {
-            "number": self.number,
-            "up": up,
-            "restarts": self.restarts,
-            "failed": self.failed,
-            "node": where or None,
-            "host": self.address.host if self.address is not None and not self.address.path else None,
-            "streams": list(self.streams),
-        }
+        """Return the worker as JSON; host and process while it runs."""
+        found: dict[str, Any] = {"number": self.number, "node": self.place, "restarts": self.restarts}
+        found |= {"failed": self.failed, "streams": list(self.streams), "host": None, "pid": None, "ray_node": None}
+        if self.address is not None and self._started is not None:
+            host = None if self.address.path else self.address.host
+            found |= {"host": host, "pid": self._pid, "ray_node": self._started.node or None}
+        return found
 
     async def supervise(self) -> None:
         """Start the worker again whenever it ends, until it has failed too often in a row."""
