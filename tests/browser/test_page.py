@@ -302,6 +302,8 @@ def test_token_is_asked_for_and_kept_out_of_the_address(open_page, stream):
     with served(stream, token="correct horse") as address:
         stream.start()
         page = open_page(f"http://{address}/", may_lose_connection=True)
+        expect(page.get_by_label("Token", exact=True)).to_be_visible()
+        expect(page.locator("#token-wrong")).to_be_hidden()
         page.get_by_label("Token", exact=True).fill("wrong")
         page.get_by_role("button", name="Connect").click()
         expect(page.locator("#token-wrong")).to_be_visible()
@@ -311,6 +313,8 @@ def test_token_is_asked_for_and_kept_out_of_the_address(open_page, stream):
         page.goto(f"http://{address}/?token=correct%20horse")
         expect(page.locator("#link")).to_have_text("Connected")
         assert "token" not in page.url
+        page.goto(f"http://{address}/?token=wrong")
+        expect(page.locator("#token-wrong")).to_be_visible()
 
 
 def test_what_a_stream_says_is_text_never_markup(open_page, stream):

@@ -195,11 +195,16 @@ test("pauses between attempts grow, and begin again after a connection", async (
 });
 
 test("what waiting would not mend is an error at once, and ends every iteration", async (t) => {
-  for (const [code, expected] of [[4401, TokenError], [4404, UnknownStreamError], [1008, ProtocolError]]) {
-    const opened = connect("127.0.0.1:1", { WebSocket: Socket, clock: false, stream: "cap 1", token: "a b" });
-    assert.equal(Socket.newest.address, "ws://127.0.0.1:1/v1/streams/cap%201/predictions?token=a+b");
+  for (const [code, expected, sentence, token] of [
+    [4401, TokenError, "The token was not accepted", "a b"],
+    [4401, TokenError, "The service needs a token"],
+    [4404, UnknownStreamError, "a sentence", "a b"],
+    [1008, ProtocolError, "a sentence", "a b"],
+  ]) {
+    const opened = connect("127.0.0.1:1", { WebSocket: Socket, clock: false, stream: "cap 1", token });
+    assert.equal(Socket.newest.address, `ws://127.0.0.1:1/v1/streams/cap%201/predictions${token ? "?token=a+b" : ""}`);
     Socket.newest.end(code, "a sentence");
-    await assert.rejects(opened, (error) => error instanceof expected && error.message.includes("a sentence"));
+    await assert.rejects(opened, (error) => error instanceof expected && error.message.includes(sentence));
   }
   for (const message of ["no JSON", { type: "hello", version: 2, classes: [] }, { type: "prediction", seq: "7" }, {}]) {
     const opened = connect("127.0.0.1:1", { WebSocket: Socket, clock: false });

@@ -247,4 +247,6 @@ def test_a_control_policy_is_exported_unless_the_classes_change(tmp_path: Path) 
     names = [f"class{i}" for i in range(len(bundle.contract.classes))]
     left_out = mindwire(bundle.path, "--out", tmp_path / "others", "--classes", ",".join(names))
     assert "control policy was left out" in left_out.output
+    assert "`mindwire tune` writes one" in " ".join(left_out.output.split())
+    assert "mindwire tune" not in kept.output
     assert load_bundle(tmp_path / "others").policy is None

@@ -203,7 +203,7 @@ class Reader:
         if isinstance(error, ConnectionClosed):
             code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
             if code == _CLOSE_TOKEN:
-                raise TokenError(_wrong_token(reason)) from error
+                raise self._token_error() from error
             if code == _CLOSE_UNKNOWN and not known:
                 raise UnknownStreamError(reason) from error
             if code in _CLOSE_FAULTS:
@@ -213,7 +213,7 @@ class Reader:
         if isinstance(error, InvalidStatus):
             status, body = error.response.status_code, (error.response.body or b"").decode(errors="replace").strip()
             if status == HTTPStatus.UNAUTHORIZED:
-                raise TokenError(_wrong_token(body[:200])) from error
+                raise self._token_error() from error
             busy = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
             if not (known or busy):
                 msg = f"Expected a websocket of Mindwire, found the status {status} ({body[:200]}); check the address."
@@ -227,6 +227,10 @@ class Reader:
             msg = f"Expected a websocket of Mindwire, found another answer ({error}); check the address."
             raise ProtocolError(msg) from error
         return str(error) or "The service did not answer in time."
+
+    def _token_error(self) -> TokenError:
+        needed, wrong = "The service needs a token; give it", "The token was not accepted; give the right one"
+        return TokenError(f"{wrong if self._access.token else needed} with token=.")
 
     # ── clock ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +258,3 @@ class Reader:
 class _Answer(msgspec.Struct):
     received: float
     answered: float
-
-
-def _wrong_token(reason: str) -> str:
-    return f"The service refuses the token: {reason or 'it is missing or wrong'}; give the right one with token=."

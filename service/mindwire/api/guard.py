@@ -49,6 +49,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = "application/json"
 _PORTS = {"http": 80, "https": 443}
 _RETRY_S: Final = 1
+_WRONG_TOKEN: Final = "wrong token"  # noqa: S105  # not one
 
 
 class Right(IntEnum):
@@ -94,8 +95,8 @@ class Access:
     certificate: Certificate | None = None
     behind_gateway: bool = False
 
-    def refusal(self, headers: Headers, method: str, path: str, right: Right) -> Refusal | None:
-        """Return the answer to a request that may not pass; None when it may."""
+    def refusal(self, headers: Headers, method: str, path: str, right: Right, who: str) -> Refusal | None:
+        """Return the answer to a request that may not pass, with what :meth:`right` says of it; None when it may."""
         host = headers.get("host", "")
         if not self._host_allowed(host):
             return Refusal(
@@ -113,11 +114,13 @@ class Access:
             )
         changes = method not in _READING
         if right is Right.NONE and (changes or not (path in OPEN_PATHS or path.startswith(OPEN_PREFIX))):
-            return Refusal(
-                HTTPStatus.UNAUTHORIZED,
-                "token",
-                "This service asks for a token; send it as 'Authorization: Bearer TOKEN' or as ?token=TOKEN.",
+            what = (
+                "The token was not accepted; send another"
+                if who == _WRONG_TOKEN
+                else "This service needs a token; send it"
             )
+            sentence = f"{what} as 'Authorization: Bearer TOKEN' or as ?token=TOKEN."
+            return Refusal(HTTPStatus.UNAUTHORIZED, "token", sentence)
         return self._refused_change(headers, method, path, right) if changes else None
 
     @staticmethod
@@ -167,7 +170,7 @@ class Access:
             if token is not None and secrets.compare_digest(sent, token.encode()):  # both, however the first comes out
                 found = right
         if found is Right.NONE:
-            return found, "wrong token" if sent else "no token"
+            return found, _WRONG_TOKEN if sent else "no token"
         return found, f"{found.name.lower()} token"
 
 
@@ -215,7 +218,7 @@ class Guard:
         scope[TRUSTED], scope[RIGHT] = right is not Right.NONE, right
         method, path = scope.get("method", "GET"), scope["path"]
         asked = Asked((scope.get("client") or ("",))[0], who, method if scope["type"] == "http" else "websocket", path)
-        refusal = self._refusal(headers, method, path, asked.client, right)
+        refusal = self._refusal(headers, method, path, asked, right)
         limit = max_body_bytes(method, path)
         announced = int(headers.get("content-length", "0"))  # the server has checked that it is a number
         if refusal is None and announced > limit:
@@ -230,13 +233,13 @@ class Guard:
         asked.refuse(refusal.reason, refusal.status)
         await _answer(refusal, scope, exchange.receive, exchange.send)
 
-    def _refusal(self, headers: Headers, method: str, path: str, client: str, right: Right) -> Refusal | None:
+    def _refusal(self, headers: Headers, method: str, path: str, asked: Asked, right: Right) -> Refusal | None:
         if self._access.behind_gateway:
             return None if right is Right.CONTROL else Refusal(HTTPStatus.UNAUTHORIZED, "token", "Ask the gateway.")
-        now = time.monotonic()
+        now, client = time.monotonic(), asked.client
         if client and not self._requests.take(client, now):
             return _too_many("Too many requests")
-        refusal = self._access.refusal(headers, method, path, right)
+        refusal = self._access.refusal(headers, method, path, right, asked.who)
         if refusal is not None and right is Right.NONE and client and not self._failures.take(client, now):
             return _too_many("Too many requests with a wrong token or none")
         return refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,8 @@ from mindwire_models.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from mindwire_models.bundle import Bundle
 
 Progress = Callable[[float, float], None]
 
@@ -68,6 +71,16 @@ def print_problems(path: Path, problems: Iterable[str]) -> None:
     """Print the problems of a recording on standard error."""
     for problem in problems:
         typer.echo(printable(f"mindwire: {path}: {problem}"), err=True)
+
+
+def print_run_command(bundle: Bundle, before: str) -> None:
+    """Print how a bundle is run, and for one that decides nothing what it lacks."""
+    from mindwire.control.policy import WITHOUT_POLICY
+
+    command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
+    typer.echo(printable(f"{before}: {command}"))
+    if bundle.policy is None:
+        typer.echo(printable(f"{bundle.name} {WITHOUT_POLICY}."))
 
 
 def print_written(*paths: Path) -> None:

@@ -13,7 +13,9 @@ from mindwire.errors import ArgumentError, UsageError
 def demo(
     flags: Annotated[
         dict[str, Any],
-        setting_options("port", "model", "control", "device", "engine", "log_level", "osc", log_level="warning"),
+        setting_options(
+            "port", "allow_origin", "model", "control", "device", "engine", "log_level", "osc", log_level="warning"
+        ),
     ],
     seed: int = option("Random seed of the simulated participant.", 1),
     open_page: bool = option("Open the page in the browser, or only print its address.", False, "--open/--no-browser"),

@@ -47,7 +47,7 @@ def doctor(
 
         found = problem_report(findings, service, os.environ.get("MINDWIRE_TOKEN"))
         report.write_text(json.dumps(found, indent=2), encoding="utf-8")
-        note = f"Wrote {report}; read it before you send it, for it names participants."
+        note = f"Wrote {report}; read it before you send it, for it may name participants."
         console.print(Text(wrapped(note, console.width, 0)))
     if any(finding.verdict is Verdict.FAILURE for finding in findings):
         raise typer.Exit(1)

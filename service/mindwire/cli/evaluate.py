@@ -72,7 +72,11 @@ def evaluate(
     warning = check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data)
     policy = choose_policy(bundle, control)
     if policy is None:
-        given.refuse("--rest", "--between", why="Rest is counted where a control policy decides, named by --control")
+        given.refuse(
+            "--rest",
+            "--between",
+            why="Rest is counted where a control policy decides, which `mindwire tune` writes and --control names",
+        )
     chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
     at_rest = scoring.idle_class(chosen, given)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")

@@ -1,6 +1,5 @@
 """``mindwire export``: weights from anywhere become a bundle."""
 
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from mindwire.cli import options
-from mindwire.cli.console import progress_bar
+from mindwire.cli.console import print_run_command, progress_bar
 from mindwire.cli.groups import option
 from mindwire.cli.train_options import base_contract
 from mindwire.errors import UsageError
@@ -107,6 +106,6 @@ def export(
     for warning in warnings:
         typer.echo(printable(f"warning: {warning}"), err=True)
     if opened.policy is not None and not same:
-        typer.echo("The control policy was left out, for the classes are others; tune one with `mindwire tune`.")
+        typer.echo("The control policy was left out, for the classes are others.")
     typer.echo(printable(f"{bundle.path}: {bundle.name}, {bundle.graph} graph, SHA-256 {bundle.sha256[:12]}"))
-    typer.echo(printable(f"Run it with: mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"))
+    print_run_command(bundle, "Run it with")

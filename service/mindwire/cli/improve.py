@@ -1,14 +1,12 @@
 """``mindwire improve``: a model trained on between the runs of a session, if that does not make it worse."""
 
-import shlex
 from pathlib import Path
 
 import typer
 
 from mindwire.cli import options
-from mindwire.cli.console import print_problems, progress_bar, show
+from mindwire.cli.console import print_problems, print_run_command, progress_bar, show
 from mindwire.cli.groups import option
-from mindwire_models.text import printable
 
 
 def improve(
@@ -54,5 +52,4 @@ def improve(
         typer.echo("Nothing was written; go on with the model in use.", err=True)
         raise typer.Exit(1)
     bundle = improvement.write(found, out, name or out.name)
-    command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
-    typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))
+    print_run_command(bundle, f"Wrote {bundle.path}; run it with")

@@ -131,7 +131,11 @@ def _no_policy(control: str | None, bundle: Bundle) -> str:
     """Return why nothing is decided."""
     if control == "none":
         return "--control none leaves it out"
-    return f"{bundle.name} has none" if bundle.policy is None else "the recorded run had none"
+    return (
+        f"{bundle.name} has none, which `mindwire tune` writes into it"
+        if bundle.policy is None
+        else "the recorded run had none"
+    )
 
 
 def _parse_speed(text: str) -> float | None:

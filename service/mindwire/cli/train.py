@@ -1,17 +1,13 @@
 """``mindwire train``: recordings with cues become a model for this person and this cap."""
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import typer
-
 from mindwire.cli import options, train_options
-from mindwire.cli.console import print_problems, progress_bar, show
+from mindwire.cli.console import print_problems, print_run_command, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import ArgumentError, UsageError
-from mindwire_models.text import printable
 
 if TYPE_CHECKING:
     from mindwire.control.policy import ControlPolicy
@@ -113,8 +109,7 @@ def train(
     with progress_bar("Writing the bundle"):
         bundle = run.write(result, out, name or out.name, policy)
     show(run.summary(result), *filter(None, [said]))
-    command = f"mindwire serve --model {shlex.quote(str(bundle.path))} --stream type=EEG"
-    typer.echo(printable(f"Wrote {bundle.path}; run it with: {command}"))
+    print_run_command(bundle, f"Wrote {bundle.path}; run it with")
 
 
 def _start(path: Path, given: Given, decoder: str) -> "Bundle":

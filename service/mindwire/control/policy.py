@@ -20,6 +20,7 @@ from mindwire_models.reading import MIB, first_fault, read_regular
 if TYPE_CHECKING:
     from mindwire_models.bundle import Bundle
 
+WITHOUT_POLICY = "has no control policy, so it gives probabilities and no decisions; `mindwire tune` writes one"
 _MAX_BYTES = MIB
 
 

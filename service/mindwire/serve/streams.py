@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from mindwire.adaptation import SavedAdaptation
 from mindwire.config import Settings, StreamSpec, host_and_port
-from mindwire.control.policy import choose_policy
+from mindwire.control.policy import WITHOUT_POLICY, choose_policy
 from mindwire.control.setting import ControlSetting
 from mindwire.errors import ContractError, UsageError
 from mindwire.inference.decoder import Decoder
@@ -224,6 +224,8 @@ class StreamBuilder:
             return LoadedModel(status, contract, decoder, make, hop, **recording)
         message = "Model %s runs on %s (%s): %s"
         log.info(message, status.name, status.engine, status.device, status.engine_reason, extra=about)
+        if options.policy is None and prepared.own.control != "none":
+            log.info("Model %s %s.", status.name, WITHOUT_POLICY, extra=about)
 
         def make_pipeline(info: SignalInfo, learnt: SavedAdaptation | None) -> Pipeline:
             now = options if learnt is None else replace(options, state=learnt.to_text())

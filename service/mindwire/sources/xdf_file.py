@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -84,8 +84,12 @@ class XdfFile:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Damage that was left out so far, one sentence each."""
-        return tuple(f"{text} ({count} times)." if count > 1 else f"{text}." for text, count in self._problems.items())
+        """Damage that was left out so far, and growth since the file was opened, one sentence each."""
+        found = [f"{text} ({count} times)." if count > 1 else f"{text}." for text, count in self._problems.items()]
+        with suppress(OSError):  # it is no longer there
+            if self.path.stat().st_size > self.size:
+                found.append("The file is still being written; what came after it was opened is left out.")
+        return tuple(found)
 
     def _report(self, problem: str) -> None:
         """Count a problem: a sentence without its full stop."""

@@ -40,7 +40,7 @@ def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"
         return f"The network decides {both}.{_against_guessing(scores)}"
     relation = "only equals" if network.n_correct == baseline.n_correct else "does not beat"
     then = (
-        "This is the baseline" if exported == "baseline" else "The baseline itself is exported with --decoder riemann"
+        "This is the baseline" if exported == "baseline" else "To have the baseline, train again with --decoder riemann"
     )
     return f"The network {relation} the baseline: it decides {both}. {then}.{_against_guessing(scores)}"
 
@@ -54,9 +54,7 @@ def _fine_tuned(scores: Mapping[str, Score]) -> str:
         texts.append(f"the tangent-space baseline {_right(baseline)}{_interval(baseline)}")
     advice = ""
     if baseline is not None and baseline.n_correct > max(network.n_correct, untouched.n_correct):
-        advice = (
-            " The baseline is the best of them; train without --from, with --decoder riemann, for the baseline itself."
-        )
+        advice = " The baseline is the best of them; to have it, train again without --from, with --decoder riemann."
     elif network.n_correct < untouched.n_correct:
         advice = " Fine-tuning gained nothing on these trials; the untouched bundle can be used as it is."
     return f"{', '.join(texts)}.{advice}{_against_guessing(scores)}"

@@ -36,7 +36,12 @@ def test_a_wrong_token_is_an_error_at_once_and_ends_an_iteration():
     first, second = StandIn(), StandIn()
     with served(first, token="correct horse") as address:
         first.start()
-        with pytest.raises(JavascriptError, match=r"TokenError.*token"), JavascriptMessages(address, token="wrong"):
+        with (
+            pytest.raises(JavascriptError, match=r"TokenError.*not accepted"),
+            JavascriptMessages(address, token="wrong"),
+        ):
+            pass
+        with pytest.raises(JavascriptError, match=r"TokenError.*needs a token"), JavascriptMessages(address):
             pass
         messages = JavascriptMessages(address, token="correct horse")
         messages.__enter__()

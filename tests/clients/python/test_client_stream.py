@@ -116,16 +116,16 @@ def test_coroutines_iterate_side_by_side(address):
     assert found == [list(range(first + 1, newest + 1)) for first in begun]
 
 
-@pytest.mark.parametrize("token", [None, "wrong token"])
-def test_a_wrong_token_is_one_error_at_once(stream, token):
+@pytest.mark.parametrize(("token", "sentence"), [(None, "needs a token"), ("wrong token", "was not accepted")])
+def test_a_wrong_token_or_none_is_one_error_at_once(stream, token, sentence):
     async def enter(where):
         async with connect(where, token=token):
             pass
 
     with served(stream, token=TOKEN) as where:
-        with pytest.raises(TokenError, match="token"), connect(where, token=token):
+        with pytest.raises(TokenError, match=sentence), connect(where, token=token):
             pass
-        with pytest.raises(TokenError, match="token"):
+        with pytest.raises(TokenError, match=sentence):
             asyncio.run(enter(where))
 
 

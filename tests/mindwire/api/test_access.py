@@ -38,8 +38,10 @@ def test_rest_asks_for_the_token(guarded, path):
     refused = get(guarded, path)
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == "Bearer"
-    assert refused.json()["detail"].startswith("This service asks for a token")
-    assert get(guarded, path, Authorization="Bearer wrong").status_code == 401
+    assert refused.json()["detail"].startswith("This service needs a token; send it")
+    wrong = get(guarded, path, Authorization="Bearer wrong")
+    assert wrong.status_code == 401
+    assert wrong.json()["detail"].startswith("The token was not accepted; send another")
     assert get(guarded, path, Authorization=f"Basic {TOKEN}").status_code == 401
     assert get(guarded, path, Authorization=f"Bearer {TOKEN}").status_code == 200
     assert httpx.get(f"http://{guarded}{path}", params={"token": TOKEN}).status_code == 200
@@ -52,10 +54,11 @@ def test_what_shows_nothing_needs_no_token(guarded, path):
 
 @pytest.mark.parametrize("path", ["/ws", "/v1/streams/eeg/predictions", "/v1/streams/eeg/signal"])
 def test_websockets_ask_for_the_token(guarded, path):
-    for query in ("", "?token=wrong", "?token=%ff"):
+    for query, sentence in (("", "needs a token"), ("?token=wrong", "not accepted"), ("?token=%ff", "not accepted")):
         with pytest.raises(ConnectionClosed) as caught:
             first_message(guarded, path + query)
         assert caught.value.rcvd.code == 4401
+        assert sentence in caught.value.rcvd.reason
     assert "hello" in first_message(guarded, path + "?token=correct%20horse")
     assert "hello" in first_message(guarded, path, additional_headers={"Authorization": f"Bearer {TOKEN}"})
 

@@ -15,6 +15,7 @@ from mindwire.cli.main import app, run
 from mindwire.offline.convention.checks import CHECKED
 from mindwire.offline.convention.rules import RULES, Kind
 from tests.support.convention_streams import changed, good_streams, sent, write_streams
+from tests.support.lsl_cap import Cap
 from tests.support.streaming import unique
 from tests.support.xdf_writer import eeg_file
 
@@ -255,3 +256,16 @@ def test_a_recording_without_such_streams_is_refused(tmp_path, monkeypatch, caps
     monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", str(path)])
     assert run() == 1
     assert "expected probabilities, decisions, axes or markers of the convention, found" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", str(path), "--stream", "type=EEG"])
+    assert run() == 1
+    assert "is of type EEG, which the convention does not describe" in capsys.readouterr().err
+
+
+def test_an_outlet_of_eeg_is_refused_with_those_that_can_be_checked(monkeypatch, capsys):
+    with Cap(unique("cap")) as cap:
+        monkeypatch.setattr("sys.argv", ["mindwire", "check-outlet", cap.spec.name])
+        assert run() == 1
+    assert capsys.readouterr().err == (
+        f"mindwire: '{cap.spec.name}' is of type EEG, which the convention does not describe; it describes probabilities "
+        "(Mindwire-STREAM, type Probabilities), decisions (…-Decisions), axes (…-Axes) and markers (…-Markers).\n"
+    )

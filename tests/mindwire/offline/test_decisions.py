@@ -72,7 +72,7 @@ def test_decisions_on_standard_output_and_what_is_refused(tmp_path, bundle):
     mine = tmp_path / "mine.csv"
     mine.write_text("my,table\n")
     for more, message in (
-        (["--decisions", "-"], "bundle has none; give one with --control FILE"),
+        (["--decisions", "-"], "bundle has none, which `mindwire tune` writes into it; give one with --control FILE"),
         (["--control", "none", "--decisions", "-"], "--control none leaves it out; give one with --control FILE"),
         (["--control", str(control), "--decisions", str(mine)], "is not a table of decisions; .*--force"),
         (["--control", str(control), "--decisions", str(control)], "would write over"),

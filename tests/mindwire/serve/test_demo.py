@@ -113,8 +113,12 @@ def test_on_a_terminal_and_on_the_websocket(terminal):
 
 
 def test_without_a_terminal_it_prints_lines_and_a_killed_one_leaves_nobody_behind():
-    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        lines = []
+    command = [*COMMAND, "--allow-origin", "https://game.example"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        lines = [process.stdout.readline()]
+        address = re.search(r"http://(\S+)", lines[0])[1]
+        with connect(f"ws://{address}/ws", origin="https://game.example") as websocket:
+            assert websocket.recv(timeout=10)
         while not any("not valid: aligning" in line for line in lines):
             lines.append(process.stdout.readline())
             assert lines[-1], lines

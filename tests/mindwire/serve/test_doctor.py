@@ -10,7 +10,9 @@ import sys
 
 import pylsl
 import pytest
+from typer.testing import CliRunner
 
+from mindwire.cli.main import app
 from mindwire.serve.doctor import Finding, Verdict, examine
 from mindwire.serve.problem_report import problem_report
 from tests.support.standin import StandIn, served
@@ -59,6 +61,14 @@ def test_the_command_prints_json_and_fails_on_failure(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["findings"] == json.loads(done.stdout)
     assert "refused" in report["service"]["/v1/streams"]["error"]
+
+
+def test_the_report_may_name_participants_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("mindwire.serve.doctor.examine", lambda *_: [])
+    report = tmp_path / "report.json"
+    done = CliRunner().invoke(app, ["doctor", "--report", str(report), "--service", "http://127.0.0.1:1"])
+    assert " ".join(done.output.split()).endswith("read it before you send it, for it may name participants.")
+    assert report.exists()
 
 
 def test_the_report_of_a_problem_holds_what_a_running_service_says():

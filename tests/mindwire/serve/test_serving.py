@@ -220,6 +220,15 @@ def test_every_stream_has_its_own_bundle_hop_and_outlets(bundle):
     assert streams["A"].hub is not streams[other].hub
 
 
+def test_a_model_without_a_control_policy_is_logged_with_what_writes_one(bundle, caplog):
+    settings = load_settings({"model": bundle, "stream": ["name=A", "name=B,control=none"], "lsl_outlet": False})
+    with caplog.at_level("INFO"):
+        StreamRegistry(Specs(settings), StreamBuilder(settings))
+    said = [(record.stream, record.getMessage()) for record in caplog.records if "policy" in record.getMessage()]
+    sentence = "has no control policy, so it gives probabilities and no decisions; `mindwire tune` writes one."
+    assert said == [("A", f"Model {bundle.name} {sentence}")]
+
+
 def test_a_decoder_is_shared_while_it_is_in_use_and_then_released(bundle):
     settings = load_settings({"model": bundle, "stream": ["name=A", "name=B"], "lsl_outlet": False})
     builder = StreamBuilder(settings)

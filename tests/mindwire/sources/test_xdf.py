@@ -520,6 +520,18 @@ def test_an_incomplete_end_does_not_swallow_what_is_appended(tmp_path):
     assert [stream.n_samples for stream in recording.streams] == [300, 1]
 
 
+def test_a_file_that_grows_while_it_is_read_is_said_to_be_still_written(tmp_path):
+    values, times = simple(300)
+    path = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist()).write(tmp_path / "a.xdf")
+    recording = XdfRecording(path)
+    assert recording.problems == ()
+    before = len(recording.signal().info.labels), sum(map(len, recording.signal().chunks()))
+    append_streams(path, cues_at(1.0).write(tmp_path / "b.xdf"))
+    assert before == (2, sum(map(len, recording.signal().chunks())))
+    assert recording.problems == ("The file is still being written; what came after it was opened is left out.",)
+    assert XdfRecording(path).problems == ()
+
+
 def test_a_recording_keeps_its_streams_when_nothing_can_be_appended(tmp_path, monkeypatch):
     values, times = simple(300)
     path = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist()).write(tmp_path / "a.xdf")

@@ -104,7 +104,7 @@ def test_the_verdict_says_plainly_which_is_better() -> None:
     assert "only equals the baseline" in verdict({"network": best, "baseline": best})
     worse = verdict({"network": second, "baseline": best})
     assert "does not beat the baseline: it decides 22 of 23" in worse
-    assert "--decoder riemann" in worse
+    assert "To have the baseline, train again with --decoder riemann." in worse
     assert "not validated" in verdict({})
     # 12 of 23 trials are of the more frequent class.
     assert worse.endswith(
@@ -146,6 +146,7 @@ def run(command: str, *arguments: object) -> str:
     return " ".join(result.output.split())
 
 
+UNDECIDED = "bundle has no control policy, so it gives probabilities and no decisions; `mindwire tune` writes one."
 CHOICES = ("--markers", "1=left_hand", "2=right_hand", "--window", "2")
 
 
@@ -164,6 +165,7 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
     assert "32 of 32 trials (left_hand 16, right_hand 16)" in output
     assert "windows of 2 s, which end 2 to 2.5 s after the cue; 4 channels at 100 Hz." in output
     assert "A trial ends 2.5 s after its cue (by '9') and is decided at 2.5 s." in output
+    assert output.endswith(UNDECIDED)
     bundle = load_bundle(out)
     assert bundle.contract.classes == ("left_hand", "right_hand")
     assert bundle.contract.channels == CHANNELS
@@ -201,7 +203,10 @@ def test_a_class_at_rest_gives_the_bundle_a_control_policy_tuned_on_held_out_rec
     assert policy.tuning.rest_minutes == pytest.approx(24 * 2.5 / 60, rel=0.1)
     assert "Control policy: " in output
     assert "each recording left out in turn" in output
-    assert "No control policy" not in run("train", *recordings[:2], *choices, "--budget", "none", "--out", out)
+    assert UNDECIDED not in output
+    output = run("train", *recordings[:2], *choices, "--budget", "none", "--out", out)
+    assert "No control policy was tuned" not in output
+    assert output.endswith(UNDECIDED)
     assert load_bundle(out).policy is None
 
 

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire.errors import StreamNotFoundError
+from mindwire.errors import SourceError, StreamNotFoundError
 from mindwire.offline.convention.rules import Kind
 from mindwire.sources.liblsl import pylsl
 from mindwire.sources.lsl_discovery import FoundStream, Selector, answering, listing, lsl_resources, patiently, search
@@ -37,8 +37,8 @@ from mindwire.types import SignalInfo
 
 ENDINGS = {Kind.PROBABILITIES: "", Kind.DECISIONS: DECISIONS, Kind.AXES: AXES, Kind.MARKERS: MARKERS}
 _KINDS = {PREDICTIONS_TYPE.casefold(): Kind.PROBABILITIES, AXES_TYPE.casefold(): Kind.AXES}
-# Types of the service's own outlets that the convention does not speak of.
-_OTHERS = (EVENTS_TYPE, INPUT_TYPE, TIMING_TYPE)
+# Types that the convention does not describe: of signals, and of the service's other outlets.
+_OTHERS = tuple(kind.casefold() for kind in ("EEG", EVENTS_TYPE, INPUT_TYPE, TIMING_TYPE))
 _ANSWER_S = 5.0
 _PULL_S = 0.2
 _MOST_AT_ONCE = 1024
@@ -68,13 +68,25 @@ class ObservedStream:
 
 
 def kind_of(info: SignalInfo, header: Element) -> Kind:
-    """Return which kind a stream means to be: by the ending of its name, its type, and what it holds."""
+    """Return which kind a stream means to be: by the ending of its name, its type, and what it holds.
+
+    Raises
+    ------
+    SourceError
+        The convention describes no streams of its type.
+    """
     name = info.name.casefold()
     for kind in (Kind.DECISIONS, Kind.AXES, Kind.MARKERS):
         if name.endswith(ENDINGS[kind].casefold()):
             return kind
     if (known := _KINDS.get(info.type.casefold())) is not None:
         return known
+    if info.type.casefold() in _OTHERS:
+        msg = (
+            f"{info.name!r} is of type {info.type}, which the convention does not describe; it describes probabilities "
+            f"({OUTLET}STREAM, type {PREDICTIONS_TYPE}), decisions (…{DECISIONS}), axes (…{AXES}) and markers (…{MARKERS})."
+        )
+        raise SourceError(msg)
     if header.find("desc/classes") is not None:
         return Kind.DECISIONS
     if info.dtype == "string" or info.type == MARKERS_TYPE:
@@ -103,19 +115,20 @@ def listen(name: str, timeout: float, seconds: float, ended: threading.Event | N
     StreamNotFoundError
         No outlet, or more than one, has the name.
     SourceError
-        The outlet has gone, does not answer, or describes itself impossibly.
+        The outlet has gone, does not answer, describes itself impossibly, or is none that the convention describes.
     """
     found = _find(name, timeout)
     with lsl_resources(), answering(found, _ANSWER_S):
         inlet = pylsl.StreamInlet(found.handle, recover=False)
         header = parse_xml(patiently(inlet.info, _ANSWER_S, None).as_xml())
         info = signal_info(header)
+        kind = kind_of(info, header)
         inlet.open_stream(_ANSWER_S)
         offset = inlet.time_correction(_ANSWER_S)
         rows, times, arrived = _pull(inlet, seconds, ended or threading.Event())
     stamps = np.array(times, dtype=float)
     values = np.array(rows, dtype=object if info.dtype == "string" else float).reshape(len(rows), info.n_channels)
-    return ObservedStream(info, header, kind_of(info, header), values, stamps, np.array(arrived) - stamps - offset)
+    return ObservedStream(info, header, kind, values, stamps, np.array(arrived) - stamps - offset)
 
 
 def _find(name: str, timeout: float) -> FoundStream:
@@ -160,6 +173,8 @@ def read_streams(recording: XdfRecording, chosen: str | None = None) -> list[Obs
     ------
     StreamNotFoundError
         There is none.
+    SourceError
+        One that is chosen is none that the convention describes.
     """
     wanted = RecordedSelector.parse(chosen) if chosen is not None else None
     found = []
@@ -178,7 +193,7 @@ def read_streams(recording: XdfRecording, chosen: str | None = None) -> list[Obs
 def _is_meant(stream: XdfStream, header: Element) -> bool:
     info = stream.info
     kind = info.type.casefold()
-    if kind == "eeg" or kind in (other.casefold() for other in _OTHERS):
+    if kind in _OTHERS:
         return False
     if kind in _KINDS or child_text(header, "desc/convention") or header.find("desc/classes") is not None:
         return True

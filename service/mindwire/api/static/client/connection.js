@@ -127,7 +127,7 @@ export class Reader {
 
   /** Why there is no connection; throws what waiting would not mend. @param {number} code @param {string} reason */
   #explain(code, reason) {
-    if (code === CLOSED_FOR_TOKEN) throw new TokenError(`The service refuses the token: ${reason || "it is missing or wrong"}; give the right one as the option token.`);
+    if (code === CLOSED_FOR_TOKEN) throw new TokenError(`${this.#setting.token ? "The token was not accepted; give the right one" : "The service needs a token; give it"} as the option token.`);
     if (code === CLOSED_AS_UNKNOWN && !this.#known) throw new UnknownStreamError(reason);
     if (CLOSED_FOR_FAULT.has(code)) throw new ProtocolError(`The service ended the connection for good (code ${code}): ${reason}`);
     return reason || (this.#greeted ? `The connection was lost (code ${code}).` : `There is no connection (code ${code}).`);

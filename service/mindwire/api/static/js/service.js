@@ -47,9 +47,9 @@ async function request(method, path, { body, type = "application/json", patience
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (method !== "GET") headers["Content-Type"] = type;
   const answer = await fetch(path, { method, headers, body, cache: "no-store", signal: AbortSignal.timeout(patience_ms) });
-  if (answer.status === 401) throw new Unauthorised("The service asks for a token.");
-  if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`, answer.status);
-  return answer;
+  if (answer.ok) return answer;
+  const sentence = (await answer.json().catch(() => ({}))).detail ?? `${path}: ${answer.status}`;
+  throw answer.status === 401 ? new Unauthorised(sentence) : new Refused(sentence, answer.status);
 }
 
 /**

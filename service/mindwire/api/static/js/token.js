@@ -1,7 +1,7 @@
 // The dialog that asks for the token, on every page that needs one.
 
 import { byId } from "./dom.js";
-import { get, setToken } from "./service.js";
+import { currentToken, get, setToken } from "./service.js";
 
 export class TokenDialog {
   asking = false;
@@ -24,10 +24,11 @@ export class TokenDialog {
     });
   }
 
-  /** Ask, unless it is being asked. */
+  /** Ask, unless it is being asked; say if there was a token that was not accepted. */
   ask() {
     if (this.asking) return;
     this.asking = true;
+    byId("token-wrong").hidden = !currentToken();
     byId("token-dialog", HTMLDialogElement).showModal();
   }
 }

@@ -22,7 +22,7 @@ export default {
   "shell.token_needed": "Token nötig",
   "shell.no_answer": "Der Dienst antwortet nicht",
   "shell.no_stream": "Es ist kein Stream eingerichtet",
-  "shell.token.title": "Dieser Dienst verlangt ein Token",
+  "shell.token.title": "Dieser Dienst braucht ein Token",
   "shell.token.where": "Es wurde dort ausgegeben, wo der Dienst gestartet wurde.",
   "shell.token.label": "Token",
   "shell.token.wrong": "Dieses Token wurde nicht angenommen.",

@@ -22,7 +22,7 @@ export default {
   "shell.token_needed": "Token needed",
   "shell.no_answer": "The service does not answer",
   "shell.no_stream": "No stream is configured",
-  "shell.token.title": "This service asks for a token",
+  "shell.token.title": "This service needs a token",
   "shell.token.where": "It was printed where the service was started.",
   "shell.token.label": "Token",
   "shell.token.wrong": "This token was not accepted.",
