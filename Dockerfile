@@ -7,13 +7,16 @@ FROM python:${PYTHON} AS build
 # cpu or gpu. The GPU image brings CUDA and cuDNN as Python packages; the host needs only NVIDIA's driver
 # and container toolkit.
 ARG DEVICE=cpu
+# Extras of the package: EXTRAS=ray for the nodes of a Ray cluster (docs/deployment.md).
+ARG EXTRAS=
 WORKDIR /src
 RUN python -m venv /opt/mindwire
 ENV PATH=/opt/mindwire/bin:$PATH
 COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY service service
-RUN pip install --no-cache-dir .
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir ".${EXTRAS:+[${EXTRAS}]}"
 RUN case "${DEVICE}" in \
       cpu) ;; \
       gpu) pip uninstall --yes onnxruntime \

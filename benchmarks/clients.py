@@ -136,7 +136,7 @@ class Clients:
         self._lost = 0
         self._known: tuple[bytes, list[tuple[int, float]]] = (b"", [])
         for _ in range(n):
-            client = _connected(port, path)
+            client = connected(port, path)
             self._clients[client.sock.fileno()] = client
 
     def receive(self) -> None:
@@ -220,7 +220,8 @@ def frame(text: str) -> bytes:
     return b"\x81" + length + payload
 
 
-def _connected(port: int, path: str) -> _Client:
+def connected(port: int, path: str) -> _Client:
+    """Return a new websocket client, and what it was sent with the answer to its request."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=_OPEN_TIMEOUT_S)
     request = (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
