@@ -7,6 +7,8 @@ import {
   ConnectionTimeoutError,
   ProtocolError,
   RefusedError,
+  Signal,
+  Stream,
   TokenError,
   UnknownStreamError,
   UnreachableError,
@@ -221,6 +223,67 @@ test("what waiting would not mend is an error at once, and ends every iteration"
   assert.throws(() => iterator.poll(), TokenError);
   await assert.rejects(stream.notices().next(), TokenError);
   assert.ok((await stream.ended) instanceof TokenError);
+});
+
+test("a stream that the service does not know yet is waited for, if that is wanted", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  const opened = connect("127.0.0.1:1", { WebSocket: Socket, clock: false, timeout_ms: Infinity, wait: true, stream: "eeg" });
+  Socket.newest.end(4404, "There is no stream eeg.");
+  t.mock.timers.tick(500);
+  Socket.newest.tell(HELLO);
+  const stream = await opened;
+  assert.ok(stream.connected);
+  await stream.close();
+  const late = connect("127.0.0.1:1", { WebSocket: Socket, clock: false, timeout_ms: 400, wait: true, stream: "eeg" });
+  Socket.newest.end(4404, "There is no stream eeg.");
+  t.mock.timers.tick(400);
+  await assert.rejects(late, (error) => error instanceof ConnectionTimeoutError && error.message.includes("There is no stream eeg."));
+});
+
+test("a stream that is not waited for gives every message, and its attempts can be ended", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  const stream = new Stream("127.0.0.1:1", { WebSocket: Socket, clock: false });
+  const seen = [];
+  for (const type of ["hello", "connection", "prediction"]) stream.on(type, ({ type: one }) => seen.push(one));
+  assert.throws(() => stream.hello, /not open/);
+  Socket.newest.tell(HELLO, prediction(1));
+  assert.deepEqual(seen, ["hello", "connection", "prediction"]);
+  Socket.newest.end(1006);
+  await stream.close();
+  const n = Socket.all.length;
+  t.mock.timers.tick(60_000);
+  assert.equal(Socket.all.length, n);
+  assert.equal(await stream.ended, null);
+});
+
+test("the signal for display goes on over an interruption, and says why it ends", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  const signal = new Signal({ url: "127.0.0.1:1", stream: "cap 1", token: "a b", WebSocket: Socket });
+  const [seen, errors] = [[], []];
+  signal.onhello = ({ channels }) => seen.push(channels);
+  signal.onblock = ({ samples, ...block }) => seen.push({ ...block, samples: [...samples] });
+  signal.onerror = (error) => errors.push(error);
+  const hello = { type: "hello", version: 1, channels: ["C3", "C4"], unit: "uV", sfreq: 125, positions: [null, null] };
+  const data = new ArrayBuffer(16 + 4 * 4);
+  const head = new DataView(data);
+  head.setFloat64(0, 7.5, true);
+  head.setUint32(8, 2, true);
+  head.setUint32(12, 2, true);
+  new Float32Array(data, 16).set([1, 2, 3, 4]);
+  signal.start();
+  assert.equal(Socket.newest.address, "ws://127.0.0.1:1/v1/streams/cap%201/signal?token=a+b");
+  Socket.newest.tell(hello);
+  Socket.newest.onmessage({ data });
+  Socket.newest.end(1012);
+  t.mock.timers.tick(500);
+  Socket.newest.tell(hello);
+  assert.deepEqual(seen, [["C3", "C4"], { time: 7.5, n_samples: 2, n_channels: 2, samples: [1, 2, 3, 4] }, ["C3", "C4"]]);
+  Socket.newest.end(4401);
+  assert.ok(errors[0] instanceof TokenError);
+  signal.start();
+  signal.stop();
+  assert.ok(Socket.newest.closed);
+  assert.equal(errors.length, 1);
 });
 
 test("a service that is not there is one sentence after the time limit", async (t) => {

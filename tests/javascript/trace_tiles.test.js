@@ -57,7 +57,7 @@ const SFREQ = 125, SPAN = 10, WIDTH = 640; // a tile is a second
 
 function strip() {
   const store = new SignalStore(), box = new Element("div"), tiles = new TraceTiles(box);
-  store.begin({ channels: ["C3"], unit: "uV", sfreq: SFREQ });
+  store.begin({ channels: ["C3"], unit: "uV", sfreq: SFREQ, positions: [null] });
   tiles.reset(WIDTH, 100, 1, SPAN, 1000, { top: 0, row: 50, gain: 1, ink: "" });
   let drawn = 0;
   return {
@@ -65,11 +65,7 @@ function strip() {
     feed(from, to, name) {
       sweep = name;
       for (let time = from; time < to - 1e-9; time += 5 / SFREQ) {
-        const block = new ArrayBuffer(16 + 4 * 5), view = new DataView(block);
-        view.setFloat64(0, time, true);
-        view.setUint32(8, 5, true);
-        view.setUint32(12, 1, true);
-        store.add(block);
+        store.add({ time, n_samples: 5, n_channels: 1, samples: new Float32Array(5) });
         tiles.add(store, store.values, Math.max(drawn, store.first), store.written);
         drawn = store.written;
       }

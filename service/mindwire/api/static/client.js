@@ -20,4 +20,5 @@ export {
 export { Messages } from "./client/iterators.js";
 export { Markers } from "./client/markers.js";
 export { Axes, Connection, Decision, Event, Hello, Missed, Prediction, Shadow } from "./client/messages.js";
+export { Signal } from "./client/signal.js";
 export { Stream, connect } from "./client/stream.js";

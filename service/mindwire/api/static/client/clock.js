@@ -2,16 +2,13 @@
 
 import { addressOf } from "./address.js";
 import { ClockEstimate } from "./clock_estimate.js";
-import { onEnd, websocketAddress, websocketClass } from "./websocket.js";
+import { TokenError } from "./errors.js";
+import { ReconnectingSocket, websocketAddress } from "./websocket.js";
 
 const FIRST_TRIPS = 12; // close together, then one now and then: the service takes 5 frames a second after a burst of 20
 const FIRST_EVERY_MS = 50;
 const EVERY_MS = 400;
-const FIRST_RETRY_MS = 250;
-const LAST_RETRY_MS = 5000;
-const UNAUTHORISED = 4401;
-const ANSWERED_WITHIN_MS = 10_000; // a round trip
-const OPEN = 1; // of a websocket
+const ANSWERED_WITHIN_MS = 10_000;
 
 /** Step in which the browser lets its clock advance, ms. */
 function clockResolution() {
@@ -40,18 +37,13 @@ function clockResolution() {
 
 /** LSL's clock, measured over a websocket from `start` to `stop`; it connects again by itself. */
 export class Clock {
-  #address;
-  #WebSocket;
+  #socket;
   #resolution = clockResolution();
   #estimate = new ClockEstimate(this.#resolution);
-  /** @type {WebSocket | null} */
-  #socket = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #retry = FIRST_RETRY_MS;
-  #running = false;
   #id = 0;
-  #trips = 0;
+  #trips = 0; // of this connection
   /** @type {Set<(by_ms: number) => void>} */
   #onjump = new Set();
 
@@ -60,21 +52,25 @@ export class Clock {
    * that reads suffices; a class of websockets where the environment has none
    */
   constructor({ url, token, WebSocket } = {}) {
-    this.#address = websocketAddress(addressOf("/v1/clock", url), token);
-    this.#WebSocket = WebSocket;
+    const address = websocketAddress(addressOf("/v1/clock", url), token);
+    this.#socket = new ReconnectingSocket({
+      address: () => address,
+      WebSocket,
+      receive: (data) => this.#receive(performance.now(), data),
+      lost: () => clearTimeout(this.#timer),
+      ended: (error) => {
+        clearTimeout(this.#timer);
+        if (error && !(error instanceof TokenError)) console.error(error); // the stream reports what is wrong with the token
+      },
+    });
   }
 
   start() {
-    if (this.#running) return;
-    this.#running = true;
-    this.#connect();
+    this.#socket.start();
   }
 
   stop() {
-    this.#running = false;
-    clearTimeout(this.#timer);
-    this.#socket?.close();
-    this.#socket = null;
+    this.#socket.stop();
   }
 
   /** @returns {ClockState} */
@@ -124,48 +120,25 @@ export class Clock {
     return () => this.#onjump.delete(callback);
   }
 
-  #connect() {
-    const WebSocketClass = websocketClass(this.#WebSocket);
-    const socket = new WebSocketClass(this.#address);
-    this.#socket = socket;
-    this.#trips = 0;
-    this.#expect();
-    socket.onmessage = ({ data }) => {
-      const returned = performance.now();
-      if (this.#socket !== socket) return;
-      const message = JSON.parse(data);
-      if (message.type === "hello") {
-        this.#retry = FIRST_RETRY_MS;
-        this.#ask();
-      } else if (message.type === "clock" && message.id === this.#id) {
-        const by = this.#estimate.add({ ...message, returned });
-        if (by) for (const callback of this.#onjump) callback(by);
-        this.#trips += 1;
-        clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.#ask(), this.#trips < FIRST_TRIPS ? FIRST_EVERY_MS : EVERY_MS);
-      }
-    };
-    onEnd(socket, (code) => {
-      if (this.#socket !== socket) return;
+  /** @param {number} returned `performance.now()` @param {string} data */
+  #receive(returned, data) {
+    const message = JSON.parse(data);
+    if (message.type === "hello") {
+      this.#socket.greet();
+      this.#trips = 0;
+      this.#ask();
+    } else if (message.type === "clock" && message.id === this.#id) {
+      const by = this.#estimate.add({ ...message, returned });
+      this.#trips += 1;
       clearTimeout(this.#timer);
-      if (!this.#running || code === UNAUTHORISED) return;
-      this.#timer = setTimeout(() => this.#connect(), this.#retry);
-      this.#retry = Math.min(2 * this.#retry, LAST_RETRY_MS);
-    });
-  }
-
-  /** Connect again if no answer comes: the other end may be gone without having said so. */
-  #expect() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#socket?.close();
-      this.#connect();
-    }, ANSWERED_WITHIN_MS);
+      this.#timer = setTimeout(() => this.#ask(), this.#trips < FIRST_TRIPS ? FIRST_EVERY_MS : EVERY_MS);
+      if (by) for (const callback of this.#onjump) callback(by);
+    }
   }
 
   #ask() {
-    if (this.#socket?.readyState !== OPEN) return;
-    this.#expect();
+    // the other end may be gone without having said so
+    this.#timer = setTimeout(() => this.#socket.drop("The service did not answer in time."), ANSWERED_WITHIN_MS);
     this.#id += 1;
     // the time is taken last: what comes before it would count as the way there
     this.#socket.send(JSON.stringify({ type: "clock", id: this.#id, sent: performance.now() }));

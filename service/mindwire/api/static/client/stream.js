@@ -21,6 +21,7 @@ const TIMEOUT_MS = 10_000;
  * @property {string} [stream] name of the stream
  * @property {number} [timeout_ms] longest time until the service is reached, ms, 10 s if left out; Infinity to wait for one that is not there
  *   yet. Later interruptions may last for any time
+ * @property {boolean} [wait] true to wait for a stream that the service does not know yet too
  * @property {boolean} [clock] false to measure no clock
  * @property {typeof globalThis.WebSocket} [WebSocket] class of websockets where the environment has none
  */
@@ -38,7 +39,10 @@ export async function connect(url, options = {}) {
   return stream;
 }
 
-/** Messages of one stream; made by `connect`. However the connection ends, it is made again, with growing pauses; iterators go on. */
+/**
+ * Messages of one stream. However the connection ends, it is made again, with growing pauses; iterators go on. `connect` waits for the first
+ * connection. A stream that is made with `new` does not: functions of `on` are called from the first message on, and `close` ends the attempts.
+ */
 export class Stream {
   /** State of the stream as last reported: `live` while predictions are fresh; `unknown` before the first report and without a connection. */
   state = "unknown";
@@ -76,8 +80,8 @@ export class Stream {
   /** @type {(error: Error | null) => void} */
   #tellEnd = () => {};
 
-  /** Use `connect`. @param {string | undefined} url @param {Options} options */
-  constructor(url, { token, stream, timeout_ms = TIMEOUT_MS, clock = true, WebSocket }) {
+  /** @param {string} [url] as of `connect` @param {Options} [options] */
+  constructor(url, { token, stream, timeout_ms = TIMEOUT_MS, wait = false, clock = true, WebSocket } = {}) {
     websocketClass(WebSocket);
     this.#address = addressOrOwn(url);
     this.#token = token ?? this.#address.token;
@@ -89,6 +93,7 @@ export class Stream {
       stream: stream ?? this.#address.stream,
       token: this.#token,
       WebSocket,
+      wait,
       rest: this.#rest,
       lslOffset: () => 1000 * (this.clock.state.offset_s ?? NaN),
       deliver: (entry) => this.#deliver(entry),

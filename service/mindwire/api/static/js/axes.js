@@ -37,11 +37,8 @@ export class Axes {
     this.#plot.touch();
   }
 
-  /**
-   * @param {import("./types.d.ts").AxisValues} message
-   * @param {number} now
-   */
-  add({ values }, now) {
+  /** @param {import("./types.d.ts").AxisValues} message */
+  add({ values, received: now }) {
     this.#points.push({ at: this.#axes.map(({ name }) => values[name] ?? 0), now });
     while (this.#points[0].now < now - TRAIL_MS) this.#points.shift();
   }

@@ -62,7 +62,7 @@ export class Control {
     this.#rows = [];
     this.#newest = this.#shown = this.#state = null;
     this.#problem("");
-    this.#use(control ?? { policy: null, paused: false });
+    this.#use(/** @type {import("./types.d.ts").Control} */ (control ?? { policy: null, paused: false }));
   }
 
   clear() {
@@ -77,14 +77,11 @@ export class Control {
     if (prediction.control) this.#newest = prediction;
   }
 
-  /**
-   * @param {import("./types.d.ts").Decision} decision
-   * @param {number} now
-   */
-  decision({ class: name, confidence, age_ms }, now) {
-    this.#last = { name, confidence, madeAt: now - (age_ms ?? 0) };
-    this.#show("active", now, this.#classes.indexOf(name));
-    this.#showDecision(now);
+  /** @param {import("./types.d.ts").Decision} decision */
+  decision({ class: name, confidence, age_ms, received }) {
+    this.#last = { name, confidence, madeAt: received - (age_ms ?? 0) };
+    this.#show("active", received, this.#classes.indexOf(name));
+    this.#showDecision(received);
   }
 
   /**
@@ -98,12 +95,9 @@ export class Control {
     this.#showDecision(now);
   }
 
-  /**
-   * @param {import("./types.d.ts").AxisValues} message
-   * @param {number} now
-   */
-  axes(message, now) {
-    this.#axes.add(message, now);
+  /** @param {import("./types.d.ts").AxisValues} values */
+  axes(values) {
+    this.#axes.add(values);
   }
 
   /**

@@ -13,21 +13,20 @@ let newestAt = -Infinity;
 
 const feed = new StreamFeed(shell, {
   clear: () => control.clear(),
-  message(message) {
-    const now = performance.now();
-    if (message.type === "prediction") {
-      newestAt = now;
-      control.add(message);
-    } else if (message.type === "decision") control.decision(message, now);
-    else if (message.type === "axes") control.axes(message, now);
-    else if (message.type === "event" && message.kind === "control") control.changed(message.data);
-    else if (message.type === "hello") {
-      control.hello(message);
-      document.title = `${message.stream} · Mindwire`;
-    }
+  messages: {
+    hello(hello) {
+      control.hello(hello);
+      document.title = `${hello.stream} · Mindwire`;
+    },
+    prediction(prediction) {
+      newestAt = prediction.received;
+      control.add(prediction);
+    },
+    decision: (decision) => control.decision(decision),
+    axes: (axes) => control.axes(axes),
+    event: ({ kind, data }) => kind === "control" && control.changed(data),
   },
   status: (mine) => control.recall(mine.control?.last, performance.now()),
-  unreachable() {},
 });
 
 /** @param {number} now */

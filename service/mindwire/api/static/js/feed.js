@@ -1,6 +1,7 @@
-// One stream of the service: its two feeds, its status, and the token they need. Comes back by itself.
+// One stream of the service: its messages, signal and status, and the token they need.
 
-import { Feed, Unauthorised, get } from "./service.js";
+import { Signal, TokenError } from "../client.js";
+import { Unauthorised, currentToken, follow, get } from "./service.js";
 import { text } from "./texts.js";
 import { TokenDialog } from "./token.js";
 
@@ -12,24 +13,24 @@ const POLL_MS = 1000;
 /**
  * @typedef {object} View
  * @property {() => void} clear another stream is shown from now on
- * @property {(message: import("./types.d.ts").Message) => void} message
- * @property {(hello: import("./types.d.ts").SignalHello) => void} [signalHello]
- * @property {(block: ArrayBuffer) => void} [signal]
+ * @property {import("./service.js").Callbacks} messages
+ * @property {{hello: (hello: import("../client/signal.js").SignalHello) => void, block: (block: import("../client/signal.js").SignalBlock) => void}} [signal]
  * @property {(status: StreamStatus) => void} status once a second
- * @property {() => void} unreachable the service does not answer
+ * @property {() => void} [unreachable] the service does not answer
  * @property {(events: StreamEvent[]) => void} [past] events from before the page was there
  */
 
 export class StreamFeed {
-  /** @type {Feed[]} */
-  #feeds = [];
+  /** @type {import("../client.js").Stream | null} */
+  #stream = null;
+  /** @type {Signal | null} */
+  #signal = null;
   #shell;
   #view;
   #dialog = new TokenDialog(() => {
     this.#connect();
     this.#poll();
   });
-  connected = false;
 
   /**
    * @param {import("./shell.js").Shell} shell whose stream is followed, once ``start`` is called
@@ -38,6 +39,10 @@ export class StreamFeed {
   constructor(shell, view) {
     this.#shell = shell;
     this.#view = view;
+  }
+
+  get connected() {
+    return this.#stream?.connected ?? false;
   }
 
   start() {
@@ -60,32 +65,30 @@ export class StreamFeed {
   }
 
   #connect() {
-    for (const feed of this.#feeds) feed.close();
-    this.#feeds = [];
-    this.connected = false;
+    this.#stream?.close();
+    this.#signal?.stop();
+    this.#stream = this.#signal = null;
     const name = this.#shell.stream;
     if (name === null) return;
-    const base = `/v1/streams/${encodeURIComponent(name)}`;
     this.#shell.link("connecting", text("shell.connecting"));
-    this.#feeds.push(
-      new Feed(`${base}/predictions`, {
-        open: () => {
-          this.connected = true;
-          this.#shell.link("open", text("shell.connected"));
-          this.#recall(name);
-        },
-        text: (message) => this.#view.message(message),
-        lost: () => {
-          this.connected = false;
-          this.#shell.link("closed", text("shell.reconnecting"));
-          this.#poll();
-        },
-        unauthorised: () => this.askForToken(),
-      }),
-    );
-    const { signalHello, signal } = this.#view;
-    if (!signalHello) return;
-    this.#feeds.push(new Feed(`${base}/signal`, { text: (message) => message.type === "hello" && signalHello(message), binary: signal }));
+    const { messages, signal } = this.#view;
+    const callbacks = { ...messages, connection: () => this.#connection(name) };
+    this.#stream = follow(name, callbacks, (error) => (error instanceof TokenError ? this.askForToken() : this.#shell.link("closed", error.message)));
+    if (!signal) return;
+    this.#signal = new Signal({ stream: name, token: currentToken() });
+    [this.#signal.onhello, this.#signal.onblock] = [signal.hello, signal.block];
+  }
+
+  /** The connection is there, or lost. @param {string} name of the stream */
+  #connection(name) {
+    if (this.connected) {
+      this.#signal?.start();
+      this.#shell.link("open", text("shell.connected"));
+      this.#recall(name);
+    } else {
+      this.#shell.link("closed", text("shell.reconnecting"));
+      this.#poll();
+    }
   }
 
   /**
@@ -98,7 +101,7 @@ export class StreamFeed {
       const events = await get(`/v1/streams/${encodeURIComponent(name)}/events`);
       if (name === this.#shell.stream) this.#view.past(events);
     } catch {
-      // the feed is what matters; it says itself when it is lost
+      // the connection says itself when it is lost
     }
   }
 
@@ -115,7 +118,7 @@ export class StreamFeed {
       if (error instanceof Unauthorised) this.askForToken();
       else {
         shell.unreachable();
-        this.#view.unreachable();
+        this.#view.unreachable?.();
         if (shell.stream === null && !this.#dialog.asking) shell.link("closed", text("shell.no_answer"));
       }
     }

@@ -34,7 +34,7 @@ export class Latency {
   add(prediction) {
     this.#kept.push(prediction.latency_ms);
     if (this.#kept.length > KEPT) this.#kept.shift();
-    this.#ages.push(Date.now() - prediction.unix_time * 1000);
+    this.#ages.push(prediction.ageMs);
     if (this.#ages.length > KEPT) this.#ages.shift();
   }
 
@@ -59,7 +59,7 @@ export class Latency {
       element("li", {}, element("span", { class: `mark s${index % 5}` }), element("span", { text: coded("stage", name) }), element("span", { class: "ms", text: `${ms(medians[index])} ms` }))));
     const ages = [...this.#ages].sort((a, b) => a - b);
     const age = quantile(ages, 0.5);
-    // only when both clocks are one, or close: otherwise the age says nothing
+    // of time stamps by another clock the age says nothing
     write(this.#note, age > -5 && age < 10000 ? text("live.delay", { ms: age.toFixed(0) }) : "");
     this.#plot.touch();
   }

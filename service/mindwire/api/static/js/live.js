@@ -1,4 +1,4 @@
-// The live page: one stream at a time, its feeds, and one frame loop that draws what they brought.
+// The live page: one stream at a time, and one frame loop that draws what it brought.
 
 import { frames } from "./canvas.js";
 import { byId, write } from "./dom.js";
@@ -17,8 +17,7 @@ import { Status } from "./status.js";
 import { text } from "./texts.js";
 import { ago, className, fixed, percent, reasonsText } from "./words.js";
 
-/** @typedef {import("./types.d.ts").Prediction} Prediction */
-/** @typedef {import("./types.d.ts").StreamEvent} StreamEvent */
+/** @typedef {import("../client.js").Prediction} Prediction */
 
 const QUIET_MS = 1500;
 const RATE_WINDOW_MS = 3000;
@@ -42,7 +41,6 @@ const shadow = new ShadowLine();
 let arrivals = [];
 /** @type {Prediction | null} */
 let newest = null;
-let newestAt = -Infinity;
 let signalAt = -Infinity;
 let slowlyAt = 0;
 /** @type {import("./types.d.ts").StreamStatus | null} */
@@ -60,17 +58,36 @@ const feed = new StreamFeed(shell, {
     decided = null;
     forgetPredictions();
   },
-  message: take,
-  signalHello(hello) {
-    store.begin(hello);
-    for (const view of [eeg, spectrum, quality, erd]) view.begin();
+  messages: {
+    hello,
+    prediction(prediction) {
+      newest = prediction;
+      arrivals.push(prediction.received);
+      if (arrivals.length > 4000) arrivals.shift(); // a hidden page draws nothing, but still receives
+      if (prediction.probabilities.length) probabilities.add(prediction);
+      latency.add(prediction);
+    },
+    shadow: (prediction) => probabilities.shadow(prediction),
+    decision(decision) {
+      probabilities.decision(decision);
+      events.decision(decision);
+      decided = { name: decision.class, confidence: decision.confidence, madeAt: decision.received - (decision.age_ms ?? 0) };
+    },
+    axes: (values) => probabilities.axisValues(values),
+    event,
   },
-  signal(block) {
-    if (!store.add(block)) return;
-    signalAt = performance.now();
-    eeg.added();
-    spectrum.added();
-    erd.added();
+  signal: {
+    hello(description) {
+      store.begin(description);
+      for (const view of [eeg, spectrum, quality, erd]) view.begin();
+    },
+    block(block) {
+      if (!store.add(block)) return;
+      signalAt = performance.now();
+      eeg.added();
+      spectrum.added();
+      erd.added();
+    },
   },
   status(mine) {
     known = mine;
@@ -91,55 +108,37 @@ const feed = new StreamFeed(shell, {
 function forgetPredictions() {
   arrivals = [];
   newest = null;
-  newestAt = -Infinity;
   known = null;
 }
 
-/** @param {import("./types.d.ts").Message} message */
-function take(message) {
-  const now = performance.now();
-  if (message.type === "prediction") {
-    newest = message;
-    newestAt = now;
-    arrivals.push(now);
-    if (arrivals.length > 4000) arrivals.shift(); // a hidden page draws nothing, but still receives
-    if (message.probabilities.length) probabilities.add(message, now);
-    latency.add(message);
-  } else if (message.type === "shadow") {
-    probabilities.shadow(message);
-  } else if (message.type === "decision") {
-    probabilities.decision(message);
-    events.decision(message);
-    decided = { name: message.class, confidence: message.confidence, madeAt: now - (message.age_ms ?? 0) };
-  } else if (message.type === "axes") {
-    probabilities.axisValues(message);
-  } else if (message.type === "event") {
-    happened(message);
-  } else if (message.type === "hello") {
-    forgetPredictions();
-    probabilities.hello(message);
-    probabilities.control(message.control?.policy ?? null);
-    erd.classes(message.classes);
-    byId("without-model").hidden = message.has_model !== false;
-    byId("no-control").hidden = message.control !== null || message.has_model === false;
-    document.title = `${message.stream} · Mindwire`;
-    showNotice(message.model.notice);
+/** @param {import("../client.js").Hello} description */
+function hello({ stream, classes, control, has_model: hasModel, model }) {
+  forgetPredictions();
+  probabilities.hello(classes);
+  probabilities.control(/** @type {import("./types.d.ts").Policy | null} */ (control?.policy ?? null));
+  erd.classes(classes);
+  byId("without-model").hidden = hasModel;
+  byId("no-control").hidden = control !== null || !hasModel;
+  document.title = `${stream} · Mindwire`;
+  showNotice(model.notice);
+}
+
+/** @param {import("../client.js").Event} happened */
+function event(happened) {
+  const { kind, data, message } = happened;
+  if (kind !== "clock" || data.jump) events.add(happened); // the clock of a client is reported every few seconds
+  if (MARKS.has(kind)) for (const view of [probabilities, eeg, erd]) view.marker({ label: data.label, time: data.time });
+  if (kind === "state") status.state(data.state, message);
+  if (kind === "control" && data.policy) {
+    probabilities.control(data.policy);
+    byId("no-control").hidden = true;
   }
 }
 
-/** @param {StreamEvent} event */
-function happened(event) {
-  if (event.kind !== "clock" || event.data.jump) events.add(event); // the clock of a client is reported every few seconds
-  if (MARKS.has(event.kind)) for (const view of [probabilities, eeg, erd]) view.marker({ label: event.data.label, time: event.data.time });
-  if (event.kind === "state") status.state(event.data.state, event.message);
-  if (event.kind === "control" && event.data.policy) probabilities.control(event.data.policy);
-  if (event.kind === "control" && event.data.policy) byId("no-control").hidden = true;
-}
-
-/** @param {string | undefined} sentence */
+/** @param {string} sentence */
 function showNotice(sentence) {
   byId("notice").hidden = !sentence;
-  write(byId("notice-text"), sentence ?? "");
+  write(byId("notice-text"), sentence);
 }
 
 /**
@@ -168,7 +167,7 @@ function channelsWith(reasons) {
  */
 function doubt(now) {
   if (!feed.connected) return shell.stream === null ? null : [text("live.not_connected"), text("live.trying_again"), true];
-  const quiet = newest === null || now - newestAt > QUIET_MS;
+  const quiet = newest === null || now - newest.received > QUIET_MS;
   if (quiet && known?.state === "settling") return [text("live.warming_up"), text("live.collecting", { wait: remaining(now) }), false];
   if (newest === null || quiet) return [text("live.no_predictions"), byId("reason").textContent ?? "", true];
   if (newest.valid) return null;
@@ -226,7 +225,7 @@ function slowly(now) {
   showDoubt(now);
   showRate(now);
   showDecision(now);
-  showAge("predictions", newestAt, now);
+  showAge("predictions", newest?.received ?? -Infinity, now);
   for (const id of ["eeg-card", "scalp-card", "spectrum-card", "erd-card"]) showAge(id, signalAt, now);
 }
 

@@ -1,7 +1,7 @@
 // The page for the person: shows what the task says, full screen. It follows the task's state in the service, so that it can be
 // closed, loaded again or lose its connection: the trial under way is then repeated.
 
-import { Clock, Markers } from "../client.js";
+import { Clock, Markers, TokenError } from "../client.js";
 import { frames } from "./canvas.js";
 import { write } from "./dom.js";
 import { captionOf, className } from "./participant/caption.js";
@@ -11,7 +11,7 @@ import { Player } from "./participant/player.js";
 import { Sound } from "./participant/sound.js";
 import { Stage } from "./participant/stage.js";
 import { Stop } from "./participant/stop.js";
-import { Feed, Refused, Unauthorised, adoptTokenFromAddress, currentToken, get } from "./service.js";
+import { Refused, Unauthorised, adoptTokenFromAddress, currentToken, follow, get } from "./service.js";
 import { NONE, Task, deliver, isOpen, scoreOf } from "./task.js";
 import { applyTexts, plural, text } from "./texts.js";
 import { TokenDialog } from "./token.js";
@@ -36,7 +36,6 @@ const sound = new Sound();
 const stage = new Stage(/** @type {HTMLCanvasElement} */ (part("stimulus")), className);
 const task = new Task(stream, changed);
 
-let connected = false;
 let alone = false; // no other window of this browser shows the task
 /** @type {{classes: string[], decides: boolean, hasModel: boolean} | null} */
 let decoder = null;
@@ -107,39 +106,46 @@ function becomeOnly() {
   });
 }
 
-function connect() {
-  return new Feed(`${address}/predictions`, {
-    open: () => {
-      connected = true;
-      refresh();
+const connect = () =>
+  follow(
+    stream,
+    {
+      hello({ classes, control, has_model: hasModel }) {
+        decoder = { classes, decides: control !== null, hasModel: hasModel && classes.length > 0 };
+        prepared = "";
+        stop.paused = control?.paused ?? false;
+      },
+      connection({ connected }) {
+        refusal = "";
+        if (connected) refresh();
+        else {
+          halt();
+          show();
+        }
+      },
+      prediction: (prediction) => player.predicted(prediction),
+      decision: (decision) => player.decided(decision),
+      event: happened,
     },
-    text: take,
-    lost: () => {
-      connected = false;
-      halt();
+    (error) => {
+      if (error instanceof TokenError) dialog.ask();
+      else refusal = error.message;
       show();
     },
-    unauthorised: () => dialog.ask(),
-  });
-}
+    { clock: false },
+  );
 
-/** @param {any} message */
-function take(message) {
-  if (message.type === "hello") {
-    decoder = { classes: message.classes, decides: message.control !== null, hasModel: message.has_model !== false && message.classes.length > 0 };
-    prepared = "";
-    stop.paused = message.control?.paused ?? false;
-  } else if (message.type === "event" && message.kind === "task") {
-    refresh();
-  } else if (message.type === "event" && message.kind === "control") {
-    if (typeof message.data.paused === "boolean") stop.paused = message.data.paused;
-    if (message.data.policy && decoder) decoder.decides = true;
+/** @param {import("../client.js").Event} event */
+function happened({ kind, data }) {
+  if (kind === "task") refresh();
+  else if (kind === "control") {
+    if (typeof data.paused === "boolean") stop.paused = data.paused;
+    if (data.policy && decoder) decoder.decides = true;
     show();
-  } else if (message.type === "event" && message.kind === "model" && ["swapped", "rolled_back"].includes(message.data.state)) {
-    feed.close(); // a new hello describes the model that is now in use
-    connected = false;
-    feed = connect();
-  } else player.take(message);
+  } else if (kind === "model" && ["swapped", "rolled_back"].includes(data.state)) {
+    followed.close(); // a new hello describes the model that is now in use
+    followed = connect();
+  }
 }
 
 async function refresh() {
@@ -177,8 +183,8 @@ function show() {
 /** Why nothing is played; empty if it is. */
 function whyNot() {
   if (!alone) return "elsewhere";
-  if (!connected) return "disconnected";
   if (refusal) return "refused";
+  if (!followed.connected) return "disconnected";
   if (stop.active) return "stopped";
   const { state, paradigm } = task.state;
   if (!isOpen(task.state)) return state === "none" ? "waiting" : state;
@@ -383,9 +389,9 @@ document.addEventListener("keydown", (event) => {
 document.title = `${stream} · ${text("participant.title")}`;
 clock.onjump(() => show());
 clock.start();
-let feed = connect();
+let followed = connect();
 becomeOnly();
 show();
-setInterval(() => alone && connected && task.state.state === "running" && task.seen().catch((error) => console.info(String(error))), SEEN_EVERY_MS);
+setInterval(() => alone && followed.connected && task.state.state === "running" && task.seen().catch((error) => console.info(String(error))), SEEN_EVERY_MS);
 setInterval(() => document.body.dataset.shown === "clock" && clock.state.synchronised && show(), 200);
 requestAnimationFrame(frame);

@@ -53,8 +53,8 @@ export class Probabilities {
   #unsure = false;
   #plot = new Plot(byId("history", HTMLCanvasElement), (...args) => this.#draw(...args));
 
-  /** @param {import("./types.d.ts").Hello} hello */
-  hello({ classes }) {
+  /** A connection has begun. @param {string[]} classes */
+  hello(classes) {
     if (classes.join() !== this.#classes.join()) this.#past = [];
     this.#classes = classes;
     this.#newest = this.#shown = this.#shadow = null;
@@ -79,17 +79,14 @@ export class Probabilities {
     this.#plot.touch();
   }
 
-  /**
-   * @param {Prediction} prediction
-   * @param {number} localMs
-   */
-  add(prediction, localMs) {
+  /** @param {Prediction} prediction */
+  add(prediction) {
     this.#newest = prediction;
     const last = this.#past.at(-1);
     if (last && prediction.time <= last.time) this.#past = [];
     this.#past.push(prediction);
     while (this.#past[0].time < prediction.time - SPAN_S - 1) this.#past.shift();
-    this.#clock.observe(prediction.time, localMs);
+    this.#clock.observe(prediction.time, prediction.received);
   }
 
   /** @param {import("./types.d.ts").Shadow} prediction of a model in the shadow */
@@ -165,7 +162,7 @@ export class Probabilities {
     if (write) this.#writtenAt = now;
     const best = prediction.probabilities.indexOf(Math.max(...prediction.probabilities));
     this.#rows.forEach(({ row, track, fill, value }, index) => {
-      const probability = prediction.probabilities[index] ?? 0;
+      const probability = prediction.probabilities[index] || 0; // NaN where the decoder gave no number
       fill.style.transform = `scaleX(${probability})`;
       if (!write) return;
       value.textContent = `${(probability * 100).toFixed(0)} %`;
@@ -193,7 +190,7 @@ export class Probabilities {
     this.#shadowed = shadow !== null;
     this.#bars.classList.toggle("shadowed", this.#shadowed);
     this.#rows.forEach(({ shadow: bar }, index) => {
-      bar.style.transform = `scaleX(${shadow?.probabilities[index] ?? 0})`;
+      bar.style.transform = `scaleX(${shadow?.probabilities[index] || 0})`;
     });
   }
 

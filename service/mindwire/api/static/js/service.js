@@ -1,8 +1,6 @@
-// Talking to the service: REST with the token, and a websocket that comes back by itself.
+// Talking to the service with the token: REST, and streams by the client of programs.
 
-const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 5000;
-const UNAUTHORISED = 4401;
+import { Stream } from "../client.js";
 
 let token = sessionStorage.getItem("mindwire-token") ?? "";
 
@@ -77,71 +75,19 @@ export const getText = async (path) => (await request("GET", path)).text();
 /** @param {string} path */
 export const get = (path) => send("GET", path);
 
+/** @typedef {import("../client/messages.js").MessageTypes} MessageTypes */
+/** @typedef {{[K in keyof MessageTypes]?: (message: MessageTypes[K]) => void}} Callbacks by the type of the messages that they take */
+
 /**
- * @typedef {object} Handlers
- * @property {() => void} [open] the service has said hello
- * @property {(message: any) => void} [text]
- * @property {(buffer: ArrayBuffer) => void} [binary]
- * @property {() => void} [lost]
- * @property {() => void} [unauthorised]
+ * Follow a stream until it is closed, also one that does not exist yet.
+ * @param {string} stream
+ * @param {Callbacks} callbacks
+ * @param {(error: Error) => void} failed called with the error that ends it: a TokenError, or a ProtocolError
+ * @param {import("../client/stream.js").Options} [options]
  */
-
-/** A websocket that reconnects until closed. */
-export class Feed {
-  #path;
-  #handlers;
-  /** @type {WebSocket | null} */
-  #socket = null;
-  #retry = FIRST_RETRY_MS;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #closed = false;
-
-  /**
-   * @param {string} path
-   * @param {Handlers} handlers
-   */
-  constructor(path, handlers) {
-    this.#path = path;
-    this.#handlers = handlers;
-    this.#connect();
-  }
-
-  close() {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#socket?.close();
-  }
-
-  #connect() {
-    const address = new URL(this.#path, location.href);
-    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    if (token) address.searchParams.set("token", token);
-    const socket = new WebSocket(address);
-    socket.binaryType = "arraybuffer";
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => {
-      if (this.#closed) return;
-      if (typeof data !== "string") {
-        this.#handlers.binary?.(data);
-        return;
-      }
-      const message = JSON.parse(data);
-      if (message.type === "hello") {
-        this.#retry = FIRST_RETRY_MS;
-        this.#handlers.open?.();
-      }
-      this.#handlers.text?.(message);
-    };
-    socket.onclose = ({ code }) => {
-      if (this.#closed) return;
-      if (code === UNAUTHORISED) {
-        this.#handlers.unauthorised?.();
-        return;
-      }
-      this.#handlers.lost?.();
-      this.#timer = setTimeout(() => this.#connect(), this.#retry);
-      this.#retry = Math.min(this.#retry * 1.6, LAST_RETRY_MS);
-    };
-  }
+export function follow(stream, callbacks, failed, options) {
+  const followed = new Stream(undefined, { stream, token, timeout_ms: Infinity, wait: true, ...options });
+  for (const type of /** @type {(keyof MessageTypes)[]} */ (Object.keys(callbacks))) followed.on(type, /** @type {any} */ (callbacks[type]));
+  followed.ended.then((error) => error && failed(error));
+  return followed;
 }

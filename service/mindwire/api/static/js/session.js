@@ -1,12 +1,12 @@
 // The operator's page: from a cap to control, step by step, and better after each run.
 
-import { Clock } from "../client.js";
+import { TokenError } from "../client.js";
 import { AddSource } from "./session/add_source.js";
 import { frames } from "./canvas.js";
 import { byId, write } from "./dom.js";
 import { oneAtATime } from "./one_at_a_time.js";
 import { ProgressReport } from "./progress_report.js";
-import { Feed, Refused, Unauthorised, currentToken, get, send } from "./service.js";
+import { Refused, Unauthorised, follow, get, send } from "./service.js";
 import { Guide } from "./session/guide.js";
 import { Log } from "./session/log.js";
 import { ModelCard, isOffered } from "./session/model_card.js";
@@ -30,7 +30,6 @@ const dialog = new TokenDialog(() => {
   select();
   poll();
 });
-const clock = new Clock({ token: currentToken() });
 const signal = new SignalCard();
 const log = new Log();
 const runs = new Runs();
@@ -50,8 +49,8 @@ const guide = new Guide(act, (step) => {
   show();
 });
 
-/** @type {Feed | null} */
-let feed = null;
+/** @type {import("../client.js").Stream | null} */
+let stream = null;
 /** @type {Set<string>} */
 const skipped = new Set();
 /** @type {any} */
@@ -98,7 +97,7 @@ async function command(place, work) {
 
 /** Another stream. */
 function select() {
-  feed?.close();
+  stream?.close();
   const name = shell.stream;
   if (name === null) return;
   log.clear();
@@ -107,26 +106,22 @@ function select() {
   runCard.use(task);
   markerUncertainty = null;
   participantAt = -Infinity;
-  const address = `/v1/streams/${encodeURIComponent(name)}`;
   part("open-here").setAttribute("href", `/participant#${encodeURIComponent(name)}`);
-  feed = new Feed(`${address}/predictions`, {
-    open: () => {
-      shell.link("open", text("shell.connected"));
-      refreshTask();
-    },
-    text: take,
-    lost: () => shell.link("closed", text("shell.reconnecting")),
-    unauthorised: () => dialog.ask(),
-  });
+  const messages = { connection, decision: (/** @type {import("../client.js").Decision} */ decision) => log.add(decision), event: take };
+  stream = follow(name, messages, (error) => (error instanceof TokenError ? dialog.ask() : shell.link("closed", error.message)));
 }
 
-/** @param {any} message */
-function take(message) {
-  if (message.type === "decision") log.add(message);
-  if (message.type !== "event") return;
-  const { kind, data } = message;
+/** @param {import("../client.js").Connection} notice */
+function connection({ connected }) {
+  shell.link(connected ? "open" : "closed", text(connected ? "shell.connected" : "shell.reconnecting"));
+  if (connected) refreshTask();
+}
+
+/** @param {import("../client.js").Event} event */
+function take(event) {
+  const { kind, data } = event;
   if (kind === "marker") {
-    log.add(message);
+    log.add(event);
     if (typeof data.uncertainty_ms === "number") {
       markerUncertainty = data.uncertainty_ms;
       participantAt = performance.now();
@@ -320,9 +315,8 @@ function frame(now) {
 }
 
 log.clear();
-clock.start();
 poll();
 refreshSessions();
 setInterval(() => document.hidden || poll(), POLL_MS);
-setInterval(() => signal.clock(clock.state, markerUncertainty), 500);
+setInterval(() => stream && signal.clock(stream.clock.state, markerUncertainty), 500);
 requestAnimationFrame(frame);

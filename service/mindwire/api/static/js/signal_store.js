@@ -1,14 +1,11 @@
 // The newest seconds of the signal for display, as it came, in a ring of rows.
 
-/** @typedef {import("./types.d.ts").Position} Position */
-
 const KEPT_S = 21;
-const HEAD_BYTES = 16;
 
 export class SignalStore {
   /** @type {string[]} */
   channels = [];
-  /** @type {(Position | null)[]} */
+  /** @type {import("../client/signal.js").SignalHello["positions"]} */
   positions = [];
   unit = "";
   sfreq = 125;
@@ -17,10 +14,10 @@ export class SignalStore {
   times = new Float64Array(0);
   values = new Float32Array(0);
 
-  /** @param {import("./types.d.ts").SignalHello} hello */
+  /** @param {import("../client/signal.js").SignalHello} hello */
   begin({ channels, unit, sfreq, positions }) {
     this.channels = channels;
-    this.positions = positions ?? channels.map(() => null);
+    this.positions = positions;
     this.unit = unit;
     this.sfreq = sfreq;
     this.capacity = Math.ceil(KEPT_S * sfreq);
@@ -69,15 +66,12 @@ export class SignalStore {
   }
 
   /**
-   * Take a block as the service sends it: float64 time, uint32 rows, uint32 columns, float32 samples, little-endian.
-   * @param {ArrayBuffer} block
+   * Take a block.
+   * @param {import("../client/signal.js").SignalBlock} block
    * @returns {number} rows taken; none of a block that is not of these channels
    */
-  add(block) {
-    const head = new DataView(block, 0, HEAD_BYTES);
-    const time = head.getFloat64(0, true), rows = head.getUint32(8, true), columns = head.getUint32(12, true);
+  add({ time, n_samples: rows, n_channels: columns, samples }) {
     if (columns !== this.channels.length || columns === 0) return 0;
-    const samples = new Float32Array(block, HEAD_BYTES);
     for (let row = 0; row < rows; row += 1) {
       const slot = this.written % this.capacity;
       this.times[slot] = time + row / this.sfreq;

@@ -88,52 +88,7 @@ export interface Control {
   paused: boolean;
 }
 
-export interface Hello {
-  type: "hello";
-  stream: string;
-  classes: string[];
-  model: { name: string; sha256: string; notice?: string };
-  has_model?: boolean;
-  control: Control | null;
-}
-
-export interface Prediction {
-  type: "prediction";
-  seq: number;
-  time: number;
-  unix_time: number;
-  probabilities: number[];
-  valid: boolean;
-  reasons: string[];
-  latency_ms: Record<string, number>;
-  evidence?: number[];
-  control?: string;
-}
-
-export interface Shadow {
-  type: "shadow";
-  seq: number;
-  time: number;
-  probabilities: number[];
-  valid: boolean;
-  decision?: string;
-}
-
-export interface Decision {
-  type: "decision";
-  seq: number;
-  time: number;
-  class: string;
-  confidence: number;
-  age_ms: number | null;
-}
-
-export interface AxisValues {
-  type: "axes";
-  seq: number;
-  time: number;
-  values: Record<string, number>;
-}
+export type { Axes as AxisValues, Decision, Hello, Prediction, Shadow } from "../client/messages.js";
 
 export interface Marker {
   label: string;
@@ -149,17 +104,7 @@ export interface StreamEvent {
   data: Record<string, any>;
 }
 
-export type Message = Hello | Prediction | Shadow | Decision | AxisValues | StreamEvent;
-
 export type Position = [number, number, number];
-
-export interface SignalHello {
-  type: "hello";
-  channels: string[];
-  unit: string;
-  sfreq: number;
-  positions?: (Position | null)[];
-}
 
 export interface Model {
   id: string | null;

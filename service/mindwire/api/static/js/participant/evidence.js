@@ -7,7 +7,7 @@ export const FROM_S = 1;
 const SMOOTH_S = 0.4; // time constant of what is shown: it glides, and cannot flicker
 const FLOOR = 1e-6;
 
-/** @typedef {{type: string, time: number, probabilities: (number | null)[], valid: boolean}} Prediction */
+/** @typedef {{type: string, time: number, probabilities: number[], valid: boolean}} Prediction */
 
 export class Evidence {
   /** @type {string[]} */
@@ -57,7 +57,7 @@ export class Evidence {
 
   /** Probabilities among the cued classes. @param {Prediction} prediction */
   #among({ probabilities }) {
-    const chosen = this.#at.map((at) => (at >= 0 ? Math.max(FLOOR, probabilities[at] ?? 0) : 0));
+    const chosen = this.#at.map((at) => (at >= 0 ? Math.max(FLOOR, probabilities[at] || 0) : 0));
     const sum = chosen.reduce((total, value) => total + value, 0);
     return chosen.map((value) => value / sum);
   }

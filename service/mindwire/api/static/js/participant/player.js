@@ -90,11 +90,15 @@ export class Player {
     this.#around.caption(null, this.#scene);
   }
 
-  /** A message of the stream's feed. @param {any} message */
-  take(message) {
-    if (message.type === "prediction") this.#evidence?.add(message);
+  /** @param {import("../../client.js").Prediction} prediction */
+  predicted(prediction) {
+    this.#evidence?.add(prediction);
+  }
+
+  /** @param {import("../../client.js").Decision} decision */
+  decided(decision) {
     const { phase, board } = this.#scene;
-    if (message.type === "decision" && phase === "attempt" && board && !board.reached) board.move(message.class);
+    if (phase === "attempt" && board && !board.reached) board.move(decision.class);
   }
 
   /** Draw a frame. @param {number} now milliseconds, as requestAnimationFrame gives them */

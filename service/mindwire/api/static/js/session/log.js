@@ -21,7 +21,7 @@ export class Log {
     this.#list.replaceChildren(element("li", { class: "empty", text: text("session.log_empty") }));
   }
 
-  /** @param {any} message of the stream's feed: a marker, a cue or a decision */
+  /** @param {any} message of the stream: a marker, a cue or a decision */
   add(message) {
     this.#list.querySelector(".empty")?.remove();
     const decision = message.type === "decision";
