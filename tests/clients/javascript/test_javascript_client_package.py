@@ -58,7 +58,7 @@ def test_package_has_the_files_of_the_service_and_their_types(project):
 
 
 TYPED = """
-import { connect, type Decision, type Missed } from "mindwire-client";
+import { Signal, Stream, connect, type Decision, type Missed } from "mindwire-client";
 const stream = await connect("127.0.0.1:8000", { token: "t", stream: "eeg" });
 for await (const one of stream.messages(["decision", "missed"])) {
   const known: Decision | Missed = one;
@@ -67,6 +67,9 @@ for await (const one of stream.messages(["decision", "missed"])) {
   known.unknown;
 }
 stream.on("prediction", ({ probabilities }) => probabilities.map((value) => value.toFixed()));
+const other: Stream = new Stream("127.0.0.1:8000", { wait: true });
+other.on("axes", ({ values }) => values.x.toFixed());
+new Signal({ stream: "eeg" }).onblock = ({ samples }) => samples.slice(0, 1);
 """
 
 

@@ -86,6 +86,7 @@ export class StreamFeed {
       this.#shell.link("open", text("shell.connected"));
       this.#recall(name);
     } else {
+      this.#signal?.stop(); // it may be dead without having said so
       this.#shell.link("closed", text("shell.reconnecting"));
       this.#poll();
     }
