@@ -6,6 +6,7 @@ import re
 import signal
 from contextlib import ExitStack, closing
 
+import httpx
 import pytest
 
 from mindwire.sources.recording import open_recording
@@ -143,6 +144,17 @@ def test_without_a_stream_in_the_address_the_page_says_so_and_asks_for_the_token
         page.keyboard.press("Enter")
         expect(page.locator("#token-dialog")).to_be_hidden()
         expect(page.locator("#message-title")).to_have_text("Welcome")
+
+
+def test_a_page_that_is_opened_before_its_stream_begins_with_it(running, open_page):
+    address, _ = running
+    page = open_page(f"http://{address}/participant#later", locale="en-GB")
+    expect(page.locator("#message-title")).to_have_text("Connecting …")
+    with httpx.Client(base_url=f"http://{address}/v1", timeout=30) as client:
+        assert client.post("/streams", json={"id": "later", "name": unique("absent")}).status_code == 201
+        expect(page.locator("#message-title")).to_have_text("Welcome")
+        page.goto("about:blank")
+        client.delete("/streams/later").raise_for_status()
 
 
 def test_pause_by_the_operator_and_a_page_that_is_loaded_again_repeat_the_trial(running, tasks, open_page):
