@@ -150,7 +150,8 @@ def test_a_page_that_is_opened_before_its_stream_begins_with_it(running, open_pa
     address, _ = running
     page = open_page(f"http://{address}/participant#later", locale="en-GB")
     expect(page.locator("#message-title")).to_have_text("Connecting …")
-    with httpx.Client(base_url=f"http://{address}/v1", timeout=30) as client:
+    kind = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=f"http://{address}/v1", timeout=30, headers=kind) as client:
         assert client.post("/streams", json={"id": "later", "name": unique("absent")}).status_code == 201
         expect(page.locator("#message-title")).to_have_text("Welcome")
         page.goto("about:blank")
