@@ -149,8 +149,10 @@ export class ReconnectingSocket {
 
   /** Why there is no connection; throws what waiting would not mend. @param {number} code @param {string} reason */
   #explain(code, reason) {
-    const given = this.#setting.address().searchParams.has("token");
-    if (code === CLOSED_FOR_TOKEN) throw new TokenError(`${given ? "The token was not accepted; give the right one" : "The service needs a token; give it"} as the option token.`);
+    if (code === CLOSED_FOR_TOKEN) {
+      const given = this.#setting.address().searchParams.has("token");
+      throw new TokenError(`${given ? "The token was not accepted; give the right one" : "The service needs a token; give it"} as the option token.`);
+    }
     if (code === CLOSED_AS_UNKNOWN && !this.#known && !this.#setting.wait) throw new UnknownStreamError(reason);
     if (CLOSED_FOR_FAULT.has(code)) throw new ProtocolError(`The service ended the connection for good (code ${code}): ${reason}`);
     return reason || (this.greeted ? `The connection was lost (code ${code}).` : `There is no connection (code ${code}).`);
