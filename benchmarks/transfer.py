@@ -36,6 +36,7 @@ from mindwire.training import fit, run
 from mindwire.training.data import RecordedTrials
 from mindwire.training.transfer import starting_candidate
 from mindwire_models.bundle import Bundle, load_bundle
+from mindwire_models.parallel import Parallel
 from mindwire_models.training.pool import Job, run_jobs
 from mindwire_models.training.trials import TrialWindows
 
@@ -100,7 +101,7 @@ def right(decoder: Decoder, case: Case) -> int:
         chosen, how = TrialWindows(data.windows[kept], trial, data.labels[usable]), decoder.candidate
         recipe = replace(how.recipe, seed=case.draw)
         job = Job(np.arange(len(usable)), recipe, how.network_arguments, windows, how.start)
-        (trained,) = run_jobs(chosen, len(data.classes), [job], workers=1)
+        (trained,) = run_jobs(chosen, len(data.classes), [job], parallel=Parallel())
         logits = trained.logits
     return int((np.asarray(logits).argmax(axis=1) == labels).sum())
 

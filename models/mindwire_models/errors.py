@@ -35,6 +35,14 @@ class MissingExtraError(MindwireError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
 
+class JobError(MindwireError):
+    """A job among many ended without a result."""
+
+
+class ClusterError(MindwireError):
+    """A cluster of machines is not reached."""
+
+
 @contextmanager
 def extra(name: str, needs: str) -> Iterator[None]:
     """Refuse the absence of packages that are imported within, by a MissingExtraError.

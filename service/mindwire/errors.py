@@ -3,14 +3,25 @@
 from mindwire_models.errors import (
     ArgumentError,
     BundleError,
+    ClusterError,
     ContractError,
     ExportError,
+    JobError,
     MindwireError,
     MissingExtraError,
 )
 
 # Passed on; the others are defined here.
-__all__ = ["ArgumentError", "BundleError", "ContractError", "ExportError", "MindwireError", "MissingExtraError"]
+__all__ = [
+    "ArgumentError",
+    "BundleError",
+    "ClusterError",
+    "ContractError",
+    "ExportError",
+    "JobError",
+    "MindwireError",
+    "MissingExtraError",
+]
 
 
 class GraphTrialError(BundleError):

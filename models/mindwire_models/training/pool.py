@@ -1,15 +1,13 @@
-"""Many trainings at a time: folds, seeds, members and sweeps are the same thing, a list of jobs that joblib runs.
+"""Many trainings at a time: folds, seeds, members and sweeps are the same thing, a list of jobs.
 
-Each job has a process and one thread of its own: small networks gain nothing from two threads. The result of a job does not
-depend on how many run at the same time.
+Each job has a process and one thread of its own: small networks gain nothing from two threads.
 """
 
 from __future__ import annotations
 
 import tempfile
 import threading
-import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindwire_models.errors import extra
-from mindwire_models.interrupts import children_without_interrupts
+from mindwire_models.errors import MindwireError, extra
+from mindwire_models.parallel import Parallel, run_parallel
 from mindwire_models.training.trials import Progress, TrialWindows
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from mindwire_models.training.fit import Recipe
 
 _REPORT_SECONDS = 0.2
-_IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +54,53 @@ def run_jobs(
     n_outputs: int,
     jobs: Sequence[Job],
     *,
-    workers: int | None = None,
+    parallel: Parallel | None = None,
     progress: Progress | None = None,
 ) -> list[Trained]:
-    """Run jobs in several processes, by default one per core, and return their results in the same order.
+    """Run jobs and return their results in the same order; by default one per core at a time, on this machine.
 
-    One worker runs the jobs in this process. ``progress`` counts epochs and is called in a thread of its own.
+    ``progress`` counts epochs and is called in a thread of its own; those of a cluster count when their job ends.
 
     Raises
     ------
     ArgumentError
         A job cannot be trained.
+    JobError
+        A job ended without a result.
     MissingExtraError
-        PyTorch or joblib is not installed.
+        PyTorch, joblib or Ray is not installed.
+    ClusterError
+        The cluster is not reached.
     """
     with extra("train", "Training needs PyTorch and joblib"):
         import joblib
         import torch  # noqa: F401
-    workers = max(1, min(workers or joblib.cpu_count(), len(jobs)))
+    where = parallel or Parallel(joblib.cpu_count())
+    results: dict[int, Trained] = {}
     with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
-        # A file that every process maps; joblib maps the training data likewise, instead of copying it to each.
+        # A file that every process of this machine maps; joblib maps the training data likewise, instead of copying it to each.
         epochs = np.memmap(Path(folder) / "epochs", dtype=np.int64, mode="w+", shape=len(jobs))
-        calls = (joblib.delayed(_run)(data, n_outputs, job, epochs[i : i + 1]) for i, job in enumerate(jobs))
-        parallel = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
+        seen = [epochs[i : i + 1] if where.ray is None else None for i in range(len(jobs))]
+        calls = list(zip(jobs, seen, strict=True))
         with _reporting(progress, epochs, sum(job.recipe.epochs for job in jobs)):
-            trained: Generator[Trained] = _none()
-            try:
-                with parallel, children_without_interrupts():
-                    trained = joblib.Parallel(workers, return_as="generator", batch_size=1, mmap_mode="c")(calls)
-                return list(trained)
-            finally:
-                with warnings.catch_warnings():  # joblib gives advice about the jobs that an interrupt has ended
-                    warnings.simplefilter("ignore", UserWarning)
-                    trained.close()
+            for number, result in run_parallel(_run, (data, n_outputs), calls, where):
+                if isinstance(result, MindwireError):
+                    raise result
+                results[number] = result
+                epochs[number] = jobs[number].recipe.epochs
+    return [results[number] for number in range(len(jobs))]
 
 
-def _none() -> Generator[Trained]:
-    yield from ()
-
-
-def _run(data: TrialWindows, n_outputs: int, job: Job, epoch: NDArray[np.int64]) -> Trained:
+def _run(shared: tuple[TrialWindows, int], call: tuple[Job, NDArray[np.int64] | None]) -> Trained:
     import torch
 
     from mindwire_models.training.fit import fine_tune, predict_logits, train_network
 
+    (data, n_outputs), (job, epoch) = shared, call
+
     def note(done: int, _total: int) -> None:
-        epoch[0] = done
+        if epoch is not None:
+            epoch[0] = done
 
     torch.set_num_threads(1)  # results would depend on their number
     trials = data.subset(job.trials)

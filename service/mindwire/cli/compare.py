@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mindwire.cli import options
 from mindwire.cli.console import print_written, progress_bar, show
-from mindwire.cli.groups import option
+from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def compare(
     conditioning: options.Conditioning,
     rest: options.Rest,
     backend: options.Backend,
+    given: Given,
+    jobs: options.Jobs,
     model: list[Path] | None = option("Bundle of A, then of B; one for both.", None, "--model", "-m"),
     control: list[str] | None = option(
         "Control policy of A, then of B (JSON file), or none for the raw argmax; one for both models. By default each bundle's own.",
@@ -69,7 +71,7 @@ def compare(
     settings = options.run_settings(cues, markers, signal, conditioning)
     everything = [*paths, *resting.recordings]
     warnings = dict.fromkeys(check_not_trained_on(b, everything, allowed=allow_training_data) for b in bundles)
-    using = (conditioning.adapt, backend)
+    using = (conditioning.adapt, backend, jobs, given)
     played, at_s = _play(bundles[0], paths, resting, settings, cues.at, using)
     again = (
         played
@@ -125,21 +127,31 @@ def _play(
     rest: "RestTimes",
     settings: "RunSettings",
     at_s: float | None,
-    using: tuple[Literal["alignment", "bn", "entropy"], options.Backend],
+    using: tuple[Literal["alignment", "bn", "entropy"], options.Backend, options.Jobs, Given],
 ) -> tuple[tuple[list["EvaluatedRun"], list["EvaluatedRun"]], float]:
     """Play the recordings with cues and those of rest through a model; return them, and the length of a trial in seconds."""
     from mindwire.evaluation.pseudo_online import as_in_training, run_recordings
     from mindwire.inference.load import load_decoder
 
-    contract, (adapt, backend) = bundle.contract, using
+    contract, (adapt, backend, jobs, given) = bundle.contract, using
     known = {label: name for label, name in settings.markers.items() if name in contract.classes}
     settings, at_s, remembered = as_in_training(replace(settings, markers=known), at_s, bundle, paths)
     if remembered:
         show(remembered)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=adapt, purpose="recording")
+    execution = jobs.execution(given, bundle, backend, adapt)
     with progress_bar(f"Playing through {bundle.name}") as progress:
-        cued = run_recordings(paths, contract, decoder, classes=contract.classes, settings=settings, progress=progress)
-    return (cued, run_recordings(rest.recordings, contract, decoder, classes=(), settings=settings)), at_s
+        cued = run_recordings(
+            paths,
+            contract,
+            decoder,
+            classes=contract.classes,
+            settings=settings,
+            progress=progress,
+            execution=execution,
+        )
+        resting = run_recordings(rest.recordings, contract, decoder, classes=(), settings=settings, execution=execution)
+    return (cued, resting), at_s
 
 
 def _side(

@@ -63,7 +63,7 @@ def cross_validate(
         terms=terms.terms(),
         **asdict(trials),
         decided_at=cues.at,
-        workers=training.workers,
+        parallel=training.parallel(given),
     )
     training.check()
     with progress_bar("Conditioning") as progress:

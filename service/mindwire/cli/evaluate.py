@@ -11,9 +11,15 @@ import typer
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
-from mindwire.errors import UsageError
+from mindwire.errors import MindwireError, UsageError
+from mindwire_models.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mindwire.evaluation.pseudo_online import Execution, RunSettings
+    from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
+    from mindwire.inference.decoder import Decoder
     from mindwire_models.bundle import Bundle
 
 
@@ -27,6 +33,7 @@ def evaluate(
     scoring: options.Scoring,
     rest: options.Rest,
     backend: options.Backend,
+    jobs: options.Jobs,
     model: Path | None = options.RECORDED_MODEL,
     control: str | None = options.CONTROL,
     allow_training_data: bool = option(
@@ -56,8 +63,8 @@ def evaluate(
     from mindwire.evaluation.known_recordings import check_not_trained_on
     from mindwire.evaluation.notes import notes
     from mindwire.evaluation.page import write_report
-    from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.report import EvaluatedModel, Report, score_modes, terminal_parts
+    from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, readable, sentence
+    from mindwire.evaluation.report import EvaluatedModel, Report, participant_scores, score_modes, terminal_parts
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURES, check_report
     from mindwire.training.views import draw_views
@@ -67,9 +74,13 @@ def evaluate(
     paths, markers = cues.separate(files)
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
+    failures: dict[Path, MindwireError] = {}
+    if len(paths) > 1:
+        paths = readable(paths, settings, failures.setdefault)
     bundle = _evaluated(model or _recorded_bundle(paths), views=views)
     resting = rest.times(paths, cues.classes)
-    warning = check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data)
+    if warning := check_not_trained_on(bundle, [*paths, *resting.recordings], allowed=allow_training_data):
+        show(Text(warning, "bold yellow"))
     policy = choose_policy(bundle, control)
     if policy is None:
         given.refuse(
@@ -79,37 +90,81 @@ def evaluate(
         )
     chosen = choose_classes(options.split_list(cues.classes), bundle.contract)
     at_rest = scoring.idle_class(chosen, given)
+    execution = jobs.execution(given, bundle, backend, conditioning.adapt, failures.setdefault)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
-    if warning:
-        show(Text(warning, "bold yellow"))
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, paths)
     if remembered:
         show(remembered)
-    runs = {}
-    for mode in modes:
-        aligned = replace(settings, alignment=mode)
-        with progress_bar(f"Evaluating, alignment {mode}") as progress:
-            runs[mode] = run_recordings(
-                paths, bundle.contract, decoder, classes=chosen, settings=aligned, progress=progress
-            )
+    runs = _run(paths, bundle, decoder, chosen, [replace(settings, alignment=mode) for mode in modes], execution)
+    paths = [path for path in paths if path not in failures]
     controlled = None
     if policy is not None:
         task = ControlTask.of(bundle.contract, policy.idle or at_rest, at_s)
         aligned = replace(settings, alignment=modes[0])
-        controlled = report_control(resting.run(runs[modes[0]], task, decoder, bundle.contract, aligned), policy, task)
+        controlled = report_control(
+            resting.run(runs[modes[0]], task, decoder, bundle.contract, aligned, execution=execution), policy, task
+        )
+    scored = score_modes(runs, bundle.contract, chosen, at_s, idle=at_rest, rule=rule)
     report = Report(
+        participants=participant_scores(scored["runs"], _participants(files, runs[modes[0]])),
+        failed={str(path): sentence(path, error) for path, error in sorted(failures.items())},
         control=controlled,
         warning=warning or None,
         notes=notes(runs[modes[0]], bundle.contract.classes, chosen, at_s),
         model=EvaluatedModel(name=bundle.name, sha256=bundle.sha256, engine=decoder.engine, device=decoder.device),
-        **score_modes(runs, bundle.contract, chosen, at_s, idle=at_rest, rule=rule),
+        **scored,
     )
     pictures = draw_views(bundle, paths, chosen, at_s, settings=settings, folder=out) if views else []
     written = [*write_report(report, out, pictures), *pictures]
-    for run in runs[modes[0]]:
-        print_problems(Path(run.file), run.problems)
     show(*terminal_parts(report))
     print_written(*written)
+    _refuse_failures(report.failed)
+
+
+def _participants(files: list[str], runs: Sequence[EvaluatedRun]) -> dict[str, str]:
+    """Return the participant of each recording, by its hash, of which a table names one."""
+    named = options.participants(files)
+    return {run.sha256: named[Path(run.file)] for run in runs if Path(run.file) in named}
+
+
+def _refuse_failures(failed: Mapping[str, str]) -> None:
+    """Print why recordings were not evaluated, and end with the code for a failure."""
+    for failure in failed.values():
+        typer.echo(f"mindwire: {failure}", err=True)
+    if failed:
+        typer.echo(f"mindwire: {counted(len(failed), 'recording')} not evaluated, for the reasons above.", err=True)
+        raise typer.Exit(1)
+
+
+def _run(
+    paths: list[Path],
+    bundle: Bundle,
+    decoder: Decoder,
+    classes: Sequence[str],
+    modes: Sequence[RunSettings],
+    execution: Execution,
+) -> dict[AlignmentMode, list[EvaluatedRun]]:
+    """Run the recordings with each alignment; return those that none of them failed with."""
+    from mindwire.evaluation.pseudo_online import run_recordings
+
+    runs = {}
+    for settings in modes:
+        with progress_bar(f"Evaluating, alignment {settings.alignment}") as progress:
+            runs[settings.alignment] = run_recordings(
+                paths,
+                bundle.contract,
+                decoder,
+                classes=classes,
+                settings=settings,
+                progress=progress,
+                execution=execution,
+            )
+        there = {run.file for run in runs[settings.alignment]}
+        paths = [path for path in paths if str(path) in there]
+    runs = {mode: [run for run in some if run.file in there] for mode, some in runs.items()}
+    for run in next(iter(runs.values())):
+        print_problems(Path(run.file), run.problems)
+    return runs
 
 
 def _recorded_bundle(paths: list[Path]) -> Path:

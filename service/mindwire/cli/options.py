@@ -14,10 +14,13 @@ from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
 if TYPE_CHECKING:
-    from mindwire.evaluation.pseudo_online import RunSettings
+    from mindwire.evaluation.pseudo_online import Execution, Failed, RunSettings
     from mindwire.evaluation.rest import RestTimes
     from mindwire.evaluation.scores import AlignmentMode
+    from mindwire.inference.decoder import Adapt
     from mindwire.options import PipelineOptions
+    from mindwire_models.bundle import Bundle
+    from mindwire_models.parallel import Parallel
 
 _ASSIGNMENT = re.compile(r".*\S\s*=\s*\S.*", re.DOTALL)
 _RECORDINGS = (".xdf", ".xdfz", ".gz", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set", ".cnt", ".mat")
@@ -35,7 +38,11 @@ def _check_unit(value: str | None) -> str | None:
 
 Recording = Annotated[Path, typer.Argument(metavar="FILE", help="Recording: XDF, or what MNE-Python reads.")]
 Recordings = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Recordings with cue markers: XDF, or what MNE-Python reads.")
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Recordings with cue markers: XDF, or what MNE-Python reads; folders, patterns such as 'data/**/*.xdf', and tables (CSV, Parquet) of them.",
+    ),
 ]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for report.json and report.html.")]
 BundleFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; a bundle there is replaced.")]
@@ -50,6 +57,10 @@ HOP = option("Samples between predictions; by default the model's.", min=1)
 PRESET = option("Contract that comes with Mindwire, for example bcic2a.")
 CONTRACT = option("Contract as a JSON file.")
 CONTROL = option("Control policy (JSON file), or none; by default the bundle's own if it has one.", None, "--control")
+RAY = option(
+    "Run them on a Ray cluster: HOST:PORT, or auto for that of this machine; each node needs the same files and Mindwire.",
+    metavar="ADDRESS",
+)
 AS_JSON = option("Print JSON.", False, "--json")
 
 
@@ -187,6 +198,38 @@ class Rest:
         return times
 
 
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Where many recordings are run, and where the result of each is kept."""
+
+    jobs: int = option("Recordings that run at the same time, each in a process of its own.", 1, min=1)
+    ray: str | None = RAY
+    results: Path | None = option(
+        "Folder that keeps the result of each recording (Parquet), so that a run that was interrupted goes on where it was.",
+        metavar="FOLDER",
+    )
+
+    def parallel(self, given: Given) -> Parallel:
+        """Return where jobs run."""
+        from mindwire_models.parallel import Parallel
+
+        if self.ray is not None:
+            given.refuse("--jobs", why="With --ray the cluster decides how many run at the same time")
+        return Parallel(self.jobs, self.ray)
+
+    def execution(
+        self, given: Given, bundle: Bundle, backend: Backend, adapt: Adapt, failed: Failed | None = None
+    ) -> Execution:
+        """Return how recordings are run through a bundle."""
+        from mindwire.evaluation.kept_runs import KeptRuns
+        from mindwire.evaluation.pseudo_online import Execution
+        from mindwire.inference.load import DecoderChoice
+
+        decoder = DecoderChoice(bundle.path, bundle.sha256, backend.engine, backend.device, adapt)
+        kept = None if self.results is None else KeptRuns(self.results)
+        return Execution(self.parallel(given), decoder, kept, failed)
+
+
 def pipeline_options(
     signal: Signal, conditioning: Conditioning | None = None, hop: int | None = None
 ) -> PipelineOptions:
@@ -223,19 +266,29 @@ def split_list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def participants(arguments: list[str]) -> dict[Path, str]:
+    """Return the participant of each recording of which a table names one."""
+    from mindwire.sources.recording_lists import listed_recordings
+
+    listed = listed_recordings(text for text in arguments if not _is_assignment(text))
+    return {one.path: one.participant for one in listed if one.participant}
+
+
 def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list[Path], list[str]]:
-    """Separate recordings from assignments ``LABEL=CLASS``."""
+    """Separate recordings, of which folders, patterns and tables name several, from assignments ``LABEL=CLASS``."""
+    from mindwire.sources.recording_lists import listed_recordings
+
     assignments = [text for text in arguments if expect_assignments and _is_assignment(text)]
-    paths = [Path(text) for text in arguments if text not in assignments]
-    if not paths:
+    names = [text for text in arguments if text not in assignments]
+    if not names:
         msg = "Expected at least one recording to read, found none; name a file."
         raise UsageError(msg)
-    missing = next((str(path) for path in paths if not _exists(str(path))), None)
+    missing = next((text for text in names if _is_assignment(text)), None)
     if missing is not None:
-        hint = "LABEL=CLASS is given after --markers" if _is_assignment(missing) else "check the path"
-        msg = f"{missing}: there is no such recording; {hint}."
+        msg = f"{missing}: there is no such recording; LABEL=CLASS is given after --markers."
         raise UsageError(msg)
-    return paths, assignments
+    listed = listed_recordings(names)
+    return [one.path for one in listed], [*assignments, *(one.markers for one in listed if one.markers)]
 
 
 def _is_assignment(text: str) -> bool:

@@ -83,7 +83,7 @@ def train(
         **asdict(trials),
         decided_at=cues.at,
         n_folds=folds,
-        workers=training.workers,
+        parallel=training.parallel(given),
         start=start,
     )
     training.check()

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mindwire.cli.groups import option
-from mindwire.cli.options import CONTRACT, PRESET
+from mindwire.cli.groups import Given, option
+from mindwire.cli.options import CONTRACT, PRESET, RAY
 from mindwire.errors import UsageError
 from mindwire_models.errors import extra
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mindwire.training.fit import Candidate
     from mindwire_models.bundle import Bundle
     from mindwire_models.contract import Contract
+    from mindwire_models.parallel import Parallel
     from mindwire_models.training.fit import Recipe
 
 # Options that a bundle to start from decides.
@@ -40,7 +41,7 @@ OF_START = (
     "--sweep",
 )
 # Options that only the training of a network has.
-OF_NETWORK = ("--start", "--network", "--recipe", "--epochs", "--members", "--seed", "--seeds", "--workers")
+OF_NETWORK = ("--start", "--network", "--recipe", "--epochs", "--members", "--seed", "--seeds", "--jobs", "--ray")
 
 Value = bool | int | float | str | None
 
@@ -110,7 +111,16 @@ class Training:
     members: int = option("Networks that decide together, as one graph.", 1, min=1)
     seed: int = option("Random seed of the first network.", 0)
     seeds: int = option("Number of seeds to evaluate; for train, in a sweep.", 1, min=1)
-    workers: int | None = option("Parallel training processes; by default one per core.", min=1)
+    jobs: int | None = option("Trainings that run at the same time; by default one per core.", min=1)
+    ray: str | None = RAY
+
+    def parallel(self, given: Given) -> Parallel | None:
+        """Return where trainings run; None is one per core."""
+        from mindwire_models.parallel import Parallel
+
+        if self.ray is not None:
+            given.refuse("--jobs", why="With --ray the cluster decides how many run at the same time")
+        return None if self.jobs is None and self.ray is None else Parallel(self.jobs or 1, self.ray)
 
     def check(self) -> None:
         """Refuse unknown arguments of the network."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mindwire.cli import options
 from mindwire.cli.console import print_problems, print_written, progress_bar, show
-from mindwire.cli.groups import option
+from mindwire.cli.groups import Given, option
 
 
 def tune(
@@ -14,6 +14,8 @@ def tune(
     conditioning: options.Conditioning,
     rest: options.Rest,
     backend: options.Backend,
+    given: Given,
+    jobs: options.Jobs,
     model: Path = option("Bundle to tune a policy for.", ..., "--model", "-m"),
     budget: list[str] | None = option(
         "False activations at rest that are allowed: 1/min, 0.5/min, 30/h; 1/min by default. Repeat to compare; the first one is written.",
@@ -58,23 +60,35 @@ def tune(
     settings, bundle = options.run_settings(cues, markers, signal, conditioning), load_bundle(model)
     classes = choose_classes(options.split_list(cues.classes), bundle.contract)
     resting = rest.times([*paths, *tested], cues.classes)
-    read = [*paths, *tested, *resting.recordings]
     if out is None:
         check_target(bundle.path, bundle.name)
     else:
-        check_output(out, POLICY, inputs=[*read, bundle.path], force=force)
+        check_output(out, POLICY, inputs=[*paths, *tested, *resting.recordings, bundle.path], force=force)
     if picture is not None:
-        check_output(picture, PICTURE, inputs=[*read, bundle.path], force=force, option="--picture")
-    warning = check_not_trained_on(bundle, read, allowed=allow_training_data)
+        check_output(
+            picture,
+            PICTURE,
+            inputs=[*paths, *tested, *resting.recordings, bundle.path],
+            force=force,
+            option="--picture",
+        )
+    warning = check_not_trained_on(bundle, [*paths, *tested, *resting.recordings], allowed=allow_training_data)
+    execution = jobs.execution(given, bundle, backend, conditioning.adapt)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, [*paths, *tested])
     show(*filter(None, (warning, remembered)))
     task = ControlTask.of(bundle.contract, idle_class(idle, bundle.contract.classes), at_s)
     with progress_bar("Decoding") as progress:
         cued = run_recordings(
-            [*paths, *tested], bundle.contract, decoder, classes=classes, settings=settings, progress=progress
+            [*paths, *tested],
+            bundle.contract,
+            decoder,
+            classes=classes,
+            settings=settings,
+            progress=progress,
+            execution=execution,
         )
-        runs = resting.run(cued[: len(paths)], task, decoder, bundle.contract, settings)
+        runs = resting.run(cued[: len(paths)], task, decoder, bundle.contract, settings, execution=execution)
     for run in cued:
         print_problems(Path(run.file), run.problems)
     with progress_bar("Searching"):

@@ -16,6 +16,7 @@ from mindwire.evaluation.report import (
     headline,
     idle_sentence,
     interval_text,
+    participants_table,
     score_table,
 )
 from mindwire.evaluation.scores import Score
@@ -163,6 +164,7 @@ def render_html(report: Report, pictures: Sequence[Path] = ()) -> str:
         cells=tiles(report),
         plots=plots([report], [report.model.name]),
         scores=score_table("", [("", report)], detailed=True),
+        participants=participants_table(report.participants),
         pictures=[(path.stem.replace("-", " "), base64.b64encode(path.read_bytes()).decode()) for path in pictures],
         definitions=report.definitions | (control_report.DEFINITIONS if control else {}),
     )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mindwire.errors import RecordingError, UsageError
+from mindwire.errors import MindwireError, RecordingError, UsageError
+from mindwire.evaluation.kept_runs import KeptRuns, run_key
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun, Trace, contract_for
 from mindwire.inference.decoder import Decoder
+from mindwire.inference.load import DecoderChoice
 from mindwire.offline.covered_time import CoveredTime
 from mindwire.offline.replay import TOGETHER_SECONDS, coalesced
 from mindwire.offline.trials import check_marker_map, left_out_markers, match_labels, trials_from_markers
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.signal.events import PipelineEvent, warn_of_doubts
+from mindwire.signal.events import PipelineEvent, doubts, warn_of
 from mindwire.sources.recording import Recording, Selector, open_recording
-from mindwire.types import Marker, Prediction
+from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
+from mindwire_models.parallel import Parallel, run_parallel
 from mindwire_models.text import counted, printable
 
 _HASH_BLOCK = 1 << 20
@@ -29,6 +32,7 @@ _DECIDED_AT_S = 4.0
 _PAUSES = {"gap": "gap", "clock_reset": "clock jump"}
 
 Progress = Callable[[int, int], None]
+Failed = Callable[[Path, MindwireError], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +127,41 @@ def as_in_training(
     return settings, at_s, f"As {bundle.name} was trained: {'; '.join(applied)}." if applied else ""
 
 
-def _run(
-    recording: Recording,
-    markers: Sequence[Marker],
-    *,
-    contract: Contract,
-    decoder: Decoder,
-    classes: Sequence[str],
-    settings: RunSettings,
-    taken: Callable[[int], None],
-) -> EvaluatedRun:
-    where = str(recording.path)
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where recordings are run, what is kept of each, and what becomes of one that fails.
+
+    Parameters
+    ----------
+    parallel : Parallel
+    decoder : DecoderChoice or None
+        For other processes; needed where ``parallel`` has any.
+    kept : KeptRuns or None
+        Results of recordings that were run before, and of those that are run now, written as each ends.
+    failed : callable or None
+        Called with each recording that fails and the reason; None raises the first one when all others have ended.
+    """
+
+    parallel: Parallel = field(default_factory=Parallel)
+    decoder: DecoderChoice | None = None
+    kept: KeptRuns | None = None
+    failed: Failed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    contract: Contract
+    decoder: Decoder | DecoderChoice
+    classes: Sequence[str]
+    settings: RunSettings
+    taken: Callable[[int], None] | None
+
+
+def _run(task: _Task, path: Path) -> EvaluatedRun:
+    where, recording, contract = str(path), open_recording(path), task.contract
+    decoder = task.decoder.load() if isinstance(task.decoder, DecoderChoice) else task.decoder
+    classes, settings = task.classes, task.settings
+    markers = recording.markers(settings.marker_stream)
     trials = trials_from_markers(markers, classes, settings.markers, where=where) if classes else []
     signal = recording.signal(settings.stream)
     pipeline = Pipeline(contract_for(contract, settings.alignment), signal.info, decoder, settings.pipeline)
@@ -146,10 +174,10 @@ def _run(
         covered.take(chunk.times)
         first = float(chunk.times[0]) if first is None else first
         last = float(chunk.times[-1])
-        taken(len(chunk))
+        if task.taken is not None:
+            task.taken(len(chunk))
     predictions += pipeline.finish()
     events = pipeline.drain_events()
-    warn_of_doubts(events, where)
     return EvaluatedRun(
         file=where,
         sha256=file_sha256(recording.path),
@@ -159,6 +187,7 @@ def _run(
         left_out=tuple(left_out_markers(markers, classes, settings.markers)) if classes else (),
         n_outside=covered.count_outside(trials, where),
         problems=signal_problems(recording, events),
+        doubts=tuple(doubts(events)),
         markers=tuple(markers),
     )
 
@@ -178,6 +207,33 @@ def signal_problems(recording: Recording, events: Iterable[PipelineEvent]) -> tu
     return (*recording.problems, *found)
 
 
+def sentence(path: Path, error: MindwireError) -> str:
+    """Return why a recording failed, with its path."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def readable(paths: Sequence[Path], settings: RunSettings, failed: Failed) -> list[Path]:
+    """Return the recordings that can be opened and have the signal and the markers asked for; ``failed`` is called with others.
+
+    A RecordingError says why the first one cannot be read, if none of them can.
+    """
+    good: list[Path] = []
+    errors: list[MindwireError] = []
+    for path in paths:
+        try:
+            recording = open_recording(path)
+            recording.markers(settings.marker_stream)
+            recording.signal(settings.stream)
+        except MindwireError as error:
+            errors.append(error)
+            failed(path, error)
+        else:
+            good.append(path)
+    if errors and not good:
+        raise errors[0]
+    return good
+
+
 def run_recordings(
     paths: Sequence[Path],
     contract: Contract,
@@ -186,10 +242,11 @@ def run_recordings(
     classes: Sequence[str],
     settings: RunSettings,
     progress: Progress | None = None,
+    execution: Execution | None = None,
 ) -> list[EvaluatedRun]:
     """Run whole recordings, each through a pipeline of its own as if it were live; trials of the ``classes`` count.
 
-    Without classes the recordings need no cues.
+    Without classes the recordings need no cues. One that fails ends no other.
 
     Raises
     ------
@@ -199,22 +256,64 @@ def run_recordings(
         A recording cannot be read or has no trial of the classes.
     ContractError
         A recording's signal cannot meet the contract.
+    JobError
+        A recording's process ended.
     """
+    how = execution or Execution()
     recordings = [open_recording(path) for path in paths]
     markers = [recording.markers(settings.marker_stream) for recording in recordings]
     where = "the recording" if len(paths) == 1 else "the set of recordings"
     if classes:
         check_marker_map(settings.markers, contract.classes, [m for some in markers for m in some], where)
-    total = sum(recording.signal(settings.stream).n_samples for recording in recordings)
-    done = 0
+    n_samples = [recording.signal(settings.stream).n_samples for recording in recordings]
+    done = within = 0
 
-    def taken(n_samples: int) -> None:
-        nonlocal done
-        done += n_samples
+    def report(n: int = 0) -> None:
+        nonlocal within
+        within += n
         if progress is not None:
-            progress(done, total)
+            progress(done + within, sum(n_samples))
 
-    return [
-        _run(recording, some, contract=contract, decoder=decoder, classes=classes, settings=settings, taken=taken)
-        for recording, some in zip(recordings, markers, strict=True)
-    ]
+    task = _Task(contract, decoder, tuple(classes), settings, report)
+    found: dict[int, EvaluatedRun] = {}
+    errors: list[MindwireError] = []
+    for number, result in _each(task, paths, how):
+        done, within = done + n_samples[number], 0
+        report()
+        if not isinstance(result, MindwireError):
+            found[number] = result
+            warn_of(result.doubts, result.file)
+            continue
+        errors.append(result)
+        if how.failed is not None:
+            how.failed(paths[number], result)
+    if errors and (how.failed is None or not found):
+        raise errors[0]
+    return [found[number] for number in sorted(found)]
+
+
+def _each(task: _Task, paths: Sequence[Path], how: Execution) -> Iterator[tuple[int, EvaluatedRun | MindwireError]]:
+    """Yield the number and the result of each recording: first what was kept of earlier runs, then as they end."""
+    kept, keys = how.kept, {}
+    left = []
+    for number, path in enumerate(paths):
+        if kept is not None:
+            keys[number] = _key(task, path, how)
+            if (run := kept.read(path, keys[number])) is not None:
+                yield number, run
+                continue
+        left.append(number)
+    if not how.parallel.here and how.decoder is not None:
+        task = replace(task, decoder=how.decoder, taken=None)
+    for place, result in run_parallel(_run, task, [paths[number] for number in left], how.parallel):
+        number = left[place]
+        if kept is not None and not isinstance(result, MindwireError):
+            kept.write(result, task.contract.classes, keys[number])
+        yield number, result
+
+
+def _key(task: _Task, path: Path, how: Execution) -> str:
+    decoder = task.decoder
+    made = () if isinstance(decoder, DecoderChoice) else (decoder.engine, decoder.device)
+    depends = (repr(how.decoder), *made, task.contract.model_dump_json(), repr(task.classes), repr(task.settings))
+    return run_key(file_sha256(path), *depends)

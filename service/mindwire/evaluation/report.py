@@ -51,6 +51,39 @@ class EvaluatedModel(BaseModel, frozen=True):
     device: str
 
 
+class ParticipantScore(BaseModel, frozen=True):
+    """Trials of one participant's recordings; accuracy over the decided ones."""
+
+    participant: str
+    n_recordings: int
+    n_trials: int
+    n_correct: int
+    accuracy: float | None
+
+
+def participant_scores(runs: Sequence[RunScore], participants: Mapping[str, str]) -> list[ParticipantScore]:
+    """Return the scores of each participant by the hashes of the recordings; none where no one is named."""
+    scores = []
+    for name in sorted(set(participants.values())):
+        own = [run for run in runs if participants.get(run.sha256) == name]
+        n_trials, n_correct = sum(run.n_trials for run in own), sum(run.n_correct for run in own)
+        accuracy = n_correct / n_trials if n_trials else None
+        one = ParticipantScore(
+            participant=name, n_recordings=len(own), n_trials=n_trials, n_correct=n_correct, accuracy=accuracy
+        )
+        scores.append(one)
+    return scores
+
+
+def participants_table(scores: Sequence[ParticipantScore]) -> TextTable:
+    """Return the scores of participants, a row each."""
+    rows = [
+        [one.participant, str(one.n_recordings), f"{one.n_correct}/{one.n_trials}", percent(one.accuracy)]
+        for one in scores
+    ]
+    return TextTable(["participant", "recordings", "right", "accuracy"], rows)
+
+
 class Comparison(BaseModel, frozen=True):
     """Scores of the same recordings with another alignment."""
 
@@ -87,6 +120,8 @@ class Report(Figures, frozen=True):
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
     mindwire: str = __version__
     model: EvaluatedModel
+    failed: dict[str, str] = {}  # recordings that could not be evaluated, with the reason
+    participants: list[ParticipantScore] = []  # where a table of the recordings names them
     definitions: dict[str, str] = DEFINITIONS
 
 
@@ -249,6 +284,8 @@ def table(report: Report) -> Table:
 def terminal_parts(report: Report) -> list[RenderableType]:
     """Return what the terminal shows of a report: tables, their legends and sentences."""
     parts: list[RenderableType] = [table(report), Text(LEGEND, "dim"), headline(report), *report.notes]
+    if report.participants:
+        parts.append(participants_table(report.participants).terminal())
     if report.control is not None:
         shown = control_report.report_table(report.control).terminal()
         parts += [shown, Text(control_report.LEGEND, "dim"), *control_report.sentences(report.control)]

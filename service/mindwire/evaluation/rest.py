@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mindwire.errors import UsageError
 from mindwire.evaluation.control import ControlRun, ControlTask, time_between
-from mindwire.evaluation.pseudo_online import RunSettings, run_recordings
+from mindwire.evaluation.pseudo_online import Execution, RunSettings, run_recordings
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.trials import count_labels, match_labels
@@ -57,9 +57,11 @@ class RestTimes:
         decoder: Decoder,
         contract: Contract,
         settings: RunSettings,
+        *,
+        execution: Execution | None = None,
     ) -> list[ControlRun]:
         """Run the recordings of rest; return all as a policy meets them, see :meth:`control_runs`."""
-        resting = run_recordings(self.recordings, contract, decoder, classes=(), settings=settings)
+        resting = run_recordings(self.recordings, contract, decoder, classes=(), settings=settings, execution=execution)
         return self.control_runs(cued, resting, task)
 
     def control_runs(

@@ -264,8 +264,8 @@ class EvaluatedRun:
     """One recording, run and ready to be scored.
 
     ``trace`` is over all classes of the model; ``left_out`` are labels of the markers that stand for none of the classes,
-    ``n_outside`` counts trials whose cue lies where there is no signal, ``problems`` of the file are a sentence each, and
-    ``markers`` are all of the recording.
+    ``n_outside`` counts trials whose cue lies where there is no signal, ``problems`` of the file and ``doubts`` about
+    all of its signal are a sentence each, and ``markers`` are all of the recording.
     """
 
     file: str
@@ -276,6 +276,7 @@ class EvaluatedRun:
     left_out: tuple[str, ...] = ()
     n_outside: int = 0
     problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     markers: tuple[Marker, ...] = ()
 
 

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mindwire.errors import BundleError, GraphTrialError, MissingExtraError, UsageError
 from mindwire.inference.decoder import Adapt, Decoder
-from mindwire_models.bundle import Bundle, without_network
+from mindwire_models.bundle import Bundle, load_bundle, without_network
 from mindwire_models.bundle_checks import decoder_of
 
 Engine = Literal["auto", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "cuda"]
 Purpose = Literal["live", "recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderChoice:
+    """A decoder as what it is made of, for jobs in other processes; parameters as of :func:`load_decoder`."""
+
+    bundle: Path
+    sha256: str
+    engine: Engine
+    device: Device
+    adapt: Adapt
+
+    def load(self) -> Decoder:
+        """Return the decoder, the same one each time in a process; a BundleError says that the bundle has changed."""
+        return _load_chosen(self)
+
+
+@lru_cache(maxsize=2)
+def _load_chosen(choice: DecoderChoice) -> Decoder:
+    bundle = load_bundle(choice.bundle)
+    if bundle.sha256 != choice.sha256:
+        msg = f"{choice.bundle}: expected the bundle with the hash {choice.sha256[:12]}, found {bundle.sha256[:12]}; it was replaced meanwhile, or another machine has another one."
+        raise BundleError(msg)
+    return load_decoder(bundle, choice.engine, choice.device, adapt=choice.adapt, purpose="recording")
 
 
 def load_decoder(

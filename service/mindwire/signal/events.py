@@ -31,20 +31,24 @@ class PipelineEvent:
         return self.kind in ("error", "amplitude") or self.data.get("state") == "wrong"
 
 
-def warn_of_doubts(pipeline_events: Iterable[PipelineEvent], where: str) -> list[str]:
-    """Warn once of each kind of what makes a whole recording, named by ``where``, doubtful; return the sentences."""
+def doubts(pipeline_events: Iterable[PipelineEvent]) -> list[str]:
+    """Return one sentence of each kind of what makes a whole recording doubtful."""
     events = list(pipeline_events)
-    doubts = {event.kind: f"{where}: {event.message}" for event in events if event.doubts_all}
+    found = {event.kind: event.message for event in events if event.doubts_all}
     rates = [event.data for event in events if event.kind == "rate"]
-    if "rate" in doubts and rates[-1]["state"] != "wrong":
+    if "rate" in found and rates[-1]["state"] != "wrong":
         times = sum(data["state"] == "wrong" for data in rates)
-        doubts["rate"] = (
-            f"{where}: {times} time{'s' if times > 1 else ''} the time stamps did not fit {rates[-1]['sfreq']:g} Hz for "
+        found["rate"] = (
+            f"{times} time{'s' if times > 1 else ''} the time stamps did not fit {rates[-1]['sfreq']:g} Hz for "
             "a while, as in bursts and where many samples are lost; no prediction is valid in these parts."
         )
-    for sentence in doubts.values():
-        log.warning("%s", sentence)
-    return list(doubts.values())
+    return list(found.values())
+
+
+def warn_of(sentences: Iterable[str], where: str) -> None:
+    """Warn of what makes a whole recording, named by ``where``, doubtful."""
+    for sentence in sentences:
+        log.warning("%s: %s", where, sentence)
 
 
 def size_event(power: int, taken: str, *, alone: bool = True) -> PipelineEvent:

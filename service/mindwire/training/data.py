@@ -21,7 +21,7 @@ from mindwire.offline.covered_time import CoveredTime
 from mindwire.offline.trial_end import TrialEnd, find_trial_end
 from mindwire.offline.trials import Trial, check_marker_map, left_out_markers, trials_from_markers
 from mindwire.pipeline import Pipeline
-from mindwire.signal.events import warn_of_doubts
+from mindwire.signal.events import doubts, warn_of
 from mindwire.sources.recording import Recording, open_recording
 from mindwire.types import SUSPECT, Reason, Window
 from mindwire_models.contract import Contract
@@ -230,7 +230,7 @@ def collect_trials(
     done = 0
     collectors, sources = [], []
     left_out: Counter[str] = Counter()
-    doubts: list[str] = []
+    doubtful: list[str] = []
     for recording, cued in zip(recordings, trials, strict=True):
         signal = recording.signal(settings.stream)
         collector, covered = _Collector(cued, span, contract), CoveredTime()
@@ -258,7 +258,9 @@ def collect_trials(
                 troubled=pipeline.conditioner.meter.troubled_shares(),
             )
         )
-        doubts += warn_of_doubts(events, str(recording.path))
+        found = doubts(events)
+        warn_of(found, str(recording.path))
+        doubtful += found
     kept = [windows for one in collectors for windows in one.kept]
     deciding = [window for one in collectors for window in one.deciding]
     powers = [power for one in collectors for power in one.powers if power is not None]
@@ -276,7 +278,7 @@ def collect_trials(
         powers=np.array(powers).reshape(-1, contract.n_channels),
     )
     if not len(data.windows):
-        then = "Mend what is said above." if doubts else "Record longer trials, or choose a shorter --window."
+        then = "Mend what is said above." if doubtful else "Record longer trials, or choose a shorter --window."
         msg = (
             f"None of the {len(data.labels)} trials has a valid window of "
             f"{contract.window_samples / contract.sfreq:g} s: {data.why_left_out}. {then}"

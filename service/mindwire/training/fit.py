@@ -18,6 +18,7 @@ from scipy.special import softmax
 from mindwire.errors import ArgumentError
 from mindwire.evaluation.scores import MISSING, Decisions, Score, accuracy_curve, score
 from mindwire.training.data import RecordedTrials
+from mindwire_models.parallel import Parallel
 from mindwire_models.training.pool import Job, Trained, run_jobs
 from mindwire_models.training.trials import Progress, TrialWindows
 
@@ -92,13 +93,13 @@ def train_candidates(
     folds: Sequence[Fold],
     *,
     final: bool = True,
-    workers: int | None = None,
+    parallel: Parallel | None = None,
     progress: Progress | None = None,
 ) -> list[Fitted]:
     """Train every candidate on every fold and, with ``final``, on all trials; progress counts epochs."""
     usable, trial = np.unique(data.trial, return_inverse=True)
     windows = TrialWindows(data.windows, trial, data.labels[usable])
-    # The same arrays for all candidates: joblib maps each of them once.
+    # The same arrays for all candidates.
     parts = [(np.flatnonzero(~np.isin(usable, fold)), _test_windows(data, fold)) for fold in folds]
     jobs: list[Job] = []
     for candidate in candidates:
@@ -108,7 +109,7 @@ def train_candidates(
             jobs += [Job(part, recipe, arguments, test, start) for part, test in parts]
             if final:
                 jobs.append(Job(np.arange(len(usable)), recipe, arguments, start=start))
-    trained = iter(run_jobs(windows, len(data.classes), jobs, workers=workers, progress=progress))
+    trained = iter(run_jobs(windows, len(data.classes), jobs, parallel=parallel, progress=progress))
     fitted = []
     for candidate in candidates:
         members = [list(islice(trained, len(folds) + final)) for _ in range(candidate.members)]

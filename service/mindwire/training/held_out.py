@@ -147,7 +147,7 @@ def _networks(splits: Splits, candidate: Candidate, n_seeds: int, progress: Prog
     seeds = range(first, first + n_seeds * candidate.members, candidate.members)
     candidates = [replace(candidate, recipe=replace(candidate.recipe, seed=seed)) for seed in seeds]
     fitted = fit.train_candidates(
-        prepared.data, candidates, prepared.folds, final=not each, workers=prepared.workers, progress=progress
+        prepared.data, candidates, prepared.folds, final=not each, parallel=prepared.parallel, progress=progress
     )
     return [
         _Decider("network", seed, list(map(run.network_module, one.by_fold if each else [one.networks])), one.held_out)

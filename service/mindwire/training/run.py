@@ -28,6 +28,7 @@ from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
 from mindwire_models.errors import MissingExtraError, extra
+from mindwire_models.parallel import Parallel
 from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
 
@@ -62,7 +63,7 @@ class Plan:
     decided_at: float | None = None
     slide: float | None = None
     n_folds: int | None = None
-    workers: int | None = None
+    parallel: Parallel | None = None
     start: Bundle | None = None
 
 
@@ -75,7 +76,7 @@ class Prepared:
     data: RecordedTrials
     sources: list[RecordingSource]
     folds: list[fit.Fold]
-    workers: int | None
+    parallel: Parallel | None
     settings: RunSettings
     info: SignalInfo
     ended_by: str
@@ -138,7 +139,7 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Prepared:
     folds = [] if plan.n_folds == 0 else fit.make_folds(data, plan.n_folds)
     by_marker = f"by {end.marker!r}" if end.marker else "the longest without --length"
     ended_by = by_marker if plan.length is None else "as asked for"
-    return Prepared(contract, span, data, sources, folds, plan.workers, plan.settings, info, ended_by, plan.start)
+    return Prepared(contract, span, data, sources, folds, plan.parallel, plan.settings, info, ended_by, plan.start)
 
 
 def _check_classes(data: RecordedTrials) -> None:
@@ -233,7 +234,7 @@ def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progre
         There are too few trials for a batch, or the network cannot be built so.
     """
     data, folds = prepared.data, prepared.folds
-    (fitted,) = fit.train_candidates(data, [candidate], folds, workers=prepared.workers, progress=progress)
+    (fitted,) = fit.train_candidates(data, [candidate], folds, parallel=prepared.parallel, progress=progress)
     logits = {"network": fitted.held_out}
     if candidate.start is not None and folds:
         logits["untouched"] = fit.untouched_logits(data, candidate.start)
@@ -331,7 +332,7 @@ def sweep(
         for combination in combinations
         for index in range(n_seeds)
     ]
-    fitted = fit.train_candidates(data, candidates, folds, final=False, workers=prepared.workers, progress=progress)
+    fitted = fit.train_candidates(data, candidates, folds, final=False, parallel=prepared.parallel, progress=progress)
     logits = [*(one.held_out for one in fitted), fit.baseline_logits(data, folds)]
     *scores, baseline = [fit.validate(data, one).overall for one in logits if one is not None]
     rows = []

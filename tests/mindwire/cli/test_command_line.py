@@ -238,6 +238,7 @@ _TRAINING = """
 import numpy as np
 import mindwire.cli.main
 from mindwire_models.training.fit import Recipe
+from mindwire_models.parallel import Parallel
 from mindwire_models.training.pool import Job, run_jobs
 from mindwire_models.training.trials import TrialWindows
 from mindwire.__main__ import main
@@ -247,7 +248,7 @@ def train():
     windows = rng.standard_normal((8, 4, 500)).astype(np.float32)
     data = TrialWindows(windows, np.arange(8), np.arange(8) % 2)
     print("ready", flush=True)
-    run_jobs(data, 2, [Job(np.arange(8), Recipe(epochs=1_000_000))] * 2, workers=2)
+    run_jobs(data, 2, [Job(np.arange(8), Recipe(epochs=1_000_000))] * 2, parallel=Parallel(2))
 
 if __name__ == "__main__":
     mindwire.cli.main.run = train

@@ -156,9 +156,9 @@ def test_recordings_become_a_bundle_that_decides_another_recording(
 ) -> None:
     out = tmp_path / "bundle"
     network = ("attention_mode=se", "n_temporal_filters=4", "ch_dim=4")
-    options = ("--epochs", 5, "--workers", 1, *(part for one in network for part in ("--network", one)))
+    options = ("--epochs", 5, "--jobs", 1, *(part for one in network for part in ("--network", one)))
     if decoder == "riemann":
-        with pytest.raises(UsageError, match="trains no network, found --network, --epochs, --workers; leave them out"):
+        with pytest.raises(UsageError, match="trains no network, found --network, --epochs, --jobs; leave them out"):
             run("train", *recordings[:2], *CHOICES, *options, "--decoder", "riemann", "--out", out)
         options = ("--decoder", "riemann")
     output = run("train", *recordings[:2], *CHOICES, *options, "--out", out)
@@ -237,7 +237,7 @@ def test_damage_of_a_recording_is_reported_although_it_trains(recordings: list[P
 
 
 def test_a_sweep_validates_and_writes_no_bundle(recordings: list[Path], tmp_path: Path) -> None:
-    sweep = ("--sweep", "attention_mode=none,se", "--seeds", 2, "--epochs", 1, "--workers", 1)
+    sweep = ("--sweep", "attention_mode=none,se", "--seeds", 2, "--epochs", 1, "--jobs", 1)
     output = run("train", *recordings[:2], *CHOICES, *sweep)
     assert "2 folds, 2 seeds, decided 2.5 s after the cue" in output
     for row in ("attention_mode=None", "attention_mode=se", "tangent-space baseline"):

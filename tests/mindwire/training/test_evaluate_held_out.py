@@ -23,7 +23,7 @@ pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
 
 MARKERS = ("--markers", "1=left_hand", "2=right_hand")
-SHORT = ("--recipe", "epochs=2", "--network", "n_temporal_filters=4", "--network", "ch_dim=4", "--workers", "1")
+SHORT = ("--recipe", "epochs=2", "--network", "n_temporal_filters=4", "--network", "ch_dim=4", "--jobs", "1")
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_network_of_others_is_trained_on_under_its_contract(
     recordings: list[Path], start: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "mine"
-    options = ("--from", start, "--epochs", 3, "--workers", 1)
+    options = ("--from", start, "--epochs", 3, "--jobs", 1)
     output = train(*recordings, *MARKERS, *options, "--out", out)
     assert "The fine-tuned network decides" in output
     assert "the untouched bundle it started from" in output

@@ -11,6 +11,7 @@ from mindwire_models.errors import ArgumentError
 
 torch = pytest.importorskip("torch")
 
+from mindwire_models.parallel import Parallel  # noqa: E402
 from mindwire_models.training.augmentation import Augmentation, augment  # noqa: E402
 from mindwire_models.training.fit import (  # noqa: E402
     Recipe,
@@ -138,10 +139,10 @@ def test_jobs_give_the_same_here_and_in_processes_of_their_own() -> None:
     data = make_trials(12)
     jobs = [Job(np.arange(12), Recipe(epochs=2, seed=seed), SMALL, data.windows[:5]) for seed in range(2)]
     told: list[int] = []
-    here = run_jobs(data, 2, jobs, workers=1, progress=lambda done, _total: told.append(done))
+    here = run_jobs(data, 2, jobs, parallel=Parallel(), progress=lambda done, _total: told.append(done))
     assert told[-1] == 4
     told.clear()
-    there = run_jobs(data, 2, jobs, workers=2, progress=lambda done, total: told.append(total - done))
+    there = run_jobs(data, 2, jobs, parallel=Parallel(2), progress=lambda done, total: told.append(total - done))
     assert told[-1] == 0
     assert told == sorted(told, reverse=True)
     for one, other in zip(here, there, strict=True):

@@ -1,0 +1,219 @@
+"""Independent jobs: in this process, in several by joblib, or on the nodes of a cluster by Ray.
+
+What a job returns does not depend on where it runs or on how many run at the same time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from mindwire_models.errors import ClusterError, JobError, MindwireError, extra
+from mindwire_models.interrupts import children_without_interrupts
+
+Shared = TypeVar("Shared")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+_IDLE_SECONDS = 2.0
+_CONNECT_S = 5.0
+_LOCAL = ("auto", "local")
+_PROTOCOL = "ray://"
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Where jobs run.
+
+    Parameters
+    ----------
+    jobs : int
+        Jobs at the same time on this machine; 1 runs them in this process.
+    ray : str or None
+        Address of a Ray cluster, ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto`` for the one that this machine belongs to.
+    """
+
+    jobs: int = 1
+    ray: str | None = None
+
+    @property
+    def here(self) -> bool:
+        """True if jobs run in this process."""
+        return self.jobs == 1 and self.ray is None
+
+
+def run_parallel(
+    function: Callable[[Shared, Argument], Result], shared: Shared, arguments: Sequence[Argument], parallel: Parallel
+) -> Iterator[tuple[int, Result | MindwireError]]:
+    """Run a function for each argument; yield the number of the argument and the result, or the error, as each job ends.
+
+    A job whose process or node dies is run again, up to three times in all; a job that fails ends no other.
+
+    Parameters
+    ----------
+    function : callable
+        Of an importable module; called with ``shared`` and one of the arguments. These and the result are pickled unless the job
+        runs in this process.
+    shared : object
+        Sent once to each process or node; arrays in it are mapped into processes of this machine.
+    arguments : sequence
+    parallel : Parallel
+
+    Raises
+    ------
+    MissingExtraError
+        joblib or Ray is not installed.
+    ClusterError
+        The cluster is not reached.
+    """
+    if parallel.ray is not None:
+        return _on_cluster(function, shared, arguments, parallel.ray)
+    jobs = min(parallel.jobs, len(arguments))
+    if jobs <= 1:
+        return ((number, _checked(function, shared, argument)) for number, argument in enumerate(arguments))
+    return _in_processes(function, shared, arguments, jobs)
+
+
+def _checked(
+    function: Callable[[Shared, Argument], Result], shared: Shared, argument: Argument
+) -> Result | MindwireError:
+    try:
+        return function(shared, argument)
+    except MindwireError as error:
+        return error
+
+
+def _attempt(
+    function: Callable[[Shared, Argument], Result], shared: Shared, argument: Argument
+) -> Result | MindwireError:
+    try:
+        return _checked(function, shared, argument)
+    except Exception as error:
+        log.debug("A job failed.", exc_info=True)
+        return JobError(f"The job failed ({type(error).__name__}: {error}).")
+
+
+def _numbered(
+    function: Callable[[Shared, Argument], Result], shared: Shared, number: int, argument: Argument
+) -> tuple[int, Result | MindwireError]:
+    return number, _attempt(function, shared, argument)
+
+
+def _in_processes(
+    function: Callable[[Shared, Argument], Result], shared: Shared, arguments: Sequence[Argument], jobs: int
+) -> Generator[tuple[int, Result | MindwireError]]:
+    with extra("jobs", "Many jobs need joblib"):
+        import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    rounds = deque([dict(enumerate(arguments))])
+    ended: Counter[int] = Counter()
+    while rounds:
+        left = rounds.popleft()
+        calls = [joblib.delayed(_numbered)(function, shared, number, argument) for number, argument in left.items()]
+        where = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
+        try:
+            with where, children_without_interrupts():
+                results = joblib.Parallel(
+                    jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, mmap_mode="c"
+                )(calls)
+            with _closing(results):
+                for number, result in results:
+                    del left[number]
+                    yield number, result
+        except TerminatedWorkerError:
+            # One of those that ran has ended its process, and with it all: each of them is run again by itself.
+            suspects = list(left)[:jobs]
+            ended.update(suspects)
+            alone = {number: left.pop(number) for number in suspects}
+            rounds.extendleft([left] if left else [])
+            for number, argument in alone.items():
+                if ended[number] < _ATTEMPTS:
+                    rounds.append({number: argument})
+                else:
+                    yield number, JobError(f"The job's process ended {_ATTEMPTS} times, perhaps for want of memory.")
+
+
+@contextmanager
+def _closing(results: Generator[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():  # joblib gives advice about the jobs that an interrupt has ended
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
+
+
+def connect(address: str) -> Any:
+    """Connect this process to a Ray cluster and return the module ``ray``.
+
+    Raises
+    ------
+    MissingExtraError
+        Ray is not installed.
+    ClusterError
+        There is no cluster at the address.
+    """
+    with extra("ray", "--ray needs Ray"):
+        import ray
+    none = f"--ray {address}: expected the address of a Ray cluster, as `ray start --head` prints it, found none that answers"
+    if address not in _LOCAL:
+        host, _, port = address.removeprefix(_PROTOCOL).rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _CONNECT_S).close()
+        except (OSError, ValueError, OverflowError) as error:
+            msg = f"{none} ({error}); start one, or check the address."
+            raise ClusterError(msg) from error
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour to come, without a warning
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = str(error).partition("\n")[0].rstrip(".")
+        msg = f"{none} ({first}); run this on a machine of the cluster."
+        raise ClusterError(msg) from error
+    return ray
+
+
+def _there(
+    function: Callable[[Shared, Argument], Result], shared: Shared, argument: Argument, needed: str
+) -> Result | MindwireError:
+    if (found := version("mindwire")) != needed:
+        return JobError(f"The node has Mindwire {found}, and {needed} is needed; install it there.")
+    return _attempt(function, shared, argument)
+
+
+def _on_cluster(
+    function: Callable[[Shared, Argument], Result], shared: Shared, arguments: Sequence[Argument], address: str
+) -> Generator[tuple[int, Result | MindwireError]]:
+    ray = connect(address)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=_ATTEMPTS - 1)(_there)
+        everywhere = ray.put(shared)
+        # As many wait as run: more would only fill the cluster's memory with results.
+        n_waiting = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        left = deque(enumerate(arguments))
+        running: dict[Any, int] = {}
+        while left or running:
+            while left and len(running) < n_waiting:
+                number, argument = left.popleft()
+                running[task.remote(function, everywhere, argument, version("mindwire"))] = number
+            for done in ray.wait(list(running))[0]:
+                number = running.pop(done)
+                try:
+                    yield number, ray.get(done)
+                except ray.exceptions.RayError as error:
+                    first = str(error).partition("\n")[0].rstrip(".")
+                    yield number, JobError(f"The job ended without a result ({type(error).__name__}: {first}).")
+    finally:
+        ray.shutdown()  # and what still runs ends
