@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -91,7 +92,10 @@ def main() -> None:
     folder = given.out / "recordings"
     copies(given.recordings, given.n, folder)
     serial, expected = evaluate(folder, given.model, given.out / "serial")
-    print(f"{len(expected['runs'])} recordings, 1 job: {serial:.1f} s; {len(expected['failed'])} not evaluated")
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"{len(expected['runs'])} recordings, 1 job: {serial:.1f} s, {memory:.0f} MB; {len(expected['failed'])} not evaluated"
+    )
     seconds, report = evaluate(folder, given.model, given.out / "jobs", "--jobs", str(given.jobs))
     print(f"{given.jobs} jobs: {seconds:.1f} s, {serial / seconds:.2f} times as fast; equal: {report == expected}")
     there, new = resumed(folder, given.model, given.out / "resumed", given.n, "--jobs", str(given.jobs))

@@ -22,6 +22,7 @@ from mindwire.training.data import RecordedTrials, TrialSpan
 from mindwire_models.bundle import load_bundle
 from mindwire_models.contract import Butterworth, Contract, Filters
 from mindwire_models.errors import BundleError
+from mindwire_models.parallel import Parallel
 from tests.support.calibration_recordings import CHANNELS, SFREQ, record
 
 pytest.importorskip("torch")
@@ -75,7 +76,7 @@ def test_what_is_scored_was_held_out_and_members_decide_together() -> None:
     candidate = calibration.Candidate(
         replace(CALIBRATION, epochs=2), {"ch_dim": 8, "pool_length": 6, "pool_stride": 6}, members=2
     )
-    fitted = calibration.train_candidates(data, [candidate], folds, workers=1)[0]
+    fitted = calibration.train_candidates(data, [candidate], folds, parallel=Parallel())[0]
     assert len(fitted.networks) == 2
     assert fitted.held_out is not None
     validation = calibration.validate(data, fitted.held_out)
