@@ -26,7 +26,6 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-_IDLE_SECONDS = 2.0
 _CONNECT_S = 5.0
 _LOCAL = ("auto", "local")
 _PROTOCOL = "ray://"
@@ -34,7 +33,7 @@ _PROTOCOL = "ray://"
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Where jobs run.
+    """Number of jobs at the same time, and the place.
 
     Parameters
     ----------
@@ -122,13 +121,13 @@ def _in_processes(
     while rounds:
         left = rounds.popleft()
         calls = [joblib.delayed(_numbered)(function, shared, number, argument) for number, argument in left.items()]
-        where = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
+        one_thread = joblib.parallel_config("loky", inner_max_num_threads=1)
         try:
-            with where, children_without_interrupts():
+            with one_thread, children_without_interrupts():
                 results = joblib.Parallel(
                     jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, mmap_mode="c"
                 )(calls)
-            with _closing(results):
+            with _ending(results):
                 for number, result in results:
                     del left[number]
                     yield number, result
@@ -146,13 +145,17 @@ def _in_processes(
 
 
 @contextmanager
-def _closing(results: Generator[Any]) -> Iterator[None]:
+def _ending(results: Generator[Any]) -> Iterator[None]:
+    """End the jobs that are left, and the processes, which would wait for more."""
+    from joblib.externals.loky import get_reusable_executor
+
     try:
         yield
     finally:
         with warnings.catch_warnings():  # joblib gives advice about the jobs that an interrupt has ended
             warnings.simplefilter("ignore", UserWarning)
             results.close()
+        get_reusable_executor().shutdown(wait=True)
 
 
 def connect(address: str) -> Any:

@@ -200,7 +200,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """Where many recordings are run, and where the result of each is kept."""
+    """Places where many recordings are run, and where the result of each is kept."""
 
     jobs: int = option("Recordings that run at the same time, each in a process of its own.", 1, min=1)
     ray: str | None = RAY

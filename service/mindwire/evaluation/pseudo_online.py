@@ -129,7 +129,7 @@ def as_in_training(
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Where recordings are run, what is kept of each, and what becomes of one that fails.
+    """Places where recordings are run, results that are kept, and handling of a recording that fails.
 
     Parameters
     ----------

@@ -260,7 +260,8 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_trainings_with_their_processes(tmp_path: Path, seconds: float) -> None:
     script = tmp_path / "training.py"
     script.write_text(_TRAINING)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    roots = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": roots}
     process = subprocess.Popen(
         [sys.executable, str(script)],
         env=environment,
