@@ -119,7 +119,20 @@ def test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway(bundl
         assert by_number(address)[2]["streams"] == ["s1", "s3"]
         status, answer = request(address, "POST", "/v1/streams", {"id": "s4", "name": "no", "node": "d"})
         assert (status, "no worker is at the node 'd'" in answer["detail"]) == (422, True)
-        left = [psutil.Process(one["pid"]) for one in (a, b)]
+
+        # Ray loses an actor, whose process would run on
+        orphan = psutil.Process(a["pid"])
+        orphan.parent().kill()
+        eventually(lambda: by_number(address)[2]["pid"] not in (a["pid"], None), 60, "the worker is started again")
+        _, alive = psutil.wait_procs([orphan], 30)
+        assert not alive
+        # somebody takes a worker away
+        assert request(address, "POST", "/v1/workers/1/drain", {})[0] == 202
+        eventually(lambda: by_number(address)[1]["pid"] not in (b["pid"], None), 60, "the worker is started again")
+        assert request(address, "POST", "/v1/workers/3/drain", {})[0] == 404
+        assert [one["restarts"] for one in by_number(address).values()] == [1, 1]
+
+        left = [psutil.Process(one["pid"]) for one in by_number(address).values()]
         running.process.kill()
         _, alive = psutil.wait_procs(left, 60)
         assert not alive
@@ -186,6 +199,17 @@ def test_streams_on_a_cluster_survive_a_node_a_hang_and_the_loss_of_the_head(bun
         eventually(lambda: all(len(heard.messages(name)) > 30 for name in names), 60)
         assert all(heard.missed_nothing(name) for name in names)
         assert samples_of(address)["mindwire_ray_up"][()] == 0.0
+
+        # there is a cluster again, and a worker has somewhere to go
+        cluster.start_head()
+        cluster.add("d")
+        eventually(lambda: samples_of(address)["mindwire_ray_up"][()] == 1.0, 60)
+        last = by_number(address)[3]
+        heard.mark()
+        psutil.Process(last["pid"]).kill()
+        heard.valid_again(last["streams"])
+        assert cluster.node_of(by_number(address)[3]["pid"]) == "d"
+        assert all(name in last["streams"] or heard.missed_nothing(name) for name in names)
 
         # and the end of the service is that of its workers
         left = [psutil.Process(one["pid"]) for one in get(address, "/v1/workers")]

@@ -36,11 +36,10 @@ class RayCluster:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                 "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_BACKEND_LOG_LEVEL": "fatal",
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # a minute by default
             },
         )
-        self.address = self._tell(do="head")
+        self.start_head()
         for node in self._nodes:
             self.add(node)
         return self
@@ -65,7 +64,11 @@ class RayCluster:
 
     def node_of(self, pid: int) -> str:
         """The name of the node that a process belongs to."""
-        (node,) = [node for node in self._raylets if pid in [one.pid for one in self.processes(node)]]
+        (node,) = [
+            node
+            for node, raylet in self._raylets.items()
+            if psutil.pid_exists(raylet) and pid in [one.pid for one in self.processes(node)]
+        ]
         return node
 
     def kill(self, node: str) -> None:
@@ -76,6 +79,10 @@ class RayCluster:
         for process in doomed:
             process.kill()
         del self._raylets[node]
+
+    def start_head(self) -> None:
+        """Start a head, which knows nothing of one before, at the same address."""
+        self.address = self._tell(do="head", port=int(self.address.partition(":")[2] or 0))
 
     def kill_head(self) -> None:
         """End the head of the cluster by force."""
@@ -98,25 +105,25 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
-    addresses = (f"127.0.0.{number}" for number in range(2, 250))
+    addresses = (f"127.0.0.{number}" for number in range(3, 250))
 
-    def add(**options: object):
+    def add(address: str, **options: object):
         return cluster.add_node(
-            node_ip_address=next(addresses), include_dashboard=False, object_store_memory=80 * 2**20, **options
+            node_ip_address=address, include_dashboard=False, object_store_memory=80 * 2**20, **options
         )
 
     for line in sys.stdin:
         order = json.loads(line)
         match order["do"]:
             case "head":
-                add(num_cpus=0)
+                add("127.0.0.2", num_cpus=0, **({"gcs_server_port": order["port"]} if order["port"] else {}))
                 answer = cluster.address
             case "add":
-                node = add(num_cpus=order["cpus"], labels={"mindwire-node": order["node"]})
+                node = add(next(addresses), num_cpus=order["cpus"], labels={"mindwire-node": order["node"]})
                 answer = node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid
             case "kill head":
                 cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-                answer = True
+                cluster.head_node, answer = None, True
         answers.write(json.dumps(answer) + "\n")
     for node in cluster.list_all_nodes():
         node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)

@@ -72,6 +72,12 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def first_certificate(path: Path) -> str:
+    """Return the server's own certificate of a file that was loaded, without those of authorities, as PEM."""
+    head, end, _ = path.read_text(encoding="ascii", errors="replace").partition("-----END CERTIFICATE-----")
+    return head[head.index("-----BEGIN CERTIFICATE-----") :] + end
+
+
 def _no_password(key: Path) -> str:
     msg = f"The key {key} is encrypted; give one without a passphrase after {_KEY} (openssl pkey -in KEY -out PLAIN)."
     raise UsageError(msg)

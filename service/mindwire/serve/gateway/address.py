@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import h11
@@ -21,6 +23,7 @@ class Address(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 0
     token: str | None = None
+    certificate: str = ""  # PEM; with it the worker speaks TLS, and none but this one is accepted
 
     @property
     def access(self) -> dict[str, str]:
@@ -36,7 +39,22 @@ class Address(msgspec.Struct, frozen=True):
         options |= {"additional_headers": self.access, "subprotocols": [Subprotocol(subprotocol)]}
         if self.path:
             return await unix_connect(self.path, f"ws://localhost{path}", **options)
-        return await connect(f"ws://{self.host}:{self.port}{path}", proxy=None, **options)
+        scheme, tls = ("wss", _trusting(self.certificate)) if self.certificate else ("ws", None)
+        return await connect(f"{scheme}://{host_in_url(self.host)}:{self.port}{path}", proxy=None, ssl=tls, **options)
+
+
+@lru_cache(64)
+def _trusting(certificate: str) -> ssl.SSLContext:
+    """Return the context of a client that accepts one certificate, whatever host has it."""
+    context = ssl.create_default_context(cadata=certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority's certificate is not needed
+    context.check_hostname = False
+    return context
+
+
+def host_in_url(host: str) -> str:
+    """Return a host or IP address as a URL has it."""
+    return f"[{host}]" if ":" in host else host
 
 
 class Answer(NamedTuple):
@@ -61,7 +79,8 @@ async def request(
     if address.path:
         reader, writer = await asyncio.open_unix_connection(address.path)
     else:
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+        tls = _trusting(address.certificate) if address.certificate else None
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
     try:
         writer.write(b"".join(http.send(event) or b"" for event in (head, h11.Data(data=body), h11.EndOfMessage())))
         http.receive_data(await reader.read())
@@ -73,7 +92,7 @@ async def request(
         msg = "The worker ended before it had answered."
         raise ConnectionResetError(msg) from error
     finally:
-        writer.close()
+        writer.transport.abort()  # all is read; over TLS a polite end would wait for an answer
     assert isinstance(response, h11.Response)  # noqa: S101 - anything else is an error of the protocol
     kind = dict(response.headers).get(b"content-type", b"application/octet-stream")
     return Answer(response.status_code, kind.decode("latin-1"), b"".join(parts))

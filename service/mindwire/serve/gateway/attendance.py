@@ -7,6 +7,7 @@ anyone, or has a successor elsewhere already, and ends: nothing is left running 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.responses import Response
 
 from mindwire.serve.gateway.process import WorkerReport
 
-REPORTS, END = "/worker/reports", "/worker/end"
+REPORTS, END, KILL = "/worker/reports", "/worker/end", "/worker/kill"
 # A node that lost the gateway ends its streams so soon; those that take their place begin 5 s after the loss at the earliest.
 LEASE_S = 10.0
 # Longest time until a question is answered.
@@ -67,6 +68,7 @@ class Attendance:
         router = APIRouter(include_in_schema=False)
         router.add_api_route(REPORTS, self._answer)
         router.add_api_route(END, self._end_in_order, methods=["POST"])
+        router.add_api_route(KILL, _kill, methods=["POST"])
         return router
 
     async def _answer(self, after: int) -> Response:
@@ -97,3 +99,8 @@ class Attendance:
 
     def _present(self) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in self._folder.glob("*.adaptation")}
+
+
+async def _kill() -> Response:
+    """End the process at once: clients of its streams stay connected to the gateway, and wait for its successor."""
+    os._exit(1)

@@ -23,8 +23,10 @@ from mindwire.api.app import create_app
 from mindwire.api.guard import Access
 from mindwire.api.limits import BACKLOG
 from mindwire.api.server import bind_socket
+from mindwire.api.tls import Certificate, first_certificate
 from mindwire.config import Settings
 from mindwire.errors import MindwireError, UsageError
+from mindwire.limits import raise_descriptor_limit
 from mindwire.logs import log_handler
 from mindwire.serve.gateway.attendance import Attendance
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
@@ -38,6 +40,7 @@ _END_S = 10.0
 
 def main() -> None:
     """Run until the end, and end even if a thread is stuck in a driver."""
+    raise_descriptor_limit()
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not get among the reports
     start = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerStart)
@@ -101,7 +104,11 @@ async def _run(settings: Settings, start: WorkerStart, report: Callable[[WorkerR
     else:
         sock = bind_socket(address.host, address.port)
         address = msgspec.structs.replace(address, port=sock.getsockname()[1])
-    access = Access(address.token, behind_gateway=True)
+    certificate = None
+    if start.lease_s and settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key)
+        address = msgspec.structs.replace(address, certificate=first_certificate(settings.tls_cert))
+    access = Access(address.token, certificate=certificate, behind_gateway=True)
     app = create_app(streams, access, instead=routes, models=specs.models, registry=streams)
     await run_streams(
         streams,

@@ -23,7 +23,6 @@ from mindwire.serve.gateway.ray_actor import MindwireWorker
 NODE_LABEL = "mindwire-node"
 # Ray answers within a second whether a node has room; a busy one takes some seconds to start the actor's process.
 PLACE_S = 20.0
-_CONNECT_S = 30.0
 _PROBE_S = 2.0
 _UNREACHED_S = 5.0
 _END_S = 3.0
@@ -55,24 +54,22 @@ class News(msgspec.Struct, frozen=True, omit_defaults=True):
 def main(address: str) -> None:
     """Run until standard input ends."""
     news = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what a library prints must not get among the news
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    for number in (1, 2):  # what Ray prints itself is for its own logs
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
     def send(one: News) -> None:
         news.write(msgspec.json.encode(one) + b"\n")
 
     try:
-        asyncio.run(_run(address, send))
+        _connect(address)
+        asyncio.run(_run(send))
     except MindwireError as error:
         send(News(refused=str(error)))
     os._exit(0)  # not the threads of Ray, which may wait for a head that is lost
 
 
-async def _run(address: str, send: Any) -> None:
-    try:
-        await asyncio.wait_for(asyncio.to_thread(_connect, address), _CONNECT_S)
-    except TimeoutError as error:
-        msg = f"The Ray cluster at {address} did not answer within {_CONNECT_S:g} s; check its head with: ray status."
-        raise ServiceError(msg) from error
+async def _run(send: Any) -> None:
     send(News(reached=True))
     driver = _Driver(send)
     reader = asyncio.StreamReader(limit=MAX_LINE)
@@ -86,7 +83,7 @@ async def _run(address: str, send: Any) -> None:
 
 def _connect(address: str) -> None:
     """Connect to the cluster; one that there is not is never started."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -20,8 +19,8 @@ import msgspec
 
 from mindwire.config import host_and_port
 from mindwire.errors import ServiceError
-from mindwire.serve.gateway.address import Address, request
-from mindwire.serve.gateway.attendance import END, LEASE_S, REPORTS
+from mindwire.serve.gateway.address import Address, host_in_url, request
+from mindwire.serve.gateway.attendance import END, KILL, LEASE_S, REPORTS
 from mindwire.serve.gateway.process import NoRoomError, Share, WorkerReport, WorkerStart
 from mindwire.serve.gateway.ray_driver import MAX_LINE, News, Order
 from mindwire_models.errors import extra
@@ -31,6 +30,7 @@ log = logging.getLogger(__name__)
 _RUN = "import os; os.setpgrp(); from mindwire.serve.gateway.ray_driver import main; main({address!r})"
 _REACH_S = 5.0
 _RETRY_S = 2.0
+_CONNECT_S = 45.0
 _CLOSE_S = 4.0
 _ASK_S = 3.0
 
@@ -51,6 +51,7 @@ class RayWorker:
         self._kill = kill
         self._address: Address | None = None
         self._reports: deque[WorkerReport] = deque()
+        self._killing: asyncio.Task[None] | None = None
         self._taken = 0
 
     async def next_report(self) -> WorkerReport | None:
@@ -88,15 +89,19 @@ class RayWorker:
 
     async def end(self) -> None:
         """Ask the worker to end in order."""
-        if self._address is not None and not self.ended.done():
-            with suppress(OSError, TimeoutError):
-                asking = request(self._address, END, method="POST", body=b"{}", content_type="application/json")
-                await asyncio.wait_for(asking, _ASK_S)
+        await self._demand(END)
 
     def kill(self) -> None:
-        """End the worker by force; where Ray does not reach it, it ends by itself, because it is no longer asked."""
+        """End the worker by force; one that is reached neither by Ray nor directly ends by itself, because it is no longer asked."""
         self._kill()
+        self._killing = asyncio.create_task(self._demand(KILL))  # its process may run although its actor has ended
         self.finish("was ended by force")
+
+    async def _demand(self, target: str) -> None:
+        if self._address is not None:
+            with suppress(OSError, TimeoutError):
+                asking = request(self._address, target, method="POST", body=b"{}", content_type="application/json")
+                await asyncio.wait_for(asking, _ASK_S)
 
     def finish(self, reason: str) -> None:
         """Note the end."""
@@ -127,7 +132,8 @@ class RayLink:
     """
 
     def __init__(self, address: str, folder: Path, capacity: float, on_reached: Callable[[str], None]) -> None:
-        self.address = address
+        host, port = host_and_port(address)
+        self.address = f"{host_in_url(host)}:{port}"
         self.reached = False
         self._folder = folder
         self._capacity = capacity
@@ -154,9 +160,12 @@ class RayLink:
             msg = f"There is no Ray cluster at {self.address}; start its head there with: ray start --head --port=PORT."
             raise ServiceError(msg)
         self._driver = driver = await self._start_driver()
-        first = await _next_news(driver)
+        first = await _first_news(driver)
         if first is None or first.refused:
-            raise ServiceError("The connection to Ray ended; the log says why." if first is None else first.refused)
+            unanswered = (
+                f"The Ray cluster at {self.address} did not answer within {_CONNECT_S:g} s, or ended the connection."
+            )
+            raise ServiceError(unanswered if first is None else first.refused)
         self.reached = True
         self._task = asyncio.create_task(self._keep(driver))
 
@@ -199,7 +208,7 @@ class RayLink:
                 await asyncio.sleep(_RETRY_S)
                 if await self._answers():
                     self._driver = driver = await self._start_driver()
-                    first = await _next_news(driver)
+                    first = await _first_news(driver)
                     self._note(reached=first is not None and not first.refused)
 
     def _take(self, news: News) -> None:
@@ -213,6 +222,7 @@ class RayLink:
             if news.ended:
                 worker.no_room = news.no_room
                 worker.finish(news.ended)
+                worker.kill()
 
     def _note(self, *, reached: bool) -> None:
         if reached == self.reached:
@@ -239,14 +249,20 @@ class RayLink:
 
     async def _start_driver(self) -> Process:
         command: Any = (sys.executable, "-P", "-c", _RUN.format(address=self.address))
-        environment = os.environ | {"RAY_BACKEND_LOG_LEVEL": "fatal"}
         try:
-            return await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, env=environment
-            )
+            return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE)
         except OSError as error:
             msg = f"The connection to Ray cannot be started ({error.strerror})."
             raise ServiceError(msg) from error
+
+
+async def _first_news(driver: Process) -> News | None:
+    """Return the first news; None, and no driver left, if there are none for long."""
+    try:
+        return await asyncio.wait_for(_next_news(driver), _CONNECT_S)
+    except TimeoutError:
+        driver.kill()
+        return None
 
 
 async def _next_news(driver: Process) -> News | None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mindwire.api.routes import one_stream
+from mindwire.errors import ConflictError
 from mindwire.serve.gateway.address import Answer
 from mindwire.serve.gateway.gateway import SLOW_S, Gateway
 from mindwire.serve.gateway.worker import ANSWER_S, RemoteStream
@@ -35,6 +36,7 @@ class GatewayRoutes:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/metrics", self._metrics)
         router.add_api_route("/v1/workers", self._list_workers, methods=["GET"])
+        router.add_api_route("/v1/workers/{number}/drain", self._drain, methods=["POST"], status_code=202)
         router.add_api_route("/v1/streams", self._list, methods=["GET"])
         router.add_api_route("/v1/streams/{stream}", _show, methods=["GET"])
         router.add_api_route("/v1/streams/{stream}/events", _list_events)
@@ -51,6 +53,16 @@ class GatewayRoutes:
 
     async def _list_workers(self) -> Response:
         return _json([worker.describe() for worker in self._gateway.workers])
+
+    async def _drain(self, number: int) -> dict[str, Any]:
+        for worker in self._gateway.workers:
+            if worker.number == number:
+                try:
+                    worker.drain()
+                except ConflictError as error:
+                    raise HTTPException(409, str(error)) from error
+                return worker.describe()
+        raise HTTPException(404, f"There is no worker {number}; GET /v1/workers lists them.")
 
     async def _list(self) -> Response:
         await self._gateway.refresh()

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mindwire import logs
-from mindwire.errors import MindwireError, ServiceError, UsageError
+from mindwire.errors import ConflictError, MindwireError, ServiceError, UsageError
 from mindwire.serve.gateway.address import Address, Answer, request
 from mindwire.serve.gateway.process import NoRoomError, StartedWorker, WorkerReport
 from mindwire.serve.gateway.relay import RemoteSubscription
@@ -170,6 +170,7 @@ class Worker:
         self._on_learnt = on_learnt
         self._started: StartedWorker | None = None
         self._pid = 0
+        self._drained = False
 
     async def start(self) -> None:
         """Start the worker; returns once it answers.
@@ -182,6 +183,7 @@ class Worker:
         self._started = started = await self._start(self)
         report = await started.next_report()
         if report is not None and report.address is None:
+            self.lost_on = started.node
             raise report.error
         self.address, self._pid = (None, 0) if report is None else (report.address, report.pid)
         if not await self.refresh(_BEGIN_S):
@@ -244,8 +246,17 @@ class Worker:
                 started.kill()
         self.address = None
         why = await started.wait()
+        drained, self._drained = self._drained, False
         self.lost_on = started.node
-        return hung or why
+        return "was drained" if drained else hung or why
+
+    def drain(self) -> None:
+        """Have the worker take its streams elsewhere, or start again on the only machine there is; clients stay connected."""
+        if self.address is None or self._started is None:
+            msg = f"Worker process {self.number} does not run now."
+            raise ConflictError(msg)
+        self._drained = True
+        self._started.kill()
 
     async def _read_reports(self, started: StartedWorker) -> None:
         while (report := await started.next_report()) is not None:
