@@ -14,7 +14,7 @@ SECONDS = 60
 
 def main(root: Path) -> None:
     """Write a recording with the writer of the tests, replay it with the installed command, check the rows."""
-    for name in ("torch", "onnx", "mne", "sklearn", "matplotlib"):
+    for name in ("torch", "onnx", "mne", "sklearn", "matplotlib", "ray"):
         assert importlib.util.find_spec(name) is None, f"the default installation should not bring {name}"
     assert Path(sys.prefix) in Path(mindwire.__file__).parents, f"{mindwire.__file__} is not what was installed"
 

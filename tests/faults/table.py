@@ -38,6 +38,7 @@ CONTROLLED = "tests/mindwire/serve/test_serve_control.py"
 CONTROL = "tests/mindwire/live/test_live_control.py"
 HUB = "tests/mindwire/sinks/test_hub.py"
 CRASHES = "tests/mindwire/serve/test_configuration_crashes.py"
+CLUSTER = "tests/faults/test_ray_cluster.py"
 RUNNING = "tests/faults/test_running_system.py"
 ON_REQUEST = "tests/mindwire/serve/test_recording_on_request.py"
 SESSIONS = "tests/mindwire/sessions/test_sessions.py"
@@ -300,6 +301,18 @@ ROWS = (
         "`kill -9` of the service that has worker processes",
         "They end by themselves.",
         f"{WORKERS}::test_no_worker_outlives_its_gateway",
+        "nothing is left running",
+    ),
+    Row(
+        "On a cluster (`--ray`): a node is lost; a worker hangs; the head is lost, and with it all of Ray",
+        "The streams of the node, and of the worker, begin elsewhere with what was learnt of the person; clients stay connected. Without a head all go on, which is reported; a worker that ends then has a successor once there is a head.",
+        f"{CLUSTER}::test_streams_on_a_cluster_survive_a_node_a_hang_and_the_loss_of_the_head",
+        "streams of other workers lose nothing",
+    ),
+    Row(
+        "On a cluster: `kill -9` of the actor of a worker, or of the gateway",
+        "The worker is ended and started again; without a gateway all end by themselves.",
+        f"{CLUSTER}::test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway",
         "nothing is left running",
     ),
     Row(

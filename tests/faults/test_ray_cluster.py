@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -102,6 +103,7 @@ def test_a_cluster_that_is_not_there_is_refused_in_a_sentence(bundle):
     assert f"There is no Ray cluster at {where}" in sentence
 
 
+@pytest.mark.timeout(300)
 def test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway(bundle, cluster):
     streams = [
         word for i, node in enumerate("bab") for word in ("--stream", f"id=s{i},name={unique('no')},node={node}")
@@ -119,6 +121,13 @@ def test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway(bundl
         assert by_number(address)[2]["streams"] == ["s1", "s3"]
         status, answer = request(address, "POST", "/v1/streams", {"id": "s4", "name": "no", "node": "d"})
         assert (status, "no worker is at the node 'd'" in answer["detail"]) == (422, True)
+
+        # the gateway stands still for longer than a worker may: no worker is to blame
+        running.process.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        running.process.send_signal(signal.SIGCONT)
+        get(address, "/v1/streams")
+        assert [one["pid"] for one in by_number(address).values()] == [b["pid"], a["pid"]]
 
         # Ray loses an actor, whose process would run on
         orphan = psutil.Process(a["pid"])
@@ -169,10 +178,24 @@ def test_streams_on_a_cluster_survive_a_node_a_hang_and_the_loss_of_the_head(bun
         lost = by_number(address)[2]
         first = lost["streams"][0]
         eventually(lambda: good_seconds(first) > 2 * CHECKPOINT_S + 3, 60)
+        osc = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        osc.bind(("127.0.0.1", 0))
+        osc.settimeout(10)
+        change = {"osc": "127.0.0.1:{1}".format(*osc.getsockname())}
+        assert request(address, "PATCH", f"/v1/streams/{first}", change)[0] == 200
+        assert osc.recv(65536).startswith(f"/mindwire/{first}/".encode())
         heard = Heard(listeners)
         cluster.kill(cluster.node_of(lost["pid"]))
         recovery(heard.valid_again(lost["streams"]), "after the loss of a node")
         assert good_seconds(first) > CHECKPOINT_S  # and not what the new worker has learnt since
+        while True:  # what is left of the worker before
+            osc.setblocking(False)
+            try:
+                osc.recv(65536)
+            except BlockingIOError:
+                break
+        osc.settimeout(10)
+        assert osc.recv(65536).startswith(f"/mindwire/{first}/".encode())  # the change has moved with the stream
         assert by_number(address)[2]["host"] not in (lost["host"], None)
         assert by_number(address)[2]["restarts"] >= 1
         for name in names:

@@ -137,8 +137,9 @@ class Gateway:
             number=worker.number,
             restarts=worker.restarts,
         )
-        cost = sum(1 / hops[spec.id] for spec in share)
-        return await self._starter.start(start, Share(cost, node, worker.lost_on))
+        names = tuple(spec.id for spec in share)
+        cost = sum(1 / hops[name] for name in names)
+        return await self._starter.start(start, Share(names, cost, node, worker.lost_on))
 
     def _keep_learnt(self, report: WorkerReport) -> None:
         """Keep what a worker elsewhere has learnt of a person, for its successor."""

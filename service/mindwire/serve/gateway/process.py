@@ -61,6 +61,7 @@ class WorkerReport(msgspec.Struct, frozen=True, omit_defaults=True):
 class Share(NamedTuple):
     """Part of the streams that a worker runs: what has to be known to place it."""
 
+    streams: tuple[str, ...]
     cost: float  # sum of the streams' predictions per sample
     node: str | None = None  # that sees their sources
     avoid: str = ""  # node on which the worker's predecessor was lost

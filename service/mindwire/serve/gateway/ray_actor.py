@@ -48,6 +48,15 @@ class MindwireWorker:
         """Wait until the worker has ended; returns its code as of :mod:`subprocess`."""
         return 0 if self._process is None else self._process.wait()
 
+    def end(self, patience: float) -> None:
+        """End the worker in order, by force after ``patience`` seconds."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(patience)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
     def kill(self) -> None:
         """End the worker by force."""
         if self._process is not None:

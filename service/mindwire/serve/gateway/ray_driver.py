@@ -145,20 +145,24 @@ class _Driver:
         self._send(News(order.worker, ended=ended))
 
     async def _kill(self, worker: int) -> None:
-        """End an actor with its process; one that does not answer is left to Ray."""
-        if (actor := self._actors.pop(worker, None)) is None:
-            return
+        """End an actor with its process."""
+        if (actor := self._actors.pop(worker, None)) is not None:
+            await self._finish(actor, actor.kill.remote(), 1.0)
+
+    async def _finish(self, actor: Any, ending: Any, patience: float) -> None:
+        """Wait until an actor has ended its process, and end the actor; one that does not answer is left to Ray."""
         try:
-            await asyncio.wait_for(_answer(actor.kill.remote()), 1.0)
+            await asyncio.wait_for(_answer(ending), patience)
         except (TimeoutError, self._ray.exceptions.RayError):
             pass
         finally:
             await asyncio.to_thread(self._ray.kill, actor)
 
     async def end(self) -> None:
-        """End all actors."""
-        if ending := [asyncio.create_task(self._kill(worker)) for worker in self._actors]:
-            await asyncio.wait(ending, timeout=_END_S)
+        """End all actors, with their processes in order: what they have learnt is written."""
+        ending = [self._finish(actor, actor.end.remote(_END_S), _END_S + 1.0) for actor in self._actors.values()]
+        if ending:
+            await asyncio.wait(map(asyncio.create_task, ending), timeout=_END_S + 2.0)
 
     async def watch(self) -> None:
         """Report whenever the head of the cluster is lost, and when it is reached again."""

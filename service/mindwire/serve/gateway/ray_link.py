@@ -185,11 +185,12 @@ class RayLink:
             msg = f"waits for the Ray cluster at {self.address}, which is not reached"
             raise NoRoomError(msg)
         number, driver = next(self._numbers), self._driver
+        learnt = [path for name in share.streams if (path := self._folder / f"{name}.adaptation").exists()]
         start = msgspec.structs.replace(
             start,
             listen=Address(token=secrets.token_urlsafe(24)),
             lease_s=LEASE_S,
-            learnt={path.name: path.read_bytes() for path in self._folder.glob("*.adaptation")},
+            learnt={path.name: path.read_bytes() for path in learnt},
             current_folder=str(Path.cwd()),
         )
         worker = self._workers[number] = RayWorker(lambda: _send(driver, Order(number)))

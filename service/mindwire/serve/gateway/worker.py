@@ -26,6 +26,7 @@ ANSWER_S = 2.0
 # As a stream whose thread ends (mindwire.live.supervisor.RestartPolicy), which is too much to import here.
 DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _HEALTHY_AFTER_S = 60.0
+_LATE_S = 1.0
 _BEGIN_S = 15.0  # until a worker that listens answers
 _CHANGE_S = 30.0  # a bundle may run in PyTorch, which takes long to import
 
@@ -219,8 +220,8 @@ class Worker:
                     stream.unreachable = False  # the new worker's streams send their states themselves
                 try:
                     await self.start()
-                except NoRoomError as error:  # no fault of the worker's
-                    why = str(error)
+                except NoRoomError as error:  # no fault of the worker's, and no start
+                    why, self.restarts = str(error), self.restarts - 1
                 except MindwireError as error:
                     failures, why = failures + 1, f"could not start again ({error})"
             if self.address is None:
@@ -237,10 +238,13 @@ class Worker:
         ended = asyncio.create_task(self._read_reports(started))
         answered, hung = time.monotonic(), ""
         while not (await asyncio.wait((ended,), timeout=started.ping_s))[0]:
+            asked = time.monotonic()
             if await self.ask("/health/live", started.hung_after_s) is not None:
                 answered = time.monotonic()
                 if any(stream.unreachable for stream in self.streams.values()):
                     await self.refresh()
+            elif time.monotonic() - asked > started.hung_after_s + _LATE_S:
+                answered = time.monotonic()  # this process itself stood still
             elif time.monotonic() - answered > started.hung_after_s:
                 hung = f"did not answer for {started.hung_after_s:g} s"
                 started.kill()
