@@ -8,7 +8,7 @@ The first measures and fits, the second measures the time after which streams of
 again and writes what ``scale_simulation.py`` reads, with the file of ``ray_control_plane.py``. Streams of 22 channels at 250 Hz in chunks of 10, a prediction every 40 ms,
 no LSL outlets of the service. Everything runs in a network namespace of its own (``unshare``), so that all bytes of its
 loopback device are counted and none of others. Use of the processor is its time, which other work on the machine changes little.
-One mixed setup is in no fit and compared with what the model predicts of it. Linux only.
+Some setups, among them larger ones, are in no fit and compared with what the model predicts of them. Linux only.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _CHUNK, _HOP, _PORTS = 10, 10, 256
 _SETTLE_S = 2.0
 # Streams, workers and the numbers of clients, one after the other: what is fitted, and what is held back.
 FITTED = ((8, 1, (0, 8, 64)), (24, 1, (0, 24, 192)), (48, 1, (0, 48)), (8, 2, (0, 8, 128)), (32, 2, (0, 64)))
-HELD_BACK = ((36, 1, (90,)), (20, 2, (100,)))
+HELD_BACK = ((36, 1, (90,)), (20, 2, (100,)), (70, 1, (350,)), (70, 2, (350,)))
 _SEARCHED = (8, 40)
 
 
@@ -130,16 +130,19 @@ def medians(rows: Sequence[tuple[Setup, dict[str, float]]]) -> list[tuple[Setup,
 
 
 def measured(
-    streams: int, workers: int, clients: Sequence[int], seconds: float
+    streams: int, workers: int, clients: Sequence[int], seconds: float, *, ray: str | None = None
 ) -> Iterator[tuple[Setup, dict[str, float]]]:
-    """Yield the figures of one service while more and more clients connect."""
+    """Yield the figures of one service while more and more clients connect.
+
+    With a Ray cluster, whose workers are no children of the service, those of its gateway alone count.
+    """
     model = zoo_bundle_path()
     contract = load_bundle(model).contract
     name = f"capacity-{uuid.uuid4().hex[:6]}"
-    with Processes(ports=_PORTS) as processes:
+    with Processes("own" if ray is None else "real", ports=_PORTS) as processes:
         outlets = processes.role("outlets", name, ",".join(contract.channels), contract.sfreq, _CHUNK, streams)
         read_line(outlets)
-        service, address = _serve(processes, name, streams, workers)
+        service, address = _serve(processes, name, streams, workers, *(() if ray is None else ("--ray", ray)))
         wait_until(lambda: all(s["source"] for s in _streams(address)), 60 + streams, "all streams to connect")
         started = _used_seconds(with_children(service.pid))
         write_line(outlets, "begin")
@@ -153,13 +156,13 @@ def measured(
             yield Setup(streams, count, workers), {**figures, "start_core_seconds": started}
 
 
-def _serve(processes: Processes, name: str, streams: int, workers: int) -> Any:
+def _serve(processes: Processes, name: str, streams: int, workers: int, *options: str) -> Any:
     settings = processes.folder / "settings.toml"
     lines = [f'model = "{zoo_bundle_path()}"', f"hop = {_HOP}", f"workers = {workers}", "lsl_outlet = false"]
     for index in range(streams):
         lines += ["[[stream]]", f'id = "s{index}"', f'name = "{name}-{index}"']
     settings.write_text("\n".join(lines))
-    return processes.serve("--config", settings)
+    return processes.serve("--config", settings, *options)
 
 
 def _streams(address: str) -> list[dict[str, Any]]:

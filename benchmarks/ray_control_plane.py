@@ -2,10 +2,11 @@
 
     python benchmarks/ray_control_plane.py [--actors 24] [--nodes 2,5] [--json ray.json]
 
-Starts a head without actors and nodes of it on this machine (``ray.cluster_utils.Cluster``), in a network namespace of their own. What an actor and a node cost is
-processor time and memory of the head's ``gcs_server``, which no other work changes much; the wall time of starts is that of
-this machine's cores, which import Python for each actor. A node that loses power closes no connection, as one whose
-``raylet`` is stopped by SIGSTOP does here. Linux only.
+Starts a head without actors and nodes of it on this machine (``ray.cluster_utils.Cluster``), in a network namespace of their
+own. What an actor and a node cost is processor time and memory of the head's ``gcs_server``, which no other work changes
+much; the wall time of starts is that of this machine's cores, which import Python for each actor. A node that loses power
+closes no connection, as one whose ``raylet`` is stopped by SIGSTOP does here. ``gateway`` are figures of a gateway whose
+workers are on the cluster, as ``capacity.py`` has them without one. Linux only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from ray.cluster_utils import Cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.capacity import alone_on_the_network
+from benchmarks.capacity import alone_on_the_network, measured
+from mindwire.sources.loopback import lsl_on_loopback
 
 _IDLE_S = 10.0
 _PER_NODE = 64
@@ -113,6 +115,8 @@ def measure(actors: int, counts: Sequence[int]) -> dict[str, Any]:
         found["noticed_s"] = {"actor killed": _until(lambda: _ended(started[0].pid))}
         for one in started:
             ray.kill(one)
+        *_, (_, gateway) = measured(20, 2, (0, 100), _IDLE_S, ray=cluster.address)
+        found["gateway"] = {name: gateway[name] for name in ("gateway_cores", "gateway_mib", "wire_bytes", "messages")}
         while len(nodes) < many:
             nodes.append(cluster.add_node(num_cpus=_PER_NODE))
         found["idle_cores"][many] = _idle_share(head)
@@ -136,7 +140,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     alone_on_the_network()
-    found = measure(options.actors, [int(word) for word in options.nodes.split(",")])
+    with lsl_on_loopback("ray-control-plane"):
+        found = measure(options.actors, [int(word) for word in options.nodes.split(",")])
     text = json.dumps(found, indent=1)
     if options.json:
         options.json.write_text(f"{text}\n")
