@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mindwire.cli import options
-from mindwire.cli.console import print_written, progress_bar, show
+from mindwire.cli.console import print_problems_of, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import UsageError
 
@@ -78,6 +78,7 @@ def compare(
         if bundles[1].sha256 == bundles[0].sha256
         else _play(bundles[1], paths, resting, settings, at_s, using)[0]
     )
+    print_problems_of(*played[0], *played[1])
     a, b = _side(bundles[0], policies[0], played, at_s), _side(bundles[1], policies[1], again, at_s)
     runs = MatchedRuns.of(a, b, resting)
     found = compare_sides(a, b, runs)
@@ -150,8 +151,8 @@ def _play(
             progress=progress,
             execution=execution,
         )
-        resting = run_recordings(rest.recordings, contract, decoder, classes=(), settings=settings, execution=execution)
-    return (cued, resting), at_s
+        rested = rest.run(contract, decoder, settings, execution)
+    return (cued, rested), at_s
 
 
 def _side(

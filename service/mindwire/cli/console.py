@@ -17,6 +17,7 @@ from mindwire_models.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mindwire.evaluation.scores import EvaluatedRun
     from mindwire_models.bundle import Bundle
 
 Progress = Callable[[float, float], None]
@@ -71,6 +72,12 @@ def print_problems(path: Path, problems: Iterable[str]) -> None:
     """Print the problems of a recording on standard error."""
     for problem in problems:
         typer.echo(printable(f"mindwire: {path}: {problem}"), err=True)
+
+
+def print_problems_of(*runs: EvaluatedRun) -> None:
+    """Print the problems of recordings that were run."""
+    for run in runs:
+        print_problems(Path(run.file), run.problems)
 
 
 def print_run_command(bundle: Bundle, before: str) -> None:

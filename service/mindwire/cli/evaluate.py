@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mindwire.cli import options
-from mindwire.cli.console import print_problems, print_written, progress_bar, show
+from mindwire.cli.console import print_problems_of, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 from mindwire.errors import MindwireError, UsageError
 from mindwire_models.text import counted
@@ -93,17 +93,15 @@ def evaluate(
     execution = jobs.execution(given, bundle, backend, conditioning.adapt, failures.setdefault)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, paths)
-    if remembered:
-        show(remembered)
+    show(*filter(None, [remembered]))
     runs = _run(paths, bundle, decoder, chosen, [replace(settings, alignment=mode) for mode in modes], execution)
     paths = [path for path in paths if path not in failures]
     controlled = None
     if policy is not None:
         task = ControlTask.of(bundle.contract, policy.idle or at_rest, at_s)
-        aligned = replace(settings, alignment=modes[0])
-        controlled = report_control(
-            resting.run(runs[modes[0]], task, decoder, bundle.contract, aligned, execution=execution), policy, task
-        )
+        rested = resting.run(bundle.contract, decoder, replace(settings, alignment=modes[0]), execution)
+        print_problems_of(*rested)
+        controlled = report_control(resting.control_runs(runs[modes[0]], rested, task), policy, task)
     scored = score_modes(runs, bundle.contract, chosen, at_s, idle=at_rest, rule=rule)
     report = Report(
         participants=participant_scores(scored["runs"], _participants(files, runs[modes[0]])),
@@ -162,8 +160,7 @@ def _run(
         there = {run.file for run in runs[settings.alignment]}
         paths = [path for path in paths if str(path) in there]
     runs = {mode: [run for run in some if run.file in there] for mode, some in runs.items()}
-    for run in next(iter(runs.values())):
-        print_problems(Path(run.file), run.problems)
+    print_problems_of(*next(iter(runs.values())))
     return runs
 
 

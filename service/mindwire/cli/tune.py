@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mindwire.cli import options
-from mindwire.cli.console import print_problems, print_written, progress_bar, show
+from mindwire.cli.console import print_problems_of, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 
 
@@ -54,8 +54,7 @@ def tune(
     from mindwire_models.atomic import replace_file
     from mindwire_models.bundle import POLICY_FILE, check_target, load_bundle, write_policy
 
-    budgets = [tuning_report.parse_budget(text) for text in budget or ["1/min"]]
-    paths, markers = cues.separate(files)
+    budgets, (paths, markers) = list(map(tuning_report.parse_budget, budget or ["1/min"])), cues.separate(files)
     tested = options.split_files(test, expect_assignments=False)[0] if test else []
     settings, bundle = options.run_settings(cues, markers, signal, conditioning), load_bundle(model)
     classes = choose_classes(options.split_list(cues.classes), bundle.contract)
@@ -88,9 +87,9 @@ def tune(
             progress=progress,
             execution=execution,
         )
-        runs = resting.run(cued[: len(paths)], task, decoder, bundle.contract, settings, execution=execution)
-    for run in cued:
-        print_problems(Path(run.file), run.problems)
+        rested = resting.run(bundle.contract, decoder, settings, execution)
+        runs = resting.control_runs(cued[: len(paths)], rested, task)
+    print_problems_of(*cued, *rested)
     with progress_bar("Searching"):
         search = PolicySearch.of(runs, task)
         first, *_ = results = [search.tuned(one) for one in budgets]

@@ -51,18 +51,10 @@ class RestTimes:
         return cls(tuple(paths), tuple(ranges), between)
 
     def run(
-        self,
-        cued: Iterable[EvaluatedRun],
-        task: ControlTask,
-        decoder: Decoder,
-        contract: Contract,
-        settings: RunSettings,
-        *,
-        execution: Execution | None = None,
-    ) -> list[ControlRun]:
-        """Run the recordings of rest; return all as a policy meets them, see :meth:`control_runs`."""
-        resting = run_recordings(self.recordings, contract, decoder, classes=(), settings=settings, execution=execution)
-        return self.control_runs(cued, resting, task)
+        self, contract: Contract, decoder: Decoder, settings: RunSettings, execution: Execution | None = None
+    ) -> list[EvaluatedRun]:
+        """Run the recordings of rest."""
+        return run_recordings(self.recordings, contract, decoder, classes=(), settings=settings, execution=execution)
 
     def control_runs(
         self, cued: Iterable[EvaluatedRun], resting: Iterable[EvaluatedRun], task: ControlTask

@@ -6,6 +6,8 @@ they take a pass of their own, which reads no more than chunk headers and descri
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +26,8 @@ from mindwire.sources.xdf_samples import DamagedChunkError, SampleDecoder, Sampl
 
 _MAX_STREAMS = 4096
 _MAX_PROBLEMS = 100
+# LabRecorder writes twice a second; only a file that was changed since may still be written.
+_RECENT_S = 10.0
 # A defect of old recorders at the end of a stream; nothing that was sent is missing.
 UNINITIALISED_END = "ends with uninitialised samples, which were left out"
 
@@ -57,6 +61,20 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def _is_open_for_writing(path: Path) -> bool:
+    """Return true if a process of this user has a file open for writing, which Linux tells."""
+    if sys.platform != "linux":
+        return False
+    import psutil
+
+    name = str(path.resolve())
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(one.path == name and one.mode != "r" for one in process.open_files()):
+                return True
+    return False
+
+
 class XdfFile:
     """Streams of a file by their numbers, as a first pass over its chunks finds them, and their samples."""
 
@@ -65,7 +83,8 @@ class XdfFile:
         self.streams: dict[int, XdfStream] = {}
         self._problems: Counter[str] = Counter()
         with _open(path) as file:
-            self.size = path.stat().st_size
+            stat = path.stat()
+            self.size = stat.st_size
             for chunk in walk(file, self.size):
                 file.seek(chunk.offset)
                 try:
@@ -81,13 +100,15 @@ class XdfFile:
                 offsets = offsets[:-1]
                 self._report(f"Stream {stream.stream_id} {UNINITIALISED_END}")
             stream.clock = fit_segments(offsets)
+        unfinished = any(stream.footer_count is None for stream in self.streams.values())
+        self._is_open = unfinished and time.time() - stat.st_mtime < _RECENT_S and _is_open_for_writing(path)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Damage that was left out so far, and growth since the file was opened, one sentence each."""
+        """Damage that was left out so far, and that the file is still being written, one sentence each."""
         found = [f"{text} ({count} times)." if count > 1 else f"{text}." for text, count in self._problems.items()]
         with suppress(OSError):  # it is no longer there
-            if self.path.stat().st_size > self.size:
+            if self._is_open or self.path.stat().st_size > self.size:
                 found.append("The file is still being written; what came after it was opened is left out.")
         return tuple(found)
 

@@ -98,7 +98,11 @@ def test_a_control_policy_is_counted_in_trials_and_at_rest(bundle: Path, data_di
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["--rest", "rest..left_hand"], UsageError, "decides, named by --control, found --rest; leave it out"),
+        (
+            ["--rest", "rest..left_hand"],
+            UsageError,
+            "`mindwire tune` writes and --control names, found --rest; leave it out",
+        ),
         (["--between", "--classes", "feet,tongue"], UsageError, "trials of classes left out by --classes included"),
         (["--classes", "left_hand,tail"], UsageError, "no class 'tail'; its classes are feet, left_hand"),
         (["--classes", "left_hand"], UsageError, "at least two of feet"),

@@ -9,10 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app
-from mindwire.control.policy import choose_policy, load_policy
+from mindwire.control.policy import ControlPolicy, choose_policy, load_policy
+from mindwire.control.stages import Decide
 from mindwire.errors import UsageError
 from mindwire_models.bundle import load_bundle
+from mindwire_models.contract import Contract
 from mindwire_models.errors import MindwireError
+from tests.support.bundles import random_bundle
+from tests.support.calibration_recordings import CHANNELS, record
 
 pytest.importorskip("torch")
 REST = ("--rest", "rest..left_hand", "--rest", "rest..right_hand")
@@ -73,6 +77,38 @@ def test_a_tuned_policy_becomes_part_of_the_bundle(
     assert svg.startswith("<svg")
     assert "raw argmax" in svg
     assert "control.json" in output
+
+
+@pytest.mark.parametrize("command", ["tune", "evaluate", "compare"])
+def test_damage_of_a_recording_of_rest_is_reported(command: str, tmp_path: Path) -> None:
+    contract = Contract(
+        channels=CHANNELS, sfreq=100.0, window_samples=200, hop_samples=10, classes=("left_hand", "right_hand")
+    )
+    bundle, cued, rest = random_bundle(tmp_path / "bundle", contract), tmp_path / "cued.xdf", tmp_path / "rest.xdf"
+    record(cued, 1, n=4)
+    record(rest, 2, n=4)
+    rest.write_bytes(rest.read_bytes() + b"\xff" * 30)
+    policies = []
+    for commit in (0.6, 0.7):
+        policies += ["--control", tmp_path / f"{commit}.json"]
+        policies[-1].write_text(ControlPolicy(decide=Decide(commit=commit)).to_json())
+    words = [
+        command,
+        cued,
+        "--model",
+        bundle,
+        "--markers",
+        "1=left_hand",
+        "2=right_hand",
+        "--at",
+        "2.5",
+        "--rest",
+        rest,
+    ]
+    more = {"tune": ["--out", tmp_path / "policy.json"], "evaluate": [*policies[:2], "--out", tmp_path / "report"]}
+    done = CliRunner().invoke(app, [*map(str, [*words, *more.get(command, policies)])])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert f"mindwire: {rest}: The file ends in an incomplete chunk" in done.output
 
 
 def test_a_policy_may_be_written_elsewhere(exported: Path, recording: Path, tmp_path: Path) -> None:

@@ -532,6 +532,19 @@ def test_a_file_that_grows_while_it_is_read_is_said_to_be_still_written(tmp_path
     assert XdfRecording(path).problems == ()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files a process has open for writing")
+def test_a_file_that_a_recorder_has_open_is_said_to_be_still_written(tmp_path):
+    values, times = simple(300)
+    begun = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist())
+    path = begun.write(tmp_path / "a.xdf")
+    with path.open("rb"):
+        assert XdfRecording(path).problems == ()
+    with path.open("ab") as recorder:
+        assert len(XdfRecording(path).problems) == 1
+        recorder.write(chunk(6, b"<info><footer><sample_count>300</sample_count></footer></info>", 1))
+    assert XdfRecording(path).problems == ()
+
+
 def test_a_recording_keeps_its_streams_when_nothing_can_be_appended(tmp_path, monkeypatch):
     values, times = simple(300)
     path = XdfWriter().stream(labels=["C3", "C4"]).samples(values, times.tolist()).write(tmp_path / "a.xdf")
