@@ -286,8 +286,8 @@ def run(model: Path, kinds: list[str], chance: random.Random, *clients: str) -> 
             for client in opened:
                 client.read_predictions(observed.newest(client.instance))
         for client in opened:
-            newest = max(one.seq for one in client.messages if isinstance(one, Prediction))
-            until(lambda n=newest, name=client.instance: observed.newest(name) >= n)
+            last = [one.seq for one in client.messages if isinstance(one, Prediction)][-1]
+            until(lambda n=last, name=client.instance: observed.newest(name) >= n)
         times = dict(observed.times)
     return [check(client.messages, times) for client in opened]
 
