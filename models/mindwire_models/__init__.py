@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from mindwire_models.errors import MindwireError, extra
@@ -9,6 +10,9 @@ from mindwire_models.errors import MindwireError, extra
 if TYPE_CHECKING:
     from mindwire_models.contract import Contract
     from mindwire_models.network.attentionbasenet import AttentionBaseNet
+
+# ONNX Runtime reports its use to Microsoft unless this is set before it is imported; a laboratory's machine sends nothing unasked.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["AttentionBaseNet", "Contract", "MindwireError"]
 
