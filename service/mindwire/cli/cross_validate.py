@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mindwire.cli import options, train_options
-from mindwire.cli.console import print_problems, print_written, progress_bar, show
+from mindwire.cli.console import print_problems, print_problems_of, print_written, progress_bar, show
 from mindwire.cli.groups import Given, option
 
 
@@ -82,6 +82,8 @@ def cross_validate(
             training=fitting,
             running=running,
         )
+    if trained is not None:
+        print_problems_of(*found[0].runs[modes[0]])
     report = reports.describe_held_out(found, splits, idle=at_rest, rule=rule)
     written = reports.write_held_out_report(report, out)
     show(reports.held_out_table(report).terminal(), Text(LEGEND, "dim"))

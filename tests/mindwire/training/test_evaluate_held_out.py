@@ -85,7 +85,10 @@ def test_another_session_is_scored_by_what_was_trained_before(
     recordings: list[Path], contract: Path, tmp_path: Path
 ) -> None:
     options = ("--at", 2.5, "--contract", contract, "--decoder", "riemann")
-    output = run(recordings[2], "--train", *recordings[:2], *MARKERS, *options, "--out", tmp_path / "one")
+    damaged = tmp_path / recordings[2].name
+    damaged.write_bytes(recordings[2].read_bytes() + b"\xff" * 30)
+    output = run(damaged, "--train", *recordings[:2], *MARKERS, *options, "--out", tmp_path / "one")
+    assert f"mindwire: {damaged}: The file ends in an incomplete chunk" in output
     report = json.loads((tmp_path / "one" / "report.json").read_text())
     assert [source["file"] for source in report["trained_on"]] == [path.name for path in recordings[:2]]
     [decided] = report["decoders"]
