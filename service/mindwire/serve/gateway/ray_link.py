@@ -22,7 +22,7 @@ from mindwire.errors import ServiceError
 from mindwire.serve.gateway.address import Address, host_in_url, request
 from mindwire.serve.gateway.attendance import END, KILL, LEASE_S, REPORTS
 from mindwire.serve.gateway.process import NoRoomError, Share, WorkerReport, WorkerStart
-from mindwire.serve.gateway.ray_driver import MAX_LINE, News, Order
+from mindwire.serve.gateway.ray_driver import MAX_LINE, PLACE_S, News, Order
 from mindwire_models.errors import extra
 
 log = logging.getLogger(__name__)
@@ -124,17 +124,12 @@ class RayLink:
         Predictions per sample, summed over streams, that take one processor.
     on_reached : callable
         Called with a sentence whenever the cluster is lost or reached again.
-
-    Attributes
-    ----------
-    reached : bool
-        True while the head of the cluster answers.
     """
 
     def __init__(self, address: str, folder: Path, capacity: float, on_reached: Callable[[str], None]) -> None:
         host, port = host_and_port(address)
         self.address = f"{host_in_url(host)}:{port}"
-        self.reached = False
+        self._up = asyncio.Event()
         self._folder = folder
         self._capacity = capacity
         self._on_reached = on_reached
@@ -142,6 +137,11 @@ class RayLink:
         self._workers: dict[int, RayWorker] = {}
         self._driver: Process | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """True while the head of the cluster answers."""
+        return self._up.is_set()
 
     async def open(self) -> None:
         """Connect to the cluster.
@@ -166,7 +166,7 @@ class RayLink:
                 f"The Ray cluster at {self.address} did not answer within {_CONNECT_S:g} s, or ended the connection."
             )
             raise ServiceError(unanswered if first is None else first.refused)
-        self.reached = True
+        self._up.set()
         self._task = asyncio.create_task(self._keep(driver))
 
     async def close(self) -> None:
@@ -181,9 +181,12 @@ class RayLink:
 
     async def start(self, start: WorkerStart, share: Share) -> RayWorker:
         """Start a worker; raises NoRoomError if the cluster is not reached."""
-        if not self.reached or self._driver is None or self._driver.stdin is None:
+        try:
+            await asyncio.wait_for(self._up.wait(), PLACE_S)
+        except TimeoutError as error:
             msg = f"waits for the Ray cluster at {self.address}, which is not reached"
-            raise NoRoomError(msg)
+            raise NoRoomError(msg) from error
+        assert self._driver is not None  # noqa: S101 - connected
         number, driver = next(self._numbers), self._driver
         learnt = [path for name in share.streams if (path := self._folder / f"{name}.adaptation").exists()]
         start = msgspec.structs.replace(
@@ -228,10 +231,11 @@ class RayLink:
     def _note(self, *, reached: bool) -> None:
         if reached == self.reached:
             return
-        self.reached = reached
         if reached:
+            self._up.set()
             log.warning(sentence := f"The Ray cluster at {self.address} is reached again.")
         else:
+            self._up.clear()
             sentence = (
                 f"The Ray cluster at {self.address} is not reached: running streams go on, but a worker that ends is "
                 "started again only when it is."

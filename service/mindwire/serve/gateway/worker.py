@@ -205,7 +205,7 @@ class Worker:
 
     async def supervise(self) -> None:
         """Start the worker again whenever it ends, until it has failed too often in a row."""
-        failures = 0
+        failures, reported = 0, ""
         while not self.failed and self._started is not None:
             began = time.monotonic()
             why = await self._watch(self._started)
@@ -213,7 +213,9 @@ class Worker:
             while self.address is None and failures <= len(DELAYS_S):
                 delay = DELAYS_S[failures - 1]
                 reason = f"Worker process {self.number} {why}; it restarts in {delay:g} s."
-                self._lose(StreamState.LOST, reason, failures)
+                if reason != reported:  # it may be for hours that no machine has room
+                    self._lose(StreamState.LOST, reason, failures)
+                    reported = reason
                 await asyncio.sleep(delay)
                 self.restarts += 1
                 for stream in self.streams.values():
@@ -228,6 +230,7 @@ class Worker:
                 self.failed = True
                 reason = f"Given up after {failures} failures in a row: worker process {self.number} {why}."
                 self._lose(StreamState.FAILED, reason, failures)
+            reported = ""
             for client in self._clients():
                 client.wake()
                 if self.failed and not client.greeted:
