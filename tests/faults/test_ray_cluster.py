@@ -124,7 +124,7 @@ def test_streams_are_where_their_sources_are_seen_and_end_with_the_gateway(bundl
 
         # the gateway stands still for longer than a worker may: no worker is to blame
         running.process.send_signal(signal.SIGSTOP)
-        time.sleep(7)
+        time.sleep(6)
         running.process.send_signal(signal.SIGCONT)
         get(address, "/v1/streams")
         assert [one["pid"] for one in by_number(address).values()] == [b["pid"], a["pid"]]

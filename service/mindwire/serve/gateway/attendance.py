@@ -19,7 +19,7 @@ from starlette.responses import Response
 from mindwire.serve.gateway.process import WorkerReport
 
 REPORTS, END, KILL = "/worker/reports", "/worker/end", "/worker/kill"
-# A node that lost the gateway ends its streams so soon; those that take their place begin 5 s after the loss at the earliest.
+# A node that lost the gateway ends its streams so soon; those that take their place begin 4 s after the loss at the earliest.
 LEASE_S = 10.0
 # Longest time until a question is answered.
 WAIT_S = 1.0

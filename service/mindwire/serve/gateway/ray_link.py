@@ -39,9 +39,10 @@ class RayWorker:
     """A worker on a node of the cluster."""
 
     # A worker whose node is switched off answers nothing at all, and its streams are to be valid elsewhere within their
-    # window, the settling of their filters and 10 s: at most 1 s until it is asked, these 5 s, and some 3 s for a start.
-    hung_after_s = 5.0
-    ping_s = 1.0
+    # window, the settling of their filters and 10 s: at most 0.5 s until it is asked, these 4 s, a pause of 0.5 s, 1.5 to
+    # 2 s for a start, and 2 s in which the stream is searched for and its clock compared, on two busy cores.
+    hung_after_s = 4.0
+    ping_s = 0.5
 
     def __init__(self, kill: Callable[[], None]) -> None:
         self.node = ""
