@@ -12,11 +12,13 @@ from mindwire.errors import UsageError
 from mindwire_models.text import printable
 
 _OF_CHECK = ("--check", "--public-key")
+_OF_JOBS = ("--jobs", "--ray")
 
 
 def certify(
     given: Given,
     backend: options.Backend,
+    jobs: options.Jobs,
     target: Annotated[
         Path | None,
         typer.Argument(metavar="SESSION|RECORDING", help="A session's folder, or what serve --record wrote."),
@@ -49,11 +51,11 @@ def certify(
     from mindwire.outputs import check_report
 
     if new_key is not None:
-        given.refuse("--sign", *_OF_CHECK, "--out", "--model", "--models", why="--new-key makes keys only")
+        given.refuse("--sign", *_OF_CHECK, "--out", "--model", "--models", *_OF_JOBS, why="--new-key makes keys only")
         print_written(new_key, signing.make_key(new_key))
         return
     if check is not None:
-        given.refuse("--sign", "--out", "--model", "--models", why="--check reads a report")
+        given.refuse("--sign", "--out", "--model", "--models", *_OF_JOBS, why="--check reads a report")
         _check(check, target, public_key)
         return
     given.refuse("--public-key", why="--public-key belongs to --check")
@@ -70,9 +72,10 @@ def certify(
     key = signing.read_private(sign) if sign is not None else None
     named, places = model or [], bundles_in(models) if models else []
     check_report(out, ("report.json", "report.html"), inputs=[target, *named, *places, sign], force=force)
+    parallel = jobs.parallel(given)
     search = Search(named, places, backend.engine, backend.device, tolerance)
     with progress_bar("Deriving again") as progress:
-        found = make(target, search, progress)
+        found = make(target, search, progress, parallel=parallel)
     written = write_certificate(found, out, key)
     for sentence in (*found.faults, *found.of_runs("faults"), *found.of_runs("lacking")):
         typer.echo(printable(sentence), err=True)

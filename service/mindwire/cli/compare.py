@@ -28,7 +28,7 @@ def compare(
     rest: options.Rest,
     backend: options.Backend,
     given: Given,
-    jobs: options.Jobs,
+    jobs: options.KeptJobs,
     model: list[Path] | None = option("Bundle of A, then of B; one for both.", None, "--model", "-m"),
     control: list[str] | None = option(
         "Control policy of A, then of B (JSON file), or none for the raw argmax; one for both models. By default each bundle's own.",
@@ -128,7 +128,7 @@ def _play(
     rest: "RestTimes",
     settings: "RunSettings",
     at_s: float | None,
-    using: tuple[Literal["alignment", "bn", "entropy"], options.Backend, options.Jobs, Given],
+    using: tuple[Literal["alignment", "bn", "entropy"], options.Backend, options.KeptJobs, Given],
 ) -> tuple[tuple[list["EvaluatedRun"], list["EvaluatedRun"]], float]:
     """Play the recordings with cues and those of rest through a model; return them, and the length of a trial in seconds."""
     from mindwire.evaluation.pseudo_online import as_in_training, run_recordings

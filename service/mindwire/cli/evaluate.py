@@ -33,7 +33,7 @@ def evaluate(
     scoring: options.Scoring,
     rest: options.Rest,
     backend: options.Backend,
-    jobs: options.Jobs,
+    jobs: options.KeptJobs,
     model: Path | None = options.RECORDED_MODEL,
     control: str | None = options.CONTROL,
     allow_training_data: bool = option(

@@ -200,14 +200,10 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """Places where many recordings are run, and where the result of each is kept."""
+    """Places where many recordings are worked on."""
 
     jobs: int = option("Recordings that run at the same time, each in a process of its own.", 1, min=1)
     ray: str | None = RAY
-    results: Path | None = option(
-        "Folder that keeps the result of each recording (Parquet), so that a run that was interrupted goes on where it was.",
-        metavar="FOLDER",
-    )
 
     def parallel(self, given: Given) -> Parallel:
         """Return where jobs run."""
@@ -216,6 +212,16 @@ class Jobs:
         if self.ray is not None:
             given.refuse("--jobs", why="With --ray the cluster decides how many run at the same time")
         return Parallel(self.jobs, self.ray)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptJobs(Jobs):
+    """Places where many recordings are run, and where the result of each is kept."""
+
+    results: Path | None = option(
+        "Folder that keeps the result of each recording (Parquet), so that a run that was interrupted goes on where it was.",
+        metavar="FOLDER",
+    )
 
     def execution(
         self, given: Given, bundle: Bundle, backend: Backend, adapt: Adapt, failed: Failed | None = None

@@ -15,7 +15,7 @@ def tune(
     rest: options.Rest,
     backend: options.Backend,
     given: Given,
-    jobs: options.Jobs,
+    jobs: options.KeptJobs,
     model: Path = option("Bundle to tune a policy for.", ..., "--model", "-m"),
     budget: list[str] | None = option(
         "False activations at rest that are allowed: 1/min, 0.5/min, 30/h; 1/min by default. Repeat to compare; the first one is written.",

@@ -24,6 +24,7 @@ from mindwire.provenance import machine, source_sha256
 from mindwire.sessions.document import MODELS, SESSION, Run, read_session
 from mindwire.sources.recording import open_recording
 from mindwire_models.bundle import load_bundle
+from mindwire_models.parallel import Parallel, run_parallel
 from mindwire_models.text import counted
 
 if TYPE_CHECKING:
@@ -76,8 +77,12 @@ class Certificate:
         )
 
 
-def certify(path: Path, search: Search, progress: Progress | None = None, *, tell: Any = lambda _: None) -> Certificate:
+def certify(
+    path: Path, search: Search, progress: Progress | None = None, *, parallel: Parallel | None = None
+) -> Certificate:
     """Return the certificate of a recording, or of a session's folder with all its runs that have predictions.
+
+    Recordings of a session can be worked on in ``parallel``; progress then counts them.
 
     Raises
     ------
@@ -97,17 +102,28 @@ def certify(path: Path, search: Search, progress: Progress | None = None, *, tel
     search = replace(search, named=(*search.named, *bundles_in(path / MODELS)))
     faults, runs = list(_damaged(search.named)), list[RunCertificate]()
     entries = {run.file: run for run in document.runs}
-    for name in sorted({*entries, *(file.name for file in path.glob("run-*.xdf"))}):
-        if not (path / name).is_file():
-            faults.append(f"{SESSION} names {name}, which is not there.")
-            continue
-        tell(name)
-        found = certify_recording(path / name, search, progress)
-        runs += [] if _is_undecoded(path / name) else found
-        faults += _contradictions(entries.get(name), name, found)
+    names = sorted({*entries, *(file.name for file in path.glob("run-*.xdf"))})
+    present = [path / name for name in names if (path / name).is_file()]
+    faults += [f"{SESSION} names {name}, which is not there." for name in names if path / name not in present]
+    where = parallel or Parallel()
+    by_recording: dict[int, list[RunCertificate]] = {}
+    for number, found in run_parallel(_certify_each, (search, progress if where.here else None), present, where):
+        if isinstance(found, MindwireError):
+            raise found
+        by_recording[number] = found
+        if progress is not None and not where.here:
+            progress(len(by_recording), len(present))
+    for number, file in enumerate(present):
+        runs += [] if _is_undecoded(file) else by_recording[number]
+        faults += _contradictions(entries.get(file.name), file.name, by_recording[number])
     about = {"participant": document.participant, "date": document.date, "sha256": file_sha256(path / SESSION)}
     title = f"{document.participant} {document.date}"
     return Certificate(title, created, runs, search.tolerance, tuple(faults), about)
+
+
+def _certify_each(how: tuple[Search, Progress | None], path: Path) -> list[RunCertificate]:
+    search, progress = how
+    return certify_recording(path, search, progress)
 
 
 def _is_undecoded(path: Path) -> bool:

@@ -184,8 +184,9 @@ def session(tmp_path, bundle, run):
     return folder
 
 
-def test_a_session_is_certified_with_all_its_runs(tmp_path, session, run):
-    code, said = certify(session, "--out", tmp_path / "report")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_session_is_certified_with_all_its_runs(jobs, tmp_path, session, run):
+    code, said = certify(session, "--jobs", jobs, "--out", tmp_path / "report")
     assert code == 0, said
     assert f"{2 * len(run.rows)} predictions and {2 * len(run.decisions)} decisions of 2 runs" in said
     assert "Certificate of P01 2026-01-02" in (tmp_path / "report" / "report.html").read_text()
