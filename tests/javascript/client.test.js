@@ -120,6 +120,20 @@ test("a clock whose question is never answered connects again", (t) => {
   clock.stop();
 });
 
+test("a clock asks nothing on a connection that is closing", (t) => {
+  const clock = connectedClock(t);
+  const [first] = Connection.all;
+  first.tell(100);
+  first.readyState = 2; // a browser would warn
+  t.mock.timers.tick(50);
+  assert.equal(first.sent.length, 1);
+  first.onclose({ code: 1012, reason: "" });
+  t.mock.timers.tick(500);
+  Connection.all[1].answer({ type: "hello" });
+  assert.equal(Connection.all[1].sent.length, 1);
+  clock.stop();
+});
+
 test("markers that are closed hear of no jump", (t) => {
   const clock = connectedClock(t);
   const fetched = t.mock.method(globalThis, "fetch", async () => ({ ok: true }));

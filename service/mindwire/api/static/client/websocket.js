@@ -4,6 +4,7 @@ import { ClientError, ProtocolError, TokenError, UnknownStreamError } from "./er
 
 const PAUSES_MS = [500, 1000, 2000, 4000, 5000];
 const GREETED_WITHIN_MS = 10_000;
+const OPEN = 1; // of a websocket
 const FAILED = 1006;
 const END_AFTER_ERROR_MS = 100;
 const CLOSED_FOR_TOKEN = 4401;
@@ -109,9 +110,9 @@ export class ReconnectingSocket {
     this.#failures += 1;
   }
 
-  /** Send a message, once the service has said hello. @param {string} text */
+  /** Send a message; none where the connection is closing, whose end comes next. @param {string} text */
   send(text) {
-    this.#socket?.send(text);
+    if (this.#socket?.readyState === OPEN) this.#socket.send(text);
   }
 
   #connect() {
