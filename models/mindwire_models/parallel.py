@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
+_IDLE_SECONDS = 30.0  # much longer than a busy machine takes to hand out a job; then the processes end
 _CONNECT_S = 5.0
 _LOCAL = ("auto", "local")
 _PROTOCOL = "ray://"
@@ -121,7 +122,7 @@ def _in_processes(
     while rounds:
         left = rounds.popleft()
         calls = [joblib.delayed(_numbered)(function, shared, number, argument) for number, argument in left.items()]
-        one_thread = joblib.parallel_config("loky", inner_max_num_threads=1)
+        one_thread = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
         try:
             with one_thread, children_without_interrupts():
                 results = joblib.Parallel(
@@ -146,16 +147,12 @@ def _in_processes(
 
 @contextmanager
 def _ending(results: Generator[Any]) -> Iterator[None]:
-    """End the jobs that are left, and the processes, which would wait for more."""
-    from joblib.externals.loky import get_reusable_executor
-
     try:
         yield
     finally:
         with warnings.catch_warnings():  # joblib gives advice about the jobs that an interrupt has ended
             warnings.simplefilter("ignore", UserWarning)
             results.close()
-        get_reusable_executor().shutdown(wait=True)
 
 
 def connect(address: str) -> Any:
