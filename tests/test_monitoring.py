@@ -143,7 +143,13 @@ def test_every_documented_metric_exists_and_every_metric_is_documented(measured)
     own = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in measured if name.startswith("mindwire_")}
     known = {name.removeprefix("mindwire_") for name in own if "worker_process" not in name}
     # without a decoder that learns, a decision, and some ten seconds of the clock
-    absent = {"decoder_adaptation_steps", "decoder_adaptation_drift", "seconds_since_decision", "effective_rate"}
+    absent = {
+        "decoder_adaptation_steps",
+        "decoder_adaptation_drift",
+        "seconds_since_decision",
+        "effective_rate",
+        "ray_up",
+    }
     assert told - absent <= known <= told
 
 
