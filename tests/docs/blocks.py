@@ -23,6 +23,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+if __name__ == "__main__":
+    import tests.conftest  # noqa: F401 - LSL of its own, before anything imports pylsl
+
 from tests.docs.prepared import Prepared
 from tests.support.streaming import eventually
 
@@ -285,6 +288,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import tests.conftest  # noqa: F401 - LSL of its own
-
     sys.exit(main(sys.argv[1:]))
