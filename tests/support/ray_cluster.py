@@ -36,6 +36,7 @@ class RayCluster:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                 "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_worker_niceness": "0",
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # a minute by default
             },
         )
