@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import time
 from contextlib import ExitStack
 
@@ -22,7 +23,8 @@ from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.ray, pytest.mark.faults]
+one_address_a_node = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+pytestmark = [pytest.mark.ray, pytest.mark.faults, one_address_a_node]
 
 
 @pytest.fixture(scope="module")
