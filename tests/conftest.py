@@ -35,15 +35,35 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
 
 
-_LONGEST = "tests/browser/test_cap_to_control.py"
+# Files that take a minute or more, the longest first.
+_LONG = (
+    "tests/browser/test_cap_to_control.py",
+    "tests/browser/test_participant.py",
+    "tests/faults/test_ray_cluster.py",
+    "tests/mindwire/live/test_kept_adaptation.py",
+    "tests/mindwire/bench/test_bench.py",
+    "tests/test_without_torch.py",
+    "tests/browser/test_page.py",
+    "tests/mindwire/sources/test_fuzz_recordings.py",
+    "tests/browser/test_shell.py",
+    "tests/browser/test_clock.py",
+    "tests/mindwire/serve/test_tasks_survive.py",
+    "tests/mindwire/serve/test_serving.py",
+    "tests/mindwire/serve/test_training_jobs.py",
+    "tests/clients/python/test_client_disturbances.py",
+    "tests/mindwire/serve/test_without_model.py",
+    "tests/mindwire/serve/test_gateway.py",
+    "tests/browser/test_session.py",
+)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the file that takes minutes first, then those with most tests, so that the processes end together; each stays in random order."""
+    """Put the files that take long first, then those with most tests, so that the processes end together; each stays in random order."""
     files = [item.nodeid.partition("::")[0] for item in items]
     tests = Counter(files)
-    order = {file: (file != _LONGEST, -count) for file, count in tests.items()}
+    place = {file: number for number, file in enumerate(_LONG)}
+    order = {file: (place.get(file, len(_LONG)), -count) for file, count in tests.items()}
     items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])
 
 

@@ -26,7 +26,6 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-_IDLE_SECONDS = 30.0  # much longer than a busy machine takes to hand out a job; then the processes end
 _CONNECT_S = 5.0
 _LOCAL = ("auto", "local")
 _PROTOCOL = "ray://"
@@ -122,7 +121,7 @@ def _in_processes(
     while rounds:
         left = rounds.popleft()
         calls = [joblib.delayed(_numbered)(function, shared, number, argument) for number, argument in left.items()]
-        one_thread = joblib.parallel_config("loky", idle_worker_timeout=_IDLE_SECONDS, inner_max_num_threads=1)
+        one_thread = joblib.parallel_config("loky", inner_max_num_threads=1)
         try:
             with one_thread, children_without_interrupts():
                 results = joblib.Parallel(

@@ -35,8 +35,8 @@ subject: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar("mindwi
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the fields of a record that are not logging's own; called in the thread of the record."""
-    own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    """Return the fields of a record that are neither logging's nor private to a library; called in the thread of the record."""
+    own = {key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")}
     about = subject.get()
     if "stream" in own:
         named = streams.get(own["stream"]) if "model" not in own else None

@@ -209,6 +209,7 @@ def test_the_wait_is_counted_down(address, stream, open_page):
 def test_markers_of_the_network_are_drawn(address, stream, open_page):
     page = open_page(f"http://{address}/")
     expect(page.locator(".bar.best")).to_have_count(1)
+    expect(page.locator("#eeg-note")).to_contain_text("channels")
     for kind, label in (("marker", "S 7"), ("cue", "left_hand")):
         stream.hub.event(Event("eeg", kind, "A marker.", time.time(), {"label": label, "time": time.monotonic()}))
     expect(page.locator(".bar.cued .text")).to_have_text("left hand")

@@ -83,13 +83,12 @@ def test_it_is_due_once_a_little_before_the_next_window_and_never_while_nothing_
         "cap", "EEG", contract.sfreq, contract.n_channels, contract.channels, (contract.unit,) * contract.n_channels
     )
     decoder = load_decoder(bundle, device="cpu")
+    hop, now = contract.hop_samples / contract.sfreq, 100.0
+    clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: 0.0)
+    monkeypatch.setattr(rehearsal_module, "time", clock)
     rehearsal = Rehearsal(Pipeline(contract, info, decoder), decoder)
     assert rehearsal.limited(0.25) == 0.25
     assert not rehearsal.due
-    hop, now = contract.hop_samples / contract.sfreq, 100.0
-    monkeypatch.setattr(
-        rehearsal_module, "time", SimpleNamespace(monotonic=lambda: now, perf_counter=time.perf_counter)
-    )
     rehearsal.window_arrived(now)
     assert not rehearsal.due
     assert 0.75 * hop <= rehearsal.limited(60.0) < hop - 0.001
