@@ -272,6 +272,15 @@ def split_list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def recordings(names: list[str]) -> list[Path]:
+    """Return the recordings that paths, folders, patterns and tables name; a single path is not looked at."""
+    from mindwire.sources.recording_lists import listed_recordings, names_several
+
+    if len(names) == 1 and not names_several(names[0]):
+        return [Path(names[0])]
+    return [one.path for one in listed_recordings(names)]
+
+
 def participants(arguments: list[str]) -> dict[Path, str]:
     """Return the participant of each recording of which a table names one."""
     from mindwire.sources.recording_lists import listed_recordings

@@ -59,13 +59,22 @@ def listed_recordings(texts: Iterable[str]) -> list[ListedRecording]:
     return [one for text in texts for one in _listed(text)]
 
 
+def names_several(text: str) -> bool:
+    """Return true for a folder with recordings, a pattern and a table."""
+    path = Path(text)
+    if not _exists(path):
+        return glob.has_magic(text)
+    suffix = path.suffix.casefold()
+    return suffix in _TABLES or (path.is_dir() and suffix not in _FOLDERS)
+
+
 def _listed(text: str) -> list[ListedRecording]:
     path = Path(text)
     if _exists(path):
+        if not names_several(text):
+            return [ListedRecording(path)]
         if path.suffix.casefold() in _TABLES:
             return _table(path)
-        if not path.is_dir() or path.suffix.casefold() in _FOLDERS:
-            return [ListedRecording(path)]
         found = sorted(_recordings_in(path))
         if not found:
             msg = f"{text}: expected a recording, or a folder with recordings, found a folder without any; check the path."

@@ -137,6 +137,32 @@ def test_a_kept_result_is_a_table_of_predictions(folder: Path, tmp_path: Path) -
     assert found.num_rows == len(predictions.read_text().splitlines()) - 1
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_replay_writes_a_table_for_each_recording(jobs: int, folder: Path, tmp_path: Path) -> None:
+    model = ("--model", folder / "model")
+    many = ("replay", folder / "recordings", *model, "--out", tmp_path / "tables", "--jobs", jobs)
+    assert "damaged.xdf" in run(*many, code=1)
+    assert len(list((tmp_path / "tables").iterdir())) == N
+    one = folder / "recordings" / "day1" / "run3.xdf"
+    run("replay", one, *model, "--out", tmp_path / "one.csv")
+    assert (tmp_path / "tables" / "run3.xdf.csv").read_text() == (tmp_path / "one.csv").read_text()
+    run(*many, code=1)  # what Mindwire has written may be replaced
+
+
+def test_tables_of_several_recordings_need_a_folder_and_a_name_each(folder: Path, tmp_path: Path) -> None:
+    model = ("--model", folder / "model")
+    (tmp_path / "one.csv").write_text("")
+    with pytest.raises(UsageError, match="expected a folder for the tables"):
+        run("replay", folder / "recordings", *model, "--out", tmp_path / "one.csv")
+    with pytest.raises(UsageError, match="expected a folder for the tables"):
+        run("replay", folder / "recordings", *model, "--out", "-")
+    files = [folder / "recordings" / "day1" / "run1.xdf", record(tmp_path / "run1.xdf", 50, n=6)]
+    with pytest.raises(UsageError, match=r"Two recordings have the name run1\.xdf"):
+        run("replay", *files, *model, "--out", tmp_path / "tables")
+    with pytest.raises(UsageError, match="One recording is one job"):
+        run("replay", files[0], *model, "--jobs", 2)
+
+
 def test_tune_and_compare_give_the_same_in_processes(folder: Path, tmp_path: Path) -> None:
     files = folder / "recordings" / "day1"
     model = ("--model", folder / "model")
