@@ -55,6 +55,8 @@ from benchmarks.population_report import TRAINED_ON, Result, table, write_pictur
 from mindwire.training import run  # noqa: E402
 from mindwire_models.bundle import Bundle  # noqa: E402
 from mindwire_models.contract import Contract  # noqa: E402
+from mindwire_models.errors import MindwireError  # noqa: E402
+from mindwire_models.parallel import Parallel, run_parallel  # noqa: E402
 from mindwire_models.training.trials import TrialWindows  # noqa: E402
 
 REFERENCE = "tangent space"
@@ -256,18 +258,19 @@ def measure(
     decoders: Sequence[str],
     protocols: Sequence[str],
     checkpoints: Sequence[Path] = (),
-    n_jobs: int = 1,
+    parallel: Parallel | None = None,
+    folder: Path | None = None,
 ) -> None:
-    """Condition all recordings, then train and decide what is not yet known."""
+    """Condition all recordings, then train and decide what is not yet known; conditioned signals are kept in ``folder`` meanwhile."""
+    parallel = parallel or Parallel()
     sessions, remarks = find_sessions(folders)
     for remark in remarks:
         say(remark)
-    with tempfile.TemporaryDirectory(prefix="mindwire-") as folder:
-        bundles = _bundles(checkpoints, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="mindwire-", dir=folder) as name:
+        bundles = _bundles(checkpoints, Path(name))
         files: list[tuple[Path, Conditioned]] = []
-        parallel = joblib.Parallel(n_jobs, return_as="generator", batch_size=1)
-        calls = (joblib.delayed(_condition)(one, Path(folder) / f"{i}.joblib") for i, one in enumerate(sessions))
-        for file, said in parallel(calls):
+        calls = [(one, Path(name) / f"{i}.joblib") for i, one in enumerate(sessions)]
+        for file, said in _ordered(_condition, None, calls, parallel):
             for sentence in said:
                 say(sentence)
             if file is not None:
@@ -279,28 +282,41 @@ def measure(
             for _, one in files
             if any(not kept.has(one, name, f"checkpoint {b.name}") for b in bundles for name in protocols)
         ]
-        for one, found in zip(
-            untrained, parallel(joblib.delayed(decide_untrained)(one, bundles) for one in untrained), strict=True
-        ):
+        for one, found in zip(untrained, _ordered(_untrained, bundles, untrained, parallel), strict=True):
             for sentence in dict.fromkeys(said for said in found.values() if isinstance(said, str)):
                 say(f"{one.session.name}: checkpoints are left out, {sentence}")
-            for name, right in found.items():
+            for checkpoint, right in found.items():
                 for protocol in protocols if not isinstance(right, str) else ():
-                    kept.add(one, protocol, f"checkpoint {name}", right)
-        with joblib.parallel_config("loky", inner_max_num_threads=1):
-            results = joblib.Parallel(n_jobs, return_as="generator", batch_size=1)(
-                joblib.delayed(decide)(job) for job, _ in wanted
-            )
-        for (job, one), right in zip(wanted, results, strict=True):
+                    kept.add(one, protocol, f"checkpoint {checkpoint}", right)
+        for number, right in run_parallel(_decide_one, None, [job for job, _ in wanted], parallel):
+            job, one = wanted[number]
             what = f"{one.session.name}, {job.decoder} trained on {TRAINED_ON[job.protocol]}"
-            if isinstance(right, str):
+            if isinstance(right, MindwireError | str):
                 say(f"{what}: left out, {right}")
                 continue
             say(f"{what}: {int(right.sum())} of {len(right)}")
             kept.add(one, job.protocol, job.decoder, right)
 
 
-def _condition(session: Any, file: Path) -> tuple[Path | None, list[str]]:
+def _ordered(function: Any, shared: Any, arguments: Sequence[Any], parallel: Parallel) -> list[Any]:
+    """Return all results in the order of the arguments."""
+    results = dict(run_parallel(function, shared, arguments, parallel))
+    for result in results.values():
+        if isinstance(result, MindwireError):
+            raise result
+    return [results[number] for number in range(len(arguments))]
+
+
+def _decide_one(_: None, job: Job) -> Right | str:
+    return decide(job)
+
+
+def _untrained(bundles: list[Bundle], one: Conditioned) -> Any:
+    return decide_untrained(one, bundles)
+
+
+def _condition(_: None, call: tuple[Any, Path]) -> tuple[Path | None, list[str]]:
+    session, file = call
     found, remarks = condition(session)
     if found is None:
         return None, remarks
@@ -327,6 +343,7 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", action="append", default=[], type=Path, metavar="PATH")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; -1: one per core")
+    parser.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster instead, whose nodes share --out")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     if given.out is not None:
@@ -338,7 +355,8 @@ def main() -> None:
         decoders=given.decoder or DECODERS,
         protocols=given.protocol or list(TRAINED_ON),
         checkpoints=given.checkpoint,
-        n_jobs=given.jobs,
+        parallel=Parallel(joblib.cpu_count() if given.jobs == -1 else given.jobs, given.ray),
+        folder=given.out,
     )
     results = kept.results()
     if not results:
