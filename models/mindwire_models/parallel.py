@@ -116,6 +116,8 @@ def _in_processes(
         import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    # A process that has grown by 300 MB ends and is replaced; what joblib's thread says of it is nothing for the user.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
     rounds = deque([dict(enumerate(arguments))])
     ended: Counter[int] = Counter()
     while rounds:

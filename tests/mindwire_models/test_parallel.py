@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,17 @@ def sometimes(folder: Path, number: int) -> int:
     return number
 
 
+_KEPT: list[np.ndarray] = []
+
+
+def growing(seconds: float, number: int) -> int:
+    """Keep 400 MB from the second job on, as imports and caches do."""
+    time.sleep(seconds)
+    if number > 1 and not _KEPT:
+        _KEPT.append(np.ones(50_000_000))
+    return number
+
+
 def check_results(results: dict[int, int | MindwireError], folder: Path) -> None:
     good = {number: result for number, result in results.items() if not isinstance(result, MindwireError)}
     assert good == {number: number for number in range(12) if number not in (1, 2, 4)}
@@ -57,6 +69,10 @@ def test_results_do_not_depend_on_the_number_of_processes(jobs: int) -> None:
 
 def test_a_job_that_fails_or_dies_ends_no_other(tmp_path: Path) -> None:
     check_results(dict(run_parallel(sometimes, tmp_path, range(12), Parallel(2))), tmp_path)
+
+
+def test_a_process_that_grows_is_replaced_without_a_word() -> None:
+    assert dict(run_parallel(growing, 0.6, range(8), Parallel(2))) == {number: number for number in range(8)}
 
 
 def test_in_this_process_refusals_are_results_and_faults_are_raised(tmp_path: Path) -> None:
