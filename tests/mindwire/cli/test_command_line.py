@@ -134,7 +134,7 @@ main()
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["replay"], "Missing argument 'FILE'. See `mindwire replay --help`."),
+        (["replay"], "Missing argument 'FILE...'. See `mindwire replay --help`."),
         (["tarin"], "No such command 'tarin'. Did you mean 'train'? See `mindwire --help`."),
         (["bench", "--hop", "abc"], "--hop: expected a whole number, found 'abc'. See `mindwire bench --help`."),
         (["bench", "--hop=0"], "--hop: expected at least 1, found '0'. See `mindwire bench --help`."),
