@@ -193,7 +193,7 @@ class Prepared:
 
     def started(self, page: Any, words: list[str], process: Any) -> None:
         """Wait, after a service has started, for what the next blocks need of it; end it where the page says so."""
-        if words[1] == "serve" and "type=EEG" in words:  # before the page's next signal begins
+        if page.name == "docs/control.md" and words[1] == "serve":  # before the page's next signal begins
             process.wait_for('"message": "(connecting|settling|live)')
         if page.name == "docs/sessions.md" and "--model" in words:
             self.wait_ready(page.port)
