@@ -21,6 +21,8 @@ from typing import Any
 
 from pythonosc.osc_message_builder import OscMessageBuilder
 
+from tests.support.streaming import eventually
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 75
 NUMBERS = {"feet": "1", "left_hand": "2", "right_hand": "3", "tongue": "1"}
@@ -200,6 +202,16 @@ class Prepared:
         if "--record" in words:
             self.wait_ready(page.port)
             process.end()
+            eventually(lambda: not list(self.unfinished(page.folder)), 30, "the recorder ends its files")
+
+    @staticmethod
+    def unfinished(folder: Path) -> Iterator[Path]:
+        """Yield the recordings that the recorder, which outlives the service by some seconds, has not finished."""
+        from mindwire.sources.xdf_file import XdfFile
+
+        for path in folder.rglob("*.xdf"):
+            if any("still being written" in problem for problem in XdfFile(path).problems):
+                yield path
 
     @staticmethod
     def wait_recorded(port: int) -> None:
