@@ -6,7 +6,6 @@ What a job returns does not depend on where it runs or on how many run at the sa
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import warnings
 from collections import Counter, deque
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _CONNECT_S = 5.0
-_LOCAL = ("auto", "local")
+_OWN = "auto"
 _PROTOCOL = "ray://"
 
 
@@ -157,7 +156,12 @@ def _ending(results: Generator[Any]) -> Iterator[None]:
 
 
 def connect(address: str) -> Any:
-    """Connect this process to a Ray cluster and return the module ``ray``.
+    """Connect this process to a Ray cluster, which is never started, and return the module ``ray``.
+
+    Parameters
+    ----------
+    address : str
+        As of a :class:`Parallel`.
 
     Raises
     ------
@@ -169,19 +173,18 @@ def connect(address: str) -> Any:
     with extra("ray", "--ray needs Ray"):
         import ray
     none = f"--ray {address}: expected the address of a Ray cluster, as `ray start --head` prints it, found none that answers"
-    if address not in _LOCAL:
+    if address != _OWN:
         host, _, port = address.removeprefix(_PROTOCOL).rpartition(":")
         try:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, ValueError, OverflowError) as error:
             msg = f"{none} ({error}); start one, or check the address."
             raise ClusterError(msg) from error
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour to come, without a warning
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         first = str(error).partition("\n")[0].rstrip(".")
-        msg = f"{none} ({first}); run this on a machine of the cluster."
+        msg = f"{none} ({first}); this machine has to be one of its nodes, by `ray start --address=HOST:PORT`."
         raise ClusterError(msg) from error
     return ray
 

@@ -11,7 +11,7 @@ import pytest
 
 from mindwire.config import load_settings
 from mindwire.serve.gateway.address import Address, request
-from mindwire.serve.gateway.attendance import KILL, REPORTS
+from mindwire.serve.gateway.reports import KILL, REPORTS
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart, start_process
 from mindwire.sinks.messages import Encoding
 from tests.support.bundles import random_bundle

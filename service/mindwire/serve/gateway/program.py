@@ -1,7 +1,7 @@
 """Program of a worker process: a whole service with its share of the streams, which listens for the gateway alone.
 
 When its standard input ends, for whatever reason, the streams end and the process with them: nothing is left running
-unseen. On another machine it ends when the gateway no longer asks (:mod:`mindwire.serve.gateway.attendance`).
+unseen. On another machine it ends when the gateway no longer asks (:mod:`mindwire.serve.gateway.reports`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from mindwire.config import Settings
 from mindwire.errors import MindwireError, UsageError
 from mindwire.limits import raise_descriptor_limit
 from mindwire.logs import log_handler
-from mindwire.serve.gateway.attendance import Attendance
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
+from mindwire.serve.gateway.reports import WorkerReports
 from mindwire.serve.listening import event_loop
 from mindwire.serve.registry import StreamRegistry, run_streams
 from mindwire.serve.specs import Specs
@@ -88,9 +88,9 @@ async def _run(settings: Settings, start: WorkerStart, report: Callable[[WorkerR
 
     routes, begun, watching = None, report, None
     if start.lease_s:
-        attendance = Attendance(Path(start.folder), start.lease_s, end)
-        routes, report = attendance.routes(), attendance.report
-        watching = asyncio.create_task(attendance.watch())
+        reports = WorkerReports(Path(start.folder), start.lease_s, end)
+        routes, report = reports.routes(), reports.report
+        watching = asyncio.create_task(reports.watch())
     else:
         loop.add_reader(sys.stdin.fileno(), end)  # nothing comes but the end
     builder = StreamBuilder(settings, instance=start.instance, checkpoints=Path(start.folder))

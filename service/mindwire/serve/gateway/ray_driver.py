@@ -7,7 +7,6 @@ gateway goes on then, and starts another when there is a head again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -16,9 +15,10 @@ from typing import Any
 import msgspec
 
 from mindwire import __version__
-from mindwire.errors import MindwireError, ServiceError
+from mindwire.errors import MindwireError
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart
 from mindwire.serve.gateway.ray_actor import MindwireWorker
+from mindwire_models.parallel import connect
 
 NODE_LABEL = "mindwire-node"
 # Ray answers within a second whether a node has room; a busy one takes some seconds to start the actor's process.
@@ -39,7 +39,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     avoid: str = ""
 
 
-class News(msgspec.Struct, frozen=True, omit_defaults=True):
+class DriverReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Line to the gateway, about one worker or the cluster."""
 
     worker: int = 0
@@ -58,19 +58,20 @@ def main(address: str) -> None:
     for number in (1, 2):  # what Ray prints itself is for its own logs
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
-    def send(one: News) -> None:
+    def send(one: DriverReport) -> None:
         news.write(msgspec.json.encode(one) + b"\n")
 
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     try:
-        _connect(address)
+        connect(address)
         asyncio.run(_run(send))
     except MindwireError as error:
-        send(News(refused=str(error)))
+        send(DriverReport(refused=str(error)))
     os._exit(0)  # not the threads of Ray, which may wait for a head that is lost
 
 
 async def _run(send: Any) -> None:
-    send(News(reached=True))
+    send(DriverReport(reached=True))
     driver = _Driver(send)
     reader = asyncio.StreamReader(limit=MAX_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -79,22 +80,6 @@ async def _run(send: Any) -> None:
         driver.take(msgspec.json.decode(line, type=Order))
     watching.cancel()
     await driver.end()
-
-
-def _connect(address: str) -> None:
-    """Connect to the cluster; one that there is not is never started."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        why = str(error).partition("\n")[0]
-        msg = (
-            f"The Ray cluster at {address} cannot be used ({why}); this machine has to be one of its nodes: "
-            f"ray start --address={address}."
-        )
-        raise ServiceError(msg) from error
 
 
 class _Driver:
@@ -113,14 +98,19 @@ class _Driver:
 
     def take(self, order: Order) -> None:
         """Carry out an order."""
-        self._background(self._kill(order.worker) if order.start is None else self._attend(order, order.start))
-
-    def _background(self, work: Any) -> None:
+        work = self._kill(order.worker) if order.start is None else self._run_worker(order, order.start)
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._finished(task, order.worker))
 
-    async def _attend(self, order: Order, start: WorkerStart) -> None:
+    def _finished(self, task: asyncio.Task[None], worker: int) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._send(
+                DriverReport(worker, ended=f"was lost by a fault ({type(error).__name__}: {_first_line(error)})")
+            )
+
+    async def _run_worker(self, order: Order, start: WorkerStart) -> None:
         """Start a worker and report its end."""
         actor: Any = self._class.options(**_options(order)).remote()
         self._actors[order.worker] = actor
@@ -129,12 +119,12 @@ class _Driver:
                 node = await asyncio.wait_for(_answer(actor.node.remote()), PLACE_S)
             except TimeoutError:
                 await self._kill(order.worker)
-                self._send(News(order.worker, ended=_no_room(order), no_room=True))
+                self._send(DriverReport(order.worker, ended=_no_room(order), no_room=True))
                 return
-            self._send(News(order.worker, node=node))
+            self._send(DriverReport(order.worker, node=node))
             line = await _answer(actor.start.remote(msgspec.json.encode(start), __version__))
             if line:
-                self._send(News(order.worker, report=msgspec.json.decode(line, type=WorkerReport)))
+                self._send(DriverReport(order.worker, report=msgspec.json.decode(line, type=WorkerReport)))
             code = await _answer(actor.wait.remote())
             ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         except self._ray.exceptions.RayError as error:
@@ -142,7 +132,7 @@ class _Driver:
                 return  # the worker may go on without an actor; as long as it answers, the gateway keeps it
             ended = f"lost its node or its actor ({_first_line(error)})"
         await self._kill(order.worker)
-        self._send(News(order.worker, ended=ended))
+        self._send(DriverReport(order.worker, ended=ended))
 
     async def _kill(self, worker: int) -> None:
         """End an actor with its process."""
@@ -170,7 +160,7 @@ class _Driver:
             reached = await self._probe()
             if reached is not self._reached:
                 self._reached = reached
-                self._send(News(reached=reached))
+                self._send(DriverReport(reached=reached))
             await asyncio.sleep(_PROBE_S)
 
     async def _probe(self) -> bool:
@@ -202,5 +192,5 @@ async def _answer(reference: Any) -> Any:
     return await reference
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]

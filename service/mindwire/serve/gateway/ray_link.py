@@ -20,9 +20,9 @@ import msgspec
 from mindwire.config import host_and_port
 from mindwire.errors import ServiceError
 from mindwire.serve.gateway.address import Address, host_in_url, request
-from mindwire.serve.gateway.attendance import END, KILL, LEASE_S, REPORTS
 from mindwire.serve.gateway.process import NoRoomError, Share, WorkerReport, WorkerStart
-from mindwire.serve.gateway.ray_driver import MAX_LINE, PLACE_S, News, Order
+from mindwire.serve.gateway.ray_driver import MAX_LINE, PLACE_S, DriverReport, Order
+from mindwire.serve.gateway.reports import END, KILL, LEASE_S, REPORTS
 from mindwire_models.errors import extra
 
 log = logging.getLogger(__name__)
@@ -77,12 +77,13 @@ class RayWorker:
         try:
             answer = await asyncio.wait_for(request(self._address, f"{REPORTS}?after={self._taken}"), _ASK_S)
         except (OSError, TimeoutError):
+            answer = None
+        if answer is None or answer.status != 200:
             await asyncio.sleep(self.ping_s)
             return
-        if answer.status == 200:
-            reports = msgspec.json.decode(answer.body, type=list[WorkerReport])
-            self._taken += len(reports)
-            self._reports.extend(reports)
+        reports = msgspec.json.decode(answer.body, type=list[WorkerReport])
+        self._taken += len(reports)
+        self._reports.extend(reports)
 
     async def wait(self) -> str:
         """Wait for the end; returns the reason."""
@@ -161,7 +162,7 @@ class RayLink:
             msg = f"There is no Ray cluster at {self.address}; start its head there with: ray start --head --port=PORT."
             raise ServiceError(msg)
         self._driver = driver = await self._start_driver()
-        first = await _first_news(driver)
+        first = await _first_report(driver)
         if first is None or first.refused:
             unanswered = (
                 f"The Ray cluster at {self.address} did not answer within {_CONNECT_S:g} s, or ended the connection."
@@ -206,17 +207,17 @@ class RayLink:
     async def _keep(self, driver: Process) -> None:
         """Take the news, and connect again whenever the connection has ended."""
         while True:
-            while (news := await _next_news(driver)) is not None:
+            while (news := await _next_report(driver)) is not None:
                 self._take(news)
             self._note(reached=False)
             while not self.reached:
                 await asyncio.sleep(_RETRY_S)
                 if await self._answers():
                     self._driver = driver = await self._start_driver()
-                    first = await _first_news(driver)
+                    first = await _first_report(driver)
                     self._note(reached=first is not None and not first.refused)
 
-    def _take(self, news: News) -> None:
+    def _take(self, news: DriverReport) -> None:
         if news.reached is not None:
             self._note(reached=news.reached)
         elif (worker := self._workers.get(news.worker)) is not None:
@@ -262,19 +263,19 @@ class RayLink:
             raise ServiceError(msg) from error
 
 
-async def _first_news(driver: Process) -> News | None:
+async def _first_report(driver: Process) -> DriverReport | None:
     """Return the first news; None, and no driver left, if there are none for long."""
     try:
-        return await asyncio.wait_for(_next_news(driver), _CONNECT_S)
+        return await asyncio.wait_for(_next_report(driver), _CONNECT_S)
     except TimeoutError:
         driver.kill()
         return None
 
 
-async def _next_news(driver: Process) -> News | None:
+async def _next_report(driver: Process) -> DriverReport | None:
     assert driver.stdout is not None  # noqa: S101 - asked for at the start
     line = await driver.stdout.readline()
-    return msgspec.json.decode(line, type=News) if line.endswith(b"\n") else None
+    return msgspec.json.decode(line, type=DriverReport) if line.endswith(b"\n") else None
 
 
 def _send(driver: Process, order: Order) -> None:

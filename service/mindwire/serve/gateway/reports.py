@@ -25,7 +25,7 @@ LEASE_S = 10.0
 WAIT_S = 1.0
 
 
-class Attendance:
+class WorkerReports:
     """The gateway's questions, and what is reported to it.
 
     Parameters
