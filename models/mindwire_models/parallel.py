@@ -6,6 +6,7 @@ What a job returns does not depend on where it runs or on how many run at the sa
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import warnings
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mindwire_models.errors import ClusterError, JobError, MindwireError, extra
@@ -190,10 +192,15 @@ def connect(address: str) -> Any:
 
 
 def _there(
-    function: Callable[[Shared, Argument], Result], shared: Shared, argument: Argument, needed: str
+    function: Callable[[Shared, Argument], Result], shared: Shared, argument: Argument, needed: str, folder: str
 ) -> Result | MindwireError:
+    """Run a job on a node: with the version that is needed, and in the folder that relative paths begin from."""
     if (found := version("mindwire")) != needed:
         return JobError(f"The node has Mindwire {found}, and {needed} is needed; install it there.")
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        return JobError(f"The node has no folder {folder} ({error.strerror}); nodes need the files at the same paths.")
     return _attempt(function, shared, argument)
 
 
@@ -211,7 +218,7 @@ def _on_cluster(
         while left or running:
             while left and len(running) < n_waiting:
                 number, argument = left.popleft()
-                running[task.remote(function, everywhere, argument, version("mindwire"))] = number
+                running[task.remote(function, everywhere, argument, version("mindwire"), str(Path.cwd()))] = number
             for done in ray.wait(list(running))[0]:
                 number = running.pop(done)
                 try:

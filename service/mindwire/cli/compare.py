@@ -59,7 +59,7 @@ def compare(
 
     if out is not None:
         check_report(out, FILES, inputs=[*(model or []), *(Path(text) for text in files if text)], force=force)
-    paths, markers = cues.separate(files)
+    paths, _, markers = cues.separate(files)
     resting = rest.times(paths)
     bundles = [load_bundle(path) for path in model or []]
     policies = _policies(bundles, control or [])

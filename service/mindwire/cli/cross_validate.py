@@ -46,8 +46,8 @@ def cross_validate(
 
     tested = [Path(text) for text in [*files, *(train or [])] if text]
     check_report(out, ("report.json", "report.html"), inputs=[terms.contract, *tested], force=force)
-    paths, markers = cues.separate(files)
-    trained = None if train is None else options.split_files(train, expect_assignments=False)[0]
+    paths, others, markers = cues.separate(files, train)
+    trained = others if train else None
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     classes = cues.at_least_two(markers)

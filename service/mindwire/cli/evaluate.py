@@ -71,7 +71,7 @@ def evaluate(
 
     names = ("report.json", "report.html", *(PICTURES if views else ()))
     check_report(out, names, inputs=[model, *(Path(text) for text in files if text)], force=force)
-    paths, markers = cues.separate(files)
+    paths, _, markers = cues.separate(files)
     modes, rule = scoring.modes(), ActivationRule(scoring.activation, scoring.dwell)
     settings = options.run_settings(cues, markers, signal, conditioning)
     failures: dict[Path, MindwireError] = {}
@@ -119,8 +119,8 @@ def evaluate(
     _refuse_failures(report.failed)
 
 
-def _participants(files: list[str], runs: Sequence[EvaluatedRun]) -> dict[str, str]:
-    """Return the participant of each recording, by its hash, of which a table names one."""
+def _participants(files: list[str], runs: Sequence[EvaluatedRun]) -> dict[str, tuple[str, str]]:
+    """Return the participant and the session of each recording, by its hash, of which a table names them."""
     named = options.participants(files)
     return {run.sha256: named[Path(run.file)] for run in runs if Path(run.file) in named}
 

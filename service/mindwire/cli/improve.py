@@ -35,8 +35,7 @@ def improve(
     from mindwire.training import improve as improvement
     from mindwire_models.bundle import check_target, load_bundle
 
-    paths, markers = cues.separate(files)
-    earlier = options.split_files(past, expect_assignments=False)[0] if past else []
+    paths, earlier, markers = cues.separate(files, past)
     check_target(out, name or out.name)
     settings = options.run_settings(cues, markers, signal)
     plan = improvement.Plan(load_bundle(model), paths, earlier, settings, cues.at, seed)

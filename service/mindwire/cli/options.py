@@ -41,7 +41,7 @@ Recordings = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE...",
-        help="Recordings with cue markers: XDF, or what MNE-Python reads; folders, patterns such as 'data/**/*.xdf', and tables (CSV, Parquet) of them.",
+        help="Recordings: XDF, or what MNE-Python reads; folders, patterns such as 'data/**/*.xdf', and tables (CSV, Parquet) of them.",
     ),
 ]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for report.json and report.html.")]
@@ -109,8 +109,13 @@ class Cues:
         "Seconds after the cue at which trials are decided; by default their end, or as the bundle was trained."
     )
 
-    def separate(self, files: list[str]) -> tuple[list[Path], dict[str, str]]:
-        """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files."""
+    def separate(
+        self, files: list[str], others: list[str] | None = None
+    ) -> tuple[list[Path], list[Path], dict[str, str]]:
+        """Separate recordings from further ``LABEL=CLASS`` after ``--markers``, which the shell puts among the files.
+
+        Returns the recordings, those of the ``others``, which another option names, and the class of each label.
+        """
         from mindwire.offline.trials import parse_marker_map
 
         if self.at is not None and self.at <= 0:
@@ -119,7 +124,8 @@ class Cues:
         markers = self.markers or []
         parse_marker_map(markers)  # before what follows it is taken for recordings
         paths, assignments = split_files(files, expect_assignments=bool(markers))
-        return paths, parse_marker_map([*markers, *assignments])
+        more, listed = split_files(others, expect_assignments=False) if others else ([], [])
+        return paths, more, parse_marker_map([*markers, *assignments, *listed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +287,12 @@ def recordings(names: list[str]) -> list[Path]:
     return [one.path for one in listed_recordings(names)]
 
 
-def participants(arguments: list[str]) -> dict[Path, str]:
-    """Return the participant of each recording of which a table names one."""
+def participants(arguments: list[str]) -> dict[Path, tuple[str, str]]:
+    """Return the participant and the session of each recording of which a table names them."""
     from mindwire.sources.recording_lists import listed_recordings
 
     listed = listed_recordings(text for text in arguments if not _is_assignment(text))
-    return {one.path: one.participant for one in listed if one.participant}
+    return {one.path: (one.participant, one.session) for one in listed if one.participant or one.session}
 
 
 def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list[Path], list[str]]:

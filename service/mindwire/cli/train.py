@@ -55,7 +55,7 @@ def train(
     from mindwire.training import run
     from mindwire_models.bundle import check_target
 
-    paths, markers = cues.separate(files)
+    paths, _, markers = cues.separate(files)
     classes = cues.at_least_two(markers)
     at_rest = idle_class(None, classes)
     if at_rest is None:

@@ -47,31 +47,25 @@ def tune(
     from mindwire.evaluation.idle import idle_class
     from mindwire.evaluation.known_recordings import check_not_trained_on
     from mindwire.evaluation.pseudo_online import as_in_training, choose_classes, run_recordings
-    from mindwire.evaluation.svg import standalone
     from mindwire.evaluation.tuning import PolicySearch
     from mindwire.inference.load import load_decoder
     from mindwire.outputs import PICTURE, POLICY, check_output, writing
     from mindwire_models.atomic import replace_file
     from mindwire_models.bundle import POLICY_FILE, check_target, load_bundle, write_policy
 
-    budgets, (paths, markers) = list(map(tuning_report.parse_budget, budget or ["1/min"])), cues.separate(files)
-    tested = options.split_files(test, expect_assignments=False)[0] if test else []
+    budgets = [tuning_report.parse_budget(text) for text in budget or ["1/min"]]
+    paths, tested, markers = cues.separate(files, test)
     settings, bundle = options.run_settings(cues, markers, signal, conditioning), load_bundle(model)
     classes = choose_classes(options.split_list(cues.classes), bundle.contract)
     resting = rest.times([*paths, *tested], cues.classes)
+    read = [*paths, *tested, *resting.recordings]
     if out is None:
         check_target(bundle.path, bundle.name)
     else:
-        check_output(out, POLICY, inputs=[*paths, *tested, *resting.recordings, bundle.path], force=force)
+        check_output(out, POLICY, inputs=[*read, bundle.path], force=force)
     if picture is not None:
-        check_output(
-            picture,
-            PICTURE,
-            inputs=[*paths, *tested, *resting.recordings, bundle.path],
-            force=force,
-            option="--picture",
-        )
-    warning = check_not_trained_on(bundle, [*paths, *tested, *resting.recordings], allowed=allow_training_data)
+        check_output(picture, PICTURE, inputs=[*read, bundle.path], force=force, option="--picture")
+    warning = check_not_trained_on(bundle, read, allowed=allow_training_data)
     execution = jobs.execution(given, bundle, backend, conditioning.adapt)
     decoder = load_decoder(bundle, backend.engine, backend.device, adapt=conditioning.adapt, purpose="recording")
     settings, at_s, remembered = as_in_training(settings, cues.at, bundle, [*paths, *tested])
@@ -98,11 +92,19 @@ def tune(
         others = resting.control_runs(cued[len(paths) :], [], task)
         show(tuning_report.held_out_table(search, results, others).terminal(), *tuning_report.LEGEND)
     if picture is not None:
-        with writing(picture, "the picture"):
-            replace_file(picture, standalone(tuning_report.draw(first), f"Mindwire: frontier of {bundle.name}"))
+        _write_picture(picture, tuning_report.draw(first), bundle.name)
     if out is None:
         write_policy(bundle, first.policy.to_json())
     else:
         with writing(out, "the policy"):
             replace_file(out, first.policy.to_json())
     print_written(*(path for path in (out or bundle.path / POLICY_FILE, picture) if path))
+
+
+def _write_picture(path: Path, drawing: str, name: str) -> None:
+    from mindwire.evaluation.svg import standalone
+    from mindwire.outputs import writing
+    from mindwire_models.atomic import replace_file
+
+    with writing(path, "the picture"):
+        replace_file(path, standalone(drawing, f"Mindwire: frontier of {name}"))

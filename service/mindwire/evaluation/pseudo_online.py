@@ -313,7 +313,10 @@ def _each(task: _Task, paths: Sequence[Path], how: Execution) -> Iterator[tuple[
 
 
 def _key(task: _Task, path: Path, how: Execution) -> str:
-    decoder = task.decoder
+    """Return the key of a recording's result: of what the recording, the bundle and the options hold, wherever they are."""
+    decoder, choice = task.decoder, how.decoder
     made = () if isinstance(decoder, DecoderChoice) else (decoder.engine, decoder.device)
-    depends = (repr(how.decoder), *made, task.contract.model_dump_json(), repr(task.classes), repr(task.settings))
-    return run_key(file_sha256(path), *depends)
+    bundle = () if choice is None else (choice.sha256, choice.adapt)
+    return run_key(
+        file_sha256(path), *bundle, *made, task.contract.model_dump_json(), repr(task.classes), repr(task.settings)
+    )

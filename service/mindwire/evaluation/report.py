@@ -52,36 +52,41 @@ class EvaluatedModel(BaseModel, frozen=True):
 
 
 class ParticipantScore(BaseModel, frozen=True):
-    """Trials of one participant's recordings; accuracy over the decided ones."""
+    """Trials of one participant's recordings in one session; accuracy over the decided ones."""
 
     participant: str
+    session: str
     n_recordings: int
     n_trials: int
     n_correct: int
     accuracy: float | None
 
 
-def participant_scores(runs: Sequence[RunScore], participants: Mapping[str, str]) -> list[ParticipantScore]:
-    """Return the scores of each participant by the hashes of the recordings; none where no one is named."""
+def participant_scores(runs: Sequence[RunScore], participants: Mapping[str, tuple[str, str]]) -> list[ParticipantScore]:
+    """Return the scores of each participant and session, which are given by the hashes of the recordings."""
     scores = []
-    for name in sorted(set(participants.values())):
-        own = [run for run in runs if participants.get(run.sha256) == name]
+    for participant, session in sorted(set(participants.values())):
+        own = [run for run in runs if participants.get(run.sha256) == (participant, session)]
         n_trials, n_correct = sum(run.n_trials for run in own), sum(run.n_correct for run in own)
-        accuracy = n_correct / n_trials if n_trials else None
         one = ParticipantScore(
-            participant=name, n_recordings=len(own), n_trials=n_trials, n_correct=n_correct, accuracy=accuracy
+            participant=participant,
+            session=session,
+            n_recordings=len(own),
+            n_trials=n_trials,
+            n_correct=n_correct,
+            accuracy=n_correct / n_trials if n_trials else None,
         )
         scores.append(one)
     return scores
 
 
 def participants_table(scores: Sequence[ParticipantScore]) -> TextTable:
-    """Return the scores of participants, a row each."""
+    """Return the scores of participants, a row for each session."""
     rows = [
-        [one.participant, str(one.n_recordings), f"{one.n_correct}/{one.n_trials}", percent(one.accuracy)]
+        [one.participant, one.session, str(one.n_recordings), f"{one.n_correct}/{one.n_trials}", percent(one.accuracy)]
         for one in scores
     ]
-    return TextTable(["participant", "recordings", "right", "accuracy"], rows)
+    return TextTable(["participant", "session", "recordings", "right", "accuracy"], rows)
 
 
 class Comparison(BaseModel, frozen=True):

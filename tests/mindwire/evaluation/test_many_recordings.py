@@ -81,9 +81,14 @@ def test_processes_give_what_one_gives(folder: Path, serial: dict[str, Any], tmp
 
 
 @pytest.mark.ray
-def test_a_cluster_gives_what_one_process_gives(folder: Path, serial: dict[str, Any], tmp_path: Path) -> None:
+def test_a_cluster_gives_what_one_process_gives(
+    folder: Path, serial: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)  # that nodes have relative paths begin from
     with RayCluster("one", "two", "three", cpus=1) as cluster:
-        assert evaluated(folder, tmp_path, "--ray", cluster.address) == serial
+        found = evaluated(Path(), tmp_path, "--ray", cluster.address)
+        assert [run["sha256"] for run in found["runs"]] == [run["sha256"] for run in serial["runs"]]
+        assert found | {"failed": {}} == serial | {"failed": {}}
         files = [folder / f"trained{i}.xdf" for i in range(2)]
         short = ("--window", 2, "--epochs", 2, "--network", "n_temporal_filters=4", "--network", "ch_dim=4")
         reports = []
@@ -200,12 +205,14 @@ def test_names_of_recordings(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_table_s_participants_and_markers_are_used(folder: Path, tmp_path: Path) -> None:
-    rows = [f"{folder}/recordings/day{i % 2}/run{i}.xdf,P{i % 2},{i}" for i in range(4)]
+    rows = [f"{folder}/recordings/day{i % 2}/run{i}.xdf,P{i % 2},S{i // 2}" for i in range(4)]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["file,participant,session", *rows]))
     output = run("evaluate", table, "--model", folder / "model", "--out", tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert [one["participant"] for one in report["participants"]] == ["P0", "P1"]
+    assert [(one["participant"], one["session"]) for one in report["participants"]] == [
+        (f"P{i % 2}", f"S{i // 2}") for i in (0, 2, 1, 3)
+    ]
     assert sum(one["n_correct"] for one in report["participants"]) == report["overall"]["n_correct"]
     assert "P0" in output
 

@@ -11,8 +11,8 @@ import pytest
 
 from mindwire.config import load_settings
 from mindwire.serve.gateway.address import Address, request
-from mindwire.serve.gateway.reports import KILL, REPORTS
 from mindwire.serve.gateway.process import WorkerReport, WorkerStart, start_process
+from mindwire.serve.gateway.reports import KILL, REPORTS
 from mindwire.sinks.messages import Encoding
 from tests.support.bundles import random_bundle
 from tests.support.certificates import make_certificate
