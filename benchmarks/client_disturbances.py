@@ -21,7 +21,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from tests.support.lsl_cap import Cap  # noqa: E402
 from tests.support.relay import Relay  # noqa: E402
 from tests.support.service_process import Service, request, until  # noqa: E402
 from tests.support.streaming import contract  # noqa: E402
+from tests.support.threads import meanwhile  # noqa: E402
 
 STREAM = "eeg"
 KINDS = ("kill", "end", "stop", "remove", "cut", "slow", "starve", "trickle")
@@ -141,22 +142,14 @@ class Disturbed:
         time.sleep(seconds)
         self.service.process.send_signal(signal.SIGCONT)
 
-    @contextmanager
-    def starved(self) -> Iterator[None]:
-        """Let the service run for a fifth of the time meanwhile."""
-        end = threading.Event()
+    def starved(self) -> AbstractContextManager[None]:
+        """Return a context in which the service runs for a fifth of the time."""
 
-        def hold_back() -> None:
+        def hold_back(end: threading.Event) -> None:
             while not end.wait(_RUNNING_S):
                 self.stop(_STOPPED_S)
 
-        thread = threading.Thread(target=hold_back)
-        thread.start()
-        try:
-            yield
-        finally:
-            end.set()
-            thread.join()
+        return meanwhile(hold_back)
 
     def remove(self) -> None:
         """Remove the stream, and add it again."""

@@ -22,6 +22,7 @@ from typing import Any
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from tests.support.streaming import eventually
+from tests.support.threads import meanwhile
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 75
@@ -263,9 +264,8 @@ class Prepared:
             with sent(replace(good_streams()["decisions"], name="Mindwire-cap-Decisions")):
                 yield
             return
-        end = threading.Event()
 
-        def send() -> None:
+        def send(end: threading.Event) -> None:
             message = OscMessageBuilder("/mindwire/cap/decision")
             for value in ("left_hand", 0.9, 1, 2.0):
                 message.add_arg(value)
@@ -273,13 +273,8 @@ class Prepared:
                 while not end.wait(0.1):
                     sock.sendto(message.build().dgram, ("127.0.0.1", page.osc))
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
+        with meanwhile(send):
             yield
-        finally:
-            end.set()
-            thread.join()
 
     # Commands
 

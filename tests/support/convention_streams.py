@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pylsl
 
+from tests.support.threads import meanwhile
 from tests.support.xdf_writer import XdfWriter, chunk
 
 HOP_S, ROWS, BEGIN = 0.04, 50, 1000.0
@@ -116,9 +117,9 @@ def sent(spec: Spec):
         channel = channels.append_child("channel")
         for key, text in (("label", label), ("unit", unit), ("type", kind)):
             channel.append_child_value(key, text)
-    outlet, end = pylsl.StreamOutlet(info), threading.Event()
+    outlet = pylsl.StreamOutlet(info)
 
-    def send() -> None:
+    def send(end: threading.Event) -> None:
         while not outlet.wait_for_consumers(0.1):
             if end.is_set():
                 return
@@ -126,13 +127,8 @@ def sent(spec: Spec):
         for row, time in zip(spec.values, spec.times, strict=True):
             outlet.push_sample(row, time + shift)
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with meanwhile(send):
         yield
-    finally:
-        end.set()
-        thread.join()
 
 
 def changed(change) -> dict[str, Spec]:

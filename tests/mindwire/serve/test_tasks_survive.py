@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from uuid import uuid4
 
 import numpy as np
@@ -18,6 +18,7 @@ from mindwire.sources.liblsl import pylsl
 from mindwire.sources.recording import open_recording
 from tests.support.lsl_cap import Cap, samples_of
 from tests.support.service_process import get, request, service, until
+from tests.support.threads import meanwhile
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -86,22 +87,14 @@ class Page:
             task = self.end(*self.cue())
         return task
 
-    @contextmanager
     def seen(self):
         """Requests of `seen` while the context lasts."""
-        stop = threading.Event()
 
-        def repeat() -> None:
+        def repeat(stop: threading.Event) -> None:
             while not stop.wait(2.0):
                 self.command("seen")
 
-        thread = threading.Thread(target=repeat)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        return meanwhile(repeat)
 
 
 def has_signal(address, name) -> bool:
