@@ -38,10 +38,10 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 # Files that take a minute or more, the longest first.
 _LONG = (
     "tests/browser/test_cap_to_control.py",
-    "tests/browser/test_participant.py",
     "tests/faults/test_ray_cluster.py",
     "tests/mindwire/live/test_kept_adaptation.py",
     "tests/mindwire/bench/test_bench.py",
+    "tests/browser/test_participant.py",
     "tests/test_without_torch.py",
     "tests/browser/test_page.py",
     "tests/mindwire/sources/test_fuzz_recordings.py",
