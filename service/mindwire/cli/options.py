@@ -41,7 +41,7 @@ Recordings = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE...",
-        help="Recordings: XDF, or what MNE-Python reads; folders, patterns such as 'data/**/*.xdf', and tables (CSV, Parquet) of them.",
+        help="Recordings: XDF, or what MNE-Python reads; folders, patterns such as 'data/**/*.xdf', tables (CSV, Parquet) of them, and URLs.",
     ),
 ]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for report.json and report.html.")]
@@ -184,7 +184,7 @@ class Rest:
     """Times at which the person asks for nothing, besides the trials of an idle class."""
 
     rest: list[str] | None = option(
-        "Rest: a recording of it, or BEGIN..END for the time from one marker to the next of the other; repeat for more.",
+        "Rest: recordings of it, or BEGIN..END for the time from one marker to the next of the other; repeat for more.",
         metavar="FILE|BEGIN..END",
     )
     between: bool = option(
@@ -279,10 +279,11 @@ def split_list(text: str | None) -> list[str] | None:
 
 
 def recordings(names: list[str]) -> list[Path]:
-    """Return the recordings that paths, folders, patterns and tables name; a single path is not looked at."""
+    """Return the recordings that paths, URLs, folders, patterns and tables name; a single path is not looked at."""
+    from mindwire.sources.object_stores import is_url
     from mindwire.sources.recording_lists import listed_recordings, names_several
 
-    if len(names) == 1 and not names_several(names[0]):
+    if len(names) == 1 and not names_several(names[0]) and not is_url(names[0]):
         return [Path(names[0])]
     return [one.path for one in listed_recordings(names)]
 
@@ -313,7 +314,10 @@ def split_files(arguments: list[str], *, expect_assignments: bool) -> tuple[list
 
 
 def _is_assignment(text: str) -> bool:
-    return _ASSIGNMENT.fullmatch(text) is not None and not text.casefold().endswith(_RECORDINGS) and not _exists(text)
+    from mindwire.sources.object_stores import is_url
+
+    like_one = _ASSIGNMENT.fullmatch(text) is not None and not text.casefold().endswith(_RECORDINGS)
+    return like_one and not is_url(text) and not _exists(text)
 
 
 def _exists(text: str) -> bool:

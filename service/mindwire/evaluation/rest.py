@@ -12,6 +12,8 @@ from mindwire.evaluation.pseudo_online import Execution, RunSettings, run_record
 from mindwire.evaluation.scores import EvaluatedRun
 from mindwire.inference.decoder import Decoder
 from mindwire.offline.trials import count_labels, match_labels
+from mindwire.sources.object_stores import is_url
+from mindwire.sources.recording_lists import listed_recordings, names_several
 from mindwire_models.contract import Contract
 
 _TO = ".."
@@ -37,13 +39,15 @@ class RestTimes:
 
     @classmethod
     def parse(cls, texts: Sequence[str], *, between: bool = False) -> RestTimes:
-        """Read recordings and ``BEGIN..END``; a UsageError says that one is neither."""
-        paths, ranges = [], []
+        """Read recordings, as :func:`listed_recordings` does, and ``BEGIN..END``; a UsageError says that one is neither."""
+        paths: list[Path] = []
+        ranges = []
         for text in texts:
             begin, to, end = (part.strip() for part in text.partition(_TO))
-            if Path(text).exists():
-                paths.append(Path(text))
-            elif to and begin and end:
+            is_range = to and begin and end and not Path(text).exists()
+            if Path(text).exists() or is_url(text) or (names_several(text) and not is_range):
+                paths += [one.path for one in listed_recordings([text])]
+            elif is_range:
                 ranges.append((begin, end))
             else:
                 msg = f"--rest {text}: expected a recording, or markers as BEGIN{_TO}END, and there is no such file; check the path."

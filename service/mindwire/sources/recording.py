@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mindwire.errors import RecordingError
+from mindwire.sources.object_stores import FOLDERS, present
 from mindwire.sources.recorded_stream import RecordedSignal, RecordedStream, Recording, Selector, choose_signal
 from mindwire.sources.xdf import XdfRecording
 from mindwire.sources.xdf_chunks import GZIP_MAGIC, MAGIC
@@ -13,12 +14,11 @@ __all__ = ["RecordedSignal", "RecordedStream", "Recording", "Selector", "choose_
 
 # Files that belong to a recording without being the one to open.
 _OPENED_BY = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
-_FOLDERS = (".mff", ".ds", ".mefd")
 _USUAL = (".xdf", ".edf", ".bdf", ".gdf", ".vhdr", ".fif", ".set")
 
 
 def open_recording(path: Path | str) -> Recording:
-    """Open a recording.
+    """Open a recording, which is copied to this machine first if it is the copy of one at a URL.
 
     Raises
     ------
@@ -27,11 +27,11 @@ def open_recording(path: Path | str) -> Recording:
     MissingExtraError
         Its format takes MNE-Python, which is not installed.
     """
-    path = Path(path)
+    path = present(Path(path))
     if path.exists() and not (path.is_file() or path.is_dir()):
         msg = f"{path}: expected a recording, found neither a file nor a folder."  # a pipe would block
         raise RecordingError(msg)
-    if path.is_dir() and path.suffix.casefold() not in _FOLDERS:
+    if path.is_dir() and path.suffix.casefold() not in FOLDERS:
         found = sorted(one.name for one in path.iterdir() if one.suffix.casefold() in _USUAL)
         files = f"for example {path / found[0]}" if found else "though none of them is one that Mindwire knows"
         msg = f"{path}: expected a recording, found a folder; give the files in it, {files}."

@@ -1,4 +1,4 @@
-"""Recordings named by their path, folder, pattern or a table, for commands that read many."""
+"""Recordings named by their path, URL, folder, pattern or a table, for commands that read many."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindwire.errors import UsageError
+from mindwire.sources.object_stores import FOLDERS, copies_of, is_url, names_one
 from mindwire_models.errors import extra
 
 # What a search of a folder finds; parts of recordings, such as .eeg beside .vhdr, are left out.
@@ -27,7 +28,6 @@ _ENDINGS = (
     ".ds",
     ".mefd",
 )
-_FOLDERS = (".mff", ".ds", ".mefd")
 _TABLES = (".csv", ".parquet")
 _COLUMNS = ("file", "participant", "session", "markers")
 
@@ -47,28 +47,33 @@ def listed_recordings(texts: Iterable[str]) -> list[ListedRecording]:
 
     A folder stands for all recordings in it and in its folders; a pattern such as ``data/**/*.xdf`` for the files that match; a
     table, CSV or Parquet, has a column ``file`` with paths, relative to its own folder, and may have ``participant``,
-    ``session`` and ``markers``.
+    ``session`` and ``markers``. URLs name recordings, folders and patterns elsewhere, and stand in tables too; such recordings are
+    copied to this machine when they are opened.
 
     Raises
     ------
     UsageError
         There is nothing of the name, or no recording in it, or a table has no column ``file``.
     MissingExtraError
-        A table is Parquet, and pyarrow is not installed.
+        A table is Parquet and pyarrow is not installed, or the package for a URL is not.
     """
     return [one for text in texts for one in _listed(text)]
 
 
 def names_several(text: str) -> bool:
     """Return true for a folder with recordings, a pattern and a table."""
+    if is_url(text):
+        return not names_one(text, _ENDINGS)
     path = Path(text)
     if not _exists(path):
         return glob.has_magic(text)
     suffix = path.suffix.casefold()
-    return suffix in _TABLES or (path.is_dir() and suffix not in _FOLDERS)
+    return suffix in _TABLES or (path.is_dir() and suffix not in FOLDERS)
 
 
 def _listed(text: str) -> list[ListedRecording]:
+    if is_url(text):
+        return [ListedRecording(one) for one in copies_of(text, _ENDINGS)]
     path = Path(text)
     if _exists(path):
         if not names_several(text):
@@ -94,7 +99,7 @@ def _recordings_in(folder: Path) -> Iterable[Path]:
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
-        if path.name.casefold().endswith(_ENDINGS) and path.is_dir() == (path.suffix.casefold() in _FOLDERS):
+        if path.name.casefold().endswith(_ENDINGS) and path.is_dir() == (path.suffix.casefold() in FOLDERS):
             yield path
         elif path.is_dir():
             yield from _recordings_in(path)
@@ -109,12 +114,18 @@ def _table(path: Path) -> list[ListedRecording]:
     listed = []
     for number, row in enumerate(rows, 1):
         values = {name: str(row.get(name) or "").strip() for name in _COLUMNS}
-        file = path.parent / values.pop("file")
-        if not _exists(file):
-            msg = f"{path}, row {number}: there is no recording {file}; paths are relative to the table's folder."
-            raise UsageError(msg)
-        listed.append(ListedRecording(file, **values))
+        listed += [ListedRecording(file, **values) for file in _in_table(path, number, values.pop("file"))]
     return listed
+
+
+def _in_table(table: Path, number: int, text: str) -> list[Path]:
+    if is_url(text):
+        return copies_of(text, _ENDINGS)
+    file = table.parent / text
+    if not _exists(file):
+        msg = f"{table}, row {number}: there is no recording {file}; paths are relative to the table's folder."
+        raise UsageError(msg)
+    return [file]
 
 
 def _rows(path: Path) -> list[Mapping[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from itertools import permutations
 
 import numpy as np
@@ -117,6 +118,22 @@ def test_rest_is_what_markers_enclose_apart_from_trials_and_counted_once() -> No
         RestTimes.parse(["shut..open"]).control_runs([run], [], TASK)
     with pytest.raises(UsageError, match="--rest nowhere: expected a recording, or markers as BEGIN"):
         RestTimes.parse(["nowhere"])
+
+
+def test_recordings_of_rest_are_named_as_others_are(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("eyes..open.xdf", "rest1.xdf", "rest2.xdf")]
+    for file in files:
+        file.touch()
+    table = tmp_path / "rest.csv"
+    table.write_text("file\nrest2.xdf\n")
+    for text, expected in (
+        (str(tmp_path), files),
+        (f"{tmp_path}/rest*.xdf", files[1:]),
+        (str(table), files[2:]),
+        (str(files[0]), files[:1]),
+    ):
+        assert RestTimes.parse([text]).recordings == tuple(expected)
+    assert RestTimes.parse(["S*..E[1]"]).ranges == (("S*", "E[1]"),)
 
 
 def test_the_raw_argmax_acts_after_half_a_second_and_rests_for_one() -> None:
