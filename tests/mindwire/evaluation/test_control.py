@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
