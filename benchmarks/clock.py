@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.browser.conftest import CHROMIUM, FLAGS  # noqa: E402
+from tests.browser.conftest import FLAGS, WITH_WINDOW  # noqa: E402
 from tests.support.paint_times import FLIP, HEIGHT, WIDTH, XVFB, Trace, framebuffer  # noqa: E402
 from tests.support.slow_network import slow_network  # noqa: E402
 from tests.support.standin import StandIn, served  # noqa: E402
@@ -65,7 +65,7 @@ def measure(
         screen = stack.enter_context(framebuffer()) if observer == "pixels" else None
         flags = [*FLAGS, "--window-position=0,0", f"--window-size={WIDTH},{HEIGHT}"] if screen else FLAGS
         env = {**os.environ, "DISPLAY": screen.display} if screen else None
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, headless=screen is None, env=env)
+        browser = playwright.chromium.launch(executable_path=WITH_WINDOW, args=flags, headless=screen is None, env=env)
         stack.callback(browser.close)
         version = browser.version
         page = browser.new_page(no_viewport=True) if screen else browser.new_page()

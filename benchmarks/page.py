@@ -31,7 +31,7 @@ from mindwire_models.presets import BCIC2A
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.browser.conftest import CHROMIUM, FLAGS
+from tests.browser.conftest import FLAGS, WITH_WINDOW
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
 from tests.support.service_process import Service, get
@@ -155,7 +155,7 @@ def report(service: Service, options: argparse.Namespace) -> None:
         time.sleep(0.5)
     alone = cost(process, address, options.seconds)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=WITH_WINDOW, args=FLAGS)
         page = browser.new_page(viewport={"width": options.width, "height": 900})
         open_live(page, address, "10")
         watched = cost_while_open(page, process, address, options.seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.clock import FRAME_MS, measure
-from tests.browser.conftest import CHROMIUM
+from tests.browser.conftest import WITH_WINDOW
 from tests.support.paint_times import XVFB
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -13,7 +13,7 @@ N = 8
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(XVFB is None or CHROMIUM is None, reason="Xvfb or Chromium is not installed")
+@pytest.mark.skipif(XVFB is None or WITH_WINDOW is None, reason="Xvfb or Chromium is not installed")
 def test_markers_are_compared_with_pixels():
     with playwright.sync_playwright() as running:
         row = measure(running, N, observer="pixels", jitter_ms=20.0, there_ms=10.0, drift_ppm=100.0)
