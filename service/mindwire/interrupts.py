@@ -61,6 +61,9 @@ class Interrupts:
     def end(self) -> None:
         """Stop handling: after an interrupt another one ends the process at once, without one the work is done."""
         signal.setitimer(signal.ITIMER_REAL, 0)
+        # Python ends by SIGINT instead of with an exit code if the last code from a string that it ran was interrupted, as
+        # dataclasses run it while modules are imported.
+        exec("")  # noqa: S102 - nothing
         if signal.getsignal(signal.SIGINT) == self._interrupt:
             signal.signal(signal.SIGINT, signal.SIG_DFL if self.came else signal.SIG_IGN)
 

@@ -227,6 +227,22 @@ def test_the_log_of_liblsl_is_off_unless_the_user_configured_it() -> None:
         assert bool(done.stderr) is bool(words), done.stderr
 
 
+def test_an_interrupt_of_code_from_a_string_ends_with_the_code_of_interrupts() -> None:
+    script = """
+import sys
+import mindwire.cli.main
+from mindwire.__main__ import main
+
+def run():
+    exec("import signal; signal.raise_signal(signal.SIGINT)")
+
+mindwire.cli.main.run = run
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_windows_is_refused_in_one_sentence() -> None:
     script = "import sys; sys.platform = 'win32'; import mindwire.__main__"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
