@@ -227,9 +227,8 @@ def test_the_log_of_liblsl_is_off_unless_the_user_configured_it() -> None:
         assert bool(done.stderr) is bool(words), done.stderr
 
 
-def test_an_interrupt_of_code_from_a_string_ends_with_the_code_of_interrupts() -> None:
-    script = """
-import sys
+def test_an_interrupt_of_code_from_a_string_ends_with_the_code_of_interrupts(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text("""
 import mindwire.cli.main
 from mindwire.__main__ import main
 
@@ -238,8 +237,10 @@ def run():
 
 mindwire.cli.main.run = run
 main()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+""")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "")
 
 
