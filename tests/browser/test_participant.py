@@ -114,10 +114,27 @@ def test_stop_ends_feedback_at_once_and_pauses_decisions_and_task(running, tasks
     assert tasks.control["paused"]
 
 
+LATE = """
+const now = window.fetch;
+let late = 0;
+const count = (by) => (document.documentElement.dataset.late = late += by);
+window.fetch = async (url, options) => {
+  const answer = await now(url, options);
+  if ((options?.method ?? "GET") === "GET" && String(url).endsWith("/task")) {
+    count(1);
+    await new Promise((end) => setTimeout(end, 1500));
+    count(-1);
+  }
+  return answer;
+};
+"""
+
+
 def test_a_break_is_suggested_and_the_task_goes_on_after_it(running, tasks, open_page):
     address, _ = running
     tasks.begin(CUED)
     page = open_page("about:blank", locale="en-GB")
+    page.add_init_script(LATE)  # the task's state before a command arrives after it
 
     def sooner(route):  # than after five minutes
         answer = route.fetch()
@@ -130,6 +147,8 @@ def test_a_break_is_suggested_and_the_task_goes_on_after_it(running, tasks, open
     expect(page.locator("#message-title")).to_have_text("Time for a break", timeout=LONG)
     task = tasks.reaches("paused", page)
     assert [trial["outcome"] for trial in task["trials"]] == ["done"]
+    expect(page.locator("html")).to_have_attribute("data-late", "0")
+    expect(page.locator("#message-title")).to_have_text("Time for a break")
     page.keyboard.press("Escape")
     expect(page.locator("#message-title")).to_have_text("Stopped")
     page.keyboard.press("Space")

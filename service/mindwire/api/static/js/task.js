@@ -1,5 +1,6 @@
 // The task of a stream: its state in the service, and what is sent about it. Shared by the pages of participant and operator.
 
+import { oneAtATime } from "./one_at_a_time.js";
 import { Refused, Unauthorised, get, send } from "./service.js";
 
 /**
@@ -53,8 +54,11 @@ export async function deliver(act, wanted = () => true) {
 export class Task {
   #path;
   #changed;
+  #commands = 0; // begun, and ended
   /** @type {TaskState} */
   state = NONE;
+  /** Ask for the state. */
+  refresh = oneAtATime(() => this.#ask());
 
   /** @param {string} stream @param {(state: TaskState) => void} changed called with each state */
   constructor(stream, changed) {
@@ -62,14 +66,31 @@ export class Task {
     this.#changed = changed;
   }
 
-  /** Ask for the state. */
-  async refresh() {
-    this.#take(await get(this.#path));
+  /** Ask for the state, and again if a command began or ended meanwhile: the answer may be older than the command's. */
+  async #ask() {
+    for (;;) {
+      const commands = this.#commands;
+      const state = await get(this.#path);
+      if (commands === this.#commands) {
+        this.#take(state);
+        return;
+      }
+    }
+  }
+
+  /** Send a command and take the state that it leads to. @param {string} path @param {unknown} [body] */
+  async #command(path, body) {
+    this.#commands += 1;
+    try {
+      this.#take(await send("POST", path, body));
+    } finally {
+      this.#commands += 1;
+    }
   }
 
   /** Begin a task. @param {{participant: string, paradigm: string | Paradigm, seed?: number}} wanted */
   async begin(wanted) {
-    this.#take(await send("POST", this.#path, wanted));
+    await this.#command(this.#path, wanted);
   }
 
   /** Say that the page of the participant is there: without that, a running task is paused. */
@@ -79,13 +100,13 @@ export class Task {
 
   /** @param {"pause" | "resume" | "abort" | "finish"} name */
   async command(name) {
-    this.#take(await send("POST", `${this.#path}/${name}`));
+    await this.#command(`${this.#path}/${name}`);
   }
 
   /** Report a trial. @param {{index: number, outcome: "done" | "aborted", onset: number | null, result: Record<string, unknown> | null}} ended */
   async report(ended) {
     const given = Object.fromEntries(Object.entries(ended).filter(([, value]) => value !== null));
-    await deliver(async () => this.#take(await send("POST", `${this.#path}/trial`, given)));
+    await deliver(() => this.#command(`${this.#path}/trial`, given));
   }
 
   /** @param {TaskState} state */
