@@ -36,12 +36,18 @@ def next_step(page, title):
     expect(page.locator("#guide-title")).to_have_text(title, timeout=LONG)
 
 
+def act(page):
+    """Do the next step by its key, once the one before is done."""
+    expect(page.locator("#guide-act")).to_be_enabled()
+    page.keyboard.press("n")
+
+
 def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     address, cap, sessions = running
     page = open_page(f"http://{address}/session", locale="en-GB")
     next_step(page, "Connect a cap")
     assert not accessibility_problems(page), "\n".join(accessibility_problems(page))
-    page.keyboard.press("n")
+    act(page)
     source = page.get_by_label("Source")
     expect(source).to_be_enabled(timeout=LONG)
     source.select_option(label=source.locator("option", has_text=cap).first.inner_text())
@@ -64,16 +70,16 @@ def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     next_step(page, "Record a run of 2 trials (1 of 2)")
     expect(page.locator("#run-length")).to_contain_text("2 trials")
     page.locator("#guide-title").click()
-    page.keyboard.press("n")
+    act(page)
     next_step(page, "Open the participant page")
     expect(page.locator("#recording")).to_have_text("REC run-01.xdf")
     with page.expect_popup() as opened:
-        page.keyboard.press("n")
+        act(page)
     participant = opened.value
     next_step(page, "Begin when the person is ready")
     expect(participant.locator("#message-title")).to_have_text("Motor imagery", timeout=LONG)
     page.locator("#guide-title").click()
-    page.keyboard.press("n")
+    act(page)
     next_step(page, "The run is under way")
     expect(page.locator("#log")).to_contain_text("task begins: motor-imagery", timeout=LONG)
     expect(page.locator("#marker-clock")).to_contain_text("ms")
