@@ -19,7 +19,7 @@ from mindwire.offline.trials import check_marker_map, left_out_markers, match_la
 from mindwire.options import PipelineOptions
 from mindwire.pipeline import Pipeline
 from mindwire.signal.events import PipelineEvent, doubts, warn_of
-from mindwire.sources.object_stores import present
+from mindwire.sources.object_stores import copy_if_absent
 from mindwire.sources.recording import Recording, Selector, open_recording
 from mindwire.types import Prediction
 from mindwire_models.bundle import Bundle
@@ -53,7 +53,7 @@ class RunSettings:
 
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes, of a BrainVision header's data file; of a folder, its files' names and hashes in order."""
-    path = present(path)
+    path = copy_if_absent(path)
     digest = hashlib.sha256()
     if path.is_dir():
         for part in sorted(p for p in path.rglob("*") if p.is_file()):

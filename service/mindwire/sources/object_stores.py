@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from mindwire.errors import MindwireError, RecordingError, UsageError
 from mindwire_models.errors import MissingExtraError, extra
@@ -24,6 +26,7 @@ _CACHE = "MINDWIRE_CACHE"
 _VERSION = re.compile(r"[0-9a-f]{16}")
 # Recordings that are folders, and those with other files beside the one that is named.
 FOLDERS = (".mff", ".ds", ".mefd")
+_WEB = ("http", "https")  # whose URLs have characters of names quoted
 _IN_SEVERAL_FILES = (".vhdr", ".set", ".fif")
 
 
@@ -37,7 +40,7 @@ def names_one(url: str, endings: tuple[str, ...]) -> bool:
     return _PATTERN.search(url) is None and url.casefold().endswith(endings)
 
 
-def copies_of(url: str, endings: tuple[str, ...]) -> list[Path]:
+def recordings_at(url: str, endings: tuple[str, ...]) -> list[Path]:
     """Return where recordings are copied to when they are opened: the one at a URL, all in a folder, or those that match a pattern.
 
     The path is another one whenever the recording has changed.
@@ -56,6 +59,7 @@ def copies_of(url: str, endings: tuple[str, ...]) -> list[Path]:
     MissingExtraError
         The package for such a place is not installed.
     """
+    _check(url)
     with _reaching(url, UsageError):
         store = _store(url)
         if names_one(url, endings):
@@ -71,8 +75,8 @@ def copies_of(url: str, endings: tuple[str, ...]) -> list[Path]:
     return copies
 
 
-def present(path: Path) -> Path:
-    """Return the path of a recording; if it is one of :func:`copies_of` and not there yet, it is copied first.
+def copy_if_absent(path: Path) -> Path:
+    """Return the path of a recording; if it is one of :func:`recordings_at` and not there yet, it is copied first.
 
     Raises
     ------
@@ -81,23 +85,26 @@ def present(path: Path) -> Path:
     MissingExtraError
         The package for such a place is not installed.
     """
-    root = _cache()
-    if path.exists() or root not in path.parents or not _VERSION.fullmatch(path.parent.name):
+    if path.exists() or not _VERSION.fullmatch(path.parent.name) or (root := _cache()) not in path.parents:
         return path
     protocol, *parts = path.relative_to(root).parts
-    url = f"{protocol}://{'/'.join((*parts[:-2], path.name))}"
+    where = "/".join((*parts[:-2], path.name))
+    url = f"{protocol}://{quote(where, safe='/:') if protocol in _WEB else where}"
     with _reaching(url, RecordingError):
         store = _store(url)
         log.info("Copying %s into %s.", url, path.parent)
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         # All of it or nothing: the command may be ended, and another process copy the same.
-        growing = Path(tempfile.mkdtemp(prefix=".copying-", dir=path.parent.parent))
+        growing = path.parent.with_name(f".copying-{uuid.uuid4().hex}")
         try:
             for name, remote in _files(store, url):
                 (growing / name).parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(remote, str(growing / name))
-            if not path.exists():
+            try:
                 growing.rename(path.parent)
+            except OSError:
+                if not path.exists():  # else another process was first
+                    raise
         finally:
             shutil.rmtree(growing, ignore_errors=True)
     return path
@@ -107,8 +114,8 @@ def _cache() -> Path:
     """Return the folder of copies."""
     if named := os.environ.get(_CACHE):
         return Path(named).absolute()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "mindwire" / "recordings"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - raises nothing without a home
+    return Path(tempfile.gettempdir() if base.startswith("~") else base) / "mindwire" / "recordings"
 
 
 def _store(url: str) -> Any:
@@ -142,18 +149,23 @@ def _recording_of(url: str) -> str:
     return "/".join(parts[: whole + 1])
 
 
+def _plain(url: str) -> str:
+    """Return a URL with the characters of the names in it."""
+    return unquote(url) if url.partition("://")[0] in _WEB else url
+
+
 def _files(store: Any, url: str) -> Iterator[tuple[str, str]]:
-    """Yield each file of a recording: its path beside or in the recording, and its URL."""
+    """Yield each file of a recording: its path in the folder of the copy, and its URL."""
     above, _, name = url.rpartition("/")
     files = [url]
     if name.casefold().endswith(FOLDERS):
         files = sorted(store.unstrip_protocol(path) for path in store.find(url))
     elif name.casefold().endswith(_IN_SEVERAL_FILES):
-        own = url[: url.rindex(".")]
+        own = _plain(url[: url.rindex(".")])
         neighbours = (store.unstrip_protocol(path) for path in store.ls(above, detail=False))
-        files = sorted({url, *(one for one in neighbours if one.startswith((f"{own}.", f"{own}-")))})
+        files = [url, *sorted(one for one in neighbours if _plain(one).startswith((f"{own}.", f"{own}-")))]
     for file in files:
-        yield file[len(above) + 1 :], file
+        yield _plain(file)[len(_plain(above)) + 1 :], file
 
 
 def _version(store: Any, url: str) -> str:
@@ -163,9 +175,20 @@ def _version(store: Any, url: str) -> str:
 
 
 def _copy_of(url: str, version: str) -> Path:
-    protocol, _, rest = url.partition("://")
+    protocol, _, rest = _plain(url).partition("://")
     *parts, name = (part for part in rest.split("/") if part)
     if {".", ".."} & {name, *parts}:
         msg = f"{url}: expected the URL of a recording, found one with '..' in it; give it without."
         raise UsageError(msg)
     return _cache().joinpath(protocol, *parts, version, name)
+
+
+def _check(url: str) -> None:
+    """Refuse what would come into paths and reports, and be lost on other nodes."""
+    protocol, _, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:
+        msg = f"{protocol}://…: expected a URL without a user and a password, which would be in reports; give them to fsspec, in its configuration."
+        raise UsageError(msg)
+    if protocol in _WEB and "?" in rest:
+        msg = f"{url.partition('?')[0]}: expected a URL that names a recording, found one with a question after '?'; give it without, or a copy of the file."
+        raise UsageError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mindwire.errors import RecordingError
-from mindwire.sources.object_stores import FOLDERS, present
+from mindwire.sources.object_stores import FOLDERS, copy_if_absent
 from mindwire.sources.recorded_stream import RecordedSignal, RecordedStream, Recording, Selector, choose_signal
 from mindwire.sources.xdf import XdfRecording
 from mindwire.sources.xdf_chunks import GZIP_MAGIC, MAGIC
@@ -27,7 +27,7 @@ def open_recording(path: Path | str) -> Recording:
     MissingExtraError
         Its format takes MNE-Python, which is not installed.
     """
-    path = present(Path(path))
+    path = copy_if_absent(Path(path))
     if path.exists() and not (path.is_file() or path.is_dir()):
         msg = f"{path}: expected a recording, found neither a file nor a folder."  # a pipe would block
         raise RecordingError(msg)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindwire.errors import UsageError
-from mindwire.sources.object_stores import FOLDERS, copies_of, is_url, names_one
+from mindwire.sources.object_stores import FOLDERS, is_url, names_one, recordings_at
 from mindwire_models.errors import extra
 
 # What a search of a folder finds; parts of recordings, such as .eeg beside .vhdr, are left out.
@@ -73,7 +73,7 @@ def names_several(text: str) -> bool:
 
 def _listed(text: str) -> list[ListedRecording]:
     if is_url(text):
-        return [ListedRecording(one) for one in copies_of(text, _ENDINGS)]
+        return [ListedRecording(one) for one in recordings_at(text, _ENDINGS)]
     path = Path(text)
     if _exists(path):
         if not names_several(text):
@@ -120,7 +120,7 @@ def _table(path: Path) -> list[ListedRecording]:
 
 def _in_table(table: Path, number: int, text: str) -> list[Path]:
     if is_url(text):
-        return copies_of(text, _ENDINGS)
+        return recordings_at(text, _ENDINGS)
     file = table.parent / text
     if not _exists(file):
         msg = f"{table}, row {number}: there is no recording {file}; paths are relative to the table's folder."

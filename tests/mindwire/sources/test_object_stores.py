@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -100,29 +101,45 @@ def test_a_recording_that_has_changed_is_copied_again_under_another_path(store):
 
 def test_all_files_of_a_recording_are_copied_with_the_one_that_is_named(store):
     url, taken, folder = store
-    for name in ("a.vhdr", "a.vmrk", "a.eeg", "ab.eeg"):
+    own = ["run #1 (50 %).eeg", "run #1 (50 %).vhdr", "run #1 (50 %).vmrk"]
+    for name in (*own, "run #1 (50 %)b.eeg"):
         (folder / name).write_text(name)
     for name in ("whole.mff/info.xml", "whole.mff/part/signal1.bin"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    header, whole = (listed_recordings([f"{url}/{name}"])[0].path for name in ("a.vhdr", "whole.mff"))
+    header, whole = (listed_recordings([f"{url}/{name}"])[0].path for name in ("*.vhdr", "whole.mff"))
     for path in (header, whole):
         with pytest.raises(RecordingError):  # they are no real ones
             open_recording(path)
-    assert sorted(path.name for path in header.parent.iterdir()) == ["a.eeg", "a.vhdr", "a.vmrk"]
+    assert sorted(path.name for path in header.parent.iterdir()) == own
     assert (whole / "part" / "signal1.bin").read_text() == "whole.mff/part/signal1.bin"
-    assert "/ab.eeg" not in taken
+    assert not [path for path in taken if path.endswith("b.eeg")]
     assert whole in [one.path for one in listed_recordings([url])]
+
+
+def test_several_that_open_a_recording_at_once_have_one_copy_of_it(store):
+    url, _, folder = store
+    (one,) = listed_recordings([f"{url}/day2"])
+    together = threading.Barrier(8)
+
+    def opened(_):
+        together.wait()
+        return open_recording(one.path).path.read_bytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        read = set(threads.map(opened, range(8)))
+    assert read == {(folder / "day2" / "run1.xdf").read_bytes()}
+    assert [path.name for path in one.path.parent.parent.iterdir()] == [one.path.parent.name]
 
 
 def test_evaluation_of_a_table_of_urls_equals_that_of_the_files(store, tmp_path):
     url, _, _ = store
     bundle = random_bundle(tmp_path / "bundle", contract(window_samples=250, classes=("left_hand", "right_hand")))
 
-    def evaluated(out: str, *rows: str) -> list[object]:
+    def evaluated(out: str, *rows: str, jobs: int = 1) -> list[object]:
         table = tmp_path / f"{out}.csv"
         table.write_text("file,participant\n" + "".join(f"{row},P{i}\n" for i, row in enumerate(rows)))
-        options = ("--model", bundle, "--beside", "off", "--out", tmp_path / out)
+        options = ("--model", bundle, "--beside", "off", "--out", tmp_path / out, "--jobs", jobs)
         markers = ("--markers", "1=left_hand", "2=right_hand")
         result = CliRunner().invoke(app, ["evaluate", str(table), *map(str, (*options, *markers))])
         assert result.exit_code == 0, result.output
@@ -133,7 +150,7 @@ def test_evaluation_of_a_table_of_urls_equals_that_of_the_files(store, tmp_path)
     here = evaluated("here", *(f"store/{name}" for name in names))
     assert evaluated("there", *(f"{url}/{name}" for name in names)) == here
     shutil.rmtree(tmp_path / "copies")
-    assert evaluated("jobs", f"{url}/day1/run1.xdf", f"{url}/day2") == here
+    assert evaluated("jobs", f"{url}/day1/run1.xdf", f"{url}/day2", jobs=2) == here
 
 
 def test_what_is_not_there_is_told_in_a_sentence(store, monkeypatch):
@@ -146,11 +163,13 @@ def test_what_is_not_there_is_told_in_a_sentence(store, monkeypatch):
         ("http://127.0.0.1:9/run.xdf", "127.0.0.1:9"),
         ("nothing://host/run.xdf", "Protocol not known: nothing"),
         (f"{url}/day1/../day2/run1.xdf", "'..'"),
+        (f"{url}/day1/run1.xdf?key=secret", "a question after '?'"),
+        (url.replace("//", "//me:secret@") + "/day1/run1.xdf", "without a user and a password"),
     ):
-        with pytest.raises(UsageError, match=r".*check the URL\.|.*without\.") as raised:
+        with pytest.raises(UsageError, match=r"^.+: expected .+") as raised:
             listed_recordings([text])
-        assert text in str(raised.value)
         assert why in str(raised.value)
+        assert "secret" not in str(raised.value)
     (gone,) = listed_recordings([f"{url}/day2"])
     shutil.rmtree(folder / "day2")
     with pytest.raises(RecordingError, match="none that can be read"):
