@@ -44,11 +44,11 @@ class RestTimes:
         ranges = []
         for text in texts:
             begin, to, end = (part.strip() for part in text.partition(_TO))
-            is_range = to and begin and end and not Path(text).exists()
-            if Path(text).exists() or is_url(text) or (names_several(text) and not is_range):
-                paths += [one.path for one in listed_recordings([text])]
-            elif is_range:
+            named = is_url(text) or Path(text).exists()
+            if to and begin and end and not named:
                 ranges.append((begin, end))
+            elif named or names_several(text):
+                paths += [one.path for one in listed_recordings([text])]
             else:
                 msg = f"--rest {text}: expected a recording, or markers as BEGIN{_TO}END, and there is no such file; check the path."
                 raise UsageError(msg)
