@@ -53,13 +53,15 @@ def packed(*entries):
     return file.getvalue()
 
 
-ARCHIVES = {
-    "above the folder": packed(("m/../../out", b"x"), ("m/contract.json", b"{}")),
-    "absolute": packed(("/tmp/mindwire-out", b"x")),
-    "link": packed(("m/contract.json", b"{}"), ("m/model.onnx", None)),
-    "bomb": packed(*[(f"m/{k}", bytes(20 << 20)) for k in range(40)]),
-    "no archive": b"PK\x03\x04 and nothing",
-}
+@pytest.fixture(scope="module")
+def archives():
+    return {
+        "above the folder": packed(("m/../../out", b"x"), ("m/contract.json", b"{}")),
+        "absolute": packed(("/tmp/mindwire-out", b"x")),
+        "link": packed(("m/contract.json", b"{}"), ("m/model.onnx", None)),
+        "bomb": packed(*[(f"m/{k}", bytes(20 << 20)) for k in range(40)]),
+        "no archive": b"PK\x03\x04 and nothing",
+    }
 
 
 @contextmanager
@@ -103,7 +105,7 @@ def flood_until(address, ask, answer):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_without_tokens_foreign_pages_and_names_are_refused(tmp_path, workers):
+def test_without_tokens_foreign_pages_and_names_are_refused(tmp_path, archives, workers):
     with running(tmp_path, workers) as (address, models, log), httpx.Client(base_url=f"http://{address}") as http:
         before = state(http)
         n = 0
@@ -131,7 +133,7 @@ def test_without_tokens_foreign_pages_and_names_are_refused(tmp_path, workers):
             httpx.put(f"http://{address}/v1/streams/a/control", content=iter([b" " * 70_000]), headers=JSON).status_code
             == 413
         )
-        for archive in ARCHIVES.values():
+        for archive in archives.values():
             refused = http.post("/v1/models", content=archive, headers=ZIP)
             assert 400 <= refused.status_code < 500
             assert refused.json()["detail"].endswith(".")
