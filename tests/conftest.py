@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -33,6 +34,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+# Modules of all tests are imported first and stay: to look through them for garbage again and again takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish():
+    """Collect garbage of the tests alone."""
+    gc.freeze()
+    gc.enable()
 
 
 # Files that take a minute or more, the longest first.
