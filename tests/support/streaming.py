@@ -45,13 +45,14 @@ def unique(what: str) -> str:
 
 
 def eventually(condition, timeout: float = 15.0, what: str = "") -> None:
-    """Poll a condition until it holds; fail when it does not within the time."""
-    deadline = time.monotonic() + timeout
+    """Poll a condition until it holds, less often the longer it takes; fail when it does not within the time."""
+    begin = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begin
+        if waited > timeout:
             msg = f"did not happen within {timeout:g} s: {what or condition}"
             raise AssertionError(msg)
-        time.sleep(0.01)
+        time.sleep(min(max(0.01, waited / 20), 0.1))
 
 
 class Memory:
