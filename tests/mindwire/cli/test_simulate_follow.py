@@ -14,6 +14,7 @@ from scipy.signal import butter, sosfilt
 
 from mindwire.sources.board import Board
 from mindwire_models.zoo import zoo_bundle_path
+from tests.support.command_line import refused
 from tests.support.service_process import ready, service
 from tests.support.streaming import eventually
 
@@ -30,16 +31,10 @@ LIMIT_S = 60.0
         (("--classes", "feet"), "Without --follow"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, says):
-    done = subprocess.run(
-        [sys.executable, "-m", "mindwire", "simulate", *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert says in " ".join(done.stderr.split())
+def test_options_that_make_no_sense_are_refused(options, says, capsys):
+    code, sentence = refused(capsys, "simulate", *options)
+    assert code == 2
+    assert says in sentence
 
 
 def marker_outlet(stream, number):

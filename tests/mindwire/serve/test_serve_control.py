@@ -15,10 +15,11 @@ from mindwire.control.stages import Axis, Decide, Leaky
 from mindwire.sinks.messages import Encoding
 from mindwire_models.bundle import load_bundle, write_policy
 from tests.support.bundles import random_bundle
+from tests.support.command_line import refused
 from tests.support.gateway_clients import Listener, workers_of
 from tests.support.lsl_cap import Cap
 from tests.support.protocol import connect
-from tests.support.service_process import get, ready, refused, service
+from tests.support.service_process import get, ready, service
 from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
@@ -195,10 +196,11 @@ def test_the_bundles_own_policy_is_the_default_and_another_or_none_may_be_named(
         ('{"decide": {"commit": NaN}}', "finite"),
     ],
 )
-def test_a_policy_that_is_wrong_or_does_not_fit_is_refused_at_the_start(bundle, tmp_path, text, sentence):
+def test_a_policy_that_is_wrong_or_does_not_fit_is_refused_at_the_start(bundle, tmp_path, capsys, text, sentence):
     path = tmp_path / "steer.json"
     if text is not None:
         path.write_text(text)
-    code, said = refused("--model", bundle, "--stream", "name=X", "--control", path)
+    arguments = ("--model", bundle, "--stream", "name=X", "--control", path)
+    code, said = refused(capsys, "serve", "--port", 0, *arguments)
     assert code == 1
     assert sentence in said

@@ -14,11 +14,14 @@ import urllib.request
 import weakref
 
 import pytest
+from typer.testing import CliRunner
 
+from mindwire.cli.main import app
 from mindwire.config import load_settings
 from mindwire.serve.registry import StreamRegistry
 from mindwire.serve.specs import Specs
 from mindwire.serve.streams import StreamBuilder
+from tests.support import command_line
 from tests.support.bundles import random_bundle
 from tests.support.lsl_cap import Cap
 from tests.support.protocol import connect
@@ -130,20 +133,22 @@ def test_a_stream_without_labels_is_refused_unless_channels_are_given(bundle):
             eventually(lambda: ready(address), 30)
 
 
-def test_wrong_settings_and_bundles_are_one_sentence(bundle, tmp_path):
-    code, sentence = refused("--model", bundle, "--stream", "predicate=name='X")
+def test_wrong_settings_and_bundles_are_one_sentence(bundle, tmp_path, capsys):
+    serve = ("serve", "--port", 0)
+    code, sentence = command_line.refused(capsys, *serve, "--model", bundle, "--stream", "predicate=name='X")
     assert code == 2
     assert "XPath" in sentence
-    code, sentence = refused("--model", tmp_path / "none", "--stream", "name=X")
+    code, sentence = command_line.refused(capsys, *serve, "--model", tmp_path / "none", "--stream", "name=X")
     assert code == 1
     assert "none" in sentence
-    assert refused("--stream", "name=X")[0] == 2
+    assert command_line.refused(capsys, *serve, "--stream", "name=X")[0] == 2
 
 
-def test_a_port_in_use_is_one_sentence(bundle):
+def test_a_port_in_use_is_one_sentence(bundle, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, sentence = refused("--model", bundle, "--stream", "name=X", "--port", port)
+        words = ("serve", "--model", bundle, "--stream", "name=X", "--port", port)
+        code, sentence = command_line.refused(capsys, *words)
     assert code == 1
     assert f"Port {port}" in sentence
 
@@ -172,26 +177,9 @@ def test_listening_elsewhere_makes_and_demands_two_tokens(bundle):
 
 
 def test_print_config_prints_toml_and_needs_no_stream():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mindwire",
-            "serve",
-            "--hop",
-            "5",
-            "--workers",
-            "3",
-            "--batch-wait-ms",
-            "1",
-            "--print-config",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    words = ["serve", "--hop", "5", "--workers", "3", "--batch-wait-ms", "1", "--print-config"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
     for line in ("hop = 5", "workers = 3", "batch_wait_ms = 1.0"):
         assert line in done.stdout.splitlines()
 
