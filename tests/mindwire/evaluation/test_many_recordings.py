@@ -25,7 +25,7 @@ from tests.support.service_process import until
 pytest.importorskip("torch")
 pytest.importorskip("pyriemann")
 
-N = 9
+N = 6
 MARKERS = ("1=left_hand", "2=right_hand")
 
 
@@ -85,7 +85,7 @@ def test_a_cluster_gives_what_one_process_gives(
     folder: Path, serial: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)  # that nodes have relative paths begin from
-    with RayCluster("one", "two", "three", cpus=1) as cluster:
+    with RayCluster("one", "two", cpus=1) as cluster:
         found = evaluated(Path(), tmp_path, "--ray", cluster.address)
         assert [run["sha256"] for run in found["runs"]] == [run["sha256"] for run in serial["runs"]]
         assert found | {"failed": {}} == serial | {"failed": {}}

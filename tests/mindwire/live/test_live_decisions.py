@@ -12,7 +12,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +31,7 @@ from mindwire.sources.recording import open_recording
 from mindwire.sources.simulator import Simulator
 from mindwire.sources.xdf_chunks import Tag, walk
 from mindwire_models.zoo import zoo_bundle_path
-from tests.support.processes import LISTENERS, ROOT, Processes, line
+from tests.support.processes import LISTENERS, Processes, line
 from tests.support.written_recordings import finished
 from tests.support.xdf_writer import eeg_file
 
@@ -106,8 +105,9 @@ def with_one_changed_value(path: Path, name: str) -> tuple[Path, float]:
 
 
 def mindwire(*words: object) -> str:
-    command = [sys.executable, "-m", "mindwire", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True, text=True).stdout
+    found = CliRunner().invoke(app, list(map(str, words)))
+    assert found.exit_code == 0, found.output
+    return found.stdout
 
 
 def test_websocket_lsl_osc_and_recording_have_the_decisions_of_the_replay(tmp_path):

