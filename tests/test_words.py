@@ -6,6 +6,7 @@ import io
 import re
 import tokenize
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def files() -> list[str]:
     return [*documents, *(name for name in names if "/static/vendor/" not in name and "/dist/" not in name)]
 
 
+@cache
 def split(text: str) -> str:
     """Return ``text`` in lower case, with identifiers split into their words."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_+", " ", text)

@@ -67,7 +67,7 @@ def two_models(chunks, contracts, begin_at, take_over_at, back_at, seeds=(0, 1),
     return used + in_use.finish(), carried
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     signal=damaged_signals(),
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 10, 32, 100, 500]), min_size=1, max_size=6),
