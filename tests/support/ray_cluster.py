@@ -117,7 +117,9 @@ def main() -> None:
         order = json.loads(line)
         match order["do"]:
             case "head":
-                add("127.0.0.2", num_cpus=0, **({"gcs_server_port": order["port"]} if order["port"] else {}))
+                port = {"gcs_server_port": order["port"]} if order["port"] else {}
+                # Neither is the cluster scaled nor is a log read.
+                add("127.0.0.2", num_cpus=0, no_monitor=True, include_log_monitor=False, **port)
                 answer = cluster.address
             case "add":
                 node = add(next(addresses), num_cpus=order["cpus"], labels={"mindwire-node": order["node"]})
