@@ -49,13 +49,13 @@ def pytest_collection_finish():
 # Files that take a minute or more, the longest first.
 _LONG = (
     "tests/browser/test_cap_to_control.py",
-    "tests/browser/test_participant.py",
     "tests/mindwire/serve/test_tasks_survive.py",
     "tests/faults/test_ray_cluster.py",
     "tests/mindwire/bench/test_bench.py",
-    "tests/browser/test_clock.py",
-    "tests/browser/test_page.py",
     "tests/mindwire/serve/test_training_jobs.py",
+    "tests/browser/test_clock.py",
+    "tests/browser/test_participant.py",
+    "tests/browser/test_page.py",
     "tests/mindwire/evaluation/test_many_recordings.py",
     "tests/mindwire/serve/test_serving.py",
     "tests/browser/test_shell.py",

@@ -27,7 +27,7 @@ def run(chunks, contract=None, info=None, options=None):
     return predictions + pipeline.finish(), pipeline
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     signal=damaged_signals(),
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 10, 32, 100, 500]), min_size=1, max_size=6),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mindwire.control.policy import ControlPolicy
 from mindwire.options import AdaptationCommand, PipelineOptions
 from mindwire.pipeline import Pipeline
-from mindwire.types import Chunk
+from mindwire.types import Chunk, Reason
 from mindwire_models.contract import Alignment, Butterworth, Filters, NoNormalisation
 from tests.support.damaged_signals import as_bits, damaged_signals
 from tests.support.linear_decoder import LinearDecoder
@@ -67,7 +67,7 @@ def two_models(chunks, contracts, begin_at, take_over_at, back_at, seeds=(0, 1),
     return used + in_use.finish(), carried
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     signal=damaged_signals(),
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 10, 32, 100, 500]), min_size=1, max_size=6),
@@ -83,7 +83,9 @@ def test_neither_chunking_nor_the_moment_matters(signal, sizes, moments, other, 
     cut_up, _ = two_models(cut(samples, times, sizes), contracts, *sorted(moments), options=options)
     assert as_bits(whole) == as_bits(cut_up)
     assert [prediction.seq for prediction in whole] == list(range(len(whole)))
-    if not np.any(np.diff(times) < 0) and np.isfinite(times).all():
+    # Where stamps contradict the rate from the first ones on, the first two windows may be given one time.
+    contradicted = any(prediction.reasons & Reason.WRONG_RATE for prediction in whole)
+    if np.isfinite(times).all() and not np.any(np.diff(times) < 0) and not contradicted:
         assert all(np.diff([prediction.time for prediction in whole]) > 0)
 
 

@@ -24,8 +24,9 @@ def train(
     terms: train_options.Terms,
     training: train_options.Training,
     out: Path | None = option("Folder of the bundle; a bundle there is replaced.", None, "--out", "-o"),
-    decoder: Literal["network", "riemann"] = option(
-        "Decoder to train: AttentionBaseNet, or the tangent-space baseline itself.", "network"
+    decoder: Literal["network", "riemann", "best"] = option(
+        "Decoder to train: AttentionBaseNet, the tangent-space baseline itself, or the better one of both: the network if more held-out trials are right than chance explains.",
+        "network",
     ),
     start_from: Path | None = option(
         "Bundle of an AttentionBaseNet to train on, for the same electrodes and some of its classes; its contract holds.",
@@ -62,8 +63,7 @@ def train(
         given.refuse("--budget", why="A control policy is tuned where a class is called idle, rest or nothing")
     allowed = None if at_rest is None or budget == "none" else parse_budget(budget or "1/min")
     start = None if start_from is None else _start(start_from, given, decoder)
-    if decoder == "riemann":
-        given.refuse(*train_options.OF_NETWORK, "--sweep", why="--decoder riemann trains no network")
+    _check_decoder(decoder, given, folds)
     if sweep:
         given.refuse("--out", "--name", "--budget", why="--sweep writes no bundle")
         if folds == 0:
@@ -101,7 +101,8 @@ def train(
     with progress_bar("Preparing"):  # PyTorch takes seconds to load
         network = None if decoder == "riemann" else training.candidate(prepared.contract, start)
     with progress_bar("Training") as progress:
-        result = run.train_riemann(prepared) if network is None else run.train_network(prepared, network, progress)
+        trained = run.train_best if decoder == "best" else run.train_network
+        result = run.train_riemann(prepared) if network is None else trained(prepared, network, progress)
     policy, said = None, ""
     if at_rest is not None and allowed is not None:
         with progress_bar("Tuning the control policy"):
@@ -112,12 +113,22 @@ def train(
     print_run_command(bundle, f"Wrote {bundle.path}; run it with")
 
 
+def _check_decoder(decoder: str, given: Given, folds: int | None) -> None:
+    """Refuse options that contradict the choice of a decoder."""
+    if decoder == "riemann":
+        given.refuse(*train_options.OF_NETWORK, "--sweep", why="--decoder riemann trains no network")
+    if decoder == "best":
+        given.refuse("--sweep", why="--decoder best chooses between two decoders, not between networks")
+        if folds == 0:
+            given.refuse("--folds", why="--decoder best chooses by validation, which --folds 0 leaves out")
+
+
 def _start(path: Path, given: Given, decoder: str) -> "Bundle":
     """Return the bundle to start from; refuse options that contradict it."""
     from mindwire_models.bundle import load_bundle
 
     given.refuse(*train_options.OF_START, why="--from takes network and contract of its bundle")
-    if decoder == "riemann":
+    if decoder != "network":
         given.refuse("--decoder", why="--from trains a network on")
     return load_bundle(path)
 

@@ -21,7 +21,7 @@ from mindwire.training.held_out import Execution
 from mindwire.training.job_spec import WRITING, JobSpec, Outcome, Stages
 from mindwire.training.learning_curve import learning_curve
 from mindwire.training.report import POOR, Findings, make_report
-from mindwire.training.run import Prepared, Result
+from mindwire.training.run import Result
 
 _FOLDS = 5  # at most, so that the time grows with the recordings, not with their square
 _DEAD_SHARE, _MOST_DEAD = 0.5, 1 / 3
@@ -32,7 +32,7 @@ _SHARES = {"starting": 10, "reading": 8, "training": 50, "validating": 14, "advi
 def run_job(spec: JobSpec, stages: Stages) -> Outcome:
     """Train both decoders, choose, tune and write the model of a job.
 
-    The network is chosen if it decides more held-out trials right than the tangent space, else the tangent space.
+    :func:`mindwire.training.run.train_best` chooses.
     """
     stages.plan(_SHARES)
     stages.begin("starting")
@@ -42,7 +42,7 @@ def run_job(spec: JobSpec, stages: Stages) -> Outcome:
     good, dead = _electrodes(spec, settings)
     terms = {"pick": good} if dead else {}
     prepared = run.prepare(run.Plan(spec.paths, spec.classes, settings, terms=terms, n_folds=folds), reading)
-    result = _trained(prepared, stages)
+    result = run.train_best(prepared, run.candidate(prepared.contract), stages.begin("training"))
     stages.begin("validating")
     execution = Execution(prepared.settings, check="skip")
     runs = held_out_runs(result, execution)
@@ -84,19 +84,6 @@ def _electrodes(spec: JobSpec, settings: RunSettings) -> tuple[list[str], list[s
     if len(bad) > _MOST_DEAD * contract.n_channels:
         return list(contract.channels), []
     return [name for name in contract.channels if name not in bad], sorted(bad)
-
-
-def _trained(prepared: Prepared, stages: Stages) -> Result:
-    """Train network and tangent space; return the better one, with the validations of both."""
-    training = stages.begin("training")
-    try:
-        network = run.train_network(prepared, run.candidate(prepared.contract), training)
-    except ArgumentError:  # too few trials for a batch
-        return run.train_riemann(prepared)
-    right = {name: one.overall.n_correct for name, one in network.validations.items()}
-    if right["network"] > right["baseline"]:
-        return network
-    return replace(run.train_riemann(prepared), validations=network.validations)
 
 
 def _tuned(

@@ -36,11 +36,15 @@ def verdict(scores: Mapping[str, Score], exported: Literal["network", "baseline"
         f"{_right(network)} held-out trials right{_interval(network)}, "
         f"the tangent-space baseline {_right(baseline)}{_interval(baseline)}"
     )
+    if network.n_correct > baseline.n_correct and exported == "baseline":
+        return f"The network decides {both}; the difference may be chance, so this is the baseline.{_against_guessing(scores)}"
     if network.n_correct > baseline.n_correct:
         return f"The network decides {both}.{_against_guessing(scores)}"
     relation = "only equals" if network.n_correct == baseline.n_correct else "does not beat"
     then = (
-        "This is the baseline" if exported == "baseline" else "To have the baseline, train again with --decoder riemann"
+        "This is the baseline"
+        if exported == "baseline"
+        else "To have the baseline, train again with --decoder riemann, or best to have the better one"
     )
     return f"The network {relation} the baseline: it decides {both}. {then}.{_against_guessing(scores)}"
 

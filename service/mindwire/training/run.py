@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from mindwire.errors import ArgumentError, RecordingError
+from mindwire.evaluation.comparison import PairedTrials
 from mindwire.evaluation.known_recordings import check_distinct
 from mindwire.evaluation.notes import confounded_note, count_trials, left_out_note, outside_note
 from mindwire.evaluation.pseudo_online import Progress, RunSettings
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _RHYTHMS_FROM_HZ = 4.0
 _FEW_USABLE = 0.9
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,28 @@ def train_network(prepared: Prepared, candidate: fit.Candidate, progress: Progre
     return Result(prepared, network_module(fitted.networks), by_fold, candidate, _validations(prepared, known), known)
 
 
+def train_best(prepared: Prepared, candidate: fit.Candidate, progress: Progress | None = None) -> Result:
+    """Train network and tangent space; return the better one, with the validations of both.
+
+    The network is better if it decides more held-out trials right than chance explains, by McNemar's exact test at 5 %: the best
+    of two on few trials is often the lucky one, and of most people the tangent space is the better. Where there are too few
+    trials to train a network, there is the tangent space alone.
+    """
+    try:
+        network = train_network(prepared, candidate, progress)
+    except ArgumentError:  # too few trials for a batch
+        return train_riemann(prepared)
+    data = prepared.data
+    right = {
+        name: (logits[len(data.trial) :].argmax(axis=1) == data.labels[data.decided]).tolist()
+        for name, logits in network.held_out.items()
+    }
+    pairs = PairedTrials.of(right["network"], right["baseline"])
+    if pairs.only_a > pairs.only_b and pairs.p_value <= _LEVEL:
+        return network
+    return replace(train_riemann(prepared), validations=network.validations)
+
+
 def _without_none(logits: Mapping[str, fit.Logits | None]) -> dict[str, fit.Logits]:
     return {name: some for name, some in logits.items() if some is not None}
 
@@ -307,7 +331,7 @@ def training_record(prepared: Prepared) -> TrainingRecord:
 
 def summary(result: Result) -> Group:
     """Return the verdict and a table with a row per recording, for the terminal."""
-    line = verdict({name: one.overall for name, one in result.validations.items()})
+    line = verdict({name: one.overall for name, one in result.validations.items()}, result.decoder)
     if not result.validations:
         return Group(line)
     return Group(line, comparison(result.prepared.sources, result.validations).terminal())

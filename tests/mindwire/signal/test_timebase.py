@@ -426,7 +426,7 @@ def test_fifty_samples_a_stamp_at_a_rate_that_is_off_is_named(nominal, true):
     assert [state for state, _ in base.rate.drain_changes()] == ["off"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     size=st.integers(1, 256),
     ratio=st.floats(0.953, 1.0),

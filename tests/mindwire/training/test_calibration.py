@@ -105,7 +105,10 @@ def test_the_verdict_says_plainly_which_is_better() -> None:
     assert "only equals the baseline" in verdict({"network": best, "baseline": best})
     worse = verdict({"network": second, "baseline": best})
     assert "does not beat the baseline: it decides 22 of 23" in worse
-    assert "To have the baseline, train again with --decoder riemann." in worse
+    assert "To have the baseline, train again with --decoder riemann, or best to have the better one." in worse
+    assert "the difference may be chance, so this is the baseline." in verdict(
+        {"network": best, "baseline": second}, "baseline"
+    )
     assert "not validated" in verdict({})
     # 12 of 23 trials are of the more frequent class.
     assert worse.endswith(

@@ -17,6 +17,7 @@ from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
 from mindwire.training import held_out
 from mindwire.training import run as calibration_run
 from mindwire.training.held_out_report import HeldOutReport
+from mindwire_models.bundle import load_bundle
 from tests.support.calibration_recordings import record
 
 pytest.importorskip("torch")
@@ -101,6 +102,37 @@ def test_another_session_is_scored_by_what_was_trained_before(
     run(recordings[2], *MARKERS, "--model", bundle, "--at", 2.5, "--out", tmp_path / "two", command="evaluate")
     other = json.loads((tmp_path / "two" / "report.json").read_text())
     assert decided["overall"] == other["overall"]
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, "baseline"), (5, "baseline"), (6, "network")])
+def test_the_network_is_kept_if_it_is_better_than_chance_explains(
+    more: int, kept: str, recordings: list[Path], contract: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mindwire_models.contract import Contract
+
+    settings = RunSettings(markers={"1": "left_hand", "2": "right_hand"})
+    plan = calibration_run.Plan(recordings, ("left_hand", "right_hand"), settings, Contract.read(contract))
+    prepared = calibration_run.prepare(plan)
+    data = prepared.data
+    right = np.eye(2)[data.labels[np.concatenate([data.trial, data.decided])]]
+    worse = right.copy()
+    worse[len(data.trial) :][:more] = 1 - worse[len(data.trial) :][:more]
+    network = replace(calibration_run.train_riemann(prepared), held_out={"network": right, "baseline": worse})
+    monkeypatch.setattr(calibration_run, "train_network", lambda *_: network)
+    result = calibration_run.train_best(prepared, calibration_run.candidate(prepared.contract))
+    assert (result is network) == (kept == "network")
+
+
+def test_the_better_decoder_is_kept(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
+    options = ("--contract", contract, "--decoder", "best", *SHORT)
+    output = run(*recordings, *MARKERS, *options, "--out", tmp_path / "best", command="train")
+    bundle = load_bundle(tmp_path / "best")
+    network = "decoder" not in bundle.config
+    assert ("his is the baseline" in output) == (not network)
+    with pytest.raises(UsageError, match="chooses by validation, which --folds 0 leaves out"):
+        run(*recordings, *MARKERS, *options, "--folds", 0, "--out", tmp_path / "none", command="train")
+    with pytest.raises(UsageError, match="not between networks"):
+        run(*recordings, *MARKERS, *options, "--sweep", "dropout=0,1", command="train")
 
 
 def test_what_a_held_out_recording_is_labelled_changes_nothing_that_is_said_of_it(
