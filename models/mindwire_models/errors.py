@@ -19,6 +19,10 @@ class ArgumentError(MindwireError, ValueError):
     """An argument of a function or of the network is wrong or contradicts another."""
 
 
+class TooFewTrialsError(ArgumentError):
+    """There are too few trials to train a network."""
+
+
 class ContractError(MindwireError, ValueError):
     """A contract is malformed, or a signal cannot meet it."""
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from mindwire_models.errors import ArgumentError
+from mindwire_models.errors import ArgumentError, TooFewTrialsError
 from mindwire_models.network.attentionbasenet import AttentionBaseNet
 from mindwire_models.training.augmentation import Augmentation, augment
 from mindwire_models.training.fast_training import fast_forward
@@ -140,7 +140,7 @@ def _enough(data: TrialWindows) -> TrialWindows:
     data = data.without_bursts()
     if len(data.labels) < _SMALLEST_BATCH:
         msg = f"Training needs at least {_SMALLEST_BATCH} trials, found {len(data.labels)}; record more."
-        raise ArgumentError(msg)
+        raise TooFewTrialsError(msg)
     return data
 
 

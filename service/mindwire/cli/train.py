@@ -103,6 +103,8 @@ def train(
     with progress_bar("Training") as progress:
         trained = run.train_best if decoder == "best" else run.train_network
         result = run.train_riemann(prepared) if network is None else trained(prepared, network, progress)
+    if decoder == "best" and "network" not in result.validations:
+        show("There are too few trials to train a network, so this is the tangent space.")
     policy, said = None, ""
     if at_rest is not None and allowed is not None:
         with progress_bar("Tuning the control policy"):

@@ -28,7 +28,7 @@ from mindwire.training.transfer import check_unknown, starting_contract, with_li
 from mindwire.types import Reason, SignalInfo
 from mindwire_models.bundle import Bundle
 from mindwire_models.contract import Contract
-from mindwire_models.errors import MissingExtraError, extra
+from mindwire_models.errors import MissingExtraError, TooFewTrialsError, extra
 from mindwire_models.parallel import Parallel
 from mindwire_models.text import counted
 from mindwire_models.training_record import TrainedRecording, TrainedSource, TrainingRecord
@@ -252,12 +252,14 @@ def train_best(prepared: Prepared, candidate: fit.Candidate, progress: Progress 
 
     The network is better if it decides more held-out trials right than chance explains, by McNemar's exact test at 5 %: the best
     of two on few trials is often the lucky one, and of most people the tangent space is the better. Where there are too few
-    trials to train a network, there is the tangent space alone.
+    trials to train a network, there is the tangent space alone, and no validation of a network.
     """
     try:
         network = train_network(prepared, candidate, progress)
-    except ArgumentError:  # too few trials for a batch
+    except TooFewTrialsError:
         return train_riemann(prepared)
+    if "baseline" not in network.held_out:
+        return train_riemann(prepared)  # which says what is not installed
     data = prepared.data
     right = {
         name: (logits[len(data.trial) :].argmax(axis=1) == data.labels[data.decided]).tolist()

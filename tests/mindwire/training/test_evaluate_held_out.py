@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mindwire.cli.main import app, spread_option
-from mindwire.errors import MindwireError, UsageError
+from mindwire.errors import ArgumentError, MindwireError, UsageError
 from mindwire.evaluation.pseudo_online import RunSettings
 from mindwire.evaluation.scores import AlignmentMode, EvaluatedRun
 from mindwire.training import held_out
@@ -121,6 +121,20 @@ def test_the_network_is_kept_if_it_is_better_than_chance_explains(
     monkeypatch.setattr(calibration_run, "train_network", lambda *_: network)
     result = calibration_run.train_best(prepared, calibration_run.candidate(prepared.contract))
     assert (result is network) == (kept == "network")
+
+
+def test_the_tangent_space_is_kept_where_there_are_too_few_trials_for_a_network(contract: Path, tmp_path: Path) -> None:
+    few = [record(tmp_path / f"few{seed}.xdf", seed, n=4) for seed in range(2)]
+    options = ("--contract", contract, "--decoder", "best", "--out", tmp_path / "few")
+    output = run(*few, *MARKERS, *options, *SHORT, command="train")
+    assert "There are too few trials to train a network, so this is the tangent space." in output
+    assert load_bundle(tmp_path / "few").config["decoder"] == "tangent_space"
+
+
+def test_a_network_that_cannot_be_is_told(recordings: list[Path], contract: Path, tmp_path: Path) -> None:
+    options = ("--contract", contract, "--decoder", "best", "--out", tmp_path / "none", *SHORT)
+    with pytest.raises(ArgumentError, match="attention_mode must be"):
+        run(*recordings, *MARKERS, *options, "--network", "attention_mode=nosuch", command="train")
 
 
 def test_the_better_decoder_is_kept(recordings: list[Path], contract: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ export default {
   "training.trials.one": "{n} Versuch",
   "training.trials.other": "{n} Versuche",
   "training.decoder.network": "Gewählt wurde das Netz: Es entscheidet {network} der zurückgehaltenen Versuche richtig, der Tangentialraum {baseline}.",
-  "training.decoder.tangent_space": "Gewählt wurde der Tangentialraum: Er entscheidet {baseline} der zurückgehaltenen Versuche richtig, das Netz {network}, also nicht mehr.",
+  "training.decoder.tangent_space": "Gewählt wurde der Tangentialraum: Er entscheidet {baseline} der zurückgehaltenen Versuche richtig, das Netz {network}, nicht mehr, als der Zufall erklärt.",
   "training.column.recording": "Aufzeichnung",
   "training.column.trials": "Versuche",
   "training.column.accuracy": "Richtig",

@@ -61,7 +61,7 @@ export default {
   "training.trials.one": "{n} trial",
   "training.trials.other": "{n} trials",
   "training.decoder.network": "The network was chosen: it decides {network} of the held-out trials right, the tangent space {baseline}.",
-  "training.decoder.tangent_space": "The tangent space was chosen: it decides {baseline} of the held-out trials right, the network {network}, which is no more.",
+  "training.decoder.tangent_space": "The tangent space was chosen: it decides {baseline} of the held-out trials right, the network {network}, which is no more than chance explains.",
   "training.column.recording": "Recording",
   "training.column.trials": "Trials",
   "training.column.accuracy": "Right",
