@@ -166,7 +166,7 @@ def test_a_new_head_gets_control_by_clicks_and_keys(service_and_cap, open_page):
     right, decided = feedback(address)
     assert decided >= 18
     # by chance with a probability of 0.02
-    assert right >= 15, f"{right} of {decided}: {[trial['result'] for trial in tasks(address)[-1]['trials']]}"
+    assert right >= 15, f"{right} of {decided}: {tasks(address)[-1]['trials']}"
 
     # better in the break
     operator.does("Improve")
