@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,8 @@ def project(tmp_path_factory) -> Path:
     command = ["npm", "pack", "--offline", "--silent", "--pack-destination", str(folder)]
     subprocess.run(command, cwd=PACKAGE, check=True, capture_output=True, timeout=300)
     (archive,) = folder.glob("mindwire-client-*.tgz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder / "node_modules", filter="data")
-    (folder / "node_modules" / "package").rename(folder / "node_modules" / "mindwire-client")
+    command = ["npm", "install", "--offline", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", str(archive)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
     return folder
 
 

@@ -144,20 +144,17 @@ def test_other_number_formats_are_read(dtype):
     assert np.isfinite(chunk.samples.astype(float)).all()
 
 
-def test_reading_waits_for_the_first_sample_only_and_a_burst_comes_in_few_reads():
+def test_reading_waits_for_the_first_sample_only_and_a_burst_comes_in_one_read():
     name = unique("cap")
     with Cap(name, source_id=name) as cap:
         source = LslSource(find(Selector(name=name)))
         read_some(source, 50)
         cap.tell("hold", seconds=1.5)
-        sizes: list[int] = []
-        deadline = time.monotonic() + 30.0
-        # Whole on a quiet machine; where the outlet itself is interrupted while it sends, in a few parts.
-        while sum(sorted(sizes)[-4:]) < 100 and time.monotonic() < deadline:
-            chunk = source.read(0.5)
-            sizes += [len(chunk)] if chunk is not None else []
+        # A busy machine delivers the burst in parts; one that is read when all of it is there shows what reading does.
+        eventually(lambda: source._puller.inlet.samples_available() >= 100, 30)
+        chunk = source.read(0.5)
         source.close()
-    assert sum(sorted(sizes)[-4:]) >= 100, sizes
+    assert len(chunk) >= 100
 
 
 def test_a_silent_outlet_gives_nothing():
