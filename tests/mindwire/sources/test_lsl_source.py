@@ -145,16 +145,22 @@ def test_other_number_formats_are_read(dtype):
 
 
 def test_reading_waits_for_the_first_sample_only_and_a_burst_comes_in_one_read():
+    """Where the outlet itself is interrupted while it sends, the burst comes in parts; so one of three must come whole."""
     name = unique("cap")
+    largest: list[int] = []
     with Cap(name, source_id=name) as cap:
         source = LslSource(find(Selector(name=name)))
         read_some(source, 50)
-        cap.tell("hold", seconds=1.5)
-        # A busy machine delivers the burst in parts; one that is read when all of it is there shows what reading does.
-        eventually(lambda: source._puller.inlet.samples_available() >= 100, 30)
-        chunk = source.read(0.5)
+        while len(largest) < 3 and max(largest, default=0) < 100:
+            cap.tell("hold", seconds=1.5)
+            sizes = [0]
+            deadline = time.monotonic() + 4.0
+            while sizes[-1] < 100 and time.monotonic() < deadline:
+                chunk = source.read(0.5)
+                sizes += [len(chunk)] if chunk is not None else []
+            largest.append(max(sizes))
         source.close()
-    assert len(chunk) >= 100
+    assert max(largest) >= 100, largest
 
 
 def test_a_silent_outlet_gives_nothing():
