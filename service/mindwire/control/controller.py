@@ -153,7 +153,7 @@ class Controller:
         if is_break(elapsed_s, self._window_s, self._hop_s):
             decider.interrupt()
         if not 0 < elapsed_s <= self._longest_s:  # The clock was set back, or all of the signal is new.
-            self._evidence.reset()
+            self._evidence.restart()
             elapsed_s = self._hop_s
         if self.paused or (probabilities is not None and not math.isfinite(sum(probabilities))):
             probabilities = None

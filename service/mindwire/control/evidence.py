@@ -10,12 +10,14 @@ All of it is plain arithmetic on a few floats, because NumPy would take longer f
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 from mindwire.control.policy import ControlPolicy
 from mindwire.control.stages import DynamicIntegrator, EstimatedPrior, HiddenMarkov, Latest, Leaky, Prior
 
+_ROUNDING_S = 1e-6  # Of sums of times.
 _FLOOR = 1e-6  # Smallest probability that is believed: one window never decides alone.
 
 
@@ -41,6 +43,10 @@ class EvidenceAccumulator(Protocol):
 
     def reset(self) -> None:
         """Forget the evidence, but not the estimated prior."""
+        ...
+
+    def restart(self) -> None:
+        """Forget earlier predictions too, because the signal does not continue that of the next one."""
         ...
 
 
@@ -119,6 +125,8 @@ class LatestEvidence:
     def reset(self) -> None:
         """See :meth:`EvidenceAccumulator.reset`."""
 
+    restart = reset
+
 
 class LeakyEvidence:
     """Leaky integration of log-probability ratios.
@@ -126,6 +134,12 @@ class LeakyEvidence:
     ``L ← exp(−Δt / τ) L + λ log(p / prior)``; the posterior is ``softmax(L)``. An infinite ``τ`` makes it Wald's
     sequential probability ratio test [1]_ (for more than two classes the test of Baum and Veeravalli [2]_), a small
     one the exponential smoothing that is common in brain-computer interfaces.
+
+    With a contrast ``c`` the evidence is of ``log(p / prior) − c log(p' / prior')``, where ``p'`` is the newest
+    prediction that is at least half a window old, as long as its window overlaps the newest one; none, or an invalid
+    one, takes nothing away. The log-ratio of a window is about the mean over what was imagined during it, so the older
+    half of the window counts ``1 − c`` and the half window before it ``−c``: what began a short while ago stands out
+    against what went on before.
 
     Parameters
     ----------
@@ -147,24 +161,46 @@ class LeakyEvidence:
         self._forget = max(self._leak, 1 / window_s)
         self._window_s = window_s
         self._evidence = [0.0] * len(classes)
+        self._contrast = options.contrast
+        self._time_s = 0.0
+        self._earlier: deque[tuple[float, list[float] | None]] = deque()  # Time and log-ratios, oldest first.
 
     def update(self, probabilities: Sequence[float] | None, elapsed_s: float) -> list[float]:
         """See :meth:`EvidenceAccumulator.update`."""
-        if probabilities is None:
+        ratios = None if probabilities is None else self._prior.log_ratios(probabilities, elapsed_s)
+        if self._contrast:
+            ratios = self._contrasted(ratios, elapsed_s)
+        if ratios is None:
             kept = math.exp(-elapsed_s * self._forget)
             self._evidence = [kept * value for value in self._evidence]
         else:
             kept = math.exp(-elapsed_s * self._leak)
             weight = min(1.0, elapsed_s / self._window_s)
-            ratios = self._prior.log_ratios(probabilities, elapsed_s)
             self._evidence = [
                 kept * value + weight * ratio for value, ratio in zip(self._evidence, ratios, strict=True)
             ]
         return softmax(self._evidence)
 
+    def _contrasted(self, ratios: list[float] | None, elapsed_s: float) -> list[float] | None:
+        """Return log-ratios less a part of those of half a window ago, and keep them for half a window."""
+        self._time_s += elapsed_s
+        self._earlier.append((self._time_s, ratios))
+        newest = self._time_s - self._window_s / 2 + _ROUNDING_S
+        while len(self._earlier) > 1 and self._earlier[1][0] <= newest:
+            self._earlier.popleft()
+        time_s, before = self._earlier[0]
+        if ratios is None or before is None or not self._time_s - self._window_s + _ROUNDING_S < time_s <= newest:
+            return ratios
+        return [ratio - self._contrast * value for ratio, value in zip(ratios, before, strict=True)]
+
     def reset(self) -> None:
         """See :meth:`EvidenceAccumulator.reset`."""
         self._evidence = [0.0] * len(self._evidence)
+
+    def restart(self) -> None:
+        """See :meth:`EvidenceAccumulator.restart`."""
+        self.reset()
+        self._earlier.clear()
 
 
 class HiddenMarkovEvidence:
@@ -219,6 +255,8 @@ class HiddenMarkovEvidence:
         self._belief = [0.0] * len(self._belief)
         self._belief[self._idle] = 1.0
 
+    restart = reset
+
 
 class IntegratorEvidence:
     """Dynamic integrator of Tonin et al. for two classes [1]_.
@@ -264,6 +302,8 @@ class IntegratorEvidence:
     def reset(self) -> None:
         """See :meth:`EvidenceAccumulator.reset`."""
         self._state = 0.5
+
+    restart = reset
 
     def _free_force(self) -> float:
         state, omega = self._state, self._options.omega

@@ -11,6 +11,8 @@ from mindwire_models.contract import Name
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Pause = Annotated[float, Field(ge=0, le=3600)]
 Probability = Annotated[float, Field(gt=0, le=1)]
+# Left out where it is 0, so that policies of earlier versions keep their hash.
+Contrast = Annotated[float, Field(ge=0, le=1, exclude_if=lambda value: value == 0)]
 # Below the smallest probability that is believed, ``p / prior`` could exceed all numbers.
 PriorProbability = Annotated[float, Field(ge=1e-6, le=1)]
 # Discriminators: without them a fault in one form is reported as one of the other form.
@@ -70,12 +72,15 @@ class Leaky(Strict):
     ----------
     time_constant_s : float or None
         Time constant of the leak in seconds; None never leaks, the sequential probability ratio test.
+    contrast : float
+        Part, 0 to 1, of the prediction half a window ago that is taken away from the newest one.
     prior : EstimatedPrior, dict or None
         Class prior to divide by; None is uniform.
     """
 
     kind: Literal["leaky"] = "leaky"
     time_constant_s: Seconds | None = 2.0
+    contrast: Contrast = 0.0
     prior: Prior | None = None
 
 

@@ -1,10 +1,10 @@
 """Tuning of a control policy to a budget of false activations, on whole recordings.
 
-Every combination of prior and commit threshold runs through all recordings; evidence, dwell and refractory time are those
-that were best in other people (docs/control.md), because a choice among hundreds is mostly luck. Allowed are those whose
+Every combination of contrast, prior, refractory time and commit threshold runs through all recordings; the rest is what
+was best in other people (docs/control.md), because a choice among hundreds is mostly luck. Allowed are those whose
 count of false activations keeps the exact one-sided 95 % bound of their rate within the budget; where not even none
 would, the recorded rest cannot prove the budget and only policies without any are allowed. Of these the one with the most
-right trials less twice those with a wrong class first is chosen, averaged over its threshold and the two next to it: a
+right trials less those with a wrong class first is chosen, averaged over its threshold and the two next to it: a
 plateau repeats on other recordings, a peak may be luck. The bound holds for a policy that is fixed beforehand; of many
 the chosen one was also a lucky one, so its own count is too low as a forecast. Therefore what such a choice is worth is
 estimated with each recording left out in turn: chosen on the others, counted on it.
@@ -27,10 +27,11 @@ from mindwire.evaluation.metrics import poisson_bound, poisson_interval
 from mindwire_models.text import counted
 
 _PRIORS = (None, EstimatedPrior(time_constant_s=60.0))
-EVIDENCE: tuple[Evidence, ...] = tuple(Leaky(time_constant_s=0.3, prior=prior) for prior in _PRIORS)
+EVIDENCE: tuple[Evidence, ...] = tuple(
+    Leaky(time_constant_s=0.2, contrast=contrast, prior=prior) for contrast in (0.0, 0.25) for prior in _PRIORS
+)
 DWELL_S = 0.0
-REFRACTORY_S = 2.5
-_WRONG = 2  # Right trials that one with a wrong class first costs.
+REFRACTORY_S = 1.5, 2.5
 _QUANTILES = np.linspace(0.02, 0.98, 16)
 _RELEASE = 0.5  # Of the way from chance to the commit threshold.
 _MARGIN = 3  # The frontier ends at this many times the false activations of the raw argmax.
@@ -133,7 +134,7 @@ class PolicySearch:
     counts : tuple of tuple of Counts
         Of each policy on each recording.
     merit : ndarray, shape (n_policies, n_runs)
-        Right trials less twice those with a wrong class first, averaged over neighbouring thresholds.
+        Right trials less those with a wrong class first, averaged over neighbouring thresholds.
     raw : tuple of Counts
         Of the raw argmax on each recording.
     """
@@ -168,11 +169,12 @@ class PolicySearch:
             if not peaks:
                 continue
             thresholds = np.unique(np.quantile(peaks, _QUANTILES).round(4)).tolist()
-            group = [_policy(evidence, commit, task) for commit in thresholds]
-            found = [tuple(control_counts(runs, policy, task)) for policy in group]
-            policies += group
-            counts += found
-            merits.append(_smoothed(np.array([[_worth(one) for one in row] for row in found])))
+            for refractory_s in REFRACTORY_S:
+                group = [_policy(evidence, commit, refractory_s, task) for commit in thresholds]
+                found = [tuple(control_counts(runs, policy, task)) for policy in group]
+                policies += group
+                counts += found
+                merits.append(_smoothed(np.array([[_worth(one) for one in row] for row in found])))
         if not policies:
             msg = "Tuning found no trial in which a class leads other than idle; check the markers and the model with `mindwire evaluate`."
             raise ArgumentError(msg)
@@ -245,14 +247,14 @@ class PolicySearch:
 
 
 def _worth(counts: Counts) -> int:
-    return counts.right - _WRONG * counts.wrong_first
+    return counts.right - counts.wrong_first
 
 
-def _policy(evidence: Evidence, commit: float, task: ControlTask) -> ControlPolicy:
+def _policy(evidence: Evidence, commit: float, refractory_s: float, task: ControlTask) -> ControlPolicy:
     """Return a policy that releases a class at ``_RELEASE`` of the way from chance to its commit threshold."""
     chance = min(1 / len(task.classes), commit)
     release = round(chance + _RELEASE * (commit - chance), 4)
-    decide = Decide(commit=commit, release=release, dwell_s=DWELL_S, refractory_s=REFRACTORY_S)
+    decide = Decide(commit=commit, release=release, dwell_s=DWELL_S, refractory_s=refractory_s)
     return ControlPolicy(evidence=evidence, decide=decide, idle=task.idle)
 
 

@@ -33,12 +33,12 @@ def parse_budget(text: str) -> float:
 
 
 def _described(evidence: Evidence, decide: Decide) -> list[str]:
-    """Return evidence, prior, commit threshold, dwell and refractory time of a policy as cells."""
-    kind = evidence.kind.replace("_", " ")
+    """Return evidence, its contrast and prior, commit threshold, dwell and refractory time of a policy as cells."""
+    kind, contrast = evidence.kind.replace("_", " "), "–"
     if isinstance(evidence, Leaky):
-        kind = f"leaky {evidence.time_constant_s:g} s"
+        kind, contrast = f"leaky {evidence.time_constant_s:g} s", f"{evidence.contrast:g}"
     prior = f"{evidence.prior.time_constant_s:g} s" if isinstance(evidence.prior, EstimatedPrior) else "uniform"
-    return [kind, prior, f"{decide.commit:.3f}", f"{decide.dwell_s:g} s", f"{decide.refractory_s:g} s"]
+    return [kind, contrast, prior, f"{decide.commit:.3f}", f"{decide.dwell_s:g}, {decide.refractory_s:g} s"]
 
 
 def frontier_table(tuned: TunedPolicy) -> TextTable:
@@ -78,10 +78,10 @@ def frontier_table(tuned: TunedPolicy) -> TextTable:
             f"right\nof {tuning.trials}",
             "wrong\nfirst",
             "evidence",
+            "con-\ntrast",
             "prior",
             "commit",
-            "dwell",
-            "pause",
+            "dwell,\npause",
         ],
         rows,
         totals,

@@ -90,7 +90,7 @@ def test_pausing_decides_nothing_and_returns_the_axes_to_zero() -> None:
     assert output.decision is not None
 
 
-POLICIES: list[Evidence] = [Leaky(), Leaky(time_constant_s=None), HiddenMarkov(), DIRECT]
+POLICIES: list[Evidence] = [Leaky(), Leaky(contrast=0.5), Leaky(time_constant_s=None), HiddenMarkov(), DIRECT]
 probabilities = st.tuples(*[st.floats(0.01, 1)] * 3).map(lambda p: tuple(v / sum(p) for v in p))
 streams = st.lists(st.tuples(probabilities, st.booleans()), max_size=120)
 

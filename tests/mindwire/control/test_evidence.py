@@ -32,6 +32,47 @@ def test_leaky_evidence_is_the_sum_of_the_formula() -> None:
     np.testing.assert_allclose(posterior, expected, rtol=1e-10)
 
 
+def test_contrast_takes_away_what_was_predicted_half_a_window_ago() -> None:
+    tau, window, hop, contrast = 0.5, 4.0, 0.04, 0.5
+    evidence = LeakyEvidence(Leaky(time_constant_s=tau, contrast=contrast), CLASSES, window)
+    given_ = predictions(400, seed=7)
+    valid = np.random.default_rng(8).random(400) > 0.1
+    posterior = np.array(
+        [evidence.update(p.tolist() if ok else None, hop) for p, ok in zip(given_, valid, strict=True)]
+    )
+    ratios = np.where(valid[:, None], np.log(given_ * 3), 0.0)
+    lag = round(window / 2 / hop)
+    earlier = np.concatenate([np.zeros((lag, 3)), ratios[:-lag]])
+    new = np.where(valid[:, None], ratios - contrast * earlier, 0.0)
+    kept = math.exp(-hop / tau)
+    expected = np.exp(lfilter([hop / window], [1, -kept], new, axis=0))
+    np.testing.assert_allclose(posterior, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
+@pytest.mark.parametrize("elapsed_s", [4.0, 5.0])
+def test_contrast_takes_nothing_from_windows_that_do_not_overlap(elapsed_s: float) -> None:
+    plain, contrasted = (LeakyEvidence(Leaky(contrast=c), CLASSES, 4.0) for c in (0.0, 1.0))
+    for p in predictions(20):
+        assert plain.update(p.tolist(), elapsed_s) == contrasted.update(p.tolist(), elapsed_s)
+
+
+def test_contrast_outlives_a_decision_but_no_break_of_the_signal() -> None:
+    """Half a window later the prediction from before is taken away after the one, and is forgotten after the other."""
+    strong, none = [0.8, 0.1, 0.1], [1 / 3] * 3
+    after = {}
+    for continued in (True, False):
+        evidence = LeakyEvidence(Leaky(time_constant_s=0.1, contrast=0.5), CLASSES, 4.0)
+        evidence.update(strong, 0.04)
+        if continued:
+            evidence.reset()
+        else:
+            evidence.restart()
+        after[continued] = [evidence.update(none, 0.04)[0] for _ in range(50)]
+    assert after[False] == pytest.approx([1 / 3] * 50)
+    assert after[True][:-1] == pytest.approx([1 / 3] * 49)
+    assert after[True][-1] < 0.332
+
+
 @pytest.mark.parametrize("drift", [0.4, 0.8])
 def test_without_a_leak_it_meets_walds_bounds(drift: float) -> None:
     """Independent draws (windows that do not overlap), thresholds 0.95: at most 5 % wrong, as Wald's bound says."""
@@ -92,7 +133,7 @@ def test_the_integrator_rests_at_the_centre_and_leaves_it_by_steady_input() -> N
     assert back[0] < 0.05
 
 
-@pytest.mark.parametrize("options", [Leaky(), Leaky(time_constant_s=None), HiddenMarkov()])
+@pytest.mark.parametrize("options", [Leaky(), Leaky(contrast=0.5), Leaky(time_constant_s=None), HiddenMarkov()])
 def test_invalid_predictions_forget_and_never_add(options: Leaky | HiddenMarkov) -> None:
     evidence = accumulator(ControlPolicy(evidence=options), CLASSES, 4.0)
     for _ in range(100):
@@ -116,7 +157,9 @@ def test_an_estimated_prior_removes_a_bias() -> None:
 
 
 @given(
-    options=st.sampled_from([Leaky(), Leaky(time_constant_s=None), HiddenMarkov(), Leaky(prior=EstimatedPrior())]),
+    options=st.sampled_from(
+        [Leaky(), Leaky(contrast=1.0), Leaky(time_constant_s=None), HiddenMarkov(), Leaky(prior=EstimatedPrior())]
+    ),
     steps=st.lists(
         st.tuples(
             st.one_of(st.none(), st.tuples(*[st.floats(0, 1)] * 3).filter(lambda p: sum(p) > 0)),

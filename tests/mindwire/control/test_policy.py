@@ -35,6 +35,8 @@ def test_a_policy_reads_back_equal_and_keeps_its_hash(tmp_path: Path) -> None:
         ({"evidence": {"kind": "magic"}}, "evidence"),
         ({"evidence": {"kind": "leaky", "time_constant_s": 0}}, "time_constant_s"),
         ({"evidence": {"kind": "leaky", "time_constant_s": -1}}, "time_constant_s"),
+        ({"evidence": {"kind": "leaky", "contrast": 1.1}}, "contrast"),
+        ({"evidence": {"kind": "leaky", "contrast": -0.1}}, "contrast"),
         ({"evidence": {"kind": "leaky", "prior": {"left": 1e-320, "right": 1.0}}}, "prior"),
         ({"decide": {"commit": 1.1}}, "commit"),
         ({"decide": {"dwell_s": -0.1}}, "dwell_s"),

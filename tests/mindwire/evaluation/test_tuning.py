@@ -89,7 +89,7 @@ def test_the_chosen_policy_keeps_the_budget_and_is_on_the_frontier(search: Polic
     few, many = search.tuned(1.5), search.tuned(20.0)
     assert few.counts.false_activations <= (allowed(1.5, few.counts.rest_minutes) or 0)
     assert many.counts.false_activations <= (allowed(20.0, many.counts.rest_minutes) or 0)
-    assert many.counts.right - 2 * many.counts.wrong_first >= few.counts.right - 2 * few.counts.wrong_first
+    assert many.counts.right - many.counts.wrong_first >= few.counts.right - few.counts.wrong_first
     assert few.counts.right > 10
     for tuned in (few, many):
         rates = [point.false_per_minute for point in tuned.tuning.frontier]
@@ -180,11 +180,14 @@ def test_tables_show_the_choice_and_the_raw_argmax(search: PolicySearch) -> None
     assert tested.rows[0][3].startswith(f"{counts.false_activations} = ")
 
 
-def test_a_wrong_command_costs_two_right_ones(search: PolicySearch, runs: list[ControlRun]) -> None:
-    priors = [one.evidence.prior for one in search.policies]
-    for i in range(0, len(priors), 3):
-        near = [j for j in (i - 1, i, i + 1) if 0 <= j < len(priors) and priors[j] == priors[i]]
+def test_policies_are_compared_by_right_less_wrong_trials_of_neighbouring_thresholds(
+    search: PolicySearch, runs: list[ControlRun]
+) -> None:
+    groups = [(one.evidence, one.decide.refractory_s) for one in search.policies]
+    assert len(set(map(str, groups))) == 8
+    for i in range(0, len(groups), 3):
+        near = [j for j in (i - 1, i, i + 1) if 0 <= j < len(groups) and groups[j] == groups[i]]
         totals = [sum(control_counts(runs, search.policies[j], TASK), Counts()) for j in near]
-        values = [total.right - 2 * total.wrong_first for total in totals]
+        values = [total.right - total.wrong_first for total in totals]
         own = values[near.index(i)]
         assert search.merit[i].sum() == pytest.approx((sum(values) + (3 - len(values)) * own) / 3)
