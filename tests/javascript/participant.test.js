@@ -46,23 +46,24 @@ test("classes without a direction of their own get those that are free", () => {
   assert.deepEqual([...directionsOf(["music", "right_hand", "sums"]).entries()], [["music", [-1, 0]], ["right_hand", [1, 0]], ["sums", [0, -1]]]);
 });
 
-test("the mean of the logarithms decides, of valid predictions within the imagery alone", () => {
+test("the newest prediction at the end of the imagery decides, among the classes that are cued", () => {
   const evidence = new Evidence(["left_hand", "right_hand"], ["feet", "left_hand", "right_hand"]);
   evidence.begin(0);
-  evidence.add(prediction(10.5, [0, 0.01, 0.99])); // before 1 s after the cue
-  evidence.add(prediction(11.5, [0.5, 0.4, 0.1]));
-  evidence.add(prediction(12, [0, 0.01, 0.99], false));
-  evidence.add(prediction(13, [0.9, 0.05, 0.05]));
-  evidence.add(prediction(14.2, [0, 0.01, 0.99])); // after the end
-  const { class: label, probabilities, windows } = evidence.result(10, 14);
-  assert.equal(label, "left_hand");
-  assert.equal(windows, 2);
-  assert.ok(Math.abs(probabilities.left_hand - 2 / 3) < 1e-3, String(probabilities.left_hand)); // sqrt(0.8 · 0.5) : sqrt(0.2 · 0.5)
+  evidence.add(prediction(13.9, [0, 0.01, 0.99]));
+  evidence.add(prediction(14, [0.5, 0.4, 0.1]));
+  evidence.add(prediction(14.04, [0, 0.01, 0.99])); // after the end
+  assert.deepEqual(evidence.result(14), { class: "left_hand", probabilities: { left_hand: 0.8, right_hand: 0.2 }, time: 14 });
 });
 
-test("without a valid prediction nothing is decided", () => {
+test("nothing is decided without a prediction, or with an invalid or old one", () => {
   const evidence = new Evidence(["left_hand", "right_hand"], ["left_hand", "right_hand"]);
+  const nothing = { class: null, probabilities: {}, time: null };
   evidence.begin(0);
-  evidence.add(prediction(12, [null, null], false));
-  assert.equal(evidence.result(10, 14).class, null);
+  assert.deepEqual(evidence.result(14), nothing);
+  evidence.add(prediction(13.49, [0.9, 0.1]));
+  assert.deepEqual(evidence.result(14), nothing); // half a second old
+  evidence.add(prediction(13.5, [0.9, 0.1]));
+  assert.equal(evidence.result(14).class, "left_hand");
+  evidence.add(prediction(13.98, [null, null], false));
+  assert.deepEqual(evidence.result(14), nothing);
 });

@@ -1,9 +1,9 @@
 // The decision of a feedback trial, and what the feedback shows meanwhile.
 //
-// Rule: of the valid predictions whose newest sample lies between 1 s after the cue and the end of the imagery, the mean of the
-// logarithm of each class's probability; the highest decides. Classes that the paradigm does not cue take no part.
+// Rule, as of ``mindwire evaluate``: the newest prediction at the end of the imagery decides, whose window holds the most of it; the
+// class of its highest probability is the answer. Classes that the paradigm does not cue take no part.
 
-export const FROM_S = 1;
+const MAX_AGE_S = 0.5; // of that prediction
 const SMOOTH_S = 0.4; // time constant of what is shown: it glides, and cannot flicker
 const FLOOR = 1e-6;
 
@@ -15,7 +15,7 @@ export class Evidence {
   /** @type {number[]} positions of the classes in a prediction; -1 for one that the model has not */
   #at = [];
   /** @type {Prediction[]} */
-  #predictions = [];
+  #predictions = []; // of the trial, invalid ones too
   /** @type {number[]} probabilities among the cued classes, newest */
   #newest;
   /** @type {number[]} */
@@ -50,9 +50,9 @@ export class Evidence {
 
   /** @param {Prediction} prediction */
   add(prediction) {
-    if (!prediction.valid || !this.usable) return;
+    if (!this.usable) return;
     this.#predictions.push(prediction);
-    this.#newest = this.#among(prediction);
+    if (prediction.valid) this.#newest = this.#among(prediction);
   }
 
   /** Probabilities among the cued classes. @param {Prediction} prediction */
@@ -72,22 +72,18 @@ export class Evidence {
   /**
    * What the trial's predictions say.
    *
-   * @param {number} onset LSL time of the cue, seconds
-   * @param {number} end LSL time of the end of the imagery
-   * @returns {{class: string | null, probabilities: Record<string, number>, windows: number}} no class without a valid prediction
+   * @param {number} end LSL time of the end of the imagery, seconds
+   * @returns {{class: string | null, probabilities: Record<string, number>, time: number | null}} ``time`` of the prediction that decides;
+   *   no class where that is invalid or older than half a second
    */
-  result(onset, end) {
-    const within = this.#predictions.filter(({ time }) => time >= onset + FROM_S && time <= end);
-    if (!within.length) return { class: null, probabilities: {}, windows: 0 };
-    const sums = this.#classes.map(() => 0);
-    for (const prediction of within) this.#among(prediction).forEach((p, at) => { sums[at] += Math.log(Math.max(FLOOR, p)) / within.length; });
-    const known = sums.map((value, at) => (this.#at[at] >= 0 ? Math.exp(value) : 0));
-    const total = known.reduce((sum, value) => sum + value, 0);
-    const shares = known.map((value) => Number((value / total).toFixed(4)));
+  result(end) {
+    const newest = this.#predictions.findLast(({ time }) => time <= end);
+    if (!newest?.valid || newest.time < end - MAX_AGE_S) return { class: null, probabilities: {}, time: null };
+    const shares = this.#among(newest).map((value) => Number(value.toFixed(4)));
     return {
       class: this.#classes[shares.indexOf(Math.max(...shares))],
       probabilities: Object.fromEntries(this.#classes.map((label, at) => [label, shares[at]])),
-      windows: within.length,
+      time: newest.time,
     };
   }
 }
