@@ -119,24 +119,31 @@ def _in_processes(
 
     # A process that has grown by 300 MB ends and is replaced; what joblib's thread says of it is nothing for the user.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
+
+    def calls(begun: list[int], some: Sequence[tuple[int, Argument]]) -> Iterator[Any]:
+        for number, argument in some:
+            begun.append(number)
+            yield joblib.delayed(_numbered)(function, shared, number, argument)
+
     rounds = deque([dict(enumerate(arguments))])
     ended: Counter[int] = Counter()
     while rounds:
         left = rounds.popleft()
-        calls = [joblib.delayed(_numbered)(function, shared, number, argument) for number, argument in left.items()]
+        begun: list[int] = []
         one_thread = joblib.parallel_config("loky", inner_max_num_threads=1)
         try:
             with one_thread, children_without_interrupts():
                 results = joblib.Parallel(
                     jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs, mmap_mode="c"
-                )(calls)
+                )(calls(begun, list(left.items())))
             with _ending(results):
                 for number, result in results:
                     del left[number]
                     yield number, result
         except TerminatedWorkerError:
-            # One of those that ran has ended its process, and with it all: each of them is run again by itself.
-            suspects = list(left)[:jobs]
+            # One of those that ran has ended its process, and with it all: each of them is run again by itself, and so are
+            # those whose results were lost with it.
+            suspects = [number for number in begun if number in left]
             ended.update(suspects)
             alone = {number: left.pop(number) for number in suspects}
             rounds.extendleft([left] if left else [])

@@ -61,7 +61,13 @@ def test_two_workers_predict_what_one_process_predicts_and_survive_each_other(bu
                 assert mine["reasons"] == theirs["reasons"]
                 np.testing.assert_allclose(mine["probabilities"], theirs["probabilities"], atol=1e-6)
         single.end()
-        addresses = {osc.recv(65536).partition(b"\0")[0].decode() for _ in range(60)}  # each worker sends its own
+        addresses: set[str] = set()  # each worker sends its own
+
+        def all_sent() -> bool:
+            addresses.update(osc.recv(65536).partition(b"\0")[0].decode() for _ in range(60))
+            return len(addresses) >= len(names)
+
+        eventually(all_sent, 30)
         assert addresses == {f"/mindwire/{name}/probabilities" for name in names}
 
         first, second = workers_of(running)
