@@ -81,6 +81,7 @@ def test_processes_give_what_one_gives(folder: Path, serial: dict[str, Any], tmp
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(400)
 def test_a_cluster_gives_what_one_process_gives(
     folder: Path, serial: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
