@@ -42,6 +42,20 @@ def act(page):
     page.keyboard.press("n")
 
 
+def test_a_cap_that_is_switched_on_after_the_search_is_found(open_page, tmp_path):
+    cap = unique("cap")
+    with ExitStack() as stack:
+        started = stack.enter_context(service("--sessions", tmp_path / "sessions"))
+        page = open_page(f"http://{started.address()}/session", locale="en-GB")
+        next_step(page, "Connect a cap")
+        act(page)
+        expect(page.locator("#search-note")).to_contain_text("No signal on the network", timeout=LONG)
+        stack.enter_context(person(cap, cap))
+        expect(page.get_by_label("Source").locator("option", has_text=cap)).to_have_count(1, timeout=LONG)
+        expect(page.get_by_label("Name here")).to_have_value(cap)
+        expect(page.locator("#search-note")).not_to_contain_text("No signal")
+
+
 def test_from_an_empty_folder_to_a_recorded_run(running, open_page):
     address, cap, sessions = running
     page = open_page(f"http://{address}/session", locale="en-GB")

@@ -7,6 +7,8 @@ import { fixed } from "../words.js";
 
 /** @typedef {{name: string, type: string, source_id: string, hostname: string, n_channels: number, sfreq: number, streams?: string[]}} Source */
 
+const AGAIN_MS = 2000; // after a search that found nothing
+
 const part = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 export class AddSource {
@@ -15,7 +17,7 @@ export class AddSource {
   #button = /** @type {HTMLButtonElement} */ (part("search"));
   /** @type {Source[]} */
   #sources = [];
-  open = false;
+  #searches = 0;
 
   /** @param {import("./run_card.js").Command} command @param {(name: string) => Promise<void>} added */
   constructor(command, added) {
@@ -44,24 +46,42 @@ export class AddSource {
     return /** @type {{source: HTMLSelectElement, id: HTMLInputElement}} */ (/** @type {unknown} */ (this.#form.elements));
   }
 
-  /** Search the network, and choose what looks most like EEG. */
-  async search() {
-    this.#button.disabled = true;
-    write(this.#note, text("session.searching"));
-    try {
-      /** @type {Source[]} */
-      const found = await get("/v1/sources");
-      this.#sources = found.filter(isSignal).sort((a, b) => Number(b.type === "EEG") - Number(a.type === "EEG") || a.name.localeCompare(b.name));
-      const { source, id } = this.#inputs;
-      fill(source, this.#sources.length ? this.#sources.map((one, at) => [at, sourceText(one)]) : [["", text("session.none_found")]]);
-      source.disabled = !this.#sources.length;
-      if (this.#sources.length) id.value = nameFor(this.#sources[Number(source.value)]);
-      write(this.#note, this.#sources.length ? plural("session.found", this.#sources.length) : text("session.found_none"));
-      if (this.#sources.length) source.focus();
-    } catch (error) {
-      write(this.#note, error instanceof Error ? error.message : String(error));
+  /** Search the network, and choose what looks most like EEG; until there is something, again and again. @param {boolean} again quietly */
+  async search(again = false) {
+    this.#searches += 1;
+    const number = this.#searches;
+    if (!again) {
+      this.#button.disabled = true;
+      write(this.#note, text("session.searching"));
     }
+    let failure = "";
+    /** @type {Source[]} */
+    let found = [];
+    try {
+      found = await get("/v1/sources");
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    if (number !== this.#searches) return; // a later one is under way
+    this.#show(found.filter(isSignal), failure, again);
     this.#button.disabled = false;
+    if (!this.#sources.length) {
+      setTimeout(() => {
+        if (number === this.#searches && this.#form.checkVisibility()) this.search(true);
+      }, AGAIN_MS);
+    }
+  }
+
+  /** @param {Source[]} found @param {string} failure @param {boolean} again */
+  #show(found, failure, again) {
+    this.#sources = found.sort((a, b) => Number(b.type === "EEG") - Number(a.type === "EEG") || a.name.localeCompare(b.name));
+    const { source, id } = this.#inputs;
+    fill(source, found.length ? found.map((one, at) => [at, sourceText(one)]) : [["", text("session.none_found")]]);
+    source.disabled = !found.length;
+    write(this.#note, failure || (found.length ? plural("session.found", found.length) : text("session.found_none")));
+    if (!found.length) return;
+    if (!again || !id.value) id.value = nameFor(this.#sources[Number(source.value)]);
+    if (!again) source.focus();
   }
 }
 
