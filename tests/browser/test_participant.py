@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from mindwire.sources.recording import open_recording
+from mindwire.types import Marker
 from tests.browser.conftest import accessibility_problems
 from tests.browser.participant_page import (
     CONTROL,
@@ -51,12 +52,15 @@ def tasks(running):
     own.close()
 
 
-def markers_of(sessions, task) -> list[str]:
+def sent_markers(sessions, task) -> list[Marker]:
     """The markers of a task's recordings, in their order."""
     folder = sessions / task["participant"] / task["date"]
     recordings = [open_recording(folder / file) for file in task["recordings"]]
-    sent = f"Mindwire-{STREAM}-Markers"
-    return [marker.label for one in recordings for marker in one.markers(sent)]
+    return [marker for one in recordings for marker in one.markers(f"Mindwire-{STREAM}-Markers")]
+
+
+def markers_of(sessions, task) -> list[str]:
+    return [marker.label for marker in sent_markers(sessions, task)]
 
 
 def start(open_page, address, **options):
@@ -79,7 +83,9 @@ def test_a_feedback_run_by_the_keyboard_alone(running, tasks, open_page):
     task = tasks.reaches("done", page)
     results = [(trial["label"], trial["result"]) for trial in task["trials"]]
     assert sorted(label for label, _ in results) == ["left_hand", "right_hand"]
-    for label, result in results:
+    ends = [marker.time for marker in sent_markers(sessions, task) if marker.label == "imagery_end"]
+    for (label, result), end in zip(results, ends, strict=True):
+        assert -1e-3 < end - result["time"] < 0.5 + 1e-3  # the newest prediction at the end of the imagery
         assert result["correct"] == (result["class"] == label)
         assert sum(result["probabilities"].values()) == pytest.approx(1, abs=0.01)
     assert page.locator("#message-text").inner_text().startswith("This run is complete")

@@ -46,7 +46,7 @@ export class AddSource {
     return /** @type {{source: HTMLSelectElement, id: HTMLInputElement}} */ (/** @type {unknown} */ (this.#form.elements));
   }
 
-  /** Search the network, and choose what looks most like EEG; until there is something, again and again. @param {boolean} again quietly */
+  /** Search the network, and choose what looks most like EEG; where nothing is found, again and quietly. @param {boolean} again */
   async search(again = false) {
     this.#searches += 1;
     const number = this.#searches;
@@ -54,17 +54,20 @@ export class AddSource {
       this.#button.disabled = true;
       write(this.#note, text("session.searching"));
     }
-    let failure = "";
     /** @type {Source[]} */
-    let found = [];
+    let found;
     try {
       found = await get("/v1/sources");
     } catch (error) {
-      failure = error instanceof Error ? error.message : String(error);
+      if (number === this.#searches) {
+        write(this.#note, error instanceof Error ? error.message : String(error));
+        this.#button.disabled = false;
+      }
+      return;
     }
     if (number !== this.#searches) return; // a later one is under way
-    this.#show(found.filter(isSignal), failure, again);
     this.#button.disabled = false;
+    this.#show(found.filter(isSignal), again);
     if (!this.#sources.length) {
       setTimeout(() => {
         if (number === this.#searches && this.#form.checkVisibility()) this.search(true);
@@ -72,15 +75,16 @@ export class AddSource {
     }
   }
 
-  /** @param {Source[]} found @param {string} failure @param {boolean} again */
-  #show(found, failure, again) {
+  /** @param {Source[]} found @param {boolean} again */
+  #show(found, again) {
     this.#sources = found.sort((a, b) => Number(b.type === "EEG") - Number(a.type === "EEG") || a.name.localeCompare(b.name));
     const { source, id } = this.#inputs;
     fill(source, found.length ? found.map((one, at) => [at, sourceText(one)]) : [["", text("session.none_found")]]);
     source.disabled = !found.length;
-    write(this.#note, failure || (found.length ? plural("session.found", found.length) : text("session.found_none")));
+    write(this.#note, found.length ? plural("session.found", found.length) : text("session.found_none"));
     if (!found.length) return;
-    if (!again || !id.value) id.value = nameFor(this.#sources[Number(source.value)]);
+    if (again && id.value) return; // the operator is typing
+    id.value = nameFor(this.#sources[Number(source.value)]);
     if (!again) source.focus();
   }
 }
