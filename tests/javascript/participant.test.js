@@ -47,23 +47,42 @@ test("classes without a direction of their own get those that are free", () => {
 });
 
 test("the newest prediction at the end of the imagery decides, among the classes that are cued", () => {
-  const evidence = new Evidence(["left_hand", "right_hand"], ["feet", "left_hand", "right_hand"]);
+  const evidence = new Evidence(["left_hand", "right_hand"], ["feet", "left_hand", "right_hand"], 4);
   evidence.begin(0);
+  evidence.add(prediction(12, [0, 0.01, 0.99]));
   evidence.add(prediction(13.9, [0, 0.01, 0.99]));
   evidence.add(prediction(14, [0.5, 0.4, 0.1]));
   evidence.add(prediction(14.04, [0, 0.01, 0.99])); // after the end
-  assert.deepEqual(evidence.result(14), { class: "left_hand", probabilities: { left_hand: 0.8, right_hand: 0.2 }, time: 14 });
+  assert.deepEqual(evidence.result(10, 14), { class: "left_hand", probabilities: { left_hand: 0.8, right_hand: 0.2 }, time: 14, windows: 1 });
+});
+
+test("short windows that the imagery holds whole decide together, without overlap", () => {
+  const decided = (windowS, onset = 10) => {
+    const evidence = new Evidence(["left_hand", "right_hand"], ["left_hand", "right_hand"], windowS);
+    evidence.begin(0);
+    for (let time = 10; time <= 14; time += 0.5) evidence.add(prediction(time, time === 12 ? [0.1, 0.9] : [0.6, 0.4], time !== 11));
+    return evidence.result(onset, 14);
+  };
+  const { class: label, probabilities, windows } = decided(2); // those of 14 and 12
+  assert.deepEqual([label, windows], ["right_hand", 2]);
+  assert.ok(Math.abs(probabilities.right_hand - Math.sqrt(0.36) / (Math.sqrt(0.36) + Math.sqrt(0.06))) < 1e-3);
+  assert.equal(decided(2, 10.05).windows, 2); // times of frames
+  assert.equal(decided(2, 10.2).windows, 1);
+  assert.equal(decided(3).windows, 1);
+  assert.equal(decided(1).windows, 3); // of 14, 13 and 12: that of 11 is invalid
+  assert.equal(decided(0).windows, 8 - 1); // no window shorter than half a second
 });
 
 test("nothing is decided without a prediction, or with an invalid or old one", () => {
-  const evidence = new Evidence(["left_hand", "right_hand"], ["left_hand", "right_hand"]);
-  const nothing = { class: null, probabilities: {}, time: null };
+  const evidence = new Evidence(["left_hand", "right_hand"], ["left_hand", "right_hand"], 2);
+  const nothing = { class: null, probabilities: {}, time: null, windows: 0 };
   evidence.begin(0);
-  assert.deepEqual(evidence.result(14), nothing);
+  assert.deepEqual(evidence.result(10, 14), nothing);
+  evidence.add(prediction(12, [0.9, 0.1]));
   evidence.add(prediction(13.49, [0.9, 0.1]));
-  assert.deepEqual(evidence.result(14), nothing); // half a second old
+  assert.deepEqual(evidence.result(10, 14), nothing); // half a second old
   evidence.add(prediction(13.5, [0.9, 0.1]));
-  assert.equal(evidence.result(14).class, "left_hand");
+  assert.equal(evidence.result(10, 14).class, "left_hand");
   evidence.add(prediction(13.98, [null, null], false));
-  assert.deepEqual(evidence.result(14), nothing);
+  assert.deepEqual(evidence.result(10, 14), nothing);
 });

@@ -37,7 +37,7 @@ const stage = new Stage(/** @type {HTMLCanvasElement} */ (part("stimulus")), cla
 const task = new Task(stream, changed);
 
 let alone = false; // no other window of this browser shows the task
-/** @type {{classes: string[], decides: boolean, hasModel: boolean} | null} */
+/** @type {{classes: string[], windowS: number, decides: boolean, hasModel: boolean} | null} */
 let decoder = null;
 let playedFrom = 0; // milliseconds; 0 while nothing is played
 let suggested = false;
@@ -110,8 +110,8 @@ const connect = () =>
   follow(
     stream,
     {
-      hello({ classes, control, has_model: hasModel }) {
-        decoder = { classes, decides: control !== null, hasModel: hasModel && classes.length > 0 };
+      hello({ classes, control, has_model: hasModel, window_samples: window, sfreq }) {
+        decoder = { classes, windowS: window / sfreq, decides: control !== null, hasModel: hasModel && classes.length > 0 };
         prepared = "";
         stop.paused = control?.paused ?? false;
       },
@@ -233,7 +233,7 @@ function prepare() {
   sound.enabled = paradigm.sound !== false;
   stage.use(paradigm.classes ?? [], paradigm.moves);
   const feedback = paradigm.kind === "cued" && paradigm.feedback !== "none" && decoder;
-  player.use(paradigm, feedback ? new Evidence(paradigm.classes ?? [], feedback.classes) : null);
+  player.use(paradigm, feedback ? new Evidence(paradigm.classes ?? [], feedback.classes, feedback.windowS) : null);
 }
 
 /** @param {import("./participant/player.js").Ended} trial */

@@ -1,9 +1,11 @@
 // The decision of a feedback trial, and what the feedback shows meanwhile.
 //
-// Rule, as of ``mindwire evaluate``: the newest prediction at the end of the imagery decides, whose window holds the most of it; the
-// class of its highest probability is the answer. Classes that the paradigm does not cue take no part.
+// Rule: the newest prediction at the end of the imagery decides, as in ``mindwire evaluate``, for its window holds the most of it. Where
+// windows are so short that the imagery holds several whole ones, those that follow one another without overlap, counted back from the
+// end, decide together: by the mean of the logarithm of each class's probability. Classes that the paradigm does not cue take no part.
 
-const MAX_AGE_S = 0.5; // of that prediction
+const MAX_AGE_S = 0.5; // of a prediction, at the time for which it stands
+const TOLERANCE_S = 0.1; // times of cue and end are those of frames
 const SMOOTH_S = 0.4; // time constant of what is shown: it glides, and cannot flicker
 const FLOOR = 1e-6;
 
@@ -14,6 +16,7 @@ export class Evidence {
   #classes;
   /** @type {number[]} positions of the classes in a prediction; -1 for one that the model has not */
   #at = [];
+  #windowS;
   /** @type {Prediction[]} */
   #predictions = []; // of the trial, invalid ones too
   /** @type {number[]} probabilities among the cued classes, newest */
@@ -22,9 +25,11 @@ export class Evidence {
   shown;
   #shownAt = 0;
 
-  /** @param {string[]} classes those of the paradigm @param {string[]} model those of the predictions, in their order */
-  constructor(classes, model) {
+  /** @param {string[]} classes those of the paradigm @param {string[]} model those of the predictions, in their order
+   * @param {number} windowS length of a window, seconds */
+  constructor(classes, model, windowS) {
     this.#classes = classes;
+    this.#windowS = Math.max(windowS, MAX_AGE_S);
     this.#at = classes.map((label) => model.indexOf(label));
     this.#newest = this.#even();
     this.shown = this.#even();
@@ -69,21 +74,38 @@ export class Evidence {
     this.shown = this.shown.map((value, at) => value + share * (this.#newest[at] - value));
   }
 
+  /** The newest prediction at a time, if it is valid and not old. @param {number} time */
+  #validAt(time) {
+    const newest = this.#predictions.findLast((prediction) => prediction.time <= time);
+    return newest?.valid && newest.time >= time - MAX_AGE_S ? newest : null;
+  }
+
   /**
    * What the trial's predictions say.
    *
-   * @param {number} end LSL time of the end of the imagery, seconds
-   * @returns {{class: string | null, probabilities: Record<string, number>, time: number | null}} ``time`` of the prediction that decides;
-   *   no class where that is invalid or older than half a second
+   * @param {number} onset LSL time of the cue, seconds
+   * @param {number} end LSL time of the end of the imagery
+   * @returns {{class: string | null, probabilities: Record<string, number>, time: number | null, windows: number}} ``time`` of the newest
+   *   prediction that decides, and how many do; no class where the newest is invalid or older than half a second
    */
-  result(end) {
-    const newest = this.#predictions.findLast(({ time }) => time <= end);
-    if (!newest?.valid || newest.time < end - MAX_AGE_S) return { class: null, probabilities: {}, time: null };
-    const shares = this.#among(newest).map((value) => Number(value.toFixed(4)));
+  result(onset, end) {
+    const newest = this.#validAt(end);
+    if (!newest) return { class: null, probabilities: {}, time: null, windows: 0 };
+    const deciding = [newest];
+    for (let time = end - this.#windowS; time - this.#windowS >= onset - TOLERANCE_S; time -= this.#windowS) {
+      const earlier = this.#validAt(time);
+      if (earlier) deciding.push(earlier);
+    }
+    const joint = this.#classes.map(() => 0);
+    for (const prediction of deciding) this.#among(prediction).forEach((p, at) => { joint[at] += Math.log(Math.max(FLOOR, p)) / deciding.length; });
+    const known = joint.map((value, at) => (this.#at[at] >= 0 ? Math.exp(value) : 0));
+    const total = known.reduce((sum, value) => sum + value, 0);
+    const shares = known.map((value) => Number((value / total).toFixed(4)));
     return {
       class: this.#classes[shares.indexOf(Math.max(...shares))],
       probabilities: Object.fromEntries(this.#classes.map((label, at) => [label, shares[at]])),
       time: newest.time,
+      windows: deciding.length,
     };
   }
 }

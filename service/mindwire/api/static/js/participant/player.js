@@ -159,13 +159,13 @@ export class Player {
     return scene;
   }
 
-  /** The result needs the time of the imagery's end, which is known a frame or two after it, long before.
+  /** The result needs the times of cue and end; they are known a frame or two after these, long before.
    * @param {import("./stage.js").Scene} scene @param {number} now */
   async #judgeFeedback(scene, now) {
     const generation = this.#generation;
-    const end = await this.#end;
-    if (generation !== this.#generation || !this.#evidence || !end) return;
-    const found = this.#evidence.result(end.time);
+    const [onset, end] = await Promise.all([this.#onset, this.#end]);
+    if (generation !== this.#generation || !this.#evidence || !onset || !end) return;
+    const found = this.#evidence.result(onset.time, end.time);
     const right = found.class === null ? null : found.class === scene.label;
     this.#result = { ...found, correct: right };
     Object.assign(scene, { right, answer: found.class });
